@@ -1,0 +1,1 @@
+"""What the user types: one file per command; nothing heavy is imported until a command runs."""

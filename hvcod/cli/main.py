@@ -1,0 +1,79 @@
+"""``hvcod``: the command line. Commands are imported only when they run."""
+
+import importlib
+import sys
+
+import click
+
+from hvcod import __version__
+from hvcod.errors import UsageError
+
+COMMANDS = {
+    "train": "Train a model in groups that teach each other.",
+    "data": "Prepare the data of a task.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in ``hvcod/cli/NAME.py`` and are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, without importing any."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports ``hvcod.cli.NAME`` and returns its ``command``."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hvcod.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands from their one-line descriptions, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+EXAMPLES = """\b
+Examples:
+  laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl
+  cluster  srun --mpi=pmix hvcod train --groups 2 --task commoncrawl --data /scratch/cc --preset paper
+"""
+
+
+@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hvcod")
+def cli() -> None:
+    """Codistillation: groups of MPI ranks train copies of a model that teach each other."""
+
+
+def main() -> None:
+    """Entry point of the console script; sets the exit code of every rank.
+
+    0 done, 1 failed, 2 wrong usage. A failure of one rank while others may be waiting for it takes
+    the whole launch down (`hvcod.groups.abort`).
+    """
+    try:
+        sys.exit(cli.main(standalone_mode=False))
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except (click.ClickException, UsageError) as error:
+        _say_once(error)
+        sys.exit(2)
+    except Exception as error:
+        from hvcod.groups.abort import abort
+
+        abort(error)
+
+
+def _say_once(error: Exception) -> None:
+    """Usage errors are the same on every rank: the first one speaks for all."""
+    from hvcod.groups.environment import launch_rank
+
+    if launch_rank() != 0:
+        return
+    if isinstance(error, click.ClickException):
+        error.show()
+    else:
+        click.echo(f"hvcod: {error}", err=True)

@@ -1,0 +1,54 @@
+"""From the option tree to click: every field becomes a flag, and flags become a layer of values."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod import config
+
+
+def dataclass_options(options: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a click command one flag for each option of a dataclass tree.
+
+    A flag is named by the last part of its key: ``codistill.burn_in`` is ``--burn-in``. Flags that
+    were not given arrive as ``None``; `layer` drops them, so that presets and files can speak.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for key, item, kind in reversed(list(config.fields_of(options))):
+            command = _flag(key, item.metadata, item.default, config.plain_type(kind))(command)
+        return command
+
+    return decorate
+
+
+def layer(options: type, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given, as one layer of {key: value} for `config.resolve`."""
+    keys = (key for key, _, _ in config.fields_of(options))
+    given = {key: flags[key.rpartition(".")[2]] for key in keys}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def build(options: type, flags: Mapping[str, Any]) -> Any:
+    """The options dataclass with the flags that were given and defaults for the rest."""
+    return config.resolve(options, [layer(options, flags)])
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--json``, which every command that prints a result has."""
+    decorator = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    return decorator(command)
+
+
+def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> Any:
+    name = "--" + key.rpartition(".")[2].replace("_", "-")
+    text = metadata["help"][0].upper() + metadata["help"][1:] + "."
+    if default is not None and kind is not bool:
+        text += f"  [default: {default}]"
+    if kind is bool:
+        return click.option(f"{name}/--no-{name[2:]}", default=None, help=text)
+    shown = {int: click.INT, float: click.FLOAT, Path: click.Path(path_type=Path)}
+    types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else shown.get(kind, str)
+    return click.option(name, type=types, default=None, help=text)

@@ -1,0 +1,247 @@
+"""The options of hvcod: one tree of frozen dataclasses, the only place where an option is defined.
+
+Every option is a dataclass field made by `option`. The command line, `--set key=value`,
+`--config FILE` and the file that a run leaves behind are all derived from these fields. A key is the
+path to a field, such as ``codistill.burn_in``; keys below ``model`` belong to the task, which brings
+a dataclass of its own. Nothing heavy is imported here: the help page reads this file.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hvcod.errors import UsageError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    minimum: float | None = None,
+    launch: bool = False,
+) -> Any:
+    """A dataclass field that is an option of hvcod.
+
+    Args:
+        default: The value when nothing else is said.
+        help: One line for the help page; units and meaning, no default (it is added).
+        choices: The only strings allowed.
+        minimum: The smallest number allowed.
+        launch: The option belongs to one launch, not to the run, and is left out of ``config.toml``.
+    """
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "launch": launch}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class CodistillOptions:
+    """How the groups teach each other (paper, section 2)."""
+
+    exchange_interval: int = option(
+        50, "steps between two publications, and between two looks for fresher teachers", minimum=1
+    )
+    burn_in: int = option(
+        1000, "steps before the distillation term is switched on (Algorithm 1)", minimum=0
+    )
+    distill_weight: float = option(1.0, "factor of the distillation term", minimum=0.0)
+    topology: str = option(
+        "full", "who teaches whom", choices=("full", "ring", "pairs")
+    )
+    keep_published: int = option(3, "published checkpoints that a group keeps", minimum=2)
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Adam and its schedule: linear warm-up, then constant or a decay to zero."""
+
+    learning_rate: float = option(1e-3, "Adam's learning rate after the warm-up", minimum=0.0)
+    beta1: float = option(0.9, "Adam's decay of the gradient average", minimum=0.0)
+    beta2: float = option(0.999, "Adam's decay of the squared gradient average", minimum=0.0)
+    warmup: int = option(100, "steps over which the learning rate grows from zero", minimum=0)
+    schedule: str = option(
+        "constant", "learning rate after the warm-up", choices=("constant", "linear", "cosine")
+    )
+    clip: float = option(1.0, "largest norm of the gradient; 0 for no clipping", minimum=0.0)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """All options of ``hvcod train``; the section ``model`` is the task's own dataclass."""
+
+    task: str = option("commoncrawl", "what to train")
+    data: Path | None = option(
+        None, "folder that `hvcod data` prepared; without it the task's built-in data"
+    )
+    preset: str = option("laptop", "the task's set of defaults: paper, laptop")
+    run_dir: Path | None = option(
+        None, "folder of the run, shared by all groups; default runs/TASK-TIME", launch=True
+    )
+    groups: int = option(1, "groups that the ranks form", minimum=1)
+    group: int | None = option(
+        None,
+        "this launch is group I of --groups; the others are launches that share --run-dir",
+        minimum=0,
+        launch=True,
+    )
+    steps: int = option(1000, "training steps", minimum=1)
+    batch_size: int = option(32, "examples per rank and step", minimum=1)
+    seed: int = option(1, "seed of the run; every group derives its own", minimum=0)
+    same_data: bool = option(False, "all groups read the same documents, each in its own order")
+    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    log_interval: int = option(10, "steps between two lines of metrics", minimum=1)
+    validation_interval: int = option(100, "steps between two validations", minimum=1)
+    tensorboard: bool = option(
+        False, "also write TensorBoard event files below the run", launch=True
+    )
+    codistill: CodistillOptions = field(default_factory=CodistillOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    model: Any = None
+
+
+def fields_of(options: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Yields (key, field, type) of every option below a dataclass, nested ones with dotted keys."""
+    hints = typing.get_type_hints(options)
+    for item in dataclasses.fields(options):
+        kind = hints[item.name]
+        if dataclasses.is_dataclass(kind):
+            yield from fields_of(typing.cast(type, kind), f"{prefix}{item.name}.")
+        elif item.metadata:
+            yield f"{prefix}{item.name}", item, kind
+
+
+def known_fields(
+    options: type, model: type | None = None
+) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """All options of a tree by key, the task's own below ``model`` among them."""
+    found = list(fields_of(options))
+    if model is not None:
+        found += fields_of(model, "model.")
+    return {key: (item, kind) for key, item, kind in found}
+
+
+def resolve(options: type, layers: Sequence[Mapping[str, Any]], model: type | None = None) -> Any:
+    """Builds an options tree from layers of {key: value}, later layers winning.
+
+    Raises:
+        UsageError: A key is unknown (the closest known one is named) or a value does not fit.
+    """
+    known = known_fields(options, model)
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if key not in known:
+                raise UsageError(_unknown(key, known))
+            values[key] = _checked(key, *known[key], value)
+    tree = _build(options, values, "")
+    if model is not None:
+        tree = dataclasses.replace(tree, model=_build(model, values, "model."))
+    return tree
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a configuration file as one layer of {dotted key: value}.
+
+    Raises:
+        UsageError: The file cannot be read or is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return flatten(tomllib.load(file))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read the configuration {path}: {error}") from error
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turns nested mappings into one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def parse_assignment(text: str) -> tuple[str, str]:
+    """Splits the ``key=value`` of ``--set``.
+
+    Raises:
+        UsageError: There is no ``=``.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: write --set key=value, such as --set model.hidden=512")
+    return key.strip(), value.strip()
+
+
+def to_tree(options: Any) -> dict[str, Any]:
+    """The options of a run as nested plain values, ready for TOML; unset and launch options left out."""
+    tree: dict[str, Any] = {}
+    for item in dataclasses.fields(options):
+        value = getattr(options, item.name)
+        if dataclasses.is_dataclass(value):
+            tree[item.name] = to_tree(value)
+        elif value is not None and not item.metadata.get("launch"):
+            tree[item.name] = str(value) if isinstance(value, Path) else value
+    return tree
+
+
+def _build(options: type, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(options)
+    arguments = {}
+    for item in dataclasses.fields(options):
+        key, kind = f"{prefix}{item.name}", hints[item.name]
+        if dataclasses.is_dataclass(kind):
+            arguments[item.name] = _build(typing.cast(type, kind), values, f"{key}.")
+        elif key in values:
+            arguments[item.name] = values[key]
+    return options(**arguments)
+
+
+def _unknown(key: str, known: Mapping[str, Any]) -> str:
+    by_last_part = {name.rpartition(".")[2]: name for name in known}
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not close:
+        last = difflib.get_close_matches(key.rpartition(".")[2], by_last_part, n=1, cutoff=0.5)
+        close = [by_last_part[name] for name in last]
+    hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(sorted(known))}"
+    return f"unknown option {key}: {hint}"
+
+
+def _checked(key: str, item: dataclasses.Field[Any], kind: Any, value: Any) -> Any:
+    value = _converted(key, kind, value)
+    choices, minimum = item.metadata["choices"], item.metadata["minimum"]
+    if choices and value not in choices:
+        raise UsageError(f"{key}={value}: choose one of {', '.join(choices)}")
+    if minimum is not None and value is not None and not value >= minimum:
+        raise UsageError(f"{key}={value}: must be at least {minimum}")
+    return value
+
+
+def plain_type(kind: Any) -> type:
+    """The type of an option without ``None``: ``Path | None`` gives ``Path``."""
+    if isinstance(kind, types.UnionType):
+        kind = next(part for part in kind.__args__ if part is not type(None))
+    return typing.cast(type, kind)
+
+
+def _converted(key: str, kind: Any, value: Any) -> Any:
+    kind = plain_type(kind)
+    if value is None or type(value) is kind:
+        return value
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    numeric = kind in (int, float) and not isinstance(value, bool)
+    if kind in (str, Path) or numeric:
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            pass
+    raise UsageError(f"{key}={value}: expected {kind.__name__}")

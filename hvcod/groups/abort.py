@@ -1,0 +1,78 @@
+"""A rank that fails takes its world down: nobody is left waiting in a collective."""
+
+import os
+import sys
+import threading
+import time
+import traceback
+from types import TracebackType
+from typing import NoReturn
+
+from hvcod.errors import HvcodError, UsageError
+from hvcod.groups.environment import launch_rank, launch_size
+
+OTHER_RANKS_WAIT = 1.0
+"""Seconds by which rank 0 is ahead with an error that all ranks share, so that it is told once."""
+
+_place = ""
+
+
+def set_place(text: str) -> None:
+    """Tells where this rank sits, such as ``group 1, rank 0 of 2``, for the message of a failure."""
+    global _place
+    _place = text
+
+
+def abort(error: BaseException) -> NoReturn:
+    """Says what failed and where, and ends every process of this launch with a non-zero code.
+
+    An `HvcodError` is shown as one line, anything else with its traceback. The code is 1, or 2 for
+    a `UsageError`. Not collective: one rank is enough.
+    """
+    alone = launch_size() == 1
+    if isinstance(error, HvcodError):
+        if launch_rank() != 0:
+            time.sleep(OTHER_RANKS_WAIT)
+        text = f"hvcod: {error}" + ("" if alone else f" [{_where()}]")
+    else:
+        trace = "".join(traceback.format_exception(error))
+        text = trace if alone else "".join(f"[{_where()}] {line}\n" for line in trace.splitlines())
+    sys.stdout.flush()
+    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.flush()
+    _end(2 if isinstance(error, UsageError) else 1)
+
+
+def abort_on_thread_failure() -> None:
+    """Makes an uncaught exception in any thread end the launch, as one in the main thread does."""
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if failure.exc_value is not None:
+            abort(failure.exc_value)
+
+    threading.excepthook = hook
+
+
+def abort_on_uncaught_exception() -> None:
+    """Installs `abort` as the hook for uncaught exceptions; for scripts with a loop of their own."""
+
+    def hook(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        abort(error)
+
+    sys.excepthook = hook
+    abort_on_thread_failure()
+
+
+def _where() -> str:
+    return f"rank {launch_rank()}" + (f", {_place}" if _place else "")
+
+
+def _end(code: int) -> NoReturn:
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
+        if mpi.COMM_WORLD.Get_size() > 1:
+            mpi.COMM_WORLD.Abort(code)
+    # No exit handlers: they would wait for peers (MPI_Finalize) or for threads that are stuck.
+    os._exit(code)

@@ -1,0 +1,16 @@
+"""What the launcher tells a process through its environment, readable before MPI is loaded."""
+
+import os
+
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+
+
+def launch_rank() -> int:
+    """The rank that ``mpirun`` or ``srun`` gave this process; 0 without a launcher."""
+    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+
+
+def launch_size() -> int:
+    """How many processes ``mpirun`` started; 1 without one, or where it does not tell."""
+    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)

@@ -1,0 +1,65 @@
+"""Horovod inside one group, with what Horovod leaves to its users put right (DESIGN: traps)."""
+
+import os
+from pathlib import Path
+
+import horovod.torch as hvd
+import torch
+
+from hvcod.errors import HvcodError
+from hvcod.groups.launch import threads_per_rank
+from hvcod.groups.split import Group
+
+_FILES_OF_A_ROOT = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE_LOG")
+
+
+def start_horovod(group: Group) -> None:
+    """Initialises Horovod on the group's communicator: its own coordinator, its own cycles.
+
+    Collective over the group.
+
+    Raises:
+        HvcodError: The installed Horovod was built without MPI.
+    """
+    if not hvd.mpi_built():
+        raise HvcodError(
+            "the installed Horovod was built without MPI: build it with HOROVOD_WITH_MPI=1"
+        )
+    # Its Gloo controller crashes when it is given a communicator.
+    os.environ["HOROVOD_CONTROLLER"] = "mpi"
+    os.environ["HOROVOD_CPU_OPERATIONS"] = "mpi"
+    for name in _FILES_OF_A_ROOT:
+        if os.environ.get(name):
+            os.environ[name] = path_of_group(os.environ[name], group.index)
+    hvd.init(comm=group.comm)
+
+
+def path_of_group(path: str, index: int) -> str:
+    """Every group root writes its own file: ``timeline.json`` gives ``timeline.group-1.json``."""
+    place = Path(path)
+    return str(place.with_name(f"{place.stem}.group-{index}{place.suffix}"))
+
+
+def choose_device(group: Group, wish: str) -> torch.device:
+    """The device of this rank, by its rank on the node, and its share of the node's cores.
+
+    Collective over the ranks of one node.
+
+    Args:
+        group: This rank's group.
+        wish: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        HvcodError: ``cuda`` is wanted and there is none.
+    """
+    threads = threads_per_rank(group.node)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
+    devices = torch.cuda.device_count()
+    if wish == "cuda" and not devices:
+        raise HvcodError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if wish == "cpu" or not devices:
+        return torch.device("cpu")
+    device = torch.device("cuda", group.node_rank % devices)
+    torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,46 @@
+"""The world: all MPI ranks of one launch."""
+
+import os
+
+from mpi4py import MPI
+
+from hvcod.errors import HvcodError
+from hvcod.groups import abort
+from hvcod.groups.environment import launch_size
+
+
+def world() -> MPI.Intracomm:
+    """``MPI.COMM_WORLD``, checked; from here on a thread that fails ends the launch.
+
+    A process without ``mpirun`` is a world of one.
+
+    Raises:
+        HvcodError: mpi4py belongs to another MPI than ``mpirun``, or threads may not use this MPI.
+    """
+    started = launch_size()
+    if MPI.COMM_WORLD.size == 1 and started > 1:
+        raise HvcodError(
+            f"mpirun started {started} processes, but each is alone in its MPI world: this mpirun "
+            f"belongs to another MPI than mpi4py ({_library()}); use the mpirun of that MPI"
+        )
+    if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        raise HvcodError(
+            f"this MPI ({_library()}) does not let several threads communicate "
+            "(MPI_THREAD_MULTIPLE), which Horovod beside hvcod needs; use one that was built so"
+        )
+    abort.abort_on_thread_failure()
+    return MPI.COMM_WORLD
+
+
+def threads_per_rank(node: MPI.Intracomm) -> int:
+    """Computing threads for this rank: the cores it may use, shared with its neighbours on them.
+
+    Collective over the ranks of one node. Ranks that are bound to different cores do not share.
+    """
+    mine = frozenset(os.sched_getaffinity(0))
+    sharing = sum(1 for other in node.allgather(mine) if other & mine)
+    return max(1, len(mine) // sharing)
+
+
+def _library() -> str:
+    return MPI.Get_library_version().partition("\n")[0].partition(",")[0].strip("\0 ")

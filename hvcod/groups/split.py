@@ -1,0 +1,76 @@
+"""The split of the world into groups (paper, section 2.1: independent groups of workers)."""
+
+from dataclasses import dataclass
+
+from mpi4py import MPI
+
+from hvcod.errors import UsageError
+from hvcod.groups import abort
+
+
+@dataclass(frozen=True)
+class Group:
+    """The ranks that train one copy of the model by synchronous SGD, as one of them sees it.
+
+    Attributes:
+        index: Which group this is, from 0.
+        count: How many groups the run has, those of other launches included.
+        rank: This rank inside the group; rank 0 is the group root.
+        size: Ranks in the group.
+        comm: The group's communicator, for hvcod's own messages and for ``hvd.init(comm=...)``.
+        node_rank: This rank among the ranks of its launch on the same node: it picks the device.
+            (Horovod's ``local_rank`` restarts in every group, and groups may share a node.)
+        node: The communicator of those ranks.
+    """
+
+    index: int
+    count: int
+    rank: int
+    size: int
+    comm: MPI.Intracomm
+    node_rank: int
+    node: MPI.Intracomm
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is the only rank of the group that publishes, polls and logs."""
+        return self.rank == 0
+
+    def seed(self, run_seed: int) -> int:
+        """The group's own seed: copies must start apart to have something to teach each other."""
+        return run_seed * 1_000_003 + self.index
+
+
+def split(world: MPI.Intracomm, groups: int = 1, only: int | None = None) -> Group:
+    """Splits the world into equal contiguous groups: neighbouring ranks share nodes.
+
+    Collective over the world.
+
+    Args:
+        world: All ranks of this launch.
+        groups: Groups of the whole run.
+        only: This launch is that one group; the other groups are other launches.
+
+    Raises:
+        UsageError: The groups do not divide the world, or there is no such group.
+    """
+    if only is not None and only >= groups:
+        raise UsageError(f"--group {only}: with --groups {groups} the groups are 0 to {groups - 1}")
+    here = 1 if only is not None else groups
+    if world.size % here:
+        raise UsageError(_does_not_divide(world.size, groups))
+    size = world.size // here
+    index = world.rank // size if only is None else only
+    comm = world.Split(index, world.rank)
+    node = world.Split_type(MPI.COMM_TYPE_SHARED, world.rank)
+    abort.set_place(f"group {index}, rank {comm.rank} of {comm.size}")
+    return Group(index, groups, comm.rank, comm.size, comm, node.rank, node)
+
+
+def _does_not_divide(size: int, groups: int) -> str:
+    divisors = [str(n) for n in range(1, size + 1) if size % n == 0]
+    nearest = sorted({max(1, size // groups) * groups, (size // groups + 1) * groups})
+    return (
+        f"--groups {groups} does not divide {size} ranks: use {' or '.join(map(str, nearest))} ranks, "
+        f"or with {size} ranks --groups {', '.join(divisors)}"
+    )
