@@ -49,13 +49,19 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script; sets the exit code of every rank.
+    """Entry point of the console script."""
+    run(cli)
+
+
+def run(command: click.Command) -> None:
+    """Runs a command and ends the process with the exit code of the contract.
 
     0 done, 1 failed, 2 wrong usage. A failure of one rank while others may be waiting for it takes
     the whole launch down (`hvcod.groups.abort`).
     """
     try:
-        sys.exit(cli.main(standalone_mode=False))
+        command.main(standalone_mode=False)
+        sys.exit(0)
     except click.exceptions.Abort:
         sys.exit(130)
     except (click.ClickException, UsageError) as error:

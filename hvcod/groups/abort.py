@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 import traceback
-from types import TracebackType
 from typing import NoReturn
 
 from hvcod.errors import HvcodError, UsageError
@@ -51,18 +50,6 @@ def abort_on_thread_failure() -> None:
             abort(failure.exc_value)
 
     threading.excepthook = hook
-
-
-def abort_on_uncaught_exception() -> None:
-    """Installs `abort` as the hook for uncaught exceptions; for scripts with a loop of their own."""
-
-    def hook(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        abort(error)
-
-    sys.excepthook = hook
-    abort_on_thread_failure()
 
 
 def _where() -> str:

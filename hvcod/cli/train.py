@@ -1,0 +1,88 @@
+"""``hvcod train``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod import config
+from hvcod.cli.options import dataclass_options, json_option, layer
+from hvcod.config import TrainOptions
+
+EXAMPLES = """\b
+Examples:
+  laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl --preset laptop
+  cluster  srun --mpi=pmix -N 32 --ntasks-per-node 8 hvcod train --groups 2 --task commoncrawl \\
+             --data /scratch/cc --preset paper --run-dir /scratch/runs/cc
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@dataclass_options(TrainOptions)
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="Options from a TOML file."
+)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    help="Any option by its key, such as model.hidden=512; may be repeated.",
+)
+@json_option
+def command(
+    config_file: Path | None, assignments: Sequence[str], as_json: bool, **flags: Any
+) -> None:
+    """Train a model in groups of ranks that teach each other.
+
+    Start it with mpirun, srun or mpiexec. Each group trains a copy by synchronous SGD and publishes
+    its weights; after the burn-in it is also pulled towards what the other groups predict.
+    """
+    from hvcod.training.launch import launch
+
+    options = resolve(config_file, assignments, flags)
+    summaries = launch(options)
+    if summaries:
+        click.echo(json.dumps(summaries) if as_json else table(summaries))
+
+
+def resolve(
+    config_file: Path | None, assignments: Sequence[str], flags: dict[str, Any]
+) -> TrainOptions:
+    """The options of a run: defaults < preset < ``--config`` < ``--set`` and flags.
+
+    Raises:
+        UsageError: An option is unknown or does not fit, or there is no such task or preset.
+    """
+    from hvcod.tasks import load_task
+
+    chosen = config.read_toml(config_file) if config_file else {}
+    chosen |= dict(config.parse_assignment(text) for text in assignments)
+    chosen |= layer(TrainOptions, flags)
+    task = load_task(str(chosen.get("task", TrainOptions.task)))
+    preset = str(chosen.get("preset", TrainOptions.preset))
+    if preset not in task.presets:
+        raise config.UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")
+    options: TrainOptions = config.resolve(TrainOptions, [task.presets[preset], chosen], task.Options)
+    return options
+
+
+def table(summaries: Sequence[dict[str, Any]]) -> str:
+    """The summaries of the groups as a table, with what a model without context would reach."""
+    head = ["group", "validation loss", "teacher exchanges", "mean staleness", "s/step", "run directory"]
+    rows = [
+        [
+            str(each["group"]),
+            f"{each['validation_loss']:.4f}",
+            str(each["exchanges"]),
+            "-" if each["mean_staleness"] is None else f"{each['mean_staleness']:.1f} steps",
+            f"{each['step_s']:.3f}",
+            each["run_dir"],
+        ]
+        for each in summaries
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+             for row in [head, *rows]]
+    references = [f"{name.replace('_', ' ')}: {value:.4f}"
+                  for name, value in summaries[0]["reference"].items()]
+    return "\n".join(lines + references)

@@ -1,0 +1,1 @@
+"""The method: losses, burn-in, teachers, and the Codistiller that a training loop calls."""

@@ -1,0 +1,114 @@
+"""Fresh teacher weights on their way from the group root to every rank of its group.
+
+The root announces an update by number; one step later all ranks know and start to receive it in the
+background; once all have it, they learn so at the same step, and switch there.
+"""
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hvcod.exchange.poll import Arrival, Poller
+from hvcod.groups.agreement import Agreement
+from hvcod.groups.split import Group
+
+SLICE_BYTES = 1 << 28
+"""Bytes in one broadcast: an MPI count is a 32-bit number."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """New weights of one teacher, the same on all ranks of the group that receives them."""
+
+    group: int
+    step: int
+    tensors: dict[str, Tensor]
+
+
+class Transfer:
+    """Moves updates through a group, one at a time, off the training thread."""
+
+    def __init__(self, group: Group, poller: Poller | None) -> None:
+        """Collective over the group.
+
+        Args:
+            group: This rank's group.
+            poller: What finds fresher teachers; on the group root only.
+        """
+        self._comm = group.comm.Dup()
+        self._agreement = Agreement(group.comm, [0, 0])
+        self._poller = poller
+        self._announced = self._started = self._switched = 0
+        self._arrival: Arrival | None = None
+        self._update: Update | None = None
+        self._thread: threading.Thread | None = None
+
+    def step(self) -> Update | None:
+        """Moves things on by one training step; the update to switch to now, if there is one.
+
+        Collective: every rank calls it once a step and gets the same answer.
+        """
+        self._announce()
+        received = self._switched + (self._update is not None)
+        announced, missing = self._agreement.exchange([self._announced, -received])
+        if announced > self._started:
+            self._started = announced
+            self._thread = threading.Thread(target=self._receive, daemon=True)
+            self._thread.start()
+        if -missing <= self._switched:
+            return None
+        update, self._update = self._update, None
+        self._switched += 1
+        return update
+
+    def close(self) -> None:
+        """Ends the traffic. Collective."""
+        self._agreement.close()
+        if self._thread is not None:
+            self._thread.join()
+        self._comm.Free()
+
+    def _announce(self) -> None:
+        idle = self._announced == self._switched
+        if self._poller is not None and idle and (arrival := self._poller.take()):
+            self._arrival = arrival
+            self._announced += 1
+
+    def _receive(self) -> None:
+        arrival, self._arrival = self._arrival, None
+        self._update = broadcast_update(self._comm, arrival)
+
+
+def broadcast_update(comm: MPI.Intracomm, arrival: Arrival | None) -> Update:
+    """Brings what arrived at rank 0 to all ranks. Collective; ``None`` on the other ranks."""
+    header = json.dumps(_describe(arrival)).encode() if arrival is not None else b""
+    length = np.array([len(header)], dtype=np.int64)
+    comm.Bcast(length)
+    text = np.frombuffer(header, np.uint8).copy() if header else np.empty(length[0], np.uint8)
+    comm.Bcast(text)
+    plan = json.loads(text.tobytes())
+    tensors = {}
+    for name, dtype, shape in plan["tensors"]:
+        if arrival is not None:
+            tensor = arrival.tensors[name].contiguous()
+        else:
+            tensor = torch.empty(shape, dtype=getattr(torch, dtype))
+        flat = tensor.reshape(-1).view(torch.uint8).numpy()
+        for start in range(0, flat.size, SLICE_BYTES):
+            comm.Bcast(flat[start : start + SLICE_BYTES])
+        tensors[name] = tensor
+    return Update(plan["group"], plan["step"], tensors)
+
+
+def _describe(arrival: Arrival) -> dict[str, Any]:
+    tensors = [
+        (name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape))
+        for name, tensor in arrival.tensors.items()
+    ]
+    return {"group": arrival.group, "step": arrival.step, "tensors": tensors}

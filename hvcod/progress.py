@@ -1,0 +1,67 @@
+"""Progress of long work: a bar on a terminal, plain lines in a batch log."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Shows how far a piece of work has come, on standard error of the one rank that shows it.
+
+    Args:
+        total: Units of work in all, or ``None`` if that is not known.
+        title: What is being done, in a few words.
+        unit: What is counted, such as ``step``.
+        shown: Whether this rank shows progress; the others count silently.
+    """
+
+    def __init__(self, total: int | None, title: str, unit: str, shown: bool = True) -> None:
+        self._total, self._title, self._unit, self._shown = total, title, unit, shown
+        self._done = 0
+        self._begun = time.monotonic()
+        self._next_line = self._begun + 2.0
+        self._bar: tqdm[None] | None = None
+        if shown and on_terminal():
+            self._bar = tqdm(total=total, desc=title, unit=f" {unit}", dynamic_ncols=True)
+
+    def update(self, amount: int = 1, figures: str = "") -> None:
+        """Counts work done; ``figures`` are shown behind it, such as ``loss 5.31``."""
+        self._done += amount
+        if self._bar is not None:
+            if figures:
+                self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.update(amount)
+        elif self._shown and time.monotonic() >= self._next_line:
+            self._line(figures)
+
+    def close(self, figures: str = "") -> None:
+        """Ends the display with the final count."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._shown:
+            self._line(figures)
+
+    def _line(self, figures: str) -> None:
+        now = time.monotonic()
+        self._next_line = now + SECONDS_BETWEEN_LINES
+        of = f"/{self._total}" if self._total is not None else ""
+        rate = self._done / max(now - self._begun, 1e-9)
+        text = f"{self._title}: {self._unit} {self._done}{of}, {rate:.3g}/s {figures}"
+        print(text.rstrip(), file=sys.stderr, flush=True)
+
+
+def on_terminal() -> bool:
+    """Whether a person watches: standard error is a terminal, or that of the launching ``mpirun``."""
+    if sys.stderr.isatty():
+        return True
+    try:
+        shown = os.readlink(Path("/proc") / str(os.getppid()) / "fd" / "2")
+    except OSError:
+        return False
+    launched = any(name in os.environ for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK"))
+    return launched and shown.startswith(("/dev/pts/", "/dev/tty"))

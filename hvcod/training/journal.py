@@ -1,0 +1,120 @@
+"""The record that a group keeps of its run: log lines, validations, and the summary at the end."""
+
+import time
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from hvcod.codistill.codistiller import Codistiller
+from hvcod.progress import Progress
+from hvcod.tasks.base import Task
+from hvcod.training.metrics import Mean, MetricsFile
+from hvcod.training.optimizer import Optimizer
+from hvcod.training.run import Run
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a group has to show at the end.
+
+    Attributes:
+        group: The group.
+        steps: Training steps made.
+        validation_loss: The last one.
+        exchanges: How often fresher teacher weights were taken over.
+        mean_staleness: Mean of student's step minus teacher's step over the steps with a distillation
+            term, in steps; ``None`` if there was none.
+        step_s: Mean seconds of a training step, validation left out.
+        run_dir: The run directory.
+    """
+
+    group: int
+    steps: int
+    validation_loss: float
+    exchanges: int
+    mean_staleness: float | None
+    step_s: float
+    run_dir: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The summary as plain values."""
+        return asdict(self)
+
+
+class Journal:
+    """Writes what happened; all ranks of the group take part in the means, its root writes."""
+
+    def __init__(
+        self, task: Task, run: Run, optimizer: Optimizer, codistiller: Codistiller
+    ) -> None:
+        options, group = task.options, task.group
+        self._options, self._group, self._run = options, group, run
+        self._optimizer, self._codistiller = optimizer, codistiller
+        self._file = None
+        if group.is_root:
+            events = run.group / "tensorboard" if options.tensorboard else None
+            self._file = MetricsFile(run.group / "metrics.jsonl", events)
+        shown = group.is_root and (group.index == 0 or options.group is not None)
+        self._progress = Progress(options.steps, f"group {group.index}", "step", shown)
+        self._task_loss, self._distill_loss, self._step_s = Mean(), Mean(), Mean()
+        self._validation_loss = float("nan")
+        self._training_s = 0.0
+        self._begun = self._lap = time.monotonic()
+
+    def step(self, step: int, task_loss: Tensor, distill_loss: Tensor) -> None:
+        """Takes note of a training step. Collective."""
+        elapsed = time.monotonic() - self._lap
+        self._training_s += elapsed
+        self._step_s.add(elapsed)
+        self._task_loss.add(task_loss.detach())
+        self._distill_loss.add(distill_loss.detach())
+        figures = ""
+        if step % self._options.log_interval == 0 or step == self._options.steps:
+            figures = f"loss {self._log(step):.3f}, validation {self._validation_loss:.3f}"
+        self._progress.update(figures=figures)
+        self._lap = time.monotonic()
+
+    def validated(self, step: int, validation_loss: float) -> None:
+        """Takes note of a validation."""
+        self._validation_loss = validation_loss
+        self._write(step, {"validation_loss": validation_loss})
+        self._lap = time.monotonic()
+
+    def close(self) -> Summary:
+        """Ends the record."""
+        self._progress.close(f"validation {self._validation_loss:.3f}")
+        if self._file is not None:
+            self._file.close()
+        return Summary(
+            group=self._group.index,
+            steps=self._options.steps,
+            validation_loss=self._validation_loss,
+            exchanges=self._codistiller.exchanges,
+            mean_staleness=self._codistiller.mean_staleness,
+            step_s=self._training_s / self._options.steps,
+            run_dir=str(self._run.directory),
+        )
+
+    def _log(self, step: int) -> float:
+        comm = self._group.comm
+        task_loss, distill_loss = self._task_loss.take(comm), self._distill_loss.take(comm)
+        loss = task_loss + distill_loss
+        teachers = self._codistiller.teachers_used
+        figures = {
+            "loss": loss,
+            "task_loss": task_loss,
+            "distill_loss": distill_loss,
+            "learning_rate": self._optimizer.learning_rate,
+            "step_s": self._step_s.take(comm),
+            "teachers": teachers,
+            "staleness": {group: step - its_step for group, its_step in teachers.items()},
+        }
+        self._write(step, figures)
+        return loss
+
+    def _write(self, step: int, figures: dict[str, object]) -> None:
+        if self._file is None:
+            return
+        examples = step * self._group.size * self._options.batch_size
+        wall_s = round(time.monotonic() - self._begun, 3)
+        self._file.write({"step": step, "examples": examples, "wall_s": wall_s} | figures)

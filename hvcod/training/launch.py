@@ -1,0 +1,30 @@
+"""From options to a finished run: MPI, groups, Horovod, task, loop."""
+
+import logging
+from typing import Any
+
+from hvcod.config import TrainOptions
+from hvcod.groups.horovod import choose_device, start_horovod
+from hvcod.groups.launch import world
+from hvcod.groups.split import split
+from hvcod.tasks import load_task
+from hvcod.training.loop import train
+from hvcod.training.run import open_run
+
+
+def launch(options: TrainOptions) -> list[dict[str, Any]]:
+    """Runs a training and gathers what each group of this launch has to show.
+
+    Collective over the world; the list is empty on all ranks but the first.
+    """
+    everyone = world()
+    group = split(everyone, options.groups, options.group)
+    level = logging.INFO if group.is_root else logging.ERROR
+    logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
+    start_horovod(group)
+    device = choose_device(group, options.device)
+    task = load_task(options.task)(options, group)
+    run = open_run(options, group, everyone)
+    summary = train(task, run, device).to_dict() | {"reference": dict(task.reference())}
+    gathered = everyone.gather(summary if group.is_root else None)
+    return [each for each in gathered or [] if each is not None]

@@ -1,0 +1,79 @@
+"""What all tests share: real data if it is there, and real launches under mpirun."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+PROGRAMS = Path(__file__).parent / "mpi" / "programs"
+
+MpiRun = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def missing(reason: str) -> NoReturn:
+    """Skips a test for want of something; where everything must be there, fails it."""
+    if os.environ.get("HVCOD_CI"):
+        pytest.fail(f"not to be skipped in CI: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data: HVCOD_TEST_DATA, or shared/data beside the project."""
+    path = Path(os.environ.get("HVCOD_TEST_DATA", PROJECT.parent / "shared" / "data"))
+    if not path.is_dir():
+        missing("no real data: set HVCOD_TEST_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def mpi_environment() -> dict[str, str]:
+    """The environment in which mpirun starts more ranks than cores, as root too (bin/mpi-env)."""
+    command = f"set -a; . {PROJECT}/bin/mpi-env; exec env -0"
+    shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    environment = dict(entry.split("=", 1) for entry in shown.stdout.split("\0") if entry)
+    paths = [str(Path(sys.executable).parent), environment.get("PATH", "")]
+    threads = {"OMP_NUM_THREADS": "1"}
+    return environment | threads | {"PATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture(scope="session")
+def mpirun(mpi_environment: Mapping[str, str]) -> MpiRun:
+    """Runs a command on N real MPI ranks: ``mpirun(4, "hvcod", "train", ...)``.
+
+    A name that ends in ``.py`` is a program of tests/mpi/programs.
+    """
+    if not shutil.which("mpirun", path=mpi_environment["PATH"]):
+        missing("no mpirun on PATH")
+
+    def run(
+        ranks: int,
+        *command: object,
+        timeout: float = 300,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        words = [str(word) for word in command]
+        if words[0].endswith(".py"):
+            words = [sys.executable, str(PROGRAMS / words[0]), *words[1:]]
+        done = subprocess.run(
+            ["mpirun", "-np", str(ranks), *words],
+            env={**mpi_environment, **(env or {})},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode:
+            pytest.fail(f"mpirun exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run

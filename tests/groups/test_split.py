@@ -1,0 +1,32 @@
+"""What of the groups needs no second rank."""
+
+import pytest
+from mpi4py import MPI
+
+from hvcod.errors import UsageError
+from hvcod.groups.horovod import path_of_group
+from hvcod.groups.split import split
+
+
+def test_one_process_is_a_world_of_one() -> None:
+    group = split(MPI.COMM_WORLD)
+    assert (group.index, group.count, group.rank, group.size) == (0, 1, 0, 1)
+
+
+def test_a_launch_can_be_one_group_of_several() -> None:
+    group = split(MPI.COMM_WORLD, groups=3, only=2)
+    assert (group.index, group.count, group.rank, group.size) == (2, 3, 0, 1)
+
+
+def test_a_launch_that_is_no_group_of_the_run_is_refused() -> None:
+    with pytest.raises(UsageError, match="the groups are 0 to 1"):
+        split(MPI.COMM_WORLD, groups=2, only=2)
+
+
+def test_the_message_names_sizes_that_work() -> None:
+    with pytest.raises(UsageError, match=r"use 3 ranks, or with 1 ranks --groups 1$"):
+        split(MPI.COMM_WORLD, groups=3)
+
+
+def test_the_files_of_horovod_get_the_name_of_the_group() -> None:
+    assert path_of_group("/a/time.json", 3) == "/a/time.group-3.json"

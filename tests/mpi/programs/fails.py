@@ -1,0 +1,33 @@
+"""One rank fails while the others wait in a collective. Arguments: how, which rank."""
+
+import sys
+import threading
+import time
+
+import click
+
+from hvcod.cli.main import run
+from hvcod.errors import HvcodError
+from hvcod.groups.launch import world
+from hvcod.groups.split import split
+
+
+@click.command()
+@click.argument("how")
+@click.argument("rank", type=int)
+def fails(how: str, rank: int) -> None:
+    """Runs as every command of hvcod does."""
+    group = split(world(), 2)
+    if world().rank == rank:
+        if how == "error":
+            raise HvcodError("the disk of step 7 is full; make room")
+        if how == "thread":
+            threading.Thread(target=lambda: 1 / 0).start()
+            time.sleep(60)
+        raise ValueError("a programming error")
+    group.comm.Barrier()
+    world().Barrier()
+
+
+print(sys.argv, flush=True)
+run(fails)

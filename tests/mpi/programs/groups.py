@@ -1,0 +1,52 @@
+"""Asserts, on every rank, what `split`, Horovod and `Agreement` promise. Arguments: groups."""
+
+import os
+import sys
+
+import horovod.torch as hvd
+import torch
+from mpi4py import MPI
+
+from hvcod.groups.agreement import Agreement
+from hvcod.groups.horovod import choose_device, start_horovod
+from hvcod.groups.launch import threads_per_rank, world
+from hvcod.groups.split import split
+
+everyone, count = world(), int(sys.argv[1])
+group = split(everyone, count)
+assert (group.count, group.size) == (count, everyone.size // count)
+assert (group.index, group.rank) == divmod(everyone.rank, group.size)  # contiguous
+assert group.is_root == (group.rank == 0)
+
+start_horovod(group)
+assert (hvd.rank(), hvd.size()) == (group.rank, group.size)
+# The trap: Horovod's local rank restarts in every group of a node, the device must not.
+assert hvd.local_rank() == group.rank
+assert group.node_rank == everyone.rank
+assert choose_device(group, "cpu") == torch.device("cpu")
+cores = len(os.sched_getaffinity(0))
+assert threads_per_rank(group.node) == max(1, cores // everyone.size)
+
+# Gradients are averaged inside the group and nowhere else.
+mean = hvd.allreduce(torch.tensor([float(everyone.rank)]), op=hvd.Average).item()
+assert mean == group.index * group.size + (group.size - 1) / 2
+
+# Both libraries talk at once, from different threads, on one MPI.
+handles = [hvd.allreduce_async(torch.ones(100_000), name=f"t{i}") for i in range(8)]
+total = everyone.allreduce(1)
+assert total == everyone.size
+assert all(hvd.synchronize(handle).eq(1).all() for handle in handles)
+
+agreement = Agreement(group.comm, [-1])
+answers = [agreement.exchange([10 * call + group.rank])[0] for call in range(4)]
+agreement.close()
+assert answers == [-1, *(10 * call + group.size - 1 for call in range(3))], answers
+
+assert len({group.seed(1), group.seed(2)}) == 2
+seeds = everyone.allgather(group.seed(7))
+assert len(set(seeds)) == count
+timeline = os.environ.get("HOROVOD_TIMELINE")
+if timeline:
+    assert f"group-{group.index}" in timeline
+assert MPI.Query_thread() == MPI.THREAD_MULTIPLE
+print(f"rank {everyone.rank} ok", flush=True)

@@ -1,0 +1,56 @@
+"""Groups, agreement and failure on real MPI ranks; the traps of Horovod and MPI each have a test."""
+
+import time
+from pathlib import Path
+
+import pytest
+from conftest import MpiRun
+
+
+@pytest.mark.parametrize(("ranks", "groups"), [(4, 2), (3, 3), (1, 1)])
+def test_groups_on_every_rank(mpirun: MpiRun, ranks: int, groups: int) -> None:
+    done = mpirun(ranks, "groups.py", groups)
+    assert done.stdout.count(" ok") == ranks
+
+
+def test_each_group_root_writes_its_own_timeline(mpirun: MpiRun, tmp_path: Path) -> None:
+    # The gloo controller that somebody's environment asks for would crash on a communicator.
+    asked = {"HOROVOD_TIMELINE": str(tmp_path / "time.json"), "HOROVOD_CONTROLLER": "gloo"}
+    mpirun(2, "groups.py", 2, env=asked)
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["time.group-0.json", "time.group-1.json"]
+
+
+def test_groups_that_do_not_divide_the_world_are_a_usage_error(mpirun: MpiRun) -> None:
+    done = mpirun(3, "hvcod", "train", "--groups", 2, check=False)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("hvcod:")]
+    assert lines == [
+        "hvcod: --groups 2 does not divide 3 ranks: use 2 or 4 ranks, "
+        "or with 3 ranks --groups 1, 3"
+    ]
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+@pytest.mark.parametrize("how", ["exception", "error", "thread"])
+def test_a_rank_that_fails_takes_its_world_down(mpirun: MpiRun, how: str, rank: int) -> None:
+    begun = time.monotonic()
+    done = mpirun(4, "fails.py", how, rank, check=False, timeout=60)
+    assert time.monotonic() - begun < 30
+    assert done.returncode == 1
+    place = f"rank {rank}, group {rank // 2}, rank {rank % 2} of 2"
+    shown = [line for line in done.stderr.splitlines() if place in line]
+    if how == "error":
+        assert shown == [f"hvcod: the disk of step 7 is full; make room [{place}]"]
+    else:
+        raised = "ZeroDivisionError" if how == "thread" else "ValueError: a programming error"
+        assert any("Traceback" in line for line in shown)
+        assert any(raised in line for line in shown)
+
+
+def test_an_mpirun_of_another_mpi_is_noticed(mpirun: MpiRun) -> None:
+    done = mpirun(1, "groups.py", 1, check=False, env={"OMPI_COMM_WORLD_SIZE": "1", "PMI_SIZE": "4"})
+    assert done.returncode == 0  # Open MPI's own variable is believed first
+    done = mpirun(1, "env", "OMPI_COMM_WORLD_SIZE=4", "hvcod", "train", check=False)
+    assert done.returncode == 1
+    assert "belongs to another MPI than mpi4py" in done.stderr

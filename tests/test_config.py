@@ -1,0 +1,58 @@
+"""The option tree: one definition, every way in."""
+
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from hvcod import config
+from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
+
+
+def test_later_layers_win() -> None:
+    layers = [{"steps": 5, "codistill.burn_in": 1}, {"steps": "7"}]
+    options = config.resolve(TrainOptions, layers)
+    assert (options.steps, options.codistill.burn_in) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"codistill.burnin": 1}, "unknown option codistill.burnin: did you mean codistill.burn_in"),
+        ({"burn_in": 1}, "did you mean codistill.burn_in"),
+        ({"zzzzzz": 1}, "unknown option zzzzzz: known keys: batch_size"),
+        ({"steps": "many"}, "steps=many: expected int"),
+        ({"steps": 0}, "steps=0: must be at least 1"),
+        ({"steps": True}, "steps=True: expected int"),
+        ({"same_data": "perhaps"}, "same_data=perhaps: expected bool"),
+        ({"codistill.topology": "star"}, "choose one of full, ring, pairs"),
+        ({"optimizer.learning_rate": float("nan")}, "must be at least"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(layer: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        config.resolve(TrainOptions, [layer])
+
+
+def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
+    layer = {"data": "/d", "group": 1, "run_dir": "r", "same_data": "true", "steps": 9}
+    options = config.resolve(TrainOptions, [layer])
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps({"run": {"id": "x"}} | config.to_tree(options)))
+    again = config.resolve(TrainOptions, [config.read_toml(path)])
+    assert again.data == Path("/d")
+    assert (again.steps, again.same_data) == (9, True)
+    assert (again.group, again.run_dir) == (None, None)  # of one launch, not of the run
+
+
+def test_flags_are_unique() -> None:
+    names = [key.rpartition(".")[2] for key, _, _ in config.fields_of(TrainOptions)]
+    assert len(names) == len(set(names))
+
+
+def test_a_file_that_is_not_toml_is_a_usage_error(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("steps = = 3")
+    with pytest.raises(UsageError, match="broken.toml"):
+        config.read_toml(path)
