@@ -97,6 +97,9 @@ class TrainOptions:
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1)
     validation_interval: int = option(100, "steps between two validations", minimum=1)
+    validation_examples: int = option(
+        4096, "examples of the validation part that are scored, at most", minimum=1
+    )
     tensorboard: bool = option(
         False, "also write TensorBoard event files below the run", launch=True
     )
@@ -192,7 +195,8 @@ def to_tree(options: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             tree[item.name] = to_tree(value)
         elif value is not None and not item.metadata.get("launch"):
-            tree[item.name] = str(value) if isinstance(value, Path) else value
+            # A run must be found again from another folder.
+            tree[item.name] = str(value.absolute()) if isinstance(value, Path) else value
     return tree
 
 

@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, total: int | None, title: str, unit: str, shown: bool = True) -> None:
         self._total, self._title, self._unit, self._shown = total, title, unit, shown
-        self._done = 0
+        self._done, self._figures = 0, ""
         self._begun = time.monotonic()
         self._next_line = self._begun + 2.0
         self._bar: tqdm[None] | None = None
@@ -32,27 +32,28 @@ class Progress:
     def update(self, amount: int = 1, figures: str = "") -> None:
         """Counts work done; ``figures`` are shown behind it, such as ``loss 5.31``."""
         self._done += amount
+        self._figures = figures or self._figures
         if self._bar is not None:
-            if figures:
-                self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.set_postfix_str(self._figures, refresh=False)
             self._bar.update(amount)
         elif self._shown and time.monotonic() >= self._next_line:
-            self._line(figures)
+            self._line()
 
     def close(self, figures: str = "") -> None:
         """Ends the display with the final count."""
+        self._figures = figures or self._figures
         if self._bar is not None:
             self._bar.close()
         elif self._shown:
-            self._line(figures)
+            self._line()
 
-    def _line(self, figures: str) -> None:
+    def _line(self) -> None:
         now = time.monotonic()
         self._next_line = now + SECONDS_BETWEEN_LINES
         of = f"/{self._total}" if self._total is not None else ""
         rate = self._done / max(now - self._begun, 1e-9)
-        text = f"{self._title}: {self._unit} {self._done}{of}, {rate:.3g}/s {figures}"
-        print(text.rstrip(), file=sys.stderr, flush=True)
+        parts = [f"{self._title}: {self._unit} {self._done}{of}", f"{rate:.3g}/s", self._figures]
+        print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
 
 def on_terminal() -> bool:

@@ -36,12 +36,12 @@ def test_what_does_not_fit_is_refused_by_name(layer: dict[str, object], message:
 
 
 def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
-    layer = {"data": "/d", "group": 1, "run_dir": "r", "same_data": "true", "steps": 9}
+    layer = {"data": "d", "group": 1, "run_dir": "r", "same_data": "true", "steps": 9}
     options = config.resolve(TrainOptions, [layer])
     path = tmp_path / "config.toml"
     path.write_text(tomli_w.dumps({"run": {"id": "x"}} | config.to_tree(options)))
     again = config.resolve(TrainOptions, [config.read_toml(path)])
-    assert again.data == Path("/d")
+    assert again.data == Path("d").absolute()
     assert (again.steps, again.same_data) == (9, True)
     assert (again.group, again.run_dir) == (None, None)  # of one launch, not of the run
 

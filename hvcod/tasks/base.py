@@ -87,8 +87,8 @@ class Task(ABC):
         return model(inputs), None
 
     def distillation_loss(self, logits: Tensor, teachers: Sequence[Tensor]) -> Tensor:
-        """The distillation loss (psi of Algorithm 1), a scalar."""
-        return distillation_loss(logits, teachers)
+        """The distillation loss (psi of Algorithm 1), a scalar; the teachers' logits may be lost."""
+        return distillation_loss(logits, teachers, overwrite_teachers=True)
 
     def reference(self) -> Mapping[str, float]:
         """Named validation losses to compare with, such as that of a model without context."""

@@ -1,5 +1,6 @@
 """The record that a group keeps of its run: log lines, validations, and the summary at the end."""
 
+import resource
 import time
 from dataclasses import asdict, dataclass
 
@@ -25,6 +26,10 @@ class Summary:
         mean_staleness: Mean of student's step minus teacher's step over the steps with a distillation
             term, in steps; ``None`` if there was none.
         step_s: Mean seconds of a training step, validation left out.
+        exchange_s: Mean training-thread seconds a step that went into publishing, polling and
+            switching teachers.
+        peak_memory: Most bytes that the group root's process held in memory.
+        weights: SHA-256 of the final weights, the same on all ranks of the group.
         run_dir: The run directory.
     """
 
@@ -34,6 +39,9 @@ class Summary:
     exchanges: int
     mean_staleness: float | None
     step_s: float
+    exchange_s: float
+    peak_memory: int
+    weights: str
     run_dir: str
 
     def to_dict(self) -> dict[str, object]:
@@ -80,8 +88,8 @@ class Journal:
         self._write(step, {"validation_loss": validation_loss})
         self._lap = time.monotonic()
 
-    def close(self) -> Summary:
-        """Ends the record."""
+    def close(self, weights: str) -> Summary:
+        """Ends the record; `weights` is the digest of the final ones."""
         self._progress.close(f"validation {self._validation_loss:.3f}")
         if self._file is not None:
             self._file.close()
@@ -92,6 +100,9 @@ class Journal:
             exchanges=self._codistiller.exchanges,
             mean_staleness=self._codistiller.mean_staleness,
             step_s=self._training_s / self._options.steps,
+            exchange_s=self._codistiller.seconds / self._options.steps,
+            peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            weights=weights,
             run_dir=str(self._run.directory),
         )
 

@@ -7,7 +7,7 @@ from hvcod.tasks.base import Task
 from hvcod.training.journal import Journal, Summary
 from hvcod.training.optimizer import Optimizer
 from hvcod.training.run import Run
-from hvcod.training.validation import validate
+from hvcod.training.validation import common_weights, validate
 
 
 def train(task: Task, run: Run, device: torch.device) -> Summary:
@@ -26,7 +26,8 @@ def train(task: Task, run: Run, device: torch.device) -> Summary:
         model,
         group,
         options.codistill,
-        run.exchange(options),
+        run.directory,
+        run.about(options, group),
         predict=task.predict,
         distillation_loss=task.distillation_loss,
     )
@@ -42,7 +43,8 @@ def train(task: Task, run: Run, device: torch.device) -> Summary:
         codistiller.step()
         journal.step(step, task_loss, distill_loss)
         if step % options.validation_interval == 0 or step == options.steps:
-            journal.validated(step, validate(task, model, device))
+            codistiller.validation_loss = validate(task, model, device)
+            journal.validated(step, codistiller.validation_loss)
 
     codistiller.close()
-    return journal.close()
+    return journal.close(common_weights(model, group))

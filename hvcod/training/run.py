@@ -1,6 +1,7 @@
 """The run directory: who owns it, what ran in it."""
 
 import datetime
+import hashlib
 import os
 import tomllib
 import uuid
@@ -13,7 +14,8 @@ from mpi4py import MPI
 
 from hvcod import __version__, config
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
+from hvcod.exchange.format import Metadata
 from hvcod.groups.split import Group
 
 
@@ -30,6 +32,21 @@ class Run:
     directory: Path
     id: str
     group: Path
+
+    def about(self, options: TrainOptions, group: Group) -> Metadata:
+        """What the checkpoints that a group publishes say of the run; ``examples`` are one step's."""
+        digest = hashlib.sha256(tomli_w.dumps(config.to_tree(options)).encode()).hexdigest()
+        return Metadata(
+            run_id=self.id,
+            task=options.task,
+            group=group.index,
+            step=0,
+            examples=group.size * options.batch_size,
+            validation_loss=None,
+            configuration_digest=digest,
+            project_version=__version__,
+            created="",
+        )
 
 
 def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
@@ -62,8 +79,8 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
 def _claim(options: TrainOptions) -> tuple[Path, str]:
     directory = (options.run_dir or _default_directory(options)).absolute()
     run_id = uuid.uuid4().hex
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    tree = {"run": {"id": run_id, "created": now, "hvcod": __version__}} | config.to_tree(options)
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    tree = {"run": {"id": run_id, "created": created, "hvcod": __version__}} | config.to_tree(options)
     path = directory / "config.toml"
     temporary = directory / f".config-{run_id}"
     try:
@@ -117,5 +134,5 @@ def _claim_group(run: Run, group: Group) -> str | None:
 
 def _default_directory(options: TrainOptions) -> Path:
     if options.group is not None:
-        raise HvcodError("--group needs --run-dir: the folder that the launches of a run share")
+        raise UsageError("--group needs --run-dir: the folder that the launches of a run share")
     return Path("runs") / f"{options.task}-{datetime.datetime.now():%Y%m%d-%H%M%S}"

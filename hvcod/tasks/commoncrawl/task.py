@@ -1,0 +1,141 @@
+"""The language model of the paper on Common Crawl text (section 3.1)."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hvcod.config import TrainOptions, option
+from hvcod.groups.split import Group
+from hvcod.tasks.base import Batch, Task, TrainingData
+from hvcod.tasks.commoncrawl.builtin import builtin_dataset
+from hvcod.tasks.commoncrawl.model import LanguageModel
+from hvcod.tasks.commoncrawl.shards import TokenDataset, unigram_entropy
+from hvcod.tasks.commoncrawl.stream import IGNORED, WINDOW, TokenStream, validation_windows
+
+log = logging.getLogger("hvcod.tasks")
+
+VALIDATION_ROWS = 32
+"""Ranges of the validation text that are read side by side, whatever the number of ranks."""
+
+
+@dataclass(frozen=True)
+class LanguageModelOptions:
+    """Sizes of the language model; the defaults are the paper's."""
+
+    embedding: int = option(256, "size of the token embeddings", minimum=1)
+    hidden: int = option(1024, "units of an LSTM layer", minimum=1)
+    layers: int = option(2, "LSTM layers", minimum=1)
+    dropout: float = option(0.0, "share of units dropped in training", minimum=0.0)
+
+
+class CommonCrawl(Task):
+    """Predicting the next word piece of web text; an example is a window of 32 tokens."""
+
+    Options = LanguageModelOptions
+    presets: Mapping[str, Mapping[str, Any]] = {
+        # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The learning rates the
+        # paper names (0.1 to 0.4) belong to its own Adam and its own scale of the loss.
+        "paper": {
+            "batch_size": 128,
+            "steps": 20_000,
+            "validation_interval": 500,
+            "validation_examples": 16_384,
+        },
+        # Minutes on two cores.
+        "laptop": {
+            "batch_size": 16,
+            "steps": 400,
+            "validation_interval": 100,
+            "validation_examples": 1024,
+            "codistill.burn_in": 150,
+            "optimizer.learning_rate": 5e-3,
+            "optimizer.warmup": 50,
+            "model.embedding": 128,
+            "model.hidden": 256,
+            "model.layers": 1,
+        },
+    }
+
+    def __init__(self, options: TrainOptions, group: Group) -> None:
+        """Opens the data; without ``--data`` those built in. Collective over the launch."""
+        super().__init__(options, group)
+        self.sizes: LanguageModelOptions = options.model
+        if options.data is None and group.is_root:
+            log.info("no --data given: training on the built-in corpus (documentation in English)")
+        self.dataset = TokenDataset(options.data or builtin_dataset())
+
+    def build_model(self) -> nn.Module:
+        """Embeddings, LSTM layers with layer normalisation, softmax."""
+        sizes = self.sizes
+        return LanguageModel(
+            self.dataset.vocabulary_size,
+            sizes.embedding,
+            sizes.hidden,
+            sizes.layers,
+            sizes.dropout,
+        )
+
+    def training_data(self) -> TrainingData:
+        """Windows of documents that no other rank of any group reads, unless ``--same-data``."""
+        options, group = self.options, self.group
+        rows = options.batch_size
+        stream = TokenStream(
+            self.dataset,
+            lanes=range(group.rank * rows, (group.rank + 1) * rows),
+            lane_count=group.size * rows,
+            seed=options.seed,
+            group=group.index,
+            groups=group.count,
+            same_data=options.same_data,
+        )
+        return WindowBatches(stream)
+
+    def validation_data(self) -> Iterator[Batch]:
+        """This rank's rows of the validation text, window by window."""
+        windows = validation_windows(
+            self.dataset,
+            lanes=VALIDATION_ROWS,
+            rank=self.group.rank,
+            size=self.group.size,
+            limit_tokens=self.options.validation_examples * WINDOW,
+        )
+        return (Batch(inputs, targets, count) for inputs, targets, count in windows)
+
+    def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Logits [rows, window, vocabulary] and the hidden state, which is never reset."""
+        logits, state = model(inputs, state)
+        return logits, state
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy in nats per token."""
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+    def reference(self) -> Mapping[str, float]:
+        """The loss of a model that knows only how frequent each token is."""
+        tokens = self.options.validation_examples * WINDOW
+        return {"unigram_entropy": unigram_entropy(self.dataset, tokens)}
+
+
+class WindowBatches:
+    """The token stream as batches."""
+
+    def __init__(self, stream: TokenStream) -> None:
+        self._stream = stream
+
+    def next(self) -> Batch:
+        """The next window of every row of this rank."""
+        inputs, targets = self._stream.next()
+        return Batch(inputs, targets, targets.numel())
+
+    def state_dict(self) -> Mapping[str, np.ndarray]:
+        """The place of every row."""
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts every row back to its place."""
+        self._stream.load_state_dict(state)

@@ -1,0 +1,35 @@
+"""One step of a group of all ranks; saves the gradients. Arguments: data, batch size, file."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hvcod import config
+from hvcod.groups.horovod import start_horovod
+from hvcod.groups.launch import world
+from hvcod.groups.split import split
+from hvcod.tasks.commoncrawl.task import CommonCrawl
+from hvcod.training.optimizer import Optimizer
+
+group = split(world(), 1)
+start_horovod(group)
+layer = {
+    "data": sys.argv[1],
+    "batch_size": int(sys.argv[2]),
+    "model.hidden": 32,
+    "model.embedding": 16,
+    "optimizer.clip": 0.0,
+}
+options = config.resolve(config.TrainOptions, [layer], CommonCrawl.Options)
+task = CommonCrawl(options, group)
+torch.manual_seed(5)
+model = task.build_model()
+optimizer = Optimizer(model, options.optimizer, steps=1)
+batch = task.training_data().next()
+logits, _ = task.predict(model, batch.inputs, None)
+optimizer.step(task.loss(logits, batch.targets))
+if group.is_root:
+    gradients = {name: each.grad.numpy() for name, each in model.named_parameters()}
+    np.savez(Path(sys.argv[3]), **gradients)

@@ -1,0 +1,199 @@
+"""The main path on real ranks: groups, exchange, distillation, validation, from command line to files."""
+
+import itertools
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from conftest import MpiRun
+
+TINY = (
+    "--batch-size 4 --validation-interval 30 --log-interval 5 --set model.hidden=32 "
+    "--set model.embedding=16 --learning-rate 0.01 --warmup 10 --seed 3"
+).split()
+EXCHANGE = "--steps 60 --exchange-interval 10 --burn-in 20".split()
+
+
+def train(mpirun: MpiRun, ranks: int, data: Path, run: Path, *words: object) -> list[dict[str, Any]]:
+    """Trains a tiny model and returns the summaries of the groups."""
+    done = mpirun(
+        ranks, "hvcod", "train", "--data", data, "--run-dir", run, "--json", *TINY, *words
+    )
+    summaries: list[dict[str, Any]] = json.loads(done.stdout)
+    return summaries
+
+
+def metrics(run: Path, group: int) -> list[dict[str, Any]]:
+    """The metrics of a group, every line parsed."""
+    return [json.loads(line) for line in (run / f"group-{group}/metrics.jsonl").open()]
+
+
+def logged(run: Path, group: int) -> list[dict[str, Any]]:
+    """The lines about training steps."""
+    return [line for line in metrics(run, group) if "loss" in line]
+
+
+@pytest.fixture(scope="module")
+def two_groups(
+    mpirun: MpiRun, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Two groups of two ranks that taught each other."""
+    run = tmp_path_factory.mktemp("runs") / "two"
+    yield run, train(mpirun, 4, tiny_data, run, "--groups", 2, *EXCHANGE)
+
+
+TwoGroups = tuple[Path, list[dict[str, Any]]]
+
+
+def test_both_groups_teach_each_other_from_the_end_of_the_burn_in(two_groups: TwoGroups) -> None:
+    run, summaries = two_groups
+    assert [each["group"] for each in summaries] == [0, 1]
+    for each in summaries:
+        other = str(1 - each["group"])
+        assert each["exchanges"] >= 3
+        assert 0 < each["mean_staleness"] < 40
+        for line in logged(run, each["group"]):
+            if line["step"] <= 20:
+                assert line["teachers"] == {}
+                assert line["distill_loss"] == 0
+            else:
+                assert line["teachers"][other] % 10 == 0
+                assert line["staleness"][other] == line["step"] - line["teachers"][other]
+                assert line["distill_loss"] > 0
+            assert line["loss"] == pytest.approx(line["task_loss"] + line["distill_loss"])
+
+
+def test_weights_are_equal_inside_a_group_and_differ_between_groups(two_groups: TwoGroups) -> None:
+    _, summaries = two_groups
+    # That the ranks of a group agree is checked by the run itself (test_common_weights).
+    assert summaries[0]["weights"] != summaries[1]["weights"]
+
+
+def test_the_model_learns(two_groups: TwoGroups) -> None:
+    run, summaries = two_groups
+    for each in summaries:
+        losses = [m["validation_loss"] for m in metrics(run, each["group"]) if "validation_loss" in m]
+        assert len(losses) == 2
+        assert losses[-1] == each["validation_loss"] < losses[0]
+        assert losses[-1] < each["reference"]["unigram_entropy"] + 0.5
+
+
+def test_metrics_lines_hold_what_the_contract_names(two_groups: TwoGroups) -> None:
+    names = {"step", "examples", "wall_s", "loss", "task_loss", "distill_loss", "learning_rate"}
+    run, _ = two_groups
+    lines = logged(run, 1)
+    assert all(names | {"step_s", "teachers"} <= line.keys() for line in lines)
+    assert [line["step"] for line in lines] == list(range(5, 65, 5))
+    assert all(line["examples"] == line["step"] * 2 * 4 for line in lines)
+
+
+def test_published_files_are_half_precision_or_say_why_not(two_groups: TwoGroups) -> None:
+    run, _ = two_groups
+    files = sorted((run / "group-0/published").iterdir())
+    assert [path.name for path in files] == [f"step-000000{step}.h5" for step in (40, 50, 60)]
+    with h5py.File(files[-1]) as file:
+        assert len(file) > 5
+        for tensor in file.values():
+            narrow = tensor.dtype == np.float16
+            assert narrow or tensor.attrs["source"], tensor
+
+
+def test_a_run_directory_says_what_ran_and_is_not_run_into_twice(
+    mpirun: MpiRun, two_groups: TwoGroups, tmp_path: Path
+) -> None:
+    run, _ = two_groups
+    config = run / "config.toml"
+    words = ["hvcod", "train", "--config", config]
+    refused = mpirun(4, *words, "--run-dir", run, check=False)
+    assert refused.returncode == 1
+    assert "has already run in" in refused.stderr
+    other = mpirun(4, *words, "--run-dir", run, "--steps", 61, check=False)
+    assert other.returncode == 1
+    assert "belongs to a run with steps=60, this one has steps=61" in other.stderr
+    mpirun(4, *words, "--run-dir", tmp_path / "again", "--steps", 5)
+    assert "burn_in = 20" in (tmp_path / "again/config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [(2, ["--groups", 2]), (6, ["--groups", 3]), (3, ["--groups", 3, "--topology", "ring"])],
+)
+def test_other_worlds(
+    mpirun: MpiRun, tiny_data: Path, tmp_path: Path, ranks: int, words: Sequence[object]
+) -> None:
+    summaries = train(mpirun, ranks, tiny_data, tmp_path / "run", *words, *EXCHANGE)
+    groups = int(str(words[1]))
+    taught_by = 1 if "ring" in words else groups - 1
+    assert len(summaries) == len({each["weights"] for each in summaries}) == groups
+    for group in range(groups):
+        assert len(logged(tmp_path / "run", group)[-1]["teachers"]) == taught_by
+
+
+def test_one_group_is_plain_synchronous_sgd(
+    mpirun: MpiRun, tiny_data: Path, tmp_path: Path
+) -> None:
+    summaries = train(mpirun, 2, tiny_data, tmp_path / "run", *EXCHANGE)
+    assert summaries[0]["exchanges"] == 0
+    assert summaries[0]["mean_staleness"] is None
+    assert sorted(path.name for path in (tmp_path / "run/group-0").iterdir()) == ["metrics.jsonl"]
+
+
+def test_without_mpirun_a_process_is_a_world_of_one(
+    mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+) -> None:
+    words = ["hvcod", "train", "--data", tiny_data, "--run-dir", tmp_path / "run", *TINY]
+    command = [str(word) for word in [*words, "--steps", 10]]
+    done = subprocess.run(
+        command, env=dict(mpi_environment), capture_output=True, text=True, check=True
+    )
+    assert "validation loss" in done.stdout
+    assert "unigram entropy" in done.stdout
+
+
+def test_groups_may_be_launches_of_their_own(
+    mpirun: MpiRun, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+) -> None:
+    words = ["mpirun", "-np", 2, "hvcod", "train", "--data", tiny_data, "--run-dir", tmp_path / "run"]
+    words += [*TINY, "--json", "--groups", 2, *EXCHANGE, "--steps", 300]
+    launches = []
+    for index in range(2):
+        command = [str(word) for word in [*words, "--group", index]]
+        launches.append(
+            subprocess.Popen(command, env=dict(mpi_environment), stdout=subprocess.PIPE, text=True)
+        )
+        time.sleep(5)
+    summaries = [json.loads(launch.communicate(timeout=120)[0])[0] for launch in launches]
+    assert [launch.returncode for launch in launches] == [0, 0]
+    assert [each["group"] for each in summaries] == [0, 1]
+    assert all(each["exchanges"] >= 1 for each in summaries)
+    assert summaries[0]["weights"] != summaries[1]["weights"]
+
+
+def test_a_launch_of_one_group_needs_the_shared_folder(mpirun: MpiRun, tiny_data: Path) -> None:
+    words = ["hvcod", "train", "--data", tiny_data, "--groups", 2, "--group", 0]
+    done = mpirun(1, *words, check=False)
+    assert done.returncode == 2
+    assert "--group needs --run-dir" in done.stderr
+
+
+def test_the_gradient_is_the_mean_over_the_group(
+    mpirun: MpiRun, tiny_data: Path, tmp_path: Path
+) -> None:
+    for ranks, batch_size in ((1, 8), (2, 4), (4, 2)):
+        mpirun(ranks, "gradient.py", tiny_data, batch_size, tmp_path / f"{ranks}.npz")
+    found = [dict(np.load(tmp_path / f"{ranks}.npz")) for ranks in (1, 2, 4)]
+    for one, several in itertools.product(found[:1], found[1:]):
+        assert one.keys() == several.keys()
+        for name in one:
+            scale = np.abs(one[name]).max()
+            np.testing.assert_allclose(several[name], one[name], rtol=0, atol=2e-6 * scale)
+
+
+def test_ranks_with_other_weights_are_noticed(mpirun: MpiRun) -> None:
+    mpirun(2, "common_weights.py")
