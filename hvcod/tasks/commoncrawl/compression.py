@@ -1,0 +1,211 @@
+"""gzip, xz and zstd taken apart piece by piece, going on behind damage where a next member begins.
+
+A file may hold several members (gzip), streams (xz) or frames (zstd) one after the other; Common
+Crawl writes one gzip member per record. Output comes in small pieces, so a file that inflates to
+terabytes costs time and no memory, and little is lost in front of a damaged place.
+"""
+
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+OUTPUT_BYTES = 32 * 1024
+"""Most bytes that one piece of output holds."""
+
+LOOK_BACK_BYTES = 64 * 1024
+"""Input kept for the search for the next member, as damage shows some bytes after it happened."""
+
+XZ_MEMORY_BYTES = 512 * 1024**2
+"""Most memory that an xz stream may ask for; ``xz -9`` asks for 65 MiB."""
+
+
+class Decompressor(Protocol):
+    """What the libraries' decompressors of one member have in common."""
+
+    @property
+    def eof(self) -> bool:
+        """The member is complete and its checksum was right."""
+
+    @property
+    def needs_input(self) -> bool:
+        """More input is needed before there can be more output."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """Input behind the member's end."""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Takes input and returns at most ``max_length`` bytes of output."""
+
+
+class _GzipMember:
+    """Gives zlib's decompressor the interface that the others have."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)
+        self._pending = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._pending
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        output = self._inner.decompress(self._pending + data, max_length)
+        self._pending = self._inner.unconsumed_tail
+        return output
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One way of compressing: how it is recognised and how one member is undone."""
+
+    name: str
+    magic: bytes
+    suffixes: tuple[str, ...]
+    new: Callable[[], Decompressor]
+    error: type[Exception]
+
+
+CODECS = (
+    Codec("gzip", b"\x1f\x8b\x08", (".gz", ".gzip"), _GzipMember, zlib.error),
+    Codec(
+        "xz",
+        b"\xfd7zXZ\x00",
+        (".xz",),
+        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
+        lzma.LZMAError,
+    ),
+    Codec("zstd", b"\x28\xb5\x2f\xfd", (".zst", ".zstd"), zstd.ZstdDecompressor, zstd.ZstdError),
+)
+
+
+class Mark(Enum):
+    """What may stand between two pieces of output."""
+
+    MEMBER_END = 1
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A place where output is missing; the member that was damaged began at ``position``."""
+
+    position: int
+    reason: str
+    truncated: bool
+
+
+Piece = bytes | Mark | Gap
+
+
+def codec_by_content(head: bytes) -> Codec | None:
+    """The codec whose members begin like this, if any."""
+    return next((codec for codec in CODECS if head.startswith(codec.magic)), None)
+
+
+def codec_by_name(name: str) -> Codec | None:
+    """The codec whose files are called like this, an address's query aside, if any."""
+    bare = name.partition("?")[0].lower()
+    return next((codec for codec in CODECS if bare.endswith(codec.suffixes)), None)
+
+
+def decompress(raw: Iterator[bytes], codec: Codec) -> Iterator[Piece]:
+    """Yields the decompressed bytes, a mark behind every member, and a gap for every damage.
+
+    Args:
+        raw: The compressed bytes in chunks of any size.
+        codec: How they are compressed.
+    """
+    return _Members(raw, codec).pieces()
+
+
+class _Members:
+    """Walks over the members of one compressed file."""
+
+    def __init__(self, raw: Iterator[bytes], codec: Codec) -> None:
+        self._raw, self._codec = raw, codec
+        self._data = b""  # read and not yet given to a decompressor
+        self._read = 0  # bytes read in all
+        self._given = b""  # the last bytes given to the decompressor of the present member
+        self._whole = True  # they begin where the member begins
+
+    def pieces(self) -> Iterator[Piece]:
+        seeking = False  # the member before was damaged and this one is only supposed to begin here
+        while self._more_than_padding():
+            start = self._read - len(self._data)
+            try:
+                for piece in self._member():
+                    seeking = False
+                    yield piece
+                seeking = False
+                yield Mark.MEMBER_END
+            except (self._codec.error, EOFError) as error:
+                if not seeking:
+                    yield self._gap(start, error)
+                seeking = True
+                if not self._next_member():
+                    return
+
+    def _member(self) -> Iterator[bytes]:
+        decompressor = self._codec.new()
+        self._given, self._whole = b"", True
+        while not decompressor.eof:
+            data = self._take() if decompressor.needs_input else b""
+            output = decompressor.decompress(data, OUTPUT_BYTES)
+            if output:
+                yield output
+        self._data = decompressor.unused_data
+
+    def _take(self) -> bytes:
+        if not self._data and not self._fill():
+            raise EOFError("cut off")
+        data, self._data = self._data, b""
+        self._given += data
+        if len(self._given) > LOOK_BACK_BYTES:
+            self._given, self._whole = self._given[-LOOK_BACK_BYTES:], False
+        return data
+
+    def _fill(self) -> bool:
+        chunk = next(self._raw, b"")
+        self._read += len(chunk)
+        self._data += chunk
+        return bool(chunk)
+
+    def _more_than_padding(self) -> bool:
+        """Skips the zeros that may stand behind a member; false at the end of the input."""
+        while True:
+            self._data = self._data.lstrip(b"\0")
+            if self._data or not self._fill():
+                return bool(self._data)
+
+    def _gap(self, start: int, error: Exception) -> Gap:
+        truncated = isinstance(error, EOFError)
+        detail = str(error).rpartition(": ")[2]  # the libraries put the cause last
+        return Gap(start, f"{self._codec.name} data: {detail}", truncated)
+
+    def _next_member(self) -> bool:
+        """Goes to the next place that looks like a member's beginning, also in what was given."""
+        self._data = (self._given[1:] if self._whole else self._given) + self._data
+        magic = self._codec.magic
+        while (found := self._data.find(magic)) < 0:
+            self._data = self._data[-len(magic) + 1 :]
+            if not self._fill():
+                return False
+        self._data = self._data[found:]
+        return True

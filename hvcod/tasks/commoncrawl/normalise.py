@@ -1,0 +1,32 @@
+"""The one rule for white space and paragraphs.
+
+A paragraph is a line; in hard-wrapped text it is what stands between blank lines, and its line
+breaks are spaces. Inside a paragraph every run of white space and control characters (Unicode's
+Z categories and Cc: C0, DEL and C1) becomes one space; its ends are stripped; empty paragraphs are
+dropped. The normalised text is the paragraphs, one a line. Everything else stays as it is,
+zero-width and format characters (Cf) included. Normalising twice changes nothing.
+"""
+
+import re
+
+# str.split takes care of the others: U+0009 to U+000D, U+001C to U+0020, U+0085, U+00A0, ...
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_BLANK_LINES = re.compile(r"\n\s*\n")
+
+
+def paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
+    """The paragraphs of a text, normalised; none of them is empty or holds a line break.
+
+    Args:
+        text: As it was read.
+        hard_wrapped: Blank lines separate paragraphs, not every line is one.
+    """
+    if _CONTROLS.search(text):
+        text = _CONTROLS.sub(" ", text)
+    pieces = _BLANK_LINES.split(text) if hard_wrapped else text.split("\n")
+    return [paragraph for piece in pieces if (paragraph := " ".join(piece.split()))]
+
+
+def normalise(text: str, hard_wrapped: bool = False) -> str:
+    """The normalised text: what the tokenizer gets and what decoding gives back."""
+    return "\n".join(paragraphs(text, hard_wrapped))
