@@ -1,9 +1,9 @@
 """The options of hvcod: one tree of frozen dataclasses, the only place where an option is defined.
 
 Every option is a dataclass field made by `option`. The command line, `--set key=value`,
-`--config FILE` and the file that a run leaves behind are all derived from these fields. A key is the
-path to a field, such as ``codistill.burn_in``; keys below ``model`` belong to the task, which brings
-a dataclass of its own. Nothing heavy is imported here: the help page reads this file.
+`--config FILE` and the file that a run leaves behind are all derived from these fields. A key is
+the path to a field, such as ``codistill.burn_in``; keys below ``model`` belong to the task, which
+brings a dataclass of its own. Nothing heavy is imported here: the help page reads this file.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from hvcod.errors import UsageError
 
 def option(
     default: Any,
-    help: str,
+    meaning: str,
     *,
     choices: Sequence[str] | None = None,
     minimum: float | None = None,
@@ -31,12 +31,12 @@ def option(
 
     Args:
         default: The value when nothing else is said.
-        help: One line for the help page; units and meaning, no default (it is added).
+        meaning: One line for the help page, with units; the default is added to it.
         choices: The only strings allowed.
         minimum: The smallest number allowed.
-        launch: The option belongs to one launch, not to the run, and is left out of ``config.toml``.
+        launch: The option belongs to one launch, not to the run: left out of ``config.toml``.
     """
-    metadata = {"help": help, "choices": choices, "minimum": minimum, "launch": launch}
+    metadata = {"meaning": meaning, "choices": choices, "minimum": minimum, "launch": launch}
     return field(default=default, metadata=metadata)
 
 
@@ -51,9 +51,7 @@ class CodistillOptions:
         1000, "steps before the distillation term is switched on (Algorithm 1)", minimum=0
     )
     distill_weight: float = option(1.0, "factor of the distillation term", minimum=0.0)
-    topology: str = option(
-        "full", "who teaches whom", choices=("full", "ring", "pairs")
-    )
+    topology: str = option("full", "who teaches whom", choices=("full", "ring", "pairs"))
     keep_published: int = option(3, "published checkpoints that a group keeps", minimum=2)
 
 
@@ -188,7 +186,7 @@ def parse_assignment(text: str) -> tuple[str, str]:
 
 
 def to_tree(options: Any) -> dict[str, Any]:
-    """The options of a run as nested plain values, ready for TOML; unset and launch options left out."""
+    """The options of a run as nested plain values, without those that are unset or of a launch."""
     tree: dict[str, Any] = {}
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)

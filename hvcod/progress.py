@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Never
 
 from tqdm import tqdm
 
@@ -25,7 +26,7 @@ class Progress:
         self._done, self._figures = 0, ""
         self._begun = time.monotonic()
         self._next_line = self._begun + 2.0
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         if shown and on_terminal():
             self._bar = tqdm(total=total, desc=title, unit=f" {unit}", dynamic_ncols=True)
 
@@ -57,11 +58,11 @@ class Progress:
 
 
 def on_terminal() -> bool:
-    """Whether a person watches: standard error is a terminal, or that of the launching ``mpirun``."""
+    """Whether a person watches: standard error is a terminal, here or for ``mpirun``."""
     if sys.stderr.isatty():
         return True
     try:
-        shown = os.readlink(Path("/proc") / str(os.getppid()) / "fd" / "2")
+        shown = str((Path("/proc") / str(os.getppid()) / "fd" / "2").readlink())
     except OSError:
         return False
     launched = any(name in os.environ for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK"))

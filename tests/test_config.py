@@ -11,7 +11,7 @@ from hvcod.errors import UsageError
 
 
 def test_later_layers_win() -> None:
-    layers = [{"steps": 5, "codistill.burn_in": 1}, {"steps": "7"}]
+    layers: list[dict[str, object]] = [{"steps": 5, "codistill.burn_in": 1}, {"steps": "7"}]
     options = config.resolve(TrainOptions, layers)
     assert (options.steps, options.codistill.burn_in) == (7, 1)
 
@@ -19,7 +19,10 @@ def test_later_layers_win() -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ({"codistill.burnin": 1}, "unknown option codistill.burnin: did you mean codistill.burn_in"),
+        (
+            {"codistill.burnin": 1},
+            "unknown option codistill.burnin: did you mean codistill.burn_in",
+        ),
         ({"burn_in": 1}, "did you mean codistill.burn_in"),
         ({"zzzzzz": 1}, "unknown option zzzzzz: known keys: batch_size"),
         ({"steps": "many"}, "steps=many: expected int"),
@@ -54,5 +57,5 @@ def test_flags_are_unique() -> None:
 def test_a_file_that_is_not_toml_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text("steps = = 3")
-    with pytest.raises(UsageError, match="broken.toml"):
+    with pytest.raises(UsageError, match=r"broken\.toml"):
         config.read_toml(path)

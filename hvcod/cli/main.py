@@ -15,7 +15,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in ``hvcod/cli/NAME.py`` and are imported when they are needed."""
+    """A group whose commands live in ``hvcod/cli/NAME.py`` and are imported when needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, without importing any."""
@@ -38,11 +38,13 @@ class LazyGroup(click.Group):
 EXAMPLES = """\b
 Examples:
   laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl
-  cluster  srun --mpi=pmix hvcod train --groups 2 --task commoncrawl --data /scratch/cc --preset paper
+  cluster  srun --mpi=pmix hvcod train --groups 2 --data /scratch/cc --preset paper
 """
 
 
-@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="hvcod")
 def cli() -> None:
     """Codistillation: groups of MPI ranks train copies of a model that teach each other."""

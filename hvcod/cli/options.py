@@ -44,7 +44,7 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> Any:
     name = "--" + key.rpartition(".")[2].replace("_", "-")
-    text = metadata["help"][0].upper() + metadata["help"][1:] + "."
+    text = metadata["meaning"][0].upper() + metadata["meaning"][1:] + "."
     if default is not None and kind is not bool:
         text += f"  [default: {default}]"
     if kind is bool:

@@ -10,6 +10,7 @@ import click
 from hvcod import config
 from hvcod.cli.options import dataclass_options, json_option, layer
 from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
@@ -25,7 +26,10 @@ Examples:
     "--config", "config_file", type=click.Path(path_type=Path), help="Options from a TOML file."
 )
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Any option by its key, such as model.hidden=512; may be repeated.",
 )
 @json_option
@@ -61,14 +65,23 @@ def resolve(
     task = load_task(str(chosen.get("task", TrainOptions.task)))
     preset = str(chosen.get("preset", TrainOptions.preset))
     if preset not in task.presets:
-        raise config.UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")
-    options: TrainOptions = config.resolve(TrainOptions, [task.presets[preset], chosen], task.Options)
+        raise UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")
+    options: TrainOptions = config.resolve(
+        TrainOptions, [task.presets[preset], chosen], task.Options
+    )
     return options
 
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
     """The summaries of the groups as a table, with what a model without context would reach."""
-    head = ["group", "validation loss", "teacher exchanges", "mean staleness", "s/step", "run directory"]
+    head = [
+        "group",
+        "validation loss",
+        "teacher exchanges",
+        "mean staleness",
+        "s/step",
+        "run directory",
+    ]
     rows = [
         [
             str(each["group"]),
@@ -81,8 +94,12 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         for each in summaries
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-             for row in [head, *rows]]
-    references = [f"{name.replace('_', ' ')}: {value:.4f}"
-                  for name, value in summaries[0]["reference"].items()]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in [head, *rows]
+    ]
+    references = [
+        f"{name.replace('_', ' ')}: {value:.4f}"
+        for name, value in summaries[0]["reference"].items()
+    ]
     return "\n".join(lines + references)

@@ -52,8 +52,8 @@ class Codistiller:
             group: This rank's group.
             options: Interval, burn-in, weight, topology.
             run_dir: Shared by the groups of the run.
-            about: What published checkpoints say of themselves, with the examples of one step; step,
-                examples and validation loss are filled in.
+            about: What published checkpoints say of themselves, with the examples of one step;
+                step, examples and validation loss are filled in.
             predict: How a teacher predicts.
             distillation_loss: psi of Algorithm 1.
 
@@ -84,7 +84,7 @@ class Codistiller:
 
     @property
     def mean_staleness(self) -> float | None:
-        """Mean of student's step minus teacher's step, in steps; ``None`` before any distillation."""
+        """Mean of student's minus teacher's step, in steps; ``None`` before any distillation."""
         return self._staleness / self._distilled if self._distilled else None
 
     def loss(self, logits: Tensor, inputs: Tensor) -> Tensor:
@@ -113,7 +113,10 @@ class Codistiller:
         self._done += 1
         if self._done % self._options.exchange_interval == 0:
             self._publish()
-            if self._poller and self._done >= self._options.burn_in - self._options.exchange_interval:
+            if (
+                self._poller
+                and self._done >= self._options.burn_in - self._options.exchange_interval
+            ):
                 self._poller.look()
         if self._transfer and (update := self._transfer.step()):
             self._teachers.load(update.group, update.step, update.tensors)

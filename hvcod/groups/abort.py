@@ -17,7 +17,7 @@ _place = ""
 
 
 def set_place(text: str) -> None:
-    """Tells where this rank sits, such as ``group 1, rank 0 of 2``, for the message of a failure."""
+    """Tells where this rank sits, such as ``group 1, rank 0 of 2``, for messages of failure."""
     global _place
     _place = text
 
@@ -58,8 +58,8 @@ def _where() -> str:
 
 def _end(code: int) -> NoReturn:
     mpi = sys.modules.get("mpi4py.MPI")
-    if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
-        if mpi.COMM_WORLD.Get_size() > 1:
-            mpi.COMM_WORLD.Abort(code)
+    running = mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()
+    if mpi is not None and running and mpi.COMM_WORLD.Get_size() > 1:
+        mpi.COMM_WORLD.Abort(code)
     # No exit handlers: they would wait for peers (MPI_Finalize) or for threads that are stuck.
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Agreement inside a group without waiting: numbers whose maximum every rank learns a step later."""
+"""Agreement inside a group without waiting: every rank learns the same maximum a step later."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,7 @@
 """The split of the world into groups (paper, section 2.1: independent groups of workers)."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from mpi4py import MPI
 
@@ -61,8 +62,8 @@ def split(world: MPI.Intracomm, groups: int = 1, only: int | None = None) -> Gro
         raise UsageError(_does_not_divide(world.size, groups))
     size = world.size // here
     index = world.rank // size if only is None else only
-    comm = world.Split(index, world.rank)
-    node = world.Split_type(MPI.COMM_TYPE_SHARED, world.rank)
+    comm = cast(MPI.Intracomm, world.Split(index, world.rank))
+    node = cast(MPI.Intracomm, world.Split_type(MPI.COMM_TYPE_SHARED, world.rank))
     abort.set_place(f"group {index}, rank {comm.rank} of {comm.size}")
     return Group(index, groups, comm.rank, comm.size, comm, node.rank, node)
 
@@ -71,6 +72,6 @@ def _does_not_divide(size: int, groups: int) -> str:
     divisors = [str(n) for n in range(1, size + 1) if size % n == 0]
     nearest = sorted({max(1, size // groups) * groups, (size // groups + 1) * groups})
     return (
-        f"--groups {groups} does not divide {size} ranks: use {' or '.join(map(str, nearest))} ranks, "
-        f"or with {size} ranks --groups {', '.join(divisors)}"
+        f"--groups {groups} does not divide {size} ranks: use {' or '.join(map(str, nearest))} "
+        f"ranks, or with {size} ranks --groups {', '.join(divisors)}"
     )

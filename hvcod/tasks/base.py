@@ -1,4 +1,4 @@
-"""The contract of a task: data, model, loss, presets. Nothing else in hvcod knows which task runs."""
+"""The contract of a task: data, model, loss, presets; only a task knows what is trained."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,7 +87,7 @@ class Task(ABC):
         return model(inputs), None
 
     def distillation_loss(self, logits: Tensor, teachers: Sequence[Tensor]) -> Tensor:
-        """The distillation loss (psi of Algorithm 1), a scalar; the teachers' logits may be lost."""
+        """The distillation loss (psi of Algorithm 1), a scalar; may overwrite the teachers."""
         return distillation_loss(logits, teachers, overwrite_teachers=True)
 
     def reference(self) -> Mapping[str, float]:

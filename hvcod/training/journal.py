@@ -23,8 +23,8 @@ class Summary:
         steps: Training steps made.
         validation_loss: The last one.
         exchanges: How often fresher teacher weights were taken over.
-        mean_staleness: Mean of student's step minus teacher's step over the steps with a distillation
-            term, in steps; ``None`` if there was none.
+        mean_staleness: Mean of student's minus teacher's step, in steps, over the steps with a
+            distillation term; ``None`` if there was none.
         step_s: Mean seconds of a training step, validation left out.
         exchange_s: Mean training-thread seconds a step that went into publishing, polling and
             switching teachers.

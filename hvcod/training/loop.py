@@ -13,8 +13,9 @@ from hvcod.training.validation import common_weights, validate
 def train(task: Task, run: Run, device: torch.device) -> Summary:
     """Trains the model of this rank's group to the end.
 
-    Inside the group Horovod averages the gradients; from the other groups come stale teachers, whose
-    mean prediction the model is pulled towards once the burn-in is over. Collective over the group.
+    Inside the group Horovod averages the gradients; from the other groups come stale teachers,
+    whose mean prediction the model is pulled towards once the burn-in is over. Collective over the
+    group.
     """
     options, group = task.options, task.group
     torch.manual_seed(group.seed(options.seed))

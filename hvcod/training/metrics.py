@@ -66,5 +66,4 @@ def _event_writer(directory: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise HvcodError("--tensorboard needs: pip install 'hvcod[tensorboard]'") from error
-    return SummaryWriter(str(directory))  # type: ignore[no-untyped-call]
-
+    return SummaryWriter(str(directory))

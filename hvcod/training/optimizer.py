@@ -31,7 +31,7 @@ class Optimizer:
         for part in self._horovod.param_groups:
             part["lr"] = self.learning_rate
         self._horovod.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._horovod.synchronize()
         if self._options.clip:
             nn.utils.clip_grad_norm_(self._model.parameters(), self._options.clip)
@@ -47,4 +47,6 @@ def schedule(step: int, steps: int, options: OptimizerOptions) -> float:
     if options.schedule == "constant":
         return 1.0
     progress = min(1.0, (step - options.warmup) / max(1, steps - options.warmup))
-    return 1.0 - progress if options.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return (
+        1.0 - progress if options.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    )

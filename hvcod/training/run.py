@@ -34,7 +34,7 @@ class Run:
     group: Path
 
     def about(self, options: TrainOptions, group: Group) -> Metadata:
-        """What the checkpoints that a group publishes say of the run; ``examples`` are one step's."""
+        """What a group's published checkpoints say of the run; ``examples`` are one step's."""
         digest = hashlib.sha256(tomli_w.dumps(config.to_tree(options)).encode()).hexdigest()
         return Metadata(
             run_id=self.id,
@@ -80,7 +80,9 @@ def _claim(options: TrainOptions) -> tuple[Path, str]:
     directory = (options.run_dir or _default_directory(options)).absolute()
     run_id = uuid.uuid4().hex
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    tree = {"run": {"id": run_id, "created": created, "hvcod": __version__}} | config.to_tree(options)
+    tree = {"run": {"id": run_id, "created": created, "hvcod": __version__}} | config.to_tree(
+        options
+    )
     path = directory / "config.toml"
     temporary = directory / f".config-{run_id}"
     try:

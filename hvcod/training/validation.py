@@ -1,4 +1,4 @@
-"""What a group checks of its model: the validation loss, and that its ranks hold the same weights."""
+"""What a group checks of its model: its validation loss, and that its ranks agree."""
 
 import hashlib
 
@@ -39,7 +39,7 @@ def common_weights(model: nn.Module, group: Group) -> str:
     """
     digest = hashlib.sha256()
     for parameter in model.parameters():
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     found = group.comm.allgather(digest.hexdigest())
     different = [rank for rank, each in enumerate(found) if each != found[0]]
     if different:
@@ -47,4 +47,4 @@ def common_weights(model: nn.Module, group: Group) -> str:
             f"group {group.index}: ranks {different} ended with other weights than rank 0; "
             "do not use this run: the gradients were not averaged"
         )
-    return found[0]
+    return str(found[0])

@@ -17,7 +17,9 @@ def test_help_imports_nothing_heavy() -> None:
         "try: cli.main(['--help'])\n"
         f"finally: print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert "HEAVY []" in done.stdout
     assert all(name in done.stdout for name in COMMANDS)
 

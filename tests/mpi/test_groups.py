@@ -1,4 +1,4 @@
-"""Groups, agreement and failure on real MPI ranks; the traps of Horovod and MPI each have a test."""
+"""Groups, agreement and failure on real ranks; every trap of Horovod and MPI has a test."""
 
 import time
 from pathlib import Path
@@ -26,8 +26,7 @@ def test_groups_that_do_not_divide_the_world_are_a_usage_error(mpirun: MpiRun) -
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("hvcod:")]
     assert lines == [
-        "hvcod: --groups 2 does not divide 3 ranks: use 2 or 4 ranks, "
-        "or with 3 ranks --groups 1, 3"
+        "hvcod: --groups 2 does not divide 3 ranks: use 2 or 4 ranks, or with 3 ranks --groups 1, 3"
     ]
 
 
@@ -49,7 +48,9 @@ def test_a_rank_that_fails_takes_its_world_down(mpirun: MpiRun, how: str, rank: 
 
 
 def test_an_mpirun_of_another_mpi_is_noticed(mpirun: MpiRun) -> None:
-    done = mpirun(1, "groups.py", 1, check=False, env={"OMPI_COMM_WORLD_SIZE": "1", "PMI_SIZE": "4"})
+    done = mpirun(
+        1, "groups.py", 1, check=False, env={"OMPI_COMM_WORLD_SIZE": "1", "PMI_SIZE": "4"}
+    )
     assert done.returncode == 0  # Open MPI's own variable is believed first
     done = mpirun(1, "env", "OMPI_COMM_WORLD_SIZE=4", "hvcod", "train", check=False)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The main path on real ranks: groups, exchange, distillation, validation, from command line to files."""
+"""The main path on real ranks, from the command line to the files of a run."""
 
 import itertools
 import json
@@ -11,16 +11,33 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from conftest import MpiRun
 
-TINY = (
-    "--batch-size 4 --validation-interval 30 --log-interval 5 --set model.hidden=32 "
-    "--set model.embedding=16 --learning-rate 0.01 --warmup 10 --seed 3"
-).split()
-EXCHANGE = "--steps 60 --exchange-interval 10 --burn-in 20".split()
+TINY = [
+    "--batch-size",
+    "4",
+    "--validation-interval",
+    "30",
+    "--log-interval",
+    "5",
+    "--set",
+    "model.hidden=32",
+    "--set",
+    "model.embedding=16",
+    "--learning-rate",
+    "0.01",
+    "--warmup",
+    "10",
+    "--seed",
+    "3",
+]
+EXCHANGE = ["--steps", "60", "--exchange-interval", "10", "--burn-in", "20"]
 
 
-def train(mpirun: MpiRun, ranks: int, data: Path, run: Path, *words: object) -> list[dict[str, Any]]:
+def train(
+    mpirun: MpiRun, ranks: int, data: Path, run: Path, *words: object
+) -> list[dict[str, Any]]:
     """Trains a tiny model and returns the summaries of the groups."""
     done = mpirun(
         ranks, "hvcod", "train", "--data", data, "--run-dir", run, "--json", *TINY, *words
@@ -78,7 +95,9 @@ def test_weights_are_equal_inside_a_group_and_differ_between_groups(two_groups: 
 def test_the_model_learns(two_groups: TwoGroups) -> None:
     run, summaries = two_groups
     for each in summaries:
-        losses = [m["validation_loss"] for m in metrics(run, each["group"]) if "validation_loss" in m]
+        losses = [
+            m["validation_loss"] for m in metrics(run, each["group"]) if "validation_loss" in m
+        ]
         assert len(losses) == 2
         assert losses[-1] == each["validation_loss"] < losses[0]
         assert losses[-1] < each["reference"]["unigram_entropy"] + 0.5
@@ -159,7 +178,17 @@ def test_without_mpirun_a_process_is_a_world_of_one(
 def test_groups_may_be_launches_of_their_own(
     mpirun: MpiRun, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
 ) -> None:
-    words = ["mpirun", "-np", 2, "hvcod", "train", "--data", tiny_data, "--run-dir", tmp_path / "run"]
+    words = [
+        "mpirun",
+        "-np",
+        2,
+        "hvcod",
+        "train",
+        "--data",
+        tiny_data,
+        "--run-dir",
+        tmp_path / "run",
+    ]
     words += [*TINY, "--json", "--groups", 2, *EXCHANGE, "--steps", 300]
     launches = []
     for index in range(2):
@@ -186,13 +215,13 @@ def test_the_gradient_is_the_mean_over_the_group(
     mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
     for ranks, batch_size in ((1, 8), (2, 4), (4, 2)):
-        mpirun(ranks, "gradient.py", tiny_data, batch_size, tmp_path / f"{ranks}.npz")
-    found = [dict(np.load(tmp_path / f"{ranks}.npz")) for ranks in (1, 2, 4)]
+        mpirun(ranks, "gradient.py", tiny_data, batch_size, tmp_path / f"{ranks}.pt")
+    found = [torch.load(tmp_path / f"{ranks}.pt") for ranks in (1, 2, 4)]
     for one, several in itertools.product(found[:1], found[1:]):
         assert one.keys() == several.keys()
         for name in one:
-            scale = np.abs(one[name]).max()
-            np.testing.assert_allclose(several[name], one[name], rtol=0, atol=2e-6 * scale)
+            scale = float(one[name].abs().max())
+            torch.testing.assert_close(several[name], one[name], rtol=0, atol=2e-6 * scale)
 
 
 def test_ranks_with_other_weights_are_noticed(mpirun: MpiRun) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class CommonCrawl(Task):
     """Predicting the next word piece of web text; an example is a window of 32 tokens."""
 
     Options = LanguageModelOptions
-    presets: Mapping[str, Mapping[str, Any]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The learning rates the
         # paper names (0.1 to 0.4) belong to its own Adam and its own scale of the loss.
         "paper": {

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from hvcod import config
@@ -31,5 +30,5 @@ batch = task.training_data().next()
 logits, _ = task.predict(model, batch.inputs, None)
 optimizer.step(task.loss(logits, batch.targets))
 if group.is_root:
-    gradients = {name: each.grad.numpy() for name, each in model.named_parameters()}
-    np.savez(Path(sys.argv[3]), **gradients)
+    found = {name: each.grad for name, each in model.named_parameters()}
+    torch.save(found, Path(sys.argv[3]))

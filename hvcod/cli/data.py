@@ -1,0 +1,74 @@
+"""``hvcod data``: prepares the data of a task."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.errors import UsageError
+from hvcod.tasks.commoncrawl.options import PrepareOptions
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod data commoncrawl books/*.jsonl.xz --output data/books
+  cluster  srun --mpi=pmix -N 4 --ntasks-per-node 32 hvcod data commoncrawl \\
+             --download CC-MAIN-2020-50 --files 2000 --output /scratch/cc
+"""
+
+
+@click.group()
+def command() -> None:
+    """Prepare the data of a task."""
+
+
+@command.command(epilog=EXAMPLES)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the prepared data; after an interruption the same command goes on there.",
+)
+@click.option("--download", metavar="CRAWL-ID", help="Read WET files of this Common Crawl release.")
+@click.option("--files", type=click.IntRange(1), help="How many WET files of the release to read.")
+@dataclass_options(PrepareOptions)
+@json_option
+def commoncrawl(
+    inputs: Sequence[str],
+    output: Path,
+    download: str | None,
+    files: int | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Turn text into token shards: WET files, JSON lines or plain text, gzip, xz or zstd alike.
+
+    An INPUT is a file, a folder, a glob or an http(s) address. Keeps English documents with long
+    paragraphs, learns word pieces, writes token shards and a report. Under mpirun or srun the ranks
+    share the inputs; the result does not depend on their number.
+    """
+    if bool(download) != bool(files):
+        raise UsageError("--download CRAWL-ID and --files N belong together")
+    if not inputs and not download:
+        raise UsageError("nothing to read: give INPUT files, or --download CRAWL-ID --files N")
+    options = build(PrepareOptions, flags)
+    from hvcod.groups.launch import world
+    from hvcod.tasks.commoncrawl.prepare import prepare
+    from hvcod.tasks.commoncrawl.reading import expand_inputs
+    from hvcod.tasks.commoncrawl.summary import table
+    from hvcod.tasks.commoncrawl.workspace import on_rank_zero
+
+    ranks = world()
+    sources = on_rank_zero(ranks, lambda: expand_inputs([*inputs, *_addresses(download, files)]))
+    report = prepare(sources, output, options, ranks)
+    if ranks.rank == 0:
+        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{output} is ready")
+
+
+def _addresses(crawl: str | None, files: int | None) -> list[str]:
+    from hvcod.tasks.commoncrawl.download import wet_urls
+
+    return wet_urls(crawl, files) if crawl and files else []
