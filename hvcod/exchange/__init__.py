@@ -1,0 +1,4 @@
+"""Published checkpoints: half-precision copies of the weights that groups leave for each other.
+
+Knows files, knows no training.
+"""

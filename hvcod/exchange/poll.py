@@ -1,0 +1,235 @@
+"""A group finds its teachers' fresher weights, off the training thread."""
+
+import errno
+import logging
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.decode import decode
+from hvcod.exchange.directory import PIECE, checkpoint_path, list_steps, open_regular
+from hvcod.exchange.format import (
+    DamagedError,
+    Metadata,
+    RefusedError,
+    TensorSpec,
+    largest_file,
+)
+from hvcod.exchange.worker import Worker
+
+logger = logging.getLogger("hvcod.exchange")
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 4.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Verified weights of a teacher group, in the type they were stored in (mostly float16)."""
+
+    group: int
+    step: int
+    metadata: Metadata
+    tensors: dict[str, torch.Tensor]
+
+
+@dataclass
+class PollerCounters:
+    """What became of the looks.
+
+    Attributes:
+        listings: Directory listings.
+        loaded: Checkpoints loaded.
+        replaced: Of these, those that a newer one overtook before they were taken.
+        failures: By cause: `damaged`, `refused`, `irregular` (not a regular file), or the
+            system's name of the error, such as `ENOENT`.
+    """
+
+    listings: int = 0
+    loaded: int = 0
+    replaced: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+def read_checkpoint(
+    path: Path, expected: Mapping[str, TensorSpec]
+) -> tuple[Metadata, dict[str, torch.Tensor]]:
+    """Reads and verifies one published checkpoint; see `decode`.
+
+    Raises OSError if it cannot be read, HvcodError if it is not a regular file, DamagedError or
+    RefusedError for what is in it. None of the HvcodErrors' messages names the path.
+    """
+    limit = largest_file(expected)
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise RefusedError(f"has {size} bytes; no checkpoint of this model exceeds {limit}")
+        data = np.empty(size, np.uint8)
+        done = 0
+        while count := file.readinto(data.data[done : done + PIECE]):
+            done += count
+    return decode(data[:done], expected)
+
+
+class Poller:
+    """Watches the directories of a group's teachers on a thread of its own.
+
+    `look` asks for something fresher, `take` gives what was found; both return at once. A look
+    lists each directory, again after growing pauses until there is something newer than what was
+    found before. A file that cannot be had is counted, logged once per group and cause, and the
+    next older one that is still newer is tried. Use it on the group root.
+    """
+
+    def __init__(
+        self, directories: Mapping[int, Path], expected: Mapping[str, TensorSpec], run_id: str
+    ) -> None:
+        """
+        Args:
+            directories: Where each teacher group publishes, by group.
+            expected: The `specification` of the local model.
+            run_id: Checkpoints of any other run are refused.
+        """
+        self.counters = PollerCounters()
+        self._directories, self._expected, self._run_id = dict(directories), expected, run_id
+        self._steps = dict.fromkeys(self._directories, -1)
+        self._bad: dict[int, set[int]] = {group: set() for group in self._directories}
+        self._logged: set[tuple[int, str]] = set()
+        self._arrivals: dict[int, Arrival] = {}
+        self._wake = threading.Condition()
+        self._wanted = False
+        self._closing = False
+        self._worker = Worker("hvcod-poll", self._run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def look(self) -> None:
+        """Asks for fresher weights of every teacher; returns at once.
+
+        Raises:
+            Exception: What the poller's thread died of, a mistake in the program.
+        """
+        self._worker.check()
+        with self._wake:
+            self._wanted = True
+            self._wake.notify()
+
+    def take(self) -> Arrival | None:
+        """Fresher weights of one teacher, the newest found, or None; returns at once.
+
+        Raises what the poller's thread died of.
+        """
+        self._worker.check()
+        with self._wake:
+            for group in self._arrivals:
+                return self._arrivals.pop(group)
+            return None
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Ends the thread; whether it had ended within `timeout` seconds.
+
+        Only a file system that hangs can make it take long. Raises what the thread died of.
+        """
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        return self._worker.join(timeout)
+
+    def _run(self) -> None:
+        pending: list[int] = []
+        pause = _FIRST_PAUSE
+        # Keeps groups from listing in step with each other. A generator of its own: Python's
+        # global one belongs to the training, whose random numbers must not depend on files.
+        jitter = random.Random()
+        while True:
+            timeout = pause * jitter.uniform(0.5, 1.5) if pending else None
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing or self._wanted, timeout)
+                if self._closing:
+                    return
+                wanted, self._wanted = self._wanted, False
+            pause = _FIRST_PAUSE if wanted else min(2 * pause, _LONGEST_PAUSE)
+            pending = list(self._directories) if wanted else pending
+            pending = [group for group in pending if not self._refresh(group)]
+
+    def _refresh(self, group: int) -> bool:
+        """Whether one listing of the group's directory led to fresher weights."""
+        directory = self._directories[group]
+        self.counters.listings += 1
+        try:
+            steps = list_steps(directory)
+        except OSError as error:
+            self._count_failure(group, directory, error)
+            return False
+        self._bad[group].intersection_update(steps)
+        fresher = [s for s in steps if s > self._steps[group] and s not in self._bad[group]]
+        return any(self._load(group, step) for step in reversed(fresher))
+
+    def _load(self, group: int, step: int) -> bool:
+        path = checkpoint_path(self._directories[group], step)
+        try:
+            metadata, tensors = read_checkpoint(path, self._expected)
+            self._check_origin(metadata, group, step)
+        except (OSError, HvcodError) as error:
+            # The system's errors may pass; a name that was published never changes its content.
+            if isinstance(error, HvcodError):
+                self._bad[group].add(step)
+            self._count_failure(group, path, error)
+            return False
+        self._steps[group] = step
+        self.counters.loaded += 1
+        with self._wake:
+            self.counters.replaced += group in self._arrivals
+            self._arrivals[group] = Arrival(group, step, metadata, tensors)
+        return True
+
+    def _check_origin(self, metadata: Metadata, group: int, step: int) -> None:
+        if metadata.run_id != self._run_id:
+            raise RefusedError(f"belongs to run {metadata.run_id!r}, not {self._run_id!r}")
+        if (metadata.group, metadata.step) != (group, step):
+            raise RefusedError(f"is step {metadata.step} of group {metadata.group} by its own word")
+
+    def _count_failure(self, group: int, path: Path, error: OSError | HvcodError) -> None:
+        cause = _cause(error)
+        self.counters.failures[cause] += 1
+        if (group, cause) in self._logged:
+            return
+        self._logged.add((group, cause))
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        # A group that starts later has no directory yet: nothing is wrong.
+        level = logging.INFO if path == self._directories[group] else logging.WARNING
+        logger.log(
+            level,
+            "group %d keeps its old teacher weights: %s: %s (logged once)",
+            group,
+            path,
+            reason,
+        )
+
+
+def _cause(error: OSError | HvcodError) -> str:
+    if isinstance(error, DamagedError):
+        return "damaged"
+    if isinstance(error, RefusedError):
+        return "refused"
+    if isinstance(error, OSError):
+        return errno.errorcode.get(error.errno or 0, "unknown")
+    return "irregular"

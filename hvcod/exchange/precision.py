@@ -1,0 +1,89 @@
+"""Which tensors survive half precision, and what rounding costs them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.format import stored_dtypes
+
+SMALLEST_NORMAL = torch.finfo(torch.float16).smallest_normal
+"""2**-14: halves below it have fewer than 11 significant bits."""
+
+UNDERFLOW_SHARE = 0.1
+"""Share of a matrix's non-zero elements that may lose digits to underflow."""
+
+# Blocks that stay in a core's cache, and below the size from which torch starts its threads:
+# the cores belong to the training.
+_BLOCK = 32_768
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a tensor is stored: its type there and the largest error, as such and as a fraction
+    of the tensor's largest magnitude."""
+
+    stored: torch.dtype
+    error: float = 0.0
+    relative_error: float = 0.0
+
+
+@dataclass
+class _Statistics:
+    magnitude: float = 0.0
+    error: float = 0.0
+    nonzero: int = 0
+    underflown: int = 0
+
+
+def choose_storage(name: str, tensor: torch.Tensor) -> Rounding:
+    """How to store `tensor`, a contiguous one in CPU memory.
+
+    A float tensor survives as float16 if
+
+    - no finite value becomes infinite, and
+    - few elements underflow, that is, are below 2**-14 in magnitude and not exact as halves. Of
+      a matrix (two dimensions or more) at most a tenth of the non-zero elements may: sums over
+      its rows do not feel them. Of a vector or scalar none may: one element is the scale, bias
+      or variance of a whole channel, and its other digits cost next to nothing.
+
+    So every element that did not underflow is within 2**-11 of its own magnitude. What does not
+    survive is stored exactly, in a wider type. Raises HvcodError if the tensor holds NaN or
+    infinite values: such a model must not teach.
+    """
+    narrowest, *wider = stored_dtypes(name, tensor.dtype)
+    if not tensor.dtype.is_floating_point:
+        return Rounding(narrowest)
+    found = _measure(name, tensor)
+    share = UNDERFLOW_SHARE if tensor.dim() > 1 else 0.0
+    if found.error == float("inf") or found.underflown > share * found.nonzero:
+        return Rounding(wider[0])
+    relative = found.error / found.magnitude if found.magnitude else 0.0
+    return Rounding(narrowest, found.error, relative)
+
+
+def blocks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """A contiguous tensor in flat pieces, each worked on by one core only."""
+    flat = tensor.reshape(-1)
+    return (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))
+
+
+def _measure(name: str, tensor: torch.Tensor) -> _Statistics:
+    found = _Statistics()
+    for block in blocks(tensor):
+        _measure_block(block.float() if block.dtype.itemsize == 2 else block, found)
+        if not found.magnitude < float("inf"):
+            raise HvcodError(f"tensor {name} holds NaN or infinite values")
+    return found
+
+
+def _measure_block(block: torch.Tensor, found: _Statistics) -> None:
+    magnitude = block.abs()
+    error = (block - block.half()).abs_()
+    underflown = (magnitude < SMALLEST_NORMAL) & (error > 0)
+    # NaN must win over what was found before: Python's max keeps its first argument then.
+    found.magnitude = max(float(magnitude.max()), found.magnitude)
+    found.error = max(float(error.max()), found.error)
+    found.nonzero += int(magnitude.count_nonzero())
+    found.underflown += int(underflown.count_nonzero())

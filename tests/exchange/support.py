@@ -1,0 +1,79 @@
+"""What the tests of the exchange share: a small model, its checkpoint, and crafted ones."""
+
+import io
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import torch
+
+from hvcod.exchange.directory import checkpoint_path
+from hvcod.exchange.encode import encode
+from hvcod.exchange.format import ALIGNMENT, Metadata, seal, specification
+
+ABOUT = Metadata(
+    run_id="run-1",
+    task="commoncrawl",
+    group=0,
+    step=50,
+    examples=6400,
+    validation_loss=4.25,
+    configuration_digest="0123abcd",
+    project_version="0.1.0",
+    created="2026-01-01T00:00:00+00:00",
+)
+
+
+def about(step: int, group: int = 0, run_id: str = "run-1") -> Metadata:
+    return Metadata(run_id, "commoncrawl", group, step, step * 128, None, "0123abcd", "0.1.0")
+
+
+def model(value: float = 0.5) -> dict[str, torch.Tensor]:
+    return {
+        "lstm.0.weight": torch.full((8, 4), value),
+        "lstm.0.bias": torch.full((8,), value),
+        "norm.num_batches_tracked": torch.tensor(7),
+    }
+
+
+EXPECTED = specification(model())
+
+
+def checkpoint(step: int = 50, value: float = 0.5, group: int = 0, run_id: str = "run-1") -> bytes:
+    return bytes(encode(model(value), about(step, group, run_id)))
+
+
+def put(directory: Path, step: int, data: bytes | None = None) -> Path:
+    """Leaves a checkpoint in `directory` under the name of `step`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = checkpoint_path(directory, step)
+    path.write_bytes(checkpoint(step, value=step % 1000) if data is None else data)
+    return path
+
+
+def crafted(change: Callable[[h5py.File], object], step: int = 50) -> bytes:
+    """A checkpoint changed with HDF5's own means and sealed again: the digest is right."""
+    image = io.BytesIO(checkpoint(step))
+    with h5py.File(image, "r+", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
+        change(file)
+    return sealed(image.getvalue(), step)
+
+
+def sealed(data: bytes, step: int = 50) -> bytes:
+    content = bytearray(data)
+    seal(memoryview(content), step)
+    return bytes(content)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Fails if `condition` does not come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def temporaries(directory: Path) -> list[str]:
+    return [name for name in os.listdir(directory) if name.endswith(".tmp")]

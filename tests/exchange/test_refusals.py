@@ -1,0 +1,302 @@
+"""What HDF5 allows and hvcod never writes: each is refused by its own check, digest and all."""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from exchange.support import ABOUT, EXPECTED, checkpoint, crafted, sealed
+from h5py import h5d, h5p, h5s, h5t
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.decode import decode
+from hvcod.exchange.encode import encode
+from hvcod.exchange.format import USER_BLOCK, RefusedError, TensorSpec
+
+NAME = "lstm.0.weight"
+SHAPE = (8, 4)
+
+Change = Callable[[h5py.File], object]
+
+
+def refused(change: Change, message: str) -> None:
+    with pytest.raises(RefusedError, match=message) as caught:
+        decode(crafted(change), EXPECTED)
+    assert "\n" not in str(caught.value)
+
+
+def replacing(put: Change) -> Change:
+    def change(file: h5py.File) -> None:
+        del file[NAME]
+        put(file)
+
+    return change
+
+
+def test_the_untouched_checkpoint_is_accepted() -> None:
+    metadata, tensors = decode(crafted(lambda file: None), EXPECTED)
+    assert metadata.step == 50
+    assert list(tensors) == list(EXPECTED)
+
+
+def test_a_dataset_rewritten_as_hvcod_would_is_accepted() -> None:
+    """The tests below change one thing in this."""
+    values = np.full(SHAPE, 0.25, "<f2")
+    data = crafted(replacing(lambda file: file.create_dataset(NAME, data=values)))
+    assert torch.equal(decode(data, EXPECTED)[1][NAME], torch.full(SHAPE, 0.25).half())
+
+
+def test_soft_link() -> None:
+    refused(replacing(lambda f: f.__setitem__(NAME, h5py.SoftLink("/lstm.0.bias"))), "link")
+
+
+def test_dangling_soft_link() -> None:
+    refused(replacing(lambda f: f.__setitem__(NAME, h5py.SoftLink("/nowhere"))), "link")
+
+
+def test_external_link_is_not_followed(tmp_path: Path) -> None:
+    trap = tmp_path / "trap.h5"
+    os.mkfifo(trap)  # whoever opens it waits for ever
+    link = h5py.ExternalLink(str(trap), "/values")
+    refused(replacing(lambda f: f.__setitem__(NAME, link)), f"tensor {NAME} is .*external link")
+
+
+def test_external_storage_is_not_opened(tmp_path: Path) -> None:
+    trap = tmp_path / "trap.bin"
+    os.mkfifo(trap)
+
+    def put(file: h5py.File) -> None:
+        # Made by hand: h5py would make the file's values at once.
+        plan = h5p.create(h5p.DATASET_CREATE)
+        plan.set_external(str(trap).encode(), 0, 64)
+        plan.set_alloc_time(h5d.ALLOC_TIME_LATE)
+        space = h5s.create_simple(SHAPE)
+        h5d.create(file.id, NAME.encode(), h5t.IEEE_F16LE, space, plan)
+
+    refused(replacing(put), "external storage")
+
+
+def test_virtual_dataset_is_not_followed(tmp_path: Path) -> None:
+    trap = tmp_path / "trap.h5"
+    os.mkfifo(trap)
+
+    def put(file: h5py.File) -> None:
+        layout = h5py.VirtualLayout(SHAPE, "<f2")
+        layout[:] = h5py.VirtualSource(str(trap), "values", SHAPE)
+        file.create_virtual_dataset(NAME, layout)
+
+    refused(replacing(put), "virtual")
+
+
+def test_unlimited_virtual_dataset_is_not_followed(tmp_path: Path) -> None:
+    trap = tmp_path / "trap.h5"
+    os.mkfifo(trap)
+
+    def put(file: h5py.File) -> None:
+        source = h5py.VirtualSource(str(trap), "values", (8, 4), maxshape=(None, 4))
+        layout = h5py.VirtualLayout(SHAPE, "<f2", maxshape=(None, 4))
+        layout[0 : h5s.UNLIMITED, :] = source[0 : h5s.UNLIMITED, :]
+        file.create_virtual_dataset(NAME, layout)
+
+    refused(replacing(put), "virtual")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        (h5py.ref_dtype, "object references"),
+        (h5py.regionref_dtype, "object references"),
+        (h5py.string_dtype(), "text"),
+        (h5py.vlen_dtype("<f2"), "variable-length"),
+        (np.dtype([("a", "<f2"), ("b", "<f2")]), "compound"),
+        (np.dtype("V4"), "opaque"),
+        (np.dtype("S4"), "text"),
+        (np.dtype("?"), "enumerated"),
+        (np.dtype("<c8"), "compound|complex"),
+        (np.dtype("<i2"), "int16 values; the local model's are torch.float32"),
+        (np.dtype("<f8"), "float64 values"),
+        (np.dtype(">f2"), "float16|>f2"),
+    ],
+)
+def test_types(dtype: np.dtype, message: str) -> None:
+    refused(replacing(lambda f: f.create_dataset(NAME, SHAPE, dtype)), message)
+
+
+def test_array_type() -> None:
+    def put(file: h5py.File) -> None:
+        kind = h5t.array_create(h5t.IEEE_F16LE, (4,))
+        h5d.create(file.id, NAME.encode(), kind, h5s.create_simple((8,)))
+
+    refused(replacing(put), "an array in each element")
+
+
+def test_a_float_in_place_of_an_integer() -> None:
+    def change(file: h5py.File) -> None:
+        del file["norm.num_batches_tracked"]
+        file["norm.num_batches_tracked"] = np.float32(7)
+
+    refused(change, "tensor norm.num_batches_tracked holds float32 values")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"compression": "gzip"}, {"compression": "lzf"}, {"shuffle": True}, {"fletcher32": True}],
+)
+def test_filters(options: dict[str, object]) -> None:
+    refused(replacing(lambda f: f.create_dataset(NAME, SHAPE, "<f2", **options)), "filtered")
+
+
+def test_chunks() -> None:
+    options = {"chunks": (2, 2)}
+    refused(replacing(lambda f: f.create_dataset(NAME, SHAPE, "<f2", **options)), "contiguously")
+
+
+def test_compact_layout() -> None:
+    def put(file: h5py.File) -> None:
+        plan = h5p.create(h5p.DATASET_CREATE)
+        plan.set_layout(h5d.COMPACT)
+        h5d.create(file.id, NAME.encode(), h5t.IEEE_F16LE, h5s.create_simple(SHAPE), plan)
+
+    refused(replacing(put), "not stored contiguously")
+
+
+def test_a_group_in_place_of_a_dataset() -> None:
+    refused(replacing(lambda f: f.create_group(NAME)), f"tensor {NAME} is not a dataset")
+
+
+def test_a_cycle() -> None:
+    refused(replacing(lambda f: f.__setitem__(NAME, f["/"])), "is not a dataset")
+
+
+def test_a_named_type_in_place_of_a_dataset() -> None:
+    refused(replacing(lambda f: f.__setitem__(NAME, np.dtype("<f2"))), "is not a dataset")
+
+
+def test_unknown_name() -> None:
+    refused(
+        lambda f: f.create_dataset("lstm.9.weight", data=np.zeros(3, "<f2")),
+        "tensor lstm.9.weight is not in the local model",
+    )
+
+
+def test_missing_name() -> None:
+    refused(lambda f: f.__delitem__(NAME), f"tensor {NAME} is missing")
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (32,), (8, 4, 1), (), (8, 3), (9, 4), (0, 4)])
+def test_wrong_shape(shape: tuple[int, ...]) -> None:
+    refused(replacing(lambda f: f.create_dataset(NAME, shape, "<f2")), f"tensor {NAME} has shape")
+
+
+def test_null_dataspace() -> None:
+    refused(replacing(lambda f: f.__setitem__(NAME, h5py.Empty("<f2"))), "has shape None")
+
+
+def late(shape: tuple[int, ...]) -> Change:
+    """A dataset that claims `shape` and has no values yet: the file stays small."""
+
+    def put(file: h5py.File) -> None:
+        plan = h5p.create(h5p.DATASET_CREATE)
+        plan.set_alloc_time(h5d.ALLOC_TIME_LATE)
+        h5d.create(file.id, NAME.encode(), h5t.IEEE_F16LE, h5s.create_simple(shape), plan)
+
+    return replacing(put)
+
+
+def test_a_huge_claimed_shape_is_refused_without_memory() -> None:
+    refused(late((2**20, 2**20, 2**10)), "has shape")
+
+
+def test_values_that_were_never_written_are_refused() -> None:
+    refused(late(SHAPE), "values outside the file")
+
+
+def test_a_model_larger_than_the_file_is_refused() -> None:
+    huge = dict(EXPECTED) | {NAME: TensorSpec((2**20, 2**20, 2**10), torch.float32)}
+    with pytest.raises(RefusedError, match="has shape"):
+        decode(checkpoint(), huge)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("run_id", 5),
+        ("step", "fifty"),
+        ("step", 50.0),
+        ("step", np.array([50, 51])),
+        ("run_id", h5py.Empty("S4")),
+        ("examples", np.array((1, 2), [("a", "i4"), ("b", "i4")])),
+        ("validation_loss", 4),
+        ("validation_loss", "low"),
+    ],
+)
+def test_attributes_of_another_type(name: str, value: object) -> None:
+    refused(lambda f: f.attrs.__setitem__(name, value), f"attribute {name} ")
+
+
+@pytest.mark.parametrize("name", ["run_id", "task", "group", "step", "examples", "created"])
+def test_missing_attributes(name: str) -> None:
+    refused(lambda f: f.attrs.__delitem__(name), f"attribute {name} is missing")
+
+
+def test_variable_length_text_in_an_attribute() -> None:
+    kind = h5py.string_dtype()
+    refused(lambda f: f.attrs.create("task", "x", dtype=kind), "attribute task has a type")
+
+
+def test_an_attribute_of_absurd_length() -> None:
+    text = np.bytes_(b"x" * 10_000)
+    refused(lambda f: f.attrs.__setitem__("task", text), "attribute task has a type")
+
+
+def test_text_that_is_no_text() -> None:
+    refused(lambda f: f.attrs.__setitem__("task", np.bytes_(b"\xff\xfe")), "cannot read")
+
+
+def test_a_validation_loss_that_is_not_known_is_none() -> None:
+    assert decode(checkpoint(), EXPECTED)[0].validation_loss is None
+
+
+def test_an_image_that_is_not_hdf5() -> None:
+    data = checkpoint()
+    junk = data[:USER_BLOCK] + b"\x5a" * (len(data) - USER_BLOCK)
+    with pytest.raises(RefusedError, match="libhdf5 cannot read its image"):
+        decode(sealed(junk), EXPECTED)
+
+
+def test_damage_under_a_right_digest_never_gets_beyond_an_error() -> None:
+    """Not what the digest is for, but no such file may do more than fail."""
+    data = checkpoint()
+    rng = np.random.default_rng(3)
+    refusals = 0
+    for _ in range(300):
+        changed = bytearray(data)
+        for place in rng.integers(USER_BLOCK, len(data), 3):
+            changed[place] ^= int(rng.integers(1, 256))
+        try:
+            _, tensors = decode(sealed(bytes(changed)), EXPECTED)
+        except HvcodError:
+            refusals += 1
+        else:
+            assert {name: tuple(t.shape) for name, t in tensors.items()} == {
+                name: spec.shape for name, spec in EXPECTED.items()
+            }
+    assert refusals > 30
+
+
+def test_a_file_with_user_block_but_made_by_others() -> None:
+    image = io.BytesIO()
+    with h5py.File(image, "w", userblock_size=USER_BLOCK) as file:
+        file["x"] = 1
+    with pytest.raises(RefusedError, match="attribute run_id is missing"):
+        decode(sealed(image.getvalue()), EXPECTED)
+
+
+def test_bool_bytes_are_read_as_booleans() -> None:
+    tensors = {"mask": torch.tensor([True, False, True])}
+    expected = {"mask": TensorSpec((3,), torch.bool)}
+    assert decode(encode(tensors, ABOUT), expected)[1]["mask"].tolist() == [True, False, True]
