@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
 from hvcod.errors import HvcodError, UsageError
@@ -18,7 +19,7 @@ COMMON_CRAWL = "https://data.commoncrawl.org"
 CHUNK_BYTES = 64 * 1024
 OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
 _BUSY = (408, 429, 500, 502, 503, 504)
-_LONGEST_WAIT_S = 60.0
+LONGEST_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Patience:
 def stream(url: str, patience: Patience) -> Iterator[bytes]:
     """Yields the bytes behind an address; a broken connection is resumed at the byte it broke.
 
-    A busy server (408, 429 or 5xx) is asked again, after as long as it says if it says so.
+    A busy server (408, 429, 5xx) is asked again, after as long as it says, but at most a minute.
 
     Raises:
         HvcodError: The server refused, kept failing, or the file changed while it was read.
@@ -89,11 +90,11 @@ def _lines(url: str, patience: Patience) -> Iterator[str]:
 
 def _session(patience: Patience) -> requests.Session:
     """A session whose requests, up to the first byte of the answer, are repeated by the library."""
-    retry = Retry(
+    retry = _BoundedRetry(
         total=patience.attempts - 1,
         status_forcelist=_BUSY,
         backoff_factor=patience.first_wait_s,
-        backoff_max=_LONGEST_WAIT_S,
+        backoff_max=LONGEST_WAIT_S,
         raise_on_status=False,
     )
     session = requests.Session()
@@ -101,6 +102,14 @@ def _session(patience: Patience) -> requests.Session:
     session.mount("https://", HTTPAdapter(max_retries=retry))
     session.headers["Accept-Encoding"] = "identity"
     return session
+
+
+class _BoundedRetry(Retry):
+    """Waits as long as a server asks for with Retry-After, but not for hours."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(asked, LONGEST_WAIT_S)
 
 
 class _Transfer:
@@ -122,7 +131,7 @@ class _Transfer:
                 failures = 1 if self._came > before else failures + 1
                 if failures >= self._patience.attempts:
                     raise self._failed(f"broke {failures} times, the last time: {error}") from error
-                time.sleep(min(self._patience.first_wait_s * 2 ** (failures - 1), _LONGEST_WAIT_S))
+                time.sleep(min(self._patience.first_wait_s * 2 ** (failures - 1), LONGEST_WAIT_S))
 
     def _rest(self) -> Iterator[bytes]:
         with self._request() as response:

@@ -4,13 +4,12 @@ The paper gives no numbers. The defaults here were chosen on a real WET file: a 
 line of 200 characters mostly shows a menu or a notice; with two it mostly has prose.
 
 The language detector is CLD2, which Common Crawl also uses for WARC-Identified-Content-Language.
-It looks at the document's longest paragraphs only, so that menus do not outvote the text and a
-long document costs no more than a short one. Its tables are compiled in, it keeps no state, and it
-gives the same answer in every process.
+It looks at a sample that begins with the longest paragraphs, so that menus weigh less than the text
+and a long document costs no more than a short one. Its tables are compiled in, it keeps no state,
+and it gives the same answer in every process.
 """
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pycld2
 
@@ -43,31 +42,14 @@ class FilterOptions:
     )
 
 
-@dataclass
-class FilterReport:
-    """How many documents each rule dropped; with ``kept`` they add up to ``read``."""
-
-    read: int = 0
-    kept: int = 0
-    dropped: Counter[str] = field(
-        default_factory=lambda: Counter({SHORT_PARAGRAPHS: 0, OTHER_LANGUAGE: 0})
-    )
-
-    def merge(self, other: "FilterReport") -> None:
-        """Adds what another report counted."""
-        self.read += other.read
-        self.kept += other.kept
-        self.dropped.update(other.dropped)
-
-
 class DocumentFilter:
-    """Decides on documents one by one and counts its decisions in ``report``.
+    """Decides on documents one by one; the decision depends on the document alone.
 
-    The cheap rule comes first: a document with neither long paragraphs nor the right language
-    counts under ``dropped_short_paragraphs``.
+    The cheap rule comes first: a document with neither long paragraphs nor the right language is
+    dropped for its short paragraphs.
 
     Raises:
-        UsageError: The language is not one that the detector knows.
+        UsageError: The detector does not know the language, or the share is no share.
     """
 
     def __init__(self, options: FilterOptions) -> None:
@@ -76,40 +58,30 @@ class DocumentFilter:
                 f"language {options.language}: the detector does not know it; "
                 f"give a code such as en, de, fr or zh, or {ANY_LANGUAGE} to keep all languages"
             )
-        if options.language_share > 1:
+        if not 0 <= options.language_share <= 1:
             raise UsageError(f"language_share {options.language_share}: must be between 0 and 1")
-        self.options = options
-        self.report = FilterReport()
+        self._options = options
 
     def filter(self, document: Document) -> str | None:
-        """Returns nothing if the document is kept, else the rule that dropped it; counts both."""
-        reason = self._reason(document)
-        self.report.read += 1
-        if reason is None:
-            self.report.kept += 1
-        else:
-            self.report.dropped[reason] += 1
-        return reason
-
-    def _reason(self, document: Document) -> str | None:
+        """Nothing if the document is kept, else the rule that drops it: its name in reports."""
         if not self._may_have_long_paragraphs(document):
             return SHORT_PARAGRAPHS
         found = paragraphs(document.text, document.hard_wrapped)
-        long = sum(len(paragraph) >= self.options.long_paragraph for paragraph in found)
-        if long < self.options.long_paragraphs:
+        long = sum(len(paragraph) >= self._options.long_paragraph for paragraph in found)
+        if long < self._options.long_paragraphs:
             return SHORT_PARAGRAPHS
-        if self.options.language == ANY_LANGUAGE:
+        if self._options.language == ANY_LANGUAGE:
             return None
-        share = language_share(found, self.options.language)
-        return OTHER_LANGUAGE if share < self.options.language_share else None
+        share = language_share(found, self._options.language)
+        return OTHER_LANGUAGE if share < self._options.language_share else None
 
     def _may_have_long_paragraphs(self, document: Document) -> bool:
         """Normalising makes lines only shorter, so most pages need not be normalised at all."""
         if document.hard_wrapped:
             return True
         lines = document.text.split("\n")
-        long = sum(len(line) >= self.options.long_paragraph for line in lines)
-        return long >= self.options.long_paragraphs
+        long = sum(len(line) >= self._options.long_paragraph for line in lines)
+        return long >= self._options.long_paragraphs
 
 
 def known_languages() -> set[str]:
