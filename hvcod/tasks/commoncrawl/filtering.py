@@ -9,6 +9,7 @@ and a long document costs no more than a short one. Its tables are compiled in, 
 and it gives the same answer in every process.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pycld2
@@ -16,7 +17,7 @@ import pycld2
 from hvcod.config import option
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.document import Document
-from hvcod.tasks.commoncrawl.normalise import paragraphs
+from hvcod.tasks.commoncrawl.normalise import normalise, split_paragraphs
 
 ANY_LANGUAGE = "any"
 SHORT_PARAGRAPHS, OTHER_LANGUAGE = "dropped_short_paragraphs", "dropped_language"
@@ -45,8 +46,8 @@ class FilterOptions:
 class DocumentFilter:
     """Decides on documents one by one; the decision depends on the document alone.
 
-    The cheap rule comes first: a document with neither long paragraphs nor the right language is
-    dropped for its short paragraphs.
+    Paragraphs are measured normalised. The cheap rule comes first: a document with neither long
+    paragraphs nor the right language is dropped for its short paragraphs.
 
     Raises:
         UsageError: The detector does not know the language, or the share is no share.
@@ -64,24 +65,22 @@ class DocumentFilter:
 
     def filter(self, document: Document) -> str | None:
         """Nothing if the document is kept, else the rule that drops it: its name in reports."""
-        if not self._may_have_long_paragraphs(document):
-            return SHORT_PARAGRAPHS
-        found = paragraphs(document.text, document.hard_wrapped)
-        long = sum(len(paragraph) >= self._options.long_paragraph for paragraph in found)
-        if long < self._options.long_paragraphs:
+        pieces = split_paragraphs(document.text, document.hard_wrapped)
+        pieces.sort(key=len, reverse=True)  # so that only the first few need be normalised
+        if not self._enough_long(pieces):
             return SHORT_PARAGRAPHS
         if self._options.language == ANY_LANGUAGE:
             return None
-        share = language_share(found, self._options.language)
+        share = language_share(pieces, self._options.language)
         return OTHER_LANGUAGE if share < self._options.language_share else None
 
-    def _may_have_long_paragraphs(self, document: Document) -> bool:
-        """Normalising makes lines only shorter, so most pages need not be normalised at all."""
-        if document.hard_wrapped:
-            return True
-        lines = document.text.split("\n")
-        long = sum(len(line) >= self._options.long_paragraph for line in lines)
-        return long >= self._options.long_paragraphs
+    def _enough_long(self, pieces: Sequence[str]) -> bool:
+        missing, long = self._options.long_paragraphs, self._options.long_paragraph
+        for piece in pieces:
+            if not missing or len(piece) < long:
+                break
+            missing -= len(normalise(piece, hard_wrapped=True)) >= long
+        return not missing
 
 
 def known_languages() -> set[str]:
@@ -90,16 +89,16 @@ def known_languages() -> set[str]:
     return {code for name, code in pycld2.LANGUAGES if name in detected}
 
 
-def language_share(found: list[str], language: str) -> float:
+def language_share(pieces: Iterable[str], language: str) -> float:
     """The share of a document's letters that are in a language, 0 to 1, judged by a sample.
 
     Args:
-        found: The document's paragraphs, normalised.
+        pieces: The document's paragraphs as they stand there, the longest ones first.
         language: A code out of `known_languages`.
     """
     sample = ""
-    for paragraph in sorted(found, key=len, reverse=True):
-        sample += paragraph[:SAMPLE_PARAGRAPH_CHARACTERS] + "\n"
+    for piece in pieces:
+        sample += normalise(piece, hard_wrapped=True)[:SAMPLE_PARAGRAPH_CHARACTERS] + "\n"
         if len(sample) >= SAMPLE_CHARACTERS:
             break
     detected = _detect(sample[:SAMPLE_CHARACTERS])

@@ -10,20 +10,26 @@ zero-width and format characters (Cf) included. Normalising twice changes nothin
 import re
 
 # str.split takes care of the others: U+0009 to U+000D, U+001C to U+0020, U+0085, U+00A0, ...
-_CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
-_BLANK_LINES = re.compile(r"\n\s*\n")
+_CONTROL = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
+_CONTROLS = re.compile(f"[{_CONTROL}]")
+_BLANK_LINES = re.compile(rf"\n[\s{_CONTROL}]*\n")
 
 
-def paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
-    """The paragraphs of a text, normalised; none of them is empty or holds a line break.
+def split_paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
+    """The paragraphs of a text as they stand there, empty ones among them.
 
     Args:
         text: As it was read.
         hard_wrapped: Blank lines separate paragraphs, not every line is one.
     """
+    return _BLANK_LINES.split(text) if hard_wrapped else text.split("\n")
+
+
+def paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
+    """The paragraphs of a text, normalised; none of them is empty or holds a line break."""
     if _CONTROLS.search(text):
         text = _CONTROLS.sub(" ", text)
-    pieces = _BLANK_LINES.split(text) if hard_wrapped else text.split("\n")
+    pieces = split_paragraphs(text, hard_wrapped)
     return [paragraph for piece in pieces if (paragraph := " ".join(piece.split()))]
 
 
