@@ -1,0 +1,164 @@
+"""The folder in which a preparation works, so that a killed one goes on where it was.
+
+``OUTPUT/work`` holds the plan and, per input and stage, what is done. A stage's last file of an
+input appears whole or not at all, and says that this input's stage is done. Ranks share the inputs
+by creating claim files: whoever creates an input's claim first works on it. Claims are named after
+the launch, so those of a killed launch do not count.
+"""
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from mpi4py import MPI
+
+from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.commoncrawl.files import read_json, write_json
+
+STAGES = ("kept", "encoded")
+_SECONDS_BETWEEN_LOOKS = 0.02
+
+
+Result = TypeVar("Result")
+
+
+def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result:
+    """Calls a function on rank 0 alone and gives its result to all ranks. Collective.
+
+    Raises:
+        UsageError: What the function found wrong, on every rank.
+    """
+    answer: tuple[str, Any] = ("", None)
+    if world.rank == 0:
+        try:
+            answer = "", function()
+        except HvcodError as error:
+            answer = str(error), None
+    problem, result = world.bcast(answer)
+    if problem:
+        raise UsageError(problem)
+    return cast(Result, result)
+
+
+class Workspace:
+    """One output folder while it is being filled.
+
+    Args:
+        output: The dataset's folder.
+        world: The ranks that fill it; every method with the word collective needs all of them.
+    """
+
+    def __init__(self, output: Path, world: MPI.Intracomm) -> None:
+        self.output, self.world = output, world
+        self.folder = output / "work"
+        self._launch = world.bcast(uuid.uuid4().hex[:12] if world.rank == 0 else None)
+
+    def open(self, plan: dict[str, Any]) -> bool:
+        """Makes or takes up the work that a plan describes; false if it is finished. Collective.
+
+        Raises:
+            UsageError: The folder holds something else, or work by another plan.
+        """
+        return not on_rank_zero(self.world, lambda: self._open(plan))
+
+    def _open(self, plan: dict[str, Any]) -> bool:
+        finished = (self.output / "dataset.json").exists()
+        known = self.output / "dataset.json" if finished else self.folder / "plan.json"
+        if known.exists():
+            before = read_json(known)
+            _refuse_other_plan(self.output, before["plan"] if finished else before, plan, finished)
+        elif foreign := self._foreign_files():
+            raise UsageError(
+                f"--output {self.output} already holds {foreign[0]}, which is not a preparation of "
+                "hvcod data: choose a new folder"
+            )
+        if finished:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return True
+        _make(self.folder)
+        for leftover in self.output.glob("**/*.tmp"):
+            leftover.unlink(missing_ok=True)
+        if not known.exists():
+            write_json(known, plan)
+        shutil.rmtree(self.folder / "claims", ignore_errors=True)
+        for folder in ("../shards", "claims", *STAGES):
+            _make(self.folder / folder)
+        return False
+
+    def _foreign_files(self) -> list[str]:
+        try:
+            names = sorted(path.name for path in self.output.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UsageError(f"--output {self.output}: {error.strerror}") from error
+        begun = names == ["work"] and all(file.suffix == ".tmp" for file in self.folder.iterdir())
+        return [] if begun else names
+
+    def file(self, stage: str, index: int, suffix: str) -> Path:
+        """One of the files that a stage writes for an input."""
+        return self.folder / stage / f"{index:05d}{suffix}"
+
+    def finish(self, stage: str, index: int, result: Any) -> None:
+        """Says that a stage is done with an input; ``result`` is what `result` gives from then."""
+        write_json(self.file(stage, index, ".json"), result)
+
+    def result(self, stage: str, index: int) -> Any:
+        """What a finished stage said about an input."""
+        return read_json(self.file(stage, index, ".json"))
+
+    def done(self, stage: str) -> int:
+        """Inputs that a stage is done with."""
+        return sum(1 for _ in (self.folder / stage).glob("*.json"))
+
+    def share(self, stage: str, order: Sequence[int]) -> Iterator[int]:
+        """The inputs that this rank works on: each is given to one rank of the launch."""
+        for index in order:
+            claim = self.folder / "claims" / f"{self._launch}-{stage}-{index:05d}"
+            if self.file(stage, index, ".json").exists():
+                continue
+            try:
+                claim.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            yield index
+
+    def wait(self, meanwhile: Callable[[], object] | None = None) -> None:
+        """Waits for all ranks without taking a core from those that still work. Collective."""
+        request = self.world.Ibarrier()
+        while not request.Test():
+            if meanwhile:
+                meanwhile()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def remove(self) -> None:
+        """Removes the work; the dataset is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create {folder}: {error.strerror}") from error
+
+
+def _refuse_other_plan(
+    output: Path, before: dict[str, Any], plan: dict[str, Any], finished: bool
+) -> None:
+    different = sorted(key for key in {*before, *plan} if before.get(key) != plan.get(key))
+    if not different:
+        return
+    holds = "a finished dataset" if finished else "an interrupted preparation"
+    shown = ", ".join(
+        key if key == "inputs" else f"{key} {before.get(key)} instead of {plan.get(key)}"
+        for key in different
+    )
+    way = "" if finished else " repeat the earlier command to finish it,"
+    raise UsageError(
+        f"--output {output} holds {holds} made with other options ({shown}):{way} choose another "
+        "folder or remove this one"
+    )
