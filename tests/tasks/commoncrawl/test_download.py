@@ -105,6 +105,13 @@ class Site:
     released: threading.Event = field(default_factory=threading.Event)
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine's proxy knows nothing of the loopback interface of the tests."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
     class SiteHandler(Handler):
