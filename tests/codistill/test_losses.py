@@ -1,0 +1,200 @@
+"""The distillation loss against a literal transcription of Algorithm 1."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hvcod.codistill import losses
+from hvcod.codistill.losses import distillation_loss
+from hvcod.errors import HvcodError
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Seeded, and chunks of one thread's size."""
+    torch.manual_seed(4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def literal_psi(student: Tensor, teachers: list[Tensor]) -> Tensor:
+    """psi({1/(N-1) sum over j != i of F(theta_j, f)}, F(theta_i, f)), psi the cross entropy."""
+    aggregated = sum((teacher.softmax(-1) for teacher in teachers), torch.zeros(())) / len(teachers)
+    return -(aggregated.detach() * student.softmax(-1).log()).sum(-1).mean()
+
+
+def draw(models: int, *shape: int, dtype: torch.dtype = torch.double) -> list[Tensor]:
+    return [(3 * torch.randn(*shape)).to(dtype).requires_grad_() for _ in range(models)]
+
+
+def value_and_gradient(loss: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    (gradient,) = torch.autograd.grad(loss, logits)
+    return loss, gradient
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str
+)
+@pytest.mark.parametrize("models", [2, 3])
+def test_every_model_gets_the_gradient_of_algorithm_1(
+    models: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    predictions = draw(models, 17, 29, dtype=dtype)
+    for index, student in enumerate(predictions):
+        teachers = [each for other, each in enumerate(predictions) if other != index]
+        ours = value_and_gradient(distillation_loss(student, teachers), student)
+        theirs = value_and_gradient(literal_psi(student, teachers), student)
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("models", [2, 3])
+def test_the_whole_loss_of_algorithm_1_with_a_weight(models: int) -> None:
+    student, *teachers = draw(models, 17, 29)
+    labels, weight = torch.randint(29, (17,)), 0.7
+    phi = F.cross_entropy(student, labels)
+    ours = value_and_gradient(phi + weight * distillation_loss(student, teachers), student)
+    phi = -student.softmax(-1)[torch.arange(17), labels].log().mean()
+    theirs = value_and_gradient(phi + weight * literal_psi(student, teachers), student)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_mean_is_over_distributions_not_over_logits() -> None:
+    sure_of_0, sure_of_1 = torch.tensor([[50.0, 0.0, 0.0]]), torch.tensor([[0.0, 50.0, 0.0]])
+    student = torch.tensor([[0.2, 0.1, 0.4]], requires_grad=True)
+    expected = -(F.log_softmax(student, -1) @ torch.tensor([0.5, 0.5, 0.0])).squeeze()
+    torch.testing.assert_close(distillation_loss(student, [sure_of_0, sure_of_1]), expected)
+
+
+def test_teachers_are_neither_differentiated_nor_changed() -> None:
+    student, *teachers = draw(3, 17, 29)
+    before = [teacher.detach().clone() for teacher in teachers]
+    distillation_loss(student, teachers).backward()
+    assert all(teacher.grad is None for teacher in teachers)
+    assert all(torch.equal(*pair) for pair in zip(teachers, before, strict=True))
+
+
+@pytest.mark.parametrize("models", [2, 3])
+@pytest.mark.parametrize("shape", [(17, 29), (5, 7, 11)])
+def test_overwriting_gives_the_same_gradient_in_the_first_teachers_memory(
+    models: int, shape: tuple[int, ...]
+) -> None:
+    student, *teachers = draw(models, *shape)
+    kept = value_and_gradient(distillation_loss(student, teachers), student)
+    spare = [teacher.detach().clone() for teacher in teachers]
+    loss = distillation_loss(student, spare, overwrite_teachers=True)
+    overwritten = value_and_gradient(loss, student)
+    torch.testing.assert_close(overwritten, kept, rtol=0, atol=0)
+    assert overwritten[1].data_ptr() == spare[0].data_ptr()
+    assert all(torch.equal(*pair) for pair in zip(spare[1:], teachers[1:], strict=True))
+
+
+def test_overwriting_leaves_alone_what_it_cannot_use() -> None:
+    student = torch.randn(4, 5, requires_grad=True)
+    teacher = torch.randn(4, 5, dtype=torch.bfloat16)
+    before = teacher.clone()
+    distillation_loss(student, [teacher], overwrite_teachers=True).backward()
+    assert torch.equal(teacher, before)
+
+
+@pytest.mark.parametrize("chunk", [1, 29, 58, 17 * 29 - 1, 17 * 29, 10**6])
+def test_chunks_of_any_size_give_the_same(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    student, *teachers = draw(3, 17, 29)
+    expected = value_and_gradient(literal_psi(student, teachers), student)
+    monkeypatch.setattr(losses, "_CPU_CHUNK", chunk)
+    ours = value_and_gradient(distillation_loss(student, teachers), student)
+    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (7,), (2, 3, 7)])
+def test_positions_may_have_any_shape(shape: tuple[int, ...]) -> None:
+    student, teacher = draw(2, *shape)
+    loss, gradient = value_and_gradient(distillation_loss(student, [teacher]), student)
+    expected = value_and_gradient(literal_psi(student, [teacher]), student)
+    assert loss.shape == () and gradient.shape == shape
+    torch.testing.assert_close((loss, gradient), expected)
+
+
+def test_logits_that_are_not_contiguous() -> None:
+    student, teacher = draw(2, 6, 4, 7)
+    ours = distillation_loss(student.transpose(0, 1), [teacher.transpose(0, 1)])
+    expected = value_and_gradient(literal_psi(student, [teacher]), student)
+    torch.testing.assert_close(value_and_gradient(ours, student), expected)
+
+
+def test_a_student_that_agrees_has_no_gradient_and_the_loss_is_the_entropy() -> None:
+    (student,) = draw(1, 17, 29, dtype=torch.float32)
+    loss, gradient = value_and_gradient(distillation_loss(student, [student]), student)
+    entropy = torch.distributions.Categorical(logits=student).entropy().mean()
+    torch.testing.assert_close(loss, entropy)
+    assert gradient.abs().max() < 1e-8
+
+
+def test_extreme_logits_stay_finite() -> None:
+    student = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
+    teacher = torch.tensor([[1e4, -1e4, 0.0], [1e4, -1e4, 0.0]])
+    loss, gradient = value_and_gradient(distillation_loss(student, [teacher]), student)
+    assert loss.item() == 1e4  # one row agrees, the other is 20000 nats off
+    torch.testing.assert_close(gradient, torch.tensor([[0.0, 0.0, 0.0], [-0.5, 0.5, 0.0]]))
+
+
+def test_one_hot_teachers_make_it_the_cross_entropy_of_labels() -> None:
+    (student,) = draw(1, 17, 29)
+    labels = torch.randint(29, (17,))
+    teacher = 1e4 * F.one_hot(labels, 29).double()
+    ours = value_and_gradient(distillation_loss(student, [teacher]), student)
+    expected = value_and_gradient(F.cross_entropy(student, labels), student)
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_reduced_precision_is_rounded_only_at_the_end(dtype: torch.dtype) -> None:
+    student, *teachers = draw(3, 64, 1000, dtype=dtype)
+    exact_student = student.detach().float().requires_grad_()
+    loss = distillation_loss(student, teachers)
+    exact = literal_psi(exact_student, [teacher.float() for teacher in teachers])
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, rtol=1e-5, atol=1e-5)
+    # As a gradient scaler does it: the scale reaches the gradient before it becomes half.
+    (gradient,) = torch.autograd.grad(2.0**16 * loss, student)
+    (exact_gradient,) = torch.autograd.grad(2.0**16 * exact, exact_student)
+    assert gradient.dtype == dtype
+    torch.testing.assert_close(gradient, exact_gradient.to(dtype))
+
+
+def test_under_autocast() -> None:
+    weight, inputs = torch.randn(29, 5, requires_grad=True), torch.randn(17, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = F.linear(inputs, weight)
+        loss = distillation_loss(logits, [logits + 1.0])
+    assert logits.dtype == torch.bfloat16 and loss.dtype == torch.float32
+    loss.backward()
+    assert weight.grad is not None and weight.grad.isfinite().all()
+
+
+def test_without_gradient_the_value_is_the_same() -> None:
+    student, *teachers = draw(3, 17, 29)
+    expected = distillation_loss(student, teachers).detach()
+    loss = distillation_loss(student.detach(), teachers)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0)
+
+
+def test_a_second_backward_is_refused() -> None:
+    student, teacher = draw(2, 17, 29)
+    loss = distillation_loss(student, [teacher])
+    loss.backward(retain_graph=True)
+    with pytest.raises(HvcodError, match="only once"):
+        loss.backward()
+
+
+def test_unusable_teachers_are_refused() -> None:
+    student = torch.randn(17, 29)
+    with pytest.raises(HvcodError, match="at least one teacher"):
+        distillation_loss(student, [])
+    with pytest.raises(HvcodError, match=r"teacher 1 .*\(17, 30\).*\(17, 29\)"):
+        distillation_loss(student, [student, torch.randn(17, 30)])

@@ -1,0 +1,199 @@
+"""The LSTM with layer normalisation against a literal transcription of its equations."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM, LayerNormLSTMLayer
+
+INPUT, HIDDEN, LAYERS = 5, 6, 2
+
+
+def normalise(values: Tensor, gain: Tensor) -> Tensor:
+    """LN of Ba et al. (2016), equations 15 and 16, without a bias."""
+    centred = values - values.mean(-1, keepdim=True)
+    return gain * centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
+def literal_layer(
+    layer: LayerNormLSTMLayer, inputs: Tensor, hidden: Tensor, cell: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Ba et al. (2016), equations 20 to 22, one step after the other."""
+    outputs = []
+    for step in inputs:
+        gates = (
+            normalise(hidden @ layer.recurrent_weight.t(), layer.recurrent_gain)
+            + normalise(step @ layer.input_weight.t(), layer.input_gain)
+            + layer.bias
+        )
+        o, f, i, g = gates.chunk(4, dim=-1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        hidden = o.sigmoid() * (normalise(cell, layer.cell_gain) + layer.cell_bias).tanh()
+        outputs.append(hidden)
+    return torch.stack(outputs), cell
+
+
+def literal(lstm: LayerNormLSTM, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    new_state = []
+    for layer, (hidden, cell) in zip(lstm.layers, state, strict=True):
+        assert isinstance(layer, LayerNormLSTMLayer)
+        inputs, cell = literal_layer(layer, inputs, hidden, cell)
+        new_state.append(torch.stack([inputs[-1], cell]))
+    return inputs, torch.stack(new_state)
+
+
+def make_lstm(layers: int = LAYERS) -> LayerNormLSTM:
+    """In float64, every parameter drawn at random, so that none hides behind a 0 or a 1."""
+    lstm = LayerNormLSTM(INPUT, HIDDEN, layers).double()
+    for parameter in lstm.parameters():
+        torch.nn.init.normal_(parameter)
+    return lstm
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.double, requires_grad=True)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Seeded; tiny products on several threads of a busy machine take a hundred times as long."""
+    torch.manual_seed(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(7, 3), (1, 3), (7, 1), (1, 1)])
+def test_outputs_and_all_gradients_are_those_of_the_equations(steps: int, batch: int) -> None:
+    lstm = make_lstm()
+    inputs, state = draw(steps, batch, INPUT), draw(LAYERS, 2, batch, HIDDEN)
+    weights = torch.randn(steps, batch, HIDDEN), torch.randn(LAYERS, 2, batch, HIDDEN)
+
+    def run(function: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
+        outputs, new_state = function()
+        total = (outputs * weights[0]).sum() + (new_state * weights[1]).sum()
+        wanted = [inputs, state, *lstm.parameters()]
+        return outputs, new_state, *torch.autograd.grad(total, wanted)
+
+    ours = run(lambda: lstm(inputs, state))
+    theirs = run(lambda: literal(lstm, inputs, state))
+    assert len(ours) == 2 + 2 + 7 * LAYERS
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    lstm = make_lstm(layers=1)
+    parameters = list(lstm.parameters())
+
+    def function(inputs: Tensor, state: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+        outputs: tuple[Tensor, Tensor] = lstm(inputs, state)
+        return outputs
+
+    assert torch.autograd.gradcheck(
+        function, (draw(3, 2, INPUT), draw(1, 2, 2, HIDDEN), *parameters)
+    )
+
+
+def test_no_state_is_a_state_of_zeros() -> None:
+    lstm = make_lstm()
+    inputs = draw(4, 3, INPUT)
+    zeros = torch.zeros(LAYERS, 2, 3, HIDDEN, dtype=torch.double)
+    torch.testing.assert_close(lstm(inputs), lstm(inputs, zeros), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_windows_that_carry_the_state_equal_one_long_window(with_gradient: bool) -> None:
+    lstm = make_lstm()
+    inputs = draw(12, 3, INPUT)
+    with torch.set_grad_enabled(with_gradient):
+        whole, last_state = lstm(inputs)
+        state, parts = None, []
+        for window in inputs.split(4):
+            outputs, state = lstm(window, state)
+            parts.append(outputs)
+    torch.testing.assert_close(torch.cat(parts), whole)
+    torch.testing.assert_close(state, last_state)
+
+
+def test_gradients_cross_windows_until_the_state_is_detached() -> None:
+    lstm = make_lstm()
+    first = draw(4, 3, INPUT)
+    _, state = lstm(first)
+    (through,) = torch.autograd.grad(lstm(draw(4, 3, INPUT), state)[0].sum(), first)
+    assert through.abs().max() > 0
+    _, state = lstm(first)
+    outputs, _ = lstm(draw(4, 3, INPUT), state.detach())
+    (cut,) = torch.autograd.grad(outputs.sum(), first, allow_unused=True)
+    assert cut is None
+
+
+def test_without_gradient_the_outputs_are_the_same_and_no_graph_is_kept() -> None:
+    lstm = make_lstm()
+    inputs, state = draw(6, 3, INPUT), draw(LAYERS, 2, 3, HIDDEN)
+    before = inputs.detach().clone(), state.detach().clone()
+    expected = lstm(inputs, state)
+    with torch.no_grad():
+        outputs, new_state = lstm(inputs, state)
+    assert not outputs.requires_grad and not new_state.requires_grad
+    torch.testing.assert_close((outputs, new_state), expected, rtol=0, atol=0)
+    torch.testing.assert_close((inputs, state), before, rtol=0, atol=0)
+
+
+def test_without_gradient_the_steps_share_their_memory() -> None:
+    """Without a graph the largest tensor beside inputs' products is that of one step."""
+    lstm = LayerNormLSTM(64, 64, 1)
+    inputs = torch.randn(50, 8, 64)
+
+    def allocated() -> int:
+        with torch.profiler.profile(profile_memory=True) as profile:
+            lstm(inputs)
+        return sum(max(0, event.self_cpu_memory_usage) for event in profile.events())
+
+    with_graph = allocated()
+    with torch.no_grad():
+        without_graph = allocated()
+    assert without_graph < 0.6 * with_graph
+
+
+def test_dropout_falls_between_layers_and_only_while_training() -> None:
+    torch.manual_seed(2)
+    lstm = LayerNormLSTM(INPUT, HIDDEN, 2, dropout=0.5)
+    inputs = torch.randn(4, 3, INPUT)
+    (first, _), (again, _) = lstm(inputs), lstm(inputs)
+    assert not torch.equal(first, again)
+    assert (first != 0).all()
+    lstm.eval()
+    torch.testing.assert_close(lstm(inputs), lstm(inputs), rtol=0, atol=0)
+
+
+def test_autocast_keeps_state_and_gradients_in_the_parameters_precision() -> None:
+    lstm = LayerNormLSTM(INPUT, HIDDEN, LAYERS)
+    inputs = torch.randn(5, 3, INPUT)
+    exact, exact_state = lstm(inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs, state = lstm(inputs)
+        outputs.square().sum().backward()
+    assert outputs.dtype == state.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in lstm.parameters())
+    torch.testing.assert_close((outputs, state), (exact, exact_state), rtol=0.05, atol=0.05)
+    assert not torch.equal(outputs, exact)
+
+
+def test_initial_values() -> None:
+    layer = LayerNormLSTM(INPUT, HIDDEN, 1).layers[0]
+    assert isinstance(layer, LayerNormLSTMLayer)
+    assert layer.bias.tolist() == [0.0] * HIDDEN + [1.0] * HIDDEN + [0.0] * 2 * HIDDEN
+    for gate in layer.recurrent_weight.split(HIDDEN):
+        torch.testing.assert_close(gate @ gate.t(), torch.eye(HIDDEN))
+    assert layer.input_weight.std() > 0
+
+
+def test_a_state_of_another_batch_size_is_refused() -> None:
+    lstm = LayerNormLSTM(INPUT, HIDDEN, LAYERS)
+    _, state = lstm(torch.randn(2, 3, INPUT))
+    with pytest.raises(HvcodError, match=r"\(2, 2, 3, 6\).* needs \(2, 2, 4, 6\)"):
+        lstm(torch.randn(2, 4, INPUT), state)
