@@ -1,7 +1,6 @@
 """What the tests of the exchange share: a small model, its checkpoint, and crafted ones."""
 
 import io
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +31,8 @@ def about(step: int, group: int = 0, run_id: str = "run-1") -> Metadata:
 
 def model(value: float = 0.5) -> dict[str, torch.Tensor]:
     return {
-        "lstm.0.weight": torch.full((8, 4), value),
-        "lstm.0.bias": torch.full((8,), value),
+        "lstm.0.weight": torch.full((8, 4), float(value)),
+        "lstm.0.bias": torch.full((8,), float(value)),
         "norm.num_batches_tracked": torch.tensor(7),
     }
 
@@ -75,5 +74,9 @@ def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.002)
 
 
+def listing(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
 def temporaries(directory: Path) -> list[str]:
-    return [name for name in os.listdir(directory) if name.endswith(".tmp")]
+    return [name for name in listing(directory) if name.endswith(".tmp")]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from exchange.support import temporaries
+from exchange.support import listing, temporaries
 
 from hvcod.errors import HvcodError
 from hvcod.exchange import directory as names
@@ -55,7 +55,7 @@ def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
     path = checkpoint_path(tmp_path, 50)
     write_new(path, memoryview(b"abc" * 1000))
     assert path.read_bytes() == b"abc" * 1000
-    assert os.listdir(tmp_path) == [path.name]
+    assert listing(tmp_path) == [path.name]
 
 
 def test_a_published_name_is_never_replaced(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_published_name_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         write_new(path, memoryview(b"second"))
     assert path.read_bytes() == b"first"
-    assert os.listdir(tmp_path) == [path.name]
+    assert listing(tmp_path) == [path.name]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_write_that_ends_short_fails_cleanly(tmp_path: Path, file_size_limit: 
     with pytest.raises(OSError, match="File too large") as caught:
         write_new(checkpoint_path(tmp_path, 50), memoryview(b"x" * (file_size_limit + 1)))
     assert caught.value.errno == errno.EFBIG
-    assert os.listdir(tmp_path) == []
+    assert listing(tmp_path) == []
     write_new(checkpoint_path(tmp_path, 50), memoryview(b"x" * file_size_limit))
     assert list_steps(tmp_path) == [50]
 

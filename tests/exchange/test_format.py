@@ -108,7 +108,7 @@ def test_metadata_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 5)])
-@pytest.mark.parametrize("count", [1, 2000])
+@pytest.mark.parametrize("count", [1, 500])
 def test_no_file_exceeds_the_largest(shape: tuple[int, ...], count: int) -> None:
     tensors = {f"layers.{i}.{'long' * 30}": torch.full(shape, 1e9) for i in range(count)}
     expected = specification(tensors)
@@ -119,5 +119,5 @@ def test_no_file_exceeds_the_largest(shape: tuple[int, ...], count: int) -> None
 
 
 def test_a_type_that_cannot_be_published_is_named() -> None:
-    with pytest.raises(HvcodError, match="tensor phase has type torch.complex64"):
+    with pytest.raises(HvcodError, match=r"tensor phase has type torch\.complex64"):
         largest_file({"phase": TensorSpec((2,), torch.complex64)})

@@ -12,10 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from exchange.support import EXPECTED, about, checkpoint, model, put, temporaries, wait_until
+from exchange.support import (
+    EXPECTED,
+    about,
+    checkpoint,
+    listing,
+    model,
+    put,
+    temporaries,
+    wait_until,
+)
 
 from hvcod.exchange import publish
-from hvcod.exchange.directory import checkpoint_path, list_steps
+from hvcod.exchange.directory import checkpoint_path, list_steps, write_new
 from hvcod.exchange.poll import read_checkpoint
 from hvcod.exchange.publish import Publisher, snapshot
 
@@ -31,11 +40,10 @@ def publish_now(publisher: Publisher, step: int, value: float = 0.5) -> None:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds every publication just before its file is written, until it is set."""
     event = threading.Event()
-    write = publish.write_new
 
     def held(path: Path, data: memoryview) -> None:
         assert event.wait(20)
-        write(path, data)
+        write_new(path, data)
 
     monkeypatch.setattr(publish, "write_new", held)
     yield event
@@ -81,9 +89,7 @@ def test_what_is_published_is_what_was_snapped(tmp_path: Path) -> None:
     assert publisher.counters.seconds > 0
 
 
-def test_the_newest_waits_and_older_ones_are_dropped(
-    tmp_path: Path, gate: threading.Event
-) -> None:
+def test_the_newest_waits_and_older_ones_are_dropped(tmp_path: Path, gate: threading.Event) -> None:
     publisher = Publisher(tmp_path)
     taken = model()
     publisher.publish(taken, about(50))
@@ -123,9 +129,7 @@ def test_the_last_generations_are_kept(tmp_path: Path) -> None:
     assert list_steps(tmp_path) == [150, 200]
 
 
-def test_a_published_step_is_not_replaced(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_published_step_is_not_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = put(tmp_path, 50).read_bytes()
     with Publisher(tmp_path) as publisher:
         publish_now(publisher, 50)
@@ -211,7 +215,7 @@ def test_a_full_disk_costs_the_publication_only(
                 file.write(b"\0" * 4096)
         publish_now(publisher, 100)
         publish_now(publisher, 150)
-        assert os.listdir(directory) == ["step-00000050.h5"]
+        assert listing(directory) == ["step-00000050.h5"]
         _, tensors = read_checkpoint(checkpoint_path(directory, 50), EXPECTED)
         assert float(tensors["lstm.0.bias"][0]) == 0.25
         ballast.unlink()
