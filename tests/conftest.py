@@ -10,6 +10,9 @@ from typing import NoReturn
 
 import pytest
 
+# Tests that import MPI leave marks in the environment by which mpirun would take itself for a rank.
+CLEAN_ENVIRONMENT = dict(os.environ)
+
 PROJECT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "mpi" / "programs"
 
@@ -36,7 +39,9 @@ def real_data() -> Path:
 def mpi_environment() -> dict[str, str]:
     """The environment in which mpirun starts more ranks than cores, as root too (bin/mpi-env)."""
     command = f"set -a; . {PROJECT}/bin/mpi-env; exec env -0"
-    shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["bash", "-c", command], env=CLEAN_ENVIRONMENT, capture_output=True, text=True, check=True
+    )
     environment = dict(entry.split("=", 1) for entry in shown.stdout.split("\0") if entry)
     paths = [str(Path(sys.executable).parent), environment.get("PATH", "")]
     threads = {"OMP_NUM_THREADS": "1"}
