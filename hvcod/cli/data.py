@@ -34,6 +34,7 @@ def command() -> None:
 )
 @click.option("--download", metavar="CRAWL-ID", help="Read WET files of this Common Crawl release.")
 @click.option("--files", type=click.IntRange(1), help="How many WET files of the release to read.")
+@click.option("--server", metavar="URL", help="Where the releases lie, if not at Common Crawl's.")
 @dataclass_options(PrepareOptions)
 @json_option
 def commoncrawl(
@@ -41,6 +42,7 @@ def commoncrawl(
     output: Path,
     download: str | None,
     files: int | None,
+    server: str | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -62,13 +64,15 @@ def commoncrawl(
     from hvcod.tasks.commoncrawl.workspace import on_rank_zero
 
     ranks = world()
-    sources = on_rank_zero(ranks, lambda: expand_inputs([*inputs, *_addresses(download, files)]))
+    sources = on_rank_zero(
+        ranks, lambda: expand_inputs([*inputs, *_addresses(download, files, server)])
+    )
     report = prepare(sources, output, options, ranks)
     if ranks.rank == 0:
         click.echo(json.dumps(report) if as_json else f"{table(report)}\n{output} is ready")
 
 
-def _addresses(crawl: str | None, files: int | None) -> list[str]:
-    from hvcod.tasks.commoncrawl.download import wet_urls
+def _addresses(crawl: str | None, files: int | None, server: str | None) -> list[str]:
+    from hvcod.tasks.commoncrawl.download import COMMON_CRAWL, wet_urls
 
-    return wet_urls(crawl, files) if crawl and files else []
+    return wet_urls(crawl, files, server or COMMON_CRAWL) if crawl and files else []

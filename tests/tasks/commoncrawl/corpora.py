@@ -20,9 +20,7 @@ SENTENCES = [
     "His brother, a doctor from Edinburgh, had promised to visit them in the spring.",
     "We should remember that the laws of nature do not depend on our opinions.",
 ]
-GERMAN = (
-    "Der alte Mann sa\u00df den ganzen Tag vor dem Haus und wartete auf den Brief seiner Tochter. "
-)
+GERMAN = "Der alte Mann wartete den ganzen Tag vor dem Haus auf den Brief seiner Tochter. "
 
 
 def paragraph(source: random.Random, sentences: int) -> str:

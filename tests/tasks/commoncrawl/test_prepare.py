@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import CLEAN_ENVIRONMENT
 from mpi4py import MPI
 from tasks.commoncrawl.corpora import assert_same_files, contents, write_corpus
 
@@ -306,7 +307,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(
 ) -> None:
     command = [str(HVCOD), "data", "commoncrawl", *map(str, slow_corpus)]
     options = ["--vocabulary-size", "300", "--output"]
-    env = {**os.environ, "RAYON_NUM_THREADS": "1"}
+    env = {**CLEAN_ENVIRONMENT, "RAYON_NUM_THREADS": "1"}
     killed = [
         kill_at([*command, *options, str(tmp_path / "killed")], tmp_path / "killed", moment, env)
         for moment in MOMENTS
@@ -322,7 +323,7 @@ def test_an_interrupted_preparation_goes_on_only_with_the_same_options(
 ) -> None:
     output = tmp_path / "data"
     command = [str(HVCOD), "data", "commoncrawl", *map(str, slow_corpus), "--output", str(output)]
-    assert kill_at(command, output, "work/kept/00000.json", dict(os.environ))
+    assert kill_at(command, output, "work/kept/00000.json", CLEAN_ENVIRONMENT)
     with pytest.raises(UsageError, match=r"interrupted preparation.*validation_fraction"):
         run(slow_corpus, output, vocabulary_size=24006, validation_fraction=0.3)
     with pytest.raises(UsageError, match=r"interrupted preparation.*inputs"):
@@ -333,7 +334,7 @@ def test_an_interrupted_preparation_goes_on_only_with_the_same_options(
 def test_finished_inputs_are_not_read_again(slow_corpus: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "data"
     command = [str(HVCOD), "data", "commoncrawl", *map(str, slow_corpus), "--output", str(output)]
-    assert kill_at(command, output, "work/kept/00001.json", dict(os.environ))
+    assert kill_at(command, output, "work/kept/00001.json", CLEAN_ENVIRONMENT)
     done = sorted((output / "work/kept").glob("*.json"))
     assert done
     for index in (int(path.stem) for path in done):

@@ -1,6 +1,5 @@
 """Every document comes back from its tokens, whatever is in it."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import CLEAN_ENVIRONMENT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,7 +185,7 @@ def test_training_depends_neither_on_threads_nor_on_order(real_data: Path, tmp_p
     results = [
         subprocess.run(
             [sys.executable, "-c", TRAIN, str(tmp_path / "texts"), order],
-            env={**os.environ, "RAYON_NUM_THREADS": threads},
+            env={**CLEAN_ENVIRONMENT, "RAYON_NUM_THREADS": threads},
             capture_output=True,
             check=True,
         ).stdout
