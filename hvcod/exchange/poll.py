@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
@@ -110,17 +108,6 @@ class Poller:
         self._closing = False
         self._worker = Worker("hvcod-poll", self._run)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def look(self) -> None:
         """Asks for fresher weights of every teacher; returns at once.
 
@@ -215,10 +202,10 @@ class Poller:
         self._logged.add((group, cause))
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         # A group that starts later has no directory yet: nothing is wrong.
-        level = logging.INFO if path == self._directories[group] else logging.WARNING
+        absent = cause == "ENOENT" and path == self._directories[group]
         logger.log(
-            level,
-            "group %d keeps its old teacher weights: %s: %s (logged once)",
+            logging.INFO if absent else logging.WARNING,
+            "nothing fresher from group %d: %s: %s (logged once)",
             group,
             path,
             reason,

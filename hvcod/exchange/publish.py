@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
@@ -50,8 +48,7 @@ def snapshot(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Copies of `tensors`, for `Publisher.publish`; training may go on as soon as it returns.
 
     The only part of a publication that costs the training thread anything. Each copy is made
-    where its tensor lives: within a GPU's memory that takes a fraction of a millisecond, and the
-    publisher's thread brings it to the host.
+    where its tensor lives; from a GPU it is the publisher's thread that brings it to the host.
     """
     copies = {name: _copy(tensor.detach()) for name, tensor in tensors.items()}
     for device in {copy.device for copy in copies.values() if copy.is_cuda}:
@@ -63,7 +60,7 @@ def snapshot(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _copy(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.device.type != "cpu" or tensor.nbytes < _LARGE:
         return tensor.clone(memory_format=torch.contiguous_format)
-    # NumPy asks for huge pages: three times as fast as memory that comes in pages of 4 KiB.
+    # NumPy asks the system for huge pages: a third of the time that pages of 4 KiB took.
     memory = torch.from_numpy(np.empty(tensor.numel() * tensor.itemsize, np.uint8))
     return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
@@ -89,17 +86,6 @@ class Publisher:
         self._closing = False
         self._logged: set[str] = set()
         self._worker = Worker("hvcod-publish", self._run)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def publish(self, tensors: dict[str, torch.Tensor], metadata: Metadata) -> None:
         """Hands over a `snapshot`, which is the publisher's from now on; returns at once.

@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ def is_writing(directory: Path, process: int) -> bool:
 
 def publish(directory: Path, count: int) -> None:
     step = last_step(directory)
-    with Publisher(directory) as publisher:
+    with closing(Publisher(directory)) as publisher:
         for done in range(count):
             step += 1
             publisher.publish(tensors(step), Metadata("run-1", "t", 0, step, step, None, "", "0"))

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -56,6 +57,28 @@ def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
     write_new(path, memoryview(b"abc" * 1000))
     assert path.read_bytes() == b"abc" * 1000
     assert listing(tmp_path) == [path.name]
+
+
+def test_the_content_is_on_disk_before_the_name_and_then_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def noted_sync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        whole = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "directory"
+        calls.append(f"sync {whole}")
+        sync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        calls.append(f"rename to {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    write_new(checkpoint_path(tmp_path, 50), memoryview(b"abc"))
+    assert calls == ["sync 3 bytes", "rename to step-00000050.h5", "sync directory"]
 
 
 def test_a_published_name_is_never_replaced(tmp_path: Path) -> None:

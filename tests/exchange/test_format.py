@@ -38,6 +38,19 @@ def test_every_truncation_is_damage() -> None:
             decode(data[:length], EXPECTED)
 
 
+def test_libhdf5_never_sees_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*args: object, **options: object) -> None:
+        raise AssertionError("libhdf5 was called")
+
+    data = checkpoint()
+    monkeypatch.setattr(h5py, "File", opened)
+    for damaged in (data[:-1], data[:-1] + bytes([data[-1] ^ 1]), b"", b"\0" * len(data)):
+        with pytest.raises(DamagedError):
+            decode(damaged, EXPECTED)
+    with pytest.raises(AssertionError, match="libhdf5 was called"):
+        decode(data, EXPECTED)
+
+
 def test_appended_bytes_are_damage() -> None:
     with pytest.raises(DamagedError, match="after its header"):
         decode(checkpoint() + b"\0", EXPECTED)

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -287,6 +288,18 @@ def test_no_permission_costs_freshness_only(caplog: pytest.LogCaptureFixture) ->
         shutil.rmtree(directory)
 
 
+def test_a_directory_that_cannot_be_listed_is_a_warning(
+    tmp_path: Path, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "0").write_text("no directory")
+    poller = start()
+    poller.look()
+    wait_until(lambda: poller.counters.failures["ENOTDIR"] >= 2)
+    assert warnings(caplog) == [
+        f"nothing fresher from group 0: {tmp_path / '0'}: Not a directory (logged once)"
+    ]
+
+
 def test_a_vanished_directory_costs_freshness_only(teacher: Path, start: Start) -> None:
     put(teacher, 50)
     poller = start()
@@ -358,7 +371,7 @@ def test_polling_leaves_the_random_numbers_of_the_training_alone(
 
 def test_publisher_and_poller_together(tmp_path: Path, start: Start) -> None:
     poller = start()
-    with Publisher(tmp_path / "0") as publisher:
+    with closing(Publisher(tmp_path / "0")) as publisher:
         for step in range(1, 30):
             publisher.publish(model(step), about(step))
             poller.look()

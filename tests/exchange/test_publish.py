@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_snapshot_is_independent_and_contiguous() -> None:
 
 def test_what_is_published_is_what_was_snapped(tmp_path: Path) -> None:
     directory = tmp_path / "group-0" / "published"
-    with Publisher(directory) as publisher:
+    with closing(Publisher(directory)) as publisher:
         weights = model(0.25)
         publisher.publish(snapshot(weights), about(50))
         for tensor in weights.values():
@@ -123,7 +124,7 @@ def test_close_gives_up_on_a_file_system_that_hangs(
 
 
 def test_the_last_generations_are_kept(tmp_path: Path) -> None:
-    with Publisher(tmp_path, keep=2) as publisher:
+    with closing(Publisher(tmp_path, keep=2)) as publisher:
         for step in (50, 100, 150, 200):
             publish_now(publisher, step)
     assert list_steps(tmp_path) == [150, 200]
@@ -131,7 +132,7 @@ def test_the_last_generations_are_kept(tmp_path: Path) -> None:
 
 def test_a_published_step_is_not_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = put(tmp_path, 50).read_bytes()
-    with Publisher(tmp_path) as publisher:
+    with closing(Publisher(tmp_path)) as publisher:
         publish_now(publisher, 50)
         publish_now(publisher, 100)
     assert checkpoint_path(tmp_path, 50).read_bytes() == before
@@ -142,7 +143,7 @@ def test_a_published_step_is_not_replaced(tmp_path: Path, caplog: pytest.LogCapt
 def test_nan_is_never_published_and_costs_one_publication(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Publisher(tmp_path) as publisher:
+    with closing(Publisher(tmp_path)) as publisher:
         for step in (50, 100):
             publish_now(publisher, step, float("nan"))
         publish_now(publisher, 150)
@@ -156,7 +157,7 @@ def test_nan_is_never_published_and_costs_one_publication(
 def test_orphans_of_a_former_life_go(tmp_path: Path) -> None:
     host = os.uname().nodename
     (tmp_path / f".step-00000050.h5.none@{host}@{os.getpid()}.tmp").write_bytes(b"half")
-    with Publisher(tmp_path) as publisher:
+    with closing(Publisher(tmp_path)) as publisher:
         publish_now(publisher, 100)
         wait_until(lambda: not temporaries(tmp_path))
 
@@ -165,7 +166,7 @@ def test_a_file_where_the_directory_should_be(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "group-0").write_text("in the way")
-    with Publisher(tmp_path / "group-0" / "published") as publisher:
+    with closing(Publisher(tmp_path / "group-0" / "published")) as publisher:
         publish_now(publisher, 50)
     assert publisher.counters.failed == 1
     assert "Not a directory" in caplog.text
@@ -180,7 +181,7 @@ def test_no_permission_costs_the_publication_only(
     else:
         directory = tmp_path / "closed"
         directory.mkdir(mode=0o500)
-    with Publisher(directory) as publisher:
+    with closing(Publisher(directory)) as publisher:
         publish_now(publisher, 50)
         publish_now(publisher, 100)
     assert publisher.counters.failed == 2
@@ -207,7 +208,7 @@ def test_a_full_disk_costs_the_publication_only(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = small_disk / "published"
-    with Publisher(directory) as publisher:
+    with closing(Publisher(directory)) as publisher:
         publish_now(publisher, 50, 0.25)
         ballast = small_disk / "ballast"
         with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
@@ -240,7 +241,7 @@ def test_handing_over_takes_no_time(tmp_path: Path) -> None:
     """Not a benchmark: it fails if publishing moves to the caller's thread."""
     tensors = {"w": torch.zeros(4_000_000)}
     copies = [dict(tensors) for _ in range(5)]
-    with Publisher(tmp_path) as publisher:
+    with closing(Publisher(tmp_path)) as publisher:
         begun = time.perf_counter()
         for step, copy in enumerate(copies, 1):
             publisher.publish(copy, about(step))
@@ -250,7 +251,7 @@ def test_handing_over_takes_no_time(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_the_fixture_are_what_the_publisher_writes(tmp_path: Path) -> None:
-    with Publisher(tmp_path) as publisher:
+    with closing(Publisher(tmp_path)) as publisher:
         publish_now(publisher, 50)
     written = checkpoint_path(tmp_path, 50).stat().st_size
     # Only the creation time, which the fixture leaves empty, differs in length.
