@@ -120,7 +120,8 @@ class Wheels:
             "CFLAGS": os.environ.get("CFLAGS", "-O1 -g0"),
             "LDFLAGS": f"-Wl,-rpath,$ORIGIN/../../.. {os.environ.get('LDFLAGS', '')}",
         }
-        wheel = ("wheel", "--no-deps", "--no-binary=mpi4py", "-w", work)
+        # pip's own cache gives back a wheel that was built for another MPI.
+        wheel = ("wheel", "--no-deps", "--no-binary=mpi4py", "--no-cache-dir", "-w", work)
         self._pip("building mpi4py", *wheel, f"mpi4py=={version}", env=env)
 
     def _build_horovod(self, version: str, work: Path) -> None:
