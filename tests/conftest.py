@@ -1,6 +1,8 @@
 """What all tests share: real data if it is there, and real launches under mpirun."""
 
+import json
 import os
+import pydoc_data.topics
 import shutil
 import subprocess
 import sys
@@ -82,3 +84,17 @@ def mpirun(mpi_environment: Mapping[str, str]) -> MpiRun:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_data(mpi_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real English text (Python's own documentation) as `hvcod data` prepares it: 400 pieces."""
+    folder = tmp_path_factory.mktemp("tiny")
+    source = folder / "topics.jsonl"
+    topics = sorted(pydoc_data.topics.topics.items())
+    source.write_text("".join(json.dumps({"id": k, "text": v}) + "\n" for k, v in topics))
+    words = ["hvcod", "data", "commoncrawl", source, "--output", folder / "data"]
+    words += ["--vocabulary-size", 400, "--validation-fraction", 0.1, "--long-paragraphs", 0]
+    command = [str(word) for word in words]
+    subprocess.run(command, env=dict(mpi_environment), capture_output=True, check=True)
+    return folder / "data"

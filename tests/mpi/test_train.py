@@ -1,6 +1,5 @@
 """The main path on real ranks, from the command line to the files of a run."""
 
-import itertools
 import json
 import subprocess
 import time
@@ -129,13 +128,13 @@ def test_a_run_directory_says_what_ran_and_is_not_run_into_twice(
     run, _ = two_groups
     config = run / "config.toml"
     words = ["hvcod", "train", "--config", config]
-    refused = mpirun(4, *words, "--run-dir", run, check=False)
+    refused = mpirun(2, *words, "--run-dir", run, check=False)
     assert refused.returncode == 1
     assert "has already run in" in refused.stderr
-    other = mpirun(4, *words, "--run-dir", run, "--steps", 61, check=False)
+    other = mpirun(2, *words, "--run-dir", run, "--steps", 61, check=False)
     assert other.returncode == 1
     assert "belongs to a run with steps=60, this one has steps=61" in other.stderr
-    mpirun(4, *words, "--run-dir", tmp_path / "again", "--steps", 5)
+    mpirun(2, *words, "--run-dir", tmp_path / "again", "--steps", 5)
     assert "burn_in = 20" in (tmp_path / "again/config.toml").read_text()
 
 
@@ -189,14 +188,14 @@ def test_groups_may_be_launches_of_their_own(
         "--run-dir",
         tmp_path / "run",
     ]
-    words += [*TINY, "--json", "--groups", 2, *EXCHANGE, "--steps", 300]
+    words += [*TINY, "--json", "--groups", 2, *EXCHANGE, "--steps", 200]
     launches = []
     for index in range(2):
         command = [str(word) for word in [*words, "--group", index]]
         launches.append(
             subprocess.Popen(command, env=dict(mpi_environment), stdout=subprocess.PIPE, text=True)
         )
-        time.sleep(5)
+        time.sleep(3)
     summaries = [json.loads(launch.communicate(timeout=120)[0])[0] for launch in launches]
     assert [launch.returncode for launch in launches] == [0, 0]
     assert [each["group"] for each in summaries] == [0, 1]
@@ -214,14 +213,13 @@ def test_a_launch_of_one_group_needs_the_shared_folder(mpirun: MpiRun, tiny_data
 def test_the_gradient_is_the_mean_over_the_group(
     mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
-    for ranks, batch_size in ((1, 8), (2, 4), (4, 2)):
+    for ranks, batch_size in ((1, 8), (2, 4)):
         mpirun(ranks, "gradient.py", tiny_data, batch_size, tmp_path / f"{ranks}.pt")
-    found = [torch.load(tmp_path / f"{ranks}.pt") for ranks in (1, 2, 4)]
-    for one, several in itertools.product(found[:1], found[1:]):
-        assert one.keys() == several.keys()
-        for name in one:
-            scale = float(one[name].abs().max())
-            torch.testing.assert_close(several[name], one[name], rtol=0, atol=2e-6 * scale)
+    one, two = (torch.load(tmp_path / f"{ranks}.pt") for ranks in (1, 2))
+    assert one.keys() == two.keys()
+    for name in one:
+        scale = float(one[name].abs().max())
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-12 * scale)
 
 
 def test_ranks_with_other_weights_are_noticed(mpirun: MpiRun) -> None:

@@ -1,4 +1,7 @@
-"""One step of a group of all ranks; saves the gradients. Arguments: data, batch size, file."""
+"""One step of a group of all ranks; saves the gradients. Arguments: data, batch size, file.
+
+In double precision: what is not the mean of the group then differs far beyond rounding.
+"""
 
 import sys
 from pathlib import Path
@@ -24,7 +27,7 @@ layer = {
 options = config.resolve(config.TrainOptions, [layer], CommonCrawl.Options)
 task = CommonCrawl(options, group)
 torch.manual_seed(5)
-model = task.build_model()
+model = task.build_model().double()
 optimizer = Optimizer(model, options.optimizer, steps=1)
 batch = task.training_data().next()
 logits, _ = task.predict(model, batch.inputs, None)
