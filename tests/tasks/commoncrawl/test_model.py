@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hvcod.tasks.commoncrawl.model import LanguageModel
 
-VOCABULARY = 11
+VOCABULARY, OUTPUTS = 11, 16
 
 
 @pytest.fixture(autouse=True)
@@ -28,23 +28,40 @@ def make_model(dropout: float = 0.0) -> LanguageModel:
 def test_the_papers_model_has_44_million_parameters() -> None:
     with torch.device("meta"):
         model = LanguageModel(24006, embedding=256, hidden=1024, layers=2)
-    embedding, softmax = 24006 * 256, 24006 * (1024 + 1)
+    embedding, softmax = 24006 * 256, 24016 * (1024 + 1)
     weights = 4096 * (256 + 1024) + 4096 * (1024 + 1024)
     normalisation = 2 * (3 * 4096 + 2 * 1024)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    assert parameters == embedding + softmax + weights + normalisation == 44_411_846
+    assert parameters == embedding + softmax + weights + normalisation == 44_422_096
 
 
 def test_logits_are_in_the_order_of_the_tokens_without_a_copy() -> None:
     model = make_model()
     tokens = torch.randint(VOCABULARY, (3, 5))
     logits, state = model(tokens)
-    assert logits.shape == (3, 5, VOCABULARY)
+    assert logits.shape == (3, 5, OUTPUTS)
     assert logits.is_contiguous()
     for document in range(3):
         alone, _ = model(tokens[document : document + 1])
         torch.testing.assert_close(alone[0], logits[document])
     assert state.shape == (2, 2, 3, 8)
+
+
+def test_outputs_beyond_the_vocabulary_take_no_part() -> None:
+    model = make_model()
+    tokens = torch.randint(VOCABULARY, (3, 5))
+    logits, _ = model(tokens)
+    exact = F.cross_entropy(logits[..., :VOCABULARY].flatten(0, 1), tokens.flatten())
+    loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+    torch.testing.assert_close(loss, exact, rtol=0, atol=1e-6)
+    loss.backward()
+    for parameter in model.softmax.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad[VOCABULARY:].abs().max() < 1e-8 < parameter.grad.abs().max()
+
+
+def test_a_vocabulary_that_fits_gets_no_further_output() -> None:
+    assert LanguageModel(32, embedding=6, hidden=8, layers=1).softmax.out_features == 32
 
 
 def test_a_prediction_depends_on_earlier_tokens_and_on_no_later_one() -> None:
