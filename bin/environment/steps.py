@@ -16,7 +16,7 @@ CAUSES = (
         "no network: pip cannot reach its index; set PIP_INDEX_URL or PIP_FIND_LINKS",
     ),
     (
-        r"No matching distribution found for (torch\S*)",
+        r"(?:No matching distribution found for|Cannot install) (torch\b\S*)",
         r"no \1 for this Python; name another in HVCOD_TORCH, or another Python in HVCOD_PYTHON",
     ),
     (r"No matching distribution found for (\S+)", r"pip's index has no \1 for this Python"),
