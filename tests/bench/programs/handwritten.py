@@ -1,0 +1,45 @@
+"""The shortest Horovod loop that trains the same model on the same data; prints seconds a step.
+
+Arguments: data, embedding, hidden, layers, batch size, steps.
+"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import horovod.torch as hvd
+import torch
+from torch.nn import functional as F
+
+from hvcod.tasks.commoncrawl.model import LanguageModel
+from hvcod.tasks.commoncrawl.shards import TokenDataset
+from hvcod.tasks.commoncrawl.stream import TokenStream
+
+data = Path(sys.argv[1])
+embedding, hidden, layers, rows, steps = map(int, sys.argv[2:])
+hvd.init()
+torch.manual_seed(1)
+torch.set_num_threads(1)
+dataset = TokenDataset(data)
+model = LanguageModel(dataset.vocabulary_size, embedding, hidden, layers)
+adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+optimizer = hvd.DistributedOptimizer(adam, named_parameters=model.named_parameters())
+hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+lanes = range(hvd.rank() * rows, (hvd.rank() + 1) * rows)
+stream = TokenStream(dataset, lanes=lanes, lane_count=hvd.size() * rows, seed=1)
+state, times = None, []
+for _ in range(steps):
+    begun = time.perf_counter()
+    inputs, targets = stream.next()
+    optimizer.zero_grad()
+    logits, state = model(inputs, state)
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    loss.backward()
+    optimizer.synchronize()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    with optimizer.skip_synchronize():
+        optimizer.step()
+    times.append(time.perf_counter() - begun)
+if hvd.rank() == 0:
+    print(statistics.median(times[steps // 4 :]))

@@ -1,0 +1,120 @@
+"""What a training step costs: beside a hand-written loop, with a teacher, and for the exchange.
+
+Real launches under mpirun, on random tokens: the time of a step does not depend on the text.
+"""
+
+import functools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench.row import Row, summarise_pair
+
+from hvcod.tasks.commoncrawl.shards import ShardInfo, describe_dataset, shard_image
+
+VOCABULARY = 24006
+PAPER = {"embedding": 256, "hidden": 1024, "layers": 2}
+SMALL = {"embedding": 64, "hidden": 128, "layers": 1}
+HANDWRITTEN = Path(__file__).parent / "programs" / "handwritten.py"
+PAIRS = 5
+
+
+def plain_step() -> Row:
+    """A synchronous step of two ranks against the shortest hand-written Horovod loop."""
+    steps, rows = 60, 8
+    pairs = []
+    for _ in range(PAIRS):
+        ours = _step_s(_train(2, SMALL, rows, steps))
+        words = [_data(), *SMALL.values(), rows, steps]
+        theirs = float(_mpirun(2, sys.executable, HANDWRITTEN, *words))
+        pairs.append((ours, theirs))
+    return _row("plain_step", pairs, target=1.05)
+
+
+def distillation_step() -> Row:
+    """A step with one float32 teacher against one without: the paper's model, a core per group."""
+    pairs = []
+    for _ in range(3):
+        words = ["--groups", 2, "--exchange-interval", 2]
+        taught = _train(2, PAPER, 32, 12, *words, "--burn-in", 2)
+        alone = _train(2, PAPER, 32, 12, *words, "--burn-in", 1000)
+        pairs.append((_step_s(taught), _step_s(alone)))
+    return _row("distillation_step", pairs, target=1.40)
+
+
+def exchange_share() -> Row:
+    """Training-thread time for publishing, polling and switching, every 50 steps, of step time."""
+    pairs = []
+    for _ in range(PAIRS):
+        words = ["--groups", 2, "--burn-in", 50, "--exchange-interval", 50]
+        summary = _train(4, SMALL, 8, 200, *words)["summary"]
+        pairs.append((summary["exchange_s"], summary["step_s"]))
+    return _row("exchange_share", pairs, target=0.005)
+
+
+def teacher_memory() -> Row:
+    """Peak memory of a group root with one teacher, against without exchange plus the weights."""
+    words = ["--groups", 2, "--exchange-interval", 2, "--burn-in", 2]
+    taught = _train(2, PAPER, 32, 10, *words)["summary"]["peak_memory"]
+    alone = _train(1, PAPER, 32, 10)["summary"]["peak_memory"]
+    return Row("teacher_memory", taught, alone + _weight_bytes(), 1.15, unit="bytes")
+
+
+def _row(name: str, pairs: list[tuple[float, float]], target: float) -> Row:
+    pair = summarise_pair([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
+    return Row(name, pair.measured, pair.reference, target, spread=pair.spread)
+
+
+def _step_s(run: Mapping[str, Any]) -> float:
+    """Median seconds a step, the first quarter left out."""
+    lines = [line["step_s"] for line in run["metrics"] if "step_s" in line]
+    return statistics.median(lines[len(lines) // 4 :])
+
+
+def _train(
+    ranks: int, sizes: Mapping[str, int], rows: int, steps: int, *words: object
+) -> dict[str, Any]:
+    """The summary and the metrics of group 0 of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        sets = [f"--set=model.{name}={size}" for name, size in sizes.items()]
+        fixed = ["--data", _data(), "--run-dir", run, "--batch-size", rows, "--steps", steps]
+        logs = ["--log-interval", 1, "--validation-interval", steps, "--validation-examples", 8]
+        printed = _mpirun(ranks, "hvcod", "train", "--json", *fixed, *sets, *logs, *words)
+        lines = (run / "group-0" / "metrics.jsonl").read_text().splitlines()
+    return {"summary": json.loads(printed)[0], "metrics": [json.loads(line) for line in lines]}
+
+
+def _mpirun(ranks: int, *command: object) -> str:
+    words = ["mpirun", "-np", str(ranks), *map(str, command)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=os.environ)
+    return done.stdout
+
+
+def _weight_bytes() -> int:
+    embedding, hidden = PAPER["embedding"], PAPER["hidden"]
+    inputs = [embedding, *[hidden] * (PAPER["layers"] - 1)]
+    lstm = sum(4 * hidden * (size + hidden) for size in inputs)
+    return 4 * (VOCABULARY * (embedding + hidden) + lstm)
+
+
+@functools.cache
+def _data() -> Path:
+    """Random tokens of the paper's vocabulary, as a prepared dataset."""
+    folder = Path(tempfile.mkdtemp(prefix="hvcod-bench-"))
+    tokens = np.random.default_rng(0).integers(VOCABULARY, size=(400, 4096), dtype=np.uint16)
+    held_out = [index % 20 == 0 for index in range(len(tokens))]
+    documents = [(str(index), row) for index, row in enumerate(tokens)]
+    image, counts = shard_image(documents, held_out, np.dtype(np.uint16))
+    (folder / "tokens.h5").write_bytes(image)
+    shard = ShardInfo(file="tokens.h5", **counts)
+    content = describe_dataset(VOCABULARY, [shard], np.ones(VOCABULARY, dtype=np.int64))
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
