@@ -200,16 +200,11 @@ class Poller:
         if (group, cause) in self._logged:
             return
         self._logged.add((group, cause))
+        if cause == "ENOENT" and path == self._directories[group]:
+            logger.info("group %d has not published anything yet", group)
+            return
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        # A group that starts later has no directory yet: nothing is wrong.
-        absent = cause == "ENOENT" and path == self._directories[group]
-        logger.log(
-            logging.INFO if absent else logging.WARNING,
-            "nothing fresher from group %d: %s: %s (logged once)",
-            group,
-            path,
-            reason,
-        )
+        logger.warning("nothing fresher from group %d: %s: %s (logged once)", group, path, reason)
 
 
 def _cause(error: OSError | HvcodError) -> str:
