@@ -1,0 +1,134 @@
+"""Groups of one rank each, in one process, through real files: is it Algorithm 1?"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mpi4py import MPI
+from torch import Tensor, nn
+
+from hvcod.codistill.codistiller import Codistiller
+from hvcod.codistill.losses import distillation_loss
+from hvcod.config import CodistillOptions
+from hvcod.exchange.format import Metadata
+from hvcod.groups.split import Group
+
+INTERVAL, BURN_IN, WEIGHT = 5, 10, 0.7
+
+
+def predict(model: nn.Module, inputs: Tensor, state: object) -> tuple[Tensor, object]:
+    return model(inputs), state
+
+
+class Member:
+    """One copy of the model with its Codistiller, and the weights it had after each step."""
+
+    def __init__(self, index: int, groups: int, run: Path) -> None:
+        torch.manual_seed(index)
+        self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
+        world = MPI.COMM_SELF
+        group = Group(index, groups, rank=0, size=1, comm=world, node_rank=0, node=world)
+        about = Metadata("run", "test", index, 0, 4, None, "digest", "0", "")
+        options = CodistillOptions(
+            exchange_interval=INTERVAL, burn_in=BURN_IN, distill_weight=WEIGHT
+        )
+        self.codistiller = Codistiller(
+            self.model,
+            group,
+            options,
+            run,
+            about,
+            predict=predict,
+            distillation_loss=distillation_loss,
+        )
+        self.history: list[dict[str, Tensor]] = []
+
+    def remember(self) -> None:
+        """Keeps the weights as they would be published: in half precision."""
+        weights = self.model.state_dict()
+        self.history.append({name: each.half().float() for name, each in weights.items()})
+
+
+@pytest.fixture(params=[2, 3])
+def members(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Member]]:
+    everyone = [Member(index, request.param, tmp_path) for index in range(request.param)]
+    yield everyone
+    for member in everyone:
+        member.codistiller.close()
+
+
+def literal_term(student: Tensor, teachers: list[Tensor]) -> Tensor:
+    """psi of Algorithm 1, word for word."""
+    mean = sum((torch.softmax(each, dim=-1) for each in teachers), torch.zeros(())) / len(teachers)
+    return -(mean * torch.log_softmax(student, dim=-1)).sum(dim=-1).mean()
+
+
+def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    spare = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
+    distilled = 0
+    for step in range(80):
+        for index, member in enumerate(members):
+            member.remember()
+            inputs = torch.randn(4, 6, generator=generator)
+            labels = torch.randint(5, (4,), generator=generator)
+            logits = member.model(inputs)
+            term = member.codistiller.loss(logits, inputs)
+            used = member.codistiller.teachers_used
+            gradients = torch.autograd.grad(
+                nn.functional.cross_entropy(logits, labels) + term, [*member.model.parameters()]
+            )
+            teachers = []
+            for group, its_step in used.items():
+                assert group != index
+                assert its_step % INTERVAL == 0
+                spare.load_state_dict(members[group].history[its_step])
+                teachers.append(spare(inputs).detach())
+            logits = member.model(inputs)
+            literal = literal_term(logits, teachers) if teachers else torch.zeros(())
+            loss = nn.functional.cross_entropy(logits, labels) + WEIGHT * literal
+            expected = torch.autograd.grad(loss, [*member.model.parameters()])
+            # Weights that underflow in half precision are published in full.
+            torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-5)
+            assert step >= BURN_IN or not used
+            distilled += len(used) == len(members) - 1
+            with torch.no_grad():
+                for parameter, gradient in zip(member.model.parameters(), gradients, strict=True):
+                    parameter.sub_(0.05 * gradient)
+            member.codistiller.step()
+        time.sleep(0.01)
+    assert distilled > 20 * len(members)
+    for member in members:
+        assert member.codistiller.exchanges >= 3
+        assert (member.codistiller.mean_staleness or 0) > 0
+
+
+def test_a_group_alone_trains_without_a_term(tmp_path: Path) -> None:
+    member = Member(0, 2, tmp_path)  # the other group never comes
+    for _ in range(2 * BURN_IN):
+        inputs = torch.randn(4, 6)
+        assert member.codistiller.loss(member.model(inputs), inputs).item() == 0
+        member.codistiller.step()
+    member.codistiller.close()
+    assert member.codistiller.mean_staleness is None
+    published = sorted(path.name for path in (tmp_path / "group-0/published").iterdir())
+    assert published[-1] == f"step-{2 * BURN_IN:08d}.h5"
+
+
+def test_one_group_has_no_exchange(tmp_path: Path) -> None:
+    member = Member(0, 1, tmp_path)
+    for _ in range(INTERVAL):
+        member.codistiller.step()
+    member.codistiller.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_final_weights_are_published(tmp_path: Path) -> None:
+    member = Member(0, 2, tmp_path)
+    for _ in range(INTERVAL + 2):
+        member.codistiller.step()
+    member.codistiller.close()
+    published = sorted(path.name for path in (tmp_path / "group-0/published").iterdir())
+    assert published == ["step-00000005.h5", "step-00000007.h5"]
