@@ -75,7 +75,7 @@ def _row(name: str, pairs: list[tuple[float, float]], target: float) -> Row:
 def _step_s(run: Mapping[str, Any]) -> float:
     """Median seconds a step, the first quarter left out."""
     lines = [line["step_s"] for line in run["metrics"] if "step_s" in line]
-    return statistics.median(lines[len(lines) // 4 :])
+    return float(statistics.median(lines[len(lines) // 4 :]))
 
 
 def _train(
