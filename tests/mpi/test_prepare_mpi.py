@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import MpiRun
 from tasks.commoncrawl.corpora import assert_same_files, write_corpus
+from tasks.commoncrawl.test_builtin import PROGRAM
 
 OPTIONS = ("--vocabulary-size", 300, "--output")
 
@@ -92,3 +94,11 @@ def test_an_input_that_one_rank_cannot_read_ends_the_launch(
     assert done.returncode == 1
     assert "raw.warc" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ranks_make_the_built_in_corpus_together(mpirun: MpiRun, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", PROGRAM]
+    done = mpirun(2, *words, env={"HVCOD_CACHE": str(tmp_path)}, timeout=100)
+    folders = set(done.stdout.split())
+    assert {str(path) for path in tmp_path.iterdir()} == folders
+    assert len(folders) == 1

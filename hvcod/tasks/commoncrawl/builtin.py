@@ -94,7 +94,9 @@ def cache_folder() -> Path:
 
 def corpus_key() -> str:
     """Names the corpus: rules, options and installed versions."""
-    versions = {name: importlib.metadata.version(name) for name in _folders() if name in PACKAGES}
+    versions = {
+        name: importlib.metadata.version(name) for name in installed_packages() if name in PACKAGES
+    }
     versions[STANDARD_LIBRARY] = sysconfig.get_python_version()
     about = {"rules": _RULES, "format": VERSION, "versions": versions, **flatten(asdict(OPTIONS))}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
@@ -105,13 +107,14 @@ def _prepare(final: Path, ranks: MPI.Intracomm) -> None:
     part = final.with_name(ranks.bcast(own))
     on_rank_zero(ranks, lambda: _make(part / "text"))
     try:
-        for index, (name, folder) in enumerate(_folders().items()):
+        for index, (name, folder) in enumerate(installed_packages().items()):
             if index % ranks.size == ranks.rank:
                 _write(part / "text" / f"{name}.jsonl", package_documents(name, folder))
         waiting = ranks.Ibarrier()
         while not waiting.Test():
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        prepare(expand_inputs([str(part / "text")]), part / "data", OPTIONS, ranks)
+        sources = on_rank_zero(ranks, lambda: expand_inputs([str(part / "text")]))
+        prepare(sources, part / "data", OPTIONS, ranks)
         if ranks.rank == 0 and not (final / "dataset.json").exists():
             _publish(part / "data", final)
         ranks.Barrier()
@@ -141,7 +144,7 @@ def _publish(data: Path, final: Path) -> None:
             raise
 
 
-def _folders() -> dict[str, Path]:
+def installed_packages() -> dict[str, Path]:
     """Where the sources of each package that is installed lie; none is imported."""
     found = {name: importlib.util.find_spec(name) for name in PACKAGES}
     folders = {

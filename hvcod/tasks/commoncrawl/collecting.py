@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.commoncrawl.files import read_arrays, write_arrays
 from hvcod.tasks.commoncrawl.normalise import normalise
 from hvcod.tasks.commoncrawl.reading import Document, ReadReport, Source, read_documents
 from hvcod.tasks.commoncrawl.tokenizer import count_characters
@@ -114,23 +115,18 @@ def collect(
     """
     read, dropped = ReadReport(), Counter[str]()
     kept = _kept(source, accept, read, dropped, advance)
-    documents = _write(workspace.file("kept", index, ".zst"), kept)
-    temporary = workspace.file("kept", index, ".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, **documents._asdict())
-    temporary.replace(workspace.file("kept", index, ".npz"))
+    try:
+        documents = _write(workspace.file("kept", index, ".zst"), kept)
+    except OSError as error:
+        raise HvcodError(f"cannot write below {workspace.folder}: {error.strerror}") from error
+    write_arrays(workspace.file("kept", index, ".npz"), **documents._asdict())
     report = {"name": source.name, "dropped": dict(sorted(dropped.items())), **vars(read)}
     workspace.finish("kept", index, report)
 
 
 def read_index(workspace: Workspace, index: int) -> KeptIndex:
     """The index of a finished input."""
-    path = workspace.file("kept", index, ".npz")
-    try:
-        with np.load(path) as arrays:
-            return KeptIndex(*(arrays[name] for name in KeptIndex._fields))
-    except (OSError, ValueError, KeyError) as error:
-        raise HvcodError(f"{path} is damaged: remove {workspace.folder} and begin again") from error
+    return KeptIndex(**read_arrays(workspace.file("kept", index, ".npz")))
 
 
 def read_kept(workspace: Workspace, index: int) -> Iterator[tuple[str, str]]:

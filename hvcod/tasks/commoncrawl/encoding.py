@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.tasks.commoncrawl.collecting import read_index, read_kept
-from hvcod.tasks.commoncrawl.files import write_whole
+from hvcod.tasks.commoncrawl.files import read_arrays, write_arrays, write_whole
 from hvcod.tasks.commoncrawl.selection import Selection
 from hvcod.tasks.commoncrawl.shards import Tokens, shard_image
 from hvcod.tasks.commoncrawl.tokenizer import OUT_OF_VOCABULARY, WordPieces, mark
@@ -17,6 +17,17 @@ BATCH_CHARACTERS = 1 << 20
 """Characters that one call of the tokenizer library encodes."""
 
 Encoded = tuple[str, Tokens, bool]
+Mask = npt.NDArray[np.bool_]
+
+
+def write_first(workspace: Workspace, index: int, first: Mask) -> None:
+    """Notes which documents of an input are not duplicates."""
+    write_arrays(workspace.file("kept", index, ".first.npz"), first=first)
+
+
+def read_first(workspace: Workspace, index: int) -> Mask:
+    """What `write_first` noted."""
+    return read_arrays(workspace.file("kept", index, ".first.npz"))["first"]
 
 
 def encode_input(
@@ -31,7 +42,7 @@ def encode_input(
 
     ``advance`` hears the documents encoded so far.
     """
-    first = np.load(workspace.file("kept", index, ".first.npy"))
+    first = read_first(workspace, index)
     documents = _heard(_encoded(workspace, index, first, pieces, selection), advance)
     ids, shards = [], []
     characters = int(read_index(workspace, index).sizes[first].sum())
@@ -74,7 +85,7 @@ def _shards(documents: Iterator[Encoded], shard_tokens: int) -> Iterator[list[En
 def _encoded(
     workspace: Workspace,
     index: int,
-    first: npt.NDArray[np.bool_],
+    first: Mask,
     pieces: WordPieces,
     selection: Selection,
 ) -> Iterator[Encoded]:

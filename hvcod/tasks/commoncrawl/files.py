@@ -1,11 +1,16 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import io
 import json
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from hvcod.errors import HvcodError
 
@@ -37,6 +42,26 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise HvcodError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Writes small arrays by name."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    write_whole(path, content.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Reads what `write_arrays` wrote.
+
+    Raises:
+        HvcodError: The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise HvcodError(f"cannot read {path}: {error}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 from mpi4py import MPI
 
 from hvcod.config import flatten
@@ -38,7 +37,7 @@ from hvcod.tasks.commoncrawl.collecting import (
     read_index,
     read_kept,
 )
-from hvcod.tasks.commoncrawl.encoding import encode_input
+from hvcod.tasks.commoncrawl.encoding import Mask, encode_input, write_first
 from hvcod.tasks.commoncrawl.files import read_json, write_blocks, write_json, write_whole
 from hvcod.tasks.commoncrawl.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.options import PrepareOptions
@@ -47,11 +46,10 @@ from hvcod.tasks.commoncrawl.selection import Selection, first_ones, select
 from hvcod.tasks.commoncrawl.shards import VERSION, Shard, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.summary import full_report, input_report
 from hvcod.tasks.commoncrawl.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
-from hvcod.tasks.commoncrawl.workspace import Workspace
+from hvcod.tasks.commoncrawl.workspace import Workspace, on_rank_zero
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
-Mask = npt.NDArray[np.bool_]
 Report = dict[str, Any]
 
 
@@ -79,7 +77,7 @@ def prepare(
     plan = _plan(sources, options, listed)
     if workspace.open(plan):
         _Preparation(workspace, sources, options, listed, accept, plan).run()
-    report: Report = read_json(output / "report.json")
+    report: Report = on_rank_zero(world, lambda: read_json(output / "report.json"))
     return report
 
 
@@ -142,7 +140,7 @@ class _Preparation:
         indices = [read_index(self._workspace, index) for index in range(len(self._sources))]
         first = first_ones(indices)
         for index, mask in enumerate(first):
-            np.save(self._workspace.file("kept", index, ".first.npy"), mask)
+            write_first(self._workspace, index, mask)
         if not any(mask.any() for mask in first):
             raise HvcodError(self._nothing_kept())
         selection = select(

@@ -32,7 +32,7 @@ from hvcod.tasks.commoncrawl.files import read_json
 FORMAT, VERSION = "hvcod-tokens", 1
 PARTS = ("training", "validation")
 OPEN_SHARDS = 8
-"""Shards whose index a dataset keeps in memory."""
+"""Shards that a dataset keeps open."""
 
 _BLOCK = 1 << 22
 
@@ -175,11 +175,15 @@ class TokenDataset:
         """The tokenizer that made the tokens; for `WordPieces.load`."""
         return self.folder / "tokenizer.json"
 
+    def open_shard(self, index: int, part: str) -> Shard:
+        """Opens one part of a shard for a caller that keeps it."""
+        return Shard(self.folder / self.shards[index].file, part)
+
     def shard(self, index: int, part: str) -> Shard:
         """Opens one part of a shard, or returns it from the few that are kept open."""
         key = (index, part)
         if key not in self._open:
-            self._open[key] = Shard(self.folder / self.shards[index].file, part)
+            self._open[key] = self.open_shard(index, part)
         self._open.move_to_end(key)
         if len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.shards import OPEN_SHARDS, TokenDataset, Tokens
+from hvcod.tasks.commoncrawl.shards import Shard, TokenDataset, Tokens
 
 WINDOW = 32
 """Tokens of one document that a step reads (paper section 3.1)."""
@@ -36,6 +36,10 @@ PIECES_PER_LANE = 4
 IGNORED = -100
 """Target of a position that is not scored; the value that ``cross_entropy`` ignores."""
 
+DEALS_IN_MEMORY = 64
+"""Shards whose indices are kept in memory. Lanes drift apart, as their documents differ in length:
+some are several shards ahead of others."""
+
 POSITION = ("epoch", "shard", "unit", "offset")
 
 Integers = npt.NDArray[np.int64]
@@ -48,10 +52,10 @@ def shuffled(count: int, *seed: int) -> Integers:
 
 
 @dataclass(frozen=True)
-class _Deal:
+class Deal:
     """What a group reads of one shard in one epoch: token ranges, dealt to its lanes in turn."""
 
-    shard: int
+    shard: Shard
     starts: Integers
     stops: Integers
     first: Integers  # of each lane; its next range is as many behind as there are lanes
@@ -105,8 +109,8 @@ class GroupShare:
         counts = [shard.documents("training") for shard in dataset.shards]
         self._before = np.concatenate([[0], np.cumsum(counts)])
         self._filled = np.flatnonzero(counts)
-        self.deal = lru_cache(OPEN_SHARDS)(self._deal)
-        self._order = lru_cache(OPEN_SHARDS)(self._shard_order)
+        self.deal = lru_cache(DEALS_IN_MEMORY)(self._deal)
+        self._order = lru_cache(DEALS_IN_MEMORY)(self._shard_order)
 
     @property
     def shards(self) -> int:
@@ -122,16 +126,17 @@ class GroupShare:
         order = shuffled(len(self._filled), self._seed, 1, epoch, self._group)
         return np.asarray(self._filled[order])
 
-    def _deal(self, epoch: int, position: int) -> _Deal:
+    def _deal(self, epoch: int, position: int) -> Deal:
         shard = int(self._order(epoch)[position])
         seed = (self._seed, 2, epoch, self._group, shard)
         mine = self.documents(shard)
-        offsets = self.dataset.shard(shard, "training").offsets
+        opened = self.dataset.open_shard(shard, "training")
+        offsets = opened.offsets
         mine = mine[shuffled(len(mine), *seed)]
         starts, stops = _cut(offsets[mine], offsets[mine + 1], self._longest)
         turn = int(np.random.SeedSequence(seed).generate_state(1)[0]) % self.lane_count
         first = (np.arange(self.lane_count) - turn) % self.lane_count
-        return _Deal(shard, starts, stops, first)
+        return Deal(opened, starts, stops, first)
 
 
 def _cut(starts: Integers, stops: Integers, longest: int) -> tuple[Integers, Integers]:
@@ -147,6 +152,7 @@ class _Lane:
 
     def __init__(self, share: GroupShare, lane: int) -> None:
         self._share, self._lane = share, lane
+        self._held = (0, 0), share.deal(0, 0)
         self.move_to((0, 0, 0, 0))
 
     def move_to(self, position: tuple[int, int, int, int]) -> None:
@@ -185,15 +191,19 @@ class _Lane:
         while True:
             if shard >= self._share.shards:
                 epoch, shard, unit = epoch + 1, 0, 0
-            if unit < self._share.deal(epoch, shard).units(self._lane):
+            if unit < self._deal(epoch, shard).units(self._lane):
                 return epoch, shard, unit
             shard, unit = shard + 1, 0
 
     def _read(self, unit: tuple[int, int, int]) -> Tokens:
-        deal = self._share.deal(unit[0], unit[1])
-        return self._share.dataset.shard(deal.shard, "training").read(
-            *deal.range(self._lane, unit[2])
-        )
+        deal = self._deal(unit[0], unit[1])
+        return deal.shard.read(*deal.range(self._lane, unit[2]))
+
+    def _deal(self, epoch: int, shard: int) -> Deal:
+        """The deal of a shard; that in use is held, whatever the other lanes do."""
+        if self._held[0] != (epoch, shard):
+            self._held = (epoch, shard), self._share.deal(epoch, shard)
+        return self._held[1]
 
 
 class TokenStream:

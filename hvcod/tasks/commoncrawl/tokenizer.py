@@ -37,6 +37,9 @@ OUT_OF_VOCABULARY, SENTENCE_START, SENTENCE_END, PARAGRAPH_START, PARAGRAPH_END,
     range(6)
 )
 
+WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^ \p{L}\p{M}\p{N}]+"
+"""What pieces are formed in: letters with marks, digits, or the rest, with a space in front."""
+
 LONGEST_WORD = 128
 """Longer words (encoded data, runs of one letter) are encoded like others but not trained on: they
 would make training take time that grows with the square of their length."""
@@ -45,7 +48,6 @@ _BEGIN = SPECIAL_TOKENS["paragraph_start"] + SPECIAL_TOKENS["sentence_start"] + 
 _BETWEEN = SPECIAL_TOKENS["sentence_end"] + SPECIAL_TOKENS["sentence_start"] + " "
 _END = SPECIAL_TOKENS["sentence_end"] + SPECIAL_TOKENS["paragraph_end"]
 _EOD = SPECIAL_TOKENS["end_of_document"]
-_WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^ \p{L}\p{M}\p{N}]+"
 _PRINTABLE = [chr(code) for code in range(32, 127)]
 _CHUNK = 20_000
 
@@ -121,7 +123,7 @@ class WordPieces:
         The result depends on the multiset of documents, not on their order or on threads.
         """
         tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["out_of_vocabulary"]))
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), "isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
         marks = SPECIAL_TOKENS.values()
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary_size,

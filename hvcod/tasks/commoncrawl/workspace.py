@@ -29,17 +29,17 @@ def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result
     """Calls a function on rank 0 alone and gives its result to all ranks. Collective.
 
     Raises:
-        UsageError: What the function found wrong, on every rank.
+        HvcodError: What the function raised, on every rank.
     """
-    answer: tuple[str, Any] = ("", None)
+    answer: tuple[HvcodError | None, Any] = (None, None)
     if world.rank == 0:
         try:
-            answer = "", function()
+            answer = None, function()
         except HvcodError as error:
-            answer = str(error), None
+            answer = error, None
     problem, result = world.bcast(answer)
-    if problem:
-        raise UsageError(problem)
+    if problem is not None:
+        raise problem
     return cast(Result, result)
 
 
@@ -116,10 +116,12 @@ class Workspace:
 
     def share(self, stage: str, order: Sequence[int]) -> Iterator[int]:
         """The inputs that this rank works on: each is given to one rank of the launch."""
+        # One listing, no look at each name: network file systems remember that a name was missing.
+        done = {path.name for path in (self.folder / stage).glob("*.json")}
         for index in order:
-            claim = self.folder / "claims" / f"{self._launch}-{stage}-{index:05d}"
-            if self.file(stage, index, ".json").exists():
+            if self.file(stage, index, ".json").name in done:
                 continue
+            claim = self.folder / "claims" / f"{self._launch}-{stage}-{index:05d}"
             try:
                 claim.touch(exist_ok=False)
             except FileExistsError:

@@ -13,7 +13,7 @@ SENTENCES = [
     "Every evening the children walked along the shore and collected shells for their mother.",
     "There was a time when people believed that the mountains were the homes of giants.",
     "Mr. Brown, who had lived in the village since 1892, knew every stone of the road.",
-    "\u201cIf you wish to leave,\u201d said the captain, \u201cyou must do so before the morning.\u201d",
+    "“If you wish to leave,” said the captain, “you must do so before the morning.”",
     "The results of the experiment were published, but they attracted little attention.",
     "It is difficult to say what would have happened if the train had arrived on time.",
     "Many of the houses were empty, and the gardens had been neglected for years.",

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -271,7 +272,7 @@ MOMENTS = [
     "work/kept/00000.zst",
     "work/kept/00000.json",
     "work/kept/00002.json",
-    "work/kept/00003.first.npy",
+    "work/kept/00003.first.npz",
     "tokenizer.json",
     "shards/00001-00.h5",
     "work/encoded/00001.json",
@@ -347,3 +348,19 @@ def test_finished_inputs_are_not_read_again(slow_corpus: list[Path], tmp_path: P
         for index in (int(path.stem) for path in done):
             slow_corpus[index].with_suffix(".away").replace(slow_corpus[index])
     assert report["kept"] == 480
+
+
+def test_a_full_disk_is_said_in_one_line_and_does_no_harm(
+    slow_corpus: list[Path], tmp_path: Path
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for largest in (3000, 40_000, 150_000):  # fails in another stage each
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+        try:
+            with pytest.raises(HvcodError, match="cannot write"):
+                run(slow_corpus, tmp_path / "data")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run(slow_corpus, tmp_path / "data")
+    run(slow_corpus, tmp_path / "whole")
+    assert_same_files([tmp_path / "whole", tmp_path / "data"])

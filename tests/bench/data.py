@@ -1,0 +1,93 @@
+"""``hvcod data commoncrawl`` against the tokenizer library alone, and its memory as input grows."""
+
+import json
+import lzma
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.row import Row, summarise_pair
+
+from hvcod.tasks.commoncrawl.normalise import normalise
+
+PROGRAM = Path(__file__).parent / "programs" / "tokenizer_alone.py"
+REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
+PIECES, ALPHABET = 24006, 150
+Document = dict[str, str]
+
+
+def data_preparation(repeats: int = 3) -> Row:
+    """The whole command, from its start to the last file, against learning and encoding alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source, text = _write(folder, _documents())
+        measured, reference = [], []
+        for repeat in range(repeats):
+            measured.append(_prepare([source], folder / f"data-{repeat}")[0])
+            reference.append(_alone(text))
+    pair = summarise_pair(measured, reference)
+    return Row("data_preparation", pair.measured, pair.reference, 2.0, spread=pair.spread)
+
+
+def data_memory() -> Row:
+    """Largest memory of one process with four times the input against once the input."""
+    documents = _documents()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copies = []
+        for copy in range(4):
+            ours = [{**each, "id": f"{copy}-{each['id']}"} for each in documents]
+            (folder / str(copy)).mkdir()
+            copies.append(_write(folder / str(copy), ours)[0])
+        sample = ("--sample-characters", "5000000")
+        four = _prepare(copies, folder / "four", *sample)[1]
+        one = _prepare(copies[:1], folder / "one", *sample)[1]
+    return Row("data_memory", four, one, 1.1, unit="MB")
+
+
+def _documents() -> list[Document]:
+    """About 24 MB of books; without them the prose of the built-in corpus."""
+    folder = Path(os.environ.get("HVCOD_TEST_DATA", REAL_DATA)) / "text"
+    books = folder / "gutenberg-00-of-08.jsonl.xz"
+    if books.exists():
+        with lzma.open(books, "rt", encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    from hvcod.tasks.commoncrawl.builtin import installed_packages, package_documents
+
+    return [
+        {"id": name, "text": text}
+        for package in installed_packages().items()
+        for name, text in package_documents(*package)
+    ]
+
+
+def _write(folder: Path, documents: Sequence[Document]) -> tuple[Path, Path]:
+    """The documents as an input of the command, and their paragraphs for the library."""
+    source, text = folder / "source.jsonl", folder / "text"
+    source.write_text("".join(json.dumps(each) + "\n" for each in documents), encoding="utf-8")
+    text.write_text("\n".join(normalise(each["text"]) for each in documents), encoding="utf-8")
+    return source, text
+
+
+def _prepare(inputs: Sequence[Path], output: Path, *options: str) -> tuple[float, float]:
+    """Seconds and largest memory (MB) of the command, all documents kept."""
+    hvcod = str(Path(sys.executable).with_name("hvcod"))
+    words = ["data", "commoncrawl", *map(str, inputs), "--output", str(output), *options]
+    rules = ["--language", "any", "--long-paragraphs", "0"]
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [hvcod, *words, *rules], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"hvcod data exited with {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - begun, used.ru_maxrss / 1024
+
+
+def _alone(text: Path) -> float:
+    command = [sys.executable, str(PROGRAM), str(text), str(PIECES), str(ALPHABET)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
