@@ -175,14 +175,13 @@ def complete_current(work: Path, check: bool) -> None:
 
 
 def finish(target: Environment, mpi: str, start: float) -> None:
-    """Tells what there is now."""
+    """Tells what there is now; the log has served."""
     have = target.installed()
     target.steps.log.unlink(missing_ok=True)
-    say(
-        f"done in {time.monotonic() - start:.0f} s: torch {have['torch']}, Horovod "
-        f"{have['horovod']}, mpi4py {have['mpi4py']}, {mpi}. Use it: source "
-        f"{target.python.parent}/activate"
-    )
+    stack = ", ".join(f"{name} {have[name]}" for name in STACK)
+    say(f"done in {time.monotonic() - start:.0f} s: {stack}, {mpi}")
+    if target.tested:
+        say(f"to type hvcod and mpirun without a path: source {VENV}/bin/activate")
 
 
 if __name__ == "__main__":

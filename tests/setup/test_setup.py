@@ -13,8 +13,6 @@ from find_mpi import find_mpi
 from steps import SetupError, Steps, likely_cause
 from wheels import check_compiler, horovod_variables
 
-NOTHING_TO_INSTALL = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
-
 
 def program(path: Path, script: str) -> Path:
     """A shell script that stands in for a program of the machine."""
@@ -56,18 +54,6 @@ def test_a_venv_of_the_users_own_is_left_alone(clone: Path) -> None:
     assert done.returncode == 1
     assert "was not made by bin/setup: move it away" in done.stderr
     assert mine.read_text() == "mine"
-
-
-def test_a_half_made_venv_is_made_anew(clone: Path) -> None:
-    (clone / ".venv/lib").mkdir(parents=True)
-    (clone / ".venv/hvcod-setup.json").write_text("{}")
-    done = setup(clone, **NOTHING_TO_INSTALL)
-    assert "setup: making .venv\n" in done.stderr
-    assert done.returncode == 1, "there is nothing to install torch from"
-    assert "no torch==" in done.stderr
-    log = Path(done.stderr.rsplit("Log: ", 1)[1].strip())
-    assert "ERROR" in log.read_text()
-    assert (clone / ".venv/hvcod-setup.json").read_text() == "{}"
 
 
 def test_use_current_wants_an_active_environment(clone: Path) -> None:
@@ -171,21 +157,37 @@ def test_ranks_of_another_mpi_are_noticed(mpi_environment: dict[str, str]) -> No
     assert "check: mpirun and the MPI library belong to different MPIs" in alone.stderr
 
 
-def test_what_is_whole_is_left_alone_until_something_changes(clone: Path) -> None:
-    (clone / ".venv").mkdir()
-    state = clone / ".venv/hvcod-setup.json"
-    whole = (
+def whole_state(clone: Path) -> bytes:
+    """What bin/setup writes when .venv is whole."""
+    code = (
         "import json, runpy, sys; sys.path.insert(0, 'bin/environment')\n"
         "main = runpy.run_path('bin/environment/__main__.py')\n"
         "print(json.dumps(main['wanted_state'](main['find_mpi']('5.0.11'))))"
     )
     clean = {"PATH": "/usr/bin:/bin"}
-    printed = subprocess.check_output([sys.executable, "-c", whole], cwd=clone, env=clean)
-    state.write_bytes(printed)
+    return subprocess.check_output([sys.executable, "-c", code], cwd=clone, env=clean)
+
+
+def test_what_is_whole_is_left_alone(clone: Path) -> None:
+    state = clone / ".venv/hvcod-setup.json"
+    state.parent.mkdir()
+    state.write_bytes(whole_state(clone))
+    before = state.stat().st_mtime_ns
     done = setup(clone)
     assert (done.returncode, done.stderr) == (0, "")
-    assert state.read_bytes() == printed
-    done = setup(clone, HVCOD_TORCH="torch==0.0", **NOTHING_TO_INSTALL)
+    assert state.stat().st_mtime_ns == before
+
+
+def test_a_change_makes_it_anew_and_a_failure_leaves_nothing_to_trust(clone: Path) -> None:
+    state = clone / ".venv/hvcod-setup.json"
+    old = clone / ".venv/lib/old"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    state.write_bytes(whole_state(clone))
+    done = setup(clone, HVCOD_TORCH="torch==0.0", PIP_CONFIG_FILE=os.devnull, PIP_NO_INDEX="1")
     assert "setup: making .venv anew, as these changed: torch\n" in done.stderr
     assert done.returncode == 1
-    assert state.read_text() == "{}", "the half-made one is not trusted"
+    assert "setup: installing torch failed: no torch==0.0 for this Python" in done.stderr
+    assert "ERROR" in Path(done.stderr.rsplit("Log: ", 1)[1].strip()).read_text()
+    assert state.read_text() == "{}"
+    assert not old.exists()
