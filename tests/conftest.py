@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no time limit for one: the machine may be busy.
+settings.register_profile("hvcod", derandomize=True, deadline=None)
+settings.load_profile("hvcod")
 
 # Tests that import MPI leave marks in the environment by which mpirun would take itself for a rank.
 CLEAN_ENVIRONMENT = dict(os.environ)

@@ -9,7 +9,7 @@ import click
 
 from hvcod.cli.options import build, dataclass_options, json_option
 from hvcod.errors import UsageError
-from hvcod.tasks.commoncrawl.options import PrepareOptions
+from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 
 EXAMPLES = """\b
 Examples:
@@ -19,7 +19,7 @@ Examples:
 """
 
 
-@click.group()
+@click.group(epilog=EXAMPLES)
 def command() -> None:
     """Prepare the data of a task."""
 
@@ -58,10 +58,10 @@ def commoncrawl(
         raise UsageError("nothing to read: give INPUT files, or --download CRAWL-ID --files N")
     options = build(PrepareOptions, flags)
     from hvcod.groups.launch import world
-    from hvcod.tasks.commoncrawl.prepare import prepare
-    from hvcod.tasks.commoncrawl.reading import expand_inputs
-    from hvcod.tasks.commoncrawl.summary import table
-    from hvcod.tasks.commoncrawl.workspace import on_rank_zero
+    from hvcod.tasks.commoncrawl.preparation.prepare import prepare
+    from hvcod.tasks.commoncrawl.preparation.summary import table
+    from hvcod.tasks.commoncrawl.preparation.workspace import on_rank_zero
+    from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
 
     ranks = world()
     sources = on_rank_zero(
@@ -73,6 +73,6 @@ def commoncrawl(
 
 
 def _addresses(crawl: str | None, files: int | None, server: str | None) -> list[str]:
-    from hvcod.tasks.commoncrawl.download import COMMON_CRAWL, wet_urls
+    from hvcod.tasks.commoncrawl.reading.download import COMMON_CRAWL, wet_urls
 
     return wet_urls(crawl, files, server or COMMON_CRAWL) if crawl and files else []

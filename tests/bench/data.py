@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.row import Row, summarise_pair
 
-from hvcod.tasks.commoncrawl.normalise import normalise
+from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 
 PROGRAM = Path(__file__).parent / "programs" / "tokenizer_alone.py"
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -56,7 +56,7 @@ def _documents() -> list[Document]:
     if books.exists():
         with lzma.open(books, "rt", encoding="utf-8") as file:
             return [json.loads(line) for line in file]
-    from hvcod.tasks.commoncrawl.builtin import installed_packages, package_documents
+    from hvcod.tasks.commoncrawl.preparation.builtin import installed_packages, package_documents
 
     return [
         {"id": name, "text": text}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import MpiRun
 from tasks.commoncrawl.corpora import assert_same_files, write_corpus
-from tasks.commoncrawl.test_builtin import PROGRAM
+from tasks.commoncrawl.preparation.test_builtin import PROGRAM
 
 OPTIONS = ("--vocabulary-size", 300, "--output")
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from hvcod.config import TrainOptions, option
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
-from hvcod.tasks.commoncrawl.builtin import builtin_dataset
 from hvcod.tasks.commoncrawl.model import LanguageModel
-from hvcod.tasks.commoncrawl.shards import TokenDataset, unigram_entropy
-from hvcod.tasks.commoncrawl.stream import IGNORED, WINDOW, TokenStream, validation_windows
+from hvcod.tasks.commoncrawl.preparation.builtin import builtin_dataset
+from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset, unigram_entropy
+from hvcod.tasks.commoncrawl.tokens.stream import IGNORED, WINDOW, TokenStream, validation_windows
 
 log = logging.getLogger("hvcod.tasks")
 

@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional as F
 
 from hvcod.tasks.commoncrawl.model import LanguageModel
-from hvcod.tasks.commoncrawl.shards import TokenDataset
-from hvcod.tasks.commoncrawl.stream import TokenStream
+from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
+from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
 
 data = Path(sys.argv[1])
 embedding, hidden, layers, rows, steps = map(int, sys.argv[2:])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from hvcod.tasks.commoncrawl.tokenizer import WORDS
+from hvcod.tasks.commoncrawl.tokens.tokenizer import WORDS
 
 BATCH = 5000
 

@@ -1,0 +1,1 @@
+"""``hvcod data commoncrawl``: which documents are kept, and how they become token shards."""

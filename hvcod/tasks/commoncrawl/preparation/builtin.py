@@ -1,0 +1,208 @@
+"""A corpus for a machine without data: the documentation that comes with Python and its packages.
+
+The documentation topics of Python and the docstrings of the standard library and of some installed
+packages, read from their source files without importing them. Only prose paragraphs are taken;
+examples, tables and parameter lists are left out. What it holds depends on the installed versions,
+and so does the name under which it is kept per user.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import os
+import pydoc_data.topics
+import re
+import shutil
+import socket
+import sysconfig
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from mpi4py import MPI
+
+from hvcod.config import flatten
+from hvcod.errors import HvcodError
+from hvcod.groups.launch import world
+from hvcod.tasks.commoncrawl.preparation.filtering import FilterOptions
+from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
+from hvcod.tasks.commoncrawl.preparation.prepare import prepare
+from hvcod.tasks.commoncrawl.preparation.workspace import on_rank_zero
+from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
+from hvcod.tasks.commoncrawl.tokens.shards import VERSION
+
+OPTIONS = PrepareOptions(
+    filters=FilterOptions(long_paragraphs=1), vocabulary_size=4096, validation_fraction=0.05
+)
+
+PACKAGES = (
+    "torch",
+    "sympy",
+    "networkx",
+    "numpy",
+    "setuptools",
+    "click",
+    "h5py",
+    "requests",
+    "tqdm",
+)
+"""Packages with much prose that hvcod or torch bring along; those not installed are left out."""
+
+STANDARD_LIBRARY = "python"
+LEFT_OUT = {"test", "tests", "testing", "idlelib", "site-packages", "pydoc_data", "_vendor"}
+SHORTEST_PARAGRAPH = 60
+LETTERS = 0.85
+"""Share of letters and spaces from which a paragraph counts as prose."""
+
+_RULES = 1
+"""Number of the rules by which text is taken; a new one makes a new corpus."""
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+_DAY = 86400
+
+
+def builtin_dataset() -> Path:
+    """The folder of the built-in dataset, prepared first if it is not there. Collective.
+
+    All ranks of the launch must call it. Launches that prepare it at the same time do not disturb
+    each other; the first one to finish wins.
+
+    Raises:
+        HvcodError: The cache cannot be written, or is not the same on all nodes.
+    """
+    ranks = world()
+    final = on_rank_zero(ranks, lambda: cache_folder() / f"builtin-{corpus_key()}")
+    if not on_rank_zero(ranks, (final / "dataset.json").exists):
+        _prepare(final, ranks)
+    if not ranks.allreduce((final / "dataset.json").exists(), op=MPI.LAND):
+        raise HvcodError(
+            f"{final} is not there on all nodes: set HVCOD_CACHE to a folder that they share"
+        )
+    return final
+
+
+def cache_folder() -> Path:
+    """Where hvcod keeps what can be made again: HVCOD_CACHE, else a folder in the user's cache."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("HVCOD_CACHE") or Path(caches) / "hvcod").absolute()
+
+
+def corpus_key() -> str:
+    """Names the corpus: rules, options and installed versions."""
+    versions = {
+        name: importlib.metadata.version(name) for name in installed_packages() if name in PACKAGES
+    }
+    versions[STANDARD_LIBRARY] = sysconfig.get_python_version()
+    about = {"rules": _RULES, "format": VERSION, "versions": versions, **flatten(asdict(OPTIONS))}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _prepare(final: Path, ranks: MPI.Intracomm) -> None:
+    own = f"{final.name}.{socket.gethostname()}-{os.getpid()}.part"
+    part = final.with_name(ranks.bcast(own))
+    on_rank_zero(ranks, lambda: _make(part / "text"))
+    try:
+        for index, (name, folder) in enumerate(installed_packages().items()):
+            if index % ranks.size == ranks.rank:
+                _write(part / "text" / f"{name}.jsonl", package_documents(name, folder))
+        waiting = ranks.Ibarrier()
+        while not waiting.Test():
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        sources = on_rank_zero(ranks, lambda: expand_inputs([str(part / "text")]))
+        prepare(sources, part / "data", OPTIONS, ranks)
+        if ranks.rank == 0 and not (final / "dataset.json").exists():
+            _publish(part / "data", final)
+        ranks.Barrier()
+    finally:
+        if ranks.rank == 0:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    """Makes the folder of this launch and removes what killed ones left."""
+    try:
+        folder.mkdir(parents=True)
+        for old in folder.parent.parent.glob("builtin-*.part"):
+            if time.time() - old.stat().st_mtime > _DAY:
+                shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise HvcodError(
+            f"cannot create {folder}: {error.strerror}; set HVCOD_CACHE to a folder of yours"
+        ) from error
+
+
+def _publish(data: Path, final: Path) -> None:
+    try:
+        data.rename(final)
+    except OSError:
+        if not (final / "dataset.json").exists():
+            raise
+
+
+def installed_packages() -> dict[str, Path]:
+    """Where the sources of each package that is installed lie; none is imported."""
+    found = {name: importlib.util.find_spec(name) for name in PACKAGES}
+    folders = {
+        name: Path(spec.submodule_search_locations[0])
+        for name, spec in found.items()
+        if spec and spec.submodule_search_locations
+    }
+    return {**folders, STANDARD_LIBRARY: Path(sysconfig.get_path("stdlib"))}
+
+
+def package_documents(name: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """The (module, prose) of a package: one document per module, one paragraph a line."""
+    if name == STANDARD_LIBRARY:
+        for topic, text in sorted(pydoc_data.topics.topics.items()):
+            yield f"topics.{topic}", "\n".join(prose_paragraphs(text))
+    for file in sorted(folder.rglob("*.py")):
+        inner = file.relative_to(folder).with_suffix("").parts
+        if LEFT_OUT.isdisjoint(inner):
+            prose = [line for text in docstrings(file) for line in prose_paragraphs(text)]
+            if prose:
+                yield ".".join((name, *inner)), "\n".join(prose)
+
+
+def docstrings(file: Path) -> Iterator[str]:
+    """The docstrings of a module, its classes and functions; none if it cannot be parsed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as invalid escapes in somebody else's code
+            tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return
+    yield from _docstrings_below(tree)
+
+
+def _docstrings_below(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> Iterator[str]:
+    text = ast.get_docstring(node, clean=False)
+    if text:
+        yield inspect.cleandoc(text)
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _docstrings_below(child)
+
+
+def prose_paragraphs(text: str) -> Iterator[str]:
+    """The paragraphs of a docstring that are prose, each on one line."""
+    for paragraph in re.split(r"\n\s*\n", text):
+        line = " ".join(paragraph.split())
+        if len(line) < SHORTEST_PARAGRAPH or paragraph.startswith((" ", ".. ", ":", ">>>")):
+            continue
+        letters = sum(character.isalpha() or character == " " for character in line)
+        if letters >= LETTERS * len(line):
+            yield line
+
+
+def _write(path: Path, documents: Iterator[tuple[str, str]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for name, text in documents:
+            record: Mapping[str, str] = {"id": name, "text": text}
+            file.write(json.dumps(record) + "\n")

@@ -1,0 +1,195 @@
+"""First pass of a preparation: every input is read once, and what is kept goes to the work folder.
+
+Per input and stage ``kept``: the texts (zstd), an index of the documents (their hashes and sizes,
+and the characters they use), and a report that also says that the input is done.
+"""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.commoncrawl.files import read_arrays, write_arrays
+from hvcod.tasks.commoncrawl.preparation.normalise import normalise
+from hvcod.tasks.commoncrawl.preparation.workspace import Workspace
+from hvcod.tasks.commoncrawl.reading.reader import Document, ReadReport, Source, read_documents
+from hvcod.tasks.commoncrawl.tokens.tokenizer import count_characters
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+CHUNK = 1 << 20
+"""Characters that are compressed, and bytes that are decompressed, at once."""
+
+EMPTY, NOT_LISTED = "dropped_empty", "dropped_not_listed"
+_ID_END, _TEXT_END = "\x1f", "\x1e"
+_EXAMPLES = 10
+_CODE_POINTS = sys.maxunicode + 1
+
+Hashes = npt.NDArray[np.uint64]
+Accept = Callable[[Document], str | None]
+Integers = npt.NDArray[np.int64]
+
+
+def hash_id(document_id: str) -> int:
+    """64 bits that decide where a document goes, whichever ranks and files are used.
+
+    Two of ten million documents share them with a probability of 3 in a million; the later one
+    then counts as a duplicate.
+    """
+    digest = hashlib.blake2b(document_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+class DocumentList:
+    """The documents of a ``--document-ids`` file.
+
+    Raises:
+        UsageError: The file cannot be read or lists nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.hashes: Hashes = np.unique(
+                np.fromiter((hash_id(name) for name in self._names()), dtype=np.uint64)
+            )
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--document-ids {path}: {error}") from error
+        if not len(self.hashes):
+            raise UsageError(f"--document-ids {path} lists no documents")
+
+    def accept(self, document: Document) -> str | None:
+        """Nothing if the document is listed, else the rule that drops it."""
+        hashed = np.uint64(hash_id(document.id))
+        place = int(np.searchsorted(self.hashes, hashed))
+        listed = place < len(self.hashes) and self.hashes[place] == hashed
+        return None if listed else NOT_LISTED
+
+    def report(self, found: Hashes) -> dict[str, Any]:
+        """How many documents are listed, how many were not found, and a few of these."""
+        absent = np.setdiff1d(self.hashes, found)
+        wanted = set(absent[:_EXAMPLES].tolist())
+        names = dict.fromkeys(name for name in self._names() if hash_id(name) in wanted)
+        return {"listed": len(self.hashes), "missing": len(absent), "examples": list(names)}
+
+    def _names(self) -> Iterator[str]:
+        with self.path.open(encoding="utf-8") as file:
+            for line in file:
+                if name := line.rstrip("\n"):
+                    yield name
+
+
+class KeptIndex(NamedTuple):
+    """The kept documents of one input, in order, and the characters that they use."""
+
+    hashes: Hashes
+    sizes: Integers
+    codes: Integers
+    counts: Integers
+
+
+def collect(
+    workspace: Workspace,
+    index: int,
+    source: Source,
+    accept: Accept,
+    advance: Callable[[int], None],
+) -> None:
+    """Reads one input and writes down what is kept.
+
+    Args:
+        workspace: Where to write it.
+        index: Number of the input.
+        source: The input.
+        accept: Names the rule that drops a document, if any.
+        advance: Hears how many documents were read so far.
+    """
+    read, dropped = ReadReport(), Counter[str]()
+    kept = _kept(source, accept, read, dropped, advance)
+    try:
+        documents = _write(workspace.file("kept", index, ".zst"), kept)
+    except OSError as error:
+        raise HvcodError(f"cannot write below {workspace.folder}: {error.strerror}") from error
+    write_arrays(workspace.file("kept", index, ".npz"), **documents._asdict())
+    report = {"name": source.name, "dropped": dict(sorted(dropped.items())), **vars(read)}
+    workspace.finish("kept", index, report)
+
+
+def read_index(workspace: Workspace, index: int) -> KeptIndex:
+    """The index of a finished input."""
+    return KeptIndex(**read_arrays(workspace.file("kept", index, ".npz")))
+
+
+def read_kept(workspace: Workspace, index: int) -> Iterator[tuple[str, str]]:
+    """The (id, normalised text) of an input's documents, streamed in order."""
+    path = workspace.file("kept", index, ".zst")
+    rest = ""
+    if path.stat().st_size == 0:  # nothing was kept
+        return
+    try:
+        with zstd.open(path, "rt", encoding="utf-8", newline="\n") as file:
+            while block := file.read(CHUNK):
+                *documents, rest = (rest + block).split(_TEXT_END)
+                for document in documents:
+                    name, _, text = document.partition(_ID_END)
+                    yield name, text
+    except (OSError, EOFError, zstd.ZstdError) as error:
+        raise HvcodError(f"{path} is damaged: remove {workspace.folder} and begin again") from error
+
+
+def _kept(
+    source: Source,
+    accept: Accept,
+    read: ReadReport,
+    dropped: Counter[str],
+    advance: Callable[[int], None],
+) -> Iterator[tuple[str, str]]:
+    for document in read_documents(source, read):
+        advance(read.documents)
+        reason = accept(document)
+        text = "" if reason else normalise(document.text, document.hard_wrapped)
+        if text:
+            yield document.id, text
+        else:
+            dropped[reason or EMPTY] += 1
+
+
+def _write(path: Path, documents: Iterable[tuple[str, str]]) -> KeptIndex:
+    """Writes documents chunk by chunk and returns their index."""
+    hashes, sizes = [], []
+    used = np.zeros(_CODE_POINTS, dtype=np.int64)
+    temporary = path.with_suffix(".tmp")
+    with zstd.open(temporary, "wb", level=1) as file:
+        for chunk in _chunks(documents):
+            hashes += [hash_id(name) for name, _ in chunk]
+            sizes += [len(text) for _, text in chunk]
+            counts = count_characters("".join(text for _, text in chunk))
+            used[: len(counts)] += counts
+            joined = "".join(f"{name}{_ID_END}{text}{_TEXT_END}" for name, text in chunk)
+            file.write(joined.encode())
+    temporary.replace(path)
+    codes = np.flatnonzero(used)
+    return KeptIndex(
+        np.array(hashes, dtype=np.uint64), np.array(sizes, dtype=np.int64), codes, used[codes]
+    )
+
+
+def _chunks(documents: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    chunk, size = [], 0
+    for document in documents:
+        chunk.append(document)
+        size += len(document[1])
+        if size >= CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,130 @@
+"""Second pass of a preparation: what was kept becomes token shards, input by input."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.tasks.commoncrawl.files import read_arrays, write_arrays, write_whole
+from hvcod.tasks.commoncrawl.preparation.collecting import read_index, read_kept
+from hvcod.tasks.commoncrawl.preparation.selection import Selection
+from hvcod.tasks.commoncrawl.preparation.workspace import Workspace
+from hvcod.tasks.commoncrawl.tokens.shards import Tokens, shard_image
+from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces, mark
+
+BATCH_CHARACTERS = 1 << 20
+"""Characters that one call of the tokenizer library encodes."""
+
+Encoded = tuple[str, Tokens, bool]
+Mask = npt.NDArray[np.bool_]
+
+
+def write_first(workspace: Workspace, index: int, first: Mask) -> None:
+    """Notes which documents of an input are not duplicates."""
+    write_arrays(workspace.file("kept", index, ".first.npz"), first=first)
+
+
+def read_first(workspace: Workspace, index: int) -> Mask:
+    """What `write_first` noted."""
+    return read_arrays(workspace.file("kept", index, ".first.npz"))["first"]
+
+
+def encode_input(
+    workspace: Workspace,
+    index: int,
+    pieces: WordPieces,
+    selection: Selection,
+    shard_tokens: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Writes the shards of one input, the ids of its documents, and its counts.
+
+    ``advance`` hears the documents encoded so far.
+    """
+    first = read_first(workspace, index)
+    documents = _heard(_encoded(workspace, index, first, pieces, selection), advance)
+    ids, shards = [], []
+    characters = int(read_index(workspace, index).sizes[first].sum())
+    counts = {"documents": 0, "characters": characters, "tokens": 0, "out_of_vocabulary": 0}
+    for number, shard in enumerate(_shards(documents, shard_tokens)):
+        tokens = [(name, document) for name, document, _ in shard]
+        image, held = shard_image(tokens, [held_out for *_, held_out in shard], pieces.dtype)
+        file = f"shards/{index:05d}-{number:02d}.h5"
+        write_whole(workspace.output / file, image)
+        shards.append({"file": file, **held})
+        ids += [name for name, _ in tokens]
+        counts["documents"] += len(shard)
+        counts["tokens"] += sum(len(document) for _, document in tokens)
+        counts["out_of_vocabulary"] += sum(
+            int((document == OUT_OF_VOCABULARY).sum()) for _, document in tokens
+        )
+    text = "".join(f"{name}\n" for name in ids)
+    write_whole(workspace.file("encoded", index, ".ids"), text.encode())
+    workspace.finish("encoded", index, {"shards": shards, "counts": counts})
+
+
+def _heard(documents: Iterator[Encoded], advance: Callable[[int], None]) -> Iterator[Encoded]:
+    for number, document in enumerate(documents, start=1):
+        yield document
+        advance(number)
+
+
+def _shards(documents: Iterator[Encoded], shard_tokens: int) -> Iterator[list[Encoded]]:
+    shard, size = [], 0
+    for document in documents:
+        shard.append(document)
+        size += len(document[1])
+        if size >= shard_tokens:
+            yield shard
+            shard, size = [], 0
+    if shard:
+        yield shard
+
+
+def _encoded(
+    workspace: Workspace,
+    index: int,
+    first: Mask,
+    pieces: WordPieces,
+    selection: Selection,
+) -> Iterator[Encoded]:
+    """The tokens of an input's documents, and whether each is held out for validation."""
+    held_out = selection.in_validation(read_index(workspace, index).hashes)
+    places = iter(np.flatnonzero(first))
+    documents = (
+        document
+        for document, wanted in zip(read_kept(workspace, index), first, strict=True)
+        if wanted
+    )
+    for names, tokens in _batches(documents, pieces):
+        for name, document in zip(names, tokens, strict=True):
+            yield name, document, bool(held_out[next(places)])
+
+
+def _batches(
+    documents: Iterator[tuple[str, str]], pieces: WordPieces
+) -> Iterator[tuple[list[str], list[Tokens]]]:
+    """Encodes batch by batch; while the library encodes one, the next one is made ready."""
+    waiting: tuple[list[str], Future[list[Tokens]]] | None = None
+    with ThreadPoolExecutor(1) as library:
+        for names, marked in _marked(documents):
+            running = names, library.submit(pieces.encode_marked, marked)
+            if waiting:
+                yield waiting[0], waiting[1].result()
+            waiting = running
+        if waiting:
+            yield waiting[0], waiting[1].result()
+
+
+def _marked(documents: Iterator[tuple[str, str]]) -> Iterator[tuple[list[str], list[list[str]]]]:
+    names, marked, size = [], [], 0
+    for name, text in documents:
+        names.append(name)
+        marked.append(mark(text))
+        size += len(text)
+        if size >= BATCH_CHARACTERS:
+            yield names, marked
+            names, marked, size = [], [], 0
+    if names:
+        yield names, marked

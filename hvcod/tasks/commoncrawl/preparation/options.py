@@ -1,0 +1,33 @@
+"""The options of ``hvcod data commoncrawl``; the only place where they are defined."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hvcod.config import option
+from hvcod.tasks.commoncrawl.preparation.filtering import FilterOptions
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How text becomes tokens (paper, section 3.1)."""
+
+    filters: FilterOptions = field(default_factory=FilterOptions)
+    document_ids: Path | None = option(
+        None, "keep exactly the documents listed in this file, one id a line; no other rule applies"
+    )
+    vocabulary_size: int = option(24006, "word pieces, special tokens among them", minimum=256)
+    alphabet_coverage: float = option(
+        0.9999,
+        "share of all characters that get a piece of their own, most frequent ones first; the rest "
+        "becomes out-of-vocabulary tokens",
+        minimum=0.0,
+    )
+    sample_characters: int = option(
+        200_000_000, "characters of text that the word pieces are learned from", minimum=1
+    )
+    validation_fraction: float = option(
+        0.02, "share of the documents that is held out for validation, 0 to 1", minimum=0.0
+    )
+    shard_tokens: int = option(
+        16_000_000, "tokens after which an input's next shard begins", minimum=1
+    )

@@ -1,0 +1,72 @@
+"""Which kept documents are duplicates, validation text, or text that the word pieces learn from.
+
+All three follow from the hash of a document's id, so they depend neither on ranks nor on how the
+documents are spread over files; of documents with the same id the first one counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.commoncrawl.preparation.collecting import Hashes, Integers, KeptIndex
+
+_LOW_BITS = np.uint64(0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rule that puts documents into their places.
+
+    Attributes:
+        validation_below: Documents whose lower 32 bits of the hash are below are held out.
+        sample_up_to: Of the others, those with a hash up to this one teach the word pieces.
+    """
+
+    validation_below: int
+    sample_up_to: int
+
+    def in_validation(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Which documents are held out."""
+        return (hashes & _LOW_BITS) < np.uint64(self.validation_below)
+
+    def in_sample(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Which documents the word pieces are learned from."""
+        return (hashes <= np.uint64(self.sample_up_to)) & ~self.in_validation(hashes)
+
+
+def select(hashes: Hashes, sizes: Integers, fraction: float, sample: int) -> Selection:
+    """Finds the thresholds for documents without duplicates.
+
+    Args:
+        hashes: Of their ids.
+        sizes: Their characters.
+        fraction: Share to hold out; at least one document is held out and one is not.
+        sample: Characters to learn the word pieces from; the document that reaches them counts.
+
+    Raises:
+        HvcodError: There are fewer than two documents.
+    """
+    if len(hashes) < 2:
+        raise HvcodError(
+            "only one document was kept: training and validation need at least one each; give "
+            "more text, or text that is divided into documents"
+        )
+    low = np.sort(hashes & _LOW_BITS)
+    below = min(max(round(fraction * 2**32), int(low[0]) + 1), int(low[-1]))
+    training = (hashes & _LOW_BITS) >= np.uint64(below)
+    order = np.argsort(hashes[training])
+    reached = np.cumsum(sizes[training][order])
+    last = min(int(np.searchsorted(reached, sample)), len(reached) - 1)
+    return Selection(below, int(hashes[training][order][last]))
+
+
+def first_ones(indices: Sequence[KeptIndex]) -> list[npt.NDArray[np.bool_]]:
+    """For each input, which documents are not duplicates of an earlier one."""
+    every = np.concatenate([index.hashes for index in indices])
+    first = np.zeros(len(every), dtype=bool)
+    first[np.unique(every, return_index=True)[1]] = True
+    ends = np.cumsum([len(index.hashes) for index in indices])
+    return np.split(first, ends[:-1])

@@ -1,0 +1,182 @@
+"""Bytes from http and https servers: streamed, never stored, resumed where a connection broke."""
+
+import itertools
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry
+
+from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.commoncrawl.reading.compression import CODECS, Gap, Mark, decompress
+
+COMMON_CRAWL = "https://data.commoncrawl.org"
+CHUNK_BYTES = 64 * 1024
+OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
+_BUSY = (408, 429, 500, 502, 503, 504)
+LONGEST_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server may take and how often it may fail.
+
+    Attributes:
+        timeout_s: Seconds to wait for a connection, and for each next piece of data.
+        attempts: Failures in a row, without one new byte in between, before giving up.
+        first_wait_s: Seconds before the second attempt; doubles with each, up to a minute.
+    """
+
+    timeout_s: float = 60.0
+    attempts: int = 6
+    first_wait_s: float = 1.0
+
+
+def stream(url: str, patience: Patience) -> Iterator[bytes]:
+    """Yields the bytes behind an address; a broken connection is resumed at the byte it broke.
+
+    A busy server (408, 429, 5xx) is asked again, after as long as it says, but at most a minute.
+
+    Raises:
+        HvcodError: The server refused, kept failing, or the file changed while it was read.
+    """
+    with _session(patience) as session:
+        yield from _Transfer(url, patience, session).chunks()
+
+
+def wet_urls(
+    crawl: str, files: int, base_url: str = COMMON_CRAWL, patience: Patience | None = None
+) -> list[str]:
+    """The addresses of the first WET files of a crawl, in the order of its ``wet.paths.gz``.
+
+    Args:
+        crawl: Name of the crawl, such as ``CC-MAIN-2020-50``.
+        files: How many; all of them if the crawl has fewer.
+        base_url: Where the crawls lie.
+        patience: Time limits and attempts.
+
+    Raises:
+        UsageError: The crawl's name is not one, or ``files`` is less than one.
+        HvcodError: The list cannot be had or is damaged.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", crawl):
+        raise UsageError(f"--download {crawl}: no name of a crawl; one looks like CC-MAIN-2020-50")
+    if files < 1:
+        raise UsageError(f"--files {files}: must be at least 1")
+    base = base_url.rstrip("/")
+    address = f"{base}/crawl-data/{crawl}/wet.paths.gz"
+    paths = itertools.islice(_lines(address, patience or Patience()), files)
+    return [f"{base}/{path}" for path in paths]
+
+
+def _lines(url: str, patience: Patience) -> Iterator[str]:
+    gzip = CODECS[0]
+    rest = b""
+    for piece in decompress(stream(url, patience), gzip):
+        if isinstance(piece, Gap):
+            raise HvcodError(f"{url}: {piece.reason}; try again later")
+        if isinstance(piece, Mark):
+            continue
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from (line.decode().strip() for line in lines if line.strip())
+    if rest.strip():
+        yield rest.decode().strip()
+
+
+def _session(patience: Patience) -> requests.Session:
+    """A session whose requests, up to the first byte of the answer, are repeated by the library."""
+    retry = _BoundedRetry(
+        total=patience.attempts - 1,
+        status_forcelist=_BUSY,
+        backoff_factor=patience.first_wait_s,
+        backoff_max=LONGEST_WAIT_S,
+        raise_on_status=False,
+    )
+    session = requests.Session()
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+class _BoundedRetry(Retry):
+    """Waits as long as a server asks for with Retry-After, but not for hours."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(asked, LONGEST_WAIT_S)
+
+
+class _Transfer:
+    """One file on its way: how many bytes came, and which version of the file they belong to."""
+
+    def __init__(self, url: str, patience: Patience, session: requests.Session) -> None:
+        self._url, self._patience, self._session = url, patience, session
+        self._came = 0
+        self._version: str | None = None
+
+    def chunks(self) -> Iterator[bytes]:
+        failures = 0
+        while True:
+            before = self._came
+            try:
+                yield from self._rest()
+                return
+            except HTTPError as error:
+                failures = 1 if self._came > before else failures + 1
+                if failures >= self._patience.attempts:
+                    raise self._failed(f"broke {failures} times, the last time: {error}") from error
+                time.sleep(min(self._patience.first_wait_s * 2 ** (failures - 1), LONGEST_WAIT_S))
+
+    def _rest(self) -> Iterator[bytes]:
+        with self._request() as response:
+            skip = self._bytes_to_skip(response)
+            if response.status_code == RANGE_NOT_SATISFIABLE:
+                return
+            for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+                fresh = chunk[skip:]
+                skip -= len(chunk) - len(fresh)
+                self._came += len(fresh)
+                if fresh:
+                    yield fresh
+
+    def _request(self) -> requests.Response:
+        headers = {"Range": f"bytes={self._came}-"} if self._came else {}
+        try:
+            return self._session.get(
+                self._url, headers=headers, stream=True, timeout=self._patience.timeout_s
+            )
+        except requests.RequestException as error:
+            raise self._failed(str(error)) from error
+
+    def _bytes_to_skip(self, response: requests.Response) -> int:
+        """Checks that the answer continues the same file; bytes of it that came before already."""
+        if response.status_code == RANGE_NOT_SATISFIABLE and self._is_whole(response):
+            return 0
+        if response.status_code not in (OK, PARTIAL_CONTENT):
+            status = f"{response.status_code} {response.reason}".strip()
+            raise self._failed(f"the server answered {status}")
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if self._came and version != self._version:
+            raise self._failed("the file changed on the server while it was read")
+        self._version = version
+        if response.status_code == OK:
+            return self._came
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {self._came}-"):
+            raise self._failed("the server sent another part of the file than the one asked for")
+        return 0
+
+    def _is_whole(self, response: requests.Response) -> bool:
+        """Asked for what follows the last byte, the server says that nothing does."""
+        return response.headers.get("Content-Range") == f"bytes */{self._came}"
+
+    def _failed(self, problem: str) -> HvcodError:
+        return HvcodError(
+            f"{self._url}: {problem} (after {self._came} bytes); "
+            "check the address and the network, then run the same command again"
+        )

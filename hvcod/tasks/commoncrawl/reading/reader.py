@@ -1,0 +1,118 @@
+"""Documents out of WET, JSON lines and plain text, as they are or compressed, whatever is damaged.
+
+The compression is recognised by the first bytes, and by the name where those are damaged. The
+format: what begins with ``WARC/``, or is called ``.wet`` or ``.warc``, is WET; then the name
+decides (``.jsonl .ndjson .json``, ``.txt .text``); without such a name, what begins with ``{`` is
+JSON lines and the rest plain text. All is read as a stream and held one record at a time.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from hvcod.tasks.commoncrawl.reading.compression import (
+    Piece,
+    codec_by_content,
+    codec_by_name,
+    decompress,
+)
+from hvcod.tasks.commoncrawl.reading.document import Document
+from hvcod.tasks.commoncrawl.reading.download import Patience
+from hvcod.tasks.commoncrawl.reading.json_lines import read_json_lines
+from hvcod.tasks.commoncrawl.reading.plain_text import read_plain_text
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.segments import SegmentReader
+from hvcod.tasks.commoncrawl.reading.sources import (
+    JSON_LINES_NAMES,
+    TEXT_NAMES,
+    WET_NAMES,
+    Source,
+    expand_inputs,
+    plain_name,
+)
+from hvcod.tasks.commoncrawl.reading.wet import RECORD_START, read_wet
+
+__all__ = ["Document", "ReadReport", "Source", "expand_inputs", "read_documents"]
+
+_P = TypeVar("_P", bytes, Piece)
+Format = Callable[[SegmentReader], Iterator[Document]]
+
+_PEEK_BYTES = 4096
+_BINARY_SHARE = 0.05
+_NOT_IN_TEXT = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
+_HTML = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
+
+
+def read_documents(
+    source: Source, report: ReadReport, patience: Patience | None = None
+) -> Iterator[Document]:
+    """Yields the good documents of a source in their order, and counts what is not good.
+
+    Args:
+        source: What to read.
+        report: Where documents, damage and bytes are counted; may be shared by several sources.
+        patience: Time limits and attempts for a server.
+
+    Raises:
+        HvcodError: The file or the server cannot be read at all.
+        UsageError: The source holds records of another kind than WET.
+    """
+    seen = report.documents + report.damaged
+    chunks = _counted(source.chunks(patience or Patience()), report)
+    head, raw = _peek(chunks)
+    codec = codec_by_content(head)
+    if codec is None and _is_binary(head):
+        codec = codec_by_name(source.name)
+    head, pieces = _peek(decompress(raw, codec) if codec else raw)
+    read = _format(source.name, head)
+    unfit = _unfit(head) if read is read_plain_text else ""
+    if unfit:
+        report.damage(source.name, "whole source", unfit)
+        return
+    record_start = RECORD_START if read is read_wet else b""
+    yield from read(SegmentReader(pieces, source.name, report, record_start))
+    if report.documents + report.damaged == seen:
+        report.damage(source.name, "whole source", "no document in it")
+
+
+def _counted(chunks: Iterator[bytes], report: ReadReport) -> Iterator[bytes]:
+    for chunk in chunks:
+        report.bytes_read += len(chunk)
+        yield chunk
+
+
+def _peek(pieces: Iterator[_P]) -> tuple[bytes, Iterator[_P]]:
+    """The first bytes of a stream, and the whole stream again."""
+    taken: list[_P] = []
+    head = b""
+    for piece in pieces:
+        taken.append(piece)
+        if isinstance(piece, bytes):
+            head += piece
+        if len(head) >= _PEEK_BYTES:
+            break
+    return head[:_PEEK_BYTES], itertools.chain(taken, pieces)
+
+
+def _format(name: str, head: bytes) -> Format:
+    plain, start = plain_name(name), head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(RECORD_START) or plain.endswith((*WET_NAMES, ".warc")):
+        return read_wet
+    if plain.endswith(JSON_LINES_NAMES):
+        return read_json_lines
+    if start.startswith(b"{") and not plain.endswith(TEXT_NAMES):
+        return read_json_lines
+    return read_plain_text
+
+
+def _is_binary(head: bytes) -> bool:
+    control = len(head) - len(head.translate(None, _NOT_IN_TEXT))
+    return control > _BINARY_SHARE * len(head)
+
+
+def _unfit(head: bytes) -> str:
+    """Why a source cannot be text at all; empty if it can."""
+    if _is_binary(head):
+        return "binary data, not text"
+    return "an HTML page, not text" if _HTML.match(head) else ""

@@ -1,0 +1,146 @@
+"""WET: the text that Common Crawl extracted from its pages, in WARC ``conversion`` records.
+
+warcio reads the records (ISO 28500) and checks their block digests. What is added here is finding
+the next record behind a damaged one: the lines that follow are searched for one that begins a
+record, also those that a wrong Content-Length took for the damaged record's text.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from warcio.exceptions import ArchiveLoadFailed
+from warcio.recordloader import ArcWarcRecordLoader
+
+from hvcod.errors import UsageError
+from hvcod.tasks.commoncrawl.reading.document import Document, decode
+from hvcod.tasks.commoncrawl.reading.segments import MAX_RECORD_BYTES, DamagedError, SegmentReader
+
+RECORD_START = b"WARC/"
+_VERSION_LINE = re.compile(rb"WARC/\d\.\d+\r?\n")
+_LENGTH = re.compile("[0-9]{1,18}")
+_LONGEST_SEARCHED_LINE = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
+_RAW_PAGES = "raw WARC (pages as the servers sent them)"
+_RAW_KINDS = {
+    "request": _RAW_PAGES,
+    "response": _RAW_PAGES,
+    "resource": _RAW_PAGES,
+    "revisit": _RAW_PAGES,
+    "metadata": "WAT (facts about pages, without their text)",
+}
+_KINDS = {*_RAW_KINDS, "warcinfo", "conversion", "continuation"}
+_LOADER = ArcWarcRecordLoader()
+# Pages have addresses with spaces in them; warcio would print a warning for each.
+logging.getLogger("warcio.recordloader").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class _Record:
+    kind: str
+    id: str
+    body: bytes
+
+
+def read_wet(reader: SegmentReader) -> Iterator[Document]:
+    """Yields the documents of the conversion records whose digest, if they have one, is right.
+
+    Raises:
+        UsageError: The records are not of the kind that WET holds.
+    """
+    number, conversions = 0, 0
+    while reader.next_segment():
+        sound = True
+        while version := _next_record(reader, count_junk=sound):
+            number += 1
+            try:
+                record = _record(reader, version)
+            except DamagedError as damage:
+                reader.damaged(f"record {number}", str(damage), truncated=reader.finished)
+                sound = False
+                continue
+            sound = True
+            if record.kind == "conversion":
+                conversions += 1
+                yield _document(reader, record, number)
+            elif not conversions:
+                _refuse_raw(reader.source, record.kind)
+
+
+def _next_record(reader: SegmentReader, count_junk: bool) -> bytes:
+    """Goes to the next line that begins a record, and returns it; nothing at the segment's end."""
+    at_line_start = True
+    while line := reader.readline(_LONGEST_SEARCHED_LINE):
+        if at_line_start and _VERSION_LINE.fullmatch(line):
+            return line
+        if count_junk and line.strip():
+            reader.damaged("between records", "bytes that belong to no record")
+            count_junk = False
+        at_line_start = line.endswith(b"\n")
+    return b""
+
+
+def _record(reader: SegmentReader, version: bytes) -> _Record:
+    try:
+        record = _LOADER.parse_record_stream(
+            reader, version, known_format="warc", no_record_parse=True, check_digests=True
+        )
+    except (ArchiveLoadFailed, EOFError, TypeError, ValueError) as error:  # hashlib: odd digests
+        raise DamagedError("broken record header") from error
+    if record.rec_type not in _KINDS:
+        raise DamagedError("unknown record type")
+    length = record.rec_headers.get_header("Content-Length", "")
+    if not _LENGTH.fullmatch(length):
+        raise DamagedError("no valid Content-Length")
+    if record.length > MAX_RECORD_BYTES:
+        raise DamagedError(f"longer than {MAX_RECORD_BYTES} bytes")
+    body = _body(reader, record)
+    return _Record(record.rec_type, _record_id(record), body)
+
+
+def _body(reader: SegmentReader, record: Any) -> bytes:
+    """Reads what Content-Length says and checks it; puts all of it back if it is wrong."""
+    parts: list[bytes] = []
+    try:
+        while part := record.raw_stream.read(_CHUNK_BYTES):
+            parts.append(part)
+    except (ValueError, TypeError) as error:  # warcio could not make sense of the digest
+        raise DamagedError("no valid digest") from error
+    body = b"".join(parts)
+    problem = _problem(reader, record, len(body))
+    if problem:
+        reader.unread(body)
+        raise DamagedError(problem)
+    return body
+
+
+def _problem(reader: SegmentReader, record: Any, length: int) -> str:
+    if length < record.length:
+        return "shorter than its Content-Length"
+    checker = record.digest_checker
+    if any("block digest" in problem for problem in checker.problems):
+        return "the text does not have the digest of its header"
+    if checker.passed is None and reader.peek(2).strip():
+        return "longer than its Content-Length"
+    return ""
+
+
+def _record_id(record: Any) -> str:
+    return " ".join((record.rec_headers.get_header("WARC-Record-ID") or "").strip(" <>").split())
+
+
+def _document(reader: SegmentReader, record: _Record, number: int) -> Document:
+    text, replaced = decode(record.body)
+    reader.good(replaced)
+    return Document(record.id or f"{reader.source}#{number}", text)
+
+
+def _refuse_raw(source: str, kind: str) -> None:
+    """Tells a WARC or WAT file given by mistake from a WET file."""
+    if kind in _RAW_KINDS:
+        raise UsageError(
+            f"{source}: not WET but {_RAW_KINDS[kind]}; "
+            "give the file of the same crawl whose name ends in .warc.wet.gz"
+        )

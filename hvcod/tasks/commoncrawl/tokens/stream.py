@@ -1,0 +1,323 @@
+"""The training stream and the validation windows (paper section 3.1).
+
+A *lane* is one row of the batch. It reads one document after the other in windows of 32 tokens; its
+hidden state is never reset. A group of R ranks with batch B has R x B lanes and rank r feeds lanes
+r x B to (r + 1) x B, so what a lane reads does not depend on how many ranks share the lanes.
+
+Every group has its own documents, the same in each epoch (or, on request, all of them in its own
+order). In an epoch a group walks through the shards in a new order, through each shard's documents
+in a new order, and deals them to its lanes in turn. A long document is dealt as several pieces.
+A lane that has finished an epoch begins the next one without waiting for the others.
+
+Only the indices of the few shards in use are in memory, however many there are.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.commoncrawl.tokens.shards import Shard, TokenDataset, Tokens
+
+WINDOW = 32
+"""Tokens of one document that a step reads (paper section 3.1)."""
+
+LONGEST_PIECE = 16384
+"""Documents with more tokens are dealt to the lanes in pieces of this size."""
+
+PIECES_PER_LANE = 4
+"""Pieces per lane and epoch that there should be at least; with little data pieces get smaller."""
+
+IGNORED = -100
+"""Target of a position that is not scored; the value that ``cross_entropy`` ignores."""
+
+DEALS_IN_MEMORY = 64
+"""Shards whose indices are kept in memory. Lanes drift apart, as their documents differ in length:
+some are several shards ahead of others."""
+
+POSITION = ("epoch", "shard", "unit", "offset")
+
+Integers = npt.NDArray[np.int64]
+
+
+def shuffled(count: int, *seed: int) -> Integers:
+    """A permutation that depends on the seed alone, also in later versions of NumPy (NEP 19)."""
+    random = np.random.PCG64(np.random.SeedSequence(seed)).random_raw(count)
+    return np.argsort(random, kind="stable").astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Deal:
+    """What a group reads of one shard in one epoch: token ranges, dealt to its lanes in turn."""
+
+    shard: Shard
+    starts: Integers
+    stops: Integers
+    first: Integers  # of each lane; its next range is as many behind as there are lanes
+
+    def units(self, lane: int) -> int:
+        """How many ranges a lane gets."""
+        return max(0, -(-(len(self.starts) - int(self.first[lane])) // len(self.first)))
+
+    def range(self, lane: int, unit: int) -> tuple[int, int]:
+        """Begin and end of one of a lane's ranges."""
+        index = int(self.first[lane]) + unit * len(self.first)
+        return int(self.starts[index]), int(self.stops[index])
+
+
+class GroupShare:
+    """The documents of one group and the order in which each epoch deals them to its lanes.
+
+    Args:
+        dataset: The tokens.
+        lane_count: Lanes of the group, over all its ranks.
+        seed: The seed of the run, the same in all groups.
+        group: Index of this group.
+        groups: Groups that share the documents.
+        same_data: Every group has all documents.
+
+    Raises:
+        UsageError: There is too little data for so many groups and lanes.
+    """
+
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        *,
+        lane_count: int,
+        seed: int,
+        group: int,
+        groups: int,
+        same_data: bool,
+    ) -> None:
+        self.dataset, self.lane_count = dataset, lane_count
+        self._seed, self._group = seed, group
+        self._slot, self._slots = (0, 1) if same_data else (group, groups)
+        documents, tokens = dataset.documents("training"), dataset.tokens("training") // self._slots
+        self._longest = min(LONGEST_PIECE, tokens // (PIECES_PER_LANE * lane_count))
+        if documents < self._slots or self._longest < 2 * WINDOW:
+            raise UsageError(
+                f"{dataset.folder} has {documents} training documents with {tokens} tokens for "
+                f"each of {self._slots} groups: too few for {lane_count} rows of {WINDOW} tokens; "
+                "prepare more data, or use a smaller --batch-size, fewer ranks or --same-data"
+            )
+        counts = [shard.documents("training") for shard in dataset.shards]
+        self._before = np.concatenate([[0], np.cumsum(counts)])
+        self._filled = np.flatnonzero(counts)
+        self.deal = lru_cache(DEALS_IN_MEMORY)(self._deal)
+        self._order = lru_cache(DEALS_IN_MEMORY)(self._shard_order)
+
+    @property
+    def shards(self) -> int:
+        """Shards in an epoch."""
+        return len(self._filled)
+
+    def documents(self, shard: int) -> Integers:
+        """The documents of a shard that are this group's, in every epoch."""
+        order = shuffled(int(np.diff(self._before)[shard]), self._seed, 0, shard)
+        return order[(self._slot - int(self._before[shard])) % self._slots :: self._slots]
+
+    def _shard_order(self, epoch: int) -> Integers:
+        order = shuffled(len(self._filled), self._seed, 1, epoch, self._group)
+        return np.asarray(self._filled[order])
+
+    def _deal(self, epoch: int, position: int) -> Deal:
+        shard = int(self._order(epoch)[position])
+        seed = (self._seed, 2, epoch, self._group, shard)
+        mine = self.documents(shard)
+        opened = self.dataset.open_shard(shard, "training")
+        offsets = opened.offsets
+        mine = mine[shuffled(len(mine), *seed)]
+        starts, stops = _cut(offsets[mine], offsets[mine + 1], self._longest)
+        turn = int(np.random.SeedSequence(seed).generate_state(1)[0]) % self.lane_count
+        first = (np.arange(self.lane_count) - turn) % self.lane_count
+        return Deal(opened, starts, stops, first)
+
+
+def _cut(starts: Integers, stops: Integers, longest: int) -> tuple[Integers, Integers]:
+    """Cuts ranges into consecutive pieces of at most ``longest``."""
+    pieces = -(-(stops - starts) // longest)
+    number = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begin = np.repeat(starts, pieces) + number * longest
+    return begin, np.minimum(begin + longest, np.repeat(stops, pieces))
+
+
+class _Lane:
+    """One row of the batch: an endless sequence of tokens and the exact place in it."""
+
+    def __init__(self, share: GroupShare, lane: int) -> None:
+        self._share, self._lane = share, lane
+        self._held = (0, 0), share.deal(0, 0)
+        self.move_to((0, 0, 0, 0))
+
+    def move_to(self, position: tuple[int, int, int, int]) -> None:
+        """Goes to (epoch, place in the epoch's order of shards, unit of this lane, token in it)."""
+        *unit, self._offset = position
+        self._units = [self._existing(*unit)]
+        self._tokens = [self._read(self._units[0])]
+        if self._offset >= max(1, len(self._tokens[0])):
+            raise HvcodError(
+                f"{self._share.dataset.folder} is not the data that the saved run was reading"
+            )
+
+    def position(self) -> tuple[int, int, int, int]:
+        """The place of the next token."""
+        return *self._units[0], self._offset
+
+    def fill(self, row: Integers) -> None:
+        """Copies the next tokens into a row and moves on by all but the last of them."""
+        begin, end = self._offset, self._offset + len(row)
+        tokens = self._tokens[0]
+        if end <= len(tokens):
+            row[:] = tokens[begin:end]
+        else:
+            while sum(map(len, self._tokens)) < end:
+                epoch, shard, unit = self._units[-1]
+                self._units.append(self._existing(epoch, shard, unit + 1))
+                self._tokens.append(self._read(self._units[-1]))
+            row[:] = np.concatenate(self._tokens)[begin:end]
+        self._offset = end - 1
+        while self._offset >= len(self._tokens[0]):
+            self._offset -= len(self._tokens.pop(0))
+            self._units.pop(0)
+
+    def _existing(self, epoch: int, shard: int, unit: int) -> tuple[int, int, int]:
+        """The unit itself or, where a shard or an epoch has no more for this lane, the next one."""
+        while True:
+            if shard >= self._share.shards:
+                epoch, shard, unit = epoch + 1, 0, 0
+            if unit < self._deal(epoch, shard).units(self._lane):
+                return epoch, shard, unit
+            shard, unit = shard + 1, 0
+
+    def _read(self, unit: tuple[int, int, int]) -> Tokens:
+        deal = self._deal(unit[0], unit[1])
+        return deal.shard.read(*deal.range(self._lane, unit[2]))
+
+    def _deal(self, epoch: int, shard: int) -> Deal:
+        """The deal of a shard; that in use is held, whatever the other lanes do."""
+        if self._held[0] != (epoch, shard):
+            self._held = (epoch, shard), self._share.deal(epoch, shard)
+        return self._held[1]
+
+
+class TokenStream:
+    """The endless training batches of one rank.
+
+    Args:
+        dataset: The tokens.
+        lanes: The lanes of this rank; rank r of a group with batch B has r x B to (r + 1) x B.
+        lane_count: Lanes of the group, over all its ranks.
+        seed: The seed of the run, the same in all groups.
+        group: Index of this group.
+        groups: Groups that share the documents.
+        same_data: Every group reads all documents.
+        window: Tokens per row and step.
+
+    Raises:
+        UsageError: There is too little data for so many groups and lanes.
+    """
+
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        *,
+        lanes: range,
+        lane_count: int,
+        seed: int,
+        group: int = 0,
+        groups: int = 1,
+        same_data: bool = False,
+        window: int = WINDOW,
+    ) -> None:
+        share = GroupShare(
+            dataset,
+            lane_count=lane_count,
+            seed=seed,
+            group=group,
+            groups=groups,
+            same_data=same_data,
+        )
+        self._window = window
+        self._lanes = [_Lane(share, lane) for lane in lanes]
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, both int64 [rows, window]; targets are the tokens that follow."""
+        batch = np.empty((len(self._lanes), self._window + 1), dtype=np.int64)
+        for lane, row in zip(self._lanes, batch, strict=True):
+            lane.fill(row)
+        tokens = torch.from_numpy(batch)
+        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+    def state_dict(self) -> dict[str, Integers]:
+        """The place of every lane: int64 [rows] for each of epoch, shard, unit and offset.
+
+        Rows of several ranks, put one behind the other in the order of the lanes, are the state of
+        the group; any other division into ranks can be put back from it.
+        """
+        places = np.array([lane.position() for lane in self._lanes], dtype=np.int64)
+        return {name: places[:, column].copy() for column, name in enumerate(POSITION)}
+
+    def load_state_dict(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Puts every lane back to the place that `state_dict` gave.
+
+        Raises:
+            HvcodError: The state is that of another number of rows or of other data.
+        """
+        rows = [len(state[name]) for name in POSITION]
+        if rows != [len(self._lanes)] * len(POSITION):
+            raise HvcodError(
+                f"the saved place in the data is that of {rows[0]} rows, this run has "
+                f"{len(self._lanes)}: use the batch size and ranks of the saved run"
+            )
+        columns = [state[name].tolist() for name in POSITION]
+        for lane, place in zip(self._lanes, zip(*columns, strict=True), strict=True):
+            lane.move_to(place)
+
+
+def validation_windows(
+    dataset: TokenDataset,
+    *,
+    lanes: int,
+    rank: int,
+    size: int,
+    limit_tokens: int,
+    window: int = WINDOW,
+) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """One rank's share of one pass over the validation tokens, in consecutive windows.
+
+    The first ``limit_tokens`` validation tokens are cut into ``lanes`` equal ranges that are shared
+    out over the ranks, so the losses of all ranks add up to the same sum for any number of ranks.
+    All windows of a rank have the same rows: carry the hidden state from one to the next.
+
+    Yields:
+        Inputs and targets, both int64 [rows, window], and the number of scored targets; a target
+        that is not scored is `IGNORED`. A rank without a lane yields nothing.
+    """
+    count = min(limit_tokens, dataset.tokens("validation")) - 1
+    lanes = max(1, min(lanes, count // window))
+    edges = [count * lane // lanes for lane in range(lanes + 1)]
+    mine = range(lanes * rank // size, lanes * (rank + 1) // size)
+    rows = [dataset.validation_tokens(edges[lane], edges[lane + 1] + 1) for lane in mine]
+    if not rows:
+        return
+    longest = max(map(len, rows)) - 1
+    steps = -(-longest // window)
+    inputs = np.zeros((len(rows), steps * window), dtype=np.int64)
+    targets = np.full_like(inputs, IGNORED)
+    for index, row in enumerate(rows):
+        inputs[index, : len(row) - 1] = row[:-1]
+        targets[index, : len(row) - 1] = row[1:]
+    for step in range(steps):
+        columns = slice(step * window, (step + 1) * window)
+        scored = int((targets[:, columns] != IGNORED).sum())
+        yield (
+            torch.from_numpy(inputs[:, columns].copy()),
+            torch.from_numpy(targets[:, columns].copy()),
+            scored,
+        )

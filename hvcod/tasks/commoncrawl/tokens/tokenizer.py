@@ -1,0 +1,198 @@
+"""The invertible word-piece tokenizer (paper section 3.1; Schuster & Nakajima 2012).
+
+Pieces are learned and applied by the ``tokenizers`` library's BPE model. Its WordPiece model is
+not used: there one unknown character turns its whole word into one out-of-vocabulary token, and so
+does a word of more than 100 characters; both lose text. Here every character outside the alphabet
+is one out-of-vocabulary token and everything else comes back exactly.
+
+A word carries the space in front of it, which marks its start: ``" the"`` is a piece. Letters
+(with combining marks), digits and the rest are split before pieces are formed, so that ``dog`` and
+``dog,`` share a piece. Sentence and paragraph marks and the end of a document are control
+characters, which normalised text cannot contain: a literal ``<s>`` or ``▁`` in a page is just
+text, and a whole document is encoded by one call of the library.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.commoncrawl.tokens.sentences import split_sentences
+
+SPECIAL_TOKENS = {
+    "out_of_vocabulary": "\x1a",
+    "sentence_start": "\x02",
+    "sentence_end": "\x03",
+    "paragraph_start": "\x0e",
+    "paragraph_end": "\x0f",
+    "end_of_document": "\x04",
+}
+"""The special tokens and the control characters that stand for them; ids are their places here."""
+
+OUT_OF_VOCABULARY, SENTENCE_START, SENTENCE_END, PARAGRAPH_START, PARAGRAPH_END, END_OF_DOCUMENT = (
+    range(6)
+)
+
+WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^ \p{L}\p{M}\p{N}]+"
+"""What pieces are formed in: letters with marks, digits, or the rest, with a space in front."""
+
+LONGEST_WORD = 128
+"""Longer words (encoded data, runs of one letter) are encoded like others but not trained on: they
+would make training take time that grows with the square of their length."""
+
+_BEGIN = SPECIAL_TOKENS["paragraph_start"] + SPECIAL_TOKENS["sentence_start"] + " "
+_BETWEEN = SPECIAL_TOKENS["sentence_end"] + SPECIAL_TOKENS["sentence_start"] + " "
+_END = SPECIAL_TOKENS["sentence_end"] + SPECIAL_TOKENS["paragraph_end"]
+_EOD = SPECIAL_TOKENS["end_of_document"]
+_PRINTABLE = [chr(code) for code in range(32, 127)]
+_CHUNK = 20_000
+
+
+def count_characters(text: str) -> npt.NDArray[np.int64]:
+    """How often each character occurs, indexed by code point (up to the largest one)."""
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    return np.bincount(codes)
+
+
+def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -> list[str]:
+    """The characters that get a piece of their own: printable ASCII, then the most frequent ones.
+
+    Args:
+        counts: Occurrences by code point.
+        coverage: Share of all characters that the alphabet must reach (1.0 takes every character).
+        most: The largest alphabet allowed.
+    """
+    codes = np.flatnonzero(counts)
+    codes = codes[codes > 32]
+    order = codes[np.lexsort((codes, -counts[codes]))]
+    reached = np.cumsum(counts[order])
+    enough = int(np.searchsorted(reached, coverage * reached[-1])) + 1 if len(order) else 0
+    frequent = (chr(code) for code in order[:enough])
+    return list(dict.fromkeys([*_PRINTABLE, *frequent]))[: max(most, len(_PRINTABLE))]
+
+
+def mark(text: str) -> list[str]:
+    """A normalised document with its special tokens, in chunks that may be encoded apart.
+
+    Args:
+        text: Paragraphs joined by line feeds.
+
+    Raises:
+        HvcodError: The text holds a control character, so it is not normalised.
+    """
+    if any(character in text for character in SPECIAL_TOKENS.values()):
+        raise HvcodError("a document holds control characters: it was not normalised")
+    chunks, chunk, size = [], [], 0
+    for paragraph in text.split("\n") if text else ():
+        chunk.append(_BEGIN + _BETWEEN.join(split_sentences(paragraph)) + _END)
+        size += len(paragraph)
+        if size > _CHUNK:
+            chunks.append("".join(chunk))
+            chunk, size = [], 0
+    return [*chunks, "".join(chunk) + _EOD]
+
+
+class WordPieces:
+    """Turns normalised documents into tokens and back.
+
+    Attributes:
+        vocabulary_size: Pieces in all, special tokens among them.
+        dtype: The narrowest unsigned integer type that holds a token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.vocabulary_size: int = tokenizer.get_vocab_size()
+        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(
+            np.uint16 if self.vocabulary_size <= 1 << 16 else np.uint32
+        )
+        pieces = {index: piece for piece, index in tokenizer.get_vocab().items()}
+        self.pieces = [pieces[index] for index in range(self.vocabulary_size)]
+        self._text = ["\ufffd", "", "", "", "\n", "\n", *self.pieces[len(SPECIAL_TOKENS) :]]
+
+    @classmethod
+    def train(
+        cls, documents: Iterable[str], vocabulary_size: int, alphabet: Sequence[str]
+    ) -> "WordPieces":
+        """Learns pieces from normalised documents; fewer if the text does not support so many.
+
+        The result depends on the multiset of documents, not on their order or on threads.
+        """
+        tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["out_of_vocabulary"]))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
+        marks = SPECIAL_TOKENS.values()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary_size,
+            min_frequency=2,
+            initial_alphabet=list(alphabet),
+            limit_alphabet=len(alphabet),
+            special_tokens=[AddedToken(each, special=True, normalized=False) for each in marks],
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(_training_text(documents), trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> "WordPieces":
+        """Reads a tokenizer that `save` wrote.
+
+        Raises:
+            HvcodError: The file is missing, damaged or not a tokenizer of hvcod.
+        """
+        try:
+            content = path.read_text(encoding="utf-8")
+            tokenizer = Tokenizer.from_str(content)
+            model = json.loads(content)["model"]
+        except Exception as error:  # the library raises plain Exception
+            raise HvcodError(f"cannot read the tokenizer {path}: {error}") from error
+        marks = [tokenizer.id_to_token(index) for index in range(len(SPECIAL_TOKENS))]
+        if marks != list(SPECIAL_TOKENS.values()) or model["type"] != "BPE" or model["fuse_unk"]:
+            raise HvcodError(f"{path} is not a tokenizer that hvcod data commoncrawl wrote")
+        return cls(tokenizer)
+
+    def to_json(self) -> str:
+        """The tokenizer in the library's own format."""
+        return str(self._tokenizer.to_str(pretty=True))
+
+    def encode(self, documents: Sequence[str]) -> list[npt.NDArray[np.unsignedinteger]]:
+        """The tokens of normalised documents: ``<p> <s> pieces </s> ... </p> ... <end>`` each."""
+        return self.encode_marked([mark(document) for document in documents])
+
+    def encode_marked(
+        self, documents: Sequence[Sequence[str]]
+    ) -> list[npt.NDArray[np.unsignedinteger]]:
+        """The tokens of documents that went through `mark`, in one parallel call of the library."""
+        chunks = [chunk for document in documents for chunk in document]
+        encoded = iter(self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False))
+        return [
+            np.concatenate([np.array(next(encoded).ids, dtype=self.dtype) for _ in document])
+            for document in documents
+        ]
+
+    def decode(self, tokens: npt.ArrayLike) -> str:
+        """The normalised text of tokens; characters outside the alphabet come back as U+FFFD."""
+        ids = np.asarray(tokens).tolist()
+        text = "".join(map(self._text.__getitem__, ids)).replace("\n ", "\n")
+        return text.removeprefix(" ").rstrip("\n")
+
+
+def _training_text(documents: Iterable[str]) -> Iterator[list[str]]:
+    for document in documents:
+        paragraphs = document.split("\n")
+        if _longest_word(document) > LONGEST_WORD:
+            paragraphs = [_without_long_words(paragraph) for paragraph in paragraphs]
+        yield [" " + paragraph for paragraph in paragraphs]
+
+
+def _longest_word(document: str) -> int:
+    """Length in bytes of the longest run without white space."""
+    codes = np.frombuffer(document.encode(), dtype=np.uint8)
+    return int(np.diff(np.flatnonzero(codes <= 32), prepend=-1, append=len(codes)).max())
+
+
+def _without_long_words(paragraph: str) -> str:
+    return " ".join(word for word in paragraph.split(" ") if len(word) <= LONGEST_WORD)

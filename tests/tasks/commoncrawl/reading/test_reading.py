@@ -1,0 +1,237 @@
+"""Reading JSON lines and plain text, recognising formats, and what holds for all of them."""
+
+import gzip
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tasks.commoncrawl.reading.wet_files import COMPRESSIONS, RECORDS, TEXTS, read, read_ids, record
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.commoncrawl.reading import json_lines, plain_text, segments
+from hvcod.tasks.commoncrawl.reading.reader import ReadReport, Source, expand_inputs, read_documents
+
+
+def test_real_json_lines(real_data: Path) -> None:
+    [source] = expand_inputs([str(real_data / "text" / "commoncrawl-en-20docs.jsonl.gz")])
+    report = ReadReport()
+    documents = list(read_documents(source, report))
+    assert (report.documents, report.damaged) == (20, 0)
+    lines = gzip.decompress(Path(source.location).read_bytes()).decode().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(d.id, d.text) for d in documents] == [(row["id"], row["text"]) for row in rows]
+
+
+def test_real_plain_text(real_data: Path) -> None:
+    [source] = expand_inputs([str(real_data / "text" / "wikitext-103-valid.txt.gz")])
+    report = ReadReport()
+    documents = list(read_documents(source, report))
+    ids = [document.id for document in documents]
+    assert ids == ["wikitext-103-valid.txt.gz#1", "wikitext-103-valid.txt.gz#2"]
+    assert all(document.hard_wrapped for document in documents)
+    whole = gzip.decompress(Path(source.location).read_bytes()).decode()
+    assert "".join(document.text for document in documents) == whole
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=40)), max_size=6),
+    suffix=st.sampled_from(list(COMPRESSIONS)),
+    kind=st.sampled_from(["warc.wet", "jsonl", "txt"]),
+)
+def test_no_damage_whatsoever_is_a_crash(
+    tmp_path: Path, changes: list[tuple[int, bytes]], suffix: str, kind: str
+) -> None:
+    rows = [json.dumps({"id": i, "text": t}).encode() + b"\n" for i, t in enumerate(TEXTS)]
+    pieces = RECORDS if kind == "warc.wet" else rows
+    raw = bytearray(b"".join(COMPRESSIONS[suffix](piece) for piece in pieces))
+    for at, bytes_there in changes:
+        start = at % len(raw)
+        raw[start : start + len(bytes_there)] = bytes_there
+    documents, report = read(tmp_path / f"x.{kind}{suffix}", bytes(raw))
+    assert all(document.text.encode() for document in documents)
+    assert len(documents) == report.documents
+    assert documents or report.damaged
+
+
+# --- JSON lines ---
+
+
+@pytest.mark.parametrize("suffix", list(COMPRESSIONS))
+def test_broken_lines_are_counted_by_kind(tmp_path: Path, suffix: str) -> None:
+    lines = [
+        b'\xef\xbb\xbf{"text": "one", "id": "a b\\n c"}',
+        b'{"text": "two"',
+        b"",
+        b'{"txt": "three"}',
+        b'{"text": 4}',
+        b'["five"]',
+        b'{"text": "six", "id": 6}',
+        b'{"text": "seven", "id": null}',
+        b'{"text": "caf\xe9"}',
+        b'{"text": "\\ud800 \\ud83d\\ude00", "id": "\\udfff"}',
+        b"[" * 100_000,
+        b'{"text": "last", "id": true}',
+    ]
+    documents, report = read(tmp_path / f"x.jsonl{suffix}", COMPRESSIONS[suffix](b"\n".join(lines)))
+    name = f"x.jsonl{suffix}"
+    assert [(document.id, document.text) for document in documents] == [
+        ("a b c", "one"),
+        ("6", "six"),
+        (f"{name}#8", "seven"),
+        (f"{name}#9", "caf\ufffd"),
+        ("\ufffd", "\ufffd \U0001f600"),
+        (f"{name}#12", "last"),
+    ]
+    assert dict(report.reasons) == {
+        "broken JSON": 2,
+        "no field 'text'": 1,
+        "the field 'text' is no string": 1,
+        "JSON that is no object": 1,
+    }
+    assert report.replaced == 2
+    assert not any(document.hard_wrapped for document in documents)
+
+
+def test_lines_across_members_and_behind_a_gap(tmp_path: Path) -> None:
+    lines = [json.dumps({"id": i, "text": TEXTS[i % 6]}).encode() + b"\n" for i in range(30)]
+    raw = b"".join(lines)
+    members = [gzip.compress(raw[at : at + 3000]) for at in range(0, len(raw), 3000)]
+    every = [str(number) for number in range(30)]
+    assert read_ids(tmp_path / "x.jsonl.gz", b"".join(members)) == every
+    broken = bytearray(members[2])
+    broken[1000:1100] = b"\xff" * 100
+    documents, report = read(
+        tmp_path / "x.jsonl.gz", b"".join([*members[:2], bytes(broken), *members[3:]])
+    )
+    starts = [sum(map(len, lines[:i])) for i in range(31)]
+    whole = [str(i) for i in range(30) if starts[i + 1] <= 6000 or starts[i] >= 9000]
+    ids = [document.id for document in documents]
+    assert set(whole) <= set(ids)
+    assert ids == [identity for identity in every if identity in ids]
+    assert report.damaged == 1
+
+
+def test_a_cut_off_json_line_is_a_truncated_source(tmp_path: Path) -> None:
+    documents, report = read(tmp_path / "x.jsonl", b'{"text": "one"}\n{"text": "tw')
+    assert len(documents) == 1
+    assert dict(report.reasons) == {"broken JSON": 1}
+    assert report.truncated == ["x.jsonl"]
+
+
+def test_a_line_longer_than_the_limit_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(segments.SegmentReader.readline, "__defaults__", (1000,))
+    lines = [json.dumps({"id": length, "text": "x" * length}) for length in (10, 200_000, 20, 971)]
+    documents, report = read(tmp_path / "x.jsonl", "\n".join(lines).encode())
+    assert [document.id for document in documents] == ["10", "20", "971"]
+    assert dict(report.reasons) == {"longer than 1000 bytes": 1}
+
+
+# --- plain text, and what is recognised ---
+
+
+def test_plain_text_is_cut_at_blank_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_text, "PART_BYTES", 100)
+    monkeypatch.setattr(plain_text, "LONGEST_PART_BYTES", 400)
+    paragraph = "ein ü hier\nund da\n\n"
+    text = paragraph * 30 + "no blank line\n" * 60 + "é" * 700 + " " + "word " * 200
+    documents, report = read(tmp_path / "x.txt", text.encode())
+    assert "".join(document.text for document in documents) == text
+    assert [document.id for document in documents][:2] == ["x.txt#1", "x.txt#2"]
+    assert all(document.text.endswith("da\n\n") for document in documents[:4])
+    assert max(len(document.text.encode()) for document in documents) < 600
+    assert report.replaced == report.damaged == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("noname", RECORDS[0], "urn:uuid"),
+        ("noname.gz", gzip.compress(RECORDS[0]), "urn:uuid"),
+        ("noname", gzip.compress(RECORDS[0]), "urn:uuid"),
+        ("misnamed.txt", RECORDS[0], "urn:uuid"),
+        ("misnamed.jsonl.gz", b'{"text": "not compressed", "id": "urn:uuid"}', "urn:uuid"),
+        ("noname", b' {"text": "json", "id": "urn:uuid"}', "urn:uuid"),
+        ("x.ndjson", b'{"text": "json", "id": "urn:uuid"}', "urn:uuid"),
+        ("x.jsonl.gz?key=1", gzip.compress(b'{"text": "a", "id": "urn:uuid"}'), "urn:uuid"),
+        ("x.txt", b'{"text": "this is text"}', "x.txt#1"),
+        ("x.md", b"# Title\n", "x.md#1"),
+    ],
+)
+def test_formats_are_recognised(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
+    [identity] = read_ids(tmp_path / name, content)
+    assert identity.startswith(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.warc.wet.gz", b"", "no document in it"),
+        ("empty.jsonl", b"", "no document in it"),
+        ("empty.txt", b"", "no document in it"),
+        ("blank.txt.gz", gzip.compress(b" \n\n"), "no document in it"),
+        ("info.warc.wet", record("operator: me", "urn:0", "warcinfo"), "no document in it"),
+        ("picture", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "binary data, not text"),
+        ("page", b"\n<!DOCTYPE HTML><p>Not found", "an HTML page, not text"),
+    ],
+)
+def test_sources_without_documents_are_reported(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    documents, report = read(tmp_path / name, content)
+    assert documents == []
+    assert report.examples == [f"{name}, whole source: {reason}"]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
+@pytest.mark.parametrize("kind", ["warc.wet", "jsonl", "txt"])
+def test_a_decompression_bomb_fills_no_memory(tmp_path: Path, suffix: str, kind: str) -> None:
+    start = {"warc.wet": RECORDS[0], "jsonl": b'{"text": "a"}\n', "txt": b"a\n"}[kind]
+    bomb = COMPRESSIONS[suffix](start + b" " * 100_000_000)
+    path = tmp_path / f"x.{kind}{suffix}"
+    path.write_bytes(bomb)
+    assert len(bomb) < 200_000
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in read_documents(Source(str(path), path.name), ReadReport()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count >= 1
+    limit = 3.5 * segments.MAX_RECORD_BYTES if kind == "jsonl" else 32 * 1024**2
+    assert peak < limit
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    peaks = []
+    for copies in (60, 360):
+        path = tmp_path / "x.warc.wet.gz"
+        path.write_bytes(b"".join(map(gzip.compress, RECORDS)) * copies)
+        tracemalloc.start()
+        for _ in read_documents(Source(str(path), path.name), ReadReport()):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(HvcodError, match="gone: cannot be read: No such file"):
+        list(read_documents(Source(str(tmp_path / "gone"), "gone"), ReadReport()))
+
+
+def test_reports_merge() -> None:
+    one, two = ReadReport(documents=2, bytes_read=5), ReadReport(documents=3, replaced=1)
+    one.damage("a", "line 1", "broken JSON")
+    two.damage("b", "line 9", "broken JSON", truncated=True)
+    one.merge(two)
+    assert (one.documents, one.damaged, one.replaced, one.bytes_read) == (5, 2, 1, 5)
+    assert one.reasons == {"broken JSON": 2}
+    assert one.examples == ["a, line 1: broken JSON", "b, line 9: broken JSON"]
+    assert one.truncated == ["b"]
