@@ -1,12 +1,19 @@
 """The world: all MPI ranks of one launch."""
 
 import os
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError
 from hvcod.groups import abort
 from hvcod.groups.environment import launch_size
+
+_SECONDS_BETWEEN_LOOKS = 0.02
+
+Result = TypeVar("Result")
 
 
 def world() -> MPI.Intracomm:
@@ -30,6 +37,38 @@ def world() -> MPI.Intracomm:
         )
     abort.abort_on_thread_failure()
     return MPI.COMM_WORLD
+
+
+def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result:
+    """Calls a function on rank 0 alone and gives its result to all ranks. Collective.
+
+    Raises:
+        HvcodError: What the function raised, on every rank.
+    """
+    answer: tuple[HvcodError | None, Any] = (None, None)
+    if world.rank == 0:
+        try:
+            answer = None, function()
+        except HvcodError as error:
+            answer = error, None
+    problem, result = world.bcast(answer)
+    if problem is not None:
+        raise problem
+    return cast(Result, result)
+
+
+def wait_quietly(world: MPI.Intracomm, meanwhile: Callable[[], object] | None = None) -> None:
+    """Waits for all ranks without taking a core from those that still work. Collective.
+
+    Args:
+        world: Who must have come here.
+        meanwhile: Called now and then while waiting.
+    """
+    request = world.Ibarrier()
+    while not request.Test():
+        if meanwhile:
+            meanwhile()
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def threads_per_rank(node: MPI.Intracomm) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hvcod.config import TrainOptions
 from hvcod.groups.horovod import choose_device, start_horovod
-from hvcod.groups.launch import world
+from hvcod.groups.launch import wait_quietly, world
 from hvcod.groups.split import split
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
@@ -26,5 +26,7 @@ def launch(options: TrainOptions) -> list[dict[str, Any]]:
     task = load_task(options.task)(options, group)
     run = open_run(options, group, everyone)
     summary = train(task, run, device).to_dict() | {"reference": dict(task.reference())}
+    # A group that has finished leaves its cores to those that have not.
+    wait_quietly(everyone)
     gathered = everyone.gather(summary if group.is_root else None)
     return [each for each in gathered or [] if each is not None]

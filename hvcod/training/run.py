@@ -16,6 +16,7 @@ from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.exchange.format import Metadata
+from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
 
 
@@ -59,15 +60,7 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
         HvcodError: The directory cannot be written, belongs to a run with other options, or this
             group has already run in it.
     """
-    outcome: tuple[Path, str] | Exception
-    try:
-        outcome = _claim(options) if world.rank == 0 else (Path(), "")
-    except Exception as error:
-        outcome = error
-    outcome = world.bcast(outcome)
-    if isinstance(outcome, Exception):
-        raise outcome
-    directory, run_id = outcome
+    directory, run_id = on_rank_zero(world, lambda: _claim(options))
     run = Run(directory, run_id, directory / f"group-{group.index}")
     problem = _claim_group(run, group) if group.is_root else None
     problem = next(filter(None, world.allgather(problem)), None)

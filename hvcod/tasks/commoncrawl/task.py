@@ -14,8 +14,14 @@ from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.tasks.commoncrawl.model import LanguageModel
 from hvcod.tasks.commoncrawl.preparation.builtin import builtin_dataset
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset, unigram_entropy
-from hvcod.tasks.commoncrawl.tokens.stream import IGNORED, WINDOW, TokenStream, validation_windows
+from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
+from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
+from hvcod.tasks.commoncrawl.tokens.validation import (
+    IGNORED,
+    unigram_entropy,
+    validation_ranges,
+    validation_windows,
+)
 
 log = logging.getLogger("hvcod.tasks")
 
@@ -68,6 +74,11 @@ class CommonCrawl(Task):
         if options.data is None and group.is_root:
             log.info("no --data given: training on the built-in corpus (documentation in English)")
         self.dataset = TokenDataset(options.data or builtin_dataset())
+        self._validation = validation_ranges(
+            self.dataset.tokens("validation"),
+            VALIDATION_ROWS,
+            options.validation_examples * WINDOW,
+        )
 
     def build_model(self) -> nn.Module:
         """Embeddings, LSTM layers with layer normalisation, softmax."""
@@ -97,13 +108,8 @@ class CommonCrawl(Task):
 
     def validation_data(self) -> Iterator[Batch]:
         """This rank's rows of the validation text, window by window."""
-        windows = validation_windows(
-            self.dataset,
-            lanes=VALIDATION_ROWS,
-            rank=self.group.rank,
-            size=self.group.size,
-            limit_tokens=self.options.validation_examples * WINDOW,
-        )
+        group = self.group
+        windows = validation_windows(self.dataset, self._validation, group.rank, group.size)
         return (Batch(inputs, targets, count) for inputs, targets, count in windows)
 
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -117,8 +123,7 @@ class CommonCrawl(Task):
 
     def reference(self) -> Mapping[str, float]:
         """The loss of a model that knows only how frequent each token is."""
-        tokens = self.options.validation_examples * WINDOW
-        return {"unigram_entropy": unigram_entropy(self.dataset, tokens)}
+        return {"unigram_entropy": unigram_entropy(self.dataset, self._validation)}
 
 
 class WindowBatches:

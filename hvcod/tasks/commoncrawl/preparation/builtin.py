@@ -28,11 +28,10 @@ from mpi4py import MPI
 
 from hvcod.config import flatten
 from hvcod.errors import HvcodError
-from hvcod.groups.launch import world
+from hvcod.groups.launch import on_rank_zero, world
 from hvcod.tasks.commoncrawl.preparation.filtering import FilterOptions
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
-from hvcod.tasks.commoncrawl.preparation.workspace import on_rank_zero
 from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.shards import VERSION
 

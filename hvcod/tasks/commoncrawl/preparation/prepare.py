@@ -26,7 +26,7 @@ from mpi4py import MPI
 
 from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.launch import threads_per_rank
+from hvcod.groups.launch import on_rank_zero, threads_per_rank
 from hvcod.progress import Progress
 from hvcod.tasks.commoncrawl.files import read_json, write_blocks, write_json, write_whole
 from hvcod.tasks.commoncrawl.preparation.collecting import (
@@ -43,7 +43,7 @@ from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, first_ones, select
 from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
-from hvcod.tasks.commoncrawl.preparation.workspace import Workspace, on_rank_zero
+from hvcod.tasks.commoncrawl.preparation.workspace import Workspace
 from hvcod.tasks.commoncrawl.reading.reader import Source
 from hvcod.tasks.commoncrawl.tokens.shards import VERSION, Shard, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet

@@ -7,40 +7,18 @@ the launch, so those of a killed launch do not count.
 """
 
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from mpi4py import MPI
 
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import UsageError
+from hvcod.groups.launch import on_rank_zero, wait_quietly
 from hvcod.tasks.commoncrawl.files import read_json, write_json
 
 STAGES = ("kept", "encoded")
-_SECONDS_BETWEEN_LOOKS = 0.02
-
-
-Result = TypeVar("Result")
-
-
-def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result:
-    """Calls a function on rank 0 alone and gives its result to all ranks. Collective.
-
-    Raises:
-        HvcodError: What the function raised, on every rank.
-    """
-    answer: tuple[HvcodError | None, Any] = (None, None)
-    if world.rank == 0:
-        try:
-            answer = None, function()
-        except HvcodError as error:
-            answer = error, None
-    problem, result = world.bcast(answer)
-    if problem is not None:
-        raise problem
-    return cast(Result, result)
 
 
 class Workspace:
@@ -130,11 +108,7 @@ class Workspace:
 
     def wait(self, meanwhile: Callable[[], object] | None = None) -> None:
         """Waits for all ranks without taking a core from those that still work. Collective."""
-        request = self.world.Ibarrier()
-        while not request.Test():
-            if meanwhile:
-                meanwhile()
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        wait_quietly(self.world, meanwhile)
 
     def remove(self) -> None:
         """Removes the work; the dataset is finished."""

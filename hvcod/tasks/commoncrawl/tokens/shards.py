@@ -14,7 +14,6 @@ A dataset is a folder::
 The bytes depend on the documents and options alone: no times, no paths, no ranks.
 """
 
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ PARTS = ("training", "validation")
 OPEN_SHARDS = 8
 """Shards that a dataset keeps open."""
 
-_BLOCK = 1 << 22
 
 Tokens = npt.NDArray[np.unsignedinteger]
 
@@ -223,24 +221,3 @@ def describe_dataset(
         "shards": [asdict(shard) for shard in shards],
         "unigram_counts": unigram_counts.tolist(),
     }
-
-
-def unigram_entropy(dataset: TokenDataset, limit_tokens: int | None = None) -> float:
-    """Validation loss in nats per token of a model that knows nothing but how frequent tokens are.
-
-    The cross entropy of the validation tokens under the distribution of the training tokens, with
-    one added to every count. As in training, the first token is only read and not predicted.
-
-    Args:
-        dataset: The tokens.
-        limit_tokens: Validation tokens that are read; without it all.
-    """
-    held_out = np.zeros(dataset.vocabulary_size, dtype=np.int64)
-    last = dataset.tokens("validation")
-    last = last if limit_tokens is None else min(last, limit_tokens)
-    for start in range(1, last, _BLOCK):
-        block = dataset.validation_tokens(start, min(start + _BLOCK, last))
-        held_out += np.bincount(block, minlength=dataset.vocabulary_size)
-    counts = dataset.unigram_counts + 1.0
-    log_probability = np.log(counts) - math.log(counts.sum())
-    return float(-(held_out * log_probability).sum() / held_out.sum())

@@ -1,4 +1,4 @@
-"""The training stream and the validation windows (paper section 3.1).
+"""The training stream (paper section 3.1).
 
 A *lane* is one row of the batch. It reads one document after the other in windows of 32 tokens; its
 hidden state is never reset. A group of R ranks with batch B has R x B lanes and rank r feeds lanes
@@ -12,7 +12,7 @@ A lane that has finished an epoch begins the next one without waiting for the ot
 Only the indices of the few shards in use are in memory, however many there are.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,9 +32,6 @@ LONGEST_PIECE = 16384
 
 PIECES_PER_LANE = 4
 """Pieces per lane and epoch that there should be at least; with little data pieces get smaller."""
-
-IGNORED = -100
-"""Target of a position that is not scored; the value that ``cross_entropy`` ignores."""
 
 DEALS_IN_MEMORY = 64
 """Shards whose indices are kept in memory. Lanes drift apart, as their documents differ in length:
@@ -278,46 +275,3 @@ class TokenStream:
         columns = [state[name].tolist() for name in POSITION]
         for lane, place in zip(self._lanes, zip(*columns, strict=True), strict=True):
             lane.move_to(place)
-
-
-def validation_windows(
-    dataset: TokenDataset,
-    *,
-    lanes: int,
-    rank: int,
-    size: int,
-    limit_tokens: int,
-    window: int = WINDOW,
-) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """One rank's share of one pass over the validation tokens, in consecutive windows.
-
-    The first ``limit_tokens`` validation tokens are cut into ``lanes`` equal ranges that are shared
-    out over the ranks, so the losses of all ranks add up to the same sum for any number of ranks.
-    All windows of a rank have the same rows: carry the hidden state from one to the next.
-
-    Yields:
-        Inputs and targets, both int64 [rows, window], and the number of scored targets; a target
-        that is not scored is `IGNORED`. A rank without a lane yields nothing.
-    """
-    count = min(limit_tokens, dataset.tokens("validation")) - 1
-    lanes = max(1, min(lanes, count // window))
-    edges = [count * lane // lanes for lane in range(lanes + 1)]
-    mine = range(lanes * rank // size, lanes * (rank + 1) // size)
-    rows = [dataset.validation_tokens(edges[lane], edges[lane + 1] + 1) for lane in mine]
-    if not rows:
-        return
-    longest = max(map(len, rows)) - 1
-    steps = -(-longest // window)
-    inputs = np.zeros((len(rows), steps * window), dtype=np.int64)
-    targets = np.full_like(inputs, IGNORED)
-    for index, row in enumerate(rows):
-        inputs[index, : len(row) - 1] = row[:-1]
-        targets[index, : len(row) - 1] = row[1:]
-    for step in range(steps):
-        columns = slice(step * window, (step + 1) * window)
-        scored = int((targets[:, columns] != IGNORED).sum())
-        yield (
-            torch.from_numpy(inputs[:, columns].copy()),
-            torch.from_numpy(targets[:, columns].copy()),
-            scored,
-        )

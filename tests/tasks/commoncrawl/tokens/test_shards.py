@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tasks.commoncrawl.tokens.test_stream import VOCABULARY, make_dataset
+from tasks.commoncrawl.tokens.test_stream import make_dataset
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.files import write_whole
@@ -14,7 +14,6 @@ from hvcod.tasks.commoncrawl.tokens.shards import (
     OPEN_SHARDS,
     TokenDataset,
     shard_image,
-    unigram_entropy,
 )
 
 DOCUMENTS = [(f"id-{n}", np.arange(n, 3 * n + 1, dtype=np.uint16)) for n in range(1, 6)]
@@ -120,15 +119,3 @@ def test_few_shards_are_open_at_once(tmp_path: Path) -> None:
     for index in [*range(OPEN_SHARDS + 5), 0]:
         assert dataset.shard(index, "training").offsets.tolist() == [0, 10]
     assert len(dataset._open) == OPEN_SHARDS
-
-
-def test_unigram_entropy(tmp_path: Path) -> None:
-    make_dataset(tmp_path, [[4, 5]], held_out=1)  # training 6 7 8 END, validation 9 10 11 12 END
-    path = tmp_path / "dataset.json"
-    counts = np.zeros(VOCABULARY, dtype=int)
-    counts[[6, 7, 8, 5]] = 1
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"unigram_counts": counts.tolist()}))
-    dataset = TokenDataset(tmp_path)
-    unseen, end = np.log(VOCABULARY + 4), np.log((VOCABULARY + 4) / 2)
-    assert unigram_entropy(dataset) == pytest.approx((3 * unseen + end) / 4)
-    assert unigram_entropy(dataset, 4) == pytest.approx(unseen)

@@ -1,6 +1,5 @@
 """The training stream reads every document once an epoch, from wherever it is put."""
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.files import write_json, write_whole
@@ -20,7 +18,7 @@ from hvcod.tasks.commoncrawl.tokens.shards import (
     describe_dataset,
     shard_image,
 )
-from hvcod.tasks.commoncrawl.tokens.stream import IGNORED, TokenStream, validation_windows
+from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
 
 END = 5
 VOCABULARY = 50_000
@@ -218,40 +216,3 @@ def test_too_little_data_is_said(tmp_path: Path) -> None:
         TokenStream(dataset, lanes=range(1), lane_count=1, seed=1, groups=3)
     with pytest.raises(UsageError, match="too few for 64 rows"):
         TokenStream(dataset, lanes=range(8), lane_count=64, seed=1)
-
-
-def scored(batches: Sequence[tuple[Tensor, Tensor, int]]) -> list[tuple[int, int]]:
-    """All scored (input, target) pairs."""
-    pairs = []
-    for inputs, targets, count in batches:
-        keep = targets != IGNORED
-        assert int(keep.sum()) == count
-        pairs += list(zip(inputs[keep].tolist(), targets[keep].tolist(), strict=True))
-    return pairs
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-@pytest.mark.parametrize("limit", [200, 10**9])
-def test_validation_scores_every_token_once_whatever_the_ranks(
-    dataset: TokenDataset, size: int, limit: int
-) -> None:
-    options = {"lanes": 5, "limit_tokens": limit}
-    ranks = [list(validation_windows(dataset, rank=r, size=size, **options)) for r in range(size)]
-    tokens = np.concatenate(
-        [
-            dataset.shard(index, "validation").read(0, info.validation_tokens)
-            for index, info in enumerate(dataset.shards)
-        ]
-    )[:limit].tolist()
-    assert Counter(pair for rank in ranks for pair in scored(rank)) == Counter(
-        itertools.pairwise(tokens)
-    )
-
-
-def test_validation_windows_of_a_row_follow_each_other(dataset: TokenDataset) -> None:
-    batches = list(validation_windows(dataset, lanes=3, rank=0, size=1, limit_tokens=10**9))
-    inputs = torch.cat([inputs for inputs, _, _ in batches], dim=1)
-    targets = torch.cat([targets for _, targets, _ in batches], dim=1)
-    keep = targets[:, :-1] != IGNORED
-    following = targets[:, 1:] != IGNORED
-    assert torch.equal(inputs[:, 1:][keep & following], targets[:, :-1][keep & following])
