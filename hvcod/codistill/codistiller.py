@@ -117,7 +117,7 @@ class Codistiller:
                 self._poller
                 and self._done >= self._options.burn_in - self._options.exchange_interval
             ):
-                self._poller.look()
+                self._poller.look(self._done)
         if self._transfer and (update := self._transfer.step()):
             self._teachers.load(update.group, update.step, update.tensors)
             self.exchanges += 1

@@ -28,7 +28,7 @@ from hvcod.exchange.worker import Worker
 logger = logging.getLogger("hvcod.exchange")
 
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 4.0
+_LONGEST_PAUSE = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,10 @@ class Poller:
 
     `look` asks for something fresher, `take` gives what was found; both return at once. A look
     lists each directory, again after growing pauses until there is something newer than what was
-    found before. A file that cannot be had is counted, logged once per group and cause, and the
-    next older one that is still newer is tried. Use it on the group root.
+    found before and as new as the look asked for: a group that is a little ahead of its teacher
+    still gets the checkpoint that the teacher is about to publish. A file that cannot be had is
+    counted, logged once per group and cause, and the next older one that is still newer is tried.
+    Use it on the group root.
     """
 
     def __init__(
@@ -104,19 +106,20 @@ class Poller:
         self._logged: set[tuple[int, str]] = set()
         self._arrivals: dict[int, Arrival] = {}
         self._wake = threading.Condition()
-        self._wanted = False
+        self._look: int | None = None
+        self._wanted = 0
         self._closing = False
         self._worker = Worker("hvcod-poll", self._run)
 
-    def look(self) -> None:
-        """Asks for fresher weights of every teacher; returns at once.
+    def look(self, step: int) -> None:
+        """Asks for fresher weights of every teacher, if possible of `step`; returns at once.
 
         Raises:
             Exception: What the poller's thread died of, a mistake in the program.
         """
         self._worker.check()
         with self._wake:
-            self._wanted = True
+            self._look = step
             self._wake.notify()
 
     def take(self) -> Arrival | None:
@@ -149,16 +152,18 @@ class Poller:
         while True:
             timeout = pause * jitter.uniform(0.5, 1.5) if pending else None
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._wanted, timeout)
+                self._wake.wait_for(lambda: self._closing or self._look is not None, timeout)
                 if self._closing:
                     return
-                wanted, self._wanted = self._wanted, False
-            pause = _FIRST_PAUSE if wanted else min(2 * pause, _LONGEST_PAUSE)
-            pending = list(self._directories) if wanted else pending
+                look, self._look = self._look, None
+            if look is not None:
+                self._wanted, pending, pause = look, list(self._directories), _FIRST_PAUSE
+            else:
+                pause = min(2 * pause, _LONGEST_PAUSE)
             pending = [group for group in pending if not self._refresh(group)]
 
     def _refresh(self, group: int) -> bool:
-        """Whether one listing of the group's directory led to fresher weights."""
+        """Whether one listing of the group's directory led to weights as fresh as wanted."""
         directory = self._directories[group]
         self.counters.listings += 1
         try:
@@ -168,7 +173,8 @@ class Poller:
             return False
         self._bad[group].intersection_update(steps)
         fresher = [s for s in steps if s > self._steps[group] and s not in self._bad[group]]
-        return any(self._load(group, step) for step in reversed(fresher))
+        found = any(self._load(group, step) for step in reversed(fresher))
+        return found and self._steps[group] >= self._wanted
 
     def _load(self, group: int, step: int) -> bool:
         path = checkpoint_path(self._directories[group], step)

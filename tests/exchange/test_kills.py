@@ -35,7 +35,7 @@ def test_killed_writers_never_leave_a_bad_checkpoint(tmp_path: Path) -> None:
     last, loaded = 0, 0
     with contextlib.closing(Poller({0: tmp_path}, specification(tensors(0)), "run-1")) as poller:
         while writer.poll() is None or last < list_steps(tmp_path)[-1]:
-            poller.look()
+            poller.look(0)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 writer.wait(0.005)
             if (arrival := poller.take()) is not None:

@@ -73,7 +73,7 @@ def test_the_highest_step_arrives(teacher: Path, start: Start) -> None:
         put(teacher, step)
     os.utime(checkpoint_path(teacher, 50), None)  # the latest by its time, not by its step
     poller = start()
-    poller.look()
+    poller.look(0)
     arrival = arrival_of(poller)
     assert (arrival.group, arrival.step, arrival.metadata.step) == (0, 150, 150)
     assert arrival.metadata.examples == 150 * 128
@@ -94,21 +94,21 @@ def test_nothing_happens_without_a_look(teacher: Path, start: Start) -> None:
 def test_a_look_that_found_something_ends(teacher: Path, start: Start) -> None:
     put(teacher, 50)
     poller = start()
-    poller.look()
+    poller.look(0)
     arrival_of(poller)
     put(teacher, 100)
     time.sleep(0.4)
     assert poller.take() is None
-    poller.look()
+    poller.look(0)
     assert arrival_of(poller).step == 100
 
 
 def test_a_look_goes_on_until_something_newer_is_there(teacher: Path, start: Start) -> None:
     put(teacher, 50)
     poller = start()
-    poller.look()
+    poller.look(0)
     arrival_of(poller)
-    poller.look()
+    poller.look(0)
     wait_until(lambda: poller.counters.listings >= 3)
     assert poller.take() is None
     put(teacher, 100)
@@ -117,7 +117,7 @@ def test_a_look_goes_on_until_something_newer_is_there(teacher: Path, start: Sta
 
 def test_waiting_is_not_busy(teacher: Path, start: Start) -> None:
     poller = start()
-    poller.look()
+    poller.look(0)
     time.sleep(1.5)
     # 0.05 s doubling, each from half to one and a half of it.
     assert 2 <= poller.counters.listings <= 8
@@ -128,10 +128,10 @@ def test_a_new_look_starts_at_once(
 ) -> None:
     monkeypatch.setattr(poll, "_FIRST_PAUSE", 60.0)
     poller = start()
-    poller.look()
+    poller.look(0)
     wait_until(lambda: poller.counters.listings == 1)
     put(teacher, 50)
-    poller.look()
+    poller.look(0)
     assert arrival_of(poller).step == 50
 
 
@@ -143,7 +143,7 @@ def test_the_newest_replaces_what_nobody_took(teacher: Path, start: Start) -> No
     poller = start()
     for step in (50, 100, 150):
         put(teacher, step)
-        poller.look()
+        poller.look(0)
         wait_until(partial(loaded, poller, step // 50))
     assert arrival_of(poller).step == 150
     assert poller.take() is None
@@ -154,11 +154,22 @@ def test_each_teacher_has_its_own_slot(tmp_path: Path, start: Start) -> None:
     for group in (1, 2):
         put(tmp_path / str(group), 50, checkpoint(50, group=group))
     poller = start(1, 2, 3)
-    poller.look()
+    poller.look(0)
     assert {arrival_of(poller).group, arrival_of(poller).group} == {1, 2}
     put(tmp_path / "3", 100, checkpoint(100, group=3))
     arrival = arrival_of(poller)
     assert (arrival.group, arrival.step) == (3, 100)
+
+
+def test_what_is_older_than_asked_for_is_taken_but_does_not_end_the_look(
+    tmp_path: Path, start: Start
+) -> None:
+    put(tmp_path / "0", 100)
+    poller = start()
+    poller.look(150)
+    assert arrival_of(poller).step == 100
+    put(tmp_path / "0", 150)  # the teacher is a little slower
+    assert arrival_of(poller).step == 150
 
 
 def test_a_teacher_that_does_not_exist_yet_is_no_warning(
@@ -166,7 +177,7 @@ def test_a_teacher_that_does_not_exist_yet_is_no_warning(
 ) -> None:
     caplog.set_level(logging.INFO, "hvcod.exchange")
     poller = start()
-    poller.look()
+    poller.look(0)
     wait_until(lambda: poller.counters.failures["ENOENT"] >= 2)
     put(tmp_path / "0", 50)
     assert arrival_of(poller).step == 50
@@ -206,9 +217,9 @@ def test_a_bad_file_is_read_once_and_the_next_older_one_taken(
     put(teacher, 50)
     bad = put(teacher, 100, data)
     poller = start()
-    poller.look()
+    poller.look(0)
     assert arrival_of(poller).step == 50
-    poller.look()
+    poller.look(0)
     wait_until(lambda: poller.counters.listings >= 4)
     assert dict(poller.counters.failures) == {cause: 1}
     (line,) = warnings(caplog)
@@ -229,7 +240,7 @@ def test_what_is_no_regular_file_is_refused(
     make(checkpoint_path(teacher, 100))
     put(teacher, 50)
     poller = start()
-    poller.look()
+    poller.look(0)
     assert arrival_of(poller).step == 50
     assert dict(poller.counters.failures) == {"irregular": 1}
 
@@ -240,11 +251,11 @@ def test_a_file_that_vanishes_after_the_listing(
     put(teacher, 50)
     monkeypatch.setattr(poll, "list_steps", lambda directory: [50, 100])
     poller = start()
-    poller.look()
+    poller.look(0)
     assert arrival_of(poller).step == 50
     assert dict(poller.counters.failures) == {"ENOENT": 1}
     put(teacher, 100)
-    poller.look()
+    poller.look(0)
     assert arrival_of(poller).step == 100
 
 
@@ -262,7 +273,7 @@ def test_a_stale_handle_is_tried_again(
 
     monkeypatch.setattr(poll, "read_checkpoint", flaky)
     poller = start()
-    poller.look()
+    poller.look(0)
     assert arrival_of(poller).step == 50
     assert dict(poller.counters.failures) == {"ESTALE": 3}
     assert len(warnings(caplog)) == 1
@@ -278,7 +289,7 @@ def test_no_permission_costs_freshness_only(caplog: pytest.LogCaptureFixture) ->
     try:
         if user == 0:
             os.seteuid(65534)  # root may read everything
-        poller.look()
+        poller.look(0)
         assert arrival_of(poller).step == 50
         assert dict(poller.counters.failures) == {"EACCES": 1}
         assert "step-00000100.h5: Permission denied" in caplog.text
@@ -293,7 +304,7 @@ def test_a_directory_that_cannot_be_listed_is_a_warning(
 ) -> None:
     (tmp_path / "0").write_text("no directory")
     poller = start()
-    poller.look()
+    poller.look(0)
     wait_until(lambda: poller.counters.failures["ENOTDIR"] >= 2)
     assert warnings(caplog) == [
         f"nothing fresher from group 0: {tmp_path / '0'}: Not a directory (logged once)"
@@ -303,10 +314,10 @@ def test_a_directory_that_cannot_be_listed_is_a_warning(
 def test_a_vanished_directory_costs_freshness_only(teacher: Path, start: Start) -> None:
     put(teacher, 50)
     poller = start()
-    poller.look()
+    poller.look(0)
     arrival_of(poller)
     shutil.rmtree(teacher)
-    poller.look()
+    poller.look(0)
     wait_for_failure(poller, "ENOENT")
     put(teacher, 100)
     assert arrival_of(poller).step == 100
@@ -315,7 +326,7 @@ def test_a_vanished_directory_costs_freshness_only(teacher: Path, start: Start) 
 def test_close_wakes_a_sleeping_poller(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poll, "_FIRST_PAUSE", 60.0)
     poller = Poller({0: teacher}, EXPECTED, "run-1")
-    poller.look()
+    poller.look(0)
     wait_until(lambda: poller.counters.listings)
     begun = time.monotonic()
     assert poller.close()
@@ -334,10 +345,10 @@ def test_close_gives_up_on_a_file_system_that_hangs(
 
     monkeypatch.setattr(poll, "list_steps", hang)
     poller = Poller({0: teacher}, EXPECTED, "run-1")
-    poller.look()
+    poller.look(0)
     assert hanging.wait(20)
     begun = time.monotonic()
-    poller.look()
+    poller.look(0)
     assert poller.take() is None
     assert time.monotonic() - begun < 0.1
     assert not poller.close(timeout=0.1)
@@ -350,9 +361,9 @@ def test_a_mistake_in_the_program_surfaces_in_the_training_thread(
 ) -> None:
     monkeypatch.setattr(poll, "list_steps", lambda directory: None)
     poller = Poller({0: teacher}, EXPECTED, "run-1")
-    poller.look()
+    poller.look(0)
     wait_until(lambda: not poller._worker._thread.is_alive())
-    for call in (poller.look, poller.take, poller.close):
+    for call in (lambda: poller.look(0), poller.take, poller.close):
         with pytest.raises(TypeError):
             call()
 
@@ -364,7 +375,7 @@ def test_polling_leaves_the_random_numbers_of_the_training_alone(
     expected = [random.random() for _ in range(3)]
     random.seed(5)
     poller = start()
-    poller.look()
+    poller.look(0)
     wait_until(lambda: poller.counters.listings >= 3)
     assert [random.random() for _ in range(3)] == expected
 
@@ -374,7 +385,7 @@ def test_publisher_and_poller_together(tmp_path: Path, start: Start) -> None:
     with closing(Publisher(tmp_path / "0")) as publisher:
         for step in range(1, 30):
             publisher.publish(model(step), about(step))
-            poller.look()
+            poller.look(0)
             arrival = arrival_of(poller)
             assert arrival.step == step
             assert torch.equal(arrival.tensors["lstm.0.bias"], torch.full((8,), float(step)).half())
