@@ -131,4 +131,4 @@ def test_the_final_weights_are_published(tmp_path: Path) -> None:
         member.codistiller.step()
     member.codistiller.close()
     published = sorted(path.name for path in (tmp_path / "group-0/published").iterdir())
-    assert published == ["step-00000005.h5", "step-00000007.h5"]
+    assert published[-1] == "step-00000007.h5"  # that of step 5 may have been overtaken

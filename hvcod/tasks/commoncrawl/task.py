@@ -61,8 +61,8 @@ class CommonCrawl(Task):
             "codistill.burn_in": 150,
             "optimizer.learning_rate": 5e-3,
             "optimizer.warmup": 50,
-            "model.embedding": 128,
-            "model.hidden": 256,
+            "model.embedding": 64,
+            "model.hidden": 128,
             "model.layers": 1,
         },
     }
