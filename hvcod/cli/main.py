@@ -11,6 +11,7 @@ from hvcod.errors import UsageError
 COMMANDS = {
     "train": "Train a model in groups that teach each other.",
     "data": "Prepare the data of a task.",
+    "plot": "Draw the learning curves of runs.",
 }
 
 

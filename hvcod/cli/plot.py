@@ -1,0 +1,28 @@
+"""``hvcod plot``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod plot runs/demo-20261122-170000
+  cluster  hvcod plot /scratch/runs/sync /scratch/runs/codistilled --output curves.pdf
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The picture (.png, .svg, .pdf).  [default: curves.png in the first RUN]",
+)
+def command(runs: Sequence[Path], output: Path | None) -> None:
+    """Draw the learning curves of runs, each group a curve; also while they are alive."""
+    from hvcod.training.plot import draw
+
+    picture = output or runs[0] / "curves.png"
+    draw(runs, picture)
+    click.echo(picture)
