@@ -40,6 +40,9 @@ def command(
 
     Start it with mpirun, srun or mpiexec. Each group trains a copy by synchronous SGD and publishes
     its weights; after the burn-in it is also pulled towards what the other groups predict.
+
+    A preset replaces the defaults shown here; a file, then flags, replace the preset. All that ran
+    is written to config.toml in the run directory.
     """
     from hvcod.training.launch import launch
 

@@ -156,10 +156,12 @@ def test_other_worlds(
 def test_one_group_is_plain_synchronous_sgd(
     mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
-    summaries = train(mpirun, 2, tiny_data, tmp_path / "run", *EXCHANGE)
+    summaries = train(mpirun, 2, tiny_data, tmp_path / "run", *EXCHANGE, "--tensorboard")
     assert summaries[0]["exchanges"] == 0
     assert summaries[0]["mean_staleness"] is None
-    assert sorted(path.name for path in (tmp_path / "run/group-0").iterdir()) == ["metrics.jsonl"]
+    names = sorted(path.name for path in (tmp_path / "run/group-0").iterdir())
+    assert names == ["metrics.jsonl", "tensorboard"]
+    assert list((tmp_path / "run/group-0/tensorboard").glob("events.out.tfevents.*"))
 
 
 def test_without_mpirun_a_process_is_a_world_of_one(
