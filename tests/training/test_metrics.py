@@ -22,7 +22,7 @@ def test_means_since_the_last_call() -> None:
 
 def test_one_object_a_line(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.jsonl")
-    lines = [{"step": 1, "loss": 2.5}, {"step": 2, "teachers": {1: 50}}]
+    lines: list[dict[str, object]] = [{"step": 1, "loss": 2.5}, {"step": 2, "teachers": {1: 50}}]
     for line in lines:
         file.write(line)
     file.close()
