@@ -1,0 +1,94 @@
+"""A group does not die with another: its teacher stays what it was last."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hvcod.exchange.directory import list_steps, published_directory
+
+STEPS, INTERVAL, BURN_IN, LOG = 500, 10, 40, 5
+
+SMALL = {
+    "steps": STEPS,
+    "batch_size": 4,
+    "log_interval": LOG,
+    "validation_interval": STEPS,
+    "validation_examples": 64,
+    "model.hidden": 32,
+    "model.embedding": 16,
+    "codistill.exchange_interval": INTERVAL,
+    "codistill.burn_in": BURN_IN,
+}
+
+
+def start(
+    environment: Mapping[str, str], data: Path, run: Path, group: int
+) -> subprocess.Popen[str]:
+    """A launch of two ranks that is one of the two groups."""
+    words = ["mpirun", "-np", 2, "hvcod", "train", "--data", data, "--run-dir", run]
+    words += ["--groups", 2, "--group", group, "--json"]
+    words += [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    with (run.parent / f"errors-{group}").open("w") as errors:
+        return subprocess.Popen(
+            [str(word) for word in words],
+            env=dict(environment),
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+
+def logged(run: Path, group: int) -> list[dict[str, Any]]:
+    """The whole lines about training steps that are there by now."""
+    path = run / f"group-{group}/metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [line for line in found if "loss" in line]
+
+
+def wait_until(condition: Callable[[], object], launch: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 90
+    while not condition():
+        assert launch.poll() is None, "the launch ended early"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_group_goes_on_with_the_last_teacher_when_the_other_group_is_killed(
+    mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    launches = [start(mpi_environment, tiny_data, run, group) for group in range(2)]
+    survivor, victim = launches
+    try:
+        wait_until(lambda: any(line["teachers"] for line in logged(run, 0)), survivor)
+        assert victim.poll() is None
+        os.killpg(victim.pid, signal.SIGKILL)
+        assert victim.wait() == -signal.SIGKILL
+        killed_at = logged(run, 0)[-1]["step"]
+        summary = json.loads(survivor.communicate(timeout=120)[0])[0]
+    finally:
+        for launch in launches:
+            if launch.poll() is None:
+                os.killpg(launch.pid, signal.SIGKILL)
+                launch.wait()
+
+    assert survivor.returncode == 0, (tmp_path / "errors-0").read_text()
+    assert summary["steps"] == STEPS
+    assert logged(run, 1)[-1]["step"] < STEPS  # the other one did not get to its end
+    assert killed_at < STEPS - 150, "killed too late for this test to show anything"
+    last = list_steps(published_directory(run, 1))[-1]
+    lines = logged(run, 0)
+    assert [line["step"] for line in lines] == list(range(LOG, STEPS + 1, LOG))
+    taught = [line["teachers"].get("1") for line in lines]
+    first = next(index for index, teacher in enumerate(taught) if teacher is not None)
+    assert taught[first:] == sorted(taught[first:])  # never without a teacher again, never back
+    assert taught[-10:] == [last] * 10
+    assert all(line["distill_loss"] > 0 for line in lines[first:])
+    assert lines[-1]["staleness"]["1"] == STEPS - last
