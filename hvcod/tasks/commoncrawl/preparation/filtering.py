@@ -10,13 +10,12 @@ and it gives the same answer in every process.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import pycld2
 
-from hvcod.config import option
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise, split_paragraphs
+from hvcod.tasks.commoncrawl.preparation.options import FilterOptions
 from hvcod.tasks.commoncrawl.reading.document import Document
 
 ANY_LANGUAGE = "any"
@@ -27,20 +26,6 @@ SAMPLE_CHARACTERS = 2000
 
 SAMPLE_PARAGRAPH_CHARACTERS = 500
 """at most so many of each paragraph, the longest paragraphs first."""
-
-
-@dataclass(frozen=True)
-class FilterOptions:
-    """Which documents are kept (paper, section 3.1)."""
-
-    language: str = option("en", "language of the kept documents (CLD2's code); any: all languages")
-    language_share: float = option(
-        0.8, "least share of a document's text that must be in that language, 0 to 1", minimum=0.0
-    )
-    long_paragraph: int = option(200, "characters that make a paragraph a long one", minimum=1)
-    long_paragraphs: int = option(
-        2, "long paragraphs that a document must have; 0 for no such rule", minimum=0
-    )
 
 
 class DocumentFilter:
