@@ -6,8 +6,10 @@ the path to a field, such as ``codistill.burn_in``; keys below ``model`` belong 
 brings a dataclass of its own. Nothing heavy is imported here: the help page reads this file.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -25,6 +27,7 @@ def option(
     *,
     choices: Sequence[str] | None = None,
     minimum: float | None = None,
+    maximum: float | None = None,
     launch: bool = False,
 ) -> Any:
     """A dataclass field that is an option of hvcod.
@@ -34,9 +37,11 @@ def option(
         meaning: One line for the help page, with units; the default is added to it.
         choices: The only strings allowed.
         minimum: The smallest number allowed.
+        maximum: The largest number allowed.
         launch: The option belongs to one launch, not to the run: left out of ``config.toml``.
     """
-    metadata = {"meaning": meaning, "choices": choices, "minimum": minimum, "launch": launch}
+    bounds = {"minimum": minimum, "maximum": maximum}
+    metadata = {"meaning": meaning, "choices": choices, **bounds, "launch": launch}
     return field(default=default, metadata=metadata)
 
 
@@ -60,8 +65,10 @@ class OptimizerOptions:
     """Adam and its schedule: linear warm-up, then constant or a decay to zero."""
 
     learning_rate: float = option(1e-3, "Adam's learning rate after the warm-up", minimum=0.0)
-    beta1: float = option(0.9, "Adam's decay of the gradient average", minimum=0.0)
-    beta2: float = option(0.999, "Adam's decay of the squared gradient average", minimum=0.0)
+    beta1: float = option(0.9, "Adam's decay of the gradient average", minimum=0.0, maximum=0.9999)
+    beta2: float = option(
+        0.999, "Adam's decay of the squared gradient average", minimum=0.0, maximum=0.999999
+    )
     warmup: int = option(100, "steps over which the learning rate grows from zero", minimum=0)
     schedule: str = option(
         "constant", "learning rate after the warm-up", choices=("constant", "linear", "cosine")
@@ -84,7 +91,8 @@ class TrainOptions:
     groups: int = option(1, "groups that the ranks form", minimum=1)
     group: int | None = option(
         None,
-        "this launch is group I of --groups; the others are launches that share --run-dir",
+        "this launch is group I of --groups; the others are launches that share --run-dir (on one "
+        "node, give each its own CUDA_VISIBLE_DEVICES)",
         minimum=0,
         launch=True,
     )
@@ -222,11 +230,16 @@ def _unknown(key: str, known: Mapping[str, Any]) -> str:
 
 def _checked(key: str, item: dataclasses.Field[Any], kind: Any, value: Any) -> Any:
     value = _converted(key, kind, value)
-    choices, minimum = item.metadata["choices"], item.metadata["minimum"]
+    choices = item.metadata["choices"]
+    minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
     if choices and value not in choices:
         raise UsageError(f"{key}={value}: choose one of {', '.join(choices)}")
-    if minimum is not None and value is not None and not value >= minimum:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{key}={value}: must be a finite number")
+    if minimum is not None and value is not None and value < minimum:
         raise UsageError(f"{key}={value}: must be at least {minimum}")
+    if maximum is not None and value is not None and value > maximum:
+        raise UsageError(f"{key}={value}: must be at most {maximum}")
     return value
 
 
@@ -243,10 +256,8 @@ def _converted(key: str, kind: Any, value: Any) -> Any:
         return value
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    numeric = kind in (int, float) and not isinstance(value, bool)
-    if kind in (str, Path) or numeric:
-        try:
+    exact = not isinstance(value, bool) and not (kind is int and isinstance(value, float))
+    if kind is not bool and exact and isinstance(value, str | int | float):
+        with contextlib.suppress(ValueError):
             return kind(value)
-        except (TypeError, ValueError):
-            pass
     raise UsageError(f"{key}={value}: expected {kind.__name__}")

@@ -30,7 +30,11 @@ def test_later_layers_win() -> None:
         ({"steps": True}, "steps=True: expected int"),
         ({"same_data": "perhaps"}, "same_data=perhaps: expected bool"),
         ({"codistill.topology": "star"}, "choose one of full, ring, pairs"),
-        ({"optimizer.learning_rate": float("nan")}, "must be at least"),
+        ({"steps": 3.7}, "expected int"),
+        ({"task": [1]}, "expected str"),
+        ({"optimizer.beta1": 1}, "must be at most"),
+        ({"optimizer.learning_rate": float("nan")}, "must be a finite number"),
+        ({"optimizer.learning_rate": float("inf")}, "must be a finite number"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(layer: dict[str, object], message: str) -> None:

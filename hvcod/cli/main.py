@@ -6,7 +6,6 @@ import sys
 import click
 
 from hvcod import __version__
-from hvcod.errors import UsageError
 
 COMMANDS = {
     "train": "Train a model in groups that teach each other.",
@@ -65,9 +64,7 @@ def run(command: click.Command) -> None:
     try:
         command.main(standalone_mode=False)
         sys.exit(0)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except (click.ClickException, UsageError) as error:
+    except click.ClickException as error:
         _say_once(error)
         sys.exit(2)
     except Exception as error:
@@ -76,13 +73,9 @@ def run(command: click.Command) -> None:
         abort(error)
 
 
-def _say_once(error: Exception) -> None:
-    """Usage errors are the same on every rank: the first one speaks for all."""
+def _say_once(error: click.ClickException) -> None:
+    """The command line is the same on every rank: the first one speaks for all."""
     from hvcod.groups.environment import launch_rank
 
-    if launch_rank() != 0:
-        return
-    if isinstance(error, click.ClickException):
+    if launch_rank() == 0:
         error.show()
-    else:
-        click.echo(f"hvcod: {error}", err=True)

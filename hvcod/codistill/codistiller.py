@@ -42,6 +42,7 @@ class Codistiller:
         run_dir: Path,
         about: Metadata,
         *,
+        examples_per_step: int,
         predict: Predict,
         distillation_loss: DistillationLoss,
     ) -> None:
@@ -52,8 +53,9 @@ class Codistiller:
             group: This rank's group.
             options: Interval, burn-in, weight, topology.
             run_dir: Shared by the groups of the run.
-            about: What published checkpoints say of themselves, with the examples of one step;
-                step, examples and validation loss are filled in.
+            about: What published checkpoints say of themselves; step, examples and validation loss
+                are filled in.
+            examples_per_step: Examples that the whole group sees in a step.
             predict: How a teacher predicts.
             distillation_loss: psi of Algorithm 1.
 
@@ -61,6 +63,7 @@ class Codistiller:
             UsageError: The topology does not fit the number of groups.
         """
         self._model, self._group, self._options, self._about = model, group, options, about
+        self._examples_per_step = examples_per_step
         self._teachers = Teachers(model, predict)
         self._distillation_loss = distillation_loss
         self._done = 0
@@ -86,6 +89,17 @@ class Codistiller:
     def mean_staleness(self) -> float | None:
         """Mean of student's minus teacher's step, in steps; ``None`` before any distillation."""
         return self._staleness / self._distilled if self._distilled else None
+
+    @property
+    def problems(self) -> dict[str, int]:
+        """How often something failed, by cause; on the group root, empty elsewhere.
+
+        ``not_published`` counts publications; the other causes are those of reading
+        (`hvcod.exchange.poll.PollerCounters`).
+        """
+        failures = dict(self._poller.counters.failures) if self._poller else {}
+        failed = self._publisher.counters.failed if self._publisher else 0
+        return failures | ({"not_published": failed} if failed else {})
 
     def loss(self, logits: Tensor, inputs: Tensor) -> Tensor:
         """The weighted distillation term of this step; zero in the burn-in or without a teacher.
@@ -140,7 +154,7 @@ class Codistiller:
         about = dataclasses.replace(
             self._about,
             step=self._done,
-            examples=self._done * self._about.examples,
+            examples=self._done * self._examples_per_step,
             validation_loss=self.validation_loss,
         )
         self._publisher.publish(snapshot(self._model.state_dict()), about)

@@ -43,7 +43,6 @@ class Teachers:
         """Puts fresher weights into the teacher of a group; half precision widens here."""
         if group not in self._teachers:
             model = copy.deepcopy(self._student).eval().requires_grad_(False)
-            model.zero_grad(set_to_none=True)
             self._teachers[group] = Teacher(model, step)
         teacher = self._teachers[group]
         with torch.no_grad():

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.environment import launch_rank, launch_size
@@ -28,11 +28,12 @@ def abort(error: BaseException) -> NoReturn:
     An `HvcodError` is shown as one line, anything else with its traceback. The code is 1, or 2 for
     a `UsageError`. Not collective: one rank is enough.
     """
-    alone = launch_size() == 1
+    alone = _world_size() == 1
     if isinstance(error, HvcodError):
         if launch_rank() != 0:
             time.sleep(OTHER_RANKS_WAIT)
-        text = f"hvcod: {error}" + ("" if alone else f" [{_where()}]")
+        shared = alone or isinstance(error, UsageError)
+        text = f"hvcod: {error}" + ("" if shared else f" [{_where()}]")
     else:
         trace = "".join(traceback.format_exception(error))
         text = trace if alone else "".join(f"[{_where()}] {line}\n" for line in trace.splitlines())
@@ -56,10 +57,20 @@ def _where() -> str:
     return f"rank {launch_rank()}" + (f", {_place}" if _place else "")
 
 
-def _end(code: int) -> NoReturn:
+def _world_size() -> int:
+    mpi = _running_mpi()
+    return int(mpi.COMM_WORLD.Get_size()) if mpi else launch_size()
+
+
+def _running_mpi() -> Any:
+    """The MPI module if this process has started MPI and not ended it; nothing is imported."""
     mpi = sys.modules.get("mpi4py.MPI")
     running = mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()
-    if mpi is not None and running and mpi.COMM_WORLD.Get_size() > 1:
+    return mpi if running else None
+
+
+def _end(code: int) -> NoReturn:
+    if _world_size() > 1 and (mpi := _running_mpi()):
         mpi.COMM_WORLD.Abort(code)
     # No exit handlers: they would wait for peers (MPI_Finalize) or for threads that are stuck.
     os._exit(code)

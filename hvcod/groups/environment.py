@@ -3,7 +3,7 @@
 import os
 
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 def launch_rank() -> int:
@@ -12,5 +12,5 @@ def launch_rank() -> int:
 
 
 def launch_size() -> int:
-    """How many processes ``mpirun`` started; 1 without one, or where it does not tell."""
+    """How many processes ``mpirun`` or ``srun`` started; 1 where nobody tells."""
     return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)

@@ -29,7 +29,7 @@ def start_horovod(group: Group) -> None:
     os.environ["HOROVOD_CONTROLLER"] = "mpi"
     os.environ["HOROVOD_CPU_OPERATIONS"] = "mpi"
     for name in _FILES_OF_A_ROOT:
-        if os.environ.get(name):
+        if os.environ.get(name, "DYNAMIC") not in ("", "DYNAMIC"):
             os.environ[name] = path_of_group(os.environ[name], group.index)
     hvd.init(comm=group.comm)
 
@@ -50,7 +50,7 @@ def choose_device(group: Group, wish: str) -> torch.device:
         wish: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        HvcodError: ``cuda`` is wanted and there is none.
+        HvcodError: ``cuda`` is wanted and there is none, or Horovod was built without it.
     """
     threads = threads_per_rank(group.node)
     if "OMP_NUM_THREADS" not in os.environ:
@@ -60,6 +60,11 @@ def choose_device(group: Group, wish: str) -> torch.device:
         raise HvcodError("--device cuda: torch sees no CUDA device here; use --device cpu")
     if wish == "cpu" or not devices:
         return torch.device("cpu")
+    if not (hvd.cuda_built() or hvd.rocm_built()):
+        raise HvcodError(
+            "torch sees a GPU, but this Horovod was built without one: set up again with "
+            "HOROVOD_GPU_OPERATIONS=NCCL, or use --device cpu"
+        )
     device = torch.device("cuda", group.node_rank % devices)
     torch.cuda.set_device(device)
     return device

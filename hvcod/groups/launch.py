@@ -27,8 +27,9 @@ def world() -> MPI.Intracomm:
     started = launch_size()
     if MPI.COMM_WORLD.size == 1 and started > 1:
         raise HvcodError(
-            f"mpirun started {started} processes, but each is alone in its MPI world: this mpirun "
-            f"belongs to another MPI than mpi4py ({_library()}); use the mpirun of that MPI"
+            f"{started} processes were started, but each is alone in its MPI world: this launcher "
+            f"belongs to another MPI than mpi4py ({_library()}); use the mpirun of that MPI, or "
+            "srun --mpi=pmix"
         )
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise HvcodError(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 from mpi4py import MPI
 
 from hvcod.errors import UsageError
@@ -37,9 +38,15 @@ class Group:
         """Whether this is the only rank of the group that publishes, polls and logs."""
         return self.rank == 0
 
-    def seed(self, run_seed: int) -> int:
-        """The group's own seed: copies must start apart to have something to teach each other."""
-        return run_seed * 1_000_003 + self.index
+    def seed(self, run_seed: int, *more: int) -> int:
+        """A seed of the group's own: copies must start apart to have something to teach each other.
+
+        Args:
+            run_seed: The seed of the run.
+            more: What else the seed depends on, such as a rank.
+        """
+        words = np.random.SeedSequence([run_seed, self.index, *more]).generate_state(2)
+        return int(words[0]) << 31 | int(words[1]) >> 1
 
 
 def split(world: MPI.Intracomm, groups: int = 1, only: int | None = None) -> Group:

@@ -1,5 +1,6 @@
 """The record that a group keeps of its run: log lines, validations, and the summary at the end."""
 
+import math
 import resource
 import time
 from dataclasses import asdict, dataclass
@@ -7,9 +8,10 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from hvcod.codistill.codistiller import Codistiller
+from hvcod.errors import HvcodError
 from hvcod.progress import Progress
 from hvcod.tasks.base import Task
-from hvcod.training.metrics import Mean, MetricsFile
+from hvcod.training.metrics import Means, MetricsFile
 from hvcod.training.optimizer import Optimizer
 from hvcod.training.run import Run
 
@@ -30,6 +32,7 @@ class Summary:
             switching teachers.
         peak_memory: Most bytes that the group root's process held in memory.
         weights: SHA-256 of the final weights, the same on all ranks of the group.
+        problems: How often something of the exchange failed, by cause; see the log.
         run_dir: The run directory.
     """
 
@@ -42,6 +45,7 @@ class Summary:
     exchange_s: float
     peak_memory: int
     weights: str
+    problems: dict[str, int]
     run_dir: str
 
     def to_dict(self) -> dict[str, object]:
@@ -64,23 +68,28 @@ class Journal:
             self._file = MetricsFile(run.group / "metrics.jsonl", events)
         shown = group.is_root and (group.index == 0 or options.group is not None)
         self._progress = Progress(options.steps, f"group {group.index}", "step", shown)
-        self._task_loss, self._distill_loss, self._step_s = Mean(), Mean(), Mean()
-        self._validation_loss = float("nan")
+        self._means = Means()
+        self._validation_loss: float | None = None
         self._training_s = 0.0
         self._begun = self._lap = time.monotonic()
 
     def step(self, step: int, task_loss: Tensor, distill_loss: Tensor) -> None:
-        """Takes note of a training step. Collective."""
-        elapsed = time.monotonic() - self._lap
+        """Takes note of a training step. Collective.
+
+        Raises:
+            HvcodError: The loss is no number any more.
+        """
+        # From call to call: what is queued on a GPU is waited for in some step.
+        now = time.monotonic()
+        elapsed, self._lap = now - self._lap, now
         self._training_s += elapsed
-        self._step_s.add(elapsed)
-        self._task_loss.add(task_loss.detach())
-        self._distill_loss.add(distill_loss.detach())
+        self._means.add(
+            task_loss=task_loss.detach(), distill_loss=distill_loss.detach(), step_s=elapsed
+        )
         figures = ""
         if step % self._options.log_interval == 0 or step == self._options.steps:
-            figures = f"loss {self._log(step):.3f}, validation {self._validation_loss:.3f}"
+            figures = f"loss {self._log(step):.3f}{self._validation()}"
         self._progress.update(figures=figures)
-        self._lap = time.monotonic()
 
     def validated(self, step: int, validation_loss: float) -> None:
         """Takes note of a validation."""
@@ -90,33 +99,39 @@ class Journal:
 
     def close(self, weights: str) -> Summary:
         """Ends the record; `weights` is the digest of the final ones."""
-        self._progress.close(f"validation {self._validation_loss:.3f}")
+        self._progress.close(self._validation().removeprefix(", "))
         if self._file is not None:
             self._file.close()
         return Summary(
             group=self._group.index,
             steps=self._options.steps,
-            validation_loss=self._validation_loss,
+            validation_loss=math.nan if self._validation_loss is None else self._validation_loss,
             exchanges=self._codistiller.exchanges,
             mean_staleness=self._codistiller.mean_staleness,
             step_s=self._training_s / self._options.steps,
             exchange_s=self._codistiller.seconds / self._options.steps,
             peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             weights=weights,
+            problems=self._codistiller.problems,
             run_dir=str(self._run.directory),
         )
 
+    def _validation(self) -> str:
+        return "" if self._validation_loss is None else f", validation {self._validation_loss:.3f}"
+
     def _log(self, step: int) -> float:
-        comm = self._group.comm
-        task_loss, distill_loss = self._task_loss.take(comm), self._distill_loss.take(comm)
-        loss = task_loss + distill_loss
+        means = self._means.take(self._group.comm)
+        loss = means["task_loss"] + means["distill_loss"]
+        if not math.isfinite(loss):
+            raise HvcodError(
+                f"group {self._group.index}: the loss is {loss} at step {step}; "
+                "lower --learning-rate, or clip the gradient with --clip"
+            )
         teachers = self._codistiller.teachers_used
         figures = {
             "loss": loss,
-            "task_loss": task_loss,
-            "distill_loss": distill_loss,
+            **means,
             "learning_rate": self._optimizer.learning_rate,
-            "step_s": self._step_s.take(comm),
             "teachers": teachers,
             "staleness": {group: step - its_step for group, its_step in teachers.items()},
         }

@@ -21,10 +21,10 @@ def launch(options: TrainOptions) -> list[dict[str, Any]]:
     group = split(everyone, options.groups, options.group)
     level = logging.INFO if group.is_root else logging.ERROR
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
+    run = open_run(options, group, everyone)
     start_horovod(group)
     device = choose_device(group, options.device)
     task = load_task(options.task)(options, group)
-    run = open_run(options, group, everyone)
     summary = train(task, run, device).to_dict() | {"reference": dict(task.reference())}
     # A group that has finished leaves its cores to those that have not.
     wait_quietly(everyone)

@@ -21,7 +21,7 @@ def train(task: Task, run: Run, device: torch.device) -> Summary:
     torch.manual_seed(group.seed(options.seed))
     model = task.build_model().to(device)
     # Same weights on all ranks of a group, but every rank drops out units of its own.
-    torch.manual_seed(group.seed(options.seed) * 10_007 + group.rank)
+    torch.manual_seed(group.seed(options.seed, 1 + group.rank))
     optimizer = Optimizer(model, options.optimizer, options.steps)
     codistiller = Codistiller(
         model,
@@ -29,6 +29,7 @@ def train(task: Task, run: Run, device: torch.device) -> Summary:
         options.codistill,
         run.directory,
         run.about(options, group),
+        examples_per_step=group.size * options.batch_size,
         predict=task.predict,
         distillation_loss=task.distillation_loss,
     )

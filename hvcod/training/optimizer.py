@@ -23,13 +23,14 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return self._options.learning_rate * schedule(self._done, self._steps, self._options)
+        """The learning rate of the last step."""
+        return float(self._horovod.param_groups[0]["lr"])
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of a loss, averaged over the group. Collective."""
+        factor = schedule(self._done, self._steps, self._options)
         for part in self._horovod.param_groups:
-            part["lr"] = self.learning_rate
+            part["lr"] = self._options.learning_rate * factor
         self._horovod.zero_grad()
         loss.backward()
         self._horovod.synchronize()

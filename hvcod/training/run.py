@@ -35,14 +35,14 @@ class Run:
     group: Path
 
     def about(self, options: TrainOptions, group: Group) -> Metadata:
-        """What a group's published checkpoints say of the run; ``examples`` are one step's."""
+        """What a group's published checkpoints say of the run."""
         digest = hashlib.sha256(tomli_w.dumps(config.to_tree(options)).encode()).hexdigest()
         return Metadata(
             run_id=self.id,
             task=options.task,
             group=group.index,
             step=0,
-            examples=group.size * options.batch_size,
+            examples=0,
             validation_loss=None,
             configuration_digest=digest,
             project_version=__version__,

@@ -39,7 +39,7 @@ def common_weights(model: nn.Module, group: Group) -> str:
     """
     digest = hashlib.sha256()
     for parameter in model.parameters():
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     found = group.comm.allgather(digest.hexdigest())
     different = [rank for rank, each in enumerate(found) if each != found[0]]
     if different:

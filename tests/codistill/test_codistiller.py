@@ -30,7 +30,7 @@ class Member:
         self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
         world = MPI.COMM_SELF
         group = Group(index, groups, rank=0, size=1, comm=world, node_rank=0, node=world)
-        about = Metadata("run", "test", index, 0, 4, None, "digest", "0", "")
+        about = Metadata("run", "test", index, 0, 0, None, "digest", "0", "")
         options = CodistillOptions(
             exchange_interval=INTERVAL, burn_in=BURN_IN, distill_weight=WEIGHT
         )
@@ -40,6 +40,7 @@ class Member:
             options,
             run,
             about,
+            examples_per_step=4,
             predict=predict,
             distillation_loss=distillation_loss,
         )

@@ -1,6 +1,7 @@
 """What of the groups needs no second rank."""
 
 import pytest
+import torch
 from mpi4py import MPI
 
 from hvcod.errors import UsageError
@@ -30,3 +31,15 @@ def test_the_message_names_sizes_that_work() -> None:
 
 def test_the_files_of_horovod_get_the_name_of_the_group() -> None:
     assert path_of_group("/a/time.json", 3) == "/a/time.group-3.json"
+
+
+def test_seeds_differ_between_groups_ranks_and_runs_and_fit_torch() -> None:
+    groups = [split(MPI.COMM_WORLD, groups=3, only=index) for index in range(3)]
+    run_seeds = (0, 1, 20_261_122_184_750)
+    found = [
+        group.seed(seed, *more) for group in groups for seed in run_seeds for more in ((), (1,))
+    ]
+    assert len(set(found)) == len(found)
+    for seed in found:
+        torch.manual_seed(seed)
+    assert groups[1].seed(7) == groups[1].seed(7)

@@ -47,6 +47,13 @@ def test_a_rank_that_fails_takes_its_world_down(mpirun: MpiRun, how: str, rank: 
         assert any(raised in line for line in shown)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_wrong_usage_that_one_rank_alone_sees_ends_the_launch(mpirun: MpiRun, rank: int) -> None:
+    done = mpirun(2, "fails.py", "usage", rank, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "hvcod: --config here.toml: this node does not see it\n" in done.stderr
+
+
 def test_an_mpirun_of_another_mpi_is_noticed(mpirun: MpiRun) -> None:
     done = mpirun(
         1, "groups.py", 1, check=False, env={"OMPI_COMM_WORLD_SIZE": "1", "PMI_SIZE": "4"}

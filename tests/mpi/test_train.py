@@ -109,6 +109,8 @@ def test_metrics_lines_hold_what_the_contract_names(two_groups: TwoGroups) -> No
     assert all(names | {"step_s", "teachers"} <= line.keys() for line in lines)
     assert [line["step"] for line in lines] == list(range(5, 105, 5))
     assert all(line["examples"] == line["step"] * 2 * 4 for line in lines)
+    rates = [line["learning_rate"] for line in lines]
+    assert rates[:3] == pytest.approx([0.005, 0.01, 0.01])  # a warm-up of ten steps
 
 
 def test_published_files_are_half_precision_or_say_why_not(two_groups: TwoGroups) -> None:
@@ -118,8 +120,8 @@ def test_published_files_are_half_precision_or_say_why_not(two_groups: TwoGroups
     with h5py.File(files[-1]) as file:
         assert len(file) > 5
         for tensor in file.values():
-            narrow = tensor.dtype == np.float16
-            assert narrow or tensor.attrs["source"], tensor
+            source = tensor.attrs["source_dtype"].decode()
+            assert tensor.dtype == np.float16 or str(tensor.dtype) == source
 
 
 def test_a_run_directory_says_what_ran_and_is_not_run_into_twice(
@@ -222,6 +224,18 @@ def test_the_gradient_is_the_mean_over_the_group(
     for name in one:
         scale = float(one[name].abs().max())
         torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-12 * scale)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(
+    mpirun: MpiRun, tiny_data: Path, tmp_path: Path
+) -> None:
+    words = ["hvcod", "train", "--data", tiny_data, "--run-dir", tmp_path / "run", *TINY]
+    done = mpirun(2, *words, "--groups", 2, "--learning-rate", 1e30, "--clip", 0, check=False)
+    assert done.returncode == 1
+    assert "the loss is nan at step 5; lower --learning-rate" in done.stderr
+    assert "Traceback" not in done.stderr
+    written = [line for index in range(2) for line in metrics(tmp_path / "run", index)]
+    assert all(line["step"] < 5 for line in written)
 
 
 def test_ranks_with_other_weights_are_noticed(mpirun: MpiRun) -> None:

@@ -36,7 +36,7 @@ class LanguageModelOptions:
     embedding: int = option(256, "size of the token embeddings", minimum=1)
     hidden: int = option(1024, "units of an LSTM layer", minimum=1)
     layers: int = option(2, "LSTM layers", minimum=1)
-    dropout: float = option(0.0, "share of units dropped in training", minimum=0.0)
+    dropout: float = option(0.0, "share of units dropped in training", minimum=0.0, maximum=0.9)
 
 
 class CommonCrawl(Task):

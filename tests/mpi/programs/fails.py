@@ -7,7 +7,7 @@ import time
 import click
 
 from hvcod.cli.main import run
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import world
 from hvcod.groups.split import split
 
@@ -21,6 +21,8 @@ def fails(how: str, rank: int) -> None:
     if world().rank == rank:
         if how == "error":
             raise HvcodError("the disk of step 7 is full; make room")
+        if how == "usage":
+            raise UsageError("--config here.toml: this node does not see it")
         if how == "thread":
             threading.Thread(target=lambda: 1 / 0).start()
             time.sleep(60)
