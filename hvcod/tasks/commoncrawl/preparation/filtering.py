@@ -35,7 +35,7 @@ class DocumentFilter:
     paragraphs nor the right language is dropped for its short paragraphs.
 
     Raises:
-        UsageError: The detector does not know the language, or the share is no share.
+        UsageError: The detector does not know the language.
     """
 
     def __init__(self, options: FilterOptions) -> None:
@@ -44,8 +44,6 @@ class DocumentFilter:
                 f"language {options.language}: the detector does not know it; "
                 f"give a code such as en, de, fr or zh, or {ANY_LANGUAGE} to keep all languages"
             )
-        if not 0 <= options.language_share <= 1:
-            raise UsageError(f"language_share {options.language_share}: must be between 0 and 1")
         self._options = options
 
     def filter(self, document: Document) -> str | None:
