@@ -1,7 +1,7 @@
 """Files that appear whole or not at all.
 
-`hvcod.exchange.directory.write_new` never replaces what readers may have seen; here a repeated
-stage replaces its file.
+Published checkpoints have a writer of their own, `hvcod.exchange.directory.write_new`: it never
+replaces a file, as a stage that is repeated here does.
 """
 
 import contextlib
