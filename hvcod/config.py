@@ -257,7 +257,7 @@ def _converted(key: str, kind: Any, value: Any) -> Any:
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     exact = not isinstance(value, bool) and not (kind is int and isinstance(value, float))
-    if kind is not bool and exact and isinstance(value, str | int | float):
+    if kind is not bool and exact and isinstance(value, str | int | float | Path):
         with contextlib.suppress(ValueError):
             return kind(value)
     raise UsageError(f"{key}={value}: expected {kind.__name__}")

@@ -43,7 +43,7 @@ def test_what_does_not_fit_is_refused_by_name(layer: dict[str, object], message:
 
 
 def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
-    layer = {"data": "d", "group": 1, "run_dir": "r", "same_data": "true", "steps": 9}
+    layer = {"data": Path("d"), "group": 1, "run_dir": "r", "same_data": "true", "steps": 9}
     options = config.resolve(TrainOptions, [layer])
     path = tmp_path / "config.toml"
     path.write_text(tomli_w.dumps({"run": {"id": "x"}} | config.to_tree(options)))
