@@ -54,6 +54,8 @@ def commoncrawl(
     """
     if bool(download) != bool(files):
         raise UsageError("--download CRAWL-ID and --files N belong together")
+    if server and not download:
+        raise UsageError("--server URL is where --download CRAWL-ID reads: it needs --download")
     if not inputs and not download:
         raise UsageError("nothing to read: give INPUT files, or --download CRAWL-ID --files N")
     options = build(PrepareOptions, flags)

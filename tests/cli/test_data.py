@@ -71,7 +71,11 @@ def test_every_option_is_a_flag(corpus: list[Path], tmp_path: Path) -> None:
         (["commoncrawl", "--output", "D"], "nothing to read"),
         (["commoncrawl", "nowhere.jsonl", "--output", "D"], "nothing matches nowhere.jsonl"),
         (["commoncrawl", "--download", "CC-MAIN-2020-50", "--output", "D"], "belong together"),
+        (["commoncrawl", "x", "--server", "http://s", "--output", "D"], "needs --download"),
         (["commoncrawl", "x", "--output", "D", "--vocabulary-size", "3"], "at least 256"),
+        (["commoncrawl", "x", "--output", "D", "--validation-fraction", "2"], "at most 1"),
+        (["commoncrawl", "x", "--output", "D", "--language-share", "80"], "at most 1"),
+        (["commoncrawl", "x", "--output", "D", "--alphabet-coverage", "99"], "at most 1"),
         (["commoncrawl", "x"], "Missing option '--output'"),
         (["imagenett"], "No such command"),
     ],
@@ -95,6 +99,20 @@ def test_nothing_kept_fails_with_one_line(tmp_path: Path) -> None:
 def test_help_ends_with_examples() -> None:
     lines = data("commoncrawl", "--help").stdout.splitlines()
     assert [line.split()[0] for line in lines[-3:-1]] == ["laptop", "cluster"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("pycld2", "numpy", "mpi4py", "h5py", "torch", "tokenizers")
+    program = (
+        "import sys; from hvcod.cli.main import cli\n"
+        "try: cli.main(['data', 'commoncrawl', '--help'])\n"
+        f"finally: print('HEAVY', [m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "--language-share" in done.stdout
+    assert "HEAVY []" in done.stdout
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -76,6 +76,7 @@ def test_wrong_usage_is_said_once_and_nothing_hangs(
     for words in (
         ["nowhere-*.jsonl", "--output", tmp_path / "data"],
         [*corpus, "--output", alone],
+        [*corpus, "--document-ids", "nowhere.txt", "--output", tmp_path / "data"],
         [*corpus, "--language", "klingon", "--output", tmp_path / "data"],
     ):
         done = mpirun(3, "hvcod", "data", "commoncrawl", *words, check=False, timeout=60)
@@ -93,6 +94,49 @@ def test_an_input_that_one_rank_cannot_read_ends_the_launch(
     done = mpirun(3, "hvcod", "data", "commoncrawl", *words, check=False, timeout=60)
     assert done.returncode == 1
     assert "raw.warc" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def on_two_nodes(*words: object, wdirs: tuple[Path, Path]) -> list[object]:
+    """What follows ``mpirun -np`` to run one rank in each folder: names are found in one alone."""
+    first, second = wdirs
+    command = ["hvcod", "data", "commoncrawl", *words]
+    return ["-wdir", first, *command, ":", "-np", 1, "-wdir", second, *command]
+
+
+def test_a_list_that_one_node_has_is_enough(
+    mpirun: MpiRun, corpus: list[Path], alone: Path, tmp_path: Path
+) -> None:
+    output, other = tmp_path / "data", tmp_path / "other"
+    other.mkdir()
+    words = [*corpus, "--document-ids", "document-ids.txt", *OPTIONS, output]
+    mpirun(1, *on_two_nodes(*words, wdirs=(alone, other)), timeout=60)
+    assert (output / "document-ids.txt").read_text() == (alone / "document-ids.txt").read_text()
+
+
+def test_inputs_that_one_node_lacks_end_the_launch_in_a_line(
+    mpirun: MpiRun, corpus: list[Path], tmp_path: Path
+) -> None:
+    names, other = [path.name for path in corpus], tmp_path / "other"
+    other.mkdir()
+    launch = on_two_nodes(*names, *OPTIONS, tmp_path / "data", wdirs=(corpus[0].parent, other))
+    done = mpirun(1, *launch, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "part-" in done.stderr
+    assert "cannot be read: No such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_output_that_the_nodes_do_not_share_is_named(
+    mpirun: MpiRun, corpus: list[Path], tmp_path: Path
+) -> None:
+    nodes = tmp_path / "first", tmp_path / "second"
+    for node in nodes:
+        node.mkdir()
+    launch = on_two_nodes(*corpus, *OPTIONS, "data", wdirs=nodes)
+    done = mpirun(1, *launch, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "all nodes must share --output" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,8 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all.
+
+Published checkpoints have a writer of their own, `hvcod.exchange.directory.write_new`: it never
+replaces a file, as a stage that is repeated here does.
+"""
 
 import contextlib
 import io
@@ -16,7 +20,10 @@ from hvcod.errors import HvcodError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name beside it, then renames it; both reach the disk.
+    """Writes a file under a temporary name beside it, then renames it.
+
+    The content reaches the disk before the name appears, and the name before this returns, except
+    on file systems that cannot sync a directory.
 
     Raises:
         HvcodError: The file system refused, for example because it is full.
@@ -42,6 +49,8 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise HvcodError(f"cannot write {path}: {error.strerror}") from error
+    with contextlib.suppress(OSError):  # some network file systems refuse; the name is there
+        _sync_directory(path.parent)
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
@@ -79,3 +88,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HvcodError(f"cannot read {path}: {error}") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

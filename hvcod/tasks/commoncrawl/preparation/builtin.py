@@ -28,9 +28,8 @@ from mpi4py import MPI
 
 from hvcod.config import flatten
 from hvcod.errors import HvcodError
-from hvcod.groups.launch import on_rank_zero, world
-from hvcod.tasks.commoncrawl.preparation.filtering import FilterOptions
-from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
+from hvcod.groups.launch import on_rank_zero, wait_quietly, world
+from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
 from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.shards import VERSION
@@ -61,7 +60,6 @@ LETTERS = 0.85
 _RULES = 1
 """Number of the rules by which text is taken; a new one makes a new corpus."""
 
-_SECONDS_BETWEEN_LOOKS = 0.05
 _DAY = 86400
 
 
@@ -86,9 +84,20 @@ def builtin_dataset() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where hvcod keeps what can be made again: HVCOD_CACHE, else a folder in the user's cache."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("HVCOD_CACHE") or Path(caches) / "hvcod").absolute()
+    """Where hvcod keeps what can be made again: HVCOD_CACHE, else a folder in the user's cache.
+
+    Raises:
+        HvcodError: Neither is named, and the user has no home.
+    """
+    if own := os.environ.get("HVCOD_CACHE"):
+        return Path(own).absolute()
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise HvcodError(
+            "no home directory is known here: set HVCOD_CACHE to a folder of yours"
+        ) from error
+    return Path(caches, "hvcod").absolute()
 
 
 def corpus_key() -> str:
@@ -109,9 +118,7 @@ def _prepare(final: Path, ranks: MPI.Intracomm) -> None:
         for index, (name, folder) in enumerate(installed_packages().items()):
             if index % ranks.size == ranks.rank:
                 _write(part / "text" / f"{name}.jsonl", package_documents(name, folder))
-        waiting = ranks.Ibarrier()
-        while not waiting.Test():
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        wait_quietly(ranks)
         sources = on_rank_zero(ranks, lambda: expand_inputs([str(part / "text")]))
         prepare(sources, part / "data", OPTIONS, ranks)
         if ranks.rank == 0 and not (final / "dataset.json").exists():
@@ -201,7 +208,12 @@ def prose_paragraphs(text: str) -> Iterator[str]:
 
 
 def _write(path: Path, documents: Iterator[tuple[str, str]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for name, text in documents:
-            record: Mapping[str, str] = {"id": name, "text": text}
-            file.write(json.dumps(record) + "\n")
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for name, text in documents:
+                record: Mapping[str, str] = {"id": name, "text": text}
+                file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise HvcodError(
+            f"cannot write {path}: {error.strerror}; set HVCOD_CACHE to a folder with more space"
+        ) from error

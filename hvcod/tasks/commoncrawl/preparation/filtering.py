@@ -10,13 +10,12 @@ and it gives the same answer in every process.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import pycld2
 
-from hvcod.config import option
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise, split_paragraphs
+from hvcod.tasks.commoncrawl.preparation.options import FilterOptions
 from hvcod.tasks.commoncrawl.reading.document import Document
 
 ANY_LANGUAGE = "any"
@@ -29,20 +28,6 @@ SAMPLE_PARAGRAPH_CHARACTERS = 500
 """at most so many of each paragraph, the longest paragraphs first."""
 
 
-@dataclass(frozen=True)
-class FilterOptions:
-    """Which documents are kept (paper, section 3.1)."""
-
-    language: str = option("en", "language of the kept documents (CLD2's code); any: all languages")
-    language_share: float = option(
-        0.8, "least share of a document's text that must be in that language, 0 to 1", minimum=0.0
-    )
-    long_paragraph: int = option(200, "characters that make a paragraph a long one", minimum=1)
-    long_paragraphs: int = option(
-        2, "long paragraphs that a document must have; 0 for no such rule", minimum=0
-    )
-
-
 class DocumentFilter:
     """Decides on documents one by one; the decision depends on the document alone.
 
@@ -50,7 +35,7 @@ class DocumentFilter:
     paragraphs nor the right language is dropped for its short paragraphs.
 
     Raises:
-        UsageError: The detector does not know the language, or the share is no share.
+        UsageError: The detector does not know the language.
     """
 
     def __init__(self, options: FilterOptions) -> None:
@@ -59,8 +44,6 @@ class DocumentFilter:
                 f"language {options.language}: the detector does not know it; "
                 f"give a code such as en, de, fr or zh, or {ANY_LANGUAGE} to keep all languages"
             )
-        if not 0 <= options.language_share <= 1:
-            raise UsageError(f"language_share {options.language_share}: must be between 0 and 1")
         self._options = options
 
     def filter(self, document: Document) -> str | None:

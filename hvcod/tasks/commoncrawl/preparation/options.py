@@ -1,10 +1,29 @@
-"""The options of ``hvcod data commoncrawl``; the only place where they are defined."""
+"""The options of ``hvcod data commoncrawl``; the only place where they are defined.
+
+Nothing heavy is imported here: the help page reads this file.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvcod.config import option
-from hvcod.tasks.commoncrawl.preparation.filtering import FilterOptions
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    """Which documents are kept (paper, section 3.1)."""
+
+    language: str = option("en", "language of the kept documents (CLD2's code); any: all languages")
+    language_share: float = option(
+        0.8,
+        "least share of a document's text that must be in that language, 0 to 1",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    long_paragraph: int = option(200, "characters that make a paragraph a long one", minimum=1)
+    long_paragraphs: int = option(
+        2, "long paragraphs that a document must have; 0 for no such rule", minimum=0
+    )
 
 
 @dataclass(frozen=True)
@@ -21,12 +40,16 @@ class PrepareOptions:
         "share of all characters that get a piece of their own, most frequent ones first; the rest "
         "becomes out-of-vocabulary tokens",
         minimum=0.0,
+        maximum=1.0,
     )
     sample_characters: int = option(
         200_000_000, "characters of text that the word pieces are learned from", minimum=1
     )
     validation_fraction: float = option(
-        0.02, "share of the documents that is held out for validation, 0 to 1", minimum=0.0
+        0.02,
+        "share of the documents that is held out for validation, 0 to 1",
+        minimum=0.0,
+        maximum=1.0,
     )
     shard_tokens: int = option(
         16_000_000, "tokens after which an input's next shard begins", minimum=1

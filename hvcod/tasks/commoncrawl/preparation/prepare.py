@@ -71,28 +71,34 @@ def prepare(
         UsageError: The folder holds something else, or an option is wrong.
         HvcodError: An input cannot be read, nothing was kept, or the disk refuses.
     """
-    listed = DocumentList(options.document_ids) if options.document_ids else None
+    # One rank looks at the files: what it sees, or misses, holds for all.
+    listed, plan = on_rank_zero(world, lambda: _listed_and_plan(sources, options))
     accept = listed.accept if listed else DocumentFilter(options.filters).filter
     workspace = Workspace(output, world)
-    plan = _plan(sources, options, listed)
     if workspace.open(plan):
         _Preparation(workspace, sources, options, listed, accept, plan).run()
     report: Report = on_rank_zero(world, lambda: read_json(output / "report.json"))
     return report
 
 
-def _plan(
-    sources: Sequence[Source], options: PrepareOptions, listed: DocumentList | None
-) -> dict[str, Any]:
-    """Everything that the result follows from; equal plans give equal datasets."""
+def _listed_and_plan(
+    sources: Sequence[Source], options: PrepareOptions
+) -> tuple[DocumentList | None, dict[str, Any]]:
+    """The documents asked for, and all that the result follows from."""
+    listed = DocumentList(options.document_ids) if options.document_ids else None
     plan = {"version": VERSION, "inputs": [[each.name, _size(each)] for each in sources]}
     ids = hashlib.sha256(listed.hashes.tobytes()).hexdigest() if listed else None
-    return {**plan, **flatten(asdict(options)), "document_ids": ids}
+    return listed, {**plan, **flatten(asdict(options)), "document_ids": ids}
 
 
 def _size(source: Source) -> int | None:
     """Bytes of a file, by which a changed input is noticed."""
-    return None if source.is_url else Path(source.location).stat().st_size
+    if source.is_url:
+        return None
+    try:
+        return Path(source.location).stat().st_size
+    except OSError as error:
+        raise HvcodError(f"{source.location}: cannot be read: {error.strerror}") from error
 
 
 class _Preparation:
@@ -112,7 +118,7 @@ class _Preparation:
         self._plan = plan
         self._world = workspace.world
         self._leads = self._world.rank == 0
-        sizes = [_size(source) or 0 for source in sources]
+        sizes = [size or 0 for _, size in plan["inputs"]]
         self._order = sorted(range(len(sources)), key=lambda index: -sizes[index])
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from hvcod.errors import UsageError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import on_rank_zero, wait_quietly
 from hvcod.tasks.commoncrawl.files import read_json, write_json
 
@@ -93,7 +93,11 @@ class Workspace:
         return sum(1 for _ in (self.folder / stage).glob("*.json"))
 
     def share(self, stage: str, order: Sequence[int]) -> Iterator[int]:
-        """The inputs that this rank works on: each is given to one rank of the launch."""
+        """The inputs that this rank works on: each is given to one rank of the launch.
+
+        Raises:
+            HvcodError: The file system refuses, or this node does not share the output folder.
+        """
         # One listing, no look at each name: network file systems remember that a name was missing.
         done = {path.name for path in (self.folder / stage).glob("*.json")}
         for index in order:
@@ -104,6 +108,10 @@ class Workspace:
                 claim.touch(exist_ok=False)
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise HvcodError(
+                    f"cannot create {claim}: {error.strerror}; all nodes must share --output"
+                ) from error
             yield index
 
     def wait(self, meanwhile: Callable[[], object] | None = None) -> None:

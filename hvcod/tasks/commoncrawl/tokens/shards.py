@@ -124,9 +124,13 @@ class Shard:
             HvcodError: The file ends too early.
         """
         width = self.dtype.itemsize
-        data = os.pread(self._file, (stop - start) * width, self._start + start * width)
-        if len(data) != (stop - start) * width:
-            raise HvcodError(f"the token shard {self._path} is cut off; prepare the data again")
+        size, begin = (stop - start) * width, self._start + start * width
+        data = os.pread(self._file, size, begin)
+        while len(data) < size:  # Linux gives at most 2 GiB at once
+            more = os.pread(self._file, size - len(data), begin + len(data))
+            if not more:
+                raise HvcodError(f"the token shard {self._path} is cut off; prepare the data again")
+            data += more
         return np.frombuffer(data, dtype=self.dtype)
 
     def document(self, index: int) -> Tokens:

@@ -1,5 +1,6 @@
 """The built-in corpus: prose, made once per user, by several launches at once if need be."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,36 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("HVCOD_CACHE", str(tmp_path / "file" / "deeper"))
     with pytest.raises(HvcodError, match="set HVCOD_CACHE"):
         builtin_dataset()
+
+
+def test_a_full_cache_is_said_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HVCOD_CACHE", str(tmp_path))
+    monkeypatch.setattr(builtin, "PACKAGES", ("click",))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    try:
+        with pytest.raises(HvcodError, match=r"click\.jsonl: File too large; set HVCOD_CACHE"):
+            builtin_dataset()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_home_the_cache_must_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HVCOD_CACHE", raising=False)
+    with pytest.raises(HvcodError, match="set HVCOD_CACHE"):
+        builtin.cache_folder()
+    monkeypatch.setenv("HVCOD_CACHE", str(tmp_path))
+    assert builtin.cache_folder() == tmp_path
 
 
 def test_docstrings_are_read_without_importing(tmp_path: Path) -> None:

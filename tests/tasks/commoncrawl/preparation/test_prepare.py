@@ -19,9 +19,9 @@ from tasks.commoncrawl.corpora import assert_same_files, contents, write_corpus
 
 from hvcod import config
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter, FilterOptions
+from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
-from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
+from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
 from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
 from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
@@ -199,6 +199,12 @@ def test_a_list_that_lists_nothing_is_refused(
         ids.write_text(content)
     with pytest.raises(UsageError, match="--document-ids"):
         run(corpus, tmp_path / "data", document_ids=ids)
+
+
+def test_an_input_that_is_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dangling.jsonl").symlink_to("nowhere")
+    with pytest.raises(HvcodError, match=r"dangling\.jsonl: cannot be read"):
+        run([tmp_path], tmp_path / "data")
 
 
 def test_nothing_kept_names_the_rules(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Shards are the same bytes for the same documents, and say so when they are damaged."""
 
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -85,6 +86,20 @@ def test_a_shard_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
         file.truncate(3000)
     with pytest.raises(HvcodError, match="cut off"):
         shard.document(0)
+
+
+def test_a_long_range_is_read_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = make_dataset(tmp_path, [[5000]], held_out=0).shard(0, "training")
+    whole, pread = shard.read(0, 5000), os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, at: pread(file, min(size, 999), at))
+    assert (shard.read(0, 5000) == whole).all()
+    assert (shard.read(17, 4000) == whole[17:4000]).all()
+    with (tmp_path / "shards" / "0.h5").open("r+b") as file:
+        file.truncate(8000)
+    with pytest.raises(HvcodError, match="cut off"):
+        shard.read(0, 5000)
 
 
 @pytest.mark.parametrize(
