@@ -1,5 +1,6 @@
 """Which device a rank computes on; the ranks of a node are played, torch's devices too."""
 
+import horovod.torch as hvd
 import pytest
 import torch
 from mpi4py import MPI
@@ -19,12 +20,19 @@ def groups_on_one_node(count: int, size: int) -> list[Group]:
     ]
 
 
-def play_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> list[torch.device]:
-    """Lets torch see so many devices; the list is of those that are set from here on."""
+def play_devices(
+    monkeypatch: pytest.MonkeyPatch, count: int, built_with: str = "cuda"
+) -> list[torch.device]:
+    """Lets torch see so many devices; the list is of those that are set from here on.
+
+    Horovod says that it was built with `built_with`.
+    """
     chosen: list[torch.device] = []
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the threads of this process are not at stake
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(hvd, "cuda_built", lambda: built_with == "cuda")
+    monkeypatch.setattr(hvd, "rocm_built", lambda: built_with == "rocm")
     return chosen
 
 
@@ -42,8 +50,11 @@ def test_the_rank_on_the_node_picks_the_device(
     assert chosen == answered  # what goes to "the current device" goes there too
 
 
-def test_two_groups_of_one_rank_do_not_share_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    play_devices(monkeypatch, 2)
+@pytest.mark.parametrize("built_with", ["cuda", "rocm"])
+def test_two_groups_of_one_rank_do_not_share_a_device(
+    monkeypatch: pytest.MonkeyPatch, built_with: str
+) -> None:
+    play_devices(monkeypatch, 2, built_with)
     one, other = (choose_device(group, "auto") for group in groups_on_one_node(2, 1))
     assert (one, other) == (torch.device("cuda:0"), torch.device("cuda:1"))
 
@@ -61,3 +72,13 @@ def test_a_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch)
     play_devices(monkeypatch, 0)
     with pytest.raises(HvcodError, match="--device cuda: torch sees no CUDA device here"):
         choose_device(groups_on_one_node(1, 1)[0], "cuda")
+
+
+@pytest.mark.parametrize("wish", ["auto", "cuda"])
+def test_a_horovod_that_cannot_use_the_device_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, wish: str
+) -> None:
+    chosen = play_devices(monkeypatch, 1, built_with="")
+    with pytest.raises(HvcodError, match="this Horovod was built without .* use --device cpu"):
+        choose_device(groups_on_one_node(1, 1)[0], wish)
+    assert chosen == []
