@@ -79,6 +79,6 @@ def test_a_horovod_that_cannot_use_the_device_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, wish: str
 ) -> None:
     chosen = play_devices(monkeypatch, 1, built_with="")
-    with pytest.raises(HvcodError, match="this Horovod was built without .* use --device cpu"):
+    with pytest.raises(HvcodError, match=r"this Horovod was built without .* use --device cpu"):
         choose_device(groups_on_one_node(1, 1)[0], wish)
     assert chosen == []
