@@ -92,7 +92,7 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
             str(each["exchanges"]),
             "-" if each["mean_staleness"] is None else f"{each['mean_staleness']:.1f} steps",
             f"{each['step_s']:.3f}",
-            each["run_dir"],
+            _short(Path(each["run_dir"])),
         ]
         for each in summaries
     ]
@@ -106,3 +106,8 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         for name, value in summaries[0]["reference"].items()
     ]
     return "\n".join(lines + references)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

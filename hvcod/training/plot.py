@@ -40,7 +40,8 @@ def draw(runs: Sequence[Path], output: Path) -> None:
             )
             taught = next((line["step"] for line in trained if line["teachers"]), None)
             if taught is not None:
-                axes.axvline(taught, color=curve.get_color(), linestyle=":", linewidth=1)
+                name = f"{name}: first teacher"
+                axes.axvline(taught, color=curve.get_color(), linestyle=":", label=name)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     figure.savefig(output, dpi=120)

@@ -56,8 +56,8 @@ class CommonCrawl(Task):
         "laptop": {
             "batch_size": 16,
             "steps": 400,
-            "validation_interval": 100,
-            "validation_examples": 1024,
+            "validation_interval": 50,
+            "validation_examples": 512,
             "codistill.burn_in": 150,
             "optimizer.learning_rate": 5e-3,
             "optimizer.warmup": 50,
