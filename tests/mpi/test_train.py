@@ -74,8 +74,12 @@ def test_both_groups_teach_each_other_from_the_end_of_the_burn_in(two_groups: Tw
         other = str(1 - each["group"])
         assert each["exchanges"] >= 3
         assert 0 < each["mean_staleness"] < 40
-        for line in logged(run, each["group"]):
-            if line["step"] <= 40:
+        lines = logged(run, each["group"])
+        # The first look is an interval before the end of the burn-in; a busy machine may need a few.
+        first = next(line["step"] for line in lines if line["teachers"])
+        assert 40 < first <= 75
+        for line in lines:
+            if line["step"] < first:
                 assert line["teachers"] == {}
                 assert line["distill_loss"] == 0
             else:
