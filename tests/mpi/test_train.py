@@ -75,7 +75,7 @@ def test_both_groups_teach_each_other_from_the_end_of_the_burn_in(two_groups: Tw
         assert each["exchanges"] >= 3
         assert 0 < each["mean_staleness"] < 40
         lines = logged(run, each["group"])
-        # The first look is an interval before the end of the burn-in; a busy machine may need a few.
+        # It first looks an interval before the burn-in ends; a busy machine may need a few.
         first = next(line["step"] for line in lines if line["teachers"])
         assert 40 < first <= 75
         for line in lines:
