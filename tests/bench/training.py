@@ -32,7 +32,7 @@ def plain_step() -> Row:
     """A synchronous step of two ranks against the shortest hand-written Horovod loop."""
     steps, rows = 120, 8
     pairs = []
-    for _ in range(2 * PAIRS + 1):
+    for _ in range(2 * PAIRS - 1):
         ours = _step_s(_train(2, SMALL, rows, steps, "--log-interval", 10))
         words = [_data(), *SMALL.values(), rows, steps]
         theirs = float(_mpirun(2, sys.executable, HANDWRITTEN, *words))
