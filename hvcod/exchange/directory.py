@@ -60,7 +60,7 @@ def write_new(path: Path, data: memoryview) -> None:
         raise
     # Some network file systems cannot sync a directory; the name is visible already.
     with contextlib.suppress(OSError):
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def open_regular(path: Path) -> io.FileIO:
@@ -162,7 +162,8 @@ def _write_through(path: Path, data: memoryview) -> None:
         os.close(descriptor)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Puts the names in a directory on disk, as `fsync` does a file's content; raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

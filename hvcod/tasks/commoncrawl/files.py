@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError
+from hvcod.exchange.directory import sync_directory
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -50,7 +51,7 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
             temporary.unlink()
         raise HvcodError(f"cannot write {path}: {error.strerror}") from error
     with contextlib.suppress(OSError):  # some network file systems refuse; the name is there
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
@@ -88,11 +89,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HvcodError(f"cannot read {path}: {error}") from error
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
