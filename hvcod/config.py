@@ -10,15 +10,38 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from hvcod.errors import UsageError
+
+
+class Duration(float):
+    """Seconds; also made of text such as ``90``, ``90s``, ``3h55m``, ``1d12h`` or ``03:55:00``."""
+
+    _UNITS: ClassVar[Mapping[str, int]] = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+    def __new__(cls, value: float | str) -> Self:
+        """Raises ValueError for text that is no duration."""
+        if isinstance(value, str):
+            value = cls._seconds(value.strip().lower())
+        return super().__new__(cls, value)
+
+    @classmethod
+    def _seconds(cls, text: str) -> float:
+        if ":" in text:
+            clock = [int(part) for part in text.split(":")]
+            return float(sum(part * 60.0**at for at, part in enumerate(reversed(clock))))
+        found = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+        if found and "".join(number + unit for number, unit in found) == text:
+            return sum(float(number) * cls._UNITS[unit] for number, unit in found)
+        return float(text)
 
 
 def option(
@@ -29,6 +52,7 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     launch: bool = False,
+    result: bool = True,
 ) -> Any:
     """A dataclass field that is an option of hvcod.
 
@@ -39,9 +63,12 @@ def option(
         minimum: The smallest number allowed.
         maximum: The largest number allowed.
         launch: The option belongs to one launch, not to the run: left out of ``config.toml``.
+        result: Whether it changes what is learned; a run can be resumed with another value of
+            those that do not.
     """
     bounds = {"minimum": minimum, "maximum": maximum}
-    metadata = {"meaning": meaning, "choices": choices, **bounds, "launch": launch}
+    metadata = {"meaning": meaning, "choices": choices, **bounds}
+    metadata |= {"launch": launch, "result": result and not launch}
     return field(default=default, metadata=metadata)
 
 
@@ -57,7 +84,27 @@ class CodistillOptions:
     )
     distill_weight: float = option(1.0, "factor of the distillation term", minimum=0.0)
     topology: str = option("full", "who teaches whom", choices=("full", "ring", "pairs"))
-    keep_published: int = option(3, "published checkpoints that a group keeps", minimum=2)
+    staleness: str = option(
+        "freshest",
+        "which teachers: the freshest there are, without ever waiting; or exactly those of an "
+        "interval ago, waiting for them, so that a run can be repeated bit for bit",
+        choices=("freshest", "exact"),
+    )
+    teacher_wait: Duration = option(
+        Duration(600),
+        "longest wait for a teacher with --staleness exact, such as 30s or 10m",
+        minimum=0,
+        result=False,
+    )
+    max_staleness: int | None = option(
+        None, "a teacher more steps behind than this is left out until it catches up", minimum=1
+    )
+    keep_published: int = option(
+        3,
+        "published checkpoints that a group keeps (with --staleness exact: all)",
+        minimum=2,
+        result=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -96,15 +143,33 @@ class TrainOptions:
         minimum=0,
         launch=True,
     )
+    fresh: bool = option(
+        False, "start anew; without it a run directory is resumed where it stopped", launch=True
+    )
+    force: bool = option(False, "with --fresh: delete the run that is there", launch=True)
+    time_limit: Duration | None = option(
+        None, "save and exit with 75 before so much time has passed, such as 3h55m", launch=True
+    )
+    save_interval: int = option(
+        500, "steps between two saves of the training state", minimum=1, result=False
+    )
+    keep_states: int = option(
+        2, "saved training states that a group keeps", minimum=1, result=False
+    )
+    nonfinite: str = option(
+        "stop",
+        "what to do when the gradient is NaN or infinite: stop the group, or skip the step",
+        choices=("stop", "skip"),
+    )
     steps: int = option(1000, "training steps", minimum=1)
     batch_size: int = option(32, "examples per rank and step", minimum=1)
     seed: int = option(1, "seed of the run; every group derives its own", minimum=0)
     same_data: bool = option(False, "all groups read the same documents, each in its own order")
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    log_interval: int = option(10, "steps between two lines of metrics", minimum=1)
-    validation_interval: int = option(100, "steps between two validations", minimum=1)
+    log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
+    validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int = option(
-        4096, "examples of the validation part that are scored, at most", minimum=1
+        4096, "examples of the validation part that are scored, at most", minimum=1, result=False
     )
     tensorboard: bool = option(
         False, "also write TensorBoard event files below the run", launch=True
