@@ -4,22 +4,16 @@ The root announces an update by number; one step later all ranks know and start 
 background; once all have it, they learn so at the same step, and switch there.
 """
 
-import json
 import threading
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import torch
 from mpi4py import MPI
 from torch import Tensor
 
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups.agreement import Agreement
 from hvcod.groups.split import Group
-
-SLICE_BYTES = 1 << 28
-"""Bytes in one broadcast: an MPI count is a 32-bit number."""
+from hvcod.groups.tensors import broadcast_json, broadcast_tensors
 
 
 @dataclass(frozen=True)
@@ -87,28 +81,6 @@ class Transfer:
 
 def broadcast_update(comm: MPI.Intracomm, arrival: Arrival | None) -> Update:
     """Brings what arrived at rank 0 to all ranks. Collective; ``None`` on the other ranks."""
-    header = json.dumps(_describe(arrival)).encode() if arrival is not None else b""
-    length = np.array([len(header)], dtype=np.int64)
-    comm.Bcast(length)
-    text = np.frombuffer(header, np.uint8).copy() if header else np.empty(length[0], np.uint8)
-    comm.Bcast(text)
-    plan = json.loads(text.tobytes())
-    tensors = {}
-    for name, dtype, shape in plan["tensors"]:
-        if arrival is not None:
-            tensor = arrival.tensors[name].contiguous()
-        else:
-            tensor = torch.empty(shape, dtype=getattr(torch, dtype))
-        flat = tensor.reshape(-1).view(torch.uint8).numpy()
-        for start in range(0, flat.size, SLICE_BYTES):
-            comm.Bcast(flat[start : start + SLICE_BYTES])
-        tensors[name] = tensor
-    return Update(plan["group"], plan["step"], tensors)
-
-
-def _describe(arrival: Arrival) -> dict[str, Any]:
-    tensors = [
-        (name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape))
-        for name, tensor in arrival.tensors.items()
-    ]
-    return {"group": arrival.group, "step": arrival.step, "tensors": tensors}
+    origin = [arrival.group, arrival.step] if arrival is not None else None
+    group, step = broadcast_json(comm, origin)
+    return Update(group, step, broadcast_tensors(comm, arrival.tensors if arrival else None))

@@ -19,6 +19,7 @@ from hvcod.codistill import transfer
 from hvcod.codistill.transfer import Transfer, Update, broadcast_update
 from hvcod.exchange.format import Metadata
 from hvcod.exchange.poll import Arrival, Poller
+from hvcod.groups import tensors as messages
 from hvcod.groups.launch import world
 from hvcod.groups.split import split
 
@@ -123,7 +124,7 @@ def ends(calls_after_announcement: int) -> None:
     assert group.comm.allreduce(1) == group.size  # the group can still talk
 
 
-with patch.object(transfer, "SLICE_BYTES", 100):
+with patch.object(messages, "SLICE_BYTES", 100):
     for case in sys.argv[1:]:
         if case == "updates":
             updates()

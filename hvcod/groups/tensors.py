@@ -1,0 +1,72 @@
+"""Tensors on their way between the ranks of a group, by plain MPI, on any thread.
+
+All calls are collective over their communicator. Each thread needs a communicator of its own.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+SLICE_BYTES = 1 << 28
+"""Bytes in one broadcast: an MPI count is a 32-bit number."""
+
+
+def broadcast_json(comm: MPI.Intracomm, value: Any) -> Any:
+    """Rank 0's value, of what JSON can hold, on every rank; the others' `value` is ignored."""
+    text = json.dumps(value).encode() if comm.rank == 0 else b""
+    length = np.array([len(text)], dtype=np.int64)
+    comm.Bcast(length)
+    data = np.frombuffer(text, np.uint8).copy() if text else np.empty(length[0], np.uint8)
+    comm.Bcast(data)
+    return json.loads(data.tobytes())
+
+
+def broadcast_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """Rank 0's tensors on every rank, which only rank 0 gives; on the host."""
+    shown = {name: _describe(tensor) for name, tensor in (tensors or {}).items()}
+    received = {}
+    for name, (dtype, shape) in broadcast_json(comm, shown).items():
+        tensor = tensors[name].contiguous() if tensors is not None else _empty(dtype, shape)
+        flat = _bytes(tensor)
+        for start in range(0, flat.size, SLICE_BYTES):
+            comm.Bcast(flat[start : start + SLICE_BYTES])
+        received[name] = tensor
+    return received
+
+
+def gather_tensor(comm: MPI.Intracomm, tensor: Tensor) -> Tensor | None:
+    """Every rank's tensor, of the same shape and type, as [ranks, ...] on rank 0."""
+    tensor = tensor.contiguous()
+    if comm.rank:
+        comm.Gather(_bytes(tensor), None)
+        return None
+    gathered = torch.empty((comm.size, *tensor.shape), dtype=tensor.dtype)
+    comm.Gather(_bytes(tensor), _bytes(gathered))
+    return gathered
+
+
+def scatter_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """Each rank's own part of rank 0's tensors [ranks, ...], which only rank 0 gives."""
+    shown = {name: _describe(tensor[0]) for name, tensor in (tensors or {}).items()}
+    received = {}
+    for name, (dtype, shape) in broadcast_json(comm, shown).items():
+        received[name] = _empty(dtype, shape)
+        parts = _bytes(tensors[name].contiguous()) if tensors is not None else None
+        comm.Scatter(parts, _bytes(received[name]))
+    return received
+
+
+def _describe(tensor: Tensor) -> tuple[str, list[int]]:
+    return str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
+
+
+def _empty(dtype: str, shape: list[int]) -> Tensor:
+    return torch.empty(shape, dtype=getattr(torch, dtype))
+
+
+def _bytes(tensor: Tensor) -> np.ndarray:
+    return tensor.reshape(-1).view(torch.uint8).numpy()

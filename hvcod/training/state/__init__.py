@@ -1,0 +1,1 @@
+"""Training states: everything a group needs to go on exactly where it stopped."""

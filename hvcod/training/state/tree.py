@@ -1,0 +1,69 @@
+"""Nested values as an outline in JSON and named tensors: no pickle.
+
+A tree is made of dictionaries (keys: text or integers), lists, tuples, plain values (None,
+booleans, numbers, text) and tensors.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from hvcod.errors import HvcodError
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def take_apart(tree: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
+    """The outline of a tree, which JSON can hold, and its tensors by unique names.
+
+    Args:
+        tree: The values.
+        name: What the names of the tensors begin with.
+
+    Raises:
+        HvcodError: The tree holds something that is neither a container, a plain value nor a
+            tensor; its place is named.
+    """
+    tensors: dict[str, Tensor] = {}
+    return _outline(tree, name, tensors), tensors
+
+
+def put_together(outline: Any, tensors: dict[str, Tensor]) -> Any:
+    """The tree that `take_apart` took apart.
+
+    Raises:
+        HvcodError: The outline is not one, or names a tensor that is not there.
+    """
+    if isinstance(outline, _PLAIN):
+        return outline
+    match outline:
+        case {"tensor": str(name)} if name in tensors:
+            return tensors[name]
+        case {"list": list(parts)}:
+            return [put_together(part, tensors) for part in parts]
+        case {"tuple": list(parts)}:
+            return tuple(put_together(part, tensors) for part in parts)
+        case {"dict": list(pairs)}:
+            return {key: put_together(value, tensors) for key, value in pairs}
+    raise HvcodError(f"the outline of a training state has no place for {str(outline)[:80]}")
+
+
+def _outline(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        # HDF5 reserves the slash.
+        free = name.replace("/", "_")
+        while free in tensors:
+            free += "_"
+        tensors[free] = tree
+        return {"tensor": free}
+    if isinstance(tree, _PLAIN):
+        return tree
+    if isinstance(tree, dict) and all(type(key) in (str, int) for key in tree):
+        parts = [[key, _outline(value, f"{name}.{key}", tensors)] for key, value in tree.items()]
+        return {"dict": parts}
+    if type(tree) in (list, tuple):
+        values = [_outline(part, f"{name}.{place}", tensors) for place, part in enumerate(tree)]
+        return {type(tree).__name__: values}
+    raise HvcodError(
+        f"cannot save {name}: a {type(tree).__name__} has no place in a training state"
+    )
