@@ -1,46 +1,149 @@
 """What a run says of itself: ``metrics.jsonl``, TensorBoard events, means over a group."""
 
-import json
+import contextlib
 import logging
-from collections.abc import Mapping
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mpi4py import MPI
 from torch import Tensor
 
 from hvcod.errors import HvcodError
+from hvcod.exchange.worker import Worker
+from hvcod.training.lines import Appender, keep_lines, to_line
+from hvcod.training.tensorboard import EventFile
+
+_MOST_WAITING = 10_000
+_SECONDS_BETWEEN_SYNCS = 5.0
 
 log = logging.getLogger("hvcod.training")
 
 
 class MetricsFile:
-    """Appends one JSON object a line; a full disk is told once and costs lines, not the run."""
+    """Appends one JSON object a line, on a thread of its own: training never waits for the disk.
 
-    def __init__(self, path: Path, tensorboard: Path | None = None) -> None:
-        self._path, self._file = path, path.open("ab", buffering=0)
-        self._events = _event_writer(tensorboard) if tensorboard else None
-        self._failed = False
+    What cannot be written (a full disk, a file system that hangs) costs lines, not the run; each
+    cause is told once. A line stands there whole or not at all.
+
+    Attributes:
+        wall_s: Training time in seconds that the last line speaks of which was there already.
+        lost: How many lines could not be written, TensorBoard's scalars included.
+    """
+
+    def __init__(self, path: Path, tensorboard: Path | None = None, *, after: int = 0) -> None:
+        """
+        Args:
+            path: The file; what is there of steps after `after` is cut away.
+            tensorboard: A folder for TensorBoard event files, which get the figures as well.
+            after: The step from which training goes on.
+
+        Raises:
+            HvcodError: The file cannot be read or written, or TensorBoard is not installed.
+        """
+        self._events = EventFile(tensorboard, after) if tensorboard else None
+        try:
+            kept = keep_lines(path, after)
+            self._file = Appender(path)
+        except OSError as error:
+            raise HvcodError(f"cannot write the metrics {path}: {error.strerror}") from error
+        wall_s = kept.get("wall_s")
+        self.wall_s = float(wall_s) if isinstance(wall_s, int | float) else 0.0
+        self.lost = 0
+        self._path = path
+        self._told: set[str] = set()
+        self._wake = threading.Condition()
+        self._waiting: deque[_Entry] = deque()
+        self._closing = False
+        self._worker = Worker("hvcod-metrics", self._run)
 
     def write(self, figures: Mapping[str, Any]) -> None:
-        """Appends one line. Figures that are numbers also go to TensorBoard, by ``step``."""
-        try:
-            self._file.write((json.dumps(figures) + "\n").encode())
-        except OSError as error:
-            if not self._failed:
-                log.warning("metrics are being lost: %s: %s", self._path, error.strerror)
-            self._failed = True
-        if self._events is not None:
-            for name, value in figures.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._events.add_scalar(name, value, figures["step"])
+        """Appends one line; returns at once. Numbers also go to TensorBoard, by ``step``.
 
-    def close(self) -> None:
-        """Closes the files."""
+        Raises:
+            Exception: What the thread died of, a mistake in the program.
+        """
+        self._worker.check()
+        scalars = {name: value for name, value in figures.items() if _is_scalar(name, value)}
+        entry = _Entry(to_line(figures), figures["step"], scalars)
+        with self._wake:
+            full = len(self._waiting) >= _MOST_WAITING
+            if not full:
+                self._waiting.append(entry)
+                self._wake.notify()
+        if full:
+            self._lose(self._path, f"{_MOST_WAITING} lines wait for the file system already")
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Writes what still waits and ends the thread; whether that was done in `timeout` s.
+
+        Raises:
+            Exception: What the thread died of, a mistake in the program.
+        """
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        done = self._worker.join(timeout)
+        if not done:
+            log.warning("%s: still writing after %g s; gave up waiting", self._path, timeout)
+        if self.lost:
+            log.warning("%s: %d lines of metrics were lost", self._path, self.lost)
+        return done
+
+    def _run(self) -> None:
+        synced = time.monotonic()
+        while (entry := self._next()) is not None:
+            with self._losing(self._path):
+                self._file.append(entry.line)
+            if self._events is not None and entry.scalars:
+                with self._losing(self._events.path):
+                    self._events.write(entry.step, entry.scalars)
+            if time.monotonic() - synced > _SECONDS_BETWEEN_SYNCS:
+                self._sync()
+                synced = time.monotonic()
+        self._sync()
         self._file.close()
         if self._events is not None:
             self._events.close()
+
+    def _sync(self) -> None:
+        with self._losing(self._path):
+            self._file.sync()
+
+    def _next(self) -> "_Entry | None":
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._closing)
+            return self._waiting.popleft() if self._waiting else None
+
+    @contextlib.contextmanager
+    def _losing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._lose(path, error.strerror or str(error))
+
+    def _lose(self, path: Path, reason: str) -> None:
+        with self._wake:
+            self.lost += 1
+            first = reason not in self._told
+            self._told.add(reason)
+        if first:
+            log.warning("metrics are being lost: %s: %s (told once)", path, reason)
+
+
+class _Entry(NamedTuple):
+    line: bytes
+    step: int
+    scalars: dict[str, float]
+
+
+def _is_scalar(name: str, value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and name != "step"
 
 
 class Means:
@@ -62,11 +165,3 @@ class Means:
         means = dict(zip(self._sums, (totals[:-1] / totals[-1]).tolist(), strict=True))
         self._sums, self._count = {}, 0
         return means
-
-
-def _event_writer(directory: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise HvcodError("--tensorboard needs: pip install 'hvcod[tensorboard]'") from error
-    return SummaryWriter(str(directory))

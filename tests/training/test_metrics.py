@@ -1,14 +1,40 @@
-"""Metrics: means, and what a full disk costs."""
+"""Metrics: means, and what disks that are full, slow or gone cost."""
 
 import json
 import logging
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mpi4py import MPI
+from training.conftest import Limit
 
+from hvcod.errors import HvcodError
+from hvcod.training import lines, metrics
 from hvcod.training.metrics import Means, MetricsFile
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A file system that takes nothing until the event is set."""
+    event = threading.Event()
+    append = lines.Appender.append
+
+    def wait(self: lines.Appender, record: bytes) -> None:
+        event.wait(30)
+        append(self, record)
+
+    monkeypatch.setattr(lines.Appender, "append", wait)
+    yield event
+    event.set()
 
 
 def test_means_since_the_last_call() -> None:
@@ -22,20 +48,169 @@ def test_means_since_the_last_call() -> None:
 
 def test_one_object_a_line(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.jsonl")
-    lines: list[dict[str, object]] = [{"step": 1, "loss": 2.5}, {"step": 2, "teachers": {1: 50}}]
-    for line in lines:
+    written: list[dict[str, object]] = [{"step": 1, "loss": 2.5}, {"step": 2, "teachers": {1: 50}}]
+    for line in written:
         file.write(line)
+    assert file.close()
+    assert read(tmp_path / "metrics.jsonl") == [written[0], {"step": 2, "teachers": {"1": 50}}]
+
+
+def test_a_line_is_there_soon_not_only_at_the_end(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.write({"step": 1})
+    end = time.monotonic() + 10
+    while not (tmp_path / "metrics.jsonl").stat().st_size:
+        assert time.monotonic() < end
+        time.sleep(0.01)
     file.close()
-    read = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert read == [lines[0], {"step": 2, "teachers": {"1": 50}}]
 
 
-def test_a_full_disk_costs_lines_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    file = MetricsFile(Path("/dev/full"))
+def test_what_was_handed_over_may_change_afterwards(
+    tmp_path: Path, blocked: threading.Event
+) -> None:
+    file, teachers = MetricsFile(tmp_path / "metrics.jsonl"), {1: 50}
+    file.write({"step": 60, "teachers": teachers})
+    teachers[1] = 100
+    blocked.set()
+    file.close()
+    assert read(tmp_path / "metrics.jsonl") == [{"step": 60, "teachers": {"1": 50}}]
+
+
+def test_a_full_disk_costs_lines_and_is_told_once(
+    tmp_path: Path, disk: Limit, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    disk(1000)
     with caplog.at_level(logging.WARNING, "hvcod.training"):
-        for step in range(3):
-            file.write({"step": step})
+        for step in range(100):
+            file.write({"step": step, "text": "x" * 50})
+        end = time.monotonic() + 10
+        while file.lost < 80:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        disk(None)
+        time.sleep(0.2)
+        file.write({"step": 100})
         file.close()
+    there = [line["step"] for line in read(path)]
+    whole = 1000 // len(lines.to_line({"step": 10, "text": "x" * 50}))
+    assert there[:whole] == list(range(whole))
+    assert there[-1] == 100
+    assert len(there) + file.lost == 101
     assert [record.getMessage() for record in caplog.records] == [
-        "metrics are being lost: /dev/full: No space left on device"
+        f"metrics are being lost: {path}: File too large (told once)",
+        f"{path}: {file.lost} lines of metrics were lost",
+    ]
+
+
+def test_a_file_system_that_hangs_stops_nobody(
+    tmp_path: Path,
+    blocked: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(metrics, "_MOST_WAITING", 50)
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    begun = time.monotonic()
+    with caplog.at_level(logging.WARNING, "hvcod.training"):
+        file.write({"step": 0})
+        time.sleep(0.1)  # the thread has taken it and hangs
+        for step in range(1, 61):
+            file.write({"step": step})
+        assert not file.close(timeout=0.2)
+    assert time.monotonic() - begun < 5
+    assert file.lost == 10
+    assert [record.getMessage() for record in caplog.records] == [
+        f"metrics are being lost: {path}: 50 lines wait for the file system already (told once)",
+        f"{path}: still writing after 0.2 s; gave up waiting",
+        f"{path}: 10 lines of metrics were lost",
+    ]
+    blocked.set()
+    assert file.close()
+    assert [line["step"] for line in read(path)] == list(range(51))
+
+
+def test_a_resumed_run_goes_on_behind_the_step_it_resumes_from(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path)
+    for step in range(10, 60, 10):
+        first.write({"step": step, "wall_s": step / 4, "life": 1})
+    first.close()
+    with path.open("a") as file:
+        file.write('{"step": 60, "wall')
+    second = MetricsFile(path, after=30)
+    assert second.wall_s == 7.5
+    second.write({"step": 40, "wall_s": 11.0, "life": 2})
+    second.close()
+    assert [(line["step"], line["life"]) for line in read(path)] == [
+        (10, 1),
+        (20, 1),
+        (30, 1),
+        (40, 2),
+    ]
+
+
+def test_a_new_run_begins_at_zero_seconds(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    assert file.wall_s == 0.0
+    file.close()
+
+
+def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(HvcodError, match=r"cannot write the metrics .*: No such file or directory"):
+        MetricsFile(tmp_path / "nowhere/metrics.jsonl")
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard itself reads."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in tags}
+
+
+def test_tensorboard_sees_the_numbers_and_forgets_what_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tensorboard"
+    first = MetricsFile(tmp_path / "metrics.jsonl", folder)
+    for step in (10, 20, 30):
+        first.write({"step": step, "loss": 1.5, "teachers": {1: 5}, "event": "x", "yes": True})
+    first.close()
+    assert scalars(folder) == {"loss": [(10, 1.5), (20, 1.5), (30, 1.5)]}
+    later = time.time() + 100
+    monkeypatch.setattr(time, "time", lambda: later)
+    second = MetricsFile(tmp_path / "metrics.jsonl", folder, after=10)
+    for step in (20, 30):
+        second.write({"step": step, "loss": 2.5})
+    second.close()
+    assert scalars(folder) == {"loss": [(10, 1.5), (20, 2.5), (30, 2.5)]}
+
+
+def test_tensorboard_on_a_full_disk_harms_nothing(
+    tmp_path: Path, disk: Limit, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "tensorboard"
+    file = MetricsFile(tmp_path / "metrics.jsonl", folder)
+    disk(1200)
+    for step in range(40):
+        file.write({"step": step, "loss": float(step)})
+    end = time.monotonic() + 10
+    while not file.lost:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    disk(None)
+    time.sleep(0.2)
+    file.write({"step": 40, "loss": 40.0})
+    file.close()
+    assert [line["step"] for line in read(tmp_path / "metrics.jsonl")] == list(range(41))
+    seen = [step for step, _ in scalars(folder)["loss"]]
+    assert 10 < len(seen) < 41
+    assert seen == [*range(len(seen) - 1), 40]
+    assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
+        "metrics are being lost",
+        f"{tmp_path / 'metrics.jsonl'}",
     ]

@@ -1,0 +1,173 @@
+"""A file of JSON lines, such as ``metrics.jsonl``: written whole, mended, read from its end.
+
+Nothing heavy is imported: commands that only look at a run use it too.
+"""
+
+import contextlib
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hvcod.errors import HvcodError
+
+LONGEST_LINE = 2**20
+"""Bytes beyond which a line is taken for garbage."""
+
+_BLOCK = 2**16
+
+
+class Appender:
+    """A file that grows by whole records: what a full disk cut short is cut away again.
+
+    For one thread. Nothing is buffered in this process, so that its death loses nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError if the file cannot be opened."""
+        self._file = path.open("ab", buffering=0)
+        self._end = self._on_disk = self._file.tell()
+        self._torn = False
+
+    def append(self, record: bytes) -> None:
+        """Raises OSError if the record could not be written whole; nothing of it stays then."""
+        self._mend()
+        rest = memoryview(record)
+        self._torn = True
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._torn = False
+        finally:
+            with contextlib.suppress(OSError):
+                self._mend()
+        self._end = self._file.tell()
+
+    def sync(self) -> None:
+        """Puts the records on disk.
+
+        Raises OSError if some could not be put there, which a network file system may notice as
+        late as this; the file then ends with what was on disk before.
+        """
+        if self._on_disk == self._end:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._end, self._torn = self._on_disk, True
+            with contextlib.suppress(OSError):
+                self._mend()
+            raise
+        self._on_disk = self._end
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _mend(self) -> None:
+        if self._torn:
+            # Gives space back, and so works on a full disk.
+            os.ftruncate(self._file.fileno(), self._end)
+            self._torn = False
+
+
+def to_line(figures: Mapping[str, Any]) -> bytes:
+    """Figures as one line of standard JSON; what JSON cannot say (NaN, infinity) becomes null."""
+    try:
+        text = json.dumps(figures, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(figures), allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def from_line(line: bytes) -> dict[str, Any] | None:
+    """The figures of a whole line, or None for anything that is not one: cut short, garbage."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        figures = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    good = isinstance(figures, dict) and type(figures.get("step")) is int
+    return figures if good else None
+
+
+def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:
+    """Keeps the lines of a file up to a step, and gives the last of them (empty if none).
+
+    The file ends before the first line of a later step, and before a last line that was cut short;
+    garbage among the lines that stay (a zeroed block, say) is overwritten with spaces, which is
+    white space in front of the next line. It is made if it is not there. Killed at any moment, it
+    leaves a file for which it does the same again.
+
+    Args:
+        path: The file.
+        after: The last step whose lines stay.
+
+    Raises:
+        HvcodError: It is not a regular file.
+        OSError: It cannot be read or written.
+    """
+    last: dict[str, Any] = {}
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise HvcodError(f"{path} is not a regular file; remove it")
+    with os.fdopen(descriptor, "r+b") as file:
+        position = end = 0
+        garbage: list[tuple[int, int]] = []
+        while line := file.readline(LONGEST_LINE):
+            figures = from_line(line)
+            if figures is None:
+                garbage.append((position, len(line)))
+            elif figures["step"] > after:
+                break
+            else:
+                last, end = figures, position + len(line)
+            position += len(line)
+        file.truncate(end)
+        for start, length in garbage:
+            if start < end:
+                file.seek(start)
+                file.write(b" " * length)
+    return last
+
+
+def last_lines(path: Path, limit: int) -> Iterator[bytes]:
+    """Yields the whole lines of a file from its last to its first, without holding it in memory.
+
+    Args:
+        path: The file, which may be growing.
+        limit: How many bytes from the end are looked at.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        position = file.seek(0, os.SEEK_END)
+        first = max(0, position - limit)
+        rest = b""
+        whole = False
+        while position > first:
+            size = min(_BLOCK, position - first)
+            position -= size
+            block = os.pread(file.fileno(), size, position)
+            start, *lines = (block + rest).split(b"\n")
+            for line in reversed(lines):
+                if whole:
+                    yield line + b"\n"
+                whole = True
+            rest = start
+        if position == 0 and whole:
+            yield rest + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
