@@ -1,10 +1,12 @@
-"""The run directory: who owns it, what ran in it."""
+"""The run directory: what runs in it, and with which options it may be resumed."""
 
+import contextlib
 import datetime
+import functools
 import hashlib
-import os
 import tomllib
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.exchange.format import Metadata
 from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
+from hvcod.training.fresh import clear, files_of_groups
+from hvcod.training.owner import Owner
+from hvcod.training.resume import resumed
+from hvcod.training.small_files import create, patiently, replace
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,18 @@ class Run:
         directory: Shared by all groups.
         id: Names the run; checkpoints that another run published are never used.
         group: This group's own folder.
+        owner: The group root's hold on that folder, to be closed at the end; None on other ranks.
     """
 
     directory: Path
     id: str
     group: Path
+    owner: Owner | None
+
+    @property
+    def states(self) -> Path:
+        """Where this group saves its training states."""
+        return self.group / "state"
 
     def about(self, options: TrainOptions, group: Group) -> Metadata:
         """What a group's published checkpoints say of the run."""
@@ -51,83 +64,118 @@ class Run:
 
 
 def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
-    """Makes or joins the run directory; only one rank per group touches it.
+    """Makes the run directory, or joins the run that is there; one rank per group touches it.
 
-    The first launch to come writes ``config.toml``; others must have the same options. Collective
-    over the world.
+    The first launch to come writes ``config.toml``; others must have the same options, but for
+    those that change nothing of what is learned. Collective over the world.
 
     Raises:
-        HvcodError: The directory cannot be written, belongs to a run with other options, or this
-            group has already run in it.
+        UsageError: The options contradict each other.
+        HvcodError: The directory cannot be written, belongs to a run with other options, or a
+            group of this launch is being trained by another one.
     """
-    directory, run_id = on_rank_zero(world, lambda: _claim(options))
-    run = Run(directory, run_id, directory / f"group-{group.index}")
-    problem = _claim_group(run, group) if group.is_root else None
-    problem = next(filter(None, world.allgather(problem)), None)
-    if problem:
-        raise HvcodError(problem)
-    return run
-
-
-def _claim(options: TrainOptions) -> tuple[Path, str]:
-    directory = (options.run_dir or _default_directory(options)).absolute()
-    run_id = uuid.uuid4().hex
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    tree = {"run": {"id": run_id, "created": created, "hvcod": __version__}} | config.to_tree(
-        options
-    )
-    path = directory / "config.toml"
-    temporary = directory / f".config-{run_id}"
+    if options.force and not options.fresh:
+        raise UsageError("--force only goes with --fresh, to delete the run that is there")
+    directory = on_rank_zero(world, lambda: _directory(options))
+    run_id = on_rank_zero(world, lambda: _begin(directory, options, group.size))
+    folder = directory / f"group-{group.index}"
+    owner = _own(folder, group, world)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(tomli_w.dumps(tree))
-        try:
-            # A hard link fails if the name exists: of several launches, exactly one writes it.
-            os.link(temporary, path)
-        except FileExistsError:
-            run_id = _joined(path, options)
-        finally:
-            temporary.unlink()
-    except OSError as error:
-        raise HvcodError(f"cannot write the run directory {directory}: {error.strerror}") from error
-    return directory, run_id
+        on_rank_zero(world, lambda: _note(directory, run_id, options, group.size))
+    except HvcodError:
+        if owner is not None:
+            owner.close()
+        raise
+    return Run(directory, run_id, folder, owner)
 
 
-def _joined(path: Path, options: TrainOptions) -> str:
-    try:
-        there = tomllib.loads(path.read_text())
-        run_id: str = there["run"]["id"]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
-        raise HvcodError(
-            f"{path} is not the configuration of a run; use another --run-dir"
-        ) from error
-    del there["run"]
-    theirs, ours = config.flatten(there), config.flatten(config.to_tree(options))
-    for key in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(key) != ours.get(key):
-            raise HvcodError(
-                f"{path.parent} belongs to a run with {_shown(key, theirs)}, this one has "
-                f"{_shown(key, ours)}; use the same options or another --run-dir"
-            )
-    return run_id
-
-
-def _shown(key: str, values: dict[str, Any]) -> str:
-    return f"{key}={values[key]}" if key in values else f"no {key}"
-
-
-def _claim_group(run: Run, group: Group) -> str | None:
-    try:
-        run.group.mkdir(exist_ok=True)
-        (run.group / "metrics.jsonl").open("x").close()
-    except FileExistsError:
-        return f"group {group.index} has already run in {run.directory}; use another --run-dir"
-    except OSError as error:
-        return f"cannot write the run directory {run.group}: {error.strerror}"
-    return None
-
-
-def _default_directory(options: TrainOptions) -> Path:
+def _directory(options: TrainOptions) -> Path:
+    if options.run_dir is not None:
+        return options.run_dir.absolute()
     if options.group is not None:
         raise UsageError("--group needs --run-dir: the folder that the launches of a run share")
-    return Path("runs") / f"{options.task}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    now = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    return (Path("runs") / f"{options.task}-{now}").absolute()
+
+
+def _begin(directory: Path, options: TrainOptions, ranks: int) -> str:
+    """The id of the run, which is a new one if there was none."""
+    path = directory / "config.toml"
+    about = {
+        "id": uuid.uuid4().hex,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "hvcod": __version__,
+        "ranks": ranks,
+    }
+    tree = {"run": about} | config.to_tree(options)
+    with _told(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        if options.fresh:
+            clear(directory, options.force)
+        # In this order: a launch that begins now writes its configuration before anything else.
+        remains = files_of_groups(directory)
+        if remains and not path.exists():
+            raise HvcodError(
+                f"{directory} holds {remains[0].relative_to(directory)}, but no config.toml; use "
+                "another --run-dir, or --fresh --force to delete what a run left there"
+            )
+        if not create(path, tomli_w.dumps(tree).encode()):
+            tree = _read(path)
+            resumed(tree, options, ranks, directory)
+    return str(tree["run"]["id"])
+
+
+def _own(folder: Path, group: Group, world: MPI.Intracomm) -> Owner | None:
+    owner, problem = None, None
+    if group.is_root:
+        try:
+            with _told(folder):
+                folder.mkdir(exist_ok=True)
+                owner = Owner.take(folder)
+        except HvcodError as error:
+            problem = error
+    problem = next(filter(None, world.allgather(problem)), None)
+    if problem is not None:
+        if owner is not None:
+            owner.close()
+        raise problem
+    return owner
+
+
+def _note(directory: Path, run_id: str, options: TrainOptions, ranks: int) -> None:
+    """Writes down what is different this time, now that the groups are ours."""
+    path = directory / "config.toml"
+    with _told(directory):
+        there = _read(path)
+        if there["run"]["id"] != run_id:
+            raise HvcodError(f"{directory}: another launch has just deleted this run")
+        tree = resumed(there, options, ranks, directory)
+        if tree != there:
+            replace(path, tomli_w.dumps(tree).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = patiently(functools.partial(_read_once, path), OSError, ValueError)
+    except OSError as error:
+        raise HvcodError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise HvcodError(
+            f"{path} cannot be read as TOML: {error}; use another --run-dir"
+        ) from error
+    about = tree.get("run")
+    if not isinstance(about, dict) or not isinstance(about.get("id"), str):
+        raise HvcodError(f"{path} is not the configuration of a run; use another --run-dir")
+    return tree
+
+
+def _read_once(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text())
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HvcodError(f"cannot write the run directory {directory}: {error.strerror}") from error

@@ -1,0 +1,120 @@
+"""Who says to train a group: a process, in words by which others can tell whether it still runs."""
+
+import contextlib
+import dataclasses
+import datetime
+import functools
+import json
+import os
+import socket
+import typing
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A process that trains a group.
+
+    Attributes:
+        id: Tells two claims apart, whatever else is equal.
+        host: The name of its node.
+        boot: The boot id of the node's kernel; empty if unknown.
+        namespace: The namespace in which its number holds: containers have their own; 0 if unknown.
+        pid: Its number.
+        born: When the kernel started it, in clock ticks since the boot: numbers are used again.
+        job: The scheduler's job; empty without one.
+        restarts: How often the scheduler had restarted that job.
+        started: When the claim was made, by the node's clock; for people only.
+    """
+
+    id: str
+    host: str
+    boot: str
+    namespace: int
+    pid: int
+    born: int
+    job: str
+    restarts: int
+    started: str
+
+    @classmethod
+    def here(cls) -> Self:
+        """A new claim of this process."""
+        _, born = _state_and_birth(os.getpid()) or ("", 0)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        host, boot, namespace = _machine()
+        job, restarts = _job()
+        claim_id, pid = uuid.uuid4().hex, os.getpid()
+        return cls(claim_id, host, boot, namespace, pid, born, job, restarts, now)
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self | None:
+        """The claim that a file holds; None if it holds something else."""
+        types = typing.get_type_hints(cls)
+        try:
+            values = json.loads(content)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(values, dict) or {k: type(v) for k, v in values.items()} != types:
+            return None
+        return cls(**values)
+
+    def to_bytes(self) -> bytes:
+        """The claim as a file's content, JSON."""
+        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
+
+    def is_alive(self) -> bool | None:
+        """Whether the process still runs; None if this cannot be told from here."""
+        if self.boot and (self.host, self.boot, self.namespace) == _machine():
+            return _runs(self.pid, self.born)
+        job, restarts = _job()
+        if self.job and self.job == job and self.restarts < restarts:
+            return False
+        return None
+
+    def __str__(self) -> str:
+        job = f" (job {self.job})" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}"
+
+
+@functools.cache
+def _machine() -> tuple[str, str, int]:
+    boot, namespace = "", 0
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    return socket.gethostname(), boot if namespace else "", namespace
+
+
+def _job() -> tuple[str, int]:
+    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or ""
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "")
+    return job, int(restarts) if restarts.isdecimal() else 0
+
+
+def _runs(pid: int, born: int) -> bool | None:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    except OverflowError:
+        return None
+    found = _state_and_birth(pid)
+    if found is None:
+        # Clusters hide other users' processes below /proc.
+        return None
+    state, its_birth = found
+    return its_birth == born and state not in ("Z", "X")
+
+
+def _state_and_birth(pid: int) -> tuple[str, int] | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # The name in parentheses may hold anything.
+        fields: list[Any] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[19])
+    return None

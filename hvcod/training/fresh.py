@@ -1,0 +1,65 @@
+"""Starting anew: what hvcod made in a run directory is deleted, and nothing else."""
+
+import contextlib
+from pathlib import Path
+
+from hvcod.errors import HvcodError
+from hvcod.training.owner import claims_of_the_dead, newcomers
+
+_CONFIGURATION = "config.toml"
+_WITHDRAWN = ".config.toml.withdrawn"
+_FILES_OF_A_GROUP = (
+    "metrics.jsonl",
+    ".metrics.jsonl.*",
+    "published/step-[0-9]*.h5",
+    "published/.step-[0-9]*.tmp",
+    "state/step-[0-9]*.h5",
+    "state/.step-[0-9]*.tmp",
+    "tensorboard/events.out.tfevents.*",
+    "owner.json",
+    ".owner*",
+)
+_FOLDERS_OF_A_GROUP = ("published", "state", "tensorboard", ".")
+
+
+def files_of_groups(directory: Path) -> list[Path]:
+    """What groups of hvcod have written into a run directory."""
+    return [
+        path
+        for folder in _groups(directory)
+        for pattern in _FILES_OF_A_GROUP
+        for path in folder.glob(pattern)
+    ]
+
+
+def clear(directory: Path, force: bool) -> None:
+    """Makes a run directory as if nothing had run there.
+
+    Raises:
+        HvcodError: There is a run, and `force` is not given or one of its groups is being trained.
+        OSError: Something cannot be deleted.
+    """
+    configuration, withdrawn = directory / _CONFIGURATION, directory / _WITHDRAWN
+    if not (configuration.exists() or withdrawn.exists() or files_of_groups(directory)):
+        return
+    if not force:
+        raise HvcodError(f"{directory} holds a run; add --force to delete it")
+    groups = _groups(directory)
+    dead = claims_of_the_dead(groups)
+    # Whoever joins the run from here on finds it gone. One that came just before shows now.
+    with contextlib.suppress(FileNotFoundError):
+        configuration.rename(withdrawn)
+    if came := newcomers(_groups(directory), dead):
+        withdrawn.rename(configuration)
+        raise HvcodError(f"{directory} is not deleted, a launch has just begun in it: {came[0]}")
+    for path in [*files_of_groups(directory), *directory.glob(f".{_CONFIGURATION}.*")]:
+        path.unlink(missing_ok=True)
+    for folder in _groups(directory):
+        for name in _FOLDERS_OF_A_GROUP:
+            # Not empty, or a link of the user's.
+            with contextlib.suppress(OSError):
+                (folder / name).rmdir()
+
+
+def _groups(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob("group-[0-9]*") if path.is_dir())

@@ -1,0 +1,248 @@
+"""One process owns a group's folder: two launches never write to the same one.
+
+The owner keeps its `Claim` in ``owner.json`` and touches the file all the while. Whoever finds
+the file asks whether that process still runs, and where that cannot be told, watches whether the
+file is still touched. No clock is compared with another: nodes' clocks differ and run backwards.
+
+The claim of a dead owner is succeeded to by a *mark*, a file that is named after that claim and
+that only one process can make; it holds the successor's claim. So of several successors one gets
+it, and if that one dies before it has replaced ``owner.json``, its mark can be succeeded to alike.
+"""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.directory import open_regular
+from hvcod.groups import abort
+from hvcod.training.claim import Claim
+from hvcod.training.small_files import create, patiently, replace
+
+BEAT = 10.0
+"""Seconds between two touches of an owner."""
+
+WATCH = 35.0
+"""Seconds without a touch after which an owner that cannot be seen from here counts as dead."""
+
+GRACE = 5.0
+"""Seconds for which an owner on this machine may still be ending: a killed launch takes a while."""
+
+NAME = "owner.json"
+
+_LOOKS = 35
+_DOUBTS = 3
+_LARGEST = 64 * 1024
+
+log = logging.getLogger("hvcod.training")
+
+
+class Owner:
+    """This process's hold on the folder of a group.
+
+    While it lasts a thread of its own touches the claim, and takes the launch down if the claim
+    is gone or another's. A file system that fails for a while is no reason to stop.
+    """
+
+    def __init__(self, folder: Path, claim: bytes) -> None:
+        self._folder, self._path, self._claim = folder, folder / NAME, claim
+        self._told: set[int | None] = set()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="owner", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def take(cls, folder: Path) -> Self:
+        """Takes hold of the folder of a group, such as ``RUN/group-0``; it must exist.
+
+        Takes `WATCH` seconds if the last owner left its claim behind and cannot be seen from here.
+
+        Raises:
+            HvcodError: Another process trains the group.
+            OSError: The folder cannot be read or written.
+        """
+        path, mine = folder / NAME, Claim.here().to_bytes()
+        while not create(path, mine):
+            left = claims_of_the_dead([folder]).get(folder)
+            if left is not None and _succeed(path, left, mine):
+                break
+        return cls(folder, mine)
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        self._closing.set()
+        self._thread.join(BEAT)
+        with contextlib.suppress(OSError, HvcodError):
+            now = _look(self._path)
+            if now is not None and now.content == self._claim:
+                self._path.unlink()
+
+    def _keep(self) -> None:
+        doubts = 0
+        while not self._closing.wait(BEAT / 10 if doubts else BEAT):
+            try:
+                doubts = 0 if self._touch() else doubts + 1
+            except OSError as error:
+                self._tell_once(error)
+            # A network file system may miss a file for a moment.
+            if doubts == _DOUBTS and not self._closing.is_set():
+                self._give_up()
+
+    def _touch(self) -> bool:
+        """Whether the claim is still there and ours."""
+        try:
+            with open_regular(self._path) as file:
+                if file.read(_LARGEST) != self._claim:
+                    return False
+                os.utime(file.fileno())
+        except (FileNotFoundError, HvcodError):
+            return False
+        # A beat later everybody sees the new claim: now nobody takes it for the former one.
+        for mark in self._folder.glob(".owner-*.mark"):
+            mark.unlink(missing_ok=True)
+        return True
+
+    def _give_up(self) -> None:
+        now = None
+        with contextlib.suppress(OSError, HvcodError):
+            now = _look(self._path)
+        by = f"{_name(now.content)} trains it now" if now else f"{self._path} was deleted"
+        abort.abort(
+            HvcodError(f"{_group(self._folder)} was taken from this launch, which ends: {by}")
+        )
+
+    def _tell_once(self, error: OSError) -> None:
+        if error.errno not in self._told:
+            self._told.add(error.errno)
+            log.warning("cannot touch %s: %s; trying on", self._path, error.strerror)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A claim as it was found.
+
+    Attributes:
+        content: Of the file that holds it.
+        touched: When that was touched last, by a clock that is comparable to nothing but itself.
+    """
+
+    content: bytes
+    touched: int
+
+
+def claims_of_the_dead(folders: Iterable[Path]) -> Mapping[Path, Seen]:
+    """The claims in folders of groups, once it is sure that nobody trains in any of them.
+
+    Raises:
+        HvcodError: A group is being trained; names the process.
+        OSError: A folder cannot be read.
+    """
+    first = now = _latest_of(folders)
+    for looks in itertools.count():
+        # Looks are counted, not seconds: while a file system blocks, no owner can touch a thing.
+        waited = looks * WATCH / _LOOKS
+        alive = {folder: _is_alive(seen.content) for folder, seen in now.items()}
+        for folder, lives in alive.items():
+            is_touched = lives is None and now[folder] != first[folder]
+            if is_touched or (lives and waited >= min(GRACE, WATCH)):
+                raise HvcodError(
+                    f"{_group(folder)} is being trained by {_name(now[folder].content)}; "
+                    "stop it first or use another --run-dir"
+                )
+        unsure = [folder for folder, lives in alive.items() if lives is not False]
+        if waited >= WATCH or not unsure:
+            break
+        if looks == 0:
+            _tell_of_waiting([folder for folder, lives in alive.items() if lives is None], now)
+        time.sleep(WATCH / _LOOKS)
+        now = _latest_of(unsure)
+    return first
+
+
+def newcomers(folders: Iterable[Path], dead: Mapping[Path, Seen]) -> list[str]:
+    """Who has a claim in one of the folders that was not among those of the dead."""
+    now = _latest_of(folders)
+    return [
+        f"{_group(folder)}: {_name(seen.content)}"
+        for folder, seen in now.items()
+        if folder not in dead or seen.content != dead[folder].content
+    ]
+
+
+def _is_alive(content: bytes) -> bool | None:
+    claim = Claim.parse(content)
+    return claim.is_alive() if claim else None
+
+
+def _tell_of_waiting(folders: list[Path], seen: Mapping[Path, Seen]) -> None:
+    for folder in folders:
+        log.warning(
+            "%s was last trained by %s, which cannot be seen from here; waiting %.0f s for a sign "
+            "of life",
+            _group(folder),
+            _name(seen[folder].content),
+            WATCH,
+        )
+
+
+def _succeed(path: Path, dead: Seen, mine: bytes) -> bool:
+    """Whether this process, and no other, has put its claim in the place of a dead one's."""
+    mark = _mark(path, dead.content)
+    if not create(mark, mine):
+        return False
+    latest = _latest(path)
+    if latest is None or latest.content != mine:
+        # Another was faster, and has swept its mark away already.
+        mark.unlink(missing_ok=True)
+        return False
+    replace(path, mine)
+    return True
+
+
+def _latest_of(folders: Iterable[Path]) -> dict[Path, Seen]:
+    found = ((folder, _latest(folder / NAME)) for folder in folders)
+    return {folder: seen for folder, seen in found if seen is not None}
+
+
+def _latest(path: Path) -> Seen | None:
+    """The claim in a file, or that of the last one who succeeded to it; None if there is none."""
+    found, following = None, _look(path)
+    while following is not None:
+        found, following = following, _look(_mark(path, following.content))
+    return found
+
+
+def _look(path: Path) -> Seen | None:
+    return patiently(functools.partial(_look_once, path), OSError)
+
+
+def _look_once(path: Path) -> Seen | None:
+    # Opened anew every time: that makes a network file system ask its server.
+    try:
+        with open_regular(path) as file:
+            return Seen(file.read(_LARGEST), os.fstat(file.fileno()).st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except HvcodError as error:
+        raise HvcodError(f"{path} {error}; remove it") from error
+
+
+def _mark(path: Path, content: bytes) -> Path:
+    return path.with_name(f".owner-{hashlib.sha256(content).hexdigest()[:32]}.mark")
+
+
+def _group(folder: Path) -> str:
+    return f"group {folder.name.removeprefix('group-')} of {folder.parent}"
+
+
+def _name(content: bytes) -> str:
+    return str(Claim.parse(content) or "an unknown process")

@@ -1,0 +1,86 @@
+"""With which options a run may be resumed: all that do not change what is learned may differ."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hvcod import __version__, config
+from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError
+
+
+def resumed(
+    there: Mapping[str, Any], options: TrainOptions, ranks: int, directory: Path
+) -> dict[str, Any]:
+    """What a run's configuration shall hold once a launch has joined it.
+
+    Args:
+        there: What it holds now.
+        options: Those of the launch.
+        ranks: The ranks per group of the launch.
+        directory: The run directory, for messages.
+
+    Raises:
+        HvcodError: The launch would learn something else than the run; names the options.
+    """
+    return _Comparison(there, options, ranks).result(directory)
+
+
+class _Comparison:
+    def __init__(self, there: Mapping[str, Any], options: TrainOptions, ranks: int) -> None:
+        self._run, self._options, self._ranks = there["run"], options, ranks
+        model = None if options.model is None else type(options.model)
+        self._known = config.known_fields(type(options), model)
+        self._theirs = config.flatten({key: there[key] for key in there if key != "run"})
+        self._ours = config.flatten(config.to_tree(options))
+
+    def result(self, directory: Path) -> dict[str, Any]:
+        keys = sorted(self._theirs.keys() | self._ours.keys())
+        wrong = [key for key in keys if self._differs(key) and not self._may_differ(key)]
+        if "task" in wrong:
+            wrong = ["task"]
+        if wrong:
+            theirs, ours = (
+                ", ".join(self._shown(key, values) for key in wrong)
+                for values in (self._theirs, self._ours)
+            )
+            reasons = [reason for key in wrong if (reason := self._reason(key))]
+            why = f" ({'; '.join(reasons)})" if reasons else ""
+            raise HvcodError(
+                f"{directory} belongs to a run with {theirs}, this one has {ours}{why}: use the "
+                "same options, another --run-dir, or --fresh --force to delete it"
+            )
+        tree = {"run": self._run} | config.to_tree(self._options)
+        # With the ranks of the run beside it; only their product is the same now.
+        return tree | {"batch_size": self._theirs.get("batch_size", self._options.batch_size)}
+
+    def _differs(self, key: str) -> bool:
+        default = self._known[key][0].default if key in self._known else None
+        return bool(self._theirs.get(key, default) != self._ours.get(key, default))
+
+    def _may_differ(self, key: str) -> bool:
+        if key == "steps":
+            return self._options.optimizer.schedule == "constant"
+        if key == "batch_size":
+            return self._examples_per_step() == self._ranks * self._options.batch_size
+        return key in self._known and not self._known[key][0].metadata["result"]
+
+    def _examples_per_step(self) -> int | None:
+        ranks, batch_size = self._run.get("ranks"), self._theirs.get("batch_size")
+        known = isinstance(ranks, int) and isinstance(batch_size, int)
+        return ranks * batch_size if known else None
+
+    def _reason(self, key: str) -> str:
+        if key == "steps":
+            return f"the {self._options.optimizer.schedule} schedule depends on steps"
+        if key == "batch_size" and self._examples_per_step():
+            return (
+                f"{self._examples_per_step()} examples a step with {self._run['ranks']} ranks per "
+                f"group became {self._ranks * self._options.batch_size} with {self._ranks}"
+            )
+        if key not in self._known:
+            return f"{key} is unknown to hvcod {__version__}, of {self._run.get('hvcod')} it is"
+        return ""
+
+    def _shown(self, key: str, values: Mapping[str, Any]) -> str:
+        return f"{key}={values[key]}" if key in values else f"no {key}"
