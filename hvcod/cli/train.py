@@ -62,13 +62,17 @@ def resolve(
     """
     from hvcod.tasks import load_task
 
-    chosen = config.read_toml(config_file) if config_file else {}
-    chosen |= dict(config.parse_assignment(text) for text in assignments)
+    of_file = config.read_toml(config_file) if config_file else {}
+    chosen = of_file | dict(config.parse_assignment(text) for text in assignments)
     chosen |= layer(TrainOptions, flags)
     task = load_task(str(chosen.get("task", TrainOptions.task)))
     preset = str(chosen.get("preset", TrainOptions.preset))
     if preset not in task.presets:
         raise UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")
+    try:
+        config.resolve(TrainOptions, [of_file], task.Options)
+    except UsageError as error:
+        raise UsageError(f"{config_file}: {error}") from error
     options: TrainOptions = config.resolve(
         TrainOptions, [task.presets[preset], chosen], task.Options
     )

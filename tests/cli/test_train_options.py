@@ -78,8 +78,16 @@ def test_an_unknown_key_in_the_file_is_refused_even_if_a_flag_is_right(
     file: Path, content: str, message: str
 ) -> None:
     file.write_text(content)
-    with pytest.raises(UsageError, match=f"unknown option {message}"):
+    with pytest.raises(UsageError, match=rf"mine\.toml: unknown option {message}"):
         resolve(file, [], flags(burn_in=3))
+
+
+def test_a_wrong_value_in_the_file_names_the_file(file: Path) -> None:
+    file.write_text("steps = 0")
+    with pytest.raises(UsageError, match=r"mine\.toml: steps=0: must be at least 1"):
+        resolve(file, [], flags())
+    with pytest.raises(UsageError, match=r"^steps=0: must be at least 1"):
+        resolve(None, ["steps=0"], flags())
 
 
 def test_a_wrong_preset_in_the_file_names_those_there_are(file: Path) -> None:
