@@ -1,27 +1,24 @@
-"""From the bytes of a published checkpoint to tensors, trusting nothing in them."""
+"""From the bytes of a file to tensors, trusting nothing in them."""
 
-from collections.abc import Mapping
-from typing import Any
+from itertools import pairwise
 
 import h5py
 import numpy as np
 import torch
-from h5py import h5a, h5d, h5l, h5o, h5t
+from h5py import h5a, h5d, h5g, h5l, h5o, h5t
 from numpy.typing import NDArray
 
 from hvcod.exchange.format import (
     ALIGNMENT,
+    LONGEST_TEXT,
     USER_BLOCK,
-    Metadata,
+    Attribute,
     RefusedError,
-    TensorSpec,
-    file_type,
-    stored_dtypes,
+    source_type,
+    stored_type,
     verify,
 )
 from hvcod.exchange.memory import MemoryFile
-
-_LONGEST_TEXT = 4096
 
 _TYPE_CLASSES = {
     h5t.COMPOUND: "compound values",
@@ -34,113 +31,104 @@ _TYPE_CLASSES = {
 }
 
 
-def decode(
-    data: bytes | bytearray | memoryview | NDArray[np.uint8], expected: Mapping[str, TensorSpec]
-) -> tuple[Metadata, dict[str, torch.Tensor]]:
-    """The metadata and the tensors of a published checkpoint that fits the local model.
+def decode_tensors(
+    data: bytes | bytearray | memoryview | NDArray[np.uint8],
+) -> tuple[dict[str, Attribute], dict[str, torch.Tensor]]:
+    """The root attributes and all tensors of a file that `encode` made.
 
-    `data` are the file's bytes, `expected` the local model's `specification`. Size and digest
-    are verified before libhdf5 sees anything. Then everything is refused that hvcod does not
-    write (links, external or virtual storage, filters, chunks, any type but plain numbers) and
-    everything that is not exactly the local model's (names, shapes, kinds of number).
+    `data` are the file's bytes. Their digest is verified before libhdf5 sees anything. Then
+    everything is refused that hvcod does not write: links, groups, external or virtual storage,
+    filters, chunks, any type but plain numbers, values that lie outside the file or in each
+    other's place. Which names and attributes there must be is for the caller to check.
 
-    The tensors come in the order of `expected` and in the type they were stored in, mostly
-    float16. They are views of `data` (of a copy, if it is read-only), so that no file can ask
-    for memory.
+    The tensors come in the file's order and in the type they had at the source, but float16 where
+    they were rounded to it. They are views of `data` (of a copy, if it is read-only), so that no
+    file can ask for memory; only former bfloat16 and bool tensors are copies, never larger.
 
     Raises DamagedError or RefusedError.
     """
     memory = np.frombuffer(data, np.uint8)
     if not memory.flags.writeable:
         memory = memory.copy()
-    view = memory.data
-    step = verify(view)
-    content = torch.from_numpy(memory)
+    step = verify(memory.data)
     try:
-        with h5py.File(MemoryFile(view, len(view)), "r") as file:
-            metadata = _read_metadata(file)
-            if metadata.step != step:
-                raise RefusedError(f"is of step {step} by its header, {metadata.step} inside")
-            _check_names(file, expected)
-            return metadata, {n: _tensor(file, content, n, s) for n, s in expected.items()}
+        with h5py.File(MemoryFile(memory.data, len(memory)), "r") as file:
+            attributes = _attributes(file)
+            _check_step(attributes, step)
+            return attributes, _Reader(file, torch.from_numpy(memory)).tensors()
     # What h5py makes of the errors of libhdf5.
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise RefusedError(f"libhdf5 cannot read its image: {error}") from error
 
 
-def _read_metadata(file: h5py.File) -> Metadata:
-    return Metadata(
-        run_id=_text(file, "run_id"),
-        task=_text(file, "task"),
-        group=_integer(file, "group"),
-        step=_integer(file, "step"),
-        examples=_integer(file, "examples"),
-        validation_loss=_optional_float(file, "validation_loss"),
-        configuration_digest=_text(file, "configuration_digest"),
-        project_version=_text(file, "project_version"),
-        created=_text(file, "created"),
-        format_version=_integer(file, "format_version"),
-    )
+def _check_step(attributes: dict[str, Attribute], step: int) -> None:
+    if "step" not in attributes:
+        raise RefusedError("attribute step is missing")
+    if attributes["step"] != step:
+        raise RefusedError(f"is of step {step} by its header, {attributes['step']} inside")
 
 
-def _text(file: h5py.File, name: str) -> str:
-    return _scalar(file, name, h5t.TypeStringID).tobytes().rstrip(b"\0").decode()
+def _attributes(file: h5py.File) -> dict[str, Attribute]:
+    names: list[bytes] = []
+    h5a.iterate(file.id, names.append)
+    return {name.decode(): _attribute(file.id, name) for name in names}
 
 
-def _integer(file: h5py.File, name: str) -> int:
-    return int(_scalar(file, name, h5t.TypeIntegerID))
-
-
-def _optional_float(file: h5py.File, name: str) -> float | None:
-    if not h5a.exists(file.id, name.encode()):
-        return None
-    return float(_scalar(file, name, h5t.TypeFloatID))
-
-
-def _scalar(file: h5py.File, name: str, kind: type[h5t.TypeID]) -> NDArray[Any]:
+def _attribute(holder: h5g.GroupID | h5d.DatasetID, name: bytes) -> Attribute:
     """A scalar attribute of fixed length, its type checked before it is read."""
-    if not h5a.exists(file.id, name.encode()):
-        raise RefusedError(f"attribute {name} is missing")
-    attribute = h5a.open(file.id, name.encode())
+    attribute = h5a.open(holder, name)
     held = attribute.get_type()
-    variable = isinstance(held, h5t.TypeStringID) and held.is_variable_str()
-    if not isinstance(held, kind) or variable or held.get_size() > _LONGEST_TEXT:
-        raise RefusedError(f"attribute {name} has a type that hvcod does not write")
+    plain = isinstance(held, h5t.TypeIntegerID | h5t.TypeFloatID)
+    text = isinstance(held, h5t.TypeStringID) and not held.is_variable_str()
+    if not (plain or text) or held.get_size() > LONGEST_TEXT:
+        raise RefusedError(f"attribute {name.decode()} has a type that hvcod does not write")
     if attribute.shape != ():
-        raise RefusedError(f"attribute {name} is not a scalar")
+        raise RefusedError(f"attribute {name.decode()} is not a scalar")
     value = np.empty((), dtype=attribute.dtype)
     attribute.read(value)
-    return value
+    if text:
+        return value.tobytes().rstrip(b"\0").decode()
+    return float(value) if isinstance(held, h5t.TypeFloatID) else int(value)
 
 
-def _check_names(file: h5py.File, expected: Mapping[str, TensorSpec]) -> None:
-    found = {name.decode() for name in file.id}
-    if missing := [name for name in expected if name not in found]:
-        raise RefusedError(f"tensor {missing[0]} is missing ({len(missing)} in all)")
-    if unknown := sorted(found.difference(expected)):
-        raise RefusedError(f"tensor {unknown[0]} is not in the local model ({len(unknown)} in all)")
+class _Reader:
+    """Reads the datasets of one file in place."""
 
+    def __init__(self, file: h5py.File, content: torch.Tensor) -> None:
+        self._file, self._content = file, content
+        self._places: list[tuple[int, int, str]] = []
 
-def _tensor(file: h5py.File, content: torch.Tensor, name: str, spec: TensorSpec) -> torch.Tensor:
-    dataset = _open_dataset(file, name)
-    stored = _check_type(dataset, name, spec)
-    # Only now: a virtual dataset would open its source files to tell its shape.
-    shape = dataset.shape
-    if shape != spec.shape:
-        raise RefusedError(f"tensor {name} has shape {shape}; the local model's is {spec.shape}")
-    values = _values(dataset, content, name, spec.elements * stored.itemsize)
-    tensor = values.view(stored).view(spec.shape)
-    return tensor.bool() if spec.dtype is torch.bool else tensor
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors in the file's order."""
+        tensors = {name: self._tensor(name) for name in map(bytes.decode, self._file.id)}
+        places = sorted(self._places)
+        for (_, end, name), (start, _, other) in pairwise(places):
+            if start < end:
+                raise RefusedError(f"tensors {name} and {other} have their values in one place")
+        return tensors
 
+    def _tensor(self, name: str) -> torch.Tensor:
+        dataset = _open_dataset(self._file, name)
+        stored = _stored(dataset, name)
+        # Only now: a virtual dataset would open its source files to tell its shape.
+        shape = dataset.shape
+        if shape is None:
+            raise RefusedError(f"tensor {name} has no shape")
+        size = stored.itemsize
+        for length in shape:
+            size *= length
+        tensor = self._values(dataset, name, size).view(stored).view(shape)
+        return _restored(tensor, _source(dataset, name, stored))
 
-def _values(dataset: h5d.DatasetID, content: torch.Tensor, name: str, size: int) -> torch.Tensor:
-    """The `size` bytes of a dataset's values, in place."""
-    if size == 0:
-        return content[:0]
-    offset = dataset.get_offset()
-    if offset is None or not USER_BLOCK <= offset <= len(content) - size or offset % ALIGNMENT:
-        raise RefusedError(f"tensor {name} has its values outside the file, or misplaced")
-    return content[offset : offset + size]
+    def _values(self, dataset: h5d.DatasetID, name: str, size: int) -> torch.Tensor:
+        """The `size` bytes of a dataset's values, in place."""
+        if size == 0:
+            return self._content[:0]
+        offset, end = dataset.get_offset(), len(self._content)
+        if offset is None or not USER_BLOCK <= offset <= end - size or offset % ALIGNMENT:
+            raise RefusedError(f"tensor {name} has its values outside the file, or misplaced")
+        self._places.append((offset, offset + size, name))
+        return self._content[offset : offset + size]
 
 
 def _open_dataset(file: h5py.File, name: str) -> h5d.DatasetID:
@@ -162,10 +150,28 @@ def _open_dataset(file: h5py.File, name: str) -> h5d.DatasetID:
     return dataset
 
 
-def _check_type(dataset: h5d.DatasetID, name: str, spec: TensorSpec) -> torch.dtype:
+def _stored(dataset: h5d.DatasetID, name: str) -> torch.dtype:
     held = dataset.get_type()
-    for stored in stored_dtypes(name, spec.dtype):
-        if held == file_type(stored):
-            return stored
+    if stored := stored_type(held):
+        return stored
     kind = _TYPE_CLASSES.get(held.get_class()) or f"{held.dtype} values"
-    raise RefusedError(f"tensor {name} holds {kind}; the local model's are {spec.dtype}")
+    raise RefusedError(f"tensor {name} holds {kind}, which hvcod does not write")
+
+
+def _source(dataset: h5d.DatasetID, name: str, stored: torch.dtype) -> torch.dtype:
+    """The type that a tensor had before it was stored as `stored`."""
+    if not h5a.exists(dataset, b"source_dtype"):
+        raise RefusedError(f"tensor {name} does not say of what type it was")
+    source = _attribute(dataset, b"source_dtype")
+    if found := source_type(name, str(source), stored):
+        return found
+    raise RefusedError(f"tensor {name} says that it was {source}, stored as {stored}")
+
+
+def _restored(tensor: torch.Tensor, source: torch.dtype) -> torch.Tensor:
+    if source is torch.bool:
+        return tensor.bool()
+    if source is torch.bfloat16 and tensor.dtype is torch.float32:
+        # The upper halves are the value, to the last bit of a NaN.
+        return tensor.reshape(-1).view(source)[1::2].clone().view(tensor.shape)
+    return tensor

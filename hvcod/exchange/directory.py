@@ -1,4 +1,4 @@
-"""Where published checkpoints lie, how a file gets there whole, and how it is read back.
+"""Where files lie, how one gets there whole, and how it is opened again.
 
 Nothing here looks into a file and nothing heavy is imported: commands that only list use it too.
 """
@@ -29,29 +29,30 @@ def published_directory(run_dir: Path, group: int) -> Path:
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
-    """The only name that the checkpoint of `step` can have."""
+    """The only name that the file of `step` can have."""
     return directory / f"step-{step:08d}.h5"
 
 
 def list_steps(directory: Path) -> list[int]:
-    """The steps of the checkpoints in `directory`, ascending; one listing, no look at any file.
+    """The steps of the files in `directory`, ascending; one listing, no look at any file.
 
     Other names are ignored. Raises OSError if the directory cannot be listed.
     """
     return _steps([path.name for path in directory.iterdir()])
 
 
-def write_new(path: Path, data: memoryview) -> None:
+def write_new(path: Path, data: memoryview, *, replace: bool = False) -> None:
     """Writes a file that appears under its name whole and on disk already, or not at all.
 
-    Raises FileExistsError if the name is taken: what readers may have seen never changes. Raises
-    whatever other OSError writing meets. Either way nothing else is left behind.
+    Raises FileExistsError if the name is taken: what readers may have seen never changes; but
+    with `replace`, for files that no other group reads, the new one takes the old one's place at
+    once. Raises whatever other OSError writing meets. Either way nothing else is left behind.
     """
     temporary = path.with_name(f".{path.name}.{_writer()}.tmp")
     try:
         _write_through(temporary, data)
-        # Only one process publishes to a directory: no one takes the name in between.
-        if os.path.lexists(path):
+        # Only one process writes to a directory: no one takes the name in between.
+        if not replace and os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         temporary.rename(path)
     except BaseException:
@@ -81,12 +82,12 @@ def open_regular(path: Path) -> io.FileIO:
     return io.FileIO(descriptor)
 
 
-def prune(directory: Path, step: int, keep: int) -> None:
-    """Removes what the publication of `step` made superfluous in `directory`.
+def prune(directory: Path, step: int, keep: int | None) -> None:
+    """Removes what writing the file of `step` made superfluous in `directory`.
 
-    Of the checkpoints up to `step` the last `keep` stay; later ones, of a life of the group that
-    this one has not caught up with, stay too. Temporary files of dead writers go. What cannot be
-    removed now is left to the next time.
+    Of the files up to `step` the last `keep` stay (all, if it is None); later ones, of a life of
+    the group that this one has not caught up with, stay too. Temporary files of dead writers go.
+    What cannot be removed now is left to the next time.
     """
     try:
         names = [path.name for path in directory.iterdir()]
@@ -95,7 +96,8 @@ def prune(directory: Path, step: int, keep: int) -> None:
     except OSError:
         return
     done = [s for s in _steps(names) if s <= step]
-    doomed = [checkpoint_path(directory, s) for s in done[: max(0, len(done) - keep)]]
+    superfluous = 0 if keep is None else max(0, len(done) - keep)
+    doomed = [checkpoint_path(directory, s) for s in done[:superfluous]]
     doomed += [directory / name for name in names if _is_orphan(directory / name, now)]
     for path in doomed:
         with contextlib.suppress(OSError):

@@ -1,7 +1,6 @@
-"""From a snapshot of the weights to the bytes of a published checkpoint."""
+"""From a snapshot of tensors to the bytes of a file."""
 
-from collections.abc import MutableMapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, MutableMapping
 
 import h5py
 import numpy as np
@@ -11,8 +10,9 @@ from h5py import h5d, h5p, h5s
 from hvcod.errors import HvcodError
 from hvcod.exchange.format import (
     ALIGNMENT,
+    LONGEST_TEXT,
     USER_BLOCK,
-    Metadata,
+    Attribute,
     file_type,
     largest_file,
     seal,
@@ -22,7 +22,13 @@ from hvcod.exchange.memory import MemoryFile
 from hvcod.exchange.precision import Rounding, blocks, choose_storage
 
 
-def encode(tensors: MutableMapping[str, torch.Tensor], metadata: Metadata) -> memoryview:
+def encode(
+    tensors: MutableMapping[str, torch.Tensor],
+    attributes: Mapping[str, Attribute | None],
+    *,
+    step: int,
+    storage: Callable[[str, torch.Tensor], Rounding] = choose_storage,
+) -> memoryview:
     """The whole file, user block included, as a view of memory that nothing else holds.
 
     Empties `tensors` on the way, so that the peak is one copy of the weights and not one and a
@@ -32,10 +38,18 @@ def encode(tensors: MutableMapping[str, torch.Tensor], metadata: Metadata) -> me
     relative to the tensor's largest magnitude (`relative_rounding_error`); the root says the
     largest of all.
 
-    Raises HvcodError if a tensor holds NaN or infinite values or cannot be stored.
+    Args:
+        tensors: What to store, by name.
+        attributes: What the file says of itself; None is left out.
+        step: Updates done; becomes the attribute of that name.
+        storage: How to store each tensor: `choose_storage` for teachers, `lossless` for resume.
+
+    Raises HvcodError if a tensor or an attribute cannot be stored.
     """
+    attributes = {**attributes, "step": step}
+    room = sum(len(text.encode()) for text in attributes.values() if isinstance(text, str))
     # Zeroes that the system hands out page by page, when they are first written.
-    memory = np.zeros(largest_file(specification(tensors)), np.uint8)
+    memory = np.zeros(largest_file(specification(tensors)) + room, np.uint8)
     target = MemoryFile(memory.data)
     with h5py.File(
         target,
@@ -48,28 +62,30 @@ def encode(tensors: MutableMapping[str, torch.Tensor], metadata: Metadata) -> me
         roundings = []
         for name in list(tensors):
             tensor = tensors.pop(name).detach().cpu().contiguous()
-            roundings.append(_add(file, torch.from_numpy(memory), name, tensor))
-        _describe(file, metadata, roundings)
+            rounding = storage(name, tensor)
+            _add(file, torch.from_numpy(memory), name, tensor, rounding)
+            roundings.append(rounding)
+        _describe(file, attributes)
+        _describe_rounding(file, roundings)
     data = memory.data[: target.end]
-    seal(data, metadata.step)
+    seal(data, step)
     return data
 
 
-def _add(file: h5py.File, memory: torch.Tensor, name: str, tensor: torch.Tensor) -> Rounding:
+def _add(
+    file: h5py.File, memory: torch.Tensor, name: str, tensor: torch.Tensor, rounding: Rounding
+) -> None:
     if not name or name == "." or "/" in name or "\0" in name:
-        raise HvcodError(f"tensor name {name!r} cannot be published: HDF5 reserves /, . and NUL")
-    rounding = choose_storage(name, tensor)
+        raise HvcodError(f"tensor name {name!r} cannot be stored: HDF5 reserves /, . and NUL")
     dataset = _allocate(file, name, tensor, rounding.stored)
     dataset.attrs["source_dtype"] = np.bytes_(str(tensor.dtype).removeprefix("torch."))
-    dataset.attrs["rounding_error"] = rounding.error
-    dataset.attrs["relative_rounding_error"] = rounding.relative_error
+    _describe_rounding(dataset, [rounding])
     size = tensor.numel() * rounding.stored.itemsize
     if size:
         offset = dataset.id.get_offset()
         place = memory[offset : offset + size].view(rounding.stored)
         for target, source in zip(blocks(place), blocks(tensor), strict=True):
             target.copy_(source)
-    return rounding
 
 
 def _allocate(
@@ -84,14 +100,19 @@ def _allocate(
     return h5py.Dataset(h5d.create(file.id, name.encode(), file_type(stored), space, plan))
 
 
-def _describe(file: h5py.File, metadata: Metadata, roundings: list[Rounding]) -> None:
-    for key, value in asdict(metadata).items():
+def _describe(file: h5py.File, attributes: Mapping[str, Attribute | None]) -> None:
+    for key, value in attributes.items():
         if isinstance(value, str):
             text = value.encode()
+            if len(text) > LONGEST_TEXT:
+                raise HvcodError(f"attribute {key} has {len(text)} bytes, over {LONGEST_TEXT}")
             kind = h5py.string_dtype("utf-8", max(1, len(text)))
             file.attrs.create(key, np.array(text, kind), dtype=kind)
         elif value is not None:
             file.attrs[key] = value
-    file.attrs["rounding_error"] = max((r.error for r in roundings), default=0.0)
+
+
+def _describe_rounding(holder: h5py.File | h5py.Dataset, roundings: list[Rounding]) -> None:
+    holder.attrs["rounding_error"] = max((r.error for r in roundings), default=0.0)
     relative = max((r.relative_error for r in roundings), default=0.0)
-    file.attrs["relative_rounding_error"] = relative
+    holder.attrs["relative_rounding_error"] = relative

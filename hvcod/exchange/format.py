@@ -1,7 +1,10 @@
-"""What a published checkpoint is made of: a user block that verifies itself, then an HDF5 image.
+"""What a file is made of: a user block that verifies itself, then an HDF5 image.
+
+Published checkpoints and training states alike; they differ in their attributes and precision.
 
     512 bytes   user block: magic word, format version, step, size and SHA-256 of the image
-    the rest    HDF5 image: one contiguous dataset per tensor, the metadata as root attributes
+    the rest    HDF5 image: one contiguous dataset per tensor, what it says of itself as root
+                attributes
 
 HDF5 looks for its signature at byte 0, 512, 1024, ..., so every HDF5 tool opens the file as it
 is, while a reader can prove that the bytes are whole before libhdf5 sees any of them.
@@ -21,6 +24,12 @@ from hvcod.errors import HvcodError
 FORMAT_VERSION = 1
 USER_BLOCK = 512
 ALIGNMENT = 64
+
+LONGEST_TEXT = 32 * 1024
+"""Bytes of a text attribute, at most."""
+
+Attribute = str | int | float
+"""What a root attribute can be."""
 
 # Like PNG's: the high bit and the line end show a transfer that changed text.
 _MAGIC = b"\x89HVCOD\r\n"
@@ -46,7 +55,7 @@ _TYPES: dict[torch.dtype, h5t.TypeID] = {
 
 
 class DamagedError(HvcodError):
-    """The bytes are not those that a group published: cut short, changed, or something else."""
+    """The bytes are not those that a group wrote: cut short, changed, or something else."""
 
 
 class RefusedError(HvcodError):
@@ -106,9 +115,11 @@ def stored_dtypes(name: str, source: torch.dtype) -> tuple[torch.dtype, ...]:
 
     Floats become float16 or, where that would lose them, keep a type that holds them exactly
     (bfloat16 becomes float32, which every HDF5 tool knows). Integers stay as they are; booleans
-    become bytes. Raises HvcodError for a type that cannot be published.
+    become bytes. Raises HvcodError for a type that cannot be stored.
     """
-    if source in (torch.float16, torch.bfloat16):
+    if source is torch.float16:
+        return (source,)
+    if source is torch.bfloat16:
         return torch.float16, torch.float32
     if source in (torch.float32, torch.float64):
         return torch.float16, source
@@ -116,7 +127,7 @@ def stored_dtypes(name: str, source: torch.dtype) -> tuple[torch.dtype, ...]:
         return (torch.uint8,)
     if source in _TYPES:
         return (source,)
-    raise HvcodError(f"tensor {name} has type {source}, which cannot be published")
+    raise HvcodError(f"tensor {name} has type {source}, which cannot be stored")
 
 
 def file_type(stored: torch.dtype) -> h5t.TypeID:
@@ -124,8 +135,21 @@ def file_type(stored: torch.dtype) -> h5t.TypeID:
     return _TYPES[stored]
 
 
+def stored_type(held: h5t.TypeID) -> torch.dtype | None:
+    """The inverse of `file_type`; None for a type that hvcod does not write."""
+    return next((stored for stored, kind in _TYPES.items() if held == kind), None)
+
+
+def source_type(name: str, text: str, stored: torch.dtype) -> torch.dtype | None:
+    """The type called `text` of a tensor that was stored as `stored`; None if that cannot be."""
+    for source in (torch.bool, torch.bfloat16, *_TYPES):
+        if str(source) == f"torch.{text}" and stored in stored_dtypes(name, source):
+            return source
+    return None
+
+
 def largest_file(expected: Mapping[str, TensorSpec]) -> int:
-    """Bytes that no published checkpoint of this model exceeds."""
+    """Bytes that no file with these tensors exceeds, be it rounded or not."""
     size = USER_BLOCK + _FILE_OVERHEAD
     for name, spec in expected.items():
         width = stored_dtypes(name, spec.dtype)[-1].itemsize
@@ -139,7 +163,7 @@ def seal(data: memoryview, step: int) -> None:
 
 
 def verify(data: memoryview) -> int:
-    """Proves that `data` is a whole published checkpoint, byte for byte; returns its step.
+    """Proves that `data` is a whole file as hvcod wrote it, byte for byte; returns its step.
 
     Raises DamagedError if it is not, RefusedError if another version of hvcod wrote it.
     """
@@ -147,7 +171,7 @@ def verify(data: memoryview) -> int:
         raise DamagedError(f"cut short: {len(data)} bytes, less than its header")
     magic, version, step, size, _ = _HEADER.unpack_from(data)
     if magic != _MAGIC:
-        raise DamagedError("does not begin as a published checkpoint of hvcod does")
+        raise DamagedError("does not begin as a file of hvcod does")
     if version != FORMAT_VERSION:
         raise RefusedError(f"has format version {version}; this hvcod reads {FORMAT_VERSION}")
     if size != len(data) - USER_BLOCK:

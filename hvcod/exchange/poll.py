@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import random
 import threading
 from collections import Counter
@@ -10,25 +9,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.decode import decode
-from hvcod.exchange.directory import PIECE, checkpoint_path, list_steps, open_regular
-from hvcod.exchange.format import (
-    DamagedError,
-    Metadata,
-    RefusedError,
-    TensorSpec,
-    largest_file,
-)
+from hvcod.exchange.directory import checkpoint_path, list_steps
+from hvcod.exchange.format import DamagedError, Metadata, RefusedError, TensorSpec
+from hvcod.exchange.read import read_checkpoint
 from hvcod.exchange.worker import Worker
 
 logger = logging.getLogger("hvcod.exchange")
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
+
+# The name is not there yet, or the file system is not quite there: worth another look.
+_PASSING = {
+    errno.ENOENT,
+    errno.ESTALE,
+    errno.EIO,
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.ECONNRESET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EREMOTEIO,
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,14 @@ class Arrival:
     step: int
     metadata: Metadata
     tensors: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How often reads failed for one cause, and the last reason with the path."""
+
+    count: int
+    last: str
 
 
 @dataclass
@@ -59,24 +74,35 @@ class PollerCounters:
     failures: Counter[str] = field(default_factory=Counter)
 
 
-def read_checkpoint(
-    path: Path, expected: Mapping[str, TensorSpec]
-) -> tuple[Metadata, dict[str, torch.Tensor]]:
-    """Reads and verifies one published checkpoint; see `decode`.
+def fetch(
+    directory: Path, step: int, expected: Mapping[str, TensorSpec], run_id: str, group: int
+) -> Arrival | None:
+    """Tries once to read exactly the checkpoint of `step` that `group` publishes in `directory`.
 
-    Raises OSError if it cannot be read, HvcodError if it is not a regular file, DamagedError or
-    RefusedError for what is in it. None of the HvcodErrors' messages names the path.
+    None if it is not there yet, or cannot be read for a reason that may pass. Raises HvcodError,
+    with the path, for what waiting cannot mend: damage, a file that does not fit the local model,
+    no permission.
     """
-    limit = largest_file(expected)
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise RefusedError(f"has {size} bytes; no checkpoint of this model exceeds {limit}")
-        data = np.empty(size, np.uint8)
-        done = 0
-        while count := file.readinto(data.data[done : done + PIECE]):
-            done += count
-    return decode(data[:done], expected)
+    path = checkpoint_path(directory, step)
+    try:
+        return _read(path, group, step, expected, run_id)
+    except OSError as error:
+        if error.errno in _PASSING:
+            return None
+        raise HvcodError(f"{path}: {error.strerror}") from error
+    except HvcodError as error:
+        raise HvcodError(f"{path} {error}") from error
+
+
+def _read(
+    path: Path, group: int, step: int, expected: Mapping[str, TensorSpec], run_id: str
+) -> Arrival:
+    metadata, tensors = read_checkpoint(path, expected)
+    if metadata.run_id != run_id:
+        raise RefusedError(f"belongs to run {metadata.run_id!r}, not {run_id!r}")
+    if (metadata.group, metadata.step) != (group, step):
+        raise RefusedError(f"is step {metadata.step} of group {metadata.group} by its own word")
+    return Arrival(group, step, metadata, tensors)
 
 
 class Poller:
@@ -102,6 +128,7 @@ class Poller:
         self.counters = PollerCounters()
         self._directories, self._expected, self._run_id = dict(directories), expected, run_id
         self._steps = dict.fromkeys(self._directories, -1)
+        self._failures: dict[int, dict[str, Failure]] = {group: {} for group in self._directories}
         self._bad: dict[int, set[int]] = {group: set() for group in self._directories}
         self._logged: set[tuple[int, str]] = set()
         self._arrivals: dict[int, Arrival] = {}
@@ -110,6 +137,18 @@ class Poller:
         self._wanted = 0
         self._closing = False
         self._worker = Worker("hvcod-poll", self._run)
+
+    @property
+    def failures(self) -> dict[int, dict[str, Failure]]:
+        """What could not be read so far, by teacher group and cause (`PollerCounters`)."""
+        return {group: dict(causes) for group, causes in self._failures.items()}
+
+    def hold(self, steps: Mapping[int, int]) -> None:
+        """Tells which step of each teacher is there already: only newer ones are taken.
+
+        To be called before the first `look`.
+        """
+        self._steps.update(steps)
 
     def look(self, step: int) -> None:
         """Asks for fresher weights of every teacher, if possible of `step`; returns at once.
@@ -179,8 +218,7 @@ class Poller:
     def _load(self, group: int, step: int) -> bool:
         path = checkpoint_path(self._directories[group], step)
         try:
-            metadata, tensors = read_checkpoint(path, self._expected)
-            self._check_origin(metadata, group, step)
+            arrival = _read(path, group, step, self._expected, self._run_id)
         except (OSError, HvcodError) as error:
             # The system's errors may pass; a name that was published never changes its content.
             if isinstance(error, HvcodError):
@@ -191,17 +229,15 @@ class Poller:
         self.counters.loaded += 1
         with self._wake:
             self.counters.replaced += group in self._arrivals
-            self._arrivals[group] = Arrival(group, step, metadata, tensors)
+            self._arrivals[group] = arrival
         return True
-
-    def _check_origin(self, metadata: Metadata, group: int, step: int) -> None:
-        if metadata.run_id != self._run_id:
-            raise RefusedError(f"belongs to run {metadata.run_id!r}, not {self._run_id!r}")
-        if (metadata.group, metadata.step) != (group, step):
-            raise RefusedError(f"is step {metadata.step} of group {metadata.group} by its own word")
 
     def _count_failure(self, group: int, path: Path, error: OSError | HvcodError) -> None:
         cause = _cause(error)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        before = self._failures[group].get(cause)
+        count = 1 + (before.count if before else 0)
+        self._failures[group][cause] = Failure(count, f"{path}: {reason}")
         self.counters.failures[cause] += 1
         if (group, cause) in self._logged:
             return
@@ -209,7 +245,6 @@ class Poller:
         if cause == "ENOENT" and path == self._directories[group]:
             logger.info("group %d has not published anything yet", group)
             return
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         logger.warning("nothing fresher from group %d: %s: %s (logged once)", group, path, reason)
 
 

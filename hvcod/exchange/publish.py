@@ -1,47 +1,18 @@
 """A group leaves its weights for the others, off the training thread."""
 
-import logging
-import os
-import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from hvcod.errors import HvcodError
-from hvcod.exchange.directory import checkpoint_path, prune, write_new
 from hvcod.exchange.encode import encode
 from hvcod.exchange.format import Metadata
-from hvcod.exchange.worker import Worker
+from hvcod.exchange.writer import Writer, WriterCounters
 
 _LARGE = 4 * 2**20
-
-logger = logging.getLogger("hvcod.exchange")
-
-
-@dataclass
-class PublisherCounters:
-    """What became of the snapshots, and what the last publication took.
-
-    Attributes:
-        published: Checkpoints that became visible.
-        dropped: Snapshots that a newer one overtook while they waited.
-        existing: Snapshots of a step that was published already.
-        failed: Snapshots that could not be published.
-        seconds: From the snapshot's turn to its visibility, last publication.
-        bytes: Size of the last publication.
-    """
-
-    published: int = 0
-    dropped: int = 0
-    existing: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    bytes: int = 0
 
 
 def snapshot(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -65,27 +36,30 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
     return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
+_Turn = tuple[dict[str, torch.Tensor], Metadata]
+
+
 class Publisher:
     """Publishes snapshots to one directory, one after the other, on a thread of its own.
 
-    While one is being written the newest waits and older ones are dropped. A failure (a full
-    disk, no permission, NaN in the weights) costs that one publication: it is counted, logged
-    once per cause, and nothing is left behind. Use it on the group root, only one per directory.
+    A `Writer` of published checkpoints: a step that is published is never replaced, and weights
+    that hold NaN or infinite values are never published. Use it on the group root.
     """
 
-    def __init__(self, directory: Path, keep: int = 3) -> None:
+    def __init__(self, directory: Path, keep: int | None = 3) -> None:
         """
         Args:
             directory: Where checkpoints appear; it is made when it is needed.
-            keep: How many generations stay.
+            keep: How many generations stay; None keeps all.
         """
-        self.counters = PublisherCounters()
-        self._directory, self._keep = directory, keep
-        self._wake = threading.Condition()
-        self._waiting: tuple[dict[str, torch.Tensor], Metadata] | None = None
-        self._closing = False
-        self._logged: set[str] = set()
-        self._worker = Worker("hvcod-publish", self._run)
+        self._writer: Writer[_Turn] = Writer(
+            directory, _build, keep=keep, replace=False, what="published checkpoint"
+        )
+
+    @property
+    def counters(self) -> WriterCounters:
+        """What became of the snapshots."""
+        return self._writer.counters
 
     def publish(self, tensors: dict[str, torch.Tensor], metadata: Metadata) -> None:
         """Hands over a `snapshot`, which is the publisher's from now on; returns at once.
@@ -97,61 +71,22 @@ class Publisher:
         Raises:
             Exception: What the publisher's thread died of, a mistake in the program.
         """
-        self._worker.check()
-        with self._wake:
-            self.counters.dropped += self._waiting is not None
-            self._waiting = tensors, metadata
-            self._wake.notify()
+        self._writer.write(metadata.step, (tensors, metadata))
+
+    def flush(self, timeout: float = 60.0) -> bool:
+        """Waits up to `timeout` s for what was handed over; whether the last is published."""
+        return self._writer.flush(timeout)
 
     def close(self, timeout: float = 60.0) -> bool:
         """Publishes what still waits and ends the thread; whether that was done in `timeout` s.
 
         Raises what the thread died of.
         """
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        done = self._worker.join(timeout)
-        if not done:
-            logger.warning(
-                "%s: still publishing after %g s; gave up waiting", self._directory, timeout
-            )
-        return done
+        return self._writer.close(timeout)
 
-    def _run(self) -> None:
-        while (turn := self._next()) is not None:
-            tensors, metadata = turn
-            path = checkpoint_path(self._directory, metadata.step)
-            try:
-                self._publish(path, tensors, metadata)
-            except (OSError, HvcodError) as error:
-                self.counters.failed += 1
-                self._log(path, (isinstance(error, OSError) and error.strerror) or str(error))
-            finally:
-                tensors.clear()
 
-    def _next(self) -> tuple[dict[str, torch.Tensor], Metadata] | None:
-        with self._wake:
-            self._wake.wait_for(lambda: self._waiting is not None or self._closing)
-            turn, self._waiting = self._waiting, None
-            return turn
-
-    def _publish(self, path: Path, tensors: dict[str, torch.Tensor], metadata: Metadata) -> None:
-        if os.path.lexists(path):
-            self.counters.existing += 1
-            self._log(path, "that step is published already, and is never replaced")
-            return
-        begun = time.perf_counter()
-        created = datetime.now(UTC).isoformat(timespec="milliseconds")
-        data = encode(tensors, replace(metadata, created=created))
-        self._directory.mkdir(parents=True, exist_ok=True)
-        write_new(path, data)
-        self.counters.bytes = len(data)
-        self.counters.seconds = time.perf_counter() - begun
-        self.counters.published += 1
-        prune(self._directory, metadata.step, self._keep)
-
-    def _log(self, path: Path, reason: str) -> None:
-        if reason not in self._logged:
-            self._logged.add(reason)
-            logger.warning("%s not published: %s; training goes on (logged once)", path, reason)
+def _build(turn: _Turn) -> memoryview:
+    tensors, metadata = turn
+    created = datetime.now(UTC).isoformat(timespec="milliseconds")
+    about = replace(metadata, created=created)
+    return encode(tensors, asdict(about), step=about.step)

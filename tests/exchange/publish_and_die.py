@@ -42,7 +42,7 @@ def publish(directory: Path, count: int) -> None:
         for done in range(count):
             step += 1
             publisher.publish(tensors(step), Metadata("run-1", "t", 0, step, step, None, "", "0"))
-            while publisher.counters.published == done:
+            while publisher.counters.written == done:
                 time.sleep(0.0005)
 
 

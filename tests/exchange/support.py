@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -40,8 +41,13 @@ def model(value: float = 0.5) -> dict[str, torch.Tensor]:
 EXPECTED = specification(model())
 
 
+def encoded(tensors: dict[str, torch.Tensor], metadata: Metadata = ABOUT) -> memoryview:
+    """What the publisher writes, but for the creation time."""
+    return encode(tensors, asdict(metadata), step=metadata.step)
+
+
 def checkpoint(step: int = 50, value: float = 0.5, group: int = 0, run_id: str = "run-1") -> bytes:
-    return bytes(encode(model(value), about(step, group, run_id)))
+    return bytes(encoded(model(value), about(step, group, run_id)))
 
 
 def put(directory: Path, step: int, data: bytes | None = None) -> Path:

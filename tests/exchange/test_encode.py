@@ -5,22 +5,21 @@ import sys
 
 import pytest
 import torch
-from exchange.support import ABOUT, EXPECTED, model
+from exchange.support import EXPECTED, encoded, model
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.decode import decode
-from hvcod.exchange.encode import encode
 from hvcod.exchange.format import specification
+from hvcod.exchange.read import decode
 
 
 def test_the_snapshot_is_consumed() -> None:
     tensors = model()
-    encode(tensors, ABOUT)
+    encoded(tensors)
     assert tensors == {}
 
 
 def test_the_same_snapshot_gives_the_same_bytes() -> None:
-    assert bytes(encode(model(), ABOUT)) == bytes(encode(model(), ABOUT))
+    assert bytes(encoded(model())) == bytes(encoded(model()))
 
 
 def test_tensors_in_any_memory_order_keep_their_values() -> None:
@@ -32,7 +31,7 @@ def test_tensors_in_any_memory_order_keep_their_values() -> None:
         "channels_last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
         "parameter": torch.nn.Parameter(torch.ones(2, 2)),
     }
-    _, decoded = decode(encode(dict(tensors), ABOUT), specification(tensors))
+    _, decoded = decode(encoded(dict(tensors)), specification(tensors))
     for name, tensor in tensors.items():
         assert torch.equal(decoded[name], tensor.detach().half()), name
 
@@ -40,17 +39,17 @@ def test_tensors_in_any_memory_order_keep_their_values() -> None:
 @pytest.mark.parametrize("name", ["a", "..", "ünï.cödé", "with space", "-", "a" * 1000])
 def test_names_are_kept(name: str) -> None:
     tensors = {name: torch.ones(2)}
-    assert list(decode(encode(dict(tensors), ABOUT), specification(tensors))[1]) == [name]
+    assert list(decode(encoded(dict(tensors)), specification(tensors))[1]) == [name]
 
 
 @pytest.mark.parametrize("name", ["", ".", "encoder/weight", "a\0b"])
 def test_names_that_hdf5_reserves_are_errors(name: str) -> None:
-    with pytest.raises(HvcodError, match="cannot be published"):
-        encode({name: torch.ones(2)}, ABOUT)
+    with pytest.raises(HvcodError, match="cannot be stored"):
+        encoded({name: torch.ones(2)})
 
 
 def test_decoding_copies_nothing_and_asks_for_nothing() -> None:
-    data = bytearray(encode(model(), ABOUT))
+    data = bytearray(encoded(model()))
     _, decoded = decode(data, EXPECTED)
     with pytest.raises(BufferError):
         data.append(0)  # the tensors are views of it
@@ -60,17 +59,16 @@ def test_decoding_copies_nothing_and_asks_for_nothing() -> None:
 
 MEASURE = """
 import resource, torch
-from exchange.support import ABOUT
-from hvcod.exchange.encode import encode
+from exchange.support import encoded
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 tensors = {f"layer.{i}": torch.randn(1024, 512) for i in range(30)}
 weights = sum(tensor.nbytes for tensor in tensors.values())
-encode({"warm": torch.ones(100, 100)}, ABOUT)
+encoded({"warm": torch.ones(100, 100)})
 before = peak()
-data = encode(tensors, ABOUT)
+data = encoded(tensors)
 print((peak() - before) / weights)
 """
 

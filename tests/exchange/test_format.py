@@ -10,11 +10,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from exchange.support import ABOUT, EXPECTED, checkpoint, model, sealed
+from exchange.support import ABOUT, EXPECTED, checkpoint, encoded, model, sealed
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.decode import decode
-from hvcod.exchange.encode import encode
 from hvcod.exchange.format import (
     USER_BLOCK,
     DamagedError,
@@ -24,6 +22,7 @@ from hvcod.exchange.format import (
     specification,
     verify,
 )
+from hvcod.exchange.read import decode
 
 
 def test_a_whole_checkpoint_verifies() -> None:
@@ -92,7 +91,7 @@ def test_the_header_alone_does_not_decide_the_step() -> None:
 
 def test_h5py_opens_the_published_file(tmp_path: Path) -> None:
     path = tmp_path / "step-00000050.h5"
-    path.write_bytes(encode(model(0.1), ABOUT))
+    path.write_bytes(encoded(model(0.1)))
     with h5py.File(path) as file:
         assert list(file) == list(model())
         assert file["lstm.0.weight"].dtype == np.float16
@@ -109,14 +108,14 @@ def test_h5py_opens_the_published_file(tmp_path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("h5dump"), reason="h5dump is not installed")
 def test_h5dump_opens_the_published_file(tmp_path: Path) -> None:
     path = tmp_path / "step-00000050.h5"
-    path.write_bytes(encode(model(), ABOUT))
+    path.write_bytes(encoded(model()))
     done = subprocess.run(["h5dump", path], capture_output=True, text=True, check=True)
     assert 'DATASET "lstm.0.weight"' in done.stdout
     assert "commoncrawl" in done.stdout
 
 
 def test_metadata_comes_back_as_it_was() -> None:
-    metadata, _ = decode(encode(model(), ABOUT), EXPECTED)
+    metadata, _ = decode(encoded(model()), EXPECTED)
     assert metadata == ABOUT
 
 
@@ -125,7 +124,7 @@ def test_metadata_comes_back_as_it_was() -> None:
 def test_no_file_exceeds_the_largest(shape: tuple[int, ...], count: int) -> None:
     tensors = {f"layers.{i}.{'long' * 30}": torch.full(shape, 1e9) for i in range(count)}
     expected = specification(tensors)
-    data = encode(tensors, ABOUT)
+    data = encoded(tensors)
     assert len(data) <= largest_file(expected)
     _, decoded = decode(data, expected)
     assert list(decoded) == list(expected)

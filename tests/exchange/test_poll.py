@@ -19,7 +19,7 @@ import pytest
 import torch
 from exchange.support import EXPECTED, about, checkpoint, crafted, model, put, wait_until
 
-from hvcod.exchange import poll
+from hvcod.exchange import poll, read
 from hvcod.exchange.directory import checkpoint_path
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.exchange.publish import Publisher
@@ -193,6 +193,7 @@ def reference(file: h5py.File) -> None:
 def wide(file: h5py.File) -> None:
     del file["lstm.0.weight"]
     file["lstm.0.weight"] = np.zeros((8, 5), "<f2")
+    file["lstm.0.weight"].attrs["source_dtype"] = np.bytes_(b"float32")
 
 
 BAD = {
@@ -205,7 +206,7 @@ BAD = {
     "renamed": (checkpoint(99), "refused", "step 99 of group 0"),
     "forbidden": (crafted(reference, 100), "refused", "object references"),
     "other shape": (crafted(wide, 100), "refused", "tensor lstm.0.weight has shape"),
-    "too large": (b"\0" * 200_000, "refused", "has 200000 bytes; no checkpoint of this model"),
+    "too large": (b"\0" * 200_000, "refused", "has 200000 bytes, more than the"),
 }
 
 
@@ -263,13 +264,13 @@ def test_a_stale_handle_is_tried_again(
     teacher: Path, start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(teacher, 50)
-    read = poll.read_checkpoint
+    readable = read.read_checkpoint
     stale = [OSError(errno.ESTALE, os.strerror(errno.ESTALE)) for _ in range(3)]
 
     def flaky(path: Path, expected: object) -> object:
         if stale:
             raise stale.pop()
-        return read(path, EXPECTED)
+        return readable(path, EXPECTED)
 
     monkeypatch.setattr(poll, "read_checkpoint", flaky)
     poller = start()

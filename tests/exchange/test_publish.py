@@ -24,17 +24,17 @@ from exchange.support import (
     wait_until,
 )
 
-from hvcod.exchange import publish
+from hvcod.exchange import writer
 from hvcod.exchange.directory import checkpoint_path, list_steps, write_new
-from hvcod.exchange.poll import read_checkpoint
 from hvcod.exchange.publish import Publisher, snapshot
+from hvcod.exchange.read import read_checkpoint
 
 
 def publish_now(publisher: Publisher, step: int, value: float = 0.5) -> None:
     counters = publisher.counters
-    before = counters.published + counters.failed + counters.existing
+    before = counters.written + counters.failed + counters.existing
     publisher.publish(snapshot(model(value)), about(step))
-    wait_until(lambda: counters.published + counters.failed + counters.existing > before)
+    wait_until(lambda: counters.written + counters.failed + counters.existing > before)
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds every publication just before its file is written, until it is set."""
     event = threading.Event()
 
-    def held(path: Path, data: memoryview) -> None:
+    def held(path: Path, data: memoryview, *, replace: bool) -> None:
         assert event.wait(20)
-        write_new(path, data)
+        write_new(path, data, replace=replace)
 
-    monkeypatch.setattr(publish, "write_new", held)
+    monkeypatch.setattr(writer, "write_new", held)
     yield event
     event.set()
 
@@ -85,7 +85,7 @@ def test_what_is_published_is_what_was_snapped(tmp_path: Path) -> None:
     assert torch.equal(tensors["lstm.0.weight"], torch.full((8, 4), 0.25).half())
     assert metadata.step == 50
     assert metadata.created.endswith("+00:00")
-    assert publisher.counters.published == 1
+    assert publisher.counters.written == 1
     assert publisher.counters.bytes == checkpoint_path(directory, 50).stat().st_size
     assert publisher.counters.seconds > 0
 
@@ -102,7 +102,7 @@ def test_the_newest_waits_and_older_ones_are_dropped(tmp_path: Path, gate: threa
     gate.set()
     assert publisher.close()
     assert list_steps(tmp_path) == [50, 200]
-    assert (publisher.counters.published, publisher.counters.dropped) == (2, 2)
+    assert (publisher.counters.written, publisher.counters.dropped) == (2, 2)
 
 
 def test_close_publishes_what_waits(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_published_step_is_not_replaced(tmp_path: Path, caplog: pytest.LogCapt
         publish_now(publisher, 50)
         publish_now(publisher, 100)
     assert checkpoint_path(tmp_path, 50).read_bytes() == before
-    assert (publisher.counters.existing, publisher.counters.published) == (1, 1)
-    assert "step-00000050.h5 not published: that step is published already" in caplog.text
+    assert (publisher.counters.existing, publisher.counters.written) == (1, 1)
+    assert "step-00000050.h5 not written: that step has its file already" in caplog.text
 
 
 def test_nan_is_never_published_and_costs_one_publication(
@@ -148,10 +148,10 @@ def test_nan_is_never_published_and_costs_one_publication(
             publish_now(publisher, step, float("nan"))
         publish_now(publisher, 150)
     assert list_steps(tmp_path) == [150]
-    assert (publisher.counters.failed, publisher.counters.published) == (2, 1)
+    assert (publisher.counters.failed, publisher.counters.written) == (2, 1)
     lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(lines) == 1
-    assert "step-00000050.h5 not published: tensor lstm.0.weight holds NaN" in lines[0]
+    assert "step-00000050.h5 not written: tensor lstm.0.weight holds NaN" in lines[0]
 
 
 def test_orphans_of_a_former_life_go(tmp_path: Path) -> None:
@@ -222,14 +222,14 @@ def test_a_full_disk_costs_the_publication_only(
         ballast.unlink()
         publish_now(publisher, 200)
     assert list_steps(directory) == [50, 200]
-    assert (publisher.counters.published, publisher.counters.failed) == (2, 2)
+    assert (publisher.counters.written, publisher.counters.failed) == (2, 2)
     assert [os.strerror(errno.ENOSPC) in r.getMessage() for r in caplog.records] == [True]
 
 
 def test_a_mistake_in_the_program_surfaces_in_the_training_thread(tmp_path: Path) -> None:
     publisher = Publisher(tmp_path)
     publisher.publish(model(), about(-1))
-    wait_until(lambda: not publisher._worker._thread.is_alive())
+    wait_until(lambda: not publisher._writer._worker._thread.is_alive())
     with pytest.raises(struct.error):
         publisher.publish(model(), about(100))
     with pytest.raises(struct.error):

@@ -1,0 +1,116 @@
+"""Reading one file: the bytes of any, and a published checkpoint that fits the local model."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hvcod.exchange.decode import decode_tensors
+from hvcod.exchange.directory import PIECE, open_regular
+from hvcod.exchange.format import (
+    Attribute,
+    Metadata,
+    RefusedError,
+    TensorSpec,
+    largest_file,
+    stored_dtypes,
+)
+from hvcod.exchange.precision import is_finite
+
+_Kind = TypeVar("_Kind", str, int, float)
+
+
+def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
+    """The bytes of a regular file, in memory that is asked for only if they are `limit` at most.
+
+    Raises OSError if it cannot be read, HvcodError if it is not a regular file, RefusedError if
+    it is too large. The HvcodErrors' messages do not name the path.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise RefusedError(f"has {size} bytes, more than the {limit} that it can need")
+        data = np.empty(size, np.uint8)
+        done = 0
+        while count := file.readinto(data.data[done : done + PIECE]):
+            done += count
+    return data[:done]
+
+
+def decode(
+    data: bytes | bytearray | memoryview | NDArray[np.uint8], expected: Mapping[str, TensorSpec]
+) -> tuple[Metadata, dict[str, torch.Tensor]]:
+    """The metadata and the tensors of a published checkpoint that fits the local model.
+
+    `data` are the file's bytes, `expected` the local model's `specification`. On top of what
+    `decode_tensors` refuses, names and shapes must be exactly the local model's, and the kinds of
+    number such that its types hold them; none may be NaN or infinite.
+
+    The tensors come in the order of `expected`, mostly as float16 and as views of `data`.
+
+    Raises DamagedError or RefusedError.
+    """
+    attributes, tensors = decode_tensors(data)
+    metadata = _metadata(attributes)
+    if missing := [name for name in expected if name not in tensors]:
+        raise RefusedError(f"tensor {missing[0]} is missing ({len(missing)} in all)")
+    if unknown := sorted(set(tensors).difference(expected)):
+        raise RefusedError(f"tensor {unknown[0]} is not in the local model ({len(unknown)} in all)")
+    for name, spec in expected.items():
+        _check(name, tensors[name], spec)
+    return metadata, {name: tensors[name] for name in expected}
+
+
+def read_checkpoint(
+    path: Path, expected: Mapping[str, TensorSpec]
+) -> tuple[Metadata, dict[str, torch.Tensor]]:
+    """Reads and verifies one published checkpoint; raises what `read_file` and `decode` do."""
+    return decode(read_file(path, largest_file(expected)), expected)
+
+
+def _metadata(attributes: Mapping[str, Attribute]) -> Metadata:
+    known = attributes.get("validation_loss")
+    return Metadata(
+        run_id=_attribute(attributes, "run_id", str),
+        task=_attribute(attributes, "task", str),
+        group=_attribute(attributes, "group", int),
+        step=_attribute(attributes, "step", int),
+        examples=_attribute(attributes, "examples", int),
+        validation_loss=None if known is None else _attribute(attributes, "validation_loss", float),
+        configuration_digest=_attribute(attributes, "configuration_digest", str),
+        project_version=_attribute(attributes, "project_version", str),
+        created=_attribute(attributes, "created", str),
+        format_version=_attribute(attributes, "format_version", int),
+    )
+
+
+def _attribute(attributes: Mapping[str, Attribute], name: str, kind: type[_Kind]) -> _Kind:
+    value = attributes.get(name)
+    if value is None:
+        raise RefusedError(f"attribute {name} is missing")
+    if not isinstance(value, kind):
+        raise RefusedError(f"attribute {name} has a type that hvcod does not write")
+    return value
+
+
+def _check(name: str, tensor: torch.Tensor, spec: TensorSpec) -> None:
+    shape = tuple(tensor.shape)
+    if not _holds(name, spec.dtype, tensor.dtype):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise RefusedError(f"tensor {name} holds {kind} values; the local model's are {spec.dtype}")
+    if shape != spec.shape:
+        raise RefusedError(f"tensor {name} has shape {shape}; the local model's is {spec.shape}")
+    if tensor.is_floating_point() and not is_finite(tensor):
+        raise RefusedError(f"tensor {name} holds NaN or infinite values")
+
+
+def _holds(name: str, local: torch.dtype, arrived: torch.dtype) -> bool:
+    """Whether a local tensor can take the values of one that arrived: floats may be narrower."""
+    if not (local.is_floating_point and arrived.is_floating_point):
+        return local == arrived
+    widest = stored_dtypes(name, local)[-1]
+    return torch.promote_types(arrived, widest) == widest

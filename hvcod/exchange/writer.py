@@ -1,0 +1,174 @@
+"""Files written one after the other on a thread of its own, whatever the disk does."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.directory import checkpoint_path, prune, write_new
+from hvcod.exchange.worker import Worker
+
+logger = logging.getLogger("hvcod.exchange")
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class WriterCounters:
+    """What became of what was handed over, and what the last file took.
+
+    Attributes:
+        written: Files that became visible.
+        dropped: Items that a newer one overtook while they waited.
+        existing: Items of a step that has its file already, which is not to be replaced.
+        failed: Items that could not be written.
+        seconds: From the item's turn to its file's visibility, last file.
+        longest_seconds: The longest of these.
+        bytes: Size of the last file.
+        last_error: Why the last item was not written; empty if it was.
+    """
+
+    written: int = 0
+    dropped: int = 0
+    existing: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    longest_seconds: float = 0.0
+    bytes: int = 0
+    last_error: str = ""
+
+
+class Writer(Generic[Item]):
+    """Writes items to one directory, one file for each step, on a thread of its own.
+
+    While one is being written the newest waits and older ones are dropped. A failure (a full
+    disk, no permission, NaN in the weights) costs that one file: it is counted, logged once per
+    cause, and nothing is left behind. Only one per directory.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        build: Callable[[Item], memoryview],
+        *,
+        keep: int | None,
+        replace: bool,
+        what: str,
+    ) -> None:
+        """
+        Args:
+            directory: Where the files appear; it is made when it is needed.
+            build: Makes a file's bytes from an item, on the thread.
+            keep: How many generations stay; None keeps all.
+            replace: Whether a step's file may take the place of an older one.
+            what: A file as the log calls it, such as "published checkpoint".
+        """
+        self.counters = WriterCounters()
+        self._what, self._directory, self._build = what, directory, build
+        self._keep, self._replace = keep, replace
+        self._wake = threading.Condition()
+        self._waiting: tuple[int, Item] | None = None
+        self._busy = self._closing = self._ended = False
+        self._logged: set[str] = set()
+        self._worker = Worker(f"hvcod-{what.split()[0]}", self._run)
+
+    def write(self, step: int, item: Item) -> None:
+        """Hands over `item`, which is the writer's from now on; returns at once.
+
+        Raises:
+            Exception: What the writer's thread died of, a mistake in the program.
+        """
+        self._worker.check()
+        with self._wake:
+            self.counters.dropped += self._waiting is not None
+            self._waiting = step, item
+            self._wake.notify_all()
+
+    def flush(self, timeout: float = 60.0) -> bool:
+        """Waits up to `timeout` seconds for what was handed over; whether the last is on disk.
+
+        Raises what the thread died of.
+        """
+        with self._wake:
+            done = self._wake.wait_for(self._is_idle, timeout)
+            if not self._ended:
+                return done and not self.counters.last_error
+        return self._worker.join(timeout) and not self.counters.last_error
+
+    def close(self, timeout: float = 60.0) -> bool:
+        """Writes what still waits and ends the thread; whether that was done in `timeout` s.
+
+        Raises what the thread died of.
+        """
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        done = self._worker.join(timeout)
+        if not done:
+            logger.warning(
+                "%s: still writing a %s after %g s; gave up waiting",
+                self._directory,
+                self._what,
+                timeout,
+            )
+        return done
+
+    def _is_idle(self) -> bool:
+        return self._ended or not (self._busy or self._waiting)
+
+    def _run(self) -> None:
+        try:
+            while (turn := self._next()) is not None:
+                self._turn(*turn)
+                # Its memory is not held until the next one comes.
+                del turn
+        finally:
+            with self._wake:
+                self._ended = True
+                self._wake.notify_all()
+
+    def _next(self) -> tuple[int, Item] | None:
+        with self._wake:
+            self._busy = False
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: self._waiting is not None or self._closing)
+            turn, self._waiting = self._waiting, None
+            self._busy = turn is not None
+            return turn
+
+    def _turn(self, step: int, item: Item) -> None:
+        path = checkpoint_path(self._directory, step)
+        if not self._replace and os.path.lexists(path):
+            self.counters.existing += 1
+            self._not_written(path, "that step has its file already, which is never replaced")
+            return
+        try:
+            self._write(path, step, item)
+        except (OSError, HvcodError) as error:
+            self.counters.failed += 1
+            self._not_written(path, (isinstance(error, OSError) and error.strerror) or str(error))
+
+    def _write(self, path: Path, step: int, item: Item) -> None:
+        begun = time.perf_counter()
+        data = self._build(item)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        write_new(path, data, replace=self._replace)
+        counters = self.counters
+        counters.bytes, counters.seconds = len(data), time.perf_counter() - begun
+        counters.longest_seconds = max(counters.longest_seconds, counters.seconds)
+        counters.last_error = ""
+        counters.written += 1
+        prune(self._directory, step, self._keep)
+
+    def _not_written(self, path: Path, reason: str) -> None:
+        self.counters.last_error = f"{path}: {reason}"
+        if reason not in self._logged:
+            self._logged.add(reason)
+            logger.warning(
+                "%s %s not written: %s; training goes on (logged once)", self._what, path, reason
+            )

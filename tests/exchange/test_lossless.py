@@ -1,0 +1,125 @@
+"""Files for resume: every tensor comes back to the last bit, whatever it is called."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from exchange.support import checkpoint, crafted, sealed
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.decode import decode_tensors
+from hvcod.exchange.encode import encode
+from hvcod.exchange.format import LONGEST_TEXT, USER_BLOCK, Attribute, DamagedError, RefusedError
+from hvcod.exchange.precision import lossless
+from hvcod.exchange.read import read_file
+
+TENSORS = {
+    "z": torch.tensor([math.nan, -math.inf, 1e-45, 3.4e38, -0.0]),
+    "a.double": torch.tensor([math.pi, 1e-320], dtype=torch.float64),
+    "half": torch.tensor([6e-8, 65504.0]).half(),
+    # Every bfloat16 there is, NaN of all kinds among them.
+    "brain": torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16).reshape(256, -1),
+    "brain scalar": torch.tensor(3.0).bfloat16(),
+    "flags": torch.tensor([[True, False], [False, True]]),
+    "bytes": torch.arange(256, dtype=torch.uint8),
+    "count": torch.tensor(2**62),
+    "nothing": torch.zeros(0, 3),
+    "no brain": torch.zeros(2, 0).bfloat16(),
+    "ünï": torch.ones(1),
+}
+ATTRIBUTES: dict[str, Attribute] = {
+    "task": "commoncrawl",
+    "loss": 0.1,
+    "ranks": 4,
+    "text": "ö" * 5000,
+    "empty": "",
+}
+
+
+def written(attributes: Mapping[str, Attribute | None] = ATTRIBUTES) -> memoryview:
+    return encode(dict(TENSORS), attributes, step=7, storage=lossless)
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def test_every_tensor_and_attribute_comes_back() -> None:
+    attributes, tensors = decode_tensors(written())
+    errors = {"rounding_error": 0.0, "relative_rounding_error": 0.0}
+    assert attributes == ATTRIBUTES | {"step": 7} | errors
+    assert list(tensors) == list(TENSORS)
+    for name, tensor in TENSORS.items():
+        assert (tensors[name].dtype, tensors[name].shape) == (tensor.dtype, tensor.shape), name
+        assert bits(tensors[name]) == bits(tensor), name
+
+
+def test_none_is_left_out_and_the_step_cannot_be_contradicted() -> None:
+    attributes, _ = decode_tensors(written({"loss": None, "step": 8}))
+    assert "loss" not in attributes
+    assert attributes["step"] == 7
+
+
+def test_values_are_views_of_the_bytes() -> None:
+    data = bytearray(written())
+    _, tensors = decode_tensors(data)
+    place = data.index(TENSORS["a.double"].numpy().tobytes())
+    data[place : place + 8] = torch.tensor(2.5, dtype=torch.float64).numpy().tobytes()
+    assert tensors["a.double"][0] == 2.5
+
+
+def test_a_text_that_no_reader_would_take_is_not_written() -> None:
+    written({"text": "x" * LONGEST_TEXT})
+    with pytest.raises(HvcodError, match=f"attribute text has {LONGEST_TEXT + 1} bytes"):
+        written({"text": "x" * (LONGEST_TEXT + 1)})
+
+
+def test_a_published_checkpoint_is_read_by_the_same_means() -> None:
+    attributes, tensors = decode_tensors(checkpoint())
+    assert attributes["run_id"] == "run-1"
+    assert tensors["lstm.0.weight"].dtype is torch.float16
+
+
+def test_damage_is_seen_first() -> None:
+    data = bytearray(written())
+    data[-1] ^= 1
+    with pytest.raises(DamagedError):
+        decode_tensors(data)
+
+
+@pytest.mark.parametrize("source", ["float64", "bool", "object", "", "int64"])
+def test_a_source_that_cannot_be_is_refused(source: str) -> None:
+    kind = f"S{max(1, len(source))}"
+    change = crafted(lambda f: f["lstm.0.bias"].attrs.create("source_dtype", source, dtype=kind))
+    if source == "float64":  # a float64 may be rounded to float16
+        decode_tensors(change)
+        return
+    with pytest.raises(RefusedError, match=f"says that it was {source}, stored as torch.float16"):
+        decode_tensors(change)
+
+
+def test_two_tensors_in_one_place_are_refused() -> None:
+    data = bytearray(encode({"a": torch.ones(64), "b": torch.ones(64)}, {}, step=7))
+    _, tensors = decode_tensors(bytearray(data))
+    # The address in the layout message, which counts from the end of the user block.
+    places = [2 * int(tensors[name].storage_offset()) - USER_BLOCK for name in "ab"]
+    first, second = (place.to_bytes(8, "little") for place in places)
+    assert data.count(second) == 1
+    data = data.replace(second, first)
+    with pytest.raises(RefusedError, match="tensors a and b have their values in one place"):
+        decode_tensors(sealed(bytes(data), 7))
+
+
+def test_read_file_asks_for_memory_only_within_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RefusedError, match=f"has {2**40} bytes, more than the 1000"):
+        read_file(path, 1000)
+    path.write_bytes(b"abc")
+    assert bytes(read_file(path, 3)) == b"abc"
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(HvcodError, match="symbolic link"):
+        read_file(tmp_path / "link", 1000)
