@@ -21,7 +21,7 @@ from exchange.support import EXPECTED, about, checkpoint, crafted, model, put, w
 
 from hvcod.exchange import poll, read
 from hvcod.exchange.directory import checkpoint_path
-from hvcod.exchange.poll import Arrival, Poller
+from hvcod.exchange.poll import Arrival, Failure, Poller
 from hvcod.exchange.publish import Publisher
 
 Start = Callable[..., Poller]
@@ -228,6 +228,54 @@ def test_a_bad_file_is_read_once_and_the_next_older_one_taken(
     assert reason in line
     put(teacher, 150)
     assert arrival_of(poller).step == 150
+
+
+def not_a_number(file: h5py.File) -> None:
+    file["lstm.0.bias"][3] = np.nan
+
+
+def infinite(file: h5py.File) -> None:
+    file["lstm.0.weight"][7, 3] = -np.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [(not_a_number, "lstm.0.bias"), (infinite, "lstm.0.weight")]
+)
+def test_a_teacher_that_holds_nan_is_refused(
+    change: Callable[[h5py.File], None], name: str, teacher: Path, start: Start
+) -> None:
+    put(teacher, 50)
+    bad = put(teacher, 100, crafted(change, 100))
+    poller = start()
+    poller.look(0)
+    assert arrival_of(poller).step == 50
+    reason = f"{bad}: tensor {name} holds NaN or infinite values"
+    assert poller.failures == {0: {"refused": Failure(1, reason)}}
+
+
+def test_only_what_is_newer_than_held_is_taken(tmp_path: Path, start: Start) -> None:
+    for group in (1, 2):
+        for step in (50, 100):
+            put(tmp_path / str(group), step, checkpoint(step, group=group))
+    poller = start(1, 2)
+    poller.hold({1: 100})
+    poller.look(0)
+    assert (arrival_of(poller).group, poller.take()) == (2, None)
+    put(tmp_path / "1", 150, checkpoint(150, group=1))
+    assert arrival_of(poller).step == 150
+
+
+def test_failures_are_kept_by_group_with_the_last_reason(tmp_path: Path, start: Start) -> None:
+    for step in (50, 100):
+        put(tmp_path / "1", step, b"")
+    put(tmp_path / "2", 50, checkpoint(50, group=2))
+    poller = start(1, 2)
+    poller.look(0)
+    assert arrival_of(poller).group == 2
+    wait_until(lambda: poller.counters.failures["damaged"] == 2)
+    last = checkpoint_path(tmp_path / "1", 50)
+    reason = f"{last}: cut short: 0 bytes, less than its header"
+    assert poller.failures == {1: {"damaged": Failure(2, reason)}, 2: {}}
 
 
 def make_link(path: Path) -> None:

@@ -1,0 +1,72 @@
+"""One exact step of a teacher: there, not there yet, or never to be had."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from exchange.support import EXPECTED, checkpoint, crafted, put
+
+from hvcod.errors import HvcodError
+from hvcod.exchange import poll
+from hvcod.exchange.directory import checkpoint_path
+from hvcod.exchange.poll import Arrival, fetch
+
+
+def get(directory: Path, step: int) -> Arrival | None:
+    return fetch(directory, step, EXPECTED, "run-1", 0)
+
+
+def test_exactly_that_step(tmp_path: Path) -> None:
+    for step in (50, 100, 150):
+        put(tmp_path, step)
+    arrival = get(tmp_path, 100)
+    assert arrival is not None
+    assert (arrival.group, arrival.step, arrival.metadata.step) == (0, 100, 100)
+    assert torch.equal(arrival.tensors["lstm.0.weight"], torch.full((8, 4), 100.0).half())
+    assert get(tmp_path, 75) is None
+
+
+def test_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert get(tmp_path / "nowhere", 50) is None
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+def test_what_may_pass_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    put(tmp_path, 50)
+    monkeypatch.setattr(poll, "read_checkpoint", fail)
+    assert get(tmp_path, 50) is None
+    monkeypatch.undo()
+    assert get(tmp_path, 50) is not None
+
+
+CASES = {
+    "short": (checkpoint(50)[:-1], "bytes after its header"),
+    "run": (checkpoint(50, run_id="run-0"), "belongs to run 'run-0', not 'run-1'"),
+    "group": (checkpoint(50, group=3), "is step 50 of group 3"),
+    "model": (crafted(lambda f: f.__delitem__("lstm.0.bias")), "tensor lstm.0.bias is missing"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_waiting_cannot_mend_is_an_error_with_the_path(tmp_path: Path, case: str) -> None:
+    data, reason = CASES[case]
+    path = put(tmp_path, 50, data)
+    with pytest.raises(HvcodError, match=reason) as caught:
+        get(tmp_path, 50)
+    assert str(caught.value).startswith(f"{path} ")
+
+
+def test_a_system_error_that_will_not_pass(tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path)
+    tmp_path.write_text("no directory")
+    path = checkpoint_path(tmp_path, 50)
+    with pytest.raises(HvcodError, match=f"^{path}: Not a directory$"):
+        get(tmp_path, 50)

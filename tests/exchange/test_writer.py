@@ -1,0 +1,166 @@
+"""The writing thread: one file after the other, waited for on request, never in silence."""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from exchange.support import listing, wait_until
+
+from hvcod.errors import HvcodError
+from hvcod.exchange import writer as module
+from hvcod.exchange.directory import checkpoint_path, list_steps, write_new
+from hvcod.exchange.writer import Writer
+
+
+def build(item: bytes) -> memoryview:
+    if not item:
+        raise HvcodError("nothing to write")
+    return memoryview(item)
+
+
+def state_writer(directory: Path, keep: int | None = None, replace: bool = True) -> Writer[bytes]:
+    return Writer(directory, build, keep=keep, replace=replace, what="training state")
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Holds every file just before it is written, until it is set."""
+    event = threading.Event()
+
+    def held(path: Path, data: memoryview, *, replace: bool) -> None:
+        assert event.wait(20)
+        write_new(path, data, replace=replace)
+
+    monkeypatch.setattr(module, "write_new", held)
+    yield event
+    event.set()
+
+
+def test_what_was_flushed_is_there(tmp_path: Path) -> None:
+    with closing(state_writer(tmp_path / "state")) as writer:
+        assert writer.flush()
+        for step in (50, 100):
+            writer.write(step, b"x" * step)
+            assert writer.flush()
+            assert checkpoint_path(tmp_path / "state", step).read_bytes() == b"x" * step
+        assert (writer.counters.written, writer.counters.bytes) == (2, 100)
+        assert writer.counters.longest_seconds >= writer.counters.seconds > 0
+
+
+def test_a_flush_gives_up_in_time(tmp_path: Path, gate: threading.Event) -> None:
+    with closing(state_writer(tmp_path)) as writer:
+        writer.write(50, b"x")
+        assert not writer.flush(timeout=0.1)
+        gate.set()
+        assert writer.flush()
+
+
+def test_a_flush_waits_for_the_newest(tmp_path: Path, gate: threading.Event) -> None:
+    with closing(state_writer(tmp_path)) as writer:
+        writer.write(50, b"x")
+        wait_until(lambda: writer._waiting is None)
+        for step in (100, 150):
+            writer.write(step, b"x")
+        gate.set()
+        assert writer.flush()
+        assert list_steps(tmp_path) == [50, 150]
+        assert writer.counters.dropped == 1
+
+
+def test_a_flush_after_a_failure_says_so_and_the_next_one_is_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(state_writer(tmp_path)) as writer:
+        for step in (50, 100):
+            writer.write(step, b"")
+            assert not writer.flush()
+            path = checkpoint_path(tmp_path, step)
+            assert writer.counters.last_error == f"{path}: nothing to write"
+        writer.write(150, b"x")
+        assert writer.flush()
+        assert writer.counters.last_error == ""
+        assert (writer.counters.failed, writer.counters.written) == (2, 1)
+    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    path = checkpoint_path(tmp_path, 50)
+    reason = "nothing to write; training goes on (logged once)"
+    assert lines == [f"training state {path} not written: {reason}"]
+
+
+def test_replacing_is_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    with closing(state_writer(tmp_path)) as writer:
+        for item in (b"first", b"second"):
+            writer.write(50, item)
+            assert writer.flush()
+    assert checkpoint_path(tmp_path, 50).read_bytes() == b"second"
+    assert listing(tmp_path) == ["step-00000050.h5"]
+
+
+def test_a_replacement_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint_path(tmp_path, 50)
+    write_new(path, memoryview(b"first"))
+
+    def full(descriptor: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with closing(state_writer(tmp_path)) as writer:
+        monkeypatch.setattr(os, "write", full)
+        writer.write(50, b"second")
+        assert not writer.flush()
+        assert writer.counters.last_error == f"{path}: No space left on device"
+    monkeypatch.undo()
+    assert path.read_bytes() == b"first"
+    assert listing(tmp_path) == [path.name]
+
+
+def test_without_replacing_a_file_stays_and_the_flush_says_so(tmp_path: Path) -> None:
+    with closing(state_writer(tmp_path, replace=False)) as writer:
+        writer.write(50, b"first")
+        assert writer.flush()
+        writer.write(50, b"second")
+        assert not writer.flush()
+        assert writer.counters.existing == 1
+    assert checkpoint_path(tmp_path, 50).read_bytes() == b"first"
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(None, [1, 2, 3, 4]), (2, [3, 4]), (1, [4])])
+def test_generations(tmp_path: Path, keep: int | None, kept: list[int]) -> None:
+    with closing(state_writer(tmp_path, keep)) as writer:
+        for step in (1, 2, 3, 4):
+            writer.write(step, b"x")
+            writer.flush()
+    assert list_steps(tmp_path) == kept
+
+
+def test_nothing_is_held_while_nothing_is_written(tmp_path: Path) -> None:
+    """Neither the item nor its bytes stay in memory until the next one comes."""
+    built: list[bytearray] = []
+
+    def copy(item: bytes) -> memoryview:
+        built.append(bytearray(item))
+        return memoryview(built[-1])
+
+    writer = Writer(tmp_path, copy, keep=1, replace=True, what="training state")
+    writer.write(1, b"x")
+    assert writer.flush()
+    built[0].append(0)  # fails while a view of it is alive
+    assert writer.close()
+
+
+def test_a_flush_raises_what_the_thread_died_of(tmp_path: Path) -> None:
+    def broken(item: bytes) -> memoryview:
+        raise ZeroDivisionError
+
+    writer = Writer(tmp_path, broken, keep=1, replace=True, what="training state")
+    writer.write(1, b"x")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            writer.flush()
+    with pytest.raises(ZeroDivisionError):
+        writer.close()
