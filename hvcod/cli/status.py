@@ -1,0 +1,215 @@
+"""``hvcod status``."""
+
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from hvcod.cli.options import json_option
+from hvcod.errors import HvcodError
+from hvcod.training.status import GroupStatus, RunStatus, collect
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod status runs/demo-20261122-170000 --watch
+  cluster  hvcod status /scratch/runs/cc --json | jq '.groups[] | {group, state, step}'
+"""
+
+_PAUSE = 2.0
+_MOST_TROUBLES = 20
+
+
+class _Command(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Lets ``--watch`` stand in front of RUN: what follows need not be its SECONDS."""
+        for at, word in enumerate(args):
+            if (
+                word == "--watch"
+                and not "".join(args[at + 1 : at + 2]).replace(".", "").isdecimal()
+            ):
+                args = [*args[:at], f"--watch={_PAUSE}", *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Command, epilog=EXAMPLES)
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    metavar="[SECONDS]",
+    help=f"Look again every so many seconds [{_PAUSE:g}], until all groups are finished or Ctrl-C.",
+)
+@json_option
+def command(run: Path, watch: float | None, as_json: bool) -> None:
+    """Show how the groups of a run are doing: alive, ended or killed.
+
+    Only files of the run are read, so it works from any machine that sees them.
+    With --watch and --json: one object a line.
+    """
+    if watch is None:
+        status = collect(run)
+        click.echo(to_json(status, indent=2) if as_json else "\n".join(table(status)))
+        return
+    try:
+        _watch(run, watch, as_json)
+    except KeyboardInterrupt:
+        click.echo()
+
+
+def to_json(status: RunStatus, indent: int | None = None) -> str:
+    """The status as one JSON object."""
+    return json.dumps(dataclasses.asdict(status), indent=indent)
+
+
+def table(status: RunStatus) -> list[str]:
+    """The status as lines for a person; all but reasons and paths fit 100 columns."""
+    count = len(status.groups)
+    about = [status.task or "unknown task", f"{count} group{'s' if count > 1 else ''}"]
+    about += [f"{status.steps} steps"] if status.steps is not None else []
+    about += [f"begun {status.created}"] if status.created else []
+    learning = [["group", "state", "step", "done", "step/s", "left", "task loss"]]
+    learning[0] += ["validation", "at", "staleness"]
+    learning += [_learning(each, status.steps) for each in status.groups]
+    files = [["group", "published", "ago", "size", "saved", "ago", "size", "total"]]
+    files[0] += ["restarts", "skipped"]
+    files += [_files(each) for each in status.groups]
+    lines = [status.run, ", ".join(about), "", *_aligned(learning), "", *_aligned(files)]
+    troubles = [*status.notes, *(line for each in status.groups for line in _troubles(each))]
+    more = len(troubles) - _MOST_TROUBLES
+    rest = [f"and {more} more: see --json"] if more > 0 else []
+    return lines + ([""] if troubles else []) + troubles[:_MOST_TROUBLES] + rest
+
+
+def _watch(run: Path, pause: float, as_json: bool) -> None:
+    redraw = sys.stdout.isatty() and not as_json
+    while True:
+        groups: list[GroupStatus] = []
+        try:
+            status = collect(run)
+            groups = status.groups
+            lines = table(status) if redraw else list(_plain(status))
+            lines = [to_json(status)] if as_json else lines
+        except HvcodError as error:
+            lines = [json.dumps({"run": str(run), "error": str(error)}) if as_json else str(error)]
+        _show(lines, redraw)
+        if groups and all(each.state == "finished" for each in groups):
+            return
+        time.sleep(pause)
+
+
+def _show(lines: list[str], redraw: bool) -> None:
+    if redraw:
+        columns, rows = shutil.get_terminal_size()
+        shown = [line[: columns - 1] for line in lines[: rows - 1]]
+        # Home, then each line over the old one: clearing the screen first would flicker.
+        lines = ["\033[H" + "".join(f"{line}\033[K\n" for line in shown) + "\033[J"]
+    click.echo("\n".join(lines), nl=not redraw)
+
+
+def _plain(status: RunStatus) -> Iterator[str]:
+    """One line for each group, for a log."""
+    clock = time.strftime("%H:%M:%S")
+    for each in status.groups:
+        parts = [f"{clock} group {each.group}: {_state(each)}"]
+        parts += [f"step {_number(each.step)} of {_number(status.steps)}"]
+        parts += [
+            f"{_number(each.steps_per_s, '.3g')}/s, task loss {_number(each.task_loss, '.4f')}"
+        ]
+        if each.validation_step is not None:
+            loss = _number(each.validation_loss, ".4f")
+            parts.append(f"validation {loss} at {each.validation_step}")
+        parts += [f"staleness {_staleness(each)}"] if each.staleness else []
+        parts += [f"published {each.published.step}"] if each.published.step is not None else []
+        parts += [f"saved {each.saved.step}"] if each.saved.step is not None else []
+        problems = sum(each.problems.values())
+        parts += [f"{problems} problems"] if problems else []
+        yield ", ".join(parts)
+
+
+def _learning(group: GroupStatus, steps: int | None) -> list[str]:
+    done = f"{100 * group.step // steps}%" if steps and group.step is not None else "-"
+    return [
+        str(group.group),
+        _state(group),
+        _number(group.step),
+        done,
+        _number(group.steps_per_s, ".3g"),
+        _duration(group.remaining_s) if group.state == "training" else "-",
+        _number(group.task_loss, ".4f"),
+        _number(group.validation_loss, ".4f"),
+        _number(group.validation_step),
+        _staleness(group),
+    ]
+
+
+def _files(group: GroupStatus) -> list[str]:
+    cells = [str(group.group)]
+    for kept in (group.published, group.saved):
+        cells += [_number(kept.step), _duration(kept.age_s), _size(kept.bytes)]
+    return [*cells, _size(group.bytes), _number(group.restarts), str(group.skipped_steps)]
+
+
+def _troubles(group: GroupStatus) -> Iterator[str]:
+    name = f"group {group.group}"
+    if group.reason:
+        seen = f" for {_duration(group.seen_s)}" if group.state == "silent" else ""
+        yield f"{name}: {group.state}{seen}: {group.reason}"
+    for what, count in group.problems.items():
+        reason = group.reasons.get(what, "")
+        yield f"{name}: {what}, {count} time{'s' if count > 1 else ''}" + (
+            f"; the last: {reason}" if reason else ""
+        )
+    yield from (f"{name}: cannot read {note}" for note in group.notes)
+
+
+def _state(group: GroupStatus) -> str:
+    return f"silent {_duration(group.seen_s)}" if group.state == "silent" else group.state
+
+
+def _staleness(group: GroupStatus) -> str:
+    """``1: 50`` (teacher: steps); of many teachers the least and the most."""
+    if len(group.staleness) <= 2:
+        return ", ".join(f"{k}: {v}" for k, v in group.staleness.items()) or "-"
+    steps = group.staleness.values()
+    return f"{min(steps)} to {max(steps)}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[1] = row[1].ljust(widths[1]) if rows[0][1] == "state" else cells[1]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _number(value: float | None, form: str = "") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _duration(seconds: float | None) -> str:
+    """The two largest units, such as ``2h05m``."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,105 @@
+"""What lies in the folder of a group: sizes and times, the end of its metrics, its owner's claim.
+
+Nothing heavy is imported: commands that only look at a run use it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.directory import open_regular
+from hvcod.training.claim import Claim
+from hvcod.training.tail import Tail, read_tail
+
+_LARGEST_CLAIM = 64 * 1024
+
+
+@dataclass
+class Folder:
+    """What was found in the folder of a group.
+
+    Attributes:
+        index: The group.
+        files: {name below the folder: status} of every file.
+        tail: The end of its metrics.
+        claim: Of the process that trains it, or did when it was killed.
+        alive: Whether that process runs; None if this cannot be told from here.
+        missing: There is no such folder.
+        unreadable: Why the folder could not be listed.
+        notes: What in it could not be read.
+    """
+
+    index: int
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    tail: Tail = field(default_factory=Tail)
+    claim: Claim | None = None
+    alive: bool | None = None
+    missing: bool = False
+    unreadable: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def written(self, name: str) -> float:
+        """When a file was, 0 if it is not there."""
+        return self.files[name].st_mtime if name in self.files else 0.0
+
+    @property
+    def newest(self) -> float:
+        """When anything was written last."""
+        return max((each.st_mtime for each in self.files.values()), default=0.0)
+
+
+def look(folder: Path, index: int) -> Folder:
+    """Looks into the folder of a group: a listing for each folder in it, and two reads."""
+    found = Folder(index)
+    try:
+        found.files = dict(_walk(folder, "", found.notes))
+    except FileNotFoundError:
+        found.missing = True
+        return found
+    except OSError as error:
+        found.unreadable = f"{folder}: {reason_of(error)}"
+        return found
+    for name, read in (("owner.json", _read_claim), ("metrics.jsonl", _read_metrics)):
+        try:
+            if name in found.files:
+                read(found, folder / name)
+        except FileNotFoundError:
+            pass  # It went between listing and reading.
+        except (OSError, HvcodError) as error:
+            found.notes.append(f"{folder / name}: {reason_of(error)}")
+    return found
+
+
+def _read_claim(found: Folder, path: Path) -> None:
+    with open_regular(path) as file:
+        found.claim = Claim.parse(file.read(_LARGEST_CLAIM))
+    # Asked before the metrics are read: what ends now has told so there before.
+    found.alive = found.claim.is_alive() if found.claim else None
+
+
+def _read_metrics(found: Folder, path: Path) -> None:
+    found.tail = read_tail(path)
+    found.files[path.name] = path.stat()
+
+
+def _walk(folder: Path, prefix: str, notes: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yields (name below the first folder, status) of every file."""
+    with os.scandir(folder) as entries:
+        for entry in list(entries):
+            name = prefix + entry.name
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(folder / entry.name, f"{name}/", notes)
+                else:
+                    yield name, entry.stat()
+            except FileNotFoundError:
+                pass  # Old files go while one looks.
+            except OSError as error:
+                notes.append(f"{folder / entry.name}: {reason_of(error)}")
+
+
+def reason_of(error: Exception) -> str:
+    """Why something could not be read, in a few words."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

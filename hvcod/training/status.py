@@ -1,0 +1,253 @@
+"""How the groups of a run are doing, from the files of the run alone: alive, ended or killed.
+
+Nothing is written, no process is asked, and nothing heavy is imported.
+"""
+
+import re
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.directory import checkpoint_path
+from hvcod.training.folder import Folder, look, reason_of
+from hvcod.training.tail import mapping, number
+
+SILENT = 60.0
+"""Seconds without a sign of life (its owner gives one every ten) that make a group silent."""
+
+_AT_ONCE = 16
+_BEAT = 10.0
+_SHOWN = ("host", "pid", "job", "started")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one kind that a group keeps, such as its published checkpoints.
+
+    Attributes:
+        step: The newest one's; None if there is none.
+        age_s: Seconds since that was written.
+        count: How many there are.
+        bytes: Size of all that lies with them, unfinished ones included.
+    """
+
+    step: int | None = None
+    age_s: float | None = None
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class GroupStatus:
+    """How one group is doing; None means that its files do not say.
+
+    Attributes:
+        group: The group.
+        state: ``not begun``, ``starting``, ``training``, ``finished``, ``preempted``, ``failed``,
+            ``silent`` (neither alive nor ended: killed, most likely) or ``unreadable``.
+        reason: Why, if it is one of the latter four.
+        seen_s: Seconds since the last sign of life.
+        process: Who trains it, or did when it was killed: host, pid, job, started.
+        step: Steps done.
+        steps_per_s: Over the last lines of its metrics.
+        remaining_s: Seconds until it is finished, at that pace.
+        task_loss: Mean over the steps of the last line.
+        distill_loss: Weighted, likewise.
+        validation_loss: The last one.
+        validation_step: The step it was measured after.
+        teachers: {group: step} of the teachers used last.
+        staleness: {group: steps} of these.
+        published: Checkpoints for the other groups.
+        saved: Training states.
+        bytes: Size of everything that the group keeps.
+        restarts: How often it was resumed.
+        skipped_steps: Steps left out in this life as their gradient was NaN or infinite.
+        problems: {what failed: how often} in this life, such as reads of a teacher.
+        reasons: {what failed: the last reason, with the path}.
+        notes: What of its files could not be read.
+    """
+
+    group: int
+    state: str
+    reason: str = ""
+    seen_s: float | None = None
+    process: dict[str, Any] | None = None
+    step: int | None = None
+    steps_per_s: float | None = None
+    remaining_s: float | None = None
+    task_loss: float | None = None
+    distill_loss: float | None = None
+    validation_loss: float | None = None
+    validation_step: int | None = None
+    teachers: dict[str, int] = field(default_factory=dict)
+    staleness: dict[str, int] = field(default_factory=dict)
+    published: Files = Files()
+    saved: Files = Files()
+    bytes: int = 0
+    restarts: int | None = None
+    skipped_steps: int = 0
+    problems: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run is doing.
+
+    Attributes:
+        run: Its directory.
+        id: Its name in the checkpoints.
+        task: What is trained.
+        created: When it was begun, UTC in ISO 8601.
+        hvcod: The version that began it.
+        steps: Steps that each group is to make.
+        notes: What of the run's own files could not be read.
+        groups: Its groups, in order.
+    """
+
+    run: str
+    id: str | None
+    task: str | None
+    created: str | None
+    hvcod: str | None
+    steps: int | None
+    notes: list[str]
+    groups: list[GroupStatus]
+
+
+def collect(run: Path) -> RunStatus:
+    """Looks at a run once: a listing or two and a few reads for each group.
+
+    Ages are by the file server's clock or this machine's, whichever is later.
+
+    Raises:
+        HvcodError: It is not a run, or has not begun, or cannot be read at all.
+    """
+    notes: list[str] = []
+    options = _options(run, notes)
+    indices = _groups(run, options, notes)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = list(pool.map(lambda index: look(run / f"group-{index}", index), indices))
+    now = max([time.time(), *(each.newest for each in found)])
+    steps = _integer(options, "steps")
+    about = mapping(options, "run", str)
+    return RunStatus(
+        run=str(run),
+        id=about.get("id"),
+        task=options.get("task"),
+        created=about.get("created"),
+        hvcod=about.get("hvcod"),
+        steps=steps,
+        notes=notes,
+        groups=[_judge(each, now, steps) for each in found],
+    )
+
+
+def _options(run: Path, notes: list[str]) -> dict[str, Any]:
+    path = run / "config.toml"
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        notes.append("there is no config.toml")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        notes.append(f"{path} cannot be read: {reason_of(error)}")
+    return {}
+
+
+def _groups(run: Path, options: dict[str, Any], notes: list[str]) -> list[int]:
+    try:
+        names = [path.name for path in run.iterdir()]
+    except OSError as error:
+        raise HvcodError(f"cannot read the run {run}: {reason_of(error)}") from error
+    matches = (re.fullmatch(r"group-([0-9]+)", name) for name in names)
+    indices = {int(match[1]) for match in matches if match}
+    indices |= set(range(_integer(options, "groups") or 0))
+    if not indices:
+        raise HvcodError(f"{run} is not a run, or has not begun: {notes[0]}")
+    return sorted(indices)
+
+
+def _judge(found: Folder, now: float, steps: int | None) -> GroupStatus:
+    tail, claim = found.tail, found.claim
+    published, saved = _kept(found, "published/", now), _kept(found, "state/", now)
+    is_done = saved.step is not None and saved.step == steps
+    state, reason = _state(found, now, is_done)
+    rate = tail.steps_per_s
+    left = steps - tail.step if steps is not None and tail.step is not None else None
+    problems = dict(tail.problems)
+    newest = tail.recent[0] if tail.recent else tail.losses
+    return GroupStatus(
+        group=found.index,
+        state=state,
+        reason=reason,
+        seen_s=_age(now, found.newest) if found.files else None,
+        process={name: getattr(claim, name) for name in _SHOWN} if claim else None,
+        step=tail.step,
+        steps_per_s=rate,
+        remaining_s=max(0, left) / rate if rate and left is not None else None,
+        task_loss=number(tail.losses, "task_loss"),
+        distill_loss=number(tail.losses, "distill_loss"),
+        validation_loss=number(tail.validation, "validation_loss"),
+        validation_step=number(tail.validation, "step"),
+        teachers=mapping(newest, "teachers", int),
+        staleness=mapping(newest, "staleness", int),
+        published=published,
+        saved=saved,
+        bytes=sum(each.st_size for each in found.files.values()),
+        restarts=tail.restarts,
+        skipped_steps=problems.pop("skipped steps", 0),
+        problems=problems,
+        reasons=tail.reasons,
+        notes=found.notes,
+    )
+
+
+def _state(found: Folder, now: float, is_done: bool) -> tuple[str, str]:
+    """The state of a group and its reason; `is_done` if its last step is saved."""
+    if found.missing:
+        return "not begun", ""
+    if found.unreadable:
+        return "unreadable", found.unreadable
+    ending = found.tail.ending
+    # Submitted again, it has its owner for a while before it writes its first line.
+    again = found.written("owner.json") > found.written("metrics.jsonl") + _BEAT
+    if ending and not again:
+        return ending["event"], str(ending.get("reason", ""))
+    if is_done and found.claim is None:
+        return "finished", ""
+    if found.alive is False:
+        return "silent", f"{found.claim} is gone"
+    if _age(now, found.newest) > SILENT:
+        return "silent", f"no sign of {found.claim}" if found.claim else "nobody trains it"
+    return ("training" if found.tail.recent and not ending else "starting"), ""
+
+
+def _kept(found: Folder, prefix: str, now: float) -> Files:
+    below = {name: each for name, each in found.files.items() if name.startswith(prefix)}
+    numbers = {name: _step(name.removeprefix(prefix)) for name in below}
+    steps = {step: below[name] for name, step in numbers.items() if step is not None}
+    size = sum(each.st_size for each in below.values())
+    if not steps:
+        return Files(bytes=size)
+    last = max(steps)
+    return Files(last, _age(now, steps[last].st_mtime), len(steps), size)
+
+
+def _step(name: str) -> int | None:
+    digits = name.removeprefix("step-").removesuffix(".h5")
+    step = int(digits) if digits.isascii() and digits.isdecimal() else None
+    return step if step is not None and checkpoint_path(Path(), step).name == name else None
+
+
+def _integer(options: dict[str, Any], name: str) -> int | None:
+    value = options.get(name)
+    return value if type(value) is int else None
+
+
+def _age(now: float, then: float) -> float:
+    return max(0.0, now - then)

@@ -1,0 +1,106 @@
+"""What the end of a group's ``metrics.jsonl`` says of it, read in bounded memory.
+
+Nothing heavy is imported: commands that only look at a run use it.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hvcod.training.lines import from_line, last_lines
+
+BEGINNINGS = ("started", "resumed")
+ENDINGS = ("finished", "preempted", "failed")
+
+_LIMIT = 2**20
+_RECENT = 20
+
+Figures = dict[str, Any]
+
+
+@dataclass
+class Tail:
+    """The newest lines of each kind; empty where there is none.
+
+    Attributes:
+        step: The last step that any line speaks of.
+        losses: The last line with training losses; one of skipped steps only has none.
+        validation: The last validation.
+        ending: The event that ended the group's last life; empty while it goes on.
+        recent: Lines about training steps of this life, the newest first.
+        problems: {what failed: how often} in this life.
+        reasons: {what failed: why it did the last time}.
+        restarts: How often the group was resumed; None if that is too far back.
+    """
+
+    step: int | None = None
+    losses: Figures = field(default_factory=dict)
+    validation: Figures = field(default_factory=dict)
+    ending: Figures = field(default_factory=dict)
+    recent: list[Figures] = field(default_factory=list)
+    problems: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    restarts: int | None = None
+
+    @property
+    def steps_per_s(self) -> float | None:
+        """Steps a second over the recent lines, validations and saves included."""
+        if len(self.recent) >= 2:
+            new, old = self.recent[0], self.recent[-1]
+            seconds = number(new, "wall_s", 0.0) - number(old, "wall_s", 0.0)
+            return (new["step"] - old["step"]) / seconds if seconds > 0 else None
+        seconds = number(self.recent[0], "step_s", 0.0) if self.recent else 0.0
+        return 1 / seconds if seconds > 0 else None
+
+
+def read_tail(path: Path) -> Tail:
+    """Reads as much of the end of a metrics file as is needed, and no more than 1 MiB.
+
+    Garbage is passed over. Raises OSError if the file cannot be read.
+    """
+    tail, this_life, first = Tail(), True, True
+    for line in last_lines(path, _LIMIT):
+        wants_more = this_life and len(tail.recent) < _RECENT
+        is_validation = b'"validation_loss"' in line
+        wanted = not tail.validation if is_validation else wants_more or not tail.losses
+        figures = from_line(line) if wanted or b'"event"' in line else None
+        if figures is None:
+            continue
+        tail.step = figures["step"] if tail.step is None else tail.step
+        if is_validation:
+            tail.validation = figures
+            continue
+        if first:
+            _take_newest(tail, figures)
+            first = False
+        if wants_more and "step_s" in figures:
+            tail.recent.append(figures)
+        if "task_loss" in figures:
+            tail.losses = tail.losses or figures
+        if tail.restarts is None:
+            tail.restarts = number(figures, "restarts")
+        this_life = this_life and figures.get("event") not in BEGINNINGS
+        is_settled = not this_life or len(tail.recent) == _RECENT
+        if is_settled and tail.losses and tail.validation and tail.restarts is not None:
+            break
+    return tail
+
+
+def number(figures: Figures, name: str, otherwise: Any = None) -> Any:
+    """A figure that is a number; `otherwise` if it is anything else."""
+    value = figures.get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+
+
+def mapping(figures: Figures, name: str, kind: type) -> dict[str, Any]:
+    """A figure that maps text to values of one type; what is anything else is left out."""
+    value = figures.get(name)
+    return {k: v for k, v in value.items() if type(v) is kind} if isinstance(value, dict) else {}
+
+
+def _take_newest(tail: Tail, figures: Figures) -> None:
+    """Takes what only the newest line tells: counts are of one life, an ending may be over."""
+    tail.problems = mapping(figures, "problems", int)
+    tail.reasons = mapping(figures, "reasons", str)
+    if figures.get("event") in ENDINGS:
+        tail.ending = figures
