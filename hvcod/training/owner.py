@@ -41,6 +41,7 @@ NAME = "owner.json"
 
 _LOOKS = 35
 _DOUBTS = 3
+_ORPHAN_SECONDS = 60.0
 _LARGEST = 64 * 1024
 
 log = logging.getLogger("hvcod.training")
@@ -84,6 +85,7 @@ class Owner:
         with contextlib.suppress(OSError, HvcodError):
             now = _look(self._path)
             if now is not None and now.content == self._claim:
+                self._sweep()
                 self._path.unlink()
 
     def _keep(self) -> None:
@@ -107,9 +109,16 @@ class Owner:
         except (FileNotFoundError, HvcodError):
             return False
         # A beat later everybody sees the new claim: now nobody takes it for the former one.
-        for mark in self._folder.glob(".owner-*.mark"):
-            mark.unlink(missing_ok=True)
+        self._sweep()
         return True
+
+    def _sweep(self) -> None:
+        # The file server's clock, as that of every file here.
+        now = self._path.stat().st_mtime
+        for path in self._folder.glob(".owner*"):
+            with contextlib.suppress(OSError):
+                if path.suffix == ".mark" or now - path.stat().st_mtime > _ORPHAN_SECONDS:
+                    path.unlink()
 
     def _give_up(self) -> None:
         now = None

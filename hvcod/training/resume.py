@@ -79,7 +79,8 @@ class _Comparison:
                 f"group became {self._ranks * self._options.batch_size} with {self._ranks}"
             )
         if key not in self._known:
-            return f"{key} is unknown to hvcod {__version__}, of {self._run.get('hvcod')} it is"
+            of = self._run.get("hvcod")
+            return f"{key} is unknown to hvcod {__version__}, the run is of hvcod {of}"
         return ""
 
     def _shown(self, key: str, values: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ class Run:
         directory: Shared by all groups.
         id: Names the run; checkpoints that another run published are never used.
         group: This group's own folder.
-        owner: The group root's hold on that folder, to be closed at the end; None on other ranks.
+        owner: The group root's hold on that folder; None on other ranks.
     """
 
     directory: Path
@@ -46,6 +46,11 @@ class Run:
     def states(self) -> Path:
         """Where this group saves its training states."""
         return self.group / "state"
+
+    def close(self) -> None:
+        """Lets go of the group's folder, so that another launch need not wait for it."""
+        if self.owner is not None:
+            self.owner.close()
 
     def about(self, options: TrainOptions, group: Group) -> Metadata:
         """What a group's published checkpoints say of the run."""
@@ -79,14 +84,13 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
     directory = on_rank_zero(world, lambda: _directory(options))
     run_id = on_rank_zero(world, lambda: _begin(directory, options, group.size))
     folder = directory / f"group-{group.index}"
-    owner = _own(folder, group, world)
+    run = Run(directory, run_id, folder, _own(folder, group, world))
     try:
         on_rank_zero(world, lambda: _note(directory, run_id, options, group.size))
     except HvcodError:
-        if owner is not None:
-            owner.close()
+        run.close()
         raise
-    return Run(directory, run_id, folder, owner)
+    return run
 
 
 def _directory(options: TrainOptions) -> Path:

@@ -1,0 +1,278 @@
+"""A group's folder has one owner: real processes that hold it, die, stop and take over."""
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from training.own import elsewhere
+
+from hvcod.errors import HvcodError
+from hvcod.training import owner
+from hvcod.training.claim import Claim
+from hvcod.training.owner import NAME, Owner
+
+BEAT, WATCH, GRACE = 0.2, 2.0, 0.5
+
+HERE = Path(__file__).parent
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"BEAT": BEAT, "WATCH": WATCH, "GRACE": GRACE}.items():
+        monkeypatch.setattr(owner, name, value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "group-0"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Starts a process that holds the folder."""
+    processes = []
+
+    def started(*words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, HERE / "own.py", folder, str(BEAT), str(WATCH), *words],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "taken\n"
+        return process
+
+    yield started
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def claim_of(folder: Path) -> Claim:
+    claim = Claim.parse((folder / NAME).read_bytes())
+    assert claim is not None
+    return claim
+
+
+def take(folder: Path) -> float:
+    """Takes the folder and lets go of it; the seconds that the taking took."""
+    begun = time.monotonic()
+    held = Owner.take(folder)
+    seconds = time.monotonic() - begun
+    assert claim_of(folder).pid == os.getpid()
+    held.close()
+    assert list(folder.iterdir()) == []
+    return seconds
+
+
+def run(program: str, *words: object) -> str:
+    """What a program beside this file prints."""
+    command = [sys.executable, str(HERE / program), *map(str, words)]
+    done = subprocess.run(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, timeout=120, check=True
+    )
+    return done.stdout
+
+
+def test_the_file_says_who_trains_the_group(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "55")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    held = Owner.take(folder)
+    claim = json.loads((folder / NAME).read_text())
+    held.close()
+    assert claim.keys() == {field.name for field in dataclasses.fields(Claim)}
+    assert (claim["pid"], claim["job"], claim["restarts"]) == (os.getpid(), "55", 2)
+    assert claim["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert str(Claim(**claim)) == f"process {os.getpid()} on {claim['host']} (job 55)"
+
+
+def test_a_live_owner_keeps_the_folder_until_it_lets_go(folder: Path, start: Start) -> None:
+    process = start()
+    message = f"group 0 of {folder.parent} is being trained by process {process.pid} on "
+    with pytest.raises(HvcodError, match=f"^{message}.*; stop it first or use another --run-dir$"):
+        Owner.take(folder)
+    assert claim_of(folder).pid == process.pid
+    assert process.communicate()[0] == "closed\n"
+    assert take(folder) < GRACE
+
+
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_killed_owner_is_succeeded_to_at_once(folder: Path, start: Start, reaped: bool) -> None:
+    process = start()
+    process.kill()
+    if reaped:
+        process.wait()
+    assert take(folder) < GRACE + 1
+
+
+def test_an_owner_that_is_still_dying_is_waited_for(folder: Path, start: Start) -> None:
+    process = start()
+    killer = subprocess.Popen(["sh", "-c", f"sleep {GRACE / 2}; kill -9 {process.pid}"])
+    assert take(folder) > GRACE / 4
+    killer.wait()
+
+
+def test_a_number_that_another_process_has_now_is_no_sign_of_life(folder: Path) -> None:
+    dead = dataclasses.replace(Claim.here(), born=1)
+    (folder / NAME).write_bytes(dead.to_bytes())
+    assert take(folder) < GRACE
+
+
+def test_an_owner_elsewhere_that_lives_is_left_alone(folder: Path, start: Start) -> None:
+    process = start("elsewhere")
+    with pytest.raises(HvcodError, match=rf"trained by process {process.pid} on node7; stop it"):
+        Owner.take(folder)
+    assert process.communicate()[0] == "closed\n"
+
+
+def test_an_owner_elsewhere_that_is_silent_is_succeeded_to(
+    folder: Path, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = start("elsewhere")
+    process.kill()
+    with caplog.at_level(logging.INFO, "hvcod"):
+        assert WATCH <= take(folder) < 3 * WATCH
+    assert caplog.messages == [
+        f"group 0 of {folder.parent} was last trained by process {process.pid} on node7, which "
+        "cannot be seen from here; waiting 2 s for a sign of life"
+    ]
+
+
+@pytest.mark.parametrize("hours", [-1e4, 1e4])
+def test_no_clock_is_believed(folder: Path, start: Start, hours: float) -> None:
+    """The file's time is far off, and a touch sets it forward or back: both are signs of life."""
+    process = start("elsewhere")
+    off = time.time() + hours * 3600
+    os.utime(folder / NAME, (off, off))
+    with pytest.raises(HvcodError, match=r"is being trained by process"):
+        Owner.take(folder)
+    process.kill()
+    process.wait()
+    os.utime(folder / NAME, (off, off))
+    assert take(folder) >= WATCH
+
+
+@pytest.mark.parametrize(("restarts", "at_once"), [("1", True), ("0", False), ("2", True)])
+def test_a_restarted_job_knows_that_its_former_life_is_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, restarts: str, at_once: bool
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "55")
+    with elsewhere():
+        former = Claim.here()
+    (folder / NAME).write_bytes(former.to_bytes())
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    assert (take(folder) < WATCH) == at_once
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"id": 3}', b"\xff" * 9, b"[" * 99_999, b"x" * 999_999]
+)
+def test_what_is_no_claim_is_watched_as_one(folder: Path, content: bytes) -> None:
+    (folder / NAME).write_bytes(content)
+    assert take(folder) >= WATCH
+
+
+def test_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / NAME).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HvcodError, match=r"owner\.json is a symbolic link.*; remove it"):
+        Owner.take(folder)
+
+
+@pytest.mark.parametrize(("rounds", "watch"), [(25, 0.0), (4, 1.0)])
+def test_of_those_who_take_over_at_once_one_succeeds(
+    folder: Path, rounds: int, watch: float
+) -> None:
+    out = run("take_at_once.py", folder, rounds, 5, watch)
+    assert out.splitlines() == ["1 1 0"] * rounds
+
+
+def test_takers_killed_at_any_moment_block_nobody(folder: Path) -> None:
+    out = run("take_again.py", folder, 150, 5)
+    assert int(out) > 30
+    assert not (folder / NAME).exists()
+    assert list(folder.glob("*.mark")) == []
+    print(f"{out.strip()} of 150 killed had taken over")
+
+
+def test_what_killed_takers_left_is_removed_when_it_is_old(folder: Path) -> None:
+    old, new = folder / ".owner.json.1.tmp", folder / ".owner.json.2.tmp"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    held = Owner.take(folder)
+    time.sleep(3 * BEAT)
+    held.close()
+    assert list(folder.iterdir()) == [new]
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a process that lost its folder says; it must end soon."""
+    begun = time.monotonic()
+    assert process.wait(timeout=10) == 1
+    assert time.monotonic() - begun < 10 * BEAT
+    return process.communicate()[1]
+
+
+def test_who_was_taken_for_dead_ends_before_two_go_on(folder: Path, start: Start) -> None:
+    process = start("elsewhere")
+    process.send_signal(signal.SIGSTOP)
+    held = Owner.take(folder)
+    process.send_signal(signal.SIGCONT)
+    errors = ended(process)
+    assert errors == (
+        f"hvcod: group 0 of {folder.parent} was taken from this launch, which ends: "
+        f"{claim_of(folder)} trains it now\n"
+    )
+    time.sleep(2 * BEAT)
+    assert claim_of(folder).pid == os.getpid()
+    held.close()
+
+
+def test_an_owner_ends_when_its_folder_is_deleted(folder: Path, start: Start) -> None:
+    process = start()
+    shutil.rmtree(folder)
+    assert f"which ends: {folder / NAME} was deleted" in ended(process)
+
+
+def test_a_file_system_that_fails_for_a_while_is_borne(folder: Path, start: Start) -> None:
+    process = start()
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    folder.touch()  # now every access fails with ENOTDIR
+    time.sleep(8 * BEAT)
+    folder.unlink()
+    aside.rename(folder)
+    before = (folder / NAME).stat().st_mtime_ns
+    time.sleep(4 * BEAT)
+    assert (folder / NAME).stat().st_mtime_ns > before
+    out, errors = process.communicate()
+    assert out == "closed\n"
+    assert errors == f"cannot touch {folder / NAME}: Not a directory; trying on\n"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_new_owner_is_told_from_the_one_that_let_go(folder: Path, start: Start) -> None:
+    start()  # lets go of nothing
+    first = claim_of(folder)
+    (folder / NAME).unlink()
+    second = start()
+    assert claim_of(folder).id != first.id
+    assert claim_of(folder).pid == second.pid

@@ -1,0 +1,486 @@
+"""The run directory: who may join a run, with which options, and how to start anew."""
+
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from conftest import MpiRun
+from mpi4py import MPI
+
+from hvcod import config
+from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError, UsageError
+from hvcod.groups.split import Group, split
+from hvcod.tasks.commoncrawl.task import CommonCrawl
+from hvcod.training import owner, run, small_files
+from hvcod.training.claim import Claim
+from hvcod.training.run import open_run
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"BEAT": 0.2, "WATCH": 1.0, "GRACE": 0.3}.items():
+        monkeypatch.setattr(owner, name, value)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def options_of(directory: Path, **values: object) -> TrainOptions:
+    """Options by key; the model is that of the task of Common Crawl."""
+    keys = {key.replace("__", "."): value for key, value in values.items()}
+    options: TrainOptions = config.resolve(
+        TrainOptions, [{"run_dir": directory}, keys], CommonCrawl.Options
+    )
+    return options
+
+
+def launch(directory: Path, ranks: int = 1, **values: object) -> str:
+    """Opens the run as a launch of one process would, ends, and gives the id of the run."""
+    opened = open_run(options_of(directory, **values), group_of(ranks), MPI.COMM_WORLD)
+    assert opened.owner is not None
+    opened.close()
+    return opened.id
+
+
+def group_of(ranks: int) -> Group:
+    """This process as the root of a group of so many ranks."""
+    return dataclasses.replace(split(MPI.COMM_WORLD), size=ranks)
+
+
+def written(directory: Path) -> dict[str, Any]:
+    return tomllib.loads((directory / "config.toml").read_text())
+
+
+def test_the_first_launch_writes_what_runs(directory: Path) -> None:
+    run_id = launch(directory, ranks=3, steps=7, model__hidden=8)
+    tree = written(directory)
+    assert (tree["run"]["id"], tree["run"]["ranks"]) == (run_id, 3)
+    assert (tree["steps"], tree["model"]["hidden"]) == (7, 8)
+    assert sorted(path.name for path in directory.rglob("*")) == ["config.toml", "group-0"]
+
+
+def test_a_run_is_resumed_by_default(directory: Path) -> None:
+    first = launch(directory, seed=3)
+    before = (directory / "config.toml").stat()
+    assert launch(directory, seed=3) == first
+    after = (directory / "config.toml").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+CHANGES: dict[str, Any] = {
+    "task": "other",
+    "data": "/elsewhere",
+    "preset": "paper",
+    "groups": 2,
+    "nonfinite": "skip",
+    "batch_size": 31,
+    "seed": 2,
+    "same_data": True,
+    "device": "cpu",
+    "codistill.exchange_interval": 51,
+    "codistill.burn_in": 51,
+    "codistill.distill_weight": 0.5,
+    "codistill.topology": "ring",
+    "codistill.staleness": "exact",
+    "codistill.max_staleness": 51,
+    "optimizer.learning_rate": 0.5,
+    "optimizer.beta1": 0.5,
+    "optimizer.beta2": 0.5,
+    "optimizer.warmup": 51,
+    "optimizer.schedule": "linear",
+    "optimizer.clip": 0.5,
+}
+HARMLESS: dict[str, Any] = {
+    "save_interval": 51,
+    "keep_states": 51,
+    "log_interval": 51,
+    "validation_interval": 51,
+    "validation_examples": 51,
+    "steps": 51,
+    "codistill.teacher_wait": 51,
+    "codistill.keep_published": 51,
+}
+OF_A_LAUNCH: dict[str, Any] = {"tensorboard": True, "time_limit": "3h"}
+
+
+def test_every_option_is_tried_here() -> None:
+    special = {"run_dir", "group", "fresh", "force"}
+    tried = CHANGES.keys() | HARMLESS.keys() | OF_A_LAUNCH.keys() | special
+    assert {key for key, _, _ in config.fields_of(TrainOptions)} == tried
+
+
+@pytest.mark.parametrize("key", [*CHANGES, "model.hidden", "model.dropout"])
+def test_an_option_that_changes_what_is_learned_is_refused(directory: Path, key: str) -> None:
+    launch(directory)
+    value = CHANGES.get(key, 0.75 if key == "model.dropout" else 9)
+    message = (
+        rf"^{directory} belongs to a run with .*{key}.*, this one has .*{key}={value}.*: use the "
+        r"same options, another --run-dir, or --fresh --force to delete it$"
+    )
+    with pytest.raises(HvcodError, match=message):
+        launch(directory, **{key: value})
+    assert not (directory / "group-0" / owner.NAME).exists()
+
+
+@pytest.mark.parametrize("key", [*HARMLESS, *OF_A_LAUNCH])
+def test_an_option_that_does_not_is_accepted_and_noted(directory: Path, key: str) -> None:
+    first = launch(directory, seed=5)
+    before = written(directory)
+    value = (HARMLESS | OF_A_LAUNCH)[key]
+    assert launch(directory, seed=5, **{key: value}) == first
+    after = written(directory)
+    assert after["run"] == before["run"]
+    differing = config.flatten(after).items() - config.flatten(before).items()
+    assert differing == ({(key, value)} if key in HARMLESS else set())
+    assert launch(directory, seed=5) == first
+    assert written(directory) == before
+
+
+def test_all_that_differs_is_named_in_one_line(directory: Path) -> None:
+    launch(directory, seed=1, model__hidden=8, codistill__topology="ring")
+    message = (
+        "belongs to a run with codistill.topology=ring, model.hidden=8, seed=1, this one has "
+        "codistill.topology=full, model.hidden=9, seed=2: use"
+    )
+    with pytest.raises(HvcodError, match=message):
+        launch(directory, seed=2, model__hidden=9, save_interval=3)
+
+
+def test_of_another_task_only_the_task_is_named(directory: Path) -> None:
+    launch(directory, seed=1)
+    with pytest.raises(HvcodError, match="a run with task=commoncrawl, this one has task=x: use"):
+        open_run(TrainOptions(task="x", run_dir=directory), group_of(1), MPI.COMM_WORLD)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_steps_are_part_of_a_schedule_that_ends(directory: Path, schedule: str) -> None:
+    launch(directory, steps=240, optimizer__schedule=schedule)
+    message = rf"steps=240, this one has steps=241 \(the {schedule} schedule depends on steps\): us"
+    with pytest.raises(HvcodError, match=message):
+        launch(directory, steps=241, optimizer__schedule=schedule)
+    launch(directory, steps=240, optimizer__schedule=schedule)
+
+
+def test_another_number_of_ranks_may_train_the_same_batches(directory: Path) -> None:
+    first = launch(directory, ranks=4, batch_size=6)
+    for ranks, batch_size in ((2, 12), (8, 3), (1, 24), (4, 6)):
+        assert launch(directory, ranks, batch_size=batch_size, save_interval=ranks) == first
+        # The pair that the run began with: the command of another group's launch still fits it.
+        assert (written(directory)["run"]["ranks"], written(directory)["batch_size"]) == (4, 6)
+    message = r"\(24 examples a step with 4 ranks per group became 20 with 2\)"
+    with pytest.raises(HvcodError, match=message):
+        launch(directory, ranks=2, batch_size=10)
+
+
+def test_a_run_that_did_not_note_its_ranks_keeps_its_batch_size(directory: Path) -> None:
+    launch(directory, batch_size=6)
+    tree = written(directory)
+    del tree["run"]["ranks"]
+    (directory / "config.toml").write_text(tomli_w.dumps(tree))
+    launch(directory, batch_size=6)
+    with pytest.raises(HvcodError, match="batch_size=6, this one has batch_size=3: use"):
+        launch(directory, ranks=2, batch_size=3)
+
+
+def test_a_run_of_an_older_hvcod_had_the_defaults_of_later_options(directory: Path) -> None:
+    launch(directory)
+    tree = written(directory)
+    del tree["nonfinite"], tree["codistill"]["staleness"]
+    (directory / "config.toml").write_text(tomli_w.dumps(tree))
+    with pytest.raises(HvcodError, match="a run with no nonfinite, this one has nonfinite=skip"):
+        launch(directory, nonfinite="skip")
+    launch(directory)
+    assert written(directory)["nonfinite"] == "stop"
+
+
+def test_a_run_of_a_newer_hvcod_says_so(directory: Path) -> None:
+    launch(directory)
+    tree = written(directory)
+    tree["run"]["hvcod"] = "99.1"
+    tree["codistill"]["telepathy"] = 3
+    (directory / "config.toml").write_text(tomli_w.dumps(tree))
+    message = r"codistill\.telepathy=3, .* is unknown to hvcod [\d.]+, the run is of hvcod 99\.1\)"
+    with pytest.raises(HvcodError, match=message):
+        launch(directory)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not the configuration of a run"),
+        (b"steps = 3\n", "is not the configuration of a run"),
+        (b"run = 3\n", "is not the configuration of a run"),
+        (b"[run]\nid = 3\n", "is not the configuration of a run"),
+        (b"steps = = 3\n", "cannot be read as TOML: Invalid value"),
+        (b"\xff\xfe", "cannot be read as TOML: .*decode"),
+        (None, "cannot read .*config.toml: Is a directory"),
+    ],
+)
+def test_a_file_that_is_no_configuration_of_a_run(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+) -> None:
+    monkeypatch.setattr(small_files, "PATIENCE", 0.1)
+    path = directory / "config.toml"
+    directory.mkdir()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(HvcodError, match=message):
+        launch(directory)
+    assert [each.name for each in directory.iterdir()] == ["config.toml"]
+
+
+def test_a_configuration_that_cannot_be_read_for_a_moment(directory: Path) -> None:
+    """As a network file system's, right after it was replaced."""
+    first = launch(directory)
+    path, aside = directory / "config.toml", directory / "aside"
+    path.rename(aside)
+    path.symlink_to("config.toml")  # ELOOP
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        path.read_text()
+    timer = threading.Timer(0.5, aside.replace, [path])
+    timer.start()
+    assert launch(directory) == first
+    timer.join()
+
+
+def test_force_needs_fresh(directory: Path) -> None:
+    with pytest.raises(UsageError, match="--force only goes with --fresh"):
+        launch(directory, force=True)
+    assert not directory.exists()
+
+
+def test_fresh_deletes_nothing_without_force(directory: Path) -> None:
+    first = launch(directory, fresh=True)
+    with pytest.raises(HvcodError, match=rf"^{directory} holds a run; add --force to delete it$"):
+        launch(directory, fresh=True)
+    assert launch(directory) == first
+
+
+OURS = (
+    "config.toml",
+    ".config.toml.0123456789abcdef.tmp",
+    "group-0/metrics.jsonl",
+    "group-0/owner.json",
+    "group-0/.owner.json.0123456789abcdef.tmp",
+    "group-0/.owner-0123456789abcdef.mark",
+    "group-0/published/step-00000050.h5",
+    "group-0/published/.step-00000051.h5.55@node7@123.tmp",
+    "group-0/state/step-00000050.h5",
+    "group-0/state/.step-00000051.h5.55@node7@123.tmp",
+    "group-0/tensorboard/events.out.tfevents.1.node7",
+    "group-11/metrics.jsonl",
+)
+THEIRS = (
+    "notes.txt",
+    "config.toml.bak",
+    "group-0/published/best.h5",
+    "group-0/state/notes/step-00000050.h5",
+    "group-11/plot.png",
+    "group-work/metrics.jsonl",
+    "eval/group-0/metrics.jsonl",
+)
+
+
+def test_fresh_with_force_deletes_what_hvcod_made_and_nothing_else(directory: Path) -> None:
+    first = launch(directory)
+    for name in OURS[1:] + THEIRS:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("")
+    (directory / "group-2/published").mkdir(parents=True)
+    (directory / "group-2/state").symlink_to(directory / "eval")
+    second = launch(directory, fresh=True, force=True, seed=9)
+    assert second != first
+    assert (written(directory)["run"]["id"], written(directory)["seed"]) == (second, 9)
+    left = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    assert left == {*THEIRS, "config.toml"}
+    assert not (directory / "group-0/tensorboard").exists()
+    assert not (directory / "group-2/published").exists()
+    assert (directory / "group-2/state").is_symlink()
+
+
+def test_what_a_run_left_without_its_configuration_is_not_mixed_with_a_new_one(
+    directory: Path,
+) -> None:
+    first = launch(directory)
+    (directory / "group-0/metrics.jsonl").touch()
+    (directory / "config.toml").unlink()
+    message = r"holds group-0/metrics\.jsonl, but no config\.toml; use another --run-dir, or --fre"
+    with pytest.raises(HvcodError, match=message):
+        launch(directory)
+    with pytest.raises(HvcodError, match="add --force"):
+        launch(directory, fresh=True)
+    assert launch(directory, fresh=True, force=True) != first
+
+
+@pytest.fixture
+def live(directory: Path) -> Iterator[Callable[[int], int]]:
+    """Starts a process that owns a group of the run; gives its number."""
+    processes = []
+
+    def start(group: int) -> int:
+        folder = directory / f"group-{group}"
+        folder.mkdir(exist_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / "own.py"), str(folder), "0.2", "1"],
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "taken\n"
+        return process.pid
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def everything(directory: Path) -> dict[str, bytes]:
+    found = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_live_run_is_neither_resumed_nor_deleted(
+    directory: Path, live: Callable[[int], int], fresh: bool
+) -> None:
+    launch(directory)
+    (directory / "group-0/metrics.jsonl").write_text("{}\n")
+    process = live(0)
+    before = everything(directory)
+    with pytest.raises(
+        HvcodError, match=f"group 0 of {directory} is being trained by process {process}"
+    ):
+        launch(directory, fresh=fresh, force=fresh, save_interval=7)
+    assert everything(directory) == before
+
+
+def test_a_run_is_not_deleted_while_any_group_of_it_lives(
+    directory: Path, live: Callable[[int], int]
+) -> None:
+    first = launch(directory)
+    process = live(3)
+    before = everything(directory)
+    with pytest.raises(
+        HvcodError, match=f"group 3 of {directory} is being trained by process {process}"
+    ):
+        launch(directory, fresh=True, force=True)
+    assert everything(directory) == before
+    assert launch(directory) == first  # another group's launch is nothing to this one
+
+
+def test_a_run_is_not_deleted_if_a_launch_begins_at_that_moment(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = launch(directory)
+    folder = directory / "group-0"
+    claim = Claim.here().to_bytes()
+    ask = owner.claims_of_the_dead
+
+    def ask_and_come(folders: list[Path]) -> object:
+        dead = ask(folders)
+        (folder / owner.NAME).write_bytes(claim)
+        return dead
+
+    monkeypatch.setattr("hvcod.training.fresh.claims_of_the_dead", ask_and_come)
+    with pytest.raises(HvcodError, match="is not deleted, a launch has just begun in it: group 0"):
+        launch(directory, fresh=True, force=True)
+    assert written(directory)["run"]["id"] == first
+    assert (folder / owner.NAME).read_bytes() == claim
+
+
+def test_a_launch_notices_that_its_run_was_deleted_while_it_came(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch(directory)
+    own = run._own
+
+    def own_late(*arguments: Any) -> object:
+        held = own(*arguments)
+        tree = written(directory)
+        tree["run"]["id"] = "another"
+        (directory / "config.toml").write_text(tomli_w.dumps(tree))
+        return held
+
+    monkeypatch.setattr(run, "_own", own_late)
+    with pytest.raises(HvcodError, match="another launch has just deleted this run"):
+        launch(directory)
+    assert not (directory / "group-0" / owner.NAME).exists()
+
+
+def test_every_group_is_owned_by_its_root(mpirun: MpiRun, directory: Path) -> None:
+    done = mpirun(4, HERE / "open_run.py", directory, 2, 4)
+    lines = sorted(done.stdout.splitlines())
+    run_id = written(directory)["run"]["id"]
+    owned = "['group-0', 'group-1']"
+    assert lines == [
+        f"0 {run_id} group-0 True {owned}",
+        f"1 {run_id} group-0 False {owned}",
+        f"2 {run_id} group-1 True {owned}",
+        f"3 {run_id} group-1 False {owned}",
+    ]
+    assert written(directory)["run"]["ranks"] == 2
+    again = mpirun(2, HERE / "open_run.py", directory, 2, 8)
+    assert run_id in again.stdout
+    assert not list(directory.glob("group-*/*"))
+
+
+def test_what_one_root_meets_every_rank_tells_as_one(
+    mpirun: MpiRun, directory: Path, live: Callable[[int], int]
+) -> None:
+    mpirun(2, HERE / "open_run.py", directory, 2, 4)
+    process = live(1)
+    begun = time.monotonic()
+    refused = mpirun(2, HERE / "open_run.py", directory, 2, 4, check=False, timeout=60)
+    assert time.monotonic() - begun < 30
+    assert refused.returncode == 1
+    told = [line for line in refused.stderr.splitlines() if line.startswith("hvcod: ")]
+    message = f"hvcod: group 1 of {directory} is being trained by process {process} on "
+    assert len(told) == 1
+    assert told[0].startswith(message)
+    assert not (directory / "group-0" / owner.NAME).exists()
+
+
+def test_of_several_first_launches_one_makes_the_run(mpirun: MpiRun, directory: Path) -> None:
+    answers = []
+
+    def start(group: int) -> None:
+        answers.append(mpirun(1, HERE / "open_run.py", directory, 3, 4, group).stdout.split())
+
+    launches = [threading.Thread(target=start, args=[group]) for group in range(3)]
+    for each in launches:
+        each.start()
+    for each in launches:
+        each.join()
+    assert {answer[1] for answer in answers} == {written(directory)["run"]["id"]}
+    assert {answer[2] for answer in answers} == {"group-0", "group-1", "group-2"}
+
+
+def test_without_a_directory_each_launch_has_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    opened = open_run(TrainOptions(), group_of(1), MPI.COMM_WORLD)
+    opened.close()
+    assert opened.directory.parent == tmp_path / "runs"
+    assert opened.states == opened.group / "state"
