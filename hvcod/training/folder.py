@@ -93,7 +93,7 @@ def _walk(folder: Path, prefix: str, notes: list[str]) -> Iterator[tuple[str, os
                 if entry.is_dir(follow_symlinks=False):
                     yield from _walk(folder / entry.name, f"{name}/", notes)
                 else:
-                    yield name, entry.stat()
+                    yield name, entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 pass  # Old files go while one looks.
             except OSError as error:

@@ -66,7 +66,7 @@ def read_tail(path: Path) -> Tail:
         figures = from_line(line) if wanted or b'"event"' in line else None
         if figures is None:
             continue
-        tail.step = figures["step"] if tail.step is None else tail.step
+        tail.step = max(tail.step or 0, figures["step"])
         if is_validation:
             tail.validation = figures
             continue
