@@ -6,11 +6,12 @@ import pydoc_data.topics
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from forkserver.launches import ForkServer
 from hypothesis import settings
 
 # The same examples in every run, and no time limit for one: the machine may be busy.
@@ -24,6 +25,18 @@ PROJECT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "mpi" / "programs"
 
 MpiRun = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="more kills, more fuzz: hours, not minutes"
+    )
+
+
+@pytest.fixture(scope="session")
+def scale(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """How often to try: ``scale(30, 200)`` is 30 every day and 200 with ``--long``."""
+    return lambda everyday, long: long if pytestconfig.getoption("--long") else everyday
 
 
 def missing(reason: str) -> NoReturn:
@@ -59,7 +72,8 @@ def mpi_environment() -> dict[str, str]:
 def mpirun(mpi_environment: Mapping[str, str]) -> MpiRun:
     """Runs a command on N real MPI ranks: ``mpirun(4, "hvcod", "train", ...)``.
 
-    A name that ends in ``.py`` is a program of tests/mpi/programs.
+    With all that belongs to a start: the console script and its imports. Most tests can do without
+    and save seconds: `fast_mpirun`. A name that ends in ``.py`` is a program of tests/mpi/programs.
     """
     if not shutil.which("mpirun", path=mpi_environment["PATH"]):
         missing("no mpirun on PATH")
@@ -89,6 +103,15 @@ def mpirun(mpi_environment: Mapping[str, str]) -> MpiRun:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fast_mpirun(mpi_environment: Mapping[str, str]) -> Iterator[ForkServer]:
+    """As `mpirun`, of ranks that are forks of a process that has imported torch and Horovod."""
+    if not shutil.which("mpirun", path=mpi_environment["PATH"]):
+        missing("no mpirun on PATH")
+    with ForkServer(mpi_environment, PROGRAMS) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
