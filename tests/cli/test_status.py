@@ -86,7 +86,8 @@ def test_the_table(tmp_path: Path) -> None:
     lines = [started(2), *LINES[1:3], training(510, **bad)]
     add_group(run, 0, [*lines, LINES[3]], claim=here(), published=[500], saved=[400], age=20)
     add_group(run, 1, LINES, claim=elsewhere(), age=7500)
-    totals = [f"{each.bytes / 1000:.3g} kB" for each in collect(run).groups]
+    sizes = [each.bytes for each in collect(run).groups]
+    totals = [f"{size / 1000:.3g} kB" if size >= 1000 else f"{size} B" for size in sizes]
     shown = status(run).output.splitlines()
     assert len({len(line) for line in shown[3:6]}) == len({len(line) for line in shown[7:10]}) == 1
     words = [re.sub(r"\b2[0-9]s", "20s", " ".join(line.split())) for line in shown]
