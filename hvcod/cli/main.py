@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "Train a model in groups that teach each other.",
     "data": "Prepare the data of a task.",
     "plot": "Draw the learning curves of runs.",
+    "status": "Show how the groups of a run are doing.",
 }
 
 
