@@ -1,0 +1,23 @@
+"""Real file systems to do harm on; they need root."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from conftest import missing
+from filesystems import gluster
+
+
+@pytest.fixture(scope="session")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gluster.Volume]:
+    """A GlusterFS volume that is mounted twice, as on two nodes."""
+    if reason := gluster.unavailable():
+        missing(reason)
+    # Not something that a package could give: whoever started this machine decided so.
+    if not os.access("/dev/fuse", os.W_OK):
+        pytest.skip("no FUSE on this machine: /dev/fuse cannot be opened")
+    if subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"]).returncode:
+        pytest.skip("no namespaces on this machine: unshare is not permitted")
+    with gluster.volume(tmp_path_factory.mktemp("gluster")) as served:
+        yield served
