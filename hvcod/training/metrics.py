@@ -32,7 +32,7 @@ class MetricsFile:
 
     Attributes:
         wall_s: Training time in seconds that the last line speaks of which was there already.
-        lost: How many lines could not be written, TensorBoard's scalars included.
+        lost: How many records could not be written: lines, and for TensorBoard.
     """
 
     def __init__(self, path: Path, tensorboard: Path | None = None, *, after: int = 0) -> None:
@@ -91,7 +91,7 @@ class MetricsFile:
         if not done:
             log.warning("%s: still writing after %g s; gave up waiting", self._path, timeout)
         if self.lost:
-            log.warning("%s: %d lines of metrics were lost", self._path, self.lost)
+            log.warning("%s: %d records of metrics were lost", self._path, self.lost)
         return done
 
     def _run(self) -> None:

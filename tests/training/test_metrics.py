@@ -100,7 +100,7 @@ def test_a_full_disk_costs_lines_and_is_told_once(
     assert len(there) + file.lost == 101
     assert [record.getMessage() for record in caplog.records] == [
         f"metrics are being lost: {path}: File too large (told once)",
-        f"{path}: {file.lost} lines of metrics were lost",
+        f"{path}: {file.lost} records of metrics were lost",
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_file_system_that_hangs_stops_nobody(
     assert [record.getMessage() for record in caplog.records] == [
         f"metrics are being lost: {path}: 50 lines wait for the file system already (told once)",
         f"{path}: still writing after 0.2 s; gave up waiting",
-        f"{path}: 10 lines of metrics were lost",
+        f"{path}: 10 records of metrics were lost",
     ]
     blocked.set()
     assert file.close()
