@@ -19,16 +19,21 @@ class Progress:
         title: What is being done, in a few words.
         unit: What is counted, such as ``step``.
         shown: Whether this rank shows progress; the others count silently.
+        begin: Units that were done before.
     """
 
-    def __init__(self, total: int | None, title: str, unit: str, shown: bool = True) -> None:
+    def __init__(
+        self, total: int | None, title: str, unit: str, shown: bool = True, begin: int = 0
+    ) -> None:
         self._total, self._title, self._unit, self._shown = total, title, unit, shown
-        self._done, self._figures = 0, ""
+        self._done, self._before, self._figures = begin, begin, ""
         self._begun = time.monotonic()
         self._next_line = self._begun + 2.0
         self._bar: tqdm[Never] | None = None
         if shown and on_terminal():
-            self._bar = tqdm(total=total, desc=title, unit=f" {unit}", dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, initial=begin, desc=title, unit=f" {unit}", dynamic_ncols=True
+            )
 
     def update(self, amount: int = 1, figures: str = "") -> None:
         """Counts work done; ``figures`` are shown behind it, such as ``loss 5.31``."""
@@ -52,7 +57,7 @@ class Progress:
         now = time.monotonic()
         self._next_line = now + SECONDS_BETWEEN_LINES
         of = f"/{self._total}" if self._total is not None else ""
-        rate = self._done / max(now - self._begun, 1e-9)
+        rate = (self._done - self._before) / max(now - self._begun, 1e-9)
         parts = [f"{self._title}: {self._unit} {self._done}{of}", f"{rate:.3g}/s", self._figures]
         print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 

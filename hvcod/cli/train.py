@@ -12,6 +12,9 @@ from hvcod.cli.options import dataclass_options, json_option, layer
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 
+PREEMPTED = 75
+"""Exit code of a run that saved its state and wants to be submitted again (EX_TEMPFAIL)."""
+
 EXAMPLES = """\b
 Examples:
   laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl --preset laptop
@@ -43,13 +46,20 @@ def command(
 
     A preset replaces the defaults shown here; a file, then flags, replace the preset. All that ran
     is written to config.toml in the run directory.
+
+    The same command on a run directory goes on where the run stopped. On SIGUSR1, SIGUSR2, SIGTERM
+    or close to its --time-limit a run saves its state and exits with 75: submit it again.
     """
+    from hvcod.groups.environment import launch_rank
     from hvcod.training.launch import launch
 
     options = resolve(config_file, assignments, flags)
     summaries = launch(options)
-    if summaries:
+    if launch_rank() == 0:
         click.echo(json.dumps(summaries) if as_json else table(summaries))
+        for message in endings(summaries):
+            click.echo(f"hvcod: {message}", err=True)
+    click.get_current_context().exit(exit_code(summaries))
 
 
 def resolve(
@@ -77,6 +87,26 @@ def resolve(
         TrainOptions, [task.presets[preset], chosen], task.Options
     )
     return options
+
+
+def exit_code(summaries: Sequence[dict[str, Any]]) -> int:
+    """What the launch exits with: 1 if a group failed, 75 if one was preempted, or else 0."""
+    ends = {each["ended"] for each in summaries}
+    return 1 if "failed" in ends else PREEMPTED if "preempted" in ends else 0
+
+
+def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each group that did not come to its end: why, and what to do."""
+    lines = []
+    for each in summaries:
+        if each["ended"] == "failed":
+            lines.append(f"group {each['group']} failed: {each['reason']}")
+        if each["ended"] == "preempted":
+            lines.append(
+                f"group {each['group']} stopped for {each['reason']} and saved step "
+                f"{each['steps']}; the same command with --run-dir {each['run_dir']} goes on"
+            )
+    return lines
 
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:

@@ -1,21 +1,27 @@
 """The Codistiller: what a training loop calls to make its group learn from the other groups."""
 
 import dataclasses
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
+from hvcod.codistill.exact import ExactTeachers
+from hvcod.codistill.freshest import FreshestTeachers
 from hvcod.codistill.teachers import Predict, Teachers
 from hvcod.codistill.topology import teachers_of
-from hvcod.codistill.transfer import Transfer
 from hvcod.config import CodistillOptions
+from hvcod.errors import HvcodError
 from hvcod.exchange.directory import published_directory
 from hvcod.exchange.format import Metadata, specification
-from hvcod.exchange.poll import Poller
+from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.groups.split import Group
+
+log = logging.getLogger("hvcod.codistill")
 
 DistillationLoss = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """(student's logits, logits of each teacher) -> scalar."""
@@ -25,7 +31,8 @@ class Codistiller:
     """Publishes this group's weights, keeps its teachers fresh and gives the distillation term.
 
     The three calls of Algorithm 1's loop: `loss` before the update, `step` after it, `close` at the
-    end. Nothing here waits for the file system or for another group.
+    end. Nothing here waits for the file system or for another group, unless the teachers' age is to
+    be exact.
 
     Attributes:
         exchanges: How often fresher teacher weights were taken over.
@@ -45,6 +52,7 @@ class Codistiller:
         examples_per_step: int,
         predict: Predict,
         distillation_loss: DistillationLoss,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Collective over the group.
 
@@ -58,6 +66,7 @@ class Codistiller:
             examples_per_step: Examples that the whole group sees in a step.
             predict: How a teacher predicts.
             distillation_loss: psi of Algorithm 1.
+            stop: Whether this rank has been told to stop: ends a wait for an exact teacher.
 
         Raises:
             UsageError: The topology does not fit the number of groups.
@@ -68,22 +77,24 @@ class Codistiller:
         self._distillation_loss = distillation_loss
         self._done = 0
         self._staleness, self._distilled = 0.0, 0
+        self._late: set[int] = set()
         self.exchanges = 0
         self.teachers_used: dict[int, int] = {}
         self.validation_loss: float | None = None
         self.seconds = 0.0
         self._publisher: Publisher | None = None
-        self._poller: Poller | None = None
-        self._transfer: Transfer | None = None
+        self._source: ExactTeachers | FreshestTeachers | None = None
         sources = teachers_of(group.index, group.count, options.topology)
-        if sources and group.is_root:
-            self._publisher = Publisher(
-                published_directory(run_dir, group.index), keep=options.keep_published
-            )
-            directories = {each: published_directory(run_dir, each) for each in sources}
-            self._poller = Poller(directories, specification(model.state_dict()), about.run_id)
-        if sources:
-            self._transfer = Transfer(group, self._poller)
+        if not sources:
+            return
+        exact = options.staleness == "exact"
+        if group.is_root:
+            # A group that goes on from an old state asks for teachers of long ago.
+            keep = None if exact else options.keep_published
+            self._publisher = Publisher(published_directory(run_dir, group.index), keep)
+        directories = {each: published_directory(run_dir, each) for each in sources}
+        given = group, options, directories, specification(model.state_dict()), about.run_id
+        self._source = ExactTeachers(*given, stop) if exact else FreshestTeachers(*given)
 
     @property
     def mean_staleness(self) -> float | None:
@@ -92,14 +103,56 @@ class Codistiller:
 
     @property
     def problems(self) -> dict[str, int]:
-        """How often something failed, by cause; on the group root, empty elsewhere.
-
-        ``not_published`` counts publications; the other causes are those of reading
-        (`hvcod.exchange.poll.PollerCounters`).
-        """
-        failures = dict(self._poller.counters.failures) if self._poller else {}
+        """How often something failed, by what; on the group root, empty elsewhere."""
+        found = {
+            f"group {teacher}: {cause}": failure.count
+            for teacher, causes in self._failures.items()
+            for cause, failure in causes.items()
+        }
         failed = self._publisher.counters.failed if self._publisher else 0
-        return failures | ({"not_published": failed} if failed else {})
+        return found | ({"not published": failed} if failed else {})
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The last reason, with the path, of each of the `problems`."""
+        found = {
+            f"group {teacher}: {cause}": failure.last
+            for teacher, causes in self._failures.items()
+            for cause, failure in causes.items()
+        }
+        error = self._publisher.counters.last_error if self._publisher else ""
+        return found | ({"not published": error} if error else {})
+
+    @property
+    def hidden(self) -> dict[int, Any]:
+        """{teacher group: hidden state} of this rank."""
+        return self._teachers.hidden
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters and teachers, the same on all ranks of the group; with `hidden` it is all."""
+        return {
+            "done": self._done,
+            "exchanges": self.exchanges,
+            "staleness": self._staleness,
+            "distilled": self._distilled,
+            "validation_loss": self.validation_loss,
+            "teachers": self._teachers.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], hidden: Mapping[int, Any]) -> None:
+        """Goes on from what `state_dict` and `hidden` gave.
+
+        Collective over the group; with exact staleness it waits for teachers that are due.
+        """
+        self._done, self.exchanges = state["done"], state["exchanges"]
+        self._staleness, self._distilled = state["staleness"], state["distilled"]
+        self.validation_loss = state["validation_loss"]
+        for group, teacher in state["teachers"].items():
+            self._teachers.load(group, teacher["step"], teacher["weights"])
+        self._teachers.set_hidden(hidden)
+        if self._source:
+            self._source.hold(self._teachers.steps)
+            self._switch()
 
     def loss(self, logits: Tensor, inputs: Tensor) -> Tensor:
         """The weighted distillation term of this step; zero in the burn-in or without a teacher.
@@ -108,14 +161,13 @@ class Codistiller:
             logits: The student's, from `inputs`; gradients flow into them.
             inputs: What the student saw; the teachers see the same.
         """
-        if self._done < self._options.burn_in or not self._teachers:
-            self.teachers_used = {}
+        self.teachers_used = self._fresh() if self._done >= self._options.burn_in else {}
+        if not self.teachers_used:
             return logits.new_zeros(())
-        self.teachers_used = self._teachers.steps
         behind = [self._done + 1 - step for step in self.teachers_used.values()]
         self._staleness += sum(behind) / len(behind)
         self._distilled += 1
-        psi = self._distillation_loss(logits, self._teachers.predict(inputs))
+        psi = self._distillation_loss(logits, self._teachers.predict(inputs, self.teachers_used))
         return self._options.distill_weight * psi
 
     def step(self) -> None:
@@ -127,26 +179,48 @@ class Codistiller:
         self._done += 1
         if self._done % self._options.exchange_interval == 0:
             self._publish()
-            if (
-                self._poller
-                and self._done >= self._options.burn_in - self._options.exchange_interval
-            ):
-                self._poller.look(self._done)
-        if self._transfer and (update := self._transfer.step()):
-            self._teachers.load(update.group, update.step, update.tensors)
-            self.exchanges += 1
+        self._switch()
         self.seconds += time.perf_counter() - begun
 
-    def close(self) -> None:
-        """Publishes the final weights and ends the exchange. Collective over the group."""
-        if self._transfer:
-            self._transfer.close()
-        if self._poller:
-            self._poller.close()
-        if self._done % self._options.exchange_interval:
+    def close(self, publish: bool = True) -> None:
+        """Ends the exchange. Collective over the group.
+
+        Args:
+            publish: Whether the weights are worth publishing once more.
+        """
+        if self._source:
+            self._source.close()
+        if publish and self._done % self._options.exchange_interval:
             self._publish()
         if self._publisher:
             self._publisher.close()
+
+    @property
+    def _failures(self) -> dict[int, dict[str, Failure]]:
+        return self._source.failures if self._source else {}
+
+    def _fresh(self) -> dict[int, int]:
+        """{group: step} of the teachers that are not too far behind."""
+        limit, step, teachers = self._options.max_staleness, self._done + 1, self._teachers.steps
+        late = {each for each, its in teachers.items() if limit is not None and step - its > limit}
+        for each in late - self._late:
+            log.warning(
+                "step %d: group %d is %d steps behind, more than --max-staleness %s: left out "
+                "until it catches up",
+                step,
+                each,
+                step - teachers[each],
+                limit,
+            )
+        for each in self._late - late:
+            log.info("step %d: group %d has caught up and teaches again", step, each)
+        self._late = late
+        return {each: its for each, its in teachers.items() if each not in late}
+
+    def _switch(self) -> None:
+        for update in self._source.step(self._done) if self._source else []:
+            self._teachers.load(update.group, update.step, update.tensors)
+            self.exchanges += 1
 
     def _publish(self) -> None:
         if self._publisher is None:
@@ -158,3 +232,10 @@ class Codistiller:
             validation_loss=self.validation_loss,
         )
         self._publisher.publish(snapshot(self._model.state_dict()), about)
+        # The others will ask for exactly this one, also when this group has gone on from a later
+        # state: it must be there before any such state is.
+        if self._options.staleness == "exact" and not self._publisher.flush():
+            raise HvcodError(
+                f"step {self._done} could not be published, which --staleness exact depends on: "
+                f"{self._publisher.counters.last_error}"
+            )

@@ -1,7 +1,7 @@
 """Teachers: frozen stale copies of other groups' models (paper, section 2.1)."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,23 @@ class Teachers:
         """{group: step} of the weights in use."""
         return {group: teacher.step for group, teacher in sorted(self._teachers.items())}
 
+    @property
+    def hidden(self) -> dict[int, Any]:
+        """{group: hidden state} of this rank's teachers."""
+        return {group: teacher.state for group, teacher in sorted(self._teachers.items())}
+
+    def set_hidden(self, states: Mapping[int, Any]) -> None:
+        """Puts the hidden states back that `hidden` gave."""
+        for group, state in states.items():
+            self._teachers[group].state = state
+
+    def state_dict(self) -> dict[int, dict[str, Any]]:
+        """{group: {step, weights}}, the same on all ranks; see `load` for the way back."""
+        return {
+            group: {"step": teacher.step, "weights": _narrowed(teacher.model)}
+            for group, teacher in sorted(self._teachers.items())
+        }
+
     def load(self, group: int, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Puts fresher weights into the teacher of a group; half precision widens here."""
         if group not in self._teachers:
@@ -51,10 +68,20 @@ class Teachers:
         teacher.step = step
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor) -> list[Tensor]:
-        """The logits of all teachers on the student's inputs; advances their hidden states."""
+    def predict(self, inputs: Tensor, groups: Collection[int]) -> list[Tensor]:
+        """The logits of some teachers on the student's inputs; advances their hidden states."""
         logits = []
-        for teacher in self._teachers.values():
+        for group in sorted(groups):
+            teacher = self._teachers[group]
             answer, teacher.state = self._predict(teacher.model, inputs, teacher.state)
             logits.append(answer)
         return logits
+
+
+def _narrowed(model: nn.Module) -> dict[str, Tensor]:
+    """The weights in half precision where, as most came from it, that holds them exactly."""
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        half = tensor.half() if tensor.is_floating_point() else tensor
+        tensors[name] = half if torch.equal(half.to(tensor.dtype), tensor) else tensor
+    return tensors

@@ -44,7 +44,10 @@ class TrainingData(Protocol):
         ...
 
     def state_dict(self) -> Mapping[str, np.ndarray]:
-        """The position of this rank, as small arrays."""
+        """The position of this rank, as small arrays whose first dimension counts its examples.
+
+        So a group can be resumed with other ranks that share out the same examples.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
@@ -58,10 +61,12 @@ class Task(ABC):
     Attributes:
         Options: The task's own options, the section ``model`` of the tree (`hvcod.config.option`).
         presets: Sets of defaults by name: {key: value}; every task has ``laptop`` and ``paper``.
+        state_rows: The dimension of the tensors in a hidden state that counts examples.
     """
 
     Options: ClassVar[type]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    state_rows: ClassVar[int] = 0
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
         self.options, self.group = options, group
@@ -83,7 +88,10 @@ class Task(ABC):
         """The task loss (phi of Algorithm 1), a scalar: the mean over the scored predictions."""
 
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Logits of student or teacher, and the hidden state that it carries to the next batch."""
+        """Logits of student or teacher, and the hidden state that it carries to the next batch.
+
+        The state is made of dictionaries, lists, tuples, plain values and tensors, or is None.
+        """
         return model(inputs), None
 
     def distillation_loss(self, logits: Tensor, teachers: Sequence[Tensor]) -> Tensor:

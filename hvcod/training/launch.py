@@ -9,14 +9,16 @@ from hvcod.groups.launch import wait_quietly, world
 from hvcod.groups.split import split
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
+from hvcod.training.preemption import StopSignals
 from hvcod.training.run import open_run
 
 
 def launch(options: TrainOptions) -> list[dict[str, Any]]:
     """Runs a training and gathers what each group of this launch has to show.
 
-    Collective over the world; the list is empty on all ranks but the first.
+    Collective over the world; every rank gets the summaries of all groups.
     """
+    signals = StopSignals()
     everyone = world()
     group = split(everyone, options.groups, options.group)
     level = logging.INFO if group.is_root else logging.ERROR
@@ -25,8 +27,10 @@ def launch(options: TrainOptions) -> list[dict[str, Any]]:
     start_horovod(group)
     device = choose_device(group, options.device)
     task = load_task(options.task)(options, group)
-    summary = train(task, run, device).to_dict() | {"reference": dict(task.reference())}
+    summary = train(task, run, device, signals).to_dict() | {"reference": dict(task.reference())}
+    if run.owner is not None:
+        run.owner.close()
     # A group that has finished leaves its cores to those that have not.
     wait_quietly(everyone)
-    gathered = everyone.gather(summary if group.is_root else None)
-    return [each for each in gathered or [] if each is not None]
+    gathered = everyone.allgather(summary if group.is_root else None)
+    return [each for each in gathered if each is not None]

@@ -5,13 +5,16 @@ import torch
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.tasks.base import Task
 from hvcod.training.journal import Journal, Summary
-from hvcod.training.optimizer import Optimizer
+from hvcod.training.keeper import Keeper
+from hvcod.training.optimizer import DivergedError, Optimizer
+from hvcod.training.preemption import Preemption, StopSignals
 from hvcod.training.run import Run
+from hvcod.training.state.saver import Saver
 from hvcod.training.validation import common_weights, validate
 
 
-def train(task: Task, run: Run, device: torch.device) -> Summary:
-    """Trains the model of this rank's group to the end.
+def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> Summary:
+    """Trains the model of this rank's group, from where it stopped, to the end or a preemption.
 
     Inside the group Horovod averages the gradients; from the other groups come stale teachers,
     whose mean prediction the model is pulled towards once the burn-in is over. Collective over the
@@ -22,7 +25,7 @@ def train(task: Task, run: Run, device: torch.device) -> Summary:
     model = task.build_model().to(device)
     # Same weights on all ranks of a group, but every rank drops out units of its own.
     torch.manual_seed(group.seed(options.seed, 1 + group.rank))
-    optimizer = Optimizer(model, options.optimizer, options.steps)
+    optimizer = Optimizer(model, options.optimizer, options.steps, options.nonfinite == "skip")
     codistiller = Codistiller(
         model,
         group,
@@ -32,21 +35,35 @@ def train(task: Task, run: Run, device: torch.device) -> Summary:
         examples_per_step=group.size * options.batch_size,
         predict=task.predict,
         distillation_loss=task.distillation_loss,
+        stop=lambda: bool(signals.received),
     )
-    journal = Journal(task, run, optimizer, codistiller)
-    data, state = task.training_data(), None
+    data, saver = task.training_data(), Saver(group, run.states, options.keep_states)
+    preemption = Preemption(group, signals, options.time_limit, lambda: saver.seconds)
+    journal = Journal(task, run, optimizer, codistiller, saver)
+    keeper = Keeper(task, run, device, saver, model, optimizer, codistiller, data, journal)
+    step, hidden = keeper.restore()
+    reason = ""
 
-    for step in range(1, options.steps + 1):
-        batch = data.next().to(device)
-        logits, state = task.predict(model, batch.inputs, state)
-        task_loss = task.loss(logits, batch.targets)
-        distill_loss = codistiller.loss(logits, batch.inputs)
-        optimizer.step(task_loss + distill_loss)
-        codistiller.step()
-        journal.step(step, task_loss, distill_loss)
-        if step % options.validation_interval == 0 or step == options.steps:
-            codistiller.validation_loss = validate(task, model, device)
-            journal.validated(step, codistiller.validation_loss)
+    try:
+        while step < options.steps and not (reason := preemption.reason()):
+            step += 1
+            batch = data.next().to(device)
+            logits, hidden = task.predict(model, batch.inputs, hidden)
+            task_loss = task.loss(logits, batch.targets)
+            distill_loss = codistiller.loss(logits, batch.inputs)
+            updated = optimizer.step(task_loss + distill_loss)
+            codistiller.step()
+            journal.step(step, task_loss, distill_loss, updated)
+            if step % options.validation_interval == 0 or step == options.steps:
+                codistiller.validation_loss = validate(task, model, device)
+                journal.validated(step, codistiller.validation_loss)
+            keeper.step(step, hidden)
+        keeper.save(step, hidden)
+        ended = "preempted" if reason else "finished"
+    except DivergedError as error:
+        ended, reason = "failed", str(error)
 
-    codistiller.close()
-    return journal.close(common_weights(model, group))
+    codistiller.close(publish=ended != "failed")
+    if not saver.close() and ended != "failed":
+        ended, reason = "failed", f"the state of step {step} could not be saved: {saver.error}"
+    return journal.close(common_weights(model, group), ended, reason)

@@ -1,44 +1,104 @@
 """Synchronous SGD inside a group: Adam on gradients that Horovod averages, and its schedule."""
 
+import logging
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import horovod.torch as hvd
 import torch
 from torch import Tensor, nn
 
 from hvcod.config import OptimizerOptions
+from hvcod.errors import HvcodError
+
+log = logging.getLogger("hvcod.training")
+
+MOST_SKIPPED = 100
+"""Steps in a row that may be skipped for a gradient that is no number."""
+
+
+class DivergedError(HvcodError):
+    """A group's loss or gradient is NaN or infinite: raised at the same step on all its ranks."""
 
 
 class Optimizer:
-    """Adam, whose gradients are the mean over the group, clipped after the averaging."""
+    """Adam, whose gradients are the mean over the group, clipped after the averaging.
 
-    def __init__(self, model: nn.Module, options: OptimizerOptions, steps: int) -> None:
-        """Collective over the group: all ranks leave with rank 0's weights."""
-        self._model, self._options, self._steps = model, options, steps
+    Attributes:
+        skipped: Steps that were skipped, as their gradient was NaN or infinite.
+    """
+
+    def __init__(
+        self, model: nn.Module, options: OptimizerOptions, steps: int, skip: bool = False
+    ) -> None:
+        """Collective over the group: all ranks leave with rank 0's weights.
+
+        Args:
+            model: What to optimise.
+            options: Adam's and the schedule's.
+            steps: Length of the schedule.
+            skip: Whether to skip a step with a gradient that is NaN or infinite.
+        """
+        self._model, self._options, self._steps, self._skip = model, options, steps, skip
         betas = (options.beta1, options.beta2)
         adam = torch.optim.Adam(model.parameters(), lr=options.learning_rate, betas=betas)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
         self._horovod = hvd.DistributedOptimizer(adam, named_parameters=model.named_parameters())
-        self._done = 0
+        self._done = self._in_a_row = 0
+        self.skipped = 0
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the last step."""
         return float(self._horovod.param_groups[0]["lr"])
 
-    def step(self, loss: Tensor) -> None:
-        """One step down the gradient of a loss, averaged over the group. Collective."""
+    def step(self, loss: Tensor) -> bool:
+        """One step down the gradient of a loss, averaged over the group; whether it was made.
+
+        Collective.
+
+        Raises:
+            DivergedError: The averaged gradient is NaN or infinite, and the step is not to be
+                skipped, or too many in a row were. The weights are still good.
+        """
         factor = schedule(self._done, self._steps, self._options)
         for part in self._horovod.param_groups:
             part["lr"] = self._options.learning_rate * factor
         self._horovod.zero_grad()
         loss.backward()
         self._horovod.synchronize()
-        if self._options.clip:
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._options.clip)
+        norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._options.clip or math.inf)
+        self._done += 1
+        # Averaging has brought a NaN of one rank to all of them: all decide alike.
+        if not norm.isfinite():
+            self._not_finite(float(norm))
+            return False
+        self._in_a_row = 0
         with self._horovod.skip_synchronize():
             self._horovod.step()
-        self._done += 1
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adam's averages and what has been done, the same on all ranks."""
+        return {"adam": self._horovod.state_dict(), "done": self._done, "skipped": self.skipped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` gave."""
+        self._horovod.load_state_dict(state["adam"])
+        self._done, self.skipped = state["done"], state["skipped"]
+
+    def _not_finite(self, norm: float) -> None:
+        if not self._skip or self._in_a_row == MOST_SKIPPED:
+            raise DivergedError(
+                f"the gradient is {norm} at step {self._done}"
+                + (f", as in the {MOST_SKIPPED} steps before" if self._skip else "")
+                + "; lower --learning-rate, clip more with --clip"
+                + ("" if self._skip else ", or skip such steps with --nonfinite skip")
+            )
+        self.skipped += 1
+        self._in_a_row += 1
+        log.warning("step %d skipped: its gradient is %s", self._done, norm)
 
 
 def schedule(step: int, steps: int, options: OptimizerOptions) -> float:

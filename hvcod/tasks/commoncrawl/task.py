@@ -43,6 +43,7 @@ class CommonCrawl(Task):
     """Predicting the next word piece of web text; an example is a window of 32 tokens."""
 
     Options = LanguageModelOptions
+    state_rows = 2  # [layers, 2, rows, hidden]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The learning rates the
         # paper names (0.1 to 0.4) belong to its own Adam and its own scale of the loss.
@@ -56,6 +57,7 @@ class CommonCrawl(Task):
         "laptop": {
             "batch_size": 16,
             "steps": 400,
+            "save_interval": 100,
             "validation_interval": 50,
             "validation_examples": 512,
             "codistill.burn_in": 150,

@@ -1,0 +1,145 @@
+"""What a training state holds of a group: the one place that takes it apart and puts it back."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from hvcod import __version__
+from hvcod.codistill.codistiller import Codistiller
+from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError
+from hvcod.groups.split import Group
+from hvcod.tasks.base import Task, TrainingData
+from hvcod.training.journal import Journal
+from hvcod.training.optimizer import Optimizer
+from hvcod.training.run import Run
+from hvcod.training.state.layout import About
+from hvcod.training.state.random_numbers import random_state, set_random_state
+from hvcod.training.state.restore import Restored, restore
+from hvcod.training.state.saver import Saver
+
+_RANK_BYTES = 2**30
+"""More than hidden states, place in the data and random numbers of one rank take."""
+
+
+class Keeper:
+    """Saves a group's training and puts it back, exactly as it was."""
+
+    def __init__(
+        self,
+        task: Task,
+        run: Run,
+        device: torch.device,
+        saver: Saver,
+        model: nn.Module,
+        optimizer: Optimizer,
+        codistiller: Codistiller,
+        data: TrainingData,
+        journal: Journal,
+    ) -> None:
+        self._task, self._run, self._device, self._saver = task, run, device, saver
+        self._model, self._optimizer, self._codistiller = model, optimizer, codistiller
+        self._data, self._journal = data, journal
+        self._options: TrainOptions = task.options
+        self._group: Group = task.group
+        self._saved = -1
+        self._first = 0
+
+    def restore(self) -> tuple[int, Any]:
+        """Puts the newest state back: the steps done and the hidden state; (0, None) if new.
+
+        Collective over the group.
+
+        Raises:
+            HvcodError: No state can be read, though there are some, or it does not fit.
+        """
+        rows = {"data": 0, "hidden": self._task.state_rows, "teachers": self._task.state_rows}
+        found = restore(
+            self._run.states,
+            self._group,
+            self._run.id,
+            self._options.batch_size,
+            self._largest(),
+            rows,
+        )
+        if found is not None:
+            self._put_back(found)
+            self._saved = self._first = found.about.step
+        self._journal.begin(self._first)
+        return self._first, found.mine["hidden"] if found else None
+
+    def step(self, step: int, hidden: Any) -> None:
+        """Saves the state if it is due. Collective over the group."""
+        # A first one soon tells how long a save takes.
+        measure = self._options.time_limit is not None and step == self._first + 1
+        if measure or step % self._options.save_interval == 0:
+            self.save(step, hidden)
+
+    def save(self, step: int, hidden: Any) -> None:
+        """Saves the state, off the training thread. Collective over the group.
+
+        Args:
+            step: Steps done.
+            hidden: This rank's hidden state.
+        """
+        if step == self._saved:
+            return
+        self._saved = step
+        group, options = self._group, self._options
+        about = About(
+            self._run.id,
+            options.task,
+            group.index,
+            step,
+            group.size,
+            options.batch_size,
+            __version__,
+            "",
+        )
+        self._saver.save(about, self._shared() if group.is_root else None, self._mine(hidden))
+
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "model": dict(self._model.state_dict()),
+            "optimizer": self._optimizer.state_dict(),
+            "codistiller": self._codistiller.state_dict(),
+            "journal": self._journal.state_dict(),
+        }
+
+    def _mine(self, hidden: Any) -> dict[str, Any]:
+        return {
+            "data": {name: torch.from_numpy(v) for name, v in self._data.state_dict().items()},
+            "hidden": hidden,
+            "teachers": self._codistiller.hidden,
+            # Running statistics are each rank's own.
+            "buffers": dict(self._model.named_buffers()),
+            "random": random_state(self._device),
+        }
+
+    def _put_back(self, found: Restored) -> None:
+        shared, mine = found.shared, found.mine
+        try:
+            self._model.load_state_dict(shared["model"])
+            self._optimizer.load_state_dict(shared["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise HvcodError(
+                f"the training state of step {found.about.step} in {self._run.states} does not fit "
+                f"the model: {' '.join(str(error).split())}"
+            ) from error
+        self._journal.load_state_dict(shared["journal"])
+        self._data.load_state_dict({name: each.numpy() for name, each in mine["data"].items()})
+        if mine["buffers"] is not None:
+            self._model.load_state_dict(mine["buffers"], strict=False)
+        self._codistiller.load_state_dict(shared["codistiller"], mine["teachers"])
+        if mine["random"] is not None:
+            set_random_state(mine["random"], self._device)
+        else:
+            seed = self._group.seed(self._options.seed, 1 + self._group.rank, found.about.step)
+            torch.manual_seed(seed)
+
+    def _largest(self) -> int:
+        """Bytes that no state of this model exceeds, however it was saved."""
+        weights: int = sum(tensor.nbytes for tensor in self._model.state_dict().values())
+        # The student, its optimiser in up to double precision, a teacher of each group.
+        return (8 + self._group.count) * weights + (1 + self._group.size) * _RANK_BYTES

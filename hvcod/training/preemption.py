@@ -1,0 +1,87 @@
+"""Stopping in time: signals and the time limit, agreed upon inside a group.
+
+A handler only sets a flag. At the end of each step the ranks of a group agree; then the group saves
+its state and the launch exits with 75: submit me again.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from mpi4py import MPI
+
+from hvcod.groups.split import Group
+
+log = logging.getLogger("hvcod.training")
+
+SIGNALS = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)
+
+_SPARE_SECONDS = 5.0
+"""Left for the end of the processes, beside what saves and steps were seen to take."""
+
+
+class StopSignals:
+    """Takes note of the signals by which schedulers warn of preemption and of the wall time."""
+
+    def __init__(self) -> None:
+        """Handles the signals from now on; call it on the main thread."""
+        self.received = ""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+
+
+class Preemption:
+    """Whether a group is to stop, the same on all of its ranks."""
+
+    def __init__(
+        self,
+        group: Group,
+        signals: StopSignals,
+        time_limit: float | None,
+        save_seconds: Callable[[], float],
+    ) -> None:
+        """
+        Args:
+            group: This rank's group.
+            signals: What this process was told.
+            time_limit: Seconds from the start of the process until it must have ended.
+            save_seconds: How long a save takes; asked on the group root.
+        """
+        self._group, self._signals, self._save_seconds = group, signals, save_seconds
+        self._end = None if time_limit is None else time.monotonic() - _age() + time_limit
+        self._longest_step, self._lap = 0.0, time.monotonic()
+
+    def reason(self) -> str:
+        """Why to stop now; empty if there is no reason. Collective over the group, once a step."""
+        now = time.monotonic()
+        self._longest_step, self._lap = max(self._longest_step, now - self._lap), now
+        wishes = np.array([bool(self._signals.received), self._is_late(now)], dtype=np.int8)
+        # The ranks have just waited for each other's gradients: this costs microseconds.
+        self._group.comm.Allreduce(MPI.IN_PLACE, wishes, op=MPI.MAX)
+        if wishes[0]:
+            return self._signals.received or "a signal to another rank"
+        return "the time limit" if wishes[1] else ""
+
+    def _is_late(self, now: float) -> bool:
+        if self._end is None or not self._group.is_root:
+            return False
+        needed = 2 * self._longest_step + 2 * self._save_seconds() + _SPARE_SECONDS
+        return now + needed > self._end
+
+
+def _age() -> float:
+    """Seconds since this process was started, where the system tells; its imports take some."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+    return 0.0

@@ -1,0 +1,143 @@
+"""A group finds its newest training state and hands it out to its ranks."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.decode import decode_tensors
+from hvcod.exchange.directory import checkpoint_path, list_steps
+from hvcod.exchange.format import RefusedError
+from hvcod.exchange.read import read_file
+from hvcod.groups.launch import on_rank_zero
+from hvcod.groups.split import Group
+from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
+from hvcod.training.state.layout import OUTLINE, About, State, share_out
+from hvcod.training.state.tree import put_together
+
+log = logging.getLogger("hvcod.training")
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A training state as one rank needs it.
+
+    Attributes:
+        about: Where it comes from.
+        shared: The tree that is the same on all ranks.
+        mine: This rank's own trees by part. With other ranks than then, a part that belongs to a
+            rank and not to its examples, such as random numbers, is None.
+    """
+
+    about: About
+    shared: Any
+    mine: dict[str, Any]
+
+
+def restore(
+    directory: Path, group: Group, run_id: str, batch_size: int, limit: int, rows: Mapping[str, int]
+) -> Restored | None:
+    """The newest training state that can be read, or None if there is none at all.
+
+    Collective over the group; only its root touches the directory.
+
+    Args:
+        directory: Where the group's states lie.
+        group: This rank's group.
+        run_id: The run that the state must belong to.
+        batch_size: Examples per rank and step now.
+        limit: Bytes that no state of this model exceeds.
+        rows: For each part of a rank's own tree that other ranks can take over, the dimension of
+            its tensors that counts examples.
+
+    Raises:
+        HvcodError: There are states, but none can be read; or the group has other ranks or
+            another batch size, and the state cannot be shared out to them.
+    """
+    found: list[State] = []
+
+    def look() -> bool:
+        state = _newest(directory, group.index, run_id, limit)
+        if state is not None:
+            _fit(state, group.size, batch_size, rows)
+            found.append(state)
+        return bool(found)
+
+    if not on_rank_zero(group.comm, look):
+        return None
+    return _hand_out(found[0] if found else None, group)
+
+
+def _fit(state: State, ranks: int, batch_size: int, rows: Mapping[str, int]) -> None:
+    """Shares the ranks' part out to other ranks, if there are; raises HvcodError if it cannot."""
+    about = state.about
+    if (about.ranks, about.batch_size) == (ranks, batch_size):
+        return
+    if about.ranks * about.batch_size != ranks * batch_size:
+        raise HvcodError(
+            f"group {about.group} was saved with {about.ranks} ranks of {about.batch_size} "
+            f"examples a step; it cannot go on with {ranks} of {batch_size}: the ranks may change, "
+            "but not their product with the batch size"
+        )
+    log.info("shared out from %d ranks to %d, %d examples each", about.ranks, ranks, batch_size)
+    state.ranks = {part: each if part in rows else None for part, each in state.ranks.items()}
+    for name, tensor in list(state.tensors.items()):
+        side, _, rest = name.partition(".")
+        part = rest.partition(".")[0]
+        if side == "ranks" and part in rows:
+            state.tensors[name] = share_out(name, tensor, about, ranks, rows[part])
+        elif side == "ranks":
+            del state.tensors[name]
+
+
+def _hand_out(state: State | None, group: Group) -> Restored:
+    header, shared, mine = None, None, None
+    if state is not None:
+        header = [dataclasses.asdict(state.about), state.shared, state.ranks]
+        shared = {n: t for n, t in state.tensors.items() if n.startswith("shared")}
+        mine = {n: t for n, t in state.tensors.items() if n.startswith("ranks")}
+    about, shared_outline, outline = broadcast_json(group.comm, header)
+    everyones = broadcast_tensors(group.comm, shared)
+    own = scatter_tensors(group.comm, mine)
+    tree = {part: put_together(each, own) for part, each in outline.items()}
+    return Restored(About(**about), put_together(shared_outline, everyones), tree)
+
+
+def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | None:
+    try:
+        steps = list_steps(directory)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HvcodError(f"cannot list {directory}: {error.strerror}") from error
+    for step in reversed(steps):
+        path = checkpoint_path(directory, step)
+        try:
+            return _read(path, group, run_id, limit)
+        except OSError as error:
+            log.warning("training state %s: %s; trying the one before it", path, error.strerror)
+        except HvcodError as error:
+            log.warning("training state %s %s; trying the one before it", path, error)
+    if steps:
+        raise HvcodError(
+            f"none of the {len(steps)} training states in {directory} can be read; move them away "
+            "to start this group anew, or use another --run-dir"
+        )
+    return None
+
+
+def _read(path: Path, group: int, run_id: str, limit: int) -> State:
+    attributes, tensors = decode_tensors(read_file(path, limit))
+    try:
+        known: dict[str, Any] = {f.name: attributes[f.name] for f in dataclasses.fields(About)}
+        about = About(**known)
+        outlines = json.loads(tensors.pop(OUTLINE).numpy().tobytes())
+        state = State(about, outlines["shared"], dict(outlines["ranks"]["dict"]), tensors)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise RefusedError(f"is no training state: {error!r}") from error
+    if (about.run_id, about.group) != (run_id, group):
+        raise RefusedError(f"is of group {about.group} of run {about.run_id!r}, not of this one")
+    return state

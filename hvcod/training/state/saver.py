@@ -1,0 +1,135 @@
+"""A group saves its training state, off the training thread."""
+
+import dataclasses
+import json
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hvcod.errors import HvcodError
+from hvcod.exchange.encode import encode
+from hvcod.exchange.precision import lossless
+from hvcod.exchange.publish import snapshot
+from hvcod.exchange.writer import Writer
+from hvcod.groups.launch import wait_quietly
+from hvcod.groups.split import Group
+from hvcod.groups.tensors import gather_tensor
+from hvcod.training.state.layout import OUTLINE, About
+from hvcod.training.state.tree import take_apart
+
+_PATIENCE = 600.0
+"""Seconds after which a file system that does not take the last state is given up."""
+
+
+@dataclass
+class _Item:
+    about: About
+    outlines: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class Saver:
+    """Copies the state on the training thread; threads gather the ranks' parts and write the file.
+
+    While one state is being written the newest waits, older ones are dropped. A failure (a full
+    disk) costs that one save: it is counted, logged once per cause, and training goes on.
+    """
+
+    def __init__(self, group: Group, directory: Path, keep: int) -> None:
+        """Collective over the group.
+
+        Args:
+            group: This rank's group.
+            directory: Where the states lie; only the group root touches it.
+            keep: How many stay.
+        """
+        self._group, self._comm = group, group.comm.Dup()
+        self._gathering: threading.Thread | None = None
+        self._writer: Writer[_Item] | None = None
+        if group.is_root:
+            self._writer = Writer(directory, _build, keep=keep, replace=True, what="training state")
+
+    @property
+    def failed(self) -> int:
+        """How many states could not be written; on the group root."""
+        return self._writer.counters.failed if self._writer else 0
+
+    @property
+    def error(self) -> str:
+        """Why the last state could not be written, with its path; empty if it was."""
+        return self._writer.counters.last_error if self._writer else ""
+
+    @property
+    def seconds(self) -> float:
+        """The longest that a save took until it was on disk; on the group root."""
+        return self._writer.counters.longest_seconds if self._writer else 0.0
+
+    def save(self, about: About, shared: Any, mine: Any) -> None:
+        """Hands a state over; training may go on as soon as it returns. Collective.
+
+        Args:
+            about: Whose state it is; the time is filled in.
+            shared: A tree that is the same on all ranks.
+            mine: This rank's own tree: the same outline, shapes and types on all ranks.
+        """
+        self._join()
+        outline, tensors = take_apart(mine, "ranks")
+        item = None
+        if self._group.is_root:
+            shared_outline, shared_tensors = take_apart(shared, "shared")
+            outlines = {"shared": shared_outline, "ranks": outline}
+            item = _Item(about, outlines, snapshot(shared_tensors))
+        work = json.dumps(outline), snapshot(tensors), item
+        self._gathering = threading.Thread(target=self._gather, args=work, daemon=True)
+        self._gathering.start()
+
+    def close(self) -> bool:
+        """Ends the threads; whether the last state handed over is on disk. Collective."""
+        self._join()
+        done = False
+        if self._writer:
+            done = self._writer.flush(_PATIENCE)
+            self._writer.close(1.0)
+        wait_quietly(self._group.comm)
+        self._comm.Free()
+        return bool(self._group.comm.bcast(done))
+
+    def _join(self) -> None:
+        if self._gathering is not None:
+            self._gathering.join()
+
+    def _gather(self, outline: str, tensors: dict[str, Tensor], item: _Item | None) -> None:
+        shapes = {name: (tuple(each.shape), str(each.dtype)) for name, each in tensors.items()}
+        described = self._comm.gather((outline, shapes))
+        if described is not None:
+            _check_equal(described)
+        gathered = {n: gather_tensor(self._comm, t.cpu()) for n, t in tensors.items()}
+        if item is not None and self._writer is not None:
+            item.tensors |= {n: t for n, t in gathered.items() if t is not None}
+            self._writer.write(item.about.step, item)
+
+
+def _check_equal(described: list[tuple[str, dict[str, Any]]]) -> None:
+    first = described[0]
+    for rank, (outline, shapes) in enumerate(described):
+        different = [name for name in first[1] if shapes.get(name) != first[1][name]]
+        if outline != first[0] or different:
+            what = f"{different[0]} is {shapes.get(different[0])}" if different else outline[:80]
+            raise HvcodError(
+                f"the training state of rank {rank} has another form than rank 0's ({what}): "
+                "hidden states and places in the data must be tensors of the same shape everywhere"
+            )
+
+
+def _build(item: _Item) -> memoryview:
+    text = json.dumps(item.outlines).encode()
+    item.tensors[OUTLINE] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
+    created = datetime.now(UTC).isoformat(timespec="milliseconds")
+    about = dataclasses.asdict(item.about) | {"created": created}
+    return encode(item.tensors, about, step=item.about.step, storage=lossless)
