@@ -20,17 +20,9 @@ import torch
 from h5py import h5t
 
 from hvcod.errors import HvcodError
+from hvcod.exchange.layout import FILE_TYPES, USER_BLOCK
 
 FORMAT_VERSION = 1
-USER_BLOCK = 512
-ALIGNMENT = 64
-
-LONGEST_TEXT = 32 * 1024
-"""Bytes of a text attribute, at most."""
-
-Attribute = str | int | float
-"""What a root attribute can be."""
-
 # Like PNG's: the high bit and the line end show a transfer that changed text.
 _MAGIC = b"\x89HVCOD\r\n"
 _HEADER = struct.Struct("<8sIQQ32s")
@@ -40,17 +32,7 @@ _FILE_OVERHEAD = 64 * 1024
 _TENSOR_OVERHEAD = 4 * 1024
 
 _TYPES: dict[torch.dtype, h5t.TypeID] = {
-    torch.float16: h5t.IEEE_F16LE,
-    torch.float32: h5t.IEEE_F32LE,
-    torch.float64: h5t.IEEE_F64LE,
-    torch.int8: h5t.STD_I8LE,
-    torch.int16: h5t.STD_I16LE,
-    torch.int32: h5t.STD_I32LE,
-    torch.int64: h5t.STD_I64LE,
-    torch.uint8: h5t.STD_U8LE,
-    torch.uint16: h5t.STD_U16LE,
-    torch.uint32: h5t.STD_U32LE,
-    torch.uint64: h5t.STD_U64LE,
+    getattr(torch, name): kind for name, kind in FILE_TYPES.items()
 }
 
 
@@ -135,17 +117,10 @@ def file_type(stored: torch.dtype) -> h5t.TypeID:
     return _TYPES[stored]
 
 
-def stored_type(held: h5t.TypeID) -> torch.dtype | None:
-    """The inverse of `file_type`; None for a type that hvcod does not write."""
-    return next((stored for stored, kind in _TYPES.items() if held == kind), None)
-
-
-def source_type(name: str, text: str, stored: torch.dtype) -> torch.dtype | None:
-    """The type called `text` of a tensor that was stored as `stored`; None if that cannot be."""
-    for source in (torch.bool, torch.bfloat16, *_TYPES):
-        if str(source) == f"torch.{text}" and stored in stored_dtypes(name, source):
-            return source
-    return None
+def dtype_called(name: str) -> torch.dtype | None:
+    """The type of that name which a tensor can have had or be stored in; None if there is none."""
+    types = (torch.bool, torch.bfloat16, *_TYPES)
+    return next((dtype for dtype in types if str(dtype) == f"torch.{name}"), None)
 
 
 def largest_file(expected: Mapping[str, TensorSpec]) -> int:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from hvcod.exchange.decode import decode_tensors
 from hvcod.exchange.directory import PIECE, open_regular
 from hvcod.exchange.format import (
-    Attribute,
     Metadata,
     RefusedError,
     TensorSpec,
     largest_file,
     stored_dtypes,
 )
+from hvcod.exchange.layout import Attribute
 from hvcod.exchange.precision import is_finite
 
 _Kind = TypeVar("_Kind", str, int, float)

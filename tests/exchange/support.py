@@ -11,7 +11,8 @@ import torch
 
 from hvcod.exchange.directory import checkpoint_path
 from hvcod.exchange.encode import encode
-from hvcod.exchange.format import ALIGNMENT, Metadata, seal, specification
+from hvcod.exchange.format import Metadata, seal, specification
+from hvcod.exchange.layout import ALIGNMENT
 
 ABOUT = Metadata(
     run_id="run-1",

@@ -14,7 +14,6 @@ from exchange.support import ABOUT, EXPECTED, checkpoint, encoded, model, sealed
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.format import (
-    USER_BLOCK,
     DamagedError,
     RefusedError,
     TensorSpec,
@@ -22,6 +21,8 @@ from hvcod.exchange.format import (
     specification,
     verify,
 )
+from hvcod.exchange.inspector import Inspector
+from hvcod.exchange.layout import USER_BLOCK
 from hvcod.exchange.read import decode
 
 
@@ -38,11 +39,11 @@ def test_every_truncation_is_damage() -> None:
 
 
 def test_libhdf5_never_sees_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(*args: object, **options: object) -> None:
+    def inspect(self: Inspector, data: memoryview) -> dict[str, object]:
         raise AssertionError("libhdf5 was called")
 
     data = checkpoint()
-    monkeypatch.setattr(h5py, "File", opened)
+    monkeypatch.setattr(Inspector, "inspect", inspect)
     for damaged in (data[:-1], data[:-1] + bytes([data[-1] ^ 1]), b"", b"\0" * len(data)):
         with pytest.raises(DamagedError):
             decode(damaged, EXPECTED)

@@ -11,7 +11,8 @@ from exchange.support import checkpoint, crafted, sealed
 from hvcod.errors import HvcodError
 from hvcod.exchange.decode import decode_tensors
 from hvcod.exchange.encode import encode
-from hvcod.exchange.format import LONGEST_TEXT, USER_BLOCK, Attribute, DamagedError, RefusedError
+from hvcod.exchange.format import DamagedError, RefusedError
+from hvcod.exchange.layout import LONGEST_TEXT, USER_BLOCK, Attribute
 from hvcod.exchange.precision import lossless
 from hvcod.exchange.read import read_file
 
