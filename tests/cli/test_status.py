@@ -248,8 +248,8 @@ def test_a_real_run_alive_killed_and_finished(
     run = tmp_path / "run"
     words: list[Any] = ["hvcod", "train", "--data", tiny_data, "--run-dir", run, "--groups", 2]
     words += ["--batch-size", 4, "--set", "model.hidden=32", "--set", "model.embedding=16"]
-    words += ["--steps", 400, "--exchange-interval", 10, "--burn-in", 20, "--log-interval", 2]
-    words += ["--validation-interval", 20, "--validation-examples", 32, "--save-interval", 20]
+    words += ["--steps", 240, "--exchange-interval", 10, "--burn-in", 20, "--log-interval", 2]
+    words += ["--validation-interval", 40, "--validation-examples", 32, "--save-interval", 20]
     with (tmp_path / "errors").open("w") as errors:
         launch = subprocess.Popen(
             ["mpirun", "-np", "2", *map(str, words)],
@@ -259,7 +259,7 @@ def test_a_real_run_alive_killed_and_finished(
             stderr=errors,
         )
     try:
-        alive = wait_for(run, launch, "training", 60)
+        alive = wait_for(run, launch, "training", 40)
     finally:
         os.killpg(launch.pid, signal.SIGKILL)
         launch.wait()
@@ -276,10 +276,10 @@ def test_a_real_run_alive_killed_and_finished(
         assert "is gone" in each["reason"]
         assert each["step"] >= alive["groups"][each["group"]]["step"]
     mpirun(2, *words)
-    done = wait_for(run, None, "finished", 400)
+    done = wait_for(run, None, "finished", 240)
     for each in done["groups"]:
-        assert (each["step"], each["restarts"], each["process"]) == (400, 1, None)
-        assert each["saved"]["step"] == each["published"]["step"] == 400
+        assert (each["step"], each["restarts"], each["process"]) == (240, 1, None)
+        assert each["saved"]["step"] == each["published"]["step"] == 240
 
 
 def wait_for(run: Path, launch: "subprocess.Popen[bytes] | None", state: str, step: int) -> Any:
