@@ -10,11 +10,12 @@ import random
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import h5py
 import numpy as np
 import torch
+from exchange.lookup3 import lookup3
 from exchange.support import ABOUT, encoded, sealed
 
 from hvcod.exchange.encode import encode
@@ -53,12 +54,28 @@ class Seed:
     sums: tuple[tuple[int, int], ...]
     heaps: tuple[int, ...]
 
-    @property
+    @cached_property
     def structure(self) -> list[int]:
         """The places of all bytes that are neither values nor a run of zeroes nor the header."""
         inside = {p for start, end in self.values for p in range(start, end)}
-        nearby = range(USER_BLOCK, len(self.data))
-        return [p for p in nearby if p not in inside and any(self.data[p - 8 : p + 8])]
+        places = range(USER_BLOCK, len(self.data))
+        return [p for p in places if p not in inside and any(self.data[p - 8 : p + 8])]
+
+    @cached_property
+    def addresses(self) -> list[int]:
+        """The places of 8-byte numbers that look like addresses of something in the file."""
+        end = len(self.data) - USER_BLOCK
+        return [p for p in self.structure if 48 <= _word(self.data, p) <= end]
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """The places of 8-byte numbers that look like a tensor's lengths or size."""
+        return [p for p in self.structure if _word(self.data, p) in (2, 3, 4, 8, 12, 32, 64)]
+
+    @cached_property
+    def messages(self) -> list[int]:
+        """The places of what looks like a message in an object header of the old form."""
+        return [p for p in self.structure if _is_message(self.data, p)]
 
 
 @dataclass(frozen=True)
@@ -165,26 +182,23 @@ def _number(rng: random.Random, data: bytearray, seed: Seed) -> None:
 
 def _shape(rng: random.Random, data: bytearray, seed: Seed) -> None:
     """Another length in a dataspace or size in a layout."""
-    lengths = (3, 4, 8, 2, 64, 12, 32)
-    places = [p for p in seed.structure if _word(seed.data, p) in lengths]
     huge = (0, 1, 2**20, 2**40, 2**61, 2**63, 2**64 - 1)
-    data_put(data, rng.choice(places), rng.choice(huge))
+    _put(data, rng.choice(seed.lengths), rng.choice(huge))
 
 
 def _address(rng: random.Random, data: bytearray, seed: Seed) -> None:
     """An address becomes another one, that of its own place, or one outside the file."""
-    known = _addresses(seed)
-    place = rng.choice(known)
-    others = [_word(seed.data, p) for p in known]
+    place = rng.choice(seed.addresses)
+    others = [_word(seed.data, p) for p in seed.addresses]
     own = place - USER_BLOCK
-    data_put(data, place, rng.choice((*others, own, own - own % 8, len(data), 2**63, 0, 96)))
+    _put(data, place, rng.choice((*others, own, own - own % 8, len(data), 2**63, 0, 96)))
 
 
 def _addresses_swapped(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    first, second = rng.sample(_addresses(seed), 2)
+    first, second = rng.sample(seed.addresses, 2)
     words = _word(data, first), _word(data, second)
-    data_put(data, first, words[1])
-    data_put(data, second, words[0])
+    _put(data, first, words[1])
+    _put(data, second, words[0])
 
 
 def _blocks_mixed(rng: random.Random, data: bytearray, seed: Seed) -> None:
@@ -204,11 +218,7 @@ def _block_blank(rng: random.Random, data: bytearray, seed: Seed) -> None:
 
 def _message(rng: random.Random, data: bytearray, seed: Seed) -> None:
     """Kind, size or flags of a message in an object header of the old form."""
-    messages = [p for p in seed.structure if _is_message(seed.data, p)]
-    if not messages:
-        _structure_byte(rng, data, seed)
-        return
-    place = rng.choice(messages)
+    place = rng.choice(seed.messages or seed.structure)
     offset, low, high = rng.choice(((0, 0, 0x1A), (2, 0, 0xFFFF), (4, 0, 0xFF)))
     width = 1 if offset == 4 else 2
     data[place + offset : place + offset + width] = rng.randint(low, high).to_bytes(width, "little")
@@ -330,12 +340,6 @@ def _put_right(data: bytearray, seed: Seed) -> None:
         struct.pack_into("<I", data, place, lookup3(data[start : start + 1024]))
 
 
-def _addresses(seed: Seed) -> list[int]:
-    """The places of 8-byte numbers that look like addresses of something in the file."""
-    end = len(seed.data) - USER_BLOCK
-    return [p for p in seed.structure if 48 <= _word(seed.data, p) <= end]
-
-
 def _is_message(data: bytes, place: int) -> bool:
     kind, size, flags, *zeroes = struct.unpack_from("<HHBBBB", data.ljust(place + 8, b"\1"), place)
     return 0 < kind <= 0x18 and 0 < size < 512 and size % 8 == 0 and flags < 8 and not any(zeroes)
@@ -345,43 +349,7 @@ def _word(data: bytes | bytearray, place: int) -> int:
     return int.from_bytes(data[place : place + 8], "little")
 
 
-def data_put(data: bytearray, place: int, word: int) -> None:
+def _put(data: bytearray, place: int, word: int) -> None:
     """Sets an 8-byte number; the file keeps its size."""
     piece = word.to_bytes(8, "little")[: len(data) - place]
     data[place : place + len(piece)] = piece
-
-
-def lookup3(data: bytes | bytearray) -> int:
-    """Bob Jenkins's checksum, as HDF5 uses it: hashlittle of lookup3.c with initial value 0."""
-    if not data:
-        return 0xDEADBEEF
-    padded = bytes(data) + bytes(-len(data) % 12)
-    words: tuple[int, ...] = struct.unpack(f"<{len(padded) // 4}I", padded)
-    mask = 0xFFFFFFFF
-    a = b = c = (0xDEADBEEF + len(data)) & mask
-
-    def rotated(x: int, k: int) -> int:
-        return (x << k | x >> (32 - k)) & mask
-
-    for i in range(0, len(words) - 3, 3):
-        a, b, c = (a + words[i]) & mask, (b + words[i + 1]) & mask, (c + words[i + 2]) & mask
-        a = (a - c & mask) ^ rotated(c, 4)
-        c = c + b & mask
-        b = (b - a & mask) ^ rotated(a, 6)
-        a = a + c & mask
-        c = (c - b & mask) ^ rotated(b, 8)
-        b = b + a & mask
-        a = (a - c & mask) ^ rotated(c, 16)
-        c = c + b & mask
-        b = (b - a & mask) ^ rotated(a, 19)
-        a = a + c & mask
-        c = (c - b & mask) ^ rotated(b, 4)
-        b = b + a & mask
-    a, b, c = (a + words[-3]) & mask, (b + words[-2]) & mask, (c + words[-1]) & mask
-    c = ((c ^ b) - rotated(b, 14)) & mask
-    a = ((a ^ c) - rotated(c, 11)) & mask
-    b = ((b ^ a) - rotated(a, 25)) & mask
-    c = ((c ^ b) - rotated(b, 16)) & mask
-    a = ((a ^ c) - rotated(c, 4)) & mask
-    b = ((b ^ a) - rotated(a, 14)) & mask
-    return ((c ^ b) - rotated(b, 24)) & mask

@@ -2,20 +2,24 @@
 
     python read_mutants.py FIRST END
 
-Prints `NUMBER reading`, then, if it was accepted, `NUMBER judging`, then `NUMBER VERDICT`: what
-kills or stalls this process is known by the last line. The verdicts:
+Prints `NUMBER reading` and then `NUMBER VERDICT`: what kills or stalls this process is known by
+the last line. The verdicts:
 
     damaged REASON, refused REASON   with an HvcodError
     accepted                         and right, see `fault`
+    unjudged                         accepted, but the judge, who uses libhdf5, died of it
     wrong REASON, raised REASON      must never be
 
 At the end prints by how many bytes this process grew while it read.
 """
 
 import io
+import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -28,7 +32,7 @@ from hvcod.exchange.format import DamagedError
 from hvcod.exchange.read import decode
 
 
-def verdict(each: Mutant, number: int) -> str:
+def verdict(each: Mutant) -> str:
     """What becomes of one mutant, read as a training state and as a teacher."""
     data = bytearray(each.data)
     try:
@@ -39,14 +43,50 @@ def verdict(each: Mutant, number: int) -> str:
         return f"refused {error}"
     if each.kind not in FORGED:
         return "wrong: not what hvcod wrote"
-    print(number, "judging", flush=True)
-    if wrong := fault(data, attributes, tensors):
-        return f"wrong {wrong}"
+    if wrong := judged(data, attributes, tensors):
+        return wrong
     try:
         _, tensors = decode(data, EXPECTED)
     except HvcodError as error:
         return f"refused {error}"
     return f"wrong {wrong}" if (wrong := misfit(tensors)) else "accepted"
+
+
+def judged(
+    data: bytearray, attributes: Mapping[str, object], tensors: Mapping[str, torch.Tensor]
+) -> str:
+    """`fault`, found by a process that may die of it; empty if there is none."""
+    receiver, sender = os.pipe()
+    if (process := os.fork()) == 0:
+        try:
+            judge(data, attributes, tensors, sender)
+        finally:
+            os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver, encoding="utf-8", errors="replace") as answer:
+        found = answer.read()
+    os.waitpid(process, 0)
+    if not found.endswith("."):
+        return "unjudged"
+    return f"wrong {found}" if found != "." else ""
+
+
+def judge(
+    data: bytearray,
+    attributes: Mapping[str, object],
+    tensors: Mapping[str, torch.Tensor],
+    sender: int,
+) -> None:
+    """Sends the `fault` and a full stop."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))
+    signal.alarm(30)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        found = fault(data, attributes, tensors)
+    except Exception as error:
+        found = f"HDF5 itself cannot read it: {error!r}"
+    os.write(sender, f"{found[:1000]}.".encode())
 
 
 def fault(
@@ -93,24 +133,32 @@ def bits(tensor: torch.Tensor) -> bytes:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def memory(what: str) -> int:
+    """Bytes of memory in use: now (`VmRSS`) or at most since the last `forget_peak` (`VmHWM`)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def forget_peak() -> None:
+    """Starts `VmHWM` anew."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def main(first: int, end: int) -> None:
     torch.set_num_threads(1)
     for name, seed in seeds().items():
-        assert name != "published" or verdict(Mutant("values", seed.data, name), -1) == "accepted"
-    before = peak()
+        assert name != "published" or verdict(Mutant("values", seed.data, name)) == "accepted"
+    forget_peak()
+    before = memory("VmRSS")
     for number in range(first, end):
         each = mutant(number)
         print(number, "reading", flush=True)
         try:
-            found = verdict(each, number)
+            found = verdict(each)
         except Exception as error:
             found = f"raised {error!r}"
         print(number, " ".join(found.split()), flush=True)
-    print("grown", peak() - before)
+    print("grown", memory("VmHWM") - before)
 
 
 if __name__ == "__main__":
