@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import torch
 
-from hvcod.exchange.directory import checkpoint_path
+from hvcod.exchange.directory import checkpoint_path, write_new
 from hvcod.exchange.encode import encode
 from hvcod.exchange.format import Metadata, seal, specification
 from hvcod.exchange.layout import ALIGNMENT
@@ -55,7 +55,9 @@ def put(directory: Path, step: int, data: bytes | None = None) -> Path:
     """Leaves a checkpoint in `directory` under the name of `step`."""
     directory.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(directory, step)
-    path.write_bytes(checkpoint(step, value=step % 1000) if data is None else data)
+    content = checkpoint(step, value=step % 1000) if data is None else data
+    # At once: somebody may be looking.
+    write_new(path, memoryview(content), replace=True)
     return path
 
 

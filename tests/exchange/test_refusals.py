@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from exchange.support import EXPECTED, checkpoint, crafted, encoded, sealed
-from h5py import h5d, h5p, h5s, h5t
+from h5py import h5d, h5p, h5s, h5t, h5z
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.format import RefusedError, TensorSpec
@@ -66,6 +66,19 @@ def test_soft_link() -> None:
 
 def test_dangling_soft_link() -> None:
     refused(replacing(lambda f: f.__setitem__(NAME, h5py.SoftLink("/nowhere"))), "link")
+
+
+def test_a_name_behind_a_link_or_a_group_is_never_looked_up(tmp_path: Path) -> None:
+    """Intermediate links: only what lies in the root itself counts, whatever it is called."""
+    trap = tmp_path / "trap.h5"
+    os.mkfifo(trap)
+
+    def change(file: h5py.File) -> None:
+        file["folder"] = h5py.ExternalLink(str(trap), "/")
+
+    refused(change, "tensor folder is a soft or external link")
+    refused(lambda f: f.create_group("folder/inner"), "tensor folder is not a dataset")
+    refused(lambda f: f.__setitem__("folder", h5py.SoftLink("/folder")), "link")
 
 
 def test_external_link_is_not_followed(tmp_path: Path) -> None:
@@ -163,6 +176,16 @@ def test_a_float_in_place_of_an_integer() -> None:
 )
 def test_filters(options: dict[str, object]) -> None:
     refused(replacing(lambda f: f.create_dataset(NAME, SHAPE, "<f2", **options)), "filtered")
+
+
+def test_unknown_filter() -> None:
+    def put(file: h5py.File) -> None:
+        plan = h5p.create(h5p.DATASET_CREATE)
+        plan.set_chunk((8, 4))
+        plan.set_filter(32_099, h5z.FLAG_OPTIONAL, (1, 2, 3))
+        h5d.create(file.id, NAME.encode(), h5t.IEEE_F16LE, h5s.create_simple(SHAPE), plan)
+
+    refused(replacing(put), "filtered")
 
 
 def test_chunks() -> None:
