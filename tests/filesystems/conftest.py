@@ -3,10 +3,27 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import missing
 from filesystems import gluster
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 MiB."""
+    if os.geteuid():
+        missing("mounting a small file system needs root")
+    mount = tmp_path / "small"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs"]
+    if subprocess.run([*command, mount]).returncode:
+        pytest.skip("no file system can be mounted on this machine")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "--lazy", mount], check=True)
 
 
 @pytest.fixture(scope="session")

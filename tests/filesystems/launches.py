@@ -1,14 +1,14 @@
-"""Launches of single groups of a run, on file systems that are about to be harmed."""
+"""Launches of runs, or of single groups of a run, on file systems that are about to be harmed."""
 
 import contextlib
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 SMALL: Mapping[str, object] = {
     "batch_size": 4,
@@ -24,17 +24,23 @@ SMALL: Mapping[str, object] = {
 
 @dataclass
 class Launch:
-    """One group of a run: an ``mpirun`` of its own.
+    """An ``mpirun``; what still runs of it is killed in the end.
 
     Attributes:
         process: The mpirun; it leads a session.
         log: Where its standard error goes: not to the file system that is harmed.
-        folder: The group's part of the run directory, as this launch sees it.
+        folder: The (first) group's part of the run directory, as this launch sees it.
     """
 
     process: subprocess.Popen[str]
     log: Path
     folder: Path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def kill(self) -> None:
         """Kills all its processes at once, if they still run."""
@@ -52,7 +58,7 @@ class Launch:
 def start(
     environment: Mapping[str, str],
     run_dir: Path,
-    group: int,
+    group: int | None,
     log: Path,
     options: Mapping[str, object],
     *,
@@ -61,22 +67,22 @@ def start(
     program: Sequence[object] = ("hvcod",),
     core: int | None = None,
 ) -> Launch:
-    """Starts one group.
+    """Starts one group, or all of them.
 
     Args:
         environment: Of the mpirun.
         run_dir: The run directory as this group's node sees it.
-        group: Its number.
+        group: Its number; None for all groups of the run.
         log: Where its standard error goes.
         options: By key.
         groups: How many groups the run has.
-        ranks: How many ranks this one has.
+        ranks: How many ranks this launch has.
         program: What is called instead of ``hvcod``.
         core: All ranks run on this core, if one is named.
     """
     words: list[object] = ["taskset", "--cpu-list", core] if core is not None else []
     words += ["mpirun", "-np", ranks, *program, "train", "--run-dir", run_dir]
-    words += ["--groups", groups, "--group", group, "--json"]
+    words += ["--groups", groups, "--json", *([] if group is None else ["--group", group])]
     words += [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
     with log.open("a") as errors:
         process = subprocess.Popen(
@@ -89,17 +95,7 @@ def start(
             stderr=errors,
             text=True,
         )
-    return Launch(process, log, run_dir / f"group-{group}")
-
-
-@contextlib.contextmanager
-def ended(launches: Sequence[Launch]) -> Iterator[None]:
-    """Kills what still runs of them in the end."""
-    try:
-        yield
-    finally:
-        for launch in launches:
-            launch.kill()
+    return Launch(process, log, run_dir / f"group-{group or 0}")
 
 
 def step_lines(folder: Path) -> list[dict[str, Any]]:

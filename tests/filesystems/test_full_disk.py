@@ -1,0 +1,157 @@
+"""A disk that is full for a while costs what could not be written then, and nothing else."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from filesystems.launches import SMALL, Launch, start, step_lines
+
+from hvcod.exchange.directory import checkpoint_path, list_steps
+from hvcod.exchange.format import verify
+
+FULL = os.strerror(28)
+LINES = 32 * 1024  # room for some lines of metrics, not for a checkpoint
+
+OPTIONS: Mapping[str, object] = {
+    **SMALL,
+    "steps": 10**6,
+    "save_interval": 10,
+    "codistill.exchange_interval": 10,
+    "codistill.burn_in": 10,
+}
+
+
+@contextlib.contextmanager
+def full(disk: Path, room: int = 0) -> Iterator[None]:
+    """Leaves no more than `room` bytes on a disk: whatever is freed is taken at once."""
+    over = threading.Event()
+    ballast = disk / "ballast"
+
+    def fill() -> None:
+        with ballast.open("wb", buffering=0) as file:
+            while not over.wait(0.001):
+                if (free := free_bytes(disk) - room) > 0:
+                    with contextlib.suppress(OSError):
+                        os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
+
+    filler = threading.Thread(target=fill)
+    filler.start()
+    try:
+        wait_until(lambda: free_bytes(disk) <= room)
+        yield
+    finally:
+        over.set()
+        filler.join()
+        ballast.unlink()
+
+
+def free_bytes(disk: Path) -> int:
+    state = os.statvfs(disk)
+    return state.f_bavail * state.f_bsize
+
+
+def wait_until(condition: Callable[[], object], launch: Launch | None = None) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert launch is None or launch.is_running(), launch.log.read_text()
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def last_step(folder: Path) -> int:
+    return max((line["step"] for line in step_lines(folder)), default=0)
+
+
+def newest(directory: Path) -> int:
+    return max(list_steps(directory), default=0) if directory.exists() else 0
+
+
+def check_files(folder: Path) -> None:
+    """Every file that has its name is whole."""
+    for directory in (folder / "published", folder / "state"):
+        for step in list_steps(directory):
+            with contextlib.suppress(FileNotFoundError):  # a newer one took its place
+                assert verify(memoryview(checkpoint_path(directory, step).read_bytes())) == step
+
+
+def check_told_once(log: str, what: str) -> None:
+    """Each of the two groups names the cause, and names it once."""
+    said = re.findall(rf"\[group (\d)\] ({what}.*{FULL}.*)", log)
+    assert sorted(group for group, _ in said) == ["0", "1"], log
+
+
+def test_training_outlives_a_full_disk(
+    small_disk: Path, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, "data": tiny_data}
+    log, run = tmp_path / "log", small_disk / "run"
+    with start(mpi_environment, run, None, log, options, ranks=2) as launch:
+        folders = [run / "group-0", run / "group-1"]
+        state, published = folders[0] / "state", folders[0] / "published"
+
+        def recovered() -> bool:
+            return all(
+                newest(each / "state") >= mark <= newest(each / "published") for each in folders
+            )
+
+        mark = 20
+        wait_until(recovered, launch)
+
+        # There is room for lines, but for nothing else.
+        with full(small_disk, LINES):
+            wait_until(lambda: log.read_text().count(FULL) >= 4, launch)
+            before = newest(state), newest(published)
+            mark = last_step(folders[0])
+            wait_until(lambda: last_step(folders[0]) > mark + 5, launch)
+            check_files(folders[0])
+        mark = last_step(folders[0])
+        wait_until(recovered, launch)
+        assert before < (newest(state), newest(published))
+
+        # There is room for nothing.
+        with full(small_disk):
+            wait_until(lambda: log.read_text().count("metrics are being lost") >= 2, launch)
+            time.sleep(1)
+            check_files(folders[0])
+        mark = last_step(folders[0]) + 20
+        wait_until(recovered, launch)
+        launch.process.send_signal(signal.SIGUSR1)
+        assert launch.process.wait(120) == 75, log.read_text()
+
+    said = log.read_text()
+    check_told_once(said, "published checkpoint")
+    check_told_once(said, "training state")
+    check_told_once(said, "metrics are being lost")
+    assert "Traceback" not in said
+    for folder in folders:
+        check_files(folder)
+        content = (folder / "metrics.jsonl").read_text()
+        assert content.endswith("\n")
+        assert all(isinstance(json.loads(line), dict) for line in content.splitlines())
+        steps = [line["step"] for line in step_lines(folder)]
+        assert steps == sorted(set(steps))
+        assert len(steps) < steps[-1]  # some were lost: training went on without them
+        assert newest(folder / "state") == steps[-1]
+        assert not list(folder.glob("*/.*.tmp"))
+
+
+def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(
+    small_disk: Path, mpi_environment: Mapping[str, str]
+) -> None:
+    with full(small_disk):
+        done = subprocess.run(
+            ["hvcod", "train", "--run-dir", small_disk / "run"],
+            env=dict(mpi_environment),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert FULL in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
