@@ -156,25 +156,29 @@ def claims_of_the_dead(folders: Iterable[Path]) -> Mapping[Path, Seen]:
         OSError: A folder cannot be read.
     """
     first = now = _latest_of(folders)
+    dead: dict[Path, Seen] = {}
     for looks in itertools.count():
         # Looks are counted, not seconds: while a file system blocks, no owner can touch a thing.
         waited = looks * WATCH / _LOOKS
-        alive = {folder: _is_alive(seen.content) for folder, seen in now.items()}
-        for folder, lives in alive.items():
-            is_touched = lives is None and now[folder] != first[folder]
-            if is_touched or (lives and waited >= min(GRACE, WATCH)):
+        unsure = []
+        for folder, seen in now.items():
+            lives = _lives(first[folder], seen, waited)
+            if lives:
                 raise HvcodError(
-                    f"{_group(folder)} is being trained by {_name(now[folder].content)}; "
+                    f"{_group(folder)} is being trained by {_name(seen.content)}; "
                     "stop it first or use another --run-dir"
                 )
-        unsure = [folder for folder, lives in alive.items() if lives is not False]
-        if waited >= WATCH or not unsure:
+            if lives is False:
+                dead[folder] = seen
+            else:
+                unsure.append(folder)
+        if not unsure:
             break
         if looks == 0:
-            _tell_of_waiting([folder for folder, lives in alive.items() if lives is None], now)
+            _tell_of_waiting(unsure, now)
         time.sleep(WATCH / _LOOKS)
         now = _latest_of(unsure)
-    return first
+    return dead
 
 
 def newcomers(folders: Iterable[Path], dead: Mapping[Path, Seen]) -> list[str]:
@@ -187,20 +191,34 @@ def newcomers(folders: Iterable[Path], dead: Mapping[Path, Seen]) -> list[str]:
     ]
 
 
-def _is_alive(content: bytes) -> bool | None:
+def _lives(first: Seen, now: Seen, waited: float) -> bool | None:
+    """Whether an owner lives; None if that takes further watching."""
+    runs, soon = _runs(now.content), waited < min(GRACE, WATCH)
+    if runs:
+        return None if soon else True
+    if runs is None and now != first:
+        return True
+    # Empty is the claim of a process that is about to write it, or was killed just then.
+    waiting = waited < WATCH if now.content else soon
+    return None if runs is None and waiting else False
+
+
+def _runs(content: bytes) -> bool | None:
     claim = Claim.parse(content)
     return claim.is_alive() if claim else None
 
 
-def _tell_of_waiting(folders: list[Path], seen: Mapping[Path, Seen]) -> None:
+def _tell_of_waiting(folders: Iterable[Path], seen: Mapping[Path, Seen]) -> None:
     for folder in folders:
-        log.warning(
-            "%s was last trained by %s, which cannot be seen from here; waiting %.0f s for a sign "
-            "of life",
-            _group(folder),
-            _name(seen[folder].content),
-            WATCH,
-        )
+        content = seen[folder].content
+        if content and _runs(content) is None:
+            log.warning(
+                "%s was last trained by %s, which cannot be seen from here; waiting %.0f s for a "
+                "sign of life",
+                _group(folder),
+                _name(content),
+                WATCH,
+            )
 
 
 def _succeed(path: Path, dead: Seen, mine: bytes) -> bool:

@@ -23,7 +23,7 @@ from hvcod.groups.split import Group
 from hvcod.training.fresh import clear, files_of_groups
 from hvcod.training.owner import Owner
 from hvcod.training.resume import resumed
-from hvcod.training.small_files import create, patiently, replace
+from hvcod.training.small_files import create_whole, patiently, replace
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> str:
                 f"{directory} holds {remains[0].relative_to(directory)}, but no config.toml; use "
                 "another --run-dir, or --fresh --force to delete what a run left there"
             )
-        if not create(path, tomli_w.dumps(tree).encode()):
+        if not create_whole(path, tomli_w.dumps(tree).encode()):
             tree = _read(path)
             resumed(tree, options, ranks, directory)
     return str(tree["run"]["id"])
@@ -160,21 +160,21 @@ def _note(directory: Path, run_id: str, options: TrainOptions, ranks: int) -> No
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = patiently(functools.partial(_read_once, path), OSError, ValueError)
+        return patiently(functools.partial(_read_once, path), OSError, ValueError)
     except OSError as error:
         raise HvcodError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise HvcodError(
-            f"{path} cannot be read as TOML: {error}; use another --run-dir"
+            f"{path} is not the configuration of a run ({error}); use another --run-dir"
         ) from error
-    about = tree.get("run")
-    if not isinstance(about, dict) or not isinstance(about.get("id"), str):
-        raise HvcodError(f"{path} is not the configuration of a run; use another --run-dir")
-    return tree
 
 
 def _read_once(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text())
+    tree = tomllib.loads(path.read_text())
+    about = tree.get("run")
+    if not isinstance(about, dict) or not isinstance(about.get("id"), str):
+        raise ValueError("no run.id")
+    return tree
 
 
 @contextlib.contextmanager

@@ -22,11 +22,31 @@ Found = TypeVar("Found")
 def create(path: Path, content: bytes) -> bool:
     """Writes a file under a free name; False if the name is taken.
 
-    Of several processes on any nodes exactly one succeeds, and readers see the file whole. Only
-    on a file system without hard links they may see it half there for a moment.
+    Of several processes on any nodes exactly one succeeds. Readers may see the file empty for a
+    moment, and for good if the process is killed then: see `create_whole`.
 
     Raises:
         OSError: It cannot be written; nothing is left behind.
+    """
+    try:
+        file = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(content)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def create_whole(path: Path, content: bytes) -> bool:
+    """As `create`, but the file is there whole and on disk, or not at all.
+
+    This takes a hard link, which a distributed file system without a central server was seen to
+    make under one name twice when two nodes asked at once (GlusterFS): readers decide what counts.
+    A file system that has no links gets what `create` does.
     """
     with _written(path, content) as temporary:
         try:
@@ -37,7 +57,7 @@ def create(path: Path, content: bytes) -> bool:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            return _create_in_place(path, content)
+            return create(path, content)
         return True
 
 
@@ -73,17 +93,3 @@ def _written(path: Path, content: bytes) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _create_in_place(path: Path, content: bytes) -> bool:
-    try:
-        file = path.open("xb")
-    except FileExistsError:
-        return False
-    try:
-        with file:
-            file.write(content)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return True

@@ -1,8 +1,9 @@
 """Several processes take over from a dead owner at the same moment, round after round.
 
-    python take_at_once.py FOLDER ROUNDS PROCESSES SECONDS_OF_WATCH
+    python take_at_once.py ROUNDS PROCESSES BEAT WATCH FOLDER...
 
-With SECONDS_OF_WATCH the dead owner was on another machine, so that all wait for so long. Prints
+If WATCH is not 0 the dead owner was on another machine, so that all wait for so many seconds. The
+processes use the folders in turn: one folder, as several mounts of its file system show it. Prints
 one line a round: how many took hold of the folder, how many of those still had it at the end, and
 how many files were left in it.
 """
@@ -11,6 +12,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from training.own import elsewhere
@@ -47,16 +49,16 @@ def take(folder: Path, at: float, done: int) -> int:
     return 0 if claim and claim.pid == mine.pid else LOST
 
 
-def compete(folder: Path, processes: int) -> list[int]:
+def compete(folders: Sequence[Path], processes: int) -> list[int]:
     """The exit codes of processes that take the folder at the same moment."""
     reading, writing = os.pipe()
     at = time.monotonic() + 0.02
     children = []
-    for _ in range(processes):
+    for number in range(processes):
         child = os.fork()
         if child == 0:
             os.close(writing)
-            os._exit(take(folder, at, reading))
+            os._exit(take(folders[number % len(folders)], at, reading))
         children.append(child)
     os.close(reading)
     codes = []
@@ -68,13 +70,15 @@ def compete(folder: Path, processes: int) -> list[int]:
     return codes
 
 
-def main(folder: Path, rounds: int, processes: int, watch: float) -> None:
-    owner.BEAT, owner.WATCH, owner.GRACE = 0.05, watch or 5.0, 0.02
+def main(rounds: int, processes: int, beat: float, watch: float, *folders: Path) -> None:
+    owner.BEAT, owner.WATCH, owner.GRACE = beat, watch or 5.0, 0.02
     for _ in range(rounds):
-        leave_a_dead_claim(folder, watched=watch > 0)
-        codes = compete(folder, processes)
-        print(processes - codes.count(REFUSED), codes.count(0), len(list(folder.iterdir())))
+        leave_a_dead_claim(folders[0], watched=watch > 0)
+        codes = compete(folders, processes)
+        left = len(list(folders[0].iterdir()))
+        print(processes - codes.count(REFUSED), codes.count(0), left, flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    numbers, paths = sys.argv[1:5], map(Path, sys.argv[5:])
+    main(int(numbers[0]), int(numbers[1]), float(numbers[2]), float(numbers[3]), *paths)
