@@ -69,6 +69,8 @@ def run(command: click.Command) -> None:
     except click.ClickException as error:
         _say_once(error)
         sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
     except Exception as error:
         from hvcod.groups.abort import abort
 

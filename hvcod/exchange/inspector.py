@@ -2,15 +2,17 @@
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from hvcod.exchange.format import RefusedError
-from hvcod.exchange.structure import SIZE
+from hvcod.exchange.structure import READY, SIZE
 
 # The signals by which a batch system stops a job mean the training, which ends this one.
 _PROGRAM = """
@@ -68,13 +70,8 @@ class Inspector:
     def close(self) -> None:
         """Ends the process; the next file starts another."""
         process, self._process = self._process, None
-        if process is None or process.stdin is None or process.stdout is None:
-            return
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        if process is not None:
+            _end(process)
 
     def _ask_last(self, data: memoryview) -> bytes:
         try:
@@ -83,27 +80,34 @@ class Inspector:
             raise RefusedError(f"libhdf5 {error} when it reads its image") from error
 
     def _ask(self, data: memoryview) -> bytes:
-        process = self._process = self._process or _start()
-        late = threading.Event()
-
-        def give_up() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(self._patience, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
+        process = self._process = self._process or _start(self._patience)
+        with _patience(process, self._patience) as late:
             line = _exchange(process, data)
-        finally:
-            timer.cancel()
         if line.endswith(b"\n"):
             return line
-        status = process.wait()
-        self.close()
+        self._process = None
+        status = _end(process)
         if late.is_set():
             raise RefusedError(f"libhdf5 takes over {self._patience:g} s to read its image")
         raise _DiedError(f"dies ({status})")
+
+
+@contextlib.contextmanager
+def _patience(process: subprocess.Popen[bytes], seconds: float) -> Iterator[threading.Event]:
+    """Kills the process if the block takes longer; the event tells so."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def _exchange(process: subprocess.Popen[bytes], data: memoryview) -> bytes:
@@ -120,8 +124,8 @@ def _exchange(process: subprocess.Popen[bytes], data: memoryview) -> bytes:
         return b""
 
 
-def _start() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _start(patience: float) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -129,6 +133,26 @@ def _start() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
+    assert process.stdout is not None
+    with _patience(process, patience):
+        ready = process.stdout.readline()
+    if ready != READY:
+        # No file's fault, and it may pass: the interpreter lies on a shared file system too.
+        status = _end(process)
+        raise OSError(errno.EAGAIN, f"the process that runs libhdf5 does not start ({status})")
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Kills the process if it lives; its exit status."""
+    process.kill()
+    status = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            # What is still to be flushed has no reader.
+            with contextlib.suppress(OSError):
+                pipe.close()
+    return status
 
 
 inspector = Inspector()

@@ -24,6 +24,9 @@ from hvcod.exchange.memory import MemoryFile
 SIZE = struct.Struct("<Q")
 """Precedes the bytes of a file."""
 
+READY = b"ready\n"
+"""Precedes all answers."""
+
 # Bytes that libhdf5 may take beside a small multiple of the file's.
 _ROOM = 64 * 2**20
 
@@ -44,6 +47,8 @@ def serve(files: BufferedReader, answers: BufferedWriter) -> None:
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    answers.write(READY)
+    answers.flush()
     while header := files.read(SIZE.size):
         (size,) = SIZE.unpack(header)
         resource.setrlimit(resource.RLIMIT_AS, (min(most, held + 3 * size + _ROOM), hard))

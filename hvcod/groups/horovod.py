@@ -28,6 +28,8 @@ def start_horovod(group: Group) -> None:
     # Its Gloo controller crashes when it is given a communicator.
     os.environ["HOROVOD_CONTROLLER"] = "mpi"
     os.environ["HOROVOD_CPU_OPERATIONS"] = "mpi"
+    # Messages are put together by the optimiser, always in the same way.
+    os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
     for name in _FILES_OF_A_ROOT:
         if os.environ.get(name, "DYNAMIC") not in ("", "DYNAMIC"):
             os.environ[name] = path_of_group(os.environ[name], group.index)

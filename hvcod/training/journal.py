@@ -99,7 +99,7 @@ class Journal:
         self._begun = self._lap - wall_s
         if self._restarts:
             log.info("resumed after step %d", step)
-        self.event("resumed" if self._restarts else "started", restarts=self._restarts)
+        self.event("resumed" if self._restarts else "started")
 
     def step(self, step: int, task_loss: Tensor, distill_loss: Tensor, updated: bool) -> None:
         """Takes note of a training step. Collective.
@@ -209,6 +209,8 @@ class Journal:
         problems, reasons = self._codistiller.problems, self._codistiller.reasons
         if self._saver.failed:
             problems["not saved"], reasons["not saved"] = self._saver.failed, self._saver.error
+        if self._file is not None and self._file.lost:
+            problems["metrics lost"] = self._file.lost
         if self._optimizer.skipped and self._group.is_root:
             problems["skipped steps"] = self._optimizer.skipped
         return {"problems": problems, "reasons": reasons} if problems else {}
@@ -216,6 +218,8 @@ class Journal:
     def _write(self, step: int, figures: dict[str, object]) -> None:
         if self._file is None:
             return
+        if self._restarts:
+            figures = {"restarts": self._restarts} | figures
         examples = step * self._group.size * self._options.batch_size
         wall_s = round(time.monotonic() - self._begun, 3)
         self._file.write({"step": step, "examples": examples, "wall_s": wall_s} | figures)

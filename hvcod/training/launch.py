@@ -10,6 +10,7 @@ from hvcod.groups.split import split
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
 from hvcod.training.preemption import StopSignals
+from hvcod.training.resume import shared_out
 from hvcod.training.run import open_run
 
 
@@ -24,12 +25,12 @@ def launch(options: TrainOptions) -> list[dict[str, Any]]:
     level = logging.INFO if group.is_root else logging.ERROR
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
     run = open_run(options, group, everyone)
+    options = shared_out(options, group.size, run.examples)
     start_horovod(group)
     device = choose_device(group, options.device)
     task = load_task(options.task)(options, group)
     summary = train(task, run, device, signals).to_dict() | {"reference": dict(task.reference())}
-    if run.owner is not None:
-        run.owner.close()
+    run.close()
     # A group that has finished leaves its cores to those that have not.
     wait_quietly(everyone)
     gathered = everyone.allgather(summary if group.is_root else None)

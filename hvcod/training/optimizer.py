@@ -14,6 +14,9 @@ from hvcod.errors import HvcodError
 
 log = logging.getLogger("hvcod.training")
 
+BUCKET_BYTES = 32 * 2**20
+"""Gradients that travel in one message, so that the first travel while the last are computed."""
+
 MOST_SKIPPED = 100
 """Steps in a row that may be skipped for a gradient that is no number."""
 
@@ -44,7 +47,9 @@ class Optimizer:
         betas = (options.beta1, options.beta2)
         adam = torch.optim.Adam(model.parameters(), lr=options.learning_rate, betas=betas)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-        self._horovod = hvd.DistributedOptimizer(adam, named_parameters=model.named_parameters())
+        self._horovod = hvd.DistributedOptimizer(
+            adam, named_parameters=model.named_parameters(), groups=_buckets(model)
+        )
         self._done = self._in_a_row = 0
         self.skipped = 0
 
@@ -99,6 +104,23 @@ class Optimizer:
         self.skipped += 1
         self._in_a_row += 1
         log.warning("step %d skipped: its gradient is %s", self._done, norm)
+
+
+def _buckets(model: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters in the order in which their gradients come, in messages of a fixed size.
+
+    Left alone, Horovod puts together what happens to be ready. Sums of three or more ranks then
+    depend on it in their last bit, and a run could not be repeated.
+    """
+    buckets: list[list[nn.Parameter]] = [[]]
+    size = 0
+    for parameter in reversed([each for each in model.parameters() if each.requires_grad]):
+        if buckets[-1] and size + parameter.nbytes > BUCKET_BYTES:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(parameter)
+        size += parameter.nbytes
+    return buckets
 
 
 def schedule(step: int, steps: int, options: OptimizerOptions) -> float:

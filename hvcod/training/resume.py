@@ -1,5 +1,7 @@
 """With which options a run may be resumed: all that do not change what is learned may differ."""
 
+import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,8 @@ from typing import Any
 from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError
+
+log = logging.getLogger("hvcod.training")
 
 
 def resumed(
@@ -26,9 +30,34 @@ def resumed(
     return _Comparison(there, options, ranks).result(directory)
 
 
+def examples_per_step(there: Mapping[str, Any]) -> int | None:
+    """What a group of the run learns from in a step, by the run's configuration; None if untold."""
+    ranks, batch_size = there["run"].get("ranks"), there.get("batch_size")
+    known = isinstance(ranks, int) and isinstance(batch_size, int)
+    return ranks * batch_size if known else None
+
+
+def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions:
+    """The options with the batch size by which so many ranks share the examples of a step.
+
+    Raises:
+        HvcodError: They cannot share them evenly.
+    """
+    if ranks * options.batch_size == examples:
+        return options
+    if examples % ranks:
+        raise HvcodError(
+            f"this run learns from {examples} examples a step, which {ranks} ranks per group "
+            "cannot share evenly: use a number of ranks that divides them"
+        )
+    log.info("%d ranks share %d examples a step, %d each", ranks, examples, examples // ranks)
+    return dataclasses.replace(options, batch_size=examples // ranks)
+
+
 class _Comparison:
     def __init__(self, there: Mapping[str, Any], options: TrainOptions, ranks: int) -> None:
         self._run, self._options, self._ranks = there["run"], options, ranks
+        self._examples = examples_per_step(there)
         model = None if options.model is None else type(options.model)
         self._known = config.known_fields(type(options), model)
         self._theirs = config.flatten({key: there[key] for key in there if key != "run"})
@@ -62,20 +91,15 @@ class _Comparison:
         if key == "steps":
             return self._options.optimizer.schedule == "constant"
         if key == "batch_size":
-            return self._examples_per_step() == self._ranks * self._options.batch_size
+            return self._examples == self._ranks * self._options.batch_size
         return key in self._known and not self._known[key][0].metadata["result"]
-
-    def _examples_per_step(self) -> int | None:
-        ranks, batch_size = self._run.get("ranks"), self._theirs.get("batch_size")
-        known = isinstance(ranks, int) and isinstance(batch_size, int)
-        return ranks * batch_size if known else None
 
     def _reason(self, key: str) -> str:
         if key == "steps":
             return f"the {self._options.optimizer.schedule} schedule depends on steps"
-        if key == "batch_size" and self._examples_per_step():
+        if key == "batch_size" and self._examples:
             return (
-                f"{self._examples_per_step()} examples a step with {self._run['ranks']} ranks per "
+                f"{self._examples} examples a step with {self._run['ranks']} ranks per "
                 f"group became {self._ranks * self._options.batch_size} with {self._ranks}"
             )
         if key not in self._known:

@@ -22,7 +22,7 @@ from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
 from hvcod.training.fresh import clear, files_of_groups
 from hvcod.training.owner import Owner
-from hvcod.training.resume import resumed
+from hvcod.training.resume import examples_per_step, resumed
 from hvcod.training.small_files import create_whole, patiently, replace
 
 
@@ -34,12 +34,14 @@ class Run:
         directory: Shared by all groups.
         id: Names the run; checkpoints that another run published are never used.
         group: This group's own folder.
+        examples: What a group learns from in a step, however many ranks share them.
         owner: The group root's hold on that folder; None on other ranks.
     """
 
     directory: Path
     id: str
     group: Path
+    examples: int
     owner: Owner | None
 
     @property
@@ -82,9 +84,9 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
     if options.force and not options.fresh:
         raise UsageError("--force only goes with --fresh, to delete the run that is there")
     directory = on_rank_zero(world, lambda: _directory(options))
-    run_id = on_rank_zero(world, lambda: _begin(directory, options, group.size))
+    run_id, examples = on_rank_zero(world, lambda: _begin(directory, options, group.size))
     folder = directory / f"group-{group.index}"
-    run = Run(directory, run_id, folder, _own(folder, group, world))
+    run = Run(directory, run_id, folder, examples, _own(folder, group, world))
     try:
         on_rank_zero(world, lambda: _note(directory, run_id, options, group.size))
     except HvcodError:
@@ -102,8 +104,8 @@ def _directory(options: TrainOptions) -> Path:
     return (Path("runs") / f"{options.task}-{now}").absolute()
 
 
-def _begin(directory: Path, options: TrainOptions, ranks: int) -> str:
-    """The id of the run, which is a new one if there was none."""
+def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int]:
+    """The id of the run, which is a new one if there was none, and the examples of a step."""
     path = directory / "config.toml"
     about = {
         "id": uuid.uuid4().hex,
@@ -126,7 +128,7 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> str:
         if not create_whole(path, tomli_w.dumps(tree).encode()):
             tree = _read(path)
             resumed(tree, options, ranks, directory)
-    return str(tree["run"]["id"])
+    return str(tree["run"]["id"]), examples_per_step(tree) or ranks * options.batch_size
 
 
 def _own(folder: Path, group: Group, world: MPI.Intracomm) -> Owner | None:
