@@ -142,6 +142,30 @@ def test_training_outlives_a_full_disk(
         assert not list(folder.glob("*/.*.tmp"))
 
 
+def test_a_run_that_could_not_save_when_it_was_stopped_fails_and_goes_on_from_the_state_before(
+    small_disk: Path, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, "data": tiny_data}
+    log, run = tmp_path / "log", small_disk / "run"
+    state = run / "group-0/state"
+    with start(mpi_environment, run, None, log, options, groups=1) as launch:
+        wait_until(lambda: newest(state), launch)
+        with full(small_disk, LINES):
+            wait_until(lambda: FULL in log.read_text(), launch)
+            launch.process.send_signal(signal.SIGUSR1)
+            assert launch.process.wait(120) == 1
+    saved = newest(state)
+    assert re.search(rf"\.h5: {FULL}$", log.read_text(), re.MULTILINE)
+
+    with start(mpi_environment, run, None, log, options, groups=1) as launch:
+        wait_until(lambda: newest(state) > saved, launch)
+        launch.process.send_signal(signal.SIGUSR1)
+        assert launch.process.wait(120) == 75
+    assert f"step {saved}" in log.read_text()
+    steps = [line["step"] for line in step_lines(run / "group-0")]
+    assert steps == list(range(1, newest(state) + 1))
+
+
 def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(
     small_disk: Path, mpi_environment: Mapping[str, str]
 ) -> None:
