@@ -116,7 +116,7 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
     for step in reversed(steps):
         path = checkpoint_path(directory, step)
         try:
-            return _read(path, group, run_id, limit)
+            return _read(path, step, group, run_id, limit)
         except OSError as error:
             log.warning("training state %s: %s; trying the one before it", path, error.strerror)
         except HvcodError as error:
@@ -129,7 +129,7 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
     return None
 
 
-def _read(path: Path, group: int, run_id: str, limit: int) -> State:
+def _read(path: Path, step: int, group: int, run_id: str, limit: int) -> State:
     attributes, tensors = decode_tensors(read_file(path, limit))
     try:
         known: dict[str, Any] = {f.name: attributes[f.name] for f in dataclasses.fields(About)}
@@ -138,6 +138,7 @@ def _read(path: Path, group: int, run_id: str, limit: int) -> State:
         state = State(about, outlines["shared"], dict(outlines["ranks"]["dict"]), tensors)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RefusedError(f"is no training state: {error!r}") from error
-    if (about.run_id, about.group) != (run_id, group):
-        raise RefusedError(f"is of group {about.group} of run {about.run_id!r}, not of this one")
+    if (about.run_id, about.group, about.step) != (run_id, group, step):
+        whose = f"step {about.step} of group {about.group} of run {about.run_id!r}"
+        raise RefusedError(f"is {whose} by its own word")
     return state

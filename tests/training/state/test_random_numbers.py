@@ -1,0 +1,37 @@
+"""After a restore the random numbers are those that would have come."""
+
+import random
+
+import numpy as np
+import torch
+
+from hvcod.training.state.random_numbers import random_state, set_random_state
+
+CPU = torch.device("cpu")
+
+
+def draw() -> list[float]:
+    # An odd number of normals: NumPy and Python keep the second of a pair.
+    return [
+        *torch.rand(3).tolist(),
+        *np.random.normal(size=3).tolist(),
+        random.random(),
+        random.gauss(0, 1),
+    ]
+
+
+def test_all_generators_go_on_where_they_were() -> None:
+    draw()
+    state = random_state(CPU)
+    expected = draw()
+    draw()
+    set_random_state(state, CPU)
+    assert draw() == expected
+
+
+def test_taking_the_state_draws_nothing() -> None:
+    torch.manual_seed(1)
+    first = torch.rand(1)
+    torch.manual_seed(1)
+    random_state(CPU)
+    assert torch.equal(torch.rand(1), first)
