@@ -24,6 +24,7 @@ from hvcod.groups.split import Group, split
 from hvcod.tasks.commoncrawl.task import CommonCrawl
 from hvcod.training import owner, run, small_files
 from hvcod.training.claim import Claim
+from hvcod.training.resume import shared_out
 from hvcod.training.run import open_run
 
 HERE = Path(__file__).parent
@@ -185,6 +186,20 @@ def test_another_number_of_ranks_may_train_the_same_batches(directory: Path) -> 
     message = r"\(24 examples a step with 4 ranks per group became 20 with 2\)"
     with pytest.raises(HvcodError, match=message):
         launch(directory, ranks=2, batch_size=10)
+
+
+def test_other_ranks_with_the_same_batch_size_share_the_examples_of_a_step(
+    directory: Path,
+) -> None:
+    launch(directory, ranks=4, batch_size=6)
+    options = options_of(directory, batch_size=6)
+    opened = open_run(options, group_of(3), MPI.COMM_WORLD)
+    opened.close()
+    assert opened.examples == 24
+    assert shared_out(options, 3, opened.examples).batch_size == 8
+    assert shared_out(options, 4, opened.examples) is options
+    with pytest.raises(HvcodError, match="24 examples a step, which 5 ranks per group cannot"):
+        shared_out(options, 5, opened.examples)
 
 
 def test_a_run_that_did_not_note_its_ranks_keeps_its_batch_size(directory: Path) -> None:
