@@ -24,7 +24,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from exchange.mutants import EXPECTED, FORGED, TENSORS, Mutant, mutant, seeds
+from exchange.good_files import EXPECTED, TENSORS, seeds
+from exchange.mutants import FORGED, Mutant, mutant
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.decode import decode_tensors

@@ -151,6 +151,25 @@ def test_one_that_cannot_be_started_may_be_startable_later(
     assert inspector.inspect(GOOD)["attributes"]["step"] == 50
 
 
+def test_an_interpreter_that_does_not_get_going_is_no_files_fault(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PROGRAM", "raise SystemExit(3)")
+    with pytest.raises(OSError, match=r"does not start \(3\)"):
+        inspector.inspect(GOOD)
+    monkeypatch.undo()
+    assert inspector.inspect(GOOD)["attributes"]["step"] == 50
+
+
+def test_an_answer_without_end_is_cut_off(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = "import sys; print('ready')\nwhile True: sys.stdout.write('x' * 65536)"
+    monkeypatch.setattr(module, "_PROGRAM", flood)
+    with pytest.raises(RefusedError, match="libhdf5 dies"):
+        inspector.inspect(GOOD)
+
+
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[" * 100_000 + b"\n", b"5\n"])
 def test_an_answer_that_was_made_up_is_refused(
     inspector: Inspector, monkeypatch: pytest.MonkeyPatch, line: bytes
