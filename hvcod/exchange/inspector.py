@@ -125,21 +125,24 @@ def _exchange(process: subprocess.Popen[bytes], data: memoryview) -> bytes:
 
 
 def _start(patience: float) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *sys.path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # What the C library says when it finds its memory corrupt.
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    )
+    # Not starting is no file's fault, and may pass: the interpreter lies on a file system too.
+    complaint = "the process that runs libhdf5 does not start"
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # What the C library says when it finds its memory corrupt.
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+    except OSError as error:
+        raise OSError(errno.EAGAIN, f"{complaint}: {error.strerror}") from error
     assert process.stdout is not None
     with _patience(process, patience):
         ready = process.stdout.readline()
     if ready != READY:
-        # No file's fault, and it may pass: the interpreter lies on a shared file system too.
-        status = _end(process)
-        raise OSError(errno.EAGAIN, f"the process that runs libhdf5 does not start ({status})")
+        raise OSError(errno.EAGAIN, f"{complaint}: it ends with {_end(process)}")
     return process
 
 

@@ -4,12 +4,11 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from exchange.mutants import DAMAGE, FORGED, mutant
 
 EVERYDAY, LONG = 1000, 10_000
@@ -108,8 +107,8 @@ def reader(first: int, end: int) -> Iterator[Iterator[str]]:
         heard.set()
 
 
-def test_no_mutant_is_accepted_wrong_or_does_harm(request: pytest.FixtureRequest) -> None:
-    count = LONG if request.config.getoption("--long", False) else EVERYDAY
+def test_no_mutant_is_accepted_wrong_or_does_harm(scale: Callable[[int, int], int]) -> None:
+    count = scale(EVERYDAY, LONG)
     outcome = fuzz(count)
     print(report(outcome))
     assert outcome.faults == []

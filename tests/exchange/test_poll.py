@@ -23,6 +23,7 @@ from hvcod.exchange import poll, read
 from hvcod.exchange.directory import checkpoint_path
 from hvcod.exchange.poll import Arrival, Failure, Poller
 from hvcod.exchange.publish import Publisher
+from hvcod.exchange.read import decode
 
 Start = Callable[..., Poller]
 
@@ -334,6 +335,7 @@ def test_no_permission_costs_freshness_only(caplog: pytest.LogCaptureFixture) ->
     put(directory, 50).chmod(0o644)
     put(directory, 100).chmod(0o000)
     user = os.geteuid()
+    decode(checkpoint(), EXPECTED)  # starts the process that reads, while this user may
     poller = Poller({0: directory}, EXPECTED, "run-1")
     try:
         if user == 0:
