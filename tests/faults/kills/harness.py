@@ -35,6 +35,9 @@ KILLS_A_RUN = 6
 LONGEST_START = 1.5
 LONGEST = 120.0
 
+MOMENTS = ("start", "step", "step", "file", "file")
+"""While it starts, soon after some step, or in the middle of writing a file."""
+
 EXACT_FIGURES = ("loss", "task_loss", "distill_loss", "learning_rate", "teachers", "staleness")
 
 
@@ -68,6 +71,11 @@ class Tally:
     moments: Counter[str] = field(default_factory=Counter)
     victims: Counter[str] = field(default_factory=Counter)
 
+    def count(self, moment: str, victim: str) -> None:
+        self.kills += 1
+        self.moments[moment] += 1
+        self.victims[victim] += 1
+
     def __str__(self) -> str:
         shown = (f"{counts.most_common()}" for counts in (self.moments, self.victims))
         return (
@@ -94,8 +102,11 @@ class KilledRun:
         try:
             while not self._is_finished():
                 self._start()
-                if kills and self._wait(self._moment()):
-                    kills -= self._kill()
+                kind = self._random.choice(MOMENTS)
+                if kills and self._wait(self._moment(kind)):
+                    if victim := self._kill():
+                        kills -= 1
+                        self._tally.count(kind, victim)
                     self._tally.files_read += verify_files(self._run)
                 else:
                     self._wait(lambda: False)
@@ -137,10 +148,8 @@ class KilledRun:
                     self._summaries[summary["group"]] = summary
                 self._launches[index] = None
 
-    def _moment(self) -> Callable[[], bool]:
-        """A random moment: while starting, at a step, or while a file is being written."""
-        kind = self._random.choice(("start", "step", "step", "file", "file"))
-        self._tally.moments[kind] += 1
+    def _moment(self, kind: str) -> Callable[[], bool]:
+        """A random moment of a kind: whether it has come."""
         if kind == "start":
             return _after(self._random.uniform(0.0, LONGEST_START))
         now = max(map(last_step, self._groups()))
@@ -159,30 +168,23 @@ class KilledRun:
     def _groups(self) -> list[Path]:
         return [self._run / f"group-{index}" for index in range(self._setting.groups)]
 
-    def _kill(self) -> int:
-        """Kills a rank, a whole launch or all launches; how many kills that was."""
+    def _kill(self) -> str:
+        """Kills a rank, a whole launch or all launches: which, or nothing if all had finished."""
         alive = [launch for launch in self._launches if launch]
-        kind = self._random.choice(("rank", "rank", "launch", "all"))
-        hit = alive if kind == "all" else [self._random.choice(alive)]
-        if kind == "rank":
-            started = sorted(hit[0].processes())
-            if not started:
-                return 0
+        victim = self._random.choice(("rank", "launch", "all") if alive[1:] else ("rank", "all"))
+        hit = alive if victim == "all" else [self._random.choice(alive)]
+        if victim == "rank" and (started := sorted(hit[0].processes())):
             hit[0].kill_rank(self._random.choice(started))
             hit[0].wait(LONGEST)
         else:
             for launch in hit:
                 launch.kill_all()
-        done = 0
-        for launch in hit:
-            if launch.returncode:
-                launch.communicate()
-                self._launches[self._launches.index(launch)] = None
-                done += 1
+        killed = [launch for launch in hit if launch.returncode]
+        for launch in killed:
+            launch.communicate()
+            self._launches[self._launches.index(launch)] = None
         self._collect()
-        self._tally.victims[kind] += bool(done)
-        self._tally.kills += bool(done)
-        return done
+        return victim if killed else ""
 
 
 def _after(seconds: float, begin_at_call: bool = False) -> Callable[[], bool]:
