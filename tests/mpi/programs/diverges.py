@@ -1,6 +1,6 @@
 """``hvcod train``, but the loss of one rank of a group is NaN at one step.
 
-    diverges.py GROUP STEP train ...
+diverges.py GROUP STEP train ...
 """
 
 import sys
