@@ -1,6 +1,7 @@
 """Starting anew: what hvcod made in a run directory is deleted, and nothing else."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from hvcod.errors import HvcodError
@@ -21,14 +22,11 @@ _FILES_OF_A_GROUP = (
 _FOLDERS_OF_A_GROUP = ("published", "state", "tensorboard", ".")
 
 
-def files_of_groups(directory: Path) -> list[Path]:
-    """What groups of hvcod have written into a run directory."""
-    return [
-        path
-        for folder in _groups(directory)
-        for pattern in _FILES_OF_A_GROUP
-        for path in folder.glob(pattern)
-    ]
+def files_of_groups(directory: Path) -> Iterator[Path]:
+    """Yields what groups have written into a run directory."""
+    for folder in _groups(directory):
+        for pattern in _FILES_OF_A_GROUP:
+            yield from folder.glob(pattern)
 
 
 def clear(directory: Path, force: bool) -> None:
@@ -39,10 +37,12 @@ def clear(directory: Path, force: bool) -> None:
         OSError: Something cannot be deleted.
     """
     configuration, withdrawn = directory / _CONFIGURATION, directory / _WITHDRAWN
-    if not (configuration.exists() or withdrawn.exists() or files_of_groups(directory)):
+    if not (configuration.exists() or withdrawn.exists() or any(files_of_groups(directory))):
         return
     if not force:
-        raise HvcodError(f"{directory} holds a run; add --force to delete it")
+        raise HvcodError(
+            f"{directory} holds a run; add --force to delete it, or leave out --fresh to resume it"
+        )
     groups = _groups(directory)
     dead = claims_of_the_dead(groups)
     # Whoever joins the run from here on finds it gone. One that came just before shows now.

@@ -41,6 +41,8 @@ NAME = "owner.json"
 
 _LOOKS = 35
 _DOUBTS = 3
+_TRIES = 100
+_PAUSE = 0.1
 _ORPHAN_SECONDS = 60.0
 _LARGEST = 64 * 1024
 
@@ -72,11 +74,17 @@ class Owner:
             OSError: The folder cannot be read or written.
         """
         path, mine = folder / NAME, Claim.here().to_bytes()
-        while not create(path, mine):
+        for _ in range(_TRIES):
+            if create(path, mine):
+                return cls(folder, mine)
             left = claims_of_the_dead([folder]).get(folder)
             if left is not None and _succeed(path, left, mine):
-                break
-        return cls(folder, mine)
+                return cls(folder, mine)
+            # Another takes over, or a network file system shows what was.
+            time.sleep(_PAUSE)
+        raise HvcodError(
+            f"{path} can neither be made nor taken over; remove it and {folder}/.owner*"
+        )
 
     def close(self) -> None:
         """Lets go of the folder."""

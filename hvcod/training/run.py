@@ -119,10 +119,10 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int
         if options.fresh:
             clear(directory, options.force)
         # In this order: a launch that begins now writes its configuration before anything else.
-        remains = files_of_groups(directory)
-        if remains and not path.exists():
+        remains = next(files_of_groups(directory), None)
+        if remains is not None and not path.exists():
             raise HvcodError(
-                f"{directory} holds {remains[0].relative_to(directory)}, but no config.toml; use "
+                f"{directory} holds {remains.relative_to(directory)}, but no config.toml; use "
                 "another --run-dir, or --fresh --force to delete what a run left there"
             )
         if not create_whole(path, tomli_w.dumps(tree).encode()):

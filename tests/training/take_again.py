@@ -1,12 +1,14 @@
 """Takes hold of a folder and lets go of it as fast as it can, in process after process.
 
-Each takes over from the one before, and is killed at a random moment; the last ends well.
+Each takes over from the one before, and is killed at a random moment, half of them once they had
+taken over; the last ends well.
 
     python take_again.py FOLDER KILLS SEED
 
-Prints how many had taken over when they were killed.
+Prints how many held the folder when they were killed.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -29,23 +31,31 @@ def life(folder: Path, count: int) -> int:
     return process
 
 
+def holds(folder: Path, process: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        claim = Claim.parse((folder / NAME).read_bytes())
+        return claim is not None and claim.pid == process
+    return False
+
+
 def main(folder: Path, kills: int, seed: int) -> None:
-    owner.GRACE = 0.01
+    owner.GRACE, owner.WATCH = 0.02, 0.35
     rng = random.Random(seed)
-    took = 0
+    held = 0
     for _ in range(kills):
+        later = rng.random() < 0.5
         process = life(folder, 10**9)
-        time.sleep(rng.uniform(0.0, 0.06))
+        while later and not holds(folder, process):
+            time.sleep(0.0005)
+        time.sleep(rng.uniform(0.0, 0.02))
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         assert os.WIFSIGNALED(status), "ended by itself"
-        path = folder / NAME
-        claim = Claim.parse(path.read_bytes()) if path.exists() else None
-        took += claim is not None and claim.pid == process
+        held += holds(folder, process)
     process = life(folder, 1)
     _, status = os.waitpid(process, 0)
     assert status == 0
-    print(took)
+    print(held)
 
 
 if __name__ == "__main__":

@@ -283,7 +283,8 @@ def test_force_needs_fresh(directory: Path) -> None:
 
 def test_fresh_deletes_nothing_without_force(directory: Path) -> None:
     first = launch(directory, fresh=True)
-    with pytest.raises(HvcodError, match=rf"^{directory} holds a run; add --force to delete it$"):
+    message = rf"^{directory} holds a run; add --force to delete it, or leave out --fresh to resume"
+    with pytest.raises(HvcodError, match=message):
         launch(directory, fresh=True)
     assert launch(directory) == first
 
