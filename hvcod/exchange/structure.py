@@ -82,12 +82,12 @@ def _attributes(file: h5py.File) -> dict[str, Attribute]:
 
 
 def _attribute(holder: h5g.GroupID | h5d.DatasetID, name: bytes) -> Attribute:
-    """A scalar attribute of fixed length, its type checked before it is read."""
+    """A scalar attribute of a type that hvcod writes, checked before it is read."""
     attribute = h5a.open(holder, name)
     held = attribute.get_type()
-    plain = isinstance(held, h5t.TypeIntegerID | h5t.TypeFloatID)
+    number = held in (h5t.STD_I64LE, h5t.IEEE_F64LE)
     text = isinstance(held, h5t.TypeStringID) and not held.is_variable_str()
-    if not (plain or text) or held.get_size() > LONGEST_TEXT:
+    if not (number or text) or held.get_size() > LONGEST_TEXT:
         raise HvcodError(f"attribute {name.decode()} has a type that hvcod does not write")
     if attribute.shape != ():
         raise HvcodError(f"attribute {name.decode()} is not a scalar")

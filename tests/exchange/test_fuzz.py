@@ -5,11 +5,16 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+from exchange.good_files import EXPECTED, STEP, TENSORS
 from exchange.mutants import DAMAGE, FORGED, mutant
+from exchange.support import about, encoded, put, wait_until
+
+from hvcod.exchange.poll import Poller
 
 EVERYDAY, LONG = 1000, 10_000
 
@@ -124,6 +129,27 @@ def test_no_mutant_is_accepted_wrong_or_does_harm(scale: Callable[[int, int], in
     for kind in FORGED:
         assert outcome.verdicts[kind, "refused"] > 0
         assert outcome.verdicts[kind, "accepted"] > 0
+
+
+@pytest.mark.parametrize("number", [1609, 1888, 2066, 10_235])
+def test_a_file_that_crashes_libhdf5_costs_freshness_only(tmp_path: Path, number: int) -> None:
+    """Mutants that HDF5 2.0 dies of; another release may refuse them, or find them harmless."""
+
+    def good(step: int) -> bytes:
+        return bytes(encoded(dict(TENSORS), about(step)))
+
+    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+        for step, data in ((STEP - 10, good(STEP - 10)), (STEP, mutant(number).data)):
+            put(tmp_path, step, data)
+        poller.look(STEP)
+        wait_until(lambda: poller.counters.loaded)
+        put(tmp_path, STEP + 10, good(STEP + 10))
+        poller.look(STEP + 10)
+        wait_until(lambda: (arrival := poller.take()) and arrival.step == STEP + 10)
+        reasons = [failure.last for failure in poller.failures[0].values()]
+        print(reasons)
+        assert poller.counters.failures.total() <= 1
+        assert all("libhdf5" in reason for reason in reasons)
 
 
 def report(outcome: Outcome) -> str:

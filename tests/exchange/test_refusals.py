@@ -248,8 +248,18 @@ def late(shape: tuple[int, ...]) -> Change:
     return replacing(put)
 
 
-def test_a_huge_claimed_shape_is_refused_without_memory() -> None:
-    refused(late((2**20, 2**20, 2**10)), "values outside the file")
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2**20, 2**20, 2**10), "values outside the file"),
+        ((2**40, 2**20), "values outside the file"),
+        ((1,) * 32, "values outside the file"),
+        ((0, 2**62, 2**62), "absurd shape|has shape|cannot read"),
+        ((2**62, 0), "absurd shape|has shape|cannot read"),
+    ],
+)
+def test_an_absurd_shape_is_refused_without_memory(shape: tuple[int, ...], message: str) -> None:
+    refused(late(shape), message)
 
 
 def test_values_that_were_never_written_are_refused() -> None:
@@ -273,6 +283,8 @@ def test_a_model_larger_than_the_file_is_refused() -> None:
         ("examples", np.array((1, 2), [("a", "i4"), ("b", "i4")])),
         ("validation_loss", 4),
         ("validation_loss", "low"),
+        ("validation_loss", np.longdouble(4)),
+        ("examples", np.int16(4)),
     ],
 )
 def test_attributes_of_another_type(name: str, value: object) -> None:
