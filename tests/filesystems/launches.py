@@ -1,4 +1,4 @@
-"""Launches of runs, or of single groups of a run, on file systems that are about to be harmed."""
+"""Launches of runs on file systems that are about to be harmed."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 SMALL: Mapping[str, object] = {
     "batch_size": 4,
@@ -24,23 +24,15 @@ SMALL: Mapping[str, object] = {
 
 @dataclass
 class Launch:
-    """An ``mpirun``; what still runs of it is killed in the end.
+    """A running ``mpirun`` of which every process runs on the same core.
 
     Attributes:
         process: The mpirun; it leads a session.
         log: Where its standard error goes: not to the file system that is harmed.
-        folder: The (first) group's part of the run directory, as this launch sees it.
     """
 
     process: subprocess.Popen[str]
     log: Path
-    folder: Path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
 
     def kill(self) -> None:
         """Kills all its processes at once, if they still run."""
@@ -55,47 +47,38 @@ class Launch:
         return self.process.poll() is None
 
 
-def start(
-    environment: Mapping[str, str],
-    run_dir: Path,
-    group: int | None,
-    log: Path,
-    options: Mapping[str, object],
-    *,
-    groups: int = 2,
-    ranks: int = 1,
-    program: Sequence[object] = ("hvcod",),
-    core: int | None = None,
-) -> Launch:
-    """Starts one group, or all of them.
+def train(
+    run_dir: Path, options: Mapping[str, object], groups: int, group: int | None = None
+) -> list[object]:
+    """The words after ``hvcod`` that train all groups of a run, or one of them.
 
     Args:
-        environment: Of the mpirun.
-        run_dir: The run directory as this group's node sees it.
-        group: Its number; None for all groups of the run.
-        log: Where its standard error goes.
+        run_dir: The run directory as this launch sees it.
         options: By key.
         groups: How many groups the run has.
-        ranks: How many ranks this launch has.
-        program: What is called instead of ``hvcod``.
-        core: All ranks run on this core, if one is named.
+        group: The only group of this launch.
     """
-    words: list[object] = ["taskset", "--cpu-list", core] if core is not None else []
-    words += ["mpirun", "-np", ranks, *program, "train", "--run-dir", run_dir]
-    words += ["--groups", groups, "--json", *([] if group is None else ["--group", group])]
-    words += [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
+    words: list[object] = ["train", "--run-dir", run_dir, "--groups", groups, "--json"]
+    words += [] if group is None else ["--group", group]
+    return words + [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
+
+
+def start_on(
+    core: int, environment: Mapping[str, str], words: Sequence[object], log: Path
+) -> Launch:
+    """Starts one rank on one core; its standard error is added to `log`."""
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [str(word) for word in words],
+            [str(word) for word in ("taskset", "--cpu-list", core, "mpirun", "-np", 1, *words)],
             env=dict(environment),
             cwd=log.parent,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=errors,
             text=True,
         )
-    return Launch(process, log, run_dir / f"group-{group or 0}")
+    return Launch(process, log)
 
 
 def step_lines(folder: Path) -> list[dict[str, Any]]:

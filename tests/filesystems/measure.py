@@ -8,7 +8,6 @@ verified content in memory.
 """
 
 import contextlib
-import math
 import os
 import statistics
 import subprocess
@@ -69,7 +68,8 @@ class Result:
 
     def row(self, name: str) -> str:
         causes = ", ".join(f"{n} {cause}" for cause, n in sorted(self.seen.failures.items()))
-        times = "  ".join(f"{each:8.1f}" for each in quantiles(self.latencies))
+        known = quantiles(self.latencies) if self.latencies else ()
+        times = "  ".join(f"{each:8.1f}" for each in known) or f"{'unknown':>28}"
         return (
             f"{name:34} {self.written:6} {len(self.seen.at):6}  {times}"
             f"  {self.seen.wrong:5}  {causes or 'none'}"
@@ -83,7 +83,7 @@ HEAD = (
 
 def quantiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, 95th percentile and maximum, in milliseconds of seconds."""
-    ordered = sorted(1000 * value for value in values) or [math.nan]
+    ordered = sorted(1000 * value for value in values)
     return statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))], ordered[-1]
 
 
@@ -94,14 +94,14 @@ def publications(nodes: Nodes, count: int, pause: float) -> Result:
     return _result(writer, _polled(writer, there))
 
 
-def kills(nodes: Nodes, count: int, seed: int) -> Result:
-    """The same beside writers that are killed again and again; latencies are not known."""
+def kills(nodes: Nodes, count: int, seed: int) -> tuple[Result, int]:
+    """The same beside writers that are killed again and again; how many of them in mid-file."""
     here, there = _directories(nodes)
     writer = _start(TESTS / "exchange/publish_and_die.py", here, count, seed)
     seen = _polled(writer, there)
-    writer.communicate()
+    interrupted, _ = writer.communicate()
     assert writer.returncode == 0
-    return Result(seen, list_steps(here)[-1], [])
+    return Result(seen, list_steps(here)[-1], []), int(interrupted)
 
 
 def replacements(nodes: Nodes, kind: str, count: int, pause: float) -> Result:
@@ -199,7 +199,8 @@ def rows(nodes: Nodes, disk: Path, scale: float) -> Iterator[str]:
     yield publications((disk, disk), part(400), 0.1).row("local disk, one every 0.1 s")
     yield publications(nodes, part(400), 0.1).row("new names, one every 0.1 s")
     yield publications(nodes, part(1000), 0.0).row("new names, as fast as it goes")
-    yield kills(nodes, part(100), seed=7).row(f"new names, {part(100)} writers killed")
+    result, interrupted = kills(nodes, part(100), seed=7)
+    yield result.row(f"{part(100)} writers killed, {interrupted} in mid-file")
     yield replacements(nodes, "pointer", part(80), 2.5).row("pointer replaced by rename")
     yield replacements(nodes, "replace", part(80), 2.5).row("checkpoint replaced by rename")
 

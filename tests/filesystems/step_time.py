@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from filesystems.gluster import Volume, blocked, volume
-from filesystems.launches import SMALL, Launch, start, step_lines
+from filesystems.launches import SMALL, Launch, start_on, step_lines, train
 
 from hvcod.training.lines import from_line, last_lines
 
@@ -89,9 +89,11 @@ class Bench:
         view: Where they share their run directory; group 0 sees it through the first mount.
         folder: For logs and such; not harmed.
         environment: Of their launches.
+        options: Of the run.
         seconds: How long a phase lasts.
         settling: Of these, how many at its beginning do not count.
         phases: Those that were.
+        part: The folder of group 0 in the run directory, as it sees it itself.
         group: Group 0, which is measured.
         peer: Group 1, which is harmed.
     """
@@ -99,6 +101,7 @@ class Bench:
     view: Volume
     folder: Path
     environment: Mapping[str, str]
+    options: Mapping[str, object]
     seconds: float
     settling: float
     phases: list[Phase] = field(default_factory=list)
@@ -107,7 +110,9 @@ class Bench:
         self._flag = self.folder / "corrupt"
         self._offset = math.inf
         self._core, *_, self._other_core = 2 * sorted(os.sched_getaffinity(0))
-        self.group = self._start(self.view.a.mount / "run", 0, core=self._core)
+        run = self.view.a.mount / "run"
+        self.part = run / "group-0"
+        self.group = self._start(self._core, "group", "hvcod", *train(run, self.options, 2, 0))
         # What else this machine does is not to be measured: all of it gives way on this core.
         with contextlib.suppress(OSError):
             Path(f"/proc/{self.group.process.pid}/autogroup").write_text("-15")
@@ -159,12 +164,12 @@ class Bench:
 
     def _last_line(self) -> dict[str, Any] | None:
         with contextlib.suppress(OSError, StopIteration):
-            line = from_line(next(last_lines(self.group.folder / "metrics.jsonl", 2**16)))
+            line = from_line(next(last_lines(self.part / "metrics.jsonl", 2**16)))
             return line if line and "loss" in line else None
         return None
 
     def _ratios(self) -> list[Ratio]:
-        lines = step_lines(self.group.folder)
+        lines = step_lines(self.part)
         found = []
         for before, phase, after in itertools.islice(_triples(self.phases), 0, None, 2):
             healthy = self._of(lines, before) + self._of(lines, after)
@@ -188,7 +193,8 @@ class Bench:
         self.peer.kill()
         elsewhere = self.folder / "another"
         shutil.rmtree(elsewhere, ignore_errors=True)
-        another = self._start(elsewhere, 0, groups=1)
+        words = train(elsewhere, self.options, 1)
+        another = self._start(self._other_core, "another", "hvcod", *words)
         try:
             yield
         finally:
@@ -197,12 +203,11 @@ class Bench:
 
     def _start_peer(self) -> Launch:
         program = (sys.executable, Path(__file__).with_name("corrupting.py"), self._flag)
-        return self._start(self.view.b.mount / "run", 1, program=program)
+        words = train(self.view.b.mount / "run", self.options, 2, 1)
+        return self._start(self._other_core, "peer", *program, *words)
 
-    def _start(self, run_dir: Path, group: int, **how: Any) -> Launch:
-        how = {"core": self._other_core} | how
-        log = self.folder / f"{run_dir.name}-{group}.log"
-        return start(self.environment, run_dir, group, log, OPTIONS, **how)
+    def _start(self, core: int, name: str, *words: object) -> Launch:
+        return start_on(core, self.environment, words, self.folder / f"{name}.log")
 
 
 def _triples(phases: Sequence[Phase]) -> Iterator[tuple[Phase, Phase, Phase]]:
@@ -244,7 +249,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         view = stack.enter_context(volume(folder / "volume"))
-        bench = stack.enter_context(Bench(view, folder, os.environ, chosen.seconds, settling=2.0))
+        bench = Bench(view, folder, os.environ, OPTIONS, chosen.seconds, settling=2.0)
+        stack.enter_context(bench)
         print(*table(bench.measure(chosen.harm, chosen.rounds)), sep="\n")
 
 

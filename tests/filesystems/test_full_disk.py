@@ -8,10 +8,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from filesystems.launches import SMALL, Launch, start, step_lines
+from filesystems.launches import SMALL, step_lines, train
+from forkserver.launches import ForkServer, Launch
 
 from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.exchange.format import verify
@@ -52,6 +53,17 @@ def full(disk: Path, room: int = 0) -> Iterator[None]:
         ballast.unlink()
 
 
+@contextlib.contextmanager
+def running(server: ForkServer, ranks: int, words: Sequence[object], log: Path) -> Iterator[Launch]:
+    """A launch of hvcod that adds its standard error to `log`, which is not on the full disk."""
+    with log.open("a") as errors:
+        launch = server.start(ranks, "hvcod", *words, stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        yield launch
+    finally:
+        launch.kill_all()
+
+
 def free_bytes(disk: Path) -> int:
     state = os.statvfs(disk)
     return state.f_bavail * state.f_bsize
@@ -60,7 +72,7 @@ def free_bytes(disk: Path) -> int:
 def wait_until(condition: Callable[[], object], launch: Launch | None = None) -> None:
     end = time.monotonic() + 120
     while not condition():
-        assert launch is None or launch.is_running(), launch.log.read_text()
+        assert launch is None or launch.poll() is None, "the launch ended early"
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
 
@@ -88,11 +100,11 @@ def check_told_once(log: str, what: str) -> None:
 
 
 def test_training_outlives_a_full_disk(
-    small_disk: Path, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+    small_disk: Path, fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
-    options = {**OPTIONS, "data": tiny_data}
     log, run = tmp_path / "log", small_disk / "run"
-    with start(mpi_environment, run, None, log, options, ranks=2) as launch:
+    words = train(run, {**OPTIONS, "data": tiny_data}, groups=2)
+    with running(fast_mpirun, 2, words, log) as launch:
         folders = [run / "group-0", run / "group-1"]
         state, published = folders[0] / "state", folders[0] / "published"
 
@@ -122,8 +134,8 @@ def test_training_outlives_a_full_disk(
             check_files(folders[0])
         mark = last_step(folders[0]) + 20
         wait_until(recovered, launch)
-        launch.process.send_signal(signal.SIGUSR1)
-        assert launch.process.wait(120) == 75, log.read_text()
+        launch.send_signal(signal.SIGUSR1)
+        assert launch.wait(120) == 75, log.read_text()
 
     said = log.read_text()
     check_told_once(said, "published checkpoint")
@@ -143,39 +155,34 @@ def test_training_outlives_a_full_disk(
 
 
 def test_a_run_that_could_not_save_when_it_was_stopped_fails_and_goes_on_from_the_state_before(
-    small_disk: Path, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+    small_disk: Path, fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
-    options = {**OPTIONS, "data": tiny_data}
     log, run = tmp_path / "log", small_disk / "run"
+    words = train(run, {**OPTIONS, "data": tiny_data}, groups=1)
     state = run / "group-0/state"
-    with start(mpi_environment, run, None, log, options, groups=1) as launch:
+    with running(fast_mpirun, 1, words, log) as launch:
         wait_until(lambda: newest(state), launch)
         with full(small_disk, LINES):
             wait_until(lambda: FULL in log.read_text(), launch)
-            launch.process.send_signal(signal.SIGUSR1)
-            assert launch.process.wait(120) == 1
+            launch.send_signal(signal.SIGUSR1)
+            assert launch.wait(120) == 1
     saved = newest(state)
     assert re.search(rf"\.h5: {FULL}$", log.read_text(), re.MULTILINE)
 
-    with start(mpi_environment, run, None, log, options, groups=1) as launch:
+    with running(fast_mpirun, 1, words, log) as launch:
         wait_until(lambda: newest(state) > saved, launch)
-        launch.process.send_signal(signal.SIGUSR1)
-        assert launch.process.wait(120) == 75
+        launch.send_signal(signal.SIGUSR1)
+        assert launch.wait(120) == 75
     assert f"step {saved}" in log.read_text()
     steps = [line["step"] for line in step_lines(run / "group-0")]
     assert steps == list(range(1, newest(state) + 1))
 
 
 def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(
-    small_disk: Path, mpi_environment: Mapping[str, str]
+    small_disk: Path, fast_mpirun: ForkServer
 ) -> None:
     with full(small_disk):
-        done = subprocess.run(
-            ["hvcod", "train", "--run-dir", small_disk / "run"],
-            env=dict(mpi_environment),
-            capture_output=True,
-            text=True,
-        )
+        done = fast_mpirun(0, "hvcod", "train", "--run-dir", small_disk / "run", check=False)
     assert done.returncode == 1
     assert FULL in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

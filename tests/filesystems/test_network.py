@@ -17,7 +17,8 @@ def test_a_publication_is_soon_seen_whole_by_the_other_node(nodes: tuple[Path, P
     print(result.row("new names"))
     assert result.seen.wrong == 0
     assert not result.seen.failures
-    assert result.written == len(result.seen.at) == 30
+    assert result.written == max(result.seen.at) == 30
+    assert len(result.seen.at) > 15  # on a busy machine the next one is there before it is read
     median, _, longest = measure.quantiles(result.latencies)
     # Milliseconds, in truth some 15: what a replaced file takes is no less than 400.
     assert median < 250
@@ -37,8 +38,8 @@ def test_publications_as_fast_as_they_go_are_seen_whole(nodes: tuple[Path, Path]
 def test_killed_writers_never_leave_a_bad_checkpoint_to_the_other_node(
     nodes: tuple[Path, Path],
 ) -> None:
-    result = measure.kills(nodes, 10, seed=3)
-    print(result.row("writers killed"))
+    result, interrupted = measure.kills(nodes, 10, seed=3)
+    print(result.row(f"writers killed, {interrupted} in mid-file"))
     assert result.seen.wrong == 0
     assert len(result.seen.at) >= 5
     assert result.seen.failures.keys() <= {"ENOENT", "ESTALE"}

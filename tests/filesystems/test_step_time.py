@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filesystems.gluster import Volume
-from filesystems.launches import step_lines
-from filesystems.step_time import HARMS, Bench, table
+from filesystems.launches import SMALL, step_lines
+from filesystems.step_time import HARMS, OPTIONS, Bench, table
 
 from hvcod.exchange.directory import list_steps
+
+QUICK = {**OPTIONS, **SMALL, "save_interval": 25}
 
 
 def test_a_group_keeps_its_pace_whatever_happens_to_the_file_system_and_its_peer(
@@ -19,7 +21,8 @@ def test_a_group_keeps_its_pace_whatever_happens_to_the_file_system_and_its_peer
 ) -> None:
     seconds, rounds = scale(5, 30), scale(1, 3)
     harms = HARMS[: scale(1, len(HARMS))]  # every day the file system blocks; killing takes longer
-    with Bench(volume, tmp_path, mpi_environment, seconds, settling=1.0) as bench:
+    options = OPTIONS if scale(0, 1) else QUICK
+    with Bench(volume, tmp_path, mpi_environment, options, seconds, settling=1.0) as bench:
         ratios = bench.measure(harms, rounds)
         print(*table(ratios), sep="\n")
         for launch in (bench.group, bench.peer):
@@ -34,10 +37,10 @@ def test_a_group_keeps_its_pace_whatever_happens_to_the_file_system_and_its_peer
         # Meant to be within 5%, which takes a quieter machine to show than that of a test.
         assert each.ratio < 1.3
         assert each.longest < seconds / 2
-    lines = step_lines(bench.group.folder)
+    lines = step_lines(bench.part)
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))  # none was lost
     teachers = [line["teachers"].get("1", 0) for line in lines]
     assert teachers == sorted(teachers)
     for kind in ("state", "published"):
-        assert max(list_steps(bench.group.folder / kind)) == len(lines)
-    assert not list(bench.group.folder.glob("*/.*.tmp"))
+        assert max(list_steps(bench.part / kind)) == len(lines)
+    assert not list(bench.part.glob("*/.*.tmp"))
