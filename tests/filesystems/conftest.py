@@ -12,12 +12,12 @@ from filesystems import gluster
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 MiB."""
+    """A file system of 64 MiB."""
     if os.geteuid():
         missing("mounting a small file system needs root")
     mount = tmp_path / "small"
     mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs"]
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs"]
     if subprocess.run([*command, mount]).returncode:
         pytest.skip("no file system can be mounted on this machine")
     try:

@@ -18,12 +18,13 @@ from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.exchange.format import verify
 
 FULL = os.strerror(28)
-LINES = 32 * 1024  # room for some lines of metrics, not for a checkpoint
+LINES = 256 * 1024  # room for some lines of metrics, not for a checkpoint
 
 OPTIONS: Mapping[str, object] = {
     **SMALL,
     "steps": 10**6,
     "save_interval": 10,
+    "model.hidden": 128,
     "codistill.exchange_interval": 10,
     "codistill.burn_in": 10,
 }
