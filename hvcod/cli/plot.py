@@ -21,7 +21,7 @@ Examples:
 )
 def command(runs: Sequence[Path], output: Path | None) -> None:
     """Draw the learning curves of runs, each group a curve; also while they are alive."""
-    from hvcod.training.plot import draw
+    from hvcod.training.record.plot import draw
 
     picture = output or runs[0] / "curves.png"
     draw(runs, picture)

@@ -12,7 +12,7 @@ import click
 
 from hvcod.cli.options import json_option
 from hvcod.errors import HvcodError
-from hvcod.training.status import GroupStatus, RunStatus, collect
+from hvcod.training.status.collect import GroupStatus, RunStatus, collect
 
 EXAMPLES = """\b
 Examples:

@@ -10,8 +10,8 @@ from hvcod.groups.split import split
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
 from hvcod.training.preemption import StopSignals
-from hvcod.training.resume import shared_out
-from hvcod.training.run import open_run
+from hvcod.training.run.directory import open_run
+from hvcod.training.run.resume import shared_out
 
 
 def launch(options: TrainOptions) -> list[dict[str, Any]]:

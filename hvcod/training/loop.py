@@ -4,11 +4,11 @@ import torch
 
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.tasks.base import Task
-from hvcod.training.journal import Journal, Summary
-from hvcod.training.keeper import Keeper
 from hvcod.training.optimizer import DivergedError, Optimizer
 from hvcod.training.preemption import Preemption, StopSignals
-from hvcod.training.run import Run
+from hvcod.training.record.journal import Journal, Summary
+from hvcod.training.run.directory import Run
+from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.saver import Saver
 from hvcod.training.validation import common_weights, validate
 

@@ -19,7 +19,7 @@ import pytest
 from cli.test_main import HEAVY
 from click.testing import CliRunner, Result
 from conftest import MpiRun
-from training.handmade import (
+from training.status.handmade import (
     add_group,
     elsewhere,
     event_line,
@@ -31,7 +31,7 @@ from training.handmade import (
 )
 
 from hvcod.cli.main import cli
-from hvcod.training.status import collect
+from hvcod.training.status.collect import collect
 
 LINES = [started(), training(490), training(500), validation(500)]
 KEYS = {

@@ -12,12 +12,12 @@ import pytest
 from filesystems import gluster
 
 from hvcod.errors import HvcodError
-from hvcod.training import owner
-from hvcod.training.owner import NAME, Owner
+from hvcod.training.run import owner
+from hvcod.training.run.owner import NAME, Owner
 
 BEAT, WATCH = 1.0, 5.0
 
-PROGRAMS = Path(__file__).parent.parent / "training"
+PROGRAMS = Path(__file__).parent.parent / "training" / "run"
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training.handmade import (
+from training.status.handmade import (
     add_group,
     backdate,
     dead,
@@ -22,9 +22,9 @@ from training.handmade import (
 )
 
 from hvcod.errors import HvcodError
-from hvcod.training.claim import Claim
-from hvcod.training.lines import to_line
-from hvcod.training.status import Files, GroupStatus, collect
+from hvcod.training.record.lines import to_line
+from hvcod.training.run.claim import Claim
+from hvcod.training.status.collect import Files, GroupStatus, collect
 
 LINES = [started(), training(490), training(500), validation(500)]
 

@@ -20,10 +20,10 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.exchange.format import Metadata
 from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
-from hvcod.training.fresh import clear, files_of_groups
-from hvcod.training.owner import Owner
-from hvcod.training.resume import examples_per_step, resumed
-from hvcod.training.small_files import create_whole, patiently, replace
+from hvcod.training.run.fresh import clear, files_of_groups
+from hvcod.training.run.owner import Owner
+from hvcod.training.run.resume import examples_per_step, resumed
+from hvcod.training.run.small_files import create_whole, patiently, replace
 
 
 @dataclass(frozen=True)

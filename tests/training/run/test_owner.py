@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from training.own import elsewhere
+from training.run.own import elsewhere
 
 from hvcod.errors import HvcodError
-from hvcod.training import owner
-from hvcod.training.claim import Claim
-from hvcod.training.owner import NAME, Owner
+from hvcod.training.run import owner
+from hvcod.training.run.claim import Claim
+from hvcod.training.run.owner import NAME, Owner
 
 BEAT, WATCH, GRACE = 0.2, 2.0, 0.5
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.directory import open_regular
-from hvcod.training.claim import Claim
-from hvcod.training.tail import Tail, read_tail
+from hvcod.training.run.claim import Claim
+from hvcod.training.status.tail import Tail, read_tail
 
 _LARGEST_CLAIM = 64 * 1024
 

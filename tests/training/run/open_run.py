@@ -11,7 +11,7 @@ from hvcod.cli.main import run
 from hvcod.config import TrainOptions
 from hvcod.groups.launch import world
 from hvcod.groups.split import split
-from hvcod.training.run import open_run
+from hvcod.training.run.directory import open_run
 
 
 @click.command()

@@ -12,7 +12,7 @@ from unittest import mock
 
 from hvcod.errors import HvcodError
 from hvcod.groups.abort import abort
-from hvcod.training import claim, owner
+from hvcod.training.run import claim, owner
 
 
 def elsewhere() -> contextlib.AbstractContextManager[object]:

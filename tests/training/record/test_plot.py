@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hvcod.errors import HvcodError
-from hvcod.training.plot import draw
+from hvcod.training.record.plot import draw
 
 
 def test_a_picture_of_a_run_that_is_alive(tmp_path: Path) -> None:

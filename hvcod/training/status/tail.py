@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hvcod.training.lines import from_line, last_lines
+from hvcod.training.record.lines import from_line, last_lines
 
 BEGINNINGS = ("started", "resumed")
 ENDINGS = ("finished", "preempted", "failed")

@@ -13,8 +13,8 @@ from typing import Any
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.directory import checkpoint_path
-from hvcod.training.folder import Folder, look, reason_of
-from hvcod.training.tail import mapping, number
+from hvcod.training.status.folder import Folder, look, reason_of
+from hvcod.training.status.tail import mapping, number
 
 SILENT = 60.0
 """Seconds without a sign of life (its owner gives one every ten) that make a group silent."""

@@ -22,10 +22,11 @@ from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group, split
 from hvcod.tasks.commoncrawl.task import CommonCrawl
-from hvcod.training import owner, run, small_files
-from hvcod.training.claim import Claim
-from hvcod.training.resume import shared_out
-from hvcod.training.run import open_run
+from hvcod.training.run import directory as run
+from hvcod.training.run import owner, small_files
+from hvcod.training.run.claim import Claim
+from hvcod.training.run.directory import open_run
+from hvcod.training.run.resume import shared_out
 
 HERE = Path(__file__).parent
 
@@ -418,7 +419,7 @@ def test_a_run_is_not_deleted_if_a_launch_begins_at_that_moment(
         (folder / owner.NAME).write_bytes(claim)
         return dead
 
-    monkeypatch.setattr("hvcod.training.fresh.claims_of_the_dead", ask_and_come)
+    monkeypatch.setattr("hvcod.training.run.fresh.claims_of_the_dead", ask_and_come)
     with pytest.raises(HvcodError, match="is not deleted, a launch has just begun in it: group 0"):
         launch(directory, fresh=True, force=True)
     assert written(directory)["run"]["id"] == first

@@ -16,9 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-from hvcod.training import owner
-from hvcod.training.claim import Claim
-from hvcod.training.owner import NAME, Owner
+from hvcod.training.run import owner
+from hvcod.training.run.claim import Claim
+from hvcod.training.run.owner import NAME, Owner
 
 
 def life(folder: Path, count: int) -> int:

@@ -15,11 +15,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.own import elsewhere
+from training.run.own import elsewhere
 
 from hvcod.errors import HvcodError
-from hvcod.training import owner
-from hvcod.training.claim import Claim
+from hvcod.training.run import owner
+from hvcod.training.run.claim import Claim
 
 REFUSED, LOST = 3, 4
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.progress import Progress
 from hvcod.tasks.base import Task
-from hvcod.training.metrics import Means, MetricsFile
 from hvcod.training.optimizer import DivergedError, Optimizer
-from hvcod.training.run import Run
+from hvcod.training.record.metrics import Means, MetricsFile
+from hvcod.training.run.directory import Run
 from hvcod.training.state.saver import Saver
 
 log = logging.getLogger("hvcod.training")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hvcod.training import small_files
-from hvcod.training.small_files import create, create_whole, patiently, replace
+from hvcod.training.run import small_files
+from hvcod.training.run.small_files import create, create_whole, patiently, replace
 
 Create = Callable[[Path, bytes], bool]
 

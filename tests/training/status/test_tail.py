@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 
 import pytest
-from training.handmade import Line, event_line, started, training, validation
+from training.status.handmade import Line, event_line, started, training, validation
 
-from hvcod.training.lines import to_line
-from hvcod.training.tail import Tail, read_tail
+from hvcod.training.record.lines import to_line
+from hvcod.training.status.tail import Tail, read_tail
 
 
 def tail_of(path: Path, lines: list[Line], rest: bytes = b"") -> Tail:

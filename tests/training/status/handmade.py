@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.exchange.directory import checkpoint_path
-from hvcod.training.claim import Claim
-from hvcod.training.lines import to_line
+from hvcod.training.record.lines import to_line
+from hvcod.training.run.claim import Claim
 
 Line = dict[str, Any]
 

@@ -25,8 +25,8 @@ from typing import Self
 from hvcod.errors import HvcodError
 from hvcod.exchange.directory import open_regular
 from hvcod.groups import abort
-from hvcod.training.claim import Claim
-from hvcod.training.small_files import create, patiently, replace
+from hvcod.training.run.claim import Claim
+from hvcod.training.run.small_files import create, patiently, replace
 
 BEAT = 10.0
 """Seconds between two touches of an owner."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hvcod.errors import HvcodError
-from hvcod.training.owner import claims_of_the_dead, newcomers
+from hvcod.training.run.owner import claims_of_the_dead, newcomers
 
 _CONFIGURATION = "config.toml"
 _WITHDRAWN = ".config.toml.withdrawn"

@@ -14,8 +14,8 @@ from mpi4py import MPI
 from training.conftest import Limit
 
 from hvcod.errors import HvcodError
-from hvcod.training import lines, metrics
-from hvcod.training.metrics import Means, MetricsFile
+from hvcod.training.record import lines, metrics
+from hvcod.training.record.metrics import Means, MetricsFile
 
 
 def read(path: Path) -> list[dict[str, Any]]:

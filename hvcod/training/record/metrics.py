@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.worker import Worker
-from hvcod.training.lines import Appender, keep_lines, to_line
-from hvcod.training.tensorboard import EventFile
+from hvcod.training.record.lines import Appender, keep_lines, to_line
+from hvcod.training.record.tensorboard import EventFile
 
 _MOST_WAITING = 10_000
 _SECONDS_BETWEEN_SYNCS = 5.0
