@@ -122,7 +122,7 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
     rows = [
         [
             str(each["group"]),
-            f"{each['validation_loss']:.4f}",
+            "-" if each["validation_loss"] is None else f"{each['validation_loss']:.4f}",
             str(each["exchanges"]),
             "-" if each["mean_staleness"] is None else f"{each['mean_staleness']:.1f} steps",
             f"{each['step_s']:.3f}",

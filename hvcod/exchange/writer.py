@@ -30,7 +30,7 @@ class WriterCounters:
         seconds: From the item's turn to its file's visibility, last file.
         longest_seconds: The longest of these.
         bytes: Size of the last file.
-        last_error: Why the last item was not written; empty if it was.
+        last_error: Why the last item was not written; empty if it was, or had its file already.
     """
 
     written: int = 0
@@ -144,8 +144,11 @@ class Writer(Generic[Item]):
     def _turn(self, step: int, item: Item) -> None:
         path = checkpoint_path(self._directory, step)
         if not self._replace and os.path.lexists(path):
+            # A group that has gone on from an older state comes by its own files again.
             self.counters.existing += 1
-            self._not_written(path, "that step has its file already, which is never replaced")
+            self.counters.last_error = ""
+            if self.counters.existing == 1:
+                logger.info("%s %s is there already and stays (logged once)", self._what, path)
             return
         try:
             self._write(path, step, item)

@@ -1,6 +1,7 @@
 """From options to a finished run: MPI, groups, Horovod, task, loop."""
 
 import logging
+from contextlib import closing
 from typing import Any
 
 from hvcod.config import TrainOptions
@@ -24,13 +25,13 @@ def launch(options: TrainOptions) -> list[dict[str, Any]]:
     group = split(everyone, options.groups, options.group)
     level = logging.INFO if group.is_root else logging.ERROR
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
-    run = open_run(options, group, everyone)
-    options = shared_out(options, group.size, run.examples)
-    start_horovod(group)
-    device = choose_device(group, options.device)
-    task = load_task(options.task)(options, group)
-    summary = train(task, run, device, signals).to_dict() | {"reference": dict(task.reference())}
-    run.close()
+    with closing(open_run(options, group, everyone)) as run:
+        options = shared_out(options, group.size, run.examples)
+        start_horovod(group)
+        device = choose_device(group, options.device)
+        task = load_task(options.task)(options, group)
+        summary = train(task, run, device, signals).to_dict()
+        summary["reference"] = dict(task.reference())
     # A group that has finished leaves its cores to those that have not.
     wait_quietly(everyone)
     gathered = everyone.allgather(summary if group.is_root else None)

@@ -31,7 +31,7 @@ class Summary:
         reason: Why it ended early.
         steps: Training steps made, in all lives of the run.
         restarts: How often the group was resumed.
-        validation_loss: The last one.
+        validation_loss: The last one; ``None`` if there was none.
         exchanges: How often fresher teacher weights were taken over.
         mean_staleness: Mean of student's minus teacher's step, in steps, over the steps with a
             distillation term; ``None`` if there was none.
@@ -50,7 +50,7 @@ class Summary:
     reason: str
     steps: int
     restarts: int
-    validation_loss: float
+    validation_loss: float | None
     exchanges: int
     mean_staleness: float | None
     step_s: float
@@ -167,7 +167,7 @@ class Journal:
             reason=reason,
             steps=self._steps,
             restarts=self._restarts,
-            validation_loss=math.nan if self._validation_loss is None else self._validation_loss,
+            validation_loss=self._validation_loss,
             exchanges=self._codistiller.exchanges,
             mean_staleness=self._codistiller.mean_staleness,
             step_s=self._training_s / max(1, self._steps),
