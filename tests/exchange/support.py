@@ -1,18 +1,23 @@
 """What the tests of the exchange share: a small model, its checkpoint, and crafted ones."""
 
 import io
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import h5py
+import pytest
 import torch
 
 from hvcod.exchange.directory import checkpoint_path, write_new
 from hvcod.exchange.encode import encode
 from hvcod.exchange.format import Metadata, seal, specification
 from hvcod.exchange.layout import ALIGNMENT
+from hvcod.exchange.poll import Arrival, Poller
+
+Start = Callable[..., Poller]
 
 ABOUT = Metadata(
     run_id="run-1",
@@ -89,3 +94,19 @@ def listing(directory: Path) -> list[str]:
 
 def temporaries(directory: Path) -> list[str]:
     return [name for name in listing(directory) if name.endswith(".tmp")]
+
+
+def arrival_of(poller: Poller) -> Arrival:
+    found: list[Arrival] = []
+
+    def arrived() -> bool:
+        if (arrival := poller.take()) is not None:
+            found.append(arrival)
+        return bool(found)
+
+    wait_until(arrived)
+    return found[0]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]

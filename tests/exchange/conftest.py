@@ -1,0 +1,30 @@
+"""Fixtures of the exchange's tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from exchange.support import EXPECTED, Start
+
+from hvcod.exchange.poll import Poller
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a poller of the given groups' directories (`tmp_path` / number)."""
+    pollers = []
+
+    def begin(*groups: int) -> Poller:
+        directories = {group: tmp_path / str(group) for group in groups or (0,)}
+        pollers.append(Poller(directories, EXPECTED, "run-1"))
+        return pollers[-1]
+
+    yield begin
+    for poller in pollers:
+        assert poller.close()
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    (tmp_path / "0").mkdir()
+    return tmp_path / "0"

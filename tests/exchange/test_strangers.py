@@ -1,0 +1,105 @@
+"""Teachers that are not what they should be, again and again."""
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from exchange.support import (
+    EXPECTED,
+    about,
+    arrival_of,
+    checkpoint,
+    encoded,
+    model,
+    put,
+    wait_until,
+)
+
+from hvcod.exchange.directory import checkpoint_path
+from hvcod.exchange.format import Metadata
+from hvcod.exchange.poll import Poller
+
+
+def reads_are(poller: Poller, count: int) -> bool:
+    return poller.counters.loaded + sum(poller.counters.failures.values()) == count
+
+
+def another_architecture(step: int) -> bytes:
+    return bytes(encoded(model() | {"lstm.1.weight": torch.ones(4, 4)}, about(step)))
+
+
+def another_vocabulary(step: int) -> bytes:
+    return bytes(encoded(model() | {"lstm.0.weight": torch.ones(9, 4)}, about(step)))
+
+
+def another_kind(step: int) -> bytes:
+    return bytes(encoded(model() | {"norm.num_batches_tracked": torch.tensor(1.0)}, about(step)))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (another_architecture, "tensor lstm.1.weight is not in the local model"),
+        (another_vocabulary, "tensor lstm.0.weight has shape (9, 4); the local model's is (8, 4)"),
+        (another_kind, "tensor norm.num_batches_tracked holds float16 values"),
+    ],
+)
+def test_a_teacher_of_another_model_is_refused_and_the_cause_told_once(
+    tmp_path: Path,
+    make: Callable[[int], bytes],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+        for step in range(50, 550, 50):
+            put(tmp_path, step, make(step))
+            poller.look(step)
+            wait_until(partial(reads_are, poller, step // 50))
+        assert poller.take() is None
+        (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+        assert f"{checkpoint_path(tmp_path, 50)}: {reason}" in line
+        assert poller.failures[0]["refused"].count == 10
+
+
+def test_each_cause_is_told_once_however_often_it_is_met(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+        for step in range(1, 31):
+            data = checkpoint(step)
+            put(tmp_path, step, (data[:-1], checkpoint(step, run_id="x"), data)[step % 3])
+            poller.look(step)
+            wait_until(partial(reads_are, poller, step))
+        assert dict(poller.counters.failures) == {"damaged": 10, "refused": 10}
+        assert arrival_of(poller).step == 29
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 2
+
+
+def test_a_directory_full_of_rubbish_costs_one_look_each(tmp_path: Path) -> None:
+    """A thousand bad names newer than the good one: it is still found, and they are read once."""
+    put(tmp_path, 1)
+    for step in range(2, 1002):
+        checkpoint_path(tmp_path, step).write_bytes(b"rubbish")
+    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+        poller.look(0)
+        assert arrival_of(poller).step == 1
+        poller.look(0)
+        wait_until(lambda: poller.counters.listings >= 4)
+        assert dict(poller.counters.failures) == {"damaged": 1000}
+
+
+def test_metadata_of_a_lie_is_not_believed(tmp_path: Path) -> None:
+    """A file that says it is another group's, under this one's name."""
+    lie = Metadata("run-1", "t", 3, 50, 1, None, "", "0")
+    path = put(tmp_path, 50, bytes(encoded(model(), lie)))
+    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+        poller.look(0)
+        wait_until(lambda: poller.counters.failures["refused"])
+        assert poller.take() is None
+        reason = f"{path}: is step 50 of group 3 by its own word"
+        assert poller.failures[0]["refused"].last == reason
