@@ -8,15 +8,15 @@ from conftest import MpiRun
 
 
 @pytest.mark.parametrize(("ranks", "groups"), [(4, 2), (3, 3), (1, 1)])
-def test_groups_on_every_rank(mpirun: MpiRun, ranks: int, groups: int) -> None:
-    done = mpirun(ranks, "groups.py", groups)
+def test_groups_on_every_rank(fast_mpirun: MpiRun, ranks: int, groups: int) -> None:
+    done = fast_mpirun(ranks, "groups.py", groups)
     assert done.stdout.count(" ok") == ranks
 
 
-def test_each_group_root_writes_its_own_timeline(mpirun: MpiRun, tmp_path: Path) -> None:
+def test_each_group_root_writes_its_own_timeline(fast_mpirun: MpiRun, tmp_path: Path) -> None:
     # The gloo controller that somebody's environment asks for would crash on a communicator.
     asked = {"HOROVOD_TIMELINE": str(tmp_path / "time.json"), "HOROVOD_CONTROLLER": "gloo"}
-    mpirun(2, "groups.py", 2, env=asked)
+    fast_mpirun(2, "groups.py", 2, env=asked)
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == ["time.group-0.json", "time.group-1.json"]
 

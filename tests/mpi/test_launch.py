@@ -17,8 +17,8 @@ def test_an_mpi_without_threads_is_refused_in_one_line(mpirun: MpiRun, tmp_path:
     assert not (tmp_path / "run").exists()
 
 
-def test_each_group_root_writes_its_own_autotune_log(mpirun: MpiRun, tmp_path: Path) -> None:
+def test_each_group_root_writes_its_own_autotune_log(fast_mpirun: MpiRun, tmp_path: Path) -> None:
     asked = {"HOROVOD_AUTOTUNE": "1", "HOROVOD_AUTOTUNE_LOG": str(tmp_path / "tuned.csv")}
-    mpirun(4, "groups.py", 2, env=asked)
+    fast_mpirun(4, "groups.py", 2, env=asked)
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == ["tuned.group-0.csv", "tuned.group-1.csv"]
