@@ -132,12 +132,12 @@ def test_the_last_generations_are_kept(tmp_path: Path) -> None:
 
 def test_a_published_step_is_not_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = put(tmp_path, 50).read_bytes()
-    with closing(Publisher(tmp_path)) as publisher:
+    with caplog.at_level(logging.INFO), closing(Publisher(tmp_path)) as publisher:
         publish_now(publisher, 50)
         publish_now(publisher, 100)
     assert checkpoint_path(tmp_path, 50).read_bytes() == before
     assert (publisher.counters.existing, publisher.counters.written) == (1, 1)
-    assert "step-00000050.h5 not written: that step has its file already" in caplog.text
+    assert "step-00000050.h5 is there already and stays" in caplog.text
 
 
 def test_nan_is_never_published_and_costs_one_publication(

@@ -119,12 +119,12 @@ def test_a_replacement_that_fails_leaves_the_old_file(
     assert listing(tmp_path) == [path.name]
 
 
-def test_without_replacing_a_file_stays_and_the_flush_says_so(tmp_path: Path) -> None:
+def test_without_replacing_a_file_stays_and_counts_as_there(tmp_path: Path) -> None:
     with closing(state_writer(tmp_path, replace=False)) as writer:
         writer.write(50, b"first")
         assert writer.flush()
         writer.write(50, b"second")
-        assert not writer.flush()
+        assert writer.flush()
         assert writer.counters.existing == 1
     assert checkpoint_path(tmp_path, 50).read_bytes() == b"first"
 
