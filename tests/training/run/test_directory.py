@@ -445,8 +445,8 @@ def test_a_launch_notices_that_its_run_was_deleted_while_it_came(
     assert not (directory / "group-0" / owner.NAME).exists()
 
 
-def test_every_group_is_owned_by_its_root(mpirun: MpiRun, directory: Path) -> None:
-    done = mpirun(4, HERE / "open_run.py", directory, 2, 4)
+def test_every_group_is_owned_by_its_root(fast_mpirun: MpiRun, directory: Path) -> None:
+    done = fast_mpirun(4, HERE / "open_run.py", directory, 2, 4)
     lines = sorted(done.stdout.splitlines())
     run_id = written(directory)["run"]["id"]
     owned = "['group-0', 'group-1']"
@@ -457,18 +457,18 @@ def test_every_group_is_owned_by_its_root(mpirun: MpiRun, directory: Path) -> No
         f"3 {run_id} group-1 False {owned}",
     ]
     assert written(directory)["run"]["ranks"] == 2
-    again = mpirun(2, HERE / "open_run.py", directory, 2, 8)
+    again = fast_mpirun(2, HERE / "open_run.py", directory, 2, 8)
     assert run_id in again.stdout
     assert not list(directory.glob("group-*/*"))
 
 
 def test_what_one_root_meets_every_rank_tells_as_one(
-    mpirun: MpiRun, directory: Path, live: Callable[[int], int]
+    fast_mpirun: MpiRun, directory: Path, live: Callable[[int], int]
 ) -> None:
-    mpirun(2, HERE / "open_run.py", directory, 2, 4)
+    fast_mpirun(2, HERE / "open_run.py", directory, 2, 4)
     process = live(1)
     begun = time.monotonic()
-    refused = mpirun(2, HERE / "open_run.py", directory, 2, 4, check=False, timeout=60)
+    refused = fast_mpirun(2, HERE / "open_run.py", directory, 2, 4, check=False, timeout=60)
     assert time.monotonic() - begun < 30
     assert refused.returncode == 1
     told = [line for line in refused.stderr.splitlines() if line.startswith("hvcod: ")]
@@ -478,11 +478,11 @@ def test_what_one_root_meets_every_rank_tells_as_one(
     assert not (directory / "group-0" / owner.NAME).exists()
 
 
-def test_of_several_first_launches_one_makes_the_run(mpirun: MpiRun, directory: Path) -> None:
+def test_of_several_first_launches_one_makes_the_run(fast_mpirun: MpiRun, directory: Path) -> None:
     answers = []
 
     def start(group: int) -> None:
-        answers.append(mpirun(1, HERE / "open_run.py", directory, 3, 4, group).stdout.split())
+        answers.append(fast_mpirun(1, HERE / "open_run.py", directory, 3, 4, group).stdout.split())
 
     launches = [threading.Thread(target=start, args=[group]) for group in range(3)]
     for each in launches:
