@@ -1,10 +1,11 @@
 """A group keeps its pace while a file system, or the only other group, fails it."""
 
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from filesystems.gluster import Volume
+from filesystems.gluster import Volume, blocked
 from filesystems.launches import SMALL, step_lines
 from filesystems.step_time import HARMS, OPTIONS, Bench, table
 
@@ -25,8 +26,12 @@ def test_a_group_keeps_its_pace_whatever_happens_to_the_file_system_and_its_peer
     with Bench(volume, tmp_path, mpi_environment, options, seconds, settling=1.0) as bench:
         ratios = bench.measure(harms, rounds)
         print(*table(ratios), sep="\n")
-        for launch in (bench.group, bench.peer):
-            launch.process.send_signal(signal.SIGUSR1)
+        # Told to stop while its file system blocks, a group saves when that is over.
+        with blocked(volume.a):
+            for launch in (bench.group, bench.peer):
+                launch.process.send_signal(signal.SIGUSR1)
+            time.sleep(3)
+            assert bench.group.is_running()
         codes = [launch.process.wait(120) for launch in (bench.group, bench.peer)]
 
     assert codes == [75, 75], (bench.group.log.read_text(), bench.peer.log.read_text())
