@@ -30,7 +30,7 @@ from typing import Any, Self
 from filesystems.gluster import Volume, blocked, volume
 from filesystems.launches import SMALL, Launch, start_on, step_lines, train
 
-from hvcod.training.lines import from_line, last_lines
+from hvcod.training.record.lines import from_line, last_lines
 
 HARMS = ("blocked", "corrupt", "killed")
 
