@@ -38,6 +38,8 @@ LONGEST = 120.0
 MOMENTS = ("start", "step", "step", "file", "file")
 """While it starts, soon after some step, or in the middle of writing a file."""
 
+HALF_WRITTEN = "group-*/*/.step-*.tmp"
+
 EXACT_FIGURES = ("loss", "task_loss", "distill_loss", "learning_rate", "teachers", "staleness")
 
 
@@ -68,6 +70,7 @@ class Tally:
     resumes: int = 0
     runs: int = 0
     files_read: int = 0
+    half_files: set[Path] = field(default_factory=set)
     moments: Counter[str] = field(default_factory=Counter)
     victims: Counter[str] = field(default_factory=Counter)
 
@@ -80,7 +83,8 @@ class Tally:
         shown = (f"{counts.most_common()}" for counts in (self.moments, self.victims))
         return (
             f"{self.kills} kills in {self.runs} runs, {self.resumes} resumes, "
-            f"{self.files_read} files read; {', '.join(shown)}"
+            f"{len(self.half_files)} half-written files left behind, {self.files_read} whole ones "
+            f"read; {', '.join(shown)}"
         )
 
 
@@ -108,6 +112,7 @@ class KilledRun:
                         kills -= 1
                         self._tally.count(kind, victim)
                     self._tally.files_read += verify_files(self._run)
+                    self._tally.half_files |= left_behind(self._run)
                 else:
                     self._wait(lambda: False)
         finally:
@@ -160,7 +165,7 @@ class KilledRun:
             return max(map(last_step, self._groups())) > wanted
 
         def writing() -> bool:
-            return any(any(each.glob("*/.step-*.tmp")) for each in self._groups())
+            return any(self._run.glob(HALF_WRITTEN))
 
         parts = [reached, writing if kind == "file" else _after(pause, begin_at_call=True)]
         return _one_after_the_other(parts)
@@ -235,6 +240,12 @@ def verify_files(run: Path) -> int:
         assert tensors
         count += 1
     return count
+
+
+def left_behind(run: Path) -> set[Path]:
+    """The temporary files whose writer, named in theirs, is dead."""
+    writers = {path: path.stem.rpartition("@")[2] for path in run.glob(HALF_WRITTEN)}
+    return {path for path, writer in writers.items() if not Path("/proc", writer).exists()}
 
 
 def learned(run: Path, group: int) -> dict[tuple[int, str], object]:
