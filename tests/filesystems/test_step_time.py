@@ -42,6 +42,8 @@ def test_a_group_keeps_its_pace_whatever_happens_to_the_file_system_and_its_peer
         # Meant to be within 5%, which takes a quieter machine to show than that of a test.
         assert each.ratio < 1.3
         assert each.longest < seconds / 2
+    # Told once, however many corrupt files there were.
+    assert bench.group.log.read_text().count("do not match their SHA-256") == ("corrupt" in harms)
     lines = step_lines(bench.part)
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))  # none was lost
     teachers = [line["teachers"].get("1", 0) for line in lines]
