@@ -9,6 +9,7 @@ standard input does. A rank dies with its client, and with this server.
 
 import atexit
 import ctypes
+import faulthandler
 import gc
 import importlib
 import io
@@ -188,6 +189,8 @@ def become(order: Order) -> None:
     os.environ.clear()
     os.environb.update(order.environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A rank that hangs tells where when it gets SIGABRT.
+    faulthandler.enable()
     note_process()
 
 

@@ -58,7 +58,8 @@ def wait_until_gone(process: int) -> None:
 
 def started(launch: Launch) -> int:
     assert launch.stdout is not None
-    assert launch.stdout.readline() in ("waiting\n", "sum 1 of 2\n", "sum 3 of 3\n")
+    # Lines of two ranks may run into each other.
+    assert launch.stdout.readline().startswith(("waiting", "sum"))
     return launch.rank_process(0)
 
 

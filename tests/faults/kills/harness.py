@@ -1,10 +1,13 @@
 """Trainings that are killed (-9) over and over at random moments, and resumed until they finish."""
 
 import json
+import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,12 +140,24 @@ class KilledRun:
         """Waits for a condition, and whether it came true before some launch ended by itself."""
         end = time.monotonic() + LONGEST
         while not condition():
-            assert time.monotonic() < end, "waited in vain"
+            assert time.monotonic() < end, f"waited in vain\n{self._where_ranks_are()}"
             if any(launch and launch.poll() is not None for launch in self._launches):
                 self._collect()
                 return False
             time.sleep(0.0003)
         return True
+
+    def _where_ranks_are(self) -> str:
+        """What the ranks of all launches say of their threads; it ends them."""
+        ranks = [
+            each for launch in self._launches if launch for each in launch.processes().values()
+        ]
+        for process in ranks:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGABRT)
+        time.sleep(2)
+        errors = sorted(self._run.parent.glob("errors-*"))
+        return "\n".join(f"{path.name}: {path.read_text()[-5000:]}" for path in errors)
 
     def _collect(self) -> None:
         for index, launch in enumerate(self._launches):
