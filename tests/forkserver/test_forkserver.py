@@ -114,7 +114,7 @@ def test_ranks_are_a_world_and_a_killed_one_ends_the_launch(
     fast_mpirun: ForkServer, program: Path
 ) -> None:
     done = fast_mpirun(3, program)
-    assert done.stdout.splitlines() == ["sum 3 of 3"] * 3
+    assert done.stdout.count("sum 3 of 3") == 3
     launch = fast_mpirun.start(3, program, "stay")
     started(launch)
     processes = [launch.rank_process(rank) for rank in range(3)]
