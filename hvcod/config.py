@@ -23,7 +23,7 @@ from hvcod.errors import UsageError
 
 
 class Duration(float):
-    """Seconds; also made of text such as ``90``, ``90s``, ``3h55m``, ``1d12h`` or ``03:55:00``."""
+    """Seconds; also made of text such as ``90``, ``3h55m``, ``03:55:00`` or ``1-12:00:00``."""
 
     _UNITS: ClassVar[Mapping[str, int]] = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -35,6 +35,9 @@ class Duration(float):
 
     @classmethod
     def _seconds(cls, text: str) -> float:
+        days, dash, clock_text = text.partition("-")
+        if dash:
+            return int(days) * cls._UNITS["d"] + cls._seconds(clock_text)
         if ":" in text:
             clock = [int(part) for part in text.split(":")]
             return float(sum(part * 60.0**at for at, part in enumerate(reversed(clock))))
@@ -148,7 +151,10 @@ class TrainOptions:
     )
     force: bool = option(False, "with --fresh: delete the run that is there", launch=True)
     time_limit: Duration | None = option(
-        None, "save and exit with 75 before so much time has passed, such as 3h55m", launch=True
+        None,
+        "save and exit with 75 before so much time has passed, such as 3h55m",
+        minimum=1,
+        launch=True,
     )
     save_interval: int = option(
         500, "steps between two saves of the training state", minimum=1, result=False
@@ -160,6 +166,7 @@ class TrainOptions:
         "stop",
         "what to do when the gradient is NaN or infinite: stop the group, or skip the step",
         choices=("stop", "skip"),
+        result=False,  # of a run that has not met any
     )
     steps: int = option(1000, "training steps", minimum=1)
     batch_size: int = option(32, "examples per rank and step", minimum=1)

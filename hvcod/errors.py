@@ -5,5 +5,17 @@ class HvcodError(Exception):
     """Something failed that the user can act on; shown as one line, exit code 1."""
 
 
+class GroupFailedError(HvcodError):
+    """Raised at the same step on all ranks of a group: that group ends, the others go on.
+
+    Attributes:
+        save: Whether its training is good up to this step, and worth saving.
+    """
+
+    def __init__(self, message: str, save: bool = False) -> None:
+        super().__init__(message)
+        self.save = save
+
+
 class UsageError(HvcodError):
     """The command or its options are wrong; raised alike on every rank, exit code 2."""

@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, plain lines in a batch log."""
 
+import contextlib
 import os
 import sys
 import time
@@ -59,7 +60,9 @@ class Progress:
         of = f"/{self._total}" if self._total is not None else ""
         rate = (self._done - self._before) / max(now - self._begun, 1e-9)
         parts = [f"{self._title}: {self._unit} {self._done}{of}", f"{rate:.3g}/s", self._figures]
-        print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
+        # The log may be on a full disk.
+        with contextlib.suppress(OSError):
+            print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
 
 def on_terminal() -> bool:

@@ -67,13 +67,20 @@ def test_a_file_that_is_not_toml_is_a_usage_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("3h55m", 14100), ("1d12h", 129600), ("03:55:00", 14100)],
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("3h55m", 14100),
+        ("1d12h", 129600),
+        ("03:55:00", 14100),
+        ("1-12:00:00", 129600),
+    ],
 )
 def test_a_duration_is_written_as_people_write_it(text: str, seconds: float) -> None:
     assert config.Duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "3x", "5h tomorrow", "1:b", "h"])
+@pytest.mark.parametrize("text", ["", "3x", "5h tomorrow", "1:b", "h", "-5", "0", "x-1"])
 def test_what_is_no_duration_is_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError, match="time_limit"):
         config.resolve(config.TrainOptions, [{"time_limit": text}])

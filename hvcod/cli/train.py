@@ -1,5 +1,6 @@
 """``hvcod train``."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,9 +57,11 @@ def command(
     options = resolve(config_file, assignments, flags)
     summaries = launch(options)
     if launch_rank() == 0:
-        click.echo(json.dumps(summaries) if as_json else table(summaries))
-        for message in endings(summaries):
-            click.echo(f"hvcod: {message}", err=True)
+        # A full disk under the log changes nothing of what the launch has done.
+        with contextlib.suppress(OSError):
+            click.echo(json.dumps(summaries) if as_json else table(summaries))
+            for message in endings(summaries):
+                click.echo(f"hvcod: {message}", err=True)
     click.get_current_context().exit(exit_code(summaries))
 
 
@@ -90,9 +93,9 @@ def resolve(
 
 
 def exit_code(summaries: Sequence[dict[str, Any]]) -> int:
-    """What the launch exits with: 1 if a group failed, 75 if one was preempted, or else 0."""
+    """What the launch exits with: 75 if a group wants to go on, 1 if one failed, or else 0."""
     ends = {each["ended"] for each in summaries}
-    return 1 if "failed" in ends else PREEMPTED if "preempted" in ends else 0
+    return PREEMPTED if "preempted" in ends else 1 if "failed" in ends else 0
 
 
 def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:

@@ -14,12 +14,13 @@ from hvcod.codistill.freshest import FreshestTeachers
 from hvcod.codistill.teachers import Predict, Teachers
 from hvcod.codistill.topology import teachers_of
 from hvcod.config import CodistillOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import GroupFailedError
 from hvcod.exchange.directory import published_directory
 from hvcod.exchange.format import Metadata, specification
 from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.groups.split import Group
+from hvcod.groups.tensors import broadcast_json
 
 log = logging.getLogger("hvcod.codistill")
 
@@ -78,6 +79,7 @@ class Codistiller:
         self._done = 0
         self._staleness, self._distilled = 0.0, 0
         self._late: set[int] = set()
+        self._exact = options.staleness == "exact"
         self.exchanges = 0
         self.teachers_used: dict[int, int] = {}
         self.validation_loss: float | None = None
@@ -87,14 +89,13 @@ class Codistiller:
         sources = teachers_of(group.index, group.count, options.topology)
         if not sources:
             return
-        exact = options.staleness == "exact"
         if group.is_root:
             # A group that goes on from an old state asks for teachers of long ago.
-            keep = None if exact else options.keep_published
+            keep = None if self._exact else options.keep_published
             self._publisher = Publisher(published_directory(run_dir, group.index), keep)
         directories = {each: published_directory(run_dir, each) for each in sources}
         given = group, options, directories, specification(model.state_dict()), about.run_id
-        self._source = ExactTeachers(*given, stop) if exact else FreshestTeachers(*given)
+        self._source = ExactTeachers(*given, stop) if self._exact else FreshestTeachers(*given)
 
     @property
     def mean_staleness(self) -> float | None:
@@ -133,6 +134,7 @@ class Codistiller:
         return {
             "done": self._done,
             "exchanges": self.exchanges,
+            "seconds": self.seconds,
             "staleness": self._staleness,
             "distilled": self._distilled,
             "validation_loss": self.validation_loss,
@@ -142,9 +144,11 @@ class Codistiller:
     def load_state_dict(self, state: Mapping[str, Any], hidden: Mapping[int, Any]) -> None:
         """Goes on from what `state_dict` and `hidden` gave.
 
-        Collective over the group; with exact staleness it waits for teachers that are due.
+        Collective over the group; with exact staleness it waits for teachers that are due, and
+        raises GroupFailedError if they do not come.
         """
         self._done, self.exchanges = state["done"], state["exchanges"]
+        self.seconds = state["seconds"]
         self._staleness, self._distilled = state["staleness"], state["distilled"]
         self.validation_loss = state["validation_loss"]
         for group, teacher in state["teachers"].items():
@@ -174,11 +178,15 @@ class Codistiller:
         """Counts an update; at the interval publishes and looks for fresher teachers.
 
         Collective over the group: all ranks switch to fresher weights at the same step.
+
+        Raises:
+            GroupFailedError: With exact staleness: a publication failed, or a teacher did not come.
         """
         begun = time.perf_counter()
         self._done += 1
         if self._done % self._options.exchange_interval == 0:
             self._publish()
+            self._confirm()
         self._switch()
         self.seconds += time.perf_counter() - begun
 
@@ -190,7 +198,9 @@ class Codistiller:
         """
         if self._source:
             self._source.close()
-        if publish and self._done % self._options.exchange_interval:
+        # Teachers of an exact age are never of a step between two intervals.
+        odd = self._done % self._options.exchange_interval and not self._exact
+        if publish and odd:
             self._publish()
         if self._publisher:
             self._publisher.close()
@@ -232,10 +242,20 @@ class Codistiller:
             validation_loss=self.validation_loss,
         )
         self._publisher.publish(snapshot(self._model.state_dict()), about)
-        # The others will ask for exactly this one, also when this group has gone on from a later
-        # state: it must be there before any such state is.
-        if self._options.staleness == "exact" and not self._publisher.flush():
-            raise HvcodError(
+
+    def _confirm(self) -> None:
+        """Waits until a publication that others will wait for is there. Collective.
+
+        It must be there before any later state is: a group that went on from one would never
+        publish it again.
+        """
+        if not self._exact or self._source is None:
+            return
+        problem = ""
+        if self._publisher and not self._publisher.flush(self._options.teacher_wait):
+            problem = self._publisher.counters.last_error or "the file system does not take it"
+        if problem := broadcast_json(self._group.comm, problem):
+            raise GroupFailedError(
                 f"step {self._done} could not be published, which --staleness exact depends on: "
-                f"{self._publisher.counters.last_error}"
+                f"{problem}"
             )

@@ -14,10 +14,11 @@ from mpi4py import MPI
 
 from hvcod.codistill.transfer import Update, broadcast_update
 from hvcod.config import CodistillOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.format import TensorSpec
 from hvcod.exchange.poll import Arrival, Failure, fetch
 from hvcod.groups.split import Group
+from hvcod.groups.tensors import broadcast_json
 
 log = logging.getLogger("hvcod.codistill")
 
@@ -54,7 +55,7 @@ class ExactTeachers:
         """The weights to switch to after so many steps. Collective; waits for them.
 
         Raises:
-            HvcodError: They did not come in time, or are not what this run can use.
+            GroupFailedError: They did not come in time, or are not what this run can use.
         """
         interval = self._options.exchange_interval
         begin = done // interval * interval
@@ -83,16 +84,17 @@ class ExactTeachers:
     def _wait(self, teacher: int, step: int) -> Update | None:
         begun, pause, told = time.monotonic(), _FIRST_PAUSE, False
         while True:
-            arrival = self._fetch(teacher, step) if self._group.is_root else None
+            arrival, problem = self._fetch(teacher, step)
             waited = time.monotonic() - begun
-            late = waited > self._options.teacher_wait
-            found, stop, late = self._agree(arrival is not None, self._stop(), late)
+            if self._group.is_root and waited > self._options.teacher_wait:
+                problem = problem or self._in_vain(teacher, step)
+            found, failed, stop = self._agree(arrival is not None, bool(problem), self._stop())
             if found:
                 return broadcast_update(self._group.comm, arrival)
+            if failed:
+                raise GroupFailedError(broadcast_json(self._group.comm, problem), save=True)
             if stop:
                 return None
-            if late:
-                raise HvcodError(self._in_vain(teacher, step))
             if waited > _TOLD_AFTER and not told:
                 log.info("waiting for step %d of group %d (--staleness exact)", step, teacher)
                 told = True
@@ -100,9 +102,18 @@ class ExactTeachers:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _fetch(self, teacher: int, step: int) -> Arrival | None:
+    def _fetch(self, teacher: int, step: int) -> tuple[Arrival | None, str]:
+        """What the group root finds, and what is wrong with it."""
+        if not self._group.is_root:
+            return None, ""
         directory = self._directories[teacher]
-        return fetch(directory, step, self._expected, self._run_id, teacher)
+        try:
+            return fetch(directory, step, self._expected, self._run_id, teacher), ""
+        except HvcodError as error:
+            return None, (
+                f"{error}; --staleness exact needs it: delete that file and the states of group "
+                f"{teacher} from that step on, and start that group again"
+            )
 
     def _agree(self, *mine: bool) -> list[bool]:
         flags = np.array(mine, dtype=np.int8)

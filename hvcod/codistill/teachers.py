@@ -31,9 +31,6 @@ class Teachers:
         self._student, self._predict = student, predict
         self._teachers: dict[int, Teacher] = {}
 
-    def __len__(self) -> int:
-        return len(self._teachers)
-
     @property
     def steps(self) -> dict[int, int]:
         """{group: step} of the weights in use."""

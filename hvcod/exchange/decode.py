@@ -38,7 +38,7 @@ def decode_tensors(
     try:
         attributes = _attributes(structure)
         places = [_place(entry) for entry in structure["tensors"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RefusedError("libhdf5 tells nonsense when it reads its image") from error
     _check_step(attributes, step)
     _check_places(places, len(memory))
@@ -108,7 +108,7 @@ def _tensor(content: torch.Tensor, place: _Place) -> torch.Tensor:
     values = content[place.start : place.end] if place.start != place.end else content[:0]
     try:
         tensor = values.view(place.stored).view(place.shape)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise RefusedError(f"tensor {place.name} has an absurd shape: {place.shape}") from error
     return _restored(tensor, place.source)
 

@@ -27,6 +27,9 @@ serve(sys.stdin.buffer, sys.stdout.buffer)
 _PATIENCE = 60.0
 """Seconds; what libhdf5 has not told by then it never tells."""
 
+_SLOWEST = 20e6
+"""Bytes a second at which a large file is expected to be handed over and read, at least."""
+
 
 class _DiedError(Exception):
     """The process ended without an answer."""
@@ -41,7 +44,7 @@ class Inspector:
     def __init__(self, patience: float = _PATIENCE) -> None:
         """
         Args:
-            patience: Seconds after which a file is given up.
+            patience: Seconds after which a small file is given up.
         """
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,14 +84,15 @@ class Inspector:
 
     def _ask(self, data: memoryview) -> bytes:
         process = self._process = self._process or _start(self._patience)
-        with _patience(process, self._patience) as late:
+        patience = self._patience + len(data) / _SLOWEST
+        with _patience(process, patience) as late:
             line = _exchange(process, data)
         if line.endswith(b"\n"):
             return line
         self._process = None
         status = _end(process)
         if late.is_set():
-            raise RefusedError(f"libhdf5 takes over {self._patience:g} s to read its image")
+            raise RefusedError(f"libhdf5 takes over {patience:.0f} s to read its image")
         raise _DiedError(f"dies ({status})")
 
 

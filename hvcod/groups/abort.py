@@ -1,5 +1,6 @@
 """A rank that fails takes its world down: nobody is left waiting in a collective."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -37,9 +38,12 @@ def abort(error: BaseException) -> NoReturn:
     else:
         trace = "".join(traceback.format_exception(error))
         text = trace if alone else "".join(f"[{_where()}] {line}\n" for line in trace.splitlines())
-    sys.stdout.flush()
-    sys.stderr.write(text.rstrip("\n") + "\n")
-    sys.stderr.flush()
+    # The log may be on a full disk, or be a pipe that nobody reads any more.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text.rstrip("\n") + "\n")
+        sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
     _end(2 if isinstance(error, UsageError) else 1)
 
 

@@ -3,8 +3,9 @@
 import torch
 
 from hvcod.codistill.codistiller import Codistiller
+from hvcod.errors import GroupFailedError
 from hvcod.tasks.base import Task
-from hvcod.training.optimizer import DivergedError, Optimizer
+from hvcod.training.optimizer import Optimizer
 from hvcod.training.preemption import Preemption, StopSignals
 from hvcod.training.record.journal import Journal, Summary
 from hvcod.training.run.directory import Run
@@ -25,6 +26,8 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     model = task.build_model().to(device)
     # Same weights on all ranks of a group, but every rank drops out units of its own.
     torch.manual_seed(group.seed(options.seed, 1 + group.rank))
+    saver = Saver(group, run.states, options.keep_states)
+    preemption = Preemption(group, signals, options.time_limit, lambda: saver.seconds)
     optimizer = Optimizer(model, options.optimizer, options.steps, options.nonfinite == "skip")
     codistiller = Codistiller(
         model,
@@ -35,10 +38,9 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
         examples_per_step=group.size * options.batch_size,
         predict=task.predict,
         distillation_loss=task.distillation_loss,
-        stop=lambda: bool(signals.received),
+        stop=preemption.wished,
     )
-    data, saver = task.training_data(), Saver(group, run.states, options.keep_states)
-    preemption = Preemption(group, signals, options.time_limit, lambda: saver.seconds)
+    data = task.training_data()
     journal = Journal(task, run, optimizer, codistiller, saver)
     keeper = Keeper(task, run, device, saver, model, optimizer, codistiller, data, journal)
     step, hidden = keeper.restore()
@@ -48,20 +50,23 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
         while step < options.steps and not (reason := preemption.reason()):
             step += 1
             batch = data.next().to(device)
-            logits, hidden = task.predict(model, batch.inputs, hidden)
+            logits, next_hidden = task.predict(model, batch.inputs, hidden)
             task_loss = task.loss(logits, batch.targets)
             distill_loss = codistiller.loss(logits, batch.inputs)
             updated = optimizer.step(task_loss + distill_loss)
+            hidden = next_hidden if updated else hidden
             codistiller.step()
             journal.step(step, task_loss, distill_loss, updated)
             if step % options.validation_interval == 0 or step == options.steps:
                 codistiller.validation_loss = validate(task, model, device)
                 journal.validated(step, codistiller.validation_loss)
             keeper.step(step, hidden)
-        keeper.save(step, hidden)
         ended = "preempted" if reason else "finished"
-    except DivergedError as error:
+        keeper.finish(step, hidden)
+    except GroupFailedError as error:
         ended, reason = "failed", str(error)
+        if error.save:
+            keeper.finish(step, hidden)
 
     codistiller.close(publish=ended != "failed")
     if not saver.close() and ended != "failed":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hvcod.config import OptimizerOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import GroupFailedError
 
 log = logging.getLogger("hvcod.training")
 
@@ -19,10 +19,6 @@ BUCKET_BYTES = 32 * 2**20
 
 MOST_SKIPPED = 100
 """Steps in a row that may be skipped for a gradient that is no number."""
-
-
-class DivergedError(HvcodError):
-    """A group's loss or gradient is NaN or infinite: raised at the same step on all its ranks."""
 
 
 class Optimizer:
@@ -64,7 +60,7 @@ class Optimizer:
         Collective.
 
         Raises:
-            DivergedError: The averaged gradient is NaN or infinite, and the step is not to be
+            GroupFailedError: The averaged gradient is NaN or infinite, and the step is not to be
                 skipped, or too many in a row were. The weights are still good.
         """
         factor = schedule(self._done, self._steps, self._options)
@@ -86,20 +82,26 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Adam's averages and what has been done, the same on all ranks."""
-        return {"adam": self._horovod.state_dict(), "done": self._done, "skipped": self.skipped}
+        return {
+            "adam": self._horovod.state_dict(),
+            "done": self._done,
+            "skipped": self.skipped,
+            "in_a_row": self._in_a_row,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
         self._horovod.load_state_dict(state["adam"])
         self._done, self.skipped = state["done"], state["skipped"]
+        self._in_a_row = state["in_a_row"]
 
     def _not_finite(self, norm: float) -> None:
         if not self._skip or self._in_a_row == MOST_SKIPPED:
-            raise DivergedError(
-                f"the gradient is {norm} at step {self._done}"
-                + (f", as in the {MOST_SKIPPED} steps before" if self._skip else "")
-                + "; lower --learning-rate, clip more with --clip"
-                + ("" if self._skip else ", or skip such steps with --nonfinite skip")
+            before = f", as in the {MOST_SKIPPED} steps before" if self._skip else ""
+            skip = "" if self._skip else "go on with --nonfinite skip, or "
+            raise GroupFailedError(
+                f"the gradient is {norm} at step {self._done}{before}; {skip}start a new run with "
+                "a lower --learning-rate or --clip"
             )
         self.skipped += 1
         self._in_a_row += 1

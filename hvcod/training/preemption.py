@@ -6,6 +6,7 @@ its state and the launch exits with 75: submit me again.
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import time
@@ -58,13 +59,17 @@ class Preemption:
         """
         self._group, self._signals, self._save_seconds = group, signals, save_seconds
         self._end = None if time_limit is None else time.monotonic() - _age() + time_limit
-        self._longest_step, self._lap = 0.0, time.monotonic()
+        self._longest_step, self._lap = 0.0, math.inf
+
+    def wished(self) -> bool:
+        """Whether this rank wants the group to stop."""
+        return bool(self._signals.received) or self._is_late(time.monotonic())
 
     def reason(self) -> str:
         """Why to stop now; empty if there is no reason. Collective over the group, once a step."""
         now = time.monotonic()
-        self._longest_step, self._lap = max(self._longest_step, now - self._lap), now
         wishes = np.array([bool(self._signals.received), self._is_late(now)], dtype=np.int8)
+        self._longest_step, self._lap = max(self._longest_step, now - self._lap), now
         # The ranks have just waited for each other's gradients: this costs microseconds.
         self._group.comm.Allreduce(MPI.IN_PLACE, wishes, op=MPI.MAX)
         if wishes[0]:
@@ -72,9 +77,12 @@ class Preemption:
         return "the time limit" if wishes[1] else ""
 
     def _is_late(self, now: float) -> bool:
-        if self._end is None or not self._group.is_root:
+        # Each launch makes one step, whatever the limit: the first call comes before it.
+        if self._end is None or not self._group.is_root or self._lap == math.inf:
             return False
-        needed = 2 * self._longest_step + 2 * self._save_seconds() + _SPARE_SECONDS
+        needed = (
+            2 * max(self._longest_step, now - self._lap) + 2 * self._save_seconds() + _SPARE_SECONDS
+        )
         return now + needed > self._end
 
 

@@ -30,7 +30,7 @@ def halves(model: nn.Module) -> dict[str, Tensor]:
 def test_a_teacher_predicts_frozen_and_keeps_its_hidden_state_over_a_refresh() -> None:
     student, other = Counting(), Counting()
     teachers = Teachers(student, predict)
-    assert not teachers
+    assert teachers.steps == {}
     teachers.load(1, 50, halves(other))
     inputs = torch.randn(4, 3)
     weights = other.linear.weight.half().float(), other.linear.bias.half().float()

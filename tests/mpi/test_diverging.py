@@ -21,7 +21,7 @@ def test_a_group_that_diverges_stops_and_harms_nobody(
     good, bad = json.loads(done.stdout)
     assert (good["ended"], good["steps"]) == ("finished", 90)
     assert bad["ended"] == "failed"
-    assert "the gradient is nan at step 35; lower --learning-rate" in bad["reason"]
+    assert "the gradient is nan at step 35; go on with --nonfinite skip" in bad["reason"]
     assert "hvcod: group 1 failed: the gradient is nan at step 35" in done.stderr
     assert "Traceback" not in done.stderr
     assert list_steps(published_directory(run, 1))[-1] == 30
@@ -29,6 +29,8 @@ def test_a_group_that_diverges_stops_and_harms_nobody(
     # What it learned until then goes on teaching.
     taught = [line["teachers"] for line in lines(run, 0) if "loss" in line]
     assert taught[-1] == {"1": 30}
+    done = fast_mpirun(4, PROGRAM, 1, 35, *words, "--nonfinite", "skip")
+    assert {each["ended"] for each in json.loads(done.stdout)} == {"finished"}
 
 
 def test_steps_without_a_gradient_can_be_skipped(

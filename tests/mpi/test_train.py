@@ -239,7 +239,7 @@ def test_a_loss_that_is_no_number_ends_the_run(
     for index in range(2):
         assert f"hvcod: group {index} failed: the gradient is " in done.stderr
         assert [m["event"] for m in metrics(tmp_path / "run", index)] == ["started", "failed"]
-    assert "lower --learning-rate" in done.stderr
+    assert "a lower --learning-rate" in done.stderr
     assert "Traceback" not in done.stderr
 
 

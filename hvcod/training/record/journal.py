@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from hvcod.codistill.codistiller import Codistiller
+from hvcod.errors import GroupFailedError
 from hvcod.progress import Progress
 from hvcod.tasks.base import Task
-from hvcod.training.optimizer import DivergedError, Optimizer
+from hvcod.training.optimizer import Optimizer
 from hvcod.training.record.metrics import Means, MetricsFile
 from hvcod.training.run.directory import Run
 from hvcod.training.state.saver import Saver
@@ -30,7 +31,7 @@ class Summary:
         ended: ``finished``, ``preempted`` (saved, to be submitted again) or ``failed``.
         reason: Why it ended early.
         steps: Training steps made, in all lives of the run.
-        restarts: How often the group was resumed.
+        restarts: How often the group was resumed from a saved state.
         validation_loss: The last one; ``None`` if there was none.
         exchanges: How often fresher teacher weights were taken over.
         mean_staleness: Mean of student's minus teacher's step, in steps, over the steps with a
@@ -67,7 +68,10 @@ class Summary:
 
 
 class Journal:
-    """Writes what happens; all ranks of the group take part in the means, its root writes."""
+    """Writes what happens; all ranks of the group take part in the means, its root writes.
+
+    A line is a mean over the steps since the line before, or since the last resume.
+    """
 
     def __init__(
         self, task: Task, run: Run, optimizer: Optimizer, codistiller: Codistiller, saver: Saver
@@ -111,7 +115,7 @@ class Journal:
             updated: Whether the weights were changed; the losses of a skipped step do not count.
 
         Raises:
-            DivergedError: The loss is NaN or infinite.
+            GroupFailedError: The loss is NaN or infinite.
         """
         # From call to call: what is queued on a GPU is waited for in some step.
         now = time.monotonic()
@@ -197,9 +201,9 @@ class Journal:
             return "all steps skipped"
         loss = losses["task_loss"] + losses["distill_loss"]
         if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss is {loss} at step {step}; lower --learning-rate, or clip the gradient "
-                "with --clip"
+            raise GroupFailedError(
+                f"the loss is {loss} at step {step}; start a new run with a lower --learning-rate "
+                "or --clip"
             )
         self._write(step, {"loss": loss} | figures | self._troubles())
         return f"loss {loss:.3f}"

@@ -1,11 +1,11 @@
 """Learning curves of runs, drawn from their ``metrics.jsonl``."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hvcod.errors import HvcodError
+from hvcod.training.record.lines import from_line
 
 
 def draw(runs: Sequence[Path], output: Path) -> None:
@@ -38,7 +38,7 @@ def draw(runs: Sequence[Path], output: Path) -> None:
                 color=curve.get_color(),
                 label=f"{name}: validation (training: pale)",
             )
-            taught = next((line["step"] for line in trained if line["teachers"]), None)
+            taught = next((line["step"] for line in trained if line.get("teachers")), None)
             if taught is not None:
                 name = f"{name}: first teacher"
                 axes.axvline(taught, color=curve.get_color(), linestyle=":", label=name)
@@ -53,8 +53,8 @@ def _groups(run: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         raise HvcodError(f"{run} is not a run: it has no group-*/metrics.jsonl")
     for path in files:
         # The last line of a run that is alive may not be whole yet.
-        whole = path.read_text().split("\n")[:-1]
-        yield _index(path.parent), [json.loads(line) for line in whole]
+        lines = map(from_line, path.read_bytes().splitlines(keepends=True))
+        yield _index(path.parent), [line for line in lines if line]
 
 
 def _index(folder: Path) -> int:

@@ -18,9 +18,10 @@ from hvcod.training.state.layout import About
 from hvcod.training.state.random_numbers import random_state, set_random_state
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
+from hvcod.training.state.tree import map_tensors
 
-_RANK_BYTES = 2**30
-"""More than hidden states, place in the data and random numbers of one rank take."""
+_RANK_BYTES = 2**26
+"""More than a hidden state, place in the data and random numbers of one rank take."""
 
 
 class Keeper:
@@ -67,7 +68,7 @@ class Keeper:
             self._put_back(found)
             self._saved = self._first = found.about.step
         self._journal.begin(self._first)
-        return self._first, found.mine["hidden"] if found else None
+        return self._first, self._here(found.mine["hidden"]) if found else None
 
     def step(self, step: int, hidden: Any) -> None:
         """Saves the state if it is due. Collective over the group."""
@@ -75,6 +76,12 @@ class Keeper:
         measure = self._options.time_limit is not None and step == self._first + 1
         if measure or step % self._options.save_interval == 0:
             self.save(step, hidden)
+
+    def finish(self, step: int, hidden: Any) -> None:
+        """Saves the last state, once more if it was due already and failed. Collective."""
+        if step == self._saved and not self._saver.flush():
+            self._saved = -1
+        self.save(step, hidden)
 
     def save(self, step: int, hidden: Any) -> None:
         """Saves the state, off the training thread. Collective over the group.
@@ -122,24 +129,31 @@ class Keeper:
         try:
             self._model.load_state_dict(shared["model"])
             self._optimizer.load_state_dict(shared["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            self._journal.load_state_dict(shared["journal"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise HvcodError(
-                f"the training state of step {found.about.step} in {self._run.states} does not fit "
-                f"the model: {' '.join(str(error).split())}"
+                f"the training state of step {found.about.step} in {self._run.states}, written by "
+                f"hvcod {found.about.project_version}, does not fit this model or this hvcod: "
+                f"{' '.join(str(error).split())}"
             ) from error
-        self._journal.load_state_dict(shared["journal"])
         self._data.load_state_dict({name: each.numpy() for name, each in mine["data"].items()})
         if mine["buffers"] is not None:
             self._model.load_state_dict(mine["buffers"], strict=False)
-        self._codistiller.load_state_dict(shared["codistiller"], mine["teachers"])
+        self._codistiller.load_state_dict(shared["codistiller"], self._here(mine["teachers"]))
         if mine["random"] is not None:
             set_random_state(mine["random"], self._device)
         else:
             seed = self._group.seed(self._options.seed, 1 + self._group.rank, found.about.step)
             torch.manual_seed(seed)
 
+    def _here(self, tree: Any) -> Any:
+        """A hidden state, or several, on this rank's device."""
+        return map_tensors(lambda leaf: leaf.to(self._device), tree)
+
     def _largest(self) -> int:
         """Bytes that no state of this model exceeds, however it was saved."""
         weights: int = sum(tensor.nbytes for tensor in self._model.state_dict().values())
         # The student, its optimiser in up to double precision, a teacher of each group.
-        return (8 + self._group.count) * weights + (1 + self._group.size) * _RANK_BYTES
+        return (8 + self._group.count) * weights + (
+            (1 + self._group.size) * (1 + self._group.count) * _RANK_BYTES
+        )

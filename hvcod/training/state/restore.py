@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hvcod.exchange.read import read_file
 from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
+from hvcod.training.run.small_files import patiently
 from hvcod.training.state.layout import OUTLINE, About, State, share_out
 from hvcod.training.state.tree import put_together
 
@@ -116,7 +118,8 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
     for step in reversed(steps):
         path = checkpoint_path(directory, step)
         try:
-            return _read(path, step, group, run_id, limit)
+            # An error of the system may pass; an older state would cost what is trained since.
+            return patiently(partial(_read, path, step, group, run_id, limit), OSError)
         except OSError as error:
             log.warning("training state %s: %s; trying the one before it", path, error.strerror)
         except HvcodError as error:

@@ -51,6 +51,7 @@ class Saver:
         """
         self._group, self._comm = group, group.comm.Dup()
         self._gathering: threading.Thread | None = None
+        self._late = False
         self._writer: Writer[_Item] | None = None
         if group.is_root:
             self._writer = Writer(directory, _build, keep=keep, replace=True, what="training state")
@@ -63,7 +64,8 @@ class Saver:
     @property
     def error(self) -> str:
         """Why the last state could not be written, with its path; empty if it was."""
-        return self._writer.counters.last_error if self._writer else ""
+        late = f"the file system did not take it in {_PATIENCE:g} s" if self._late else ""
+        return (self._writer.counters.last_error if self._writer else "") or late
 
     @property
     def seconds(self) -> float:
@@ -89,16 +91,23 @@ class Saver:
         self._gathering = threading.Thread(target=self._gather, args=work, daemon=True)
         self._gathering.start()
 
-    def close(self) -> bool:
-        """Ends the threads; whether the last state handed over is on disk. Collective."""
+    def flush(self) -> bool:
+        """Whether the last state handed over is on disk, after waiting for it. Collective."""
         self._join()
         done = False
         if self._writer:
             done = self._writer.flush(_PATIENCE)
-            self._writer.close(1.0)
+            self._late = not done
         wait_quietly(self._group.comm)
-        self._comm.Free()
         return bool(self._group.comm.bcast(done))
+
+    def close(self) -> bool:
+        """Ends the threads; whether the last state handed over is on disk. Collective."""
+        done = self.flush()
+        if self._writer:
+            self._writer.close(1.0)
+        self._comm.Free()
+        return done
 
     def _join(self) -> None:
         if self._gathering is not None:

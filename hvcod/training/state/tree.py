@@ -4,6 +4,7 @@ A tree is made of dictionaries (keys: text or integers), lists, tuples, plain va
 booleans, numbers, text) and tensors.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -46,6 +47,12 @@ def put_together(outline: Any, tensors: dict[str, Tensor]) -> Any:
         case {"dict": list(pairs)}:
             return {key: put_together(value, tensors) for key, value in pairs}
     raise HvcodError(f"the outline of a training state has no place for {str(outline)[:80]}")
+
+
+def map_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """The same tree with each tensor changed."""
+    outline, tensors = take_apart(tree, "tree")
+    return put_together(outline, {name: change(tensor) for name, tensor in tensors.items()})
 
 
 def _outline(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
