@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.environment import launch_rank, launch_size
 
-OTHER_RANKS_WAIT = 1.0
+OTHER_RANKS_WAIT = 3.0
 """Seconds by which rank 0 is ahead with an error that all ranks share, so that it is told once."""
 
 _place = ""

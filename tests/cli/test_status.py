@@ -259,7 +259,7 @@ def test_a_real_run_alive_killed_and_finished(
             stderr=errors,
         )
     try:
-        alive = wait_for(run, launch, "training", 40)
+        alive = wait_for(run, launch, "training", 44)
     finally:
         os.killpg(launch.pid, signal.SIGKILL)
         launch.wait()
