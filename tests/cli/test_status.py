@@ -273,7 +273,8 @@ def test_a_real_run_alive_killed_and_finished(
         assert each["seen_s"] < 60
     killed = wait_for(run, None, "silent", 0)
     for each in killed["groups"]:
-        assert "is gone" in each["reason"]
+        # Ranks that outlive mpirun for a moment may meet an error and let go of the folder.
+        assert "is gone" in each["reason"] or each["reason"] == "nobody trains it"
         assert each["step"] >= alive["groups"][each["group"]]["step"]
     mpirun(2, *words)
     done = wait_for(run, None, "finished", 240)

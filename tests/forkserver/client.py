@@ -7,6 +7,7 @@ passes signals on, and ends as the rank ends. If it is killed, the server kills 
 Imports nothing slow: it is started for every rank of every launch.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -25,11 +26,17 @@ def end_as(status: int) -> None:
     os._exit(code)
 
 
+def forward(server: socket.socket, number: int) -> None:
+    """Passes a signal on to the rank; one that has ended needs none."""
+    with contextlib.suppress(OSError):
+        server.sendall(bytes([number]))
+
+
 def main(path: str, words: list[str]) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.connect(path)
     for number in FORWARDED:
-        signal.signal(number, lambda number, _: server.sendall(bytes([number])))
+        signal.signal(number, lambda number, _: forward(server, number))
     variables = [key + b"=" + value for key, value in os.environb.items()]
     message = b"\0".join([b"%d" % len(words), *map(os.fsencode, words), *variables])
     folder = os.open(".", os.O_RDONLY)

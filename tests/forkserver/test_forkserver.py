@@ -138,7 +138,8 @@ def test_a_launch_is_killed_whole(fast_mpirun: ForkServer, program: Path) -> Non
 
 @pytest.mark.parametrize("program", [WAITS], indirect=True)
 def test_ranks_die_with_the_server(program: Path) -> None:
-    with ForkServer({**os.environ, "PATH": str(Path(sys.executable).parent)}, program) as server:
+    own = {"PATH": str(Path(sys.executable).parent), "OMP_NUM_THREADS": "1"}
+    with ForkServer({**os.environ, **own}, program) as server:
         launch = server.start(0, program)
         process = started(launch)
     wait_until_gone(process)
