@@ -6,6 +6,7 @@ Nothing here looks into a file and nothing heavy is imported: commands that only
 import contextlib
 import errno
 import io
+import math
 import os
 import re
 import socket
@@ -102,6 +103,15 @@ def prune(directory: Path, step: int, keep: int | None) -> None:
     for path in doomed:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def sweep(directory: Path) -> None:
+    """Removes what killed writers of this machine left half written: it may be all that there is
+    room for. What cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for path in list(directory.iterdir()):
+            if _is_orphan(path, -math.inf):
+                path.unlink()
 
 
 def _steps(names: list[str]) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.directory import checkpoint_path, prune, write_new
+from hvcod.exchange.directory import checkpoint_path, prune, sweep, write_new
 from hvcod.exchange.worker import Worker
 
 logger = logging.getLogger("hvcod.exchange")
@@ -122,6 +122,7 @@ class Writer(Generic[Item]):
         return self._ended or not (self._busy or self._waiting)
 
     def _run(self) -> None:
+        sweep(self._directory)
         try:
             while (turn := self._next()) is not None:
                 self._turn(*turn)

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -164,3 +165,14 @@ def test_a_flush_raises_what_the_thread_died_of(tmp_path: Path) -> None:
             writer.flush()
     with pytest.raises(ZeroDivisionError):
         writer.close()
+
+
+def test_what_a_killed_writer_left_goes_before_anything_is_written(tmp_path: Path) -> None:
+    host = socket.gethostname()
+    orphan = tmp_path / f".step-00000050.h5.none@{host}@{2**22 + 1}.tmp"  # no process has it
+    elsewhere = tmp_path / ".step-00000050.h5.none@elsewhere@1.tmp"
+    for path in (orphan, elsewhere):
+        path.write_bytes(b"half a file")
+    with closing(state_writer(tmp_path)):
+        wait_until(lambda: not orphan.exists())
+    assert listing(tmp_path) == [elsewhere.name]
