@@ -110,14 +110,14 @@ class KilledRun:
             while not self._is_finished():
                 self._start()
                 kind = self._random.choice(MOMENTS)
-                if kills and self._wait(self._moment(kind)):
+                # Without kills left the launches are let to their end.
+                moment = self._moment(kind) if kills else lambda: False
+                if self._wait(moment):
                     if victim := self._kill():
                         kills -= 1
                         self._tally.count(kind, victim)
                     self._tally.files_read += verify_files(self._run)
                     self._tally.half_files |= left_behind(self._run)
-                else:
-                    self._wait(lambda: False)
         finally:
             for launch in self._launches:
                 if launch:
