@@ -89,7 +89,6 @@ CHANGES: dict[str, Any] = {
     "data": "/elsewhere",
     "preset": "paper",
     "groups": 2,
-    "nonfinite": "skip",
     "batch_size": 31,
     "seed": 2,
     "same_data": True,
@@ -110,6 +109,7 @@ CHANGES: dict[str, Any] = {
 HARMLESS: dict[str, Any] = {
     "save_interval": 51,
     "keep_states": 51,
+    "nonfinite": "skip",
     "log_interval": 51,
     "validation_interval": 51,
     "validation_examples": 51,
@@ -216,12 +216,12 @@ def test_a_run_that_did_not_note_its_ranks_keeps_its_batch_size(directory: Path)
 def test_a_run_of_an_older_hvcod_had_the_defaults_of_later_options(directory: Path) -> None:
     launch(directory)
     tree = written(directory)
-    del tree["nonfinite"], tree["codistill"]["staleness"]
+    del tree["same_data"], tree["codistill"]["staleness"]
     (directory / "config.toml").write_text(tomli_w.dumps(tree))
-    with pytest.raises(HvcodError, match="a run with no nonfinite, this one has nonfinite=skip"):
-        launch(directory, nonfinite="skip")
+    with pytest.raises(HvcodError, match="a run with no same_data, this one has same_data=True"):
+        launch(directory, same_data=True)
     launch(directory)
-    assert written(directory)["nonfinite"] == "stop"
+    assert written(directory)["same_data"] is False
 
 
 def test_a_run_of_a_newer_hvcod_says_so(directory: Path) -> None:
