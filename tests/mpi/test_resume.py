@@ -86,7 +86,7 @@ def undisturbed(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Two ranks that trained without a stop."""
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    return run, finished(fast_mpirun, 2, command(tiny_data, run))
+    return run, finished(fast_mpirun, 2, command(tiny_data, run, log_interval=3))
 
 
 Undisturbed = tuple[Path, list[dict[str, Any]]]
@@ -95,8 +95,9 @@ Undisturbed = tuple[Path, list[dict[str, Any]]]
 def test_each_signal_stops_at_a_step_and_the_same_command_goes_on_exactly(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
+    # Stopped between two lines, the next one is still a mean over three steps.
     run = tmp_path / "run"
-    words = command(tiny_data, run)
+    words = command(tiny_data, run, log_interval=3)
     wanted = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     for number, step in zip(wanted, (5, 20, 35), strict=True):
         summaries, errors = stopped(fast_mpirun, 2, words, run, step, number)

@@ -70,7 +70,10 @@ class Summary:
 class Journal:
     """Writes what happens; all ranks of the group take part in the means, its root writes.
 
-    A line is a mean over the steps since the line before, or since the last resume.
+    A line is a mean over the steps since the line before.
+
+    Attributes:
+        losses: The means that the next line will hold.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class Journal:
         self._task, self._options, self._group, self._run = task, task.options, task.group, run
         self._optimizer, self._codistiller, self._saver = optimizer, codistiller, saver
         self._file: MetricsFile | None = None
-        self._losses, self._times = Means(), Means()
+        self.losses, self._times = Means(), Means()
         self._validation_loss: float | None = None
         self._training_s = 0.0
         self._steps = self._restarts = 0
@@ -123,7 +126,7 @@ class Journal:
         self._steps, self._training_s = step, self._training_s + elapsed
         self._times.add(step_s=elapsed)
         if updated:
-            self._losses.add(task_loss=task_loss.detach(), distill_loss=distill_loss.detach())
+            self.losses.add(task_loss=task_loss.detach(), distill_loss=distill_loss.detach())
         figures = ""
         if step % self._options.log_interval == 0 or step == self._options.steps:
             figures = f"{self._log(step)}{self._validation()}"
@@ -187,7 +190,7 @@ class Journal:
         return "" if self._validation_loss is None else f", validation {self._validation_loss:.3f}"
 
     def _log(self, step: int) -> str:
-        losses, times = self._losses.take(self._group.comm), self._times.take(self._group.comm)
+        losses, times = self.losses.take(self._group.comm), self._times.take(self._group.comm)
         teachers = self._codistiller.teachers_used
         figures: dict[str, object] = {
             **losses,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from mpi4py import MPI
 from torch import Tensor
 
@@ -157,6 +158,17 @@ class Means:
         """Adds one value of each name, the same names at every call."""
         self._sums = {name: self._sums.get(name, 0.0) + value for name, value in values.items()}
         self._count += 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """This rank's sums and their count, on the host."""
+        sums = {name: torch.as_tensor(value).cpu() for name, value in self._sums.items()}
+        return sums | {"count": torch.tensor(self._count)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from what `state_dict` gave."""
+        sums = dict(state)
+        self._count = int(sums.pop("count"))
+        self._sums = dict(sums)
 
     def take(self, comm: MPI.Intracomm) -> dict[str, float]:
         """The means over all ranks since the last call, and starts anew. Collective."""

@@ -121,6 +121,7 @@ class Keeper:
             "teachers": self._codistiller.hidden,
             # Running statistics are each rank's own.
             "buffers": dict(self._model.named_buffers()),
+            "losses": self._journal.losses.state_dict(),
             "random": random_state(self._device),
         }
 
@@ -140,6 +141,8 @@ class Keeper:
         if mine["buffers"] is not None:
             self._model.load_state_dict(mine["buffers"], strict=False)
         self._codistiller.load_state_dict(shared["codistiller"], self._here(mine["teachers"]))
+        if mine["losses"] is not None:
+            self._journal.losses.load_state_dict(mine["losses"])
         if mine["random"] is not None:
             set_random_state(mine["random"], self._device)
         else:
