@@ -19,3 +19,8 @@ class GroupFailedError(HvcodError):
 
 class UsageError(HvcodError):
     """The command or its options are wrong; raised alike on every rank, exit code 2."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why something could not be read or written, in a few words."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -105,24 +105,12 @@ class Codistiller:
     @property
     def problems(self) -> dict[str, int]:
         """How often something failed, by what; on the group root, empty elsewhere."""
-        found = {
-            f"group {teacher}: {cause}": failure.count
-            for teacher, causes in self._failures.items()
-            for cause, failure in causes.items()
-        }
-        failed = self._publisher.counters.failed if self._publisher else 0
-        return found | ({"not published": failed} if failed else {})
+        return {what: failure.count for what, failure in self._failures.items()}
 
     @property
     def reasons(self) -> dict[str, str]:
         """The last reason, with the path, of each of the `problems`."""
-        found = {
-            f"group {teacher}: {cause}": failure.last
-            for teacher, causes in self._failures.items()
-            for cause, failure in causes.items()
-        }
-        error = self._publisher.counters.last_error if self._publisher else ""
-        return found | ({"not published": error} if error else {})
+        return {what: failure.last for what, failure in self._failures.items() if failure.last}
 
     @property
     def hidden(self) -> dict[int, Any]:
@@ -206,8 +194,16 @@ class Codistiller:
             self._publisher.close()
 
     @property
-    def _failures(self) -> dict[int, dict[str, Failure]]:
-        return self._source.failures if self._source else {}
+    def _failures(self) -> dict[str, Failure]:
+        by_teacher = self._source.failures if self._source else {}
+        found = {
+            f"group {teacher}: {cause}": failure
+            for teacher, causes in by_teacher.items()
+            for cause, failure in causes.items()
+        }
+        if self._publisher and (failed := self._publisher.counters.failed):
+            found["not published"] = Failure(failed, self._publisher.counters.last_error)
+        return found
 
     def _fresh(self) -> dict[int, int]:
         """{group: step} of the teachers that are not too far behind."""

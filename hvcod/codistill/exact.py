@@ -9,14 +9,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-from mpi4py import MPI
-
 from hvcod.codistill.transfer import Update, broadcast_update
 from hvcod.config import CodistillOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.format import TensorSpec
 from hvcod.exchange.poll import Arrival, Failure, fetch
+from hvcod.groups.agreement import any_rank
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json
 
@@ -88,7 +86,9 @@ class ExactTeachers:
             waited = time.monotonic() - begun
             if self._group.is_root and waited > self._options.teacher_wait:
                 problem = problem or self._in_vain(teacher, step)
-            found, failed, stop = self._agree(arrival is not None, bool(problem), self._stop())
+            found, failed, stop = any_rank(
+                self._group.comm, arrival is not None, bool(problem), self._stop()
+            )
             if found:
                 return broadcast_update(self._group.comm, arrival)
             if failed:
@@ -114,11 +114,6 @@ class ExactTeachers:
                 f"{error}; --staleness exact needs it: delete that file and the states of group "
                 f"{teacher} from that step on, and start that group again"
             )
-
-    def _agree(self, *mine: bool) -> list[bool]:
-        flags = np.array(mine, dtype=np.int8)
-        self._group.comm.Allreduce(MPI.IN_PLACE, flags, op=MPI.MAX)
-        return [bool(flag) for flag in flags]
 
     def _in_vain(self, teacher: int, step: int) -> str:
         return (

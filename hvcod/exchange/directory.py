@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 from hvcod.errors import HvcodError
+from hvcod.groups.environment import job_id
 
 _STEP = re.compile(r"step-([0-9]{8,})\.h5")
 _TEMPORARY = re.compile(r"\.step-[0-9]+\.h5\.[\w.-]*@([\w.-]+)@([0-9]+)\.tmp", re.ASCII)
@@ -122,8 +123,7 @@ def _steps(names: list[str]) -> list[int]:
 
 def _writer() -> str:
     """This process, in a form that `_TEMPORARY` finds again: job, host and process number."""
-    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or "none"
-    return f"{_plain(job)}@{_host()}@{os.getpid()}"
+    return f"{_plain(job_id() or 'none')}@{_host()}@{os.getpid()}"
 
 
 def _host() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
 from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.exchange.format import DamagedError, Metadata, RefusedError, TensorSpec
 from hvcod.exchange.read import read_checkpoint
@@ -234,7 +234,7 @@ class Poller:
 
     def _count_failure(self, group: int, path: Path, error: OSError | HvcodError) -> None:
         cause = _cause(error)
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        reason = reason_of(error)
         before = self._failures[group].get(cause)
         count = 1 + (before.count if before else 0)
         self._failures[group][cause] = Failure(count, f"{path}: {reason}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
 from hvcod.exchange.directory import checkpoint_path, prune, sweep, write_new
 from hvcod.exchange.worker import Worker
 
@@ -155,7 +155,7 @@ class Writer(Generic[Item]):
             self._write(path, step, item)
         except (OSError, HvcodError) as error:
             self.counters.failed += 1
-            self._not_written(path, (isinstance(error, OSError) and error.strerror) or str(error))
+            self._not_written(path, reason_of(error))
 
     def _write(self, path: Path, step: int, item: Item) -> None:
         begun = time.perf_counter()

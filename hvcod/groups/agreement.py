@@ -1,9 +1,16 @@
-"""Agreement inside a group without waiting: every rank learns the same maximum a step later."""
+"""Agreement inside a group: at once, or a step later and without waiting."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from mpi4py import MPI
+
+
+def any_rank(comm: MPI.Intracomm, *flags: bool) -> list[bool]:
+    """Which of the flags at least one rank raises, at once; all ranks wait. Collective."""
+    raised = np.array(flags, dtype=np.int8)
+    comm.Allreduce(MPI.IN_PLACE, raised, op=MPI.MAX)
+    return [bool(flag) for flag in raised]
 
 
 class Agreement:

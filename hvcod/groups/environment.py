@@ -11,6 +11,11 @@ def launch_rank() -> int:
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
 
 
+def job_id() -> str:
+    """The scheduler's job that this process belongs to; empty without one."""
+    return os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or ""
+
+
 def launch_size() -> int:
     """How many processes ``mpirun`` or ``srun`` started; 1 where nobody tells."""
     return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)

@@ -5,7 +5,6 @@ its state and the launch exits with 75: submit me again.
 """
 
 import contextlib
-import logging
 import math
 import os
 import signal
@@ -14,12 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
-from mpi4py import MPI
-
+from hvcod.groups.agreement import any_rank
 from hvcod.groups.split import Group
-
-log = logging.getLogger("hvcod.training")
 
 SIGNALS = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)
 
@@ -68,13 +63,13 @@ class Preemption:
     def reason(self) -> str:
         """Why to stop now; empty if there is no reason. Collective over the group, once a step."""
         now = time.monotonic()
-        wishes = np.array([bool(self._signals.received), self._is_late(now)], dtype=np.int8)
+        told, late = bool(self._signals.received), self._is_late(now)
         self._longest_step, self._lap = max(self._longest_step, now - self._lap), now
         # The ranks have just waited for each other's gradients: this costs microseconds.
-        self._group.comm.Allreduce(MPI.IN_PLACE, wishes, op=MPI.MAX)
-        if wishes[0]:
+        told, late = any_rank(self._group.comm, told, late)
+        if told:
             return self._signals.received or "a signal to another rank"
-        return "the time limit" if wishes[1] else ""
+        return "the time limit" if late else ""
 
     def _is_late(self, now: float) -> bool:
         # Each launch makes one step, whatever the limit: the first call comes before it.

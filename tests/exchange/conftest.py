@@ -1,11 +1,14 @@
 """Fixtures of the exchange's tests."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from exchange.support import EXPECTED, Start
 
+from hvcod.exchange import writer
+from hvcod.exchange.directory import write_new
 from hvcod.exchange.poll import Poller
 
 
@@ -28,3 +31,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def teacher(tmp_path: Path) -> Path:
     (tmp_path / "0").mkdir()
     return tmp_path / "0"
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Holds every file just before it is written, until it is set."""
+    event = threading.Event()
+
+    def held(path: Path, data: memoryview, *, replace: bool) -> None:
+        assert event.wait(20)
+        write_new(path, data, replace=replace)
+
+    monkeypatch.setattr(writer, "write_new", held)
+    yield event
+    event.set()

@@ -24,8 +24,7 @@ from exchange.support import (
     wait_until,
 )
 
-from hvcod.exchange import writer
-from hvcod.exchange.directory import checkpoint_path, list_steps, write_new
+from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.exchange.read import read_checkpoint
 
@@ -35,20 +34,6 @@ def publish_now(publisher: Publisher, step: int, value: float = 0.5) -> None:
     before = counters.written + counters.failed + counters.existing
     publisher.publish(snapshot(model(value)), about(step))
     wait_until(lambda: counters.written + counters.failed + counters.existing > before)
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Holds every publication just before its file is written, until it is set."""
-    event = threading.Event()
-
-    def held(path: Path, data: memoryview, *, replace: bool) -> None:
-        assert event.wait(20)
-        write_new(path, data, replace=replace)
-
-    monkeypatch.setattr(writer, "write_new", held)
-    yield event
-    event.set()
 
 
 def test_a_snapshot_is_independent_and_contiguous() -> None:

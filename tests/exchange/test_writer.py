@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from exchange.support import listing, wait_until
 
 from hvcod.errors import HvcodError
-from hvcod.exchange import writer as module
 from hvcod.exchange.directory import checkpoint_path, list_steps, write_new
 from hvcod.exchange.writer import Writer
 
@@ -26,20 +24,6 @@ def build(item: bytes) -> memoryview:
 
 def state_writer(directory: Path, keep: int | None = None, replace: bool = True) -> Writer[bytes]:
     return Writer(directory, build, keep=keep, replace=replace, what="training state")
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Holds every file just before it is written, until it is set."""
-    event = threading.Event()
-
-    def held(path: Path, data: memoryview, *, replace: bool) -> None:
-        assert event.wait(20)
-        write_new(path, data, replace=replace)
-
-    monkeypatch.setattr(module, "write_new", held)
-    yield event
-    event.set()
 
 
 def test_what_was_flushed_is_there(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from hvcod.groups.environment import job_id
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -90,9 +92,8 @@ def _machine() -> tuple[str, str, int]:
 
 
 def _job() -> tuple[str, int]:
-    job = os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or ""
     restarts = os.environ.get("SLURM_RESTART_COUNT", "")
-    return job, int(restarts) if restarts.isdecimal() else 0
+    return job_id(), int(restarts) if restarts.isdecimal() else 0
 
 
 def _runs(pid: int, born: int) -> bool | None:

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
 from hvcod.exchange.directory import checkpoint_path
-from hvcod.training.status.folder import Folder, look, reason_of
+from hvcod.training.run.owner import BEAT, NAME
+from hvcod.training.status.folder import Folder, look
 from hvcod.training.status.tail import mapping, number
 
 SILENT = 60.0
 """Seconds without a sign of life (its owner gives one every ten) that make a group silent."""
 
 _AT_ONCE = 16
-_BEAT = 10.0
 _SHOWN = ("host", "pid", "job", "started")
 
 
@@ -215,7 +215,7 @@ def _state(found: Folder, now: float, is_done: bool) -> tuple[str, str]:
         return "unreadable", found.unreadable
     ending = found.tail.ending
     # Submitted again, it has its owner for a while before it writes its first line.
-    again = found.written("owner.json") > found.written("metrics.jsonl") + _BEAT
+    again = found.written(NAME) > found.written("metrics.jsonl") + BEAT
     if ending and not again:
         return ending["event"], str(ending.get("reason", ""))
     if is_done and found.claim is None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
 from hvcod.exchange.directory import open_regular
 from hvcod.training.run.claim import Claim
+from hvcod.training.run.owner import NAME
 from hvcod.training.status.tail import Tail, read_tail
 
 _LARGEST_CLAIM = 64 * 1024
@@ -61,7 +62,7 @@ def look(folder: Path, index: int) -> Folder:
     except OSError as error:
         found.unreadable = f"{folder}: {reason_of(error)}"
         return found
-    for name, read in (("owner.json", _read_claim), ("metrics.jsonl", _read_metrics)):
+    for name, read in ((NAME, _read_claim), ("metrics.jsonl", _read_metrics)):
         try:
             if name in found.files:
                 read(found, folder / name)
@@ -98,8 +99,3 @@ def _walk(folder: Path, prefix: str, notes: list[str]) -> Iterator[tuple[str, os
                 pass  # Old files go while one looks.
             except OSError as error:
                 notes.append(f"{folder / entry.name}: {reason_of(error)}")
-
-
-def reason_of(error: Exception) -> str:
-    """Why something could not be read, in a few words."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
