@@ -20,6 +20,8 @@ settings.load_profile("hvcod")
 
 # Tests that import MPI leave marks in the environment by which mpirun would take itself for a rank.
 CLEAN_ENVIRONMENT = dict(os.environ)
+# Unbuffered, Python writes a line and its end one by one, and those of two ranks get mixed.
+CLEAN_ENVIRONMENT.pop("PYTHONUNBUFFERED", None)
 
 PROJECT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "mpi" / "programs"

@@ -1,11 +1,11 @@
 """``hvcod``: the command line. Commands are imported only when they run."""
 
-import importlib
 import sys
 
 import click
 
 from hvcod import __version__
+from hvcod.cli.lazy import LazyGroup
 
 COMMANDS = {
     "train": "Train a model in groups that teach each other.",
@@ -13,27 +13,6 @@ COMMANDS = {
     "plot": "Draw the learning curves of runs.",
     "status": "Show how the groups of a run are doing.",
 }
-
-
-class LazyGroup(click.Group):
-    """A group whose commands live in ``hvcod/cli/NAME.py`` and are imported when needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, without importing any."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports ``hvcod.cli.NAME`` and returns its ``command``."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"hvcod.cli.{cmd_name}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands from their one-line descriptions, without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
 
 
 EXAMPLES = """\b
@@ -44,7 +23,11 @@ Examples:
 
 
 @click.group(
-    cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    package="hvcod.cli",
+    known=COMMANDS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="hvcod")
 def cli() -> None:

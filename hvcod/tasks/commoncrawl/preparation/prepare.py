@@ -11,12 +11,10 @@ The result depends on the inputs and the options, not on ranks, threads or inter
 does not grow with the text, but for 16 bytes a kept document and the sample for the tokenizer.
 """
 
-import contextlib
 import hashlib
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +26,6 @@ from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import on_rank_zero, threads_per_rank
 from hvcod.progress import Progress
-from hvcod.tasks.commoncrawl.files import read_json, write_blocks, write_json, write_whole
 from hvcod.tasks.commoncrawl.preparation.collecting import (
     Accept,
     DocumentList,
@@ -43,12 +40,14 @@ from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, first_ones, select
 from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
-from hvcod.tasks.commoncrawl.preparation.workspace import Workspace
 from hvcod.tasks.commoncrawl.reading.reader import Source
 from hvcod.tasks.commoncrawl.tokens.shards import VERSION, Shard, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
+from hvcod.tasks.files import read_json, write_blocks, write_json, write_whole
+from hvcod.tasks.workspace import Workspace
 
-SECONDS_BETWEEN_LOOKS = 0.5
+STAGES = ("kept", "encoded")
+
 
 Report = dict[str, Any]
 
@@ -74,7 +73,7 @@ def prepare(
     # One rank looks at the files: what it sees, or misses, holds for all.
     listed, plan = on_rank_zero(world, lambda: _listed_and_plan(sources, options))
     accept = listed.accept if listed else DocumentFilter(options.filters).filter
-    workspace = Workspace(output, world)
+    workspace = Workspace(output, world, STAGES)
     if workspace.open(plan):
         _Preparation(workspace, sources, options, listed, accept, plan).run()
     report: Report = on_rank_zero(world, lambda: read_json(output / "report.json"))
@@ -134,7 +133,7 @@ class _Preparation:
         self._workspace.wait()
 
     def _collect(self) -> None:
-        with _shown(self._workspace, "kept", "reading", len(self._sources)) as look:
+        with self._workspace.shown("kept", "reading", len(self._sources), "document") as look:
             for index in self._workspace.share("kept", self._order):
                 try:
                     collect(self._workspace, index, self._sources[index], self._accept, look)
@@ -202,7 +201,7 @@ class _Preparation:
 
     def _encode(self, selection: Selection) -> None:
         pieces = WordPieces.load(self._tokenizer_path)
-        with _shown(self._workspace, "encoded", "encoding", len(self._sources)) as look:
+        with self._workspace.shown("encoded", "encoding", len(self._sources), "document") as look:
             for index in self._workspace.share("encoded", self._order):
                 encode_input(
                     self._workspace, index, pieces, selection, self._options.shard_tokens, look
@@ -260,29 +259,6 @@ class _Preparation:
         return full_report(
             per_input, self._shards(), vocabulary_size, self._options.vocabulary_size, missing
         )
-
-
-@contextlib.contextmanager
-def _shown(
-    workspace: Workspace, stage: str, title: str, inputs: int
-) -> Iterator[Callable[..., None]]:
-    """Progress over the inputs of a stage; the function looks how far all ranks have come."""
-    progress = Progress(inputs, title, "input", shown=workspace.world.rank == 0)
-    done = workspace.done(stage)
-    progress.update(done)
-    next_look = 0.0
-
-    def look(documents: int = 0) -> None:
-        nonlocal done, next_look
-        if workspace.world.rank != 0 or time.monotonic() < next_look:
-            return
-        next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        before, done = done, workspace.done(stage)
-        progress.update(done - before, f"{documents} documents of this one" if documents else "")
-
-    yield look
-    progress.update(workspace.done(stage) - done)
-    progress.close()
 
 
 def _share_cores(world: MPI.Intracomm) -> None:

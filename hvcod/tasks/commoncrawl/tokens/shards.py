@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.commoncrawl.files import read_json
+from hvcod.tasks.files import read_json
 
 FORMAT, VERSION = "hvcod-tokens", 1
 PARTS = ("training", "validation")

@@ -10,12 +10,12 @@ import pytest
 from tasks.commoncrawl.tokens.test_stream import make_dataset
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.commoncrawl.files import write_whole
 from hvcod.tasks.commoncrawl.tokens.shards import (
     OPEN_SHARDS,
     TokenDataset,
     shard_image,
 )
+from hvcod.tasks.files import write_whole
 
 DOCUMENTS = [(f"id-{n}", np.arange(n, 3 * n + 1, dtype=np.uint16)) for n in range(1, 6)]
 HELD_OUT = [False, True, False, False, True]

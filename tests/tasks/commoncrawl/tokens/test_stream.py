@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.files import write_json, write_whole
 from hvcod.tasks.commoncrawl.tokens.shards import (
     ShardInfo,
     TokenDataset,
@@ -19,6 +18,7 @@ from hvcod.tasks.commoncrawl.tokens.shards import (
     shard_image,
 )
 from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
+from hvcod.tasks.files import write_json, write_whole
 
 END = 5
 VOCABULARY = 50_000

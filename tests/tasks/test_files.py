@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.commoncrawl.files import write_whole
+from hvcod.tasks.files import write_whole
 
 
 def test_the_content_is_on_disk_before_the_name_and_then_the_name(

@@ -6,7 +6,9 @@ by creating claim files: whoever creates an input's claim first works on it. Cla
 the launch, so those of a killed launch do not count.
 """
 
+import contextlib
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,9 +18,10 @@ from mpi4py import MPI
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import on_rank_zero, wait_quietly
-from hvcod.tasks.commoncrawl.files import read_json, write_json
+from hvcod.progress import Progress
+from hvcod.tasks.files import read_json, write_json
 
-STAGES = ("kept", "encoded")
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class Workspace:
@@ -27,10 +30,19 @@ class Workspace:
     Args:
         output: The dataset's folder.
         world: The ranks that fill it; every method with the word collective needs all of them.
+        stages: Names of the stages that every input goes through.
+        folders: Folders of the dataset that the stages write to.
     """
 
-    def __init__(self, output: Path, world: MPI.Intracomm) -> None:
+    def __init__(
+        self,
+        output: Path,
+        world: MPI.Intracomm,
+        stages: Sequence[str],
+        folders: Sequence[str] = ("shards",),
+    ) -> None:
         self.output, self.world = output, world
+        self._stages, self._folders = stages, folders
         self.folder = output / "work"
         self._launch = world.bcast(uuid.uuid4().hex[:12] if world.rank == 0 else None)
 
@@ -62,8 +74,10 @@ class Workspace:
         if not known.exists():
             write_json(known, plan)
         shutil.rmtree(self.folder / "claims", ignore_errors=True)
-        for folder in ("../shards", "claims", *STAGES):
+        for folder in ("claims", *self._stages):
             _make(self.folder / folder)
+        for folder in self._folders:
+            _make(self.output / folder)
         return False
 
     def _foreign_files(self) -> list[str]:
@@ -113,6 +127,31 @@ class Workspace:
                     f"cannot create {claim}: {error.strerror}; all nodes must share --output"
                 ) from error
             yield index
+
+    @contextlib.contextmanager
+    def shown(
+        self, stage: str, title: str, inputs: int, unit: str
+    ) -> Iterator[Callable[..., None]]:
+        """Progress over the inputs of a stage; the function looks how far all ranks have come.
+
+        It may be told how many units of the input at hand are done.
+        """
+        progress = Progress(inputs, title, "input", shown=self.world.rank == 0)
+        done = self.done(stage)
+        progress.update(done)
+        next_look = 0.0
+
+        def look(units: int = 0) -> None:
+            nonlocal done, next_look
+            if self.world.rank != 0 or time.monotonic() < next_look:
+                return
+            next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+            before, done = done, self.done(stage)
+            progress.update(done - before, f"{units} {unit}s of this one" if units else "")
+
+        yield look
+        progress.update(self.done(stage) - done)
+        progress.close()
 
     def wait(self, meanwhile: Callable[[], object] | None = None) -> None:
         """Waits for all ranks without taking a core from those that still work. Collective."""

@@ -1,4 +1,4 @@
-"""``hvcod data``: prepares the data of a task."""
+"""``hvcod data commoncrawl``."""
 
 import json
 from collections.abc import Sequence
@@ -19,12 +19,7 @@ Examples:
 """
 
 
-@click.group(epilog=EXAMPLES)
-def command() -> None:
-    """Prepare the data of a task."""
-
-
-@command.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option(
     "--output",
@@ -37,7 +32,7 @@ def command() -> None:
 @click.option("--server", metavar="URL", help="Where the releases lie, if not at Common Crawl's.")
 @dataclass_options(PrepareOptions)
 @json_option
-def commoncrawl(
+def command(
     inputs: Sequence[str],
     output: Path,
     download: str | None,

@@ -1,0 +1,39 @@
+"""A group of commands each of which is imported only when it is needed."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of a package, each as its ``command``."""
+
+    def __init__(self, *args: Any, package: str, known: Mapping[str, str], **settings: Any) -> None:
+        """
+        Args:
+            args: click's.
+            package: Where the modules are.
+            known: {name of command and module: a line about it}.
+            settings: click's.
+        """
+        super().__init__(*args, **settings)
+        self._package, self._known = package, known
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, without importing any."""
+        return list(self._known)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the module of a command and returns its ``command``."""
+        if cmd_name not in self._known:
+            return None
+        module = importlib.import_module(f"{self._package}.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands from their one-line descriptions, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._known.items()))
