@@ -175,7 +175,7 @@ class TrainOptions:
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
-    validation_examples: int = option(
+    validation_examples: int | None = option(
         4096, "examples of the validation part that are scored, at most", minimum=1, result=False
     )
     tensorboard: bool = option(

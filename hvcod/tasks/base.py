@@ -1,39 +1,55 @@
-"""The contract of a task: data, model, loss, presets; only a task knows what is trained."""
+"""The contract of a task: data, model, loss, metrics, presets; only it knows what is trained."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from hvcod.codistill.losses import distillation_loss
 from hvcod.config import TrainOptions
 from hvcod.groups.split import Group
+from hvcod.tasks.metrics import UNKNOWN, Metric, negative_log_likelihood
+from hvcod.tree import map_tensors
+
+__all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData"]
+
+Ids = Sequence[str] | npt.NDArray[np.int64]
+"""A name or a number for each prediction, by which files of predictions are put side by side."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one rank trains on in one step.
+    """What one rank trains on in one step, or evaluates at once.
 
     Attributes:
-        inputs: What the model sees; the first dimension counts examples.
-        targets: What it should say.
-        count: Predictions that are scored, for a mean over batches of different size.
+        inputs: What the model sees: a tensor, or a tuple or mapping of tensors, whose first
+            dimension counts examples.
+        targets: What it should say: class indices, [N] or [N, T]; `UNKNOWN` is not scored.
+        count: Predictions that are scored.
+        ids: For evaluation: an id of each prediction, in the order of the flattened targets; a
+            negative number marks padding, which is no prediction.
+        begins: For evaluation: hidden states start anew with this batch.
     """
 
-    inputs: Tensor
+    inputs: Any
     targets: Tensor
     count: int
+    ids: Ids | None = None
+    begins: bool = False
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         if device.type == "cpu":
             return self
-        inputs = self.inputs.to(device, non_blocking=True)
-        return Batch(inputs, self.targets.to(device, non_blocking=True), self.count)
+        inputs = map_tensors(lambda each: each.to(device, non_blocking=True), self.inputs)
+        targets = self.targets.to(device, non_blocking=True)
+        return dataclasses.replace(self, inputs=inputs, targets=targets)
 
 
 class TrainingData(Protocol):
@@ -80,8 +96,18 @@ class Task(ABC):
         """This rank's share of the training data."""
 
     @abstractmethod
-    def validation_data(self) -> Iterator[Batch]:
-        """This rank's share of one pass over the validation data, the same in every group."""
+    def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
+        """This rank's share of one pass over a part of the data, the same in every group.
+
+        The batches are a fixed division of the part, dealt out to the ranks, so that predictions
+        do not depend on their number. ``validation_examples`` of the options limits the pass.
+
+        Args:
+            part: ``validation``, ``training`` or what other parts the data have.
+
+        Raises:
+            HvcodError: The data have no such part.
+        """
 
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -93,6 +119,18 @@ class Task(ABC):
         The state is made of dictionaries, lists, tuples, plain values and tensors, or is None.
         """
         return model(inputs), None
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """The predictive distributions, [N, classes] in float32 and natural logarithms."""
+        return torch.log_softmax(logits.flatten(0, -2), dim=-1, dtype=torch.float32)
+
+    def predictions(self, log_probabilities: Tensor) -> Tensor:
+        """What `hvcod predict` writes: of each example its distribution [N, classes] or less."""
+        return log_probabilities.exp()
+
+    def metrics(self) -> dict[str, Metric]:
+        """What is measured of a model besides training; ``loss`` is always among them."""
+        return {"loss": negative_log_likelihood()}
 
     def distillation_loss(self, logits: Tensor, teachers: Sequence[Tensor]) -> Tensor:
         """The distillation loss (psi of Algorithm 1), a scalar; may overwrite the teachers."""

@@ -58,8 +58,9 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
             codistiller.step()
             journal.step(step, task_loss, distill_loss, updated)
             if step % options.validation_interval == 0 or step == options.steps:
-                codistiller.validation_loss = validate(task, model, device)
-                journal.validated(step, codistiller.validation_loss)
+                metrics = validate(task, model, device)
+                codistiller.validation_loss = metrics["loss"]
+                journal.validated(step, metrics)
             keeper.step(step, hidden)
         ended = "preempted" if reason else "finished"
         keeper.finish(step, hidden)

@@ -1,32 +1,42 @@
-"""What a group checks of its model: its validation loss, and that its ranks agree."""
+"""What a group checks of its model: its metrics, and that its ranks agree."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Task
+from hvcod.tasks.metrics import UNKNOWN, Metric
 
 
 @torch.no_grad()
-def validate(task: Task, model: nn.Module, device: torch.device) -> float:
-    """The mean task loss over the validation data, in nats for a cross entropy.
+def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, float]:
+    """The task's metrics over the validation data; ``loss`` is in nats for a cross entropy.
 
-    The data are shared out over the ranks; the hidden state starts anew and is carried through the
-    pass. Collective over the group; every rank gets the same number.
+    The data are shared out over the ranks. Collective over the group; every rank gets the same
+    numbers.
     """
     model.eval()
-    total, count, state = 0.0, 0, None
-    for batch in task.validation_data():
+    metrics, state = task.metrics(), None
+    for batch in task.evaluation_data():
         batch = batch.to(device)
-        logits, state = task.predict(model, batch.inputs, state)
-        total += float(task.loss(logits, batch.targets)) * batch.count
-        count += batch.count
+        logits, state = task.predict(model, batch.inputs, None if batch.begins else state)
+        add_scored(metrics, task.log_probabilities(logits), batch.targets)
     model.train()
-    comm = task.group.comm
-    return float(comm.allreduce(total) / max(1, comm.allreduce(count)))
+    return {name: metric.value(task.group.comm) for name, metric in metrics.items()}
+
+
+def add_scored(metrics: Mapping[str, Metric], logs: Tensor, targets: Tensor) -> None:
+    """Adds those of some predictions to metrics of which the right class is known."""
+    targets = targets.flatten()
+    known = targets != UNKNOWN
+    if not known.all():
+        logs, targets = logs[known], targets[known]
+    for metric in metrics.values():
+        metric.add(logs, targets)
 
 
 def common_weights(model: nn.Module, group: Group) -> str:

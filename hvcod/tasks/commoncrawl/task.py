@@ -10,23 +10,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvcod.config import TrainOptions, option
+from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
-from hvcod.tasks.base import Batch, Task, TrainingData
+from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
 from hvcod.tasks.commoncrawl.model import LanguageModel
 from hvcod.tasks.commoncrawl.preparation.builtin import builtin_dataset
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
-from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
-from hvcod.tasks.commoncrawl.tokens.validation import (
-    IGNORED,
+from hvcod.tasks.commoncrawl.tokens.evaluation import (
+    Range,
+    scored_ranges,
+    scored_windows,
     unigram_entropy,
-    validation_ranges,
-    validation_windows,
 )
+from hvcod.tasks.commoncrawl.tokens.shards import PARTS, TokenDataset
+from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
 
 log = logging.getLogger("hvcod.tasks")
 
-VALIDATION_ROWS = 32
-"""Ranges of the validation text that are read side by side, whatever the number of ranks."""
+SCORED_TEXTS = 32
+"""Texts that an evaluation reads side by side, whatever the number of ranks."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,6 @@ class CommonCrawl(Task):
         if options.data is None and group.is_root:
             log.info("no --data given: training on the built-in corpus (documentation in English)")
         self.dataset = TokenDataset(options.data or builtin_dataset())
-        self._validation = validation_ranges(
-            self.dataset.tokens("validation"),
-            VALIDATION_ROWS,
-            options.validation_examples * WINDOW,
-        )
 
     def build_model(self) -> nn.Module:
         """Embeddings, LSTM layers with layer normalisation, softmax."""
@@ -108,11 +104,12 @@ class CommonCrawl(Task):
         )
         return WindowBatches(stream)
 
-    def validation_data(self) -> Iterator[Batch]:
-        """This rank's rows of the validation text, window by window."""
-        group = self.group
-        windows = validation_windows(self.dataset, self._validation, group.rank, group.size)
-        return (Batch(inputs, targets, count) for inputs, targets, count in windows)
+    def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
+        """This rank's texts of a part, window by window; an id is a token's place in the part."""
+        if part not in PARTS:
+            raise HvcodError(f"--part {part}: the data have {' and '.join(PARTS)}")
+        ranges = self._ranges(part)
+        return scored_windows(self.dataset, part, ranges, self.group.rank, self.group.size)
 
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Logits [rows, window, vocabulary] and the hidden state, which is never reset."""
@@ -121,11 +118,16 @@ class CommonCrawl(Task):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy in nats per token."""
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=UNKNOWN)
 
     def reference(self) -> Mapping[str, float]:
         """The loss of a model that knows only how frequent each token is."""
-        return {"unigram_entropy": unigram_entropy(self.dataset, self._validation)}
+        return {"unigram_entropy": unigram_entropy(self.dataset, self._ranges("validation"))}
+
+    def _ranges(self, part: str) -> list[Range]:
+        limit = self.options.validation_examples
+        tokens = None if limit is None else limit * WINDOW
+        return scored_ranges(self.dataset.tokens(part), SCORED_TEXTS, tokens)
 
 
 class WindowBatches:

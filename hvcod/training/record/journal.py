@@ -33,6 +33,7 @@ class Summary:
         steps: Training steps made, in all lives of the run.
         restarts: How often the group was resumed from a saved state.
         validation_loss: The last one; ``None`` if there was none.
+        metrics: All that the last validation measured, by name; empty if there was none.
         exchanges: How often fresher teacher weights were taken over.
         mean_staleness: Mean of student's minus teacher's step, in steps, over the steps with a
             distillation term; ``None`` if there was none.
@@ -52,6 +53,7 @@ class Summary:
     steps: int
     restarts: int
     validation_loss: float | None
+    metrics: dict[str, float]
     exchanges: int
     mean_staleness: float | None
     step_s: float
@@ -83,7 +85,7 @@ class Journal:
         self._optimizer, self._codistiller, self._saver = optimizer, codistiller, saver
         self._file: MetricsFile | None = None
         self.losses, self._times = Means(), Means()
-        self._validation_loss: float | None = None
+        self._metrics: dict[str, float] = {}
         self._training_s = 0.0
         self._steps = self._restarts = 0
 
@@ -132,10 +134,10 @@ class Journal:
             figures = f"{self._log(step)}{self._validation()}"
         self._progress.update(figures=figures)
 
-    def validated(self, step: int, validation_loss: float) -> None:
-        """Takes note of a validation."""
-        self._validation_loss = validation_loss
-        self._write(step, {"validation_loss": validation_loss})
+    def validated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Takes note of what a validation measured."""
+        self._metrics = dict(metrics)
+        self._write(step, {f"validation_{name}": value for name, value in metrics.items()})
         self._lap = time.monotonic()
 
     def event(self, event: str, **more: object) -> None:
@@ -147,14 +149,14 @@ class Journal:
         return {
             "restarts": self._restarts,
             "training_s": self._training_s,
-            "validation_loss": self._validation_loss,
+            "metrics": self._metrics,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
         self._restarts = state["restarts"] + 1
         self._training_s = state["training_s"]
-        self._validation_loss = state["validation_loss"]
+        self._metrics = state["metrics"]
 
     def close(self, weights: str, ended: str, reason: str) -> Summary:
         """Ends the record.
@@ -174,7 +176,8 @@ class Journal:
             reason=reason,
             steps=self._steps,
             restarts=self._restarts,
-            validation_loss=self._validation_loss,
+            validation_loss=self._metrics.get("loss"),
+            metrics=self._metrics,
             exchanges=self._codistiller.exchanges,
             mean_staleness=self._codistiller.mean_staleness,
             step_s=self._training_s / max(1, self._steps),
@@ -187,7 +190,8 @@ class Journal:
         )
 
     def _validation(self) -> str:
-        return "" if self._validation_loss is None else f", validation {self._validation_loss:.3f}"
+        shown = [f"{name} {value:.3f}" for name, value in self._metrics.items()]
+        return f", validation {', '.join(shown)}" if shown else ""
 
     def _log(self, step: int) -> str:
         losses, times = self.losses.take(self._group.comm), self._times.take(self._group.comm)

@@ -18,7 +18,7 @@ from hvcod.training.state.layout import About
 from hvcod.training.state.random_numbers import random_state, set_random_state
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
-from hvcod.training.state.tree import map_tensors
+from hvcod.tree import map_tensors
 
 _RANK_BYTES = 2**26
 """More than a hidden state, place in the data and random numbers of one rank take."""

@@ -18,7 +18,7 @@ from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
 from hvcod.training.run.small_files import patiently
 from hvcod.training.state.layout import OUTLINE, About, State, share_out
-from hvcod.training.state.tree import put_together
+from hvcod.tree import put_together
 
 log = logging.getLogger("hvcod.training")
 

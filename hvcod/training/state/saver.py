@@ -21,7 +21,7 @@ from hvcod.groups.launch import wait_quietly
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import gather_tensor
 from hvcod.training.state.layout import OUTLINE, About
-from hvcod.training.state.tree import take_apart
+from hvcod.tree import take_apart
 
 _PATIENCE = 600.0
 """Seconds after which a file system that does not take the last state is given up."""

@@ -171,6 +171,7 @@ class TokenDataset:
         except (KeyError, TypeError, ValueError) as error:
             raise HvcodError(f"{folder / 'dataset.json'} is damaged: {error!r}") from error
         self._open: OrderedDict[tuple[int, str], Shard] = OrderedDict()
+        self._starts: dict[str, npt.NDArray[np.int64]] = {}
 
     @property
     def tokenizer_path(self) -> Path:
@@ -191,15 +192,21 @@ class TokenDataset:
             self._open.popitem(last=False)
         return self._open[key]
 
-    def validation_tokens(self, start: int, stop: int) -> Tokens:
-        """A range of the validation tokens of all shards, taken as one sequence."""
-        parts, before = [], 0
-        for index, info in enumerate(self.shards):
-            begin, end = max(start - before, 0), min(stop - before, info.validation_tokens)
-            if begin < end:
-                parts.append(self.shard(index, "validation").read(begin, end))
-            before += info.validation_tokens
-        return np.concatenate(parts)
+    def between(self, part: str, start: int, stop: int) -> Tokens:
+        """A range of the tokens of one part of all shards, taken as one sequence."""
+        if part not in self._starts:
+            counts = [info.tokens(part) for info in self.shards]
+            self._starts[part] = np.concatenate([[0], np.cumsum(counts)])
+        starts, pieces = self._starts[part], []
+        first = int(np.searchsorted(starts, start, side="right")) - 1
+        for index in range(first, len(self.shards)):
+            before, after = int(starts[index]), int(starts[index + 1])
+            if before >= stop:
+                break
+            if max(start, before) < min(stop, after):
+                begin, end = max(start, before) - before, min(stop, after) - before
+                pieces.append(self.shard(index, part).read(begin, end))
+        return np.concatenate(pieces)
 
     def documents(self, part: str) -> int:
         """Documents of one part."""

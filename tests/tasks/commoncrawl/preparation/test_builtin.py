@@ -15,9 +15,9 @@ from hvcod.tasks.commoncrawl.preparation.builtin import (
     docstrings,
     prose_paragraphs,
 )
+from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, unigram_entropy
 from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import WordPieces
-from hvcod.tasks.commoncrawl.tokens.validation import unigram_entropy, validation_ranges
 
 PROGRAM = """
 import sys
@@ -77,7 +77,7 @@ def test_it_is_prose_that_a_model_can_learn(made: list[Path]) -> None:
     assert dataset.vocabulary_size == 4096
     assert dataset.tokens("training") > 150_000
     assert dataset.tokens("validation") > 2000
-    ranges = validation_ranges(dataset.tokens("validation"), 1, 10**9)
+    ranges = scored_ranges(dataset.tokens("validation"), 1, 10**9)
     assert 5 < unigram_entropy(dataset, ranges) < 7.5
     pieces, shard = WordPieces.load(dataset.tokenizer_path), dataset.shard(0, "training")
     words = [

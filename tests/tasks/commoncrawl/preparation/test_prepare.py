@@ -24,9 +24,9 @@ from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
 from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, unigram_entropy
 from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces
-from hvcod.tasks.commoncrawl.tokens.validation import unigram_entropy, validation_ranges
 
 HVCOD = Path(sys.executable).with_name("hvcod")
 
@@ -118,7 +118,7 @@ def test_the_dataset_describes_its_tokens(prepared: Prepared) -> None:
     ]
     counts = np.bincount(np.concatenate(training), minlength=dataset.vocabulary_size)
     assert (counts == dataset.unigram_counts).all()
-    ranges = validation_ranges(dataset.tokens("validation"), 1, 10**9)
+    ranges = scored_ranges(dataset.tokens("validation"), 1, 10**9)
     assert 3 < unigram_entropy(dataset, ranges) < np.log(300)
     assert sorted(path.name for path in prepared[0].iterdir()) == [
         "dataset.json",

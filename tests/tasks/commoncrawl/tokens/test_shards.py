@@ -31,7 +31,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert training.read(9, 12).tolist() == [5, 15, 16]
     assert (dataset.documents("training"), dataset.tokens("training")) == (3, 37)
     assert (dataset.documents("validation"), dataset.tokens("validation")) == (2, 38)
-    assert len(dataset.validation_tokens(28, 33)) == 5
+    assert len(dataset.between("validation", 28, 33)) == 5
 
 
 def test_the_same_documents_give_the_same_bytes() -> None:

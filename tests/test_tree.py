@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvcod.errors import HvcodError
-from hvcod.training.state.tree import put_together, take_apart
+from hvcod.tree import put_together, take_apart
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 KEYS = st.text(alphabet="ab./_", max_size=3) | st.integers(-3, 3)

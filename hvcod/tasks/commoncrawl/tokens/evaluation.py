@@ -1,0 +1,103 @@
+"""Tokens that are scored: which, in which windows, and what knowing no context costs."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.base import Batch
+from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
+from hvcod.tasks.commoncrawl.tokens.stream import WINDOW
+from hvcod.tasks.metrics import UNKNOWN
+
+ROWS_TOGETHER = 8
+"""Texts in one batch of evaluation, whatever the number of ranks."""
+
+Range = tuple[int, int]
+"""First and last token of a text, as positions in a part."""
+
+
+def scored_ranges(tokens: int, lanes: int, limit_tokens: int | None) -> list[Range]:
+    """Texts to score a model on: one a lane, spread evenly over the whole part.
+
+    Every token of a text but the first is predicted from those before it. Without a limit the texts
+    follow each other, and every token but the part's first is scored once.
+
+    Args:
+        tokens: Size of the part.
+        lanes: How many texts; fewer if they would be shorter than a window.
+        limit_tokens: How many tokens are scored, about; None: all.
+
+    Raises:
+        HvcodError: There is nothing to predict.
+    """
+    last = tokens - 1
+    if last < 1:
+        raise HvcodError(
+            "there are no documents to score: prepare the data with a larger --validation-fraction"
+        )
+    lanes = max(1, min(lanes, last // WINDOW))
+    longest = last if limit_tokens is None else max(WINDOW, limit_tokens // lanes)
+    edges = [last * lane // lanes for lane in range(lanes + 1)]
+    return [(edges[lane], min(edges[lane + 1], edges[lane] + longest)) for lane in range(lanes)]
+
+
+def scored_windows(
+    dataset: TokenDataset,
+    part: str,
+    ranges: Sequence[Range],
+    rank: int,
+    size: int,
+    window: int = WINDOW,
+) -> Iterator[Batch]:
+    """One rank's share of one pass over some texts, in consecutive windows.
+
+    Batches of `ROWS_TOGETHER` texts are dealt out to the ranks; each begins anew and then carries
+    its hidden state. An id is the position in the part of the token that is predicted, or -1 where
+    a text has ended.
+
+    Yields:
+        Inputs and targets, both int64 [rows, window].
+    """
+    for at in range(rank * ROWS_TOGETHER, len(ranges), size * ROWS_TOGETHER):
+        rows = ranges[at : at + ROWS_TOGETHER]
+        longest = max(last - first for first, last in rows)
+        for offset in range(0, longest, window):
+            yield _window(dataset, part, rows, offset, window)
+
+
+def _window(
+    dataset: TokenDataset, part: str, rows: Sequence[Range], offset: int, window: int
+) -> Batch:
+    inputs = np.zeros((len(rows), window), dtype=np.int64)
+    targets, ids = np.full_like(inputs, UNKNOWN), np.full_like(inputs, -1)
+    for row, (first, last) in enumerate(rows):
+        begin, end = first + offset, min(first + offset + window, last)
+        if begin < end:
+            tokens = dataset.between(part, begin, end + 1)
+            inputs[row, : end - begin], targets[row, : end - begin] = tokens[:-1], tokens[1:]
+            ids[row, : end - begin] = np.arange(begin + 1, end + 1)
+    return Batch(
+        torch.from_numpy(inputs),
+        torch.from_numpy(targets),
+        count=int((ids >= 0).sum()),
+        ids=ids.ravel(),
+        begins=offset == 0,
+    )
+
+
+def unigram_entropy(dataset: TokenDataset, ranges: Sequence[Range]) -> float:
+    """Loss, in nats per scored token, of a model that knows only how frequent each token is.
+
+    The cross entropy of the validation tokens that `scored_windows` scores under the distribution
+    of the training tokens, with one added to every count.
+    """
+    held_out = np.zeros(dataset.vocabulary_size, dtype=np.int64)
+    for first, last in ranges:
+        scored = dataset.between("validation", first + 1, last + 1)
+        held_out += np.bincount(scored, minlength=dataset.vocabulary_size)
+    counts = dataset.unigram_counts + 1.0
+    log_probability = np.log(counts) - math.log(counts.sum())
+    return float(-(held_out * log_probability).sum() / held_out.sum())

@@ -1,0 +1,101 @@
+"""What is measured of predictions, over all ranks and the same for any number of them."""
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+UNKNOWN = -100
+"""Target of a prediction that is not scored, as nobody knows what is right; torch's own value."""
+
+
+class Metric(Protocol):
+    """A figure that grows with every batch and is asked for at the end."""
+
+    def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
+        """Takes note of some predictions.
+
+        Args:
+            log_probabilities: [N, classes].
+            targets: The classes that were right, [N], none of them unknown.
+        """
+        ...
+
+    def value(self, comm: MPI.Intracomm) -> float:
+        """The figure over all ranks; NaN if nothing was added. Collective."""
+        ...
+
+
+class Mean:
+    """The mean of one value per prediction."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """
+        Args:
+            function: (log-probabilities [N, classes], targets [N]) -> values [N].
+        """
+        self._function = function
+        self._sums: list[Tensor] = []
+        self._count = 0
+
+    def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
+        """Takes note of some predictions."""
+        self._sums.append(self._function(log_probabilities, targets).sum(dtype=torch.float64))
+        self._count += len(targets)
+
+    def value(self, comm: MPI.Intracomm) -> float:
+        """The mean over all ranks. Collective."""
+        # An exact sum does not depend on the order, and so not on who had which batch.
+        gathered = comm.allgather([float(each) for each in self._sums])
+        count = comm.allreduce(self._count)
+        total = math.fsum(each for sums in gathered for each in sums)
+        return total / count if count else math.nan
+
+
+def negative_log_likelihood() -> Mean:
+    """The log loss in nats: minus the logarithm of the probability of what was right."""
+    return Mean(lambda logs, targets: -logs.gather(1, targets[:, None]).squeeze(1))
+
+
+def accuracy() -> Mean:
+    """The share of predictions whose most probable class was right."""
+    return Mean(lambda logs, targets: logs.argmax(dim=1) == targets)
+
+
+class AreaUnderCurve:
+    """Area under the ROC curve of two classes: how often a positive is ranked above a negative."""
+
+    def __init__(self) -> None:
+        self._scores: list[npt.NDArray[np.float32]] = []
+        self._targets: list[npt.NDArray[np.bool_]] = []
+
+    def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
+        """Takes note of some predictions."""
+        self._scores.append((log_probabilities[:, 1] - log_probabilities[:, 0]).cpu().numpy())
+        self._targets.append((targets == 1).cpu().numpy())
+
+    def value(self, comm: MPI.Intracomm) -> float:
+        """The area over all ranks' predictions; NaN without both classes. Collective."""
+        mine = [np.concatenate(each) if each else np.empty(0) for each in self._both()]
+        gathered = comm.gather(mine)
+        area = math.nan
+        if gathered is not None:
+            area = _area(*(np.concatenate(each) for each in zip(*gathered, strict=True)))
+        return float(comm.bcast(area))
+
+    def _both(self) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.bool_]]]:
+        return self._scores, self._targets
+
+
+def _area(scores: npt.NDArray[np.float32], targets: npt.NDArray[np.bool_]) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    targets = targets.astype(bool)
+    if targets.all() or not targets.any():
+        return math.nan
+    return float(roc_auc_score(targets, scores))
