@@ -12,23 +12,18 @@ import importlib.metadata
 import importlib.util
 import inspect
 import json
-import os
 import pydoc_data.topics
 import re
-import shutil
-import socket
 import sysconfig
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from mpi4py import MPI
-
 from hvcod.config import flatten
 from hvcod.errors import HvcodError
 from hvcod.groups.launch import on_rank_zero, wait_quietly, world
+from hvcod.tasks.cache import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
 from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
@@ -60,44 +55,14 @@ LETTERS = 0.85
 _RULES = 1
 """Number of the rules by which text is taken; a new one makes a new corpus."""
 
-_DAY = 86400
-
 
 def builtin_dataset() -> Path:
     """The folder of the built-in dataset, prepared first if it is not there. Collective.
 
-    All ranks of the launch must call it. Launches that prepare it at the same time do not disturb
-    each other; the first one to finish wins.
-
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
     """
-    ranks = world()
-    final = on_rank_zero(ranks, lambda: cache_folder() / f"builtin-{corpus_key()}")
-    if not on_rank_zero(ranks, (final / "dataset.json").exists):
-        _prepare(final, ranks)
-    if not ranks.allreduce((final / "dataset.json").exists(), op=MPI.LAND):
-        raise HvcodError(
-            f"{final} is not there on all nodes: set HVCOD_CACHE to a folder that they share"
-        )
-    return final
-
-
-def cache_folder() -> Path:
-    """Where hvcod keeps what can be made again: HVCOD_CACHE, else a folder in the user's cache.
-
-    Raises:
-        HvcodError: Neither is named, and the user has no home.
-    """
-    if own := os.environ.get("HVCOD_CACHE"):
-        return Path(own).absolute()
-    try:
-        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError as error:
-        raise HvcodError(
-            "no home directory is known here: set HVCOD_CACHE to a folder of yours"
-        ) from error
-    return Path(caches, "hvcod").absolute()
+    return made_once(lambda: f"builtin-{corpus_key()}", _prepare)
 
 
 def corpus_key() -> str:
@@ -110,44 +75,22 @@ def corpus_key() -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _prepare(final: Path, ranks: MPI.Intracomm) -> None:
-    own = f"{final.name}.{socket.gethostname()}-{os.getpid()}.part"
-    part = final.with_name(ranks.bcast(own))
-    on_rank_zero(ranks, lambda: _make(part / "text"))
-    try:
-        for index, (name, folder) in enumerate(installed_packages().items()):
-            if index % ranks.size == ranks.rank:
-                _write(part / "text" / f"{name}.jsonl", package_documents(name, folder))
-        wait_quietly(ranks)
-        sources = on_rank_zero(ranks, lambda: expand_inputs([str(part / "text")]))
-        prepare(sources, part / "data", OPTIONS, ranks)
-        if ranks.rank == 0 and not (final / "dataset.json").exists():
-            _publish(part / "data", final)
-        ranks.Barrier()
-    finally:
-        if ranks.rank == 0:
-            shutil.rmtree(part, ignore_errors=True)
+def _prepare(folder: Path) -> None:
+    ranks = world()
+    on_rank_zero(ranks, lambda: _make(folder / "text"))
+    for index, (name, sources) in enumerate(installed_packages().items()):
+        if index % ranks.size == ranks.rank:
+            _write(folder / "text" / f"{name}.jsonl", package_documents(name, sources))
+    wait_quietly(ranks)
+    inputs = on_rank_zero(ranks, lambda: expand_inputs([str(folder / "text")]))
+    prepare(inputs, folder / "data", OPTIONS, ranks)
 
 
 def _make(folder: Path) -> None:
-    """Makes the folder of this launch and removes what killed ones left."""
     try:
-        folder.mkdir(parents=True)
-        for old in folder.parent.parent.glob("builtin-*.part"):
-            if time.time() - old.stat().st_mtime > _DAY:
-                shutil.rmtree(old, ignore_errors=True)
+        folder.mkdir()
     except OSError as error:
-        raise HvcodError(
-            f"cannot create {folder}: {error.strerror}; set HVCOD_CACHE to a folder of yours"
-        ) from error
-
-
-def _publish(data: Path, final: Path) -> None:
-    try:
-        data.rename(final)
-    except OSError:
-        if not (final / "dataset.json").exists():
-            raise
+        raise HvcodError(f"cannot create {folder}: {error.strerror}") from error
 
 
 def installed_packages() -> dict[str, Path]:

@@ -13,7 +13,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.reading.compression import CODECS, Gap, Mark, decompress
+from hvcod.tasks.reading.compression import CODECS, Gap, Mark, decompress
 
 COMMON_CRAWL = "https://data.commoncrawl.org"
 CHUNK_BYTES = 64 * 1024

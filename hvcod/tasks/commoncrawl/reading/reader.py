@@ -11,12 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from hvcod.tasks.commoncrawl.reading.compression import (
-    Piece,
-    codec_by_content,
-    codec_by_name,
-    decompress,
-)
 from hvcod.tasks.commoncrawl.reading.document import Document
 from hvcod.tasks.commoncrawl.reading.download import Patience
 from hvcod.tasks.commoncrawl.reading.json_lines import read_json_lines
@@ -32,6 +26,12 @@ from hvcod.tasks.commoncrawl.reading.sources import (
     plain_name,
 )
 from hvcod.tasks.commoncrawl.reading.wet import RECORD_START, read_wet
+from hvcod.tasks.reading.compression import (
+    Piece,
+    codec_by_content,
+    codec_by_name,
+    decompress,
+)
 
 __all__ = ["Document", "ReadReport", "Source", "expand_inputs", "read_documents"]
 

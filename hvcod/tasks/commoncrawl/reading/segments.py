@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from hvcod.tasks.commoncrawl.reading.compression import Gap, Mark, Piece
 from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.reading.compression import Gap, Mark, Piece
 
 MAX_RECORD_BYTES = 64 * 1024**2
 """Longest record or line that is read; longer ones are skipped and counted as damaged."""

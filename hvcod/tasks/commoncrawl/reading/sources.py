@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.reading.compression import codec_by_name
 from hvcod.tasks.commoncrawl.reading.download import Patience, stream
+from hvcod.tasks.reading.compression import codec_by_name
 
 CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")

@@ -9,6 +9,7 @@ import pytest
 from conftest import CLEAN_ENVIRONMENT
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.cache import cache_folder
 from hvcod.tasks.commoncrawl.preparation import builtin
 from hvcod.tasks.commoncrawl.preparation.builtin import (
     builtin_dataset,
@@ -21,6 +22,7 @@ from hvcod.tasks.commoncrawl.tokens.tokenizer import WordPieces
 
 PROGRAM = """
 import sys
+from hvcod.tasks.cache import cache_folder
 from hvcod.tasks.commoncrawl.preparation import builtin
 builtin.PACKAGES = ("click",)
 builtin.LEFT_OUT |= {"email", "encodings", "distutils", "multiprocessing", "asyncio", "lib2to3"}
@@ -139,9 +141,9 @@ def test_without_a_home_the_cache_must_be_named(
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HVCOD_CACHE", raising=False)
     with pytest.raises(HvcodError, match="set HVCOD_CACHE"):
-        builtin.cache_folder()
+        cache_folder()
     monkeypatch.setenv("HVCOD_CACHE", str(tmp_path))
-    assert builtin.cache_folder() == tmp_path
+    assert cache_folder() == tmp_path
 
 
 def test_docstrings_are_read_without_importing(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""Data that hvcod makes for itself, once per user, so that a task can be tried without any."""
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mpi4py import MPI
+
+from hvcod.errors import HvcodError
+from hvcod.groups.launch import on_rank_zero, world
+
+_DAY = 86400
+
+
+def made_once(name: Callable[[], str], make: Callable[[Path], None]) -> Path:
+    """The folder of a dataset in the cache, made first if it is not there. Collective.
+
+    All ranks of the launch must call it. Launches that make it at the same time do not disturb
+    each other; the first one to finish wins.
+
+    Args:
+        name: Gives the folder's name, which says all that its content follows from; asked on one
+            rank.
+        make: Collective; fills the folder ``data`` in a new folder that it is given, which is
+            removed with all else in it.
+
+    Raises:
+        HvcodError: The cache cannot be written, or is not the same on all nodes.
+    """
+    ranks = world()
+    final = on_rank_zero(ranks, lambda: cache_folder() / name())
+    if not on_rank_zero(ranks, (final / "dataset.json").exists):
+        _make(final, make, ranks)
+    if not ranks.allreduce((final / "dataset.json").exists(), op=MPI.LAND):
+        raise HvcodError(
+            f"{final} is not there on all nodes: set HVCOD_CACHE to a folder that they share"
+        )
+    return final
+
+
+def cache_folder() -> Path:
+    """Where hvcod keeps what can be made again: HVCOD_CACHE, else a folder in the user's cache.
+
+    Raises:
+        HvcodError: Neither is named, and the user has no home.
+    """
+    if own := os.environ.get("HVCOD_CACHE"):
+        return Path(own).absolute()
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise HvcodError(
+            "no home directory is known here: set HVCOD_CACHE to a folder of yours"
+        ) from error
+    return Path(caches, "hvcod").absolute()
+
+
+def _make(final: Path, make: Callable[[Path], None], ranks: MPI.Intracomm) -> None:
+    own = f"{final.name}.{socket.gethostname()}-{os.getpid()}.part"
+    part = final.with_name(ranks.bcast(own))
+    on_rank_zero(ranks, lambda: _begin(part))
+    try:
+        make(part)
+        if ranks.rank == 0 and not (final / "dataset.json").exists():
+            _publish(part / "data", final)
+        ranks.Barrier()
+    finally:
+        if ranks.rank == 0:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _begin(part: Path) -> None:
+    """Makes the folder of this launch and removes what killed ones left."""
+    try:
+        part.mkdir(parents=True)
+        for old in part.parent.glob("*.part"):
+            if time.time() - old.stat().st_mtime > _DAY:
+                shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise HvcodError(
+            f"cannot create {part}: {error.strerror}; set HVCOD_CACHE to a folder of yours"
+        ) from error
+
+
+def _publish(data: Path, final: Path) -> None:
+    try:
+        data.rename(final)
+    except OSError:
+        if not (final / "dataset.json").exists():
+            raise

@@ -1,0 +1,1 @@
+"""Reading inputs of any task: what is compressed, what is damaged."""
