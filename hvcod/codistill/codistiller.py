@@ -1,5 +1,6 @@
 """The Codistiller: what a training loop calls to make its group learn from the other groups."""
 
+import atexit
 import dataclasses
 import logging
 import time
@@ -9,14 +10,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hvcod import config
+from hvcod.codistill import identity
 from hvcod.codistill.exact import ExactTeachers
 from hvcod.codistill.freshest import FreshestTeachers
+from hvcod.codistill.losses import distillation_loss as agreement_with_mean
+from hvcod.codistill.outputs import Logits, call, logits_of
+from hvcod.codistill.student import check_unchanged, check_weights, device_of, specified
 from hvcod.codistill.teachers import Predict, Teachers
 from hvcod.codistill.topology import teachers_of
 from hvcod.config import CodistillOptions
-from hvcod.errors import GroupFailedError
+from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.directory import published_directory
-from hvcod.exchange.format import Metadata, specification
+from hvcod.exchange.format import Metadata, TensorSpec
 from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.groups.split import Group
@@ -31,9 +37,9 @@ DistillationLoss = Callable[[Tensor, Sequence[Tensor]], Tensor]
 class Codistiller:
     """Publishes this group's weights, keeps its teachers fresh and gives the distillation term.
 
-    The three calls of Algorithm 1's loop: `loss` before the update, `step` after it, `close` at the
-    end. Nothing here waits for the file system or for another group, unless the teachers' age is to
-    be exact.
+    The calls of Algorithm 1's loop: `loss` before the update, `step` after it, `close` at the end.
+    Nothing here waits for the file system or for another group, unless the teachers' age is to be
+    exact. With one group every call works and does nothing.
 
     Attributes:
         exchanges: How often fresher teacher weights were taken over.
@@ -46,56 +52,65 @@ class Codistiller:
         self,
         model: nn.Module,
         group: Group,
-        options: CodistillOptions,
-        run_dir: Path,
-        about: Metadata,
+        run_dir: Path | str,
+        options: CodistillOptions | None = None,
         *,
-        examples_per_step: int,
-        predict: Predict,
-        distillation_loss: DistillationLoss,
+        logits: Logits = None,
+        predict: Predict = call,
+        distillation_loss: DistillationLoss = agreement_with_mean,
+        run_id: str | None = None,
+        examples_per_step: int = 0,
+        about: Metadata | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Collective over the group.
+        """Collective over the group; over all groups of the launch, if it has to name the run.
 
         Args:
-            model: The student; it has its initial weights.
-            group: This rank's group.
-            options: Interval, burn-in, weight, topology.
+            model: The student, on its device. It is only read; teachers are copies of it.
+            group: This rank's group; a script makes it with `hvcod.Groups`.
             run_dir: Shared by the groups of the run.
-            about: What published checkpoints say of themselves; step, examples and validation loss
-                are filled in.
-            examples_per_step: Examples that the whole group sees in a step.
-            predict: How a teacher predicts.
-            distillation_loss: psi of Algorithm 1.
+            options: Interval, burn-in, weight, topology.
+            logits: Which part of the outputs the logits are: the item of a tuple (a number) or
+                mapping (a name), an attribute (a name), what a function finds; None: all.
+            predict: How a teacher predicts: (model, inputs, hidden state) -> (outputs, next state),
+                for models that carry a state from batch to batch. The default calls the model.
+            distillation_loss: psi of Algorithm 1: (student's logits, logits of each teacher) ->
+                scalar. The default is for logits of classes in the last dimension.
+            run_id: Names the run; needed where the other groups are other launches.
+            examples_per_step: Examples that the whole group sees in a step; 0 if unknown.
+            about: What published checkpoints say of themselves, for a run that knows more than its
+                `run_id`; step, examples and validation loss are filled in.
             stop: Whether this rank has been told to stop: ends a wait for an exact teacher.
 
         Raises:
-            UsageError: The topology does not fit the number of groups.
+            UsageError: An option is wrong, the topology does not fit the number of groups, or the
+                run needs a `run_id`.
+            HvcodError: The model cannot be published or copied.
         """
-        self._model, self._group, self._options, self._about = model, group, options, about
+        given = vars(options or CodistillOptions())
+        self._options: CodistillOptions = config.resolve(CodistillOptions, [given])
+        self._model, self._group, self._run_dir = model, group, Path(run_dir).absolute()
+        self._logits, self._distillation_loss, self._stop = logits, distillation_loss, stop
         self._examples_per_step = examples_per_step
-        self._teachers = Teachers(model, predict)
-        self._distillation_loss = distillation_loss
+        self._sources = teachers_of(group.index, group.count, self._options.topology)
+        self._specification: dict[str, TensorSpec] = specified(model) if self._sources else {}
+        self._device = device_of(model)
+        self._teachers = Teachers(model, self._sources, predict, logits)
+        self._is_script = about is None
+        self._id_is_new = self._is_script and run_id is None
+        self._about = about or identity.of_script(group, run_id)
         self._done = 0
+        self._counted = -1
         self._staleness, self._distilled = 0.0, 0
         self._late: set[int] = set()
-        self._exact = options.staleness == "exact"
+        self._exact = self._options.staleness == "exact"
+        self._begun = self._closed = False
+        self._publisher: Publisher | None = None
+        self._source: ExactTeachers | FreshestTeachers | None = None
         self.exchanges = 0
         self.teachers_used: dict[int, int] = {}
         self.validation_loss: float | None = None
         self.seconds = 0.0
-        self._publisher: Publisher | None = None
-        self._source: ExactTeachers | FreshestTeachers | None = None
-        sources = teachers_of(group.index, group.count, options.topology)
-        if not sources:
-            return
-        if group.is_root:
-            # A group that goes on from an old state asks for teachers of long ago.
-            keep = None if self._exact else options.keep_published
-            self._publisher = Publisher(published_directory(run_dir, group.index), keep)
-        directories = {each: published_directory(run_dir, each) for each in sources}
-        given = group, options, directories, specification(model.state_dict()), about.run_id
-        self._source = ExactTeachers(*given, stop) if self._exact else FreshestTeachers(*given)
 
     @property
     def mean_staleness(self) -> float | None:
@@ -118,8 +133,13 @@ class Codistiller:
         return self._teachers.hidden
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters and teachers, the same on all ranks of the group; with `hidden` it is all."""
+        """Counters and teachers, the same on all ranks of the group; with `hidden` it is all.
+
+        Numbers, strings and tensors: what `torch.save` writes.
+        """
         return {
+            "run_id": self._about.run_id,
+            "group": self._group.index,
             "done": self._done,
             "exchanges": self.exchanges,
             "seconds": self.seconds,
@@ -129,36 +149,59 @@ class Codistiller:
             "teachers": self._teachers.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], hidden: Mapping[int, Any]) -> None:
-        """Goes on from what `state_dict` and `hidden` gave.
+    def load_state_dict(
+        self, state: Mapping[str, Any], hidden: Mapping[int, Any] | None = None
+    ) -> None:
+        """Goes on from what `state_dict` and `hidden` gave, before the first step.
 
-        Collective over the group; with exact staleness it waits for teachers that are due, and
-        raises GroupFailedError if they do not come.
+        Collective over the group; with exact staleness it waits for teachers that are due.
+
+        Args:
+            state: What `state_dict` gave; the run goes on under its id.
+            hidden: What `hidden` gave on this rank, if the model carries a state.
+
+        Raises:
+            HvcodError: The state is of another run, group or model.
+            GroupFailedError: Exact teachers do not come.
         """
+        self._check_state(state)
+        self._about = dataclasses.replace(self._about, run_id=state["run_id"])
         self._done, self.exchanges = state["done"], state["exchanges"]
         self.seconds = state["seconds"]
         self._staleness, self._distilled = state["staleness"], state["distilled"]
         self.validation_loss = state["validation_loss"]
         for group, teacher in state["teachers"].items():
             self._teachers.load(group, teacher["step"], teacher["weights"])
-        self._teachers.set_hidden(hidden)
+        self._teachers.set_hidden(hidden or {})
+        self._begin()
         if self._source:
             self._source.hold(self._teachers.steps)
             self._switch()
 
-    def loss(self, logits: Tensor, inputs: Tensor) -> Tensor:
+    def loss(self, outputs: Any, inputs: Any) -> Tensor:
         """The weighted distillation term of this step; zero in the burn-in or without a teacher.
 
+        With gradient accumulation it may be called several times a step.
+
         Args:
-            logits: The student's, from `inputs`; gradients flow into them.
-            inputs: What the student saw; the teachers see the same.
+            outputs: The student's, from `inputs`; gradients flow into its logits.
+            inputs: What the student saw, as the teachers are to see it: a tensor, a tuple of
+                positional arguments or a mapping of keyword arguments; or what `predict` takes.
+
+        Raises:
+            HvcodError: The outputs hold no logits, or others than the teachers', the model is on
+                another device than before, or the Codistiller is closed.
         """
+        self._check_usable()
+        logits = logits_of(outputs, self._logits)
         self.teachers_used = self._fresh() if self._done >= self._options.burn_in else {}
         if not self.teachers_used:
             return logits.new_zeros(())
-        behind = [self._done + 1 - step for step in self.teachers_used.values()]
-        self._staleness += sum(behind) / len(behind)
-        self._distilled += 1
+        if self._counted != self._done:
+            self._counted = self._done
+            behind = [self._done + 1 - step for step in self.teachers_used.values()]
+            self._staleness += sum(behind) / len(behind)
+            self._distilled += 1
         psi = self._distillation_loss(logits, self._teachers.predict(inputs, self.teachers_used))
         return self._options.distill_weight * psi
 
@@ -168,9 +211,13 @@ class Codistiller:
         Collective over the group: all ranks switch to fresher weights at the same step.
 
         Raises:
+            HvcodError: The run directory belongs to another run, the model has other tensors than
+                before, or the Codistiller is closed.
             GroupFailedError: With exact staleness: a publication failed, or a teacher did not come.
         """
+        self._check_usable()
         begun = time.perf_counter()
+        self._begin()
         self._done += 1
         if self._done % self._options.exchange_interval == 0:
             self._publish()
@@ -179,11 +226,15 @@ class Codistiller:
         self.seconds += time.perf_counter() - begun
 
     def close(self, publish: bool = True) -> None:
-        """Ends the exchange. Collective over the group.
+        """Ends the exchange; the end of a script does so too. Collective over the group.
 
         Args:
             publish: Whether the weights are worth publishing once more.
         """
+        atexit.unregister(self.close)
+        if self._closed:
+            return
+        self._closed = True
         if self._source:
             self._source.close()
         # Teachers of an exact age are never of a step between two intervals.
@@ -192,6 +243,55 @@ class Codistiller:
             self._publish()
         if self._publisher:
             self._publisher.close()
+
+    def _begin(self) -> None:
+        """Starts the exchange; not before it is known which run this is. Collective."""
+        if self._begun or not self._sources:
+            return
+        self._begun = True
+        group, options = self._group, self._options
+        directories = {each: published_directory(self._run_dir, each) for each in self._sources}
+        given = group, options, directories, self._specification, self._about.run_id
+        if self._is_script:
+            identity.check_directory(self._run_dir, group, self._specification, self._about.run_id)
+            # Other groups would miss the last weights, and MPI must not end under a transfer.
+            atexit.register(self.close)
+        if group.is_root:
+            # A group that goes on from an old state asks for teachers of long ago.
+            keep = None if self._exact else options.keep_published
+            self._publisher = Publisher(published_directory(self._run_dir, group.index), keep)
+        self._source = (
+            ExactTeachers(*given, self._stop) if self._exact else FreshestTeachers(*given)
+        )
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise HvcodError("the Codistiller is closed: call close() after the last step")
+        if (device := device_of(self._model)) != self._device:
+            raise HvcodError(
+                f"the model was on {self._device} when the Codistiller was made and is on {device} "
+                "now: move it to its device first"
+            )
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        if self._begun:
+            raise HvcodError("call load_state_dict() before the first step of the Codistiller")
+        if state["group"] != self._group.index:
+            raise HvcodError(
+                f"this is group {self._group.index}, and the state is that of group "
+                f"{state['group']}: each group goes on from its own"
+            )
+        if not self._id_is_new and state["run_id"] != self._about.run_id:
+            raise HvcodError(
+                f"the state belongs to run {state['run_id']!r}, not to {self._about.run_id!r}"
+            )
+        if strange := sorted(set(state["teachers"]).difference(self._sources)):
+            raise HvcodError(
+                f"the state has a teacher of group {strange[0]}, which does not teach here: go on "
+                "with the same groups and topology"
+            )
+        for teacher in state["teachers"].values():
+            check_weights(teacher["weights"], self._specification)
 
     @property
     def _failures(self) -> dict[str, Failure]:
@@ -229,6 +329,8 @@ class Codistiller:
             self.exchanges += 1
 
     def _publish(self) -> None:
+        if self._begun:
+            check_unchanged(self._model, self._specification)
         if self._publisher is None:
             return
         about = dataclasses.replace(

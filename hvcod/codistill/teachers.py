@@ -1,6 +1,5 @@
 """Teachers: frozen stale copies of other groups' models (paper, section 2.1)."""
 
-import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Predict = Callable[[nn.Module, Tensor, Any], tuple[Tensor, Any]]
-"""(model, inputs, hidden state) -> (logits, next hidden state)."""
+from hvcod.codistill.outputs import Logits, logits_of
+from hvcod.codistill.student import frozen_copy
+
+Predict = Callable[[nn.Module, Any, Any], tuple[Any, Any]]
+"""(model, inputs, hidden state) -> (outputs, next hidden state); the state begins as None."""
 
 
 @dataclass
@@ -25,10 +27,27 @@ class Teacher:
 
 
 class Teachers:
-    """The teachers of one rank, by group; they come into being with their first weights."""
+    """The teachers of one rank, by group; each teaches from its first weights on."""
 
-    def __init__(self, student: nn.Module, predict: Predict) -> None:
-        self._student, self._predict = student, predict
+    def __init__(
+        self,
+        student: nn.Module,
+        groups: Collection[int],
+        predict: Predict,
+        logits: Logits = None,
+    ) -> None:
+        """
+        Args:
+            student: Copied for each teacher now, so that want of memory shows at the start.
+            groups: Those that will teach.
+            predict: How a teacher predicts.
+            logits: Which part of its outputs the logits are.
+
+        Raises:
+            HvcodError: The student cannot be copied.
+        """
+        self._models = {group: frozen_copy(student) for group in groups}
+        self._predict, self._logits = predict, logits
         self._teachers: dict[int, Teacher] = {}
 
     @property
@@ -56,8 +75,7 @@ class Teachers:
     def load(self, group: int, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Puts fresher weights into the teacher of a group; half precision widens here."""
         if group not in self._teachers:
-            model = copy.deepcopy(self._student).eval().requires_grad_(False)
-            self._teachers[group] = Teacher(model, step)
+            self._teachers[group] = Teacher(self._models[group], step)
         teacher = self._teachers[group]
         with torch.no_grad():
             for name, target in teacher.model.state_dict().items():
@@ -65,13 +83,13 @@ class Teachers:
         teacher.step = step
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor, groups: Collection[int]) -> list[Tensor]:
+    def predict(self, inputs: Any, groups: Collection[int]) -> list[Tensor]:
         """The logits of some teachers on the student's inputs; advances their hidden states."""
         logits = []
         for group in sorted(groups):
             teacher = self._teachers[group]
-            answer, teacher.state = self._predict(teacher.model, inputs, teacher.state)
-            logits.append(answer)
+            outputs, teacher.state = self._predict(teacher.model, inputs, teacher.state)
+            logits.append(logits_of(outputs, self._logits))
         return logits
 
 

@@ -17,8 +17,6 @@ def teachers_of(group: int, groups: int, topology: str) -> list[int]:
         return [(group - 1) % groups]
     if topology == "pairs":
         if groups % 2:
-            raise UsageError(
-                f"--topology pairs: {groups} groups do not form pairs; use ring or full"
-            )
+            raise UsageError(f"topology pairs: {groups} groups do not form pairs; use ring or full")
         return [group ^ 1]
     return [other for other in range(groups) if other != group]

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from types import TracebackType
 from typing import Any, NoReturn
 
 from hvcod.errors import HvcodError, UsageError
@@ -45,6 +46,17 @@ def abort(error: BaseException) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     _end(2 if isinstance(error, UsageError) else 1)
+
+
+def abort_on_failure() -> None:
+    """Makes an uncaught exception of a script end the launch, with its traceback or line."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            abort(error)
+        sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def abort_on_thread_failure() -> None:

@@ -1,7 +1,9 @@
-"""What the launcher tells a process through its environment, readable before MPI is loaded."""
+"""The environment of a process: what the launcher tells it, before MPI; what Horovod is told."""
 
 import os
+from pathlib import Path
 
+_FILES_OF_A_ROOT = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE_LOG")
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -19,3 +21,19 @@ def job_id() -> str:
 def launch_size() -> int:
     """How many processes ``mpirun`` or ``srun`` started; 1 where nobody tells."""
     return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)
+
+
+def ready_for_horovod(index: int) -> None:
+    """Sets what a Horovod that is to run inside one group, given by its index, finds here."""
+    # Its Gloo controller crashes when it is given a communicator.
+    os.environ["HOROVOD_CONTROLLER"] = "mpi"
+    os.environ["HOROVOD_CPU_OPERATIONS"] = "mpi"
+    for name in _FILES_OF_A_ROOT:
+        if os.environ.get(name, "DYNAMIC") not in ("", "DYNAMIC"):
+            os.environ[name] = path_of_group(os.environ[name], index)
+
+
+def path_of_group(path: str, index: int) -> str:
+    """Every group root writes its own file: ``timeline.json`` gives ``timeline.group-1.json``."""
+    place = Path(path)
+    return str(place.with_name(f"{place.stem}.group-{index}{place.suffix}"))

@@ -1,16 +1,14 @@
 """Horovod inside one group, with what Horovod leaves to its users put right (DESIGN: traps)."""
 
 import os
-from pathlib import Path
 
 import horovod.torch as hvd
 import torch
 
 from hvcod.errors import HvcodError
+from hvcod.groups.environment import ready_for_horovod
 from hvcod.groups.launch import threads_per_rank
 from hvcod.groups.split import Group
-
-_FILES_OF_A_ROOT = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE_LOG")
 
 
 def start_horovod(group: Group) -> None:
@@ -25,21 +23,10 @@ def start_horovod(group: Group) -> None:
         raise HvcodError(
             "the installed Horovod was built without MPI: build it with HOROVOD_WITH_MPI=1"
         )
-    # Its Gloo controller crashes when it is given a communicator.
-    os.environ["HOROVOD_CONTROLLER"] = "mpi"
-    os.environ["HOROVOD_CPU_OPERATIONS"] = "mpi"
+    ready_for_horovod(group.index)
     # Messages are put together by the optimiser, always in the same way.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
-    for name in _FILES_OF_A_ROOT:
-        if os.environ.get(name, "DYNAMIC") not in ("", "DYNAMIC"):
-            os.environ[name] = path_of_group(os.environ[name], group.index)
     hvd.init(comm=group.comm)
-
-
-def path_of_group(path: str, index: int) -> str:
-    """Every group root writes its own file: ``timeline.json`` gives ``timeline.group-1.json``."""
-    place = Path(path)
-    return str(place.with_name(f"{place.stem}.group-{index}{place.suffix}"))
 
 
 def choose_device(group: Group, wish: str) -> torch.device:

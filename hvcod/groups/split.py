@@ -38,6 +38,16 @@ class Group:
         """Whether this is the only rank of the group that publishes, polls and logs."""
         return self.rank == 0
 
+    @property
+    def shards(self) -> int:
+        """Parts of the training data, one for each rank of all groups, other launches included."""
+        return self.count * self.size
+
+    @property
+    def shard(self) -> int:
+        """Which of the `shards` is this rank's, if every group is to learn from data of its own."""
+        return self.index * self.size + self.rank
+
     def seed(self, run_seed: int, *more: int) -> int:
         """A seed of the group's own: copies must start apart to have something to teach each other.
 
@@ -62,8 +72,10 @@ def split(world: MPI.Intracomm, groups: int = 1, only: int | None = None) -> Gro
     Raises:
         UsageError: The groups do not divide the world, or there is no such group.
     """
-    if only is not None and only >= groups:
-        raise UsageError(f"--group {only}: with --groups {groups} the groups are 0 to {groups - 1}")
+    if only is not None and not 0 <= only < groups:
+        raise UsageError(f"there is no group {only}: the {groups} groups are 0 to {groups - 1}")
+    if groups < 1:
+        raise UsageError(f"{groups} groups: there must be at least one")
     here = 1 if only is not None else groups
     if world.size % here:
         raise UsageError(_does_not_divide(world.size, groups))
@@ -79,6 +91,6 @@ def _does_not_divide(size: int, groups: int) -> str:
     divisors = [str(n) for n in range(1, size + 1) if size % n == 0]
     nearest = sorted({max(1, size // groups) * groups, (size // groups + 1) * groups})
     return (
-        f"--groups {groups} does not divide {size} ranks: use {' or '.join(map(str, nearest))} "
-        f"ranks, or with {size} ranks --groups {', '.join(divisors)}"
+        f"{groups} groups cannot share {size} ranks: use {' or '.join(map(str, nearest))} ranks, "
+        f"or with {size} ranks as many groups as {', '.join(divisors)}"
     )

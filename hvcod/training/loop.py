@@ -32,9 +32,9 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     codistiller = Codistiller(
         model,
         group,
-        options.codistill,
         run.directory,
-        run.about(options, group),
+        options.codistill,
+        about=run.about(options, group),
         examples_per_step=group.size * options.batch_size,
         predict=task.predict,
         distillation_loss=task.distillation_loss,

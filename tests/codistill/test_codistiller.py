@@ -37,9 +37,9 @@ class Member:
         self.codistiller = Codistiller(
             self.model,
             group,
-            options,
             run,
-            about,
+            options,
+            about=about,
             examples_per_step=4,
             predict=predict,
             distillation_loss=distillation_loss,

@@ -29,7 +29,7 @@ def halves(model: nn.Module) -> dict[str, Tensor]:
 
 def test_a_teacher_predicts_frozen_and_keeps_its_hidden_state_over_a_refresh() -> None:
     student, other = Counting(), Counting()
-    teachers = Teachers(student, predict)
+    teachers = Teachers(student, [1], predict)
     assert teachers.steps == {}
     teachers.load(1, 50, halves(other))
     inputs = torch.randn(4, 3)
@@ -45,7 +45,7 @@ def test_a_teacher_predicts_frozen_and_keeps_its_hidden_state_over_a_refresh() -
 
 
 def test_teachers_come_in_the_order_of_their_groups() -> None:
-    teachers = Teachers(Counting(), predict)
+    teachers = Teachers(Counting(), [0, 2], predict)
     for group in (2, 0):
         teachers.load(group, 10 * group + 10, halves(Counting()))
     assert teachers.steps == {0: 10, 2: 30}

@@ -5,7 +5,7 @@ import torch
 from mpi4py import MPI
 
 from hvcod.errors import UsageError
-from hvcod.groups.horovod import path_of_group
+from hvcod.groups.environment import path_of_group
 from hvcod.groups.split import split
 
 
@@ -20,12 +20,12 @@ def test_a_launch_can_be_one_group_of_several() -> None:
 
 
 def test_a_launch_that_is_no_group_of_the_run_is_refused() -> None:
-    with pytest.raises(UsageError, match="the groups are 0 to 1"):
+    with pytest.raises(UsageError, match="no group 2: the 2 groups are 0 to 1"):
         split(MPI.COMM_WORLD, groups=2, only=2)
 
 
 def test_the_message_names_sizes_that_work() -> None:
-    with pytest.raises(UsageError, match=r"use 3 ranks, or with 1 ranks --groups 1$"):
+    with pytest.raises(UsageError, match=r"use 3 ranks, or with 1 ranks as many groups as 1$"):
         split(MPI.COMM_WORLD, groups=3)
 
 

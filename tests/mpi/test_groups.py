@@ -26,7 +26,8 @@ def test_groups_that_do_not_divide_the_world_are_a_usage_error(mpirun: MpiRun) -
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("hvcod:")]
     assert lines == [
-        "hvcod: --groups 2 does not divide 3 ranks: use 2 or 4 ranks, or with 3 ranks --groups 1, 3"
+        "hvcod: 2 groups cannot share 3 ranks: use 2 or 4 ranks, "
+        "or with 3 ranks as many groups as 1, 3"
     ]
 
 
