@@ -1,25 +1,126 @@
 """The tasks: data preparation, data stream, model and loss of each; `base` is the contract."""
 
 import importlib
-from typing import TYPE_CHECKING
+import inspect
+import sys
+from dataclasses import dataclass, is_dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from hvcod.errors import UsageError
 
 if TYPE_CHECKING:
     from hvcod.tasks.base import Task
 
-TASKS = {"commoncrawl": "hvcod.tasks.commoncrawl.task:CommonCrawl"}
-"""Name of each task and where its class lives; imported when it is used."""
+TASKS = {
+    "commoncrawl": "hvcod.tasks.commoncrawl.task:CommonCrawl",
+    "criteo": "hvcod.tasks.criteo.task:Criteo",
+    "imagenet": "hvcod.tasks.imagenet.task:ImageNet",
+}
+"""Name of each task of hvcod and where its class lives; imported when it is used."""
+
+ENTRY_POINTS = "hvcod.tasks"
+"""The group of entry points under which other packages bring tasks."""
+
+
+@dataclass(frozen=True)
+class KnownTask:
+    """A task that goes by a name.
+
+    Attributes:
+        place: Where its class lives, ``module:Class``.
+        package: Which installed package brings it.
+    """
+
+    place: str
+    package: str
+
+
+def known_tasks() -> dict[str, KnownTask]:
+    """The tasks of hvcod and those of installed packages, by name; nothing is imported.
+
+    A package cannot take the name of a task of hvcod; of two packages the first one found counts.
+    """
+    known = {name: KnownTask(place, "hvcod") for name, place in TASKS.items()}
+    for point in sorted(entry_points(group=ENTRY_POINTS)):
+        package = point.dist.name if point.dist else "unknown"
+        known.setdefault(point.name, KnownTask(point.value, package))
+    return known
 
 
 def load_task(name: str) -> "type[Task]":
-    """The class of a task.
+    """The class of a task, by its name or as ``module:Class``.
+
+    The module may be installed or lie in the current folder.
 
     Raises:
-        UsageError: There is no task of that name.
+        UsageError: There is no task of that name, or what is there is no complete task.
     """
-    if name not in TASKS:
-        raise UsageError(f"--task {name}: no such task; known: {', '.join(TASKS)}")
-    module, _, attribute = TASKS[name].partition(":")
-    task: type[Task] = getattr(importlib.import_module(module), attribute)
+    known = known_tasks()
+    if name not in known and ":" not in name:
+        raise UsageError(
+            f"--task {name}: no such task; known: {', '.join(known)}; or name a class of your own, "
+            "such as --task mypackage.mymodule:MyTask"
+        )
+    place = known[name].place if name in known else name
+    module_name, _, attribute = place.partition(":")
+    module = _import(name, module_name)
+    return _checked(name, module, getattr(module, attribute, None) if attribute else None)
+
+
+def _import(name: str, module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not _is_part(error.name, module):
+            raise UsageError(f"--task {name}: {module} needs {error.name}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"--task {name}: {module!r} is no name of a module") from error
+    here = str(Path.cwd())
+    if here in sys.path:
+        raise UsageError(_not_found(name, module))
+    # After what is installed, so that a folder here hides nothing of it; and for good, as a task
+    # may import more of itself later.
+    sys.path.append(here)
+    importlib.invalidate_caches()
+    return _import(name, module)
+
+
+def _is_part(missing: str | None, module: str) -> bool:
+    """Whether it is the module itself, or a package that it is in, that was not found."""
+    return missing is not None and f"{module}.".startswith(f"{missing}.")
+
+
+def _not_found(name: str, module: str) -> str:
+    return (
+        f"--task {name}: no module {module}, neither installed nor in {Path.cwd()}; start in the "
+        "folder that holds it, or pip install -e its package"
+    )
+
+
+def _checked(name: str, module: ModuleType, found: Any) -> "type[Task]":
+    from hvcod.tasks.base import Task
+
+    if found is None:
+        there = [key for key, each in vars(module).items() if _is_task(each, Task)]
+        hint = f"the tasks there: {', '.join(there)}" if there else "there is no task in it"
+        raise UsageError(f"--task {name}: {module.__name__} has no such class; {hint}")
+    if not _is_task(found, Task):
+        raise UsageError(f"--task {name}: {found!r} is no subclass of hvcod.tasks.base.Task")
+    if missing := sorted(found.__abstractmethods__):
+        raise UsageError(f"--task {name}: {found.__name__} lacks {', '.join(missing)}()")
+    if not is_dataclass(getattr(found, "Options", None)):
+        raise UsageError(f"--task {name}: {found.__name__}.Options must be a dataclass of options")
+    if "laptop" not in getattr(found, "presets", {}):
+        raise UsageError(
+            f"--task {name}: {found.__name__}.presets must hold 'laptop', which is the default: "
+            'presets = {"laptop": {"steps": 500}}'
+        )
+    task: type[Task] = found
     return task
+
+
+def _is_task(value: Any, base: type) -> bool:
+    return inspect.isclass(value) and issubclass(value, base) and value is not base
