@@ -1,0 +1,54 @@
+"""``hvcod data imagenet``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.errors import UsageError
+from hvcod.tasks.imagenet.preparation.options import PrepareOptions
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod data imagenet cifar10.tar.xz --output data/cifar10
+           hvcod data imagenet my-images/train my-images/val --output data/mine
+  cluster  srun --mpi=pmix -N 2 --ntasks-per-node 32 hvcod data imagenet \\
+             ILSVRC2012_img_train.tar ILSVRC2012_img_val.tar \\
+             --labels ILSVRC2012_devkit_t12.tar.gz --output /scratch/imagenet
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the prepared data; after an interruption the same command goes on there.",
+)
+@dataclass_options(PrepareOptions)
+@json_option
+def command(inputs: Sequence[str], output: Path, as_json: bool, **flags: Any) -> None:
+    """Pack images into few large files: class folders, tar files of them, the official tar files.
+
+    An INPUT is a folder or a tar file (gzip, xz or zstd alike) of images in class folders, which
+    may lie in folders called train, val and test. The images' bytes are kept as they are; damaged
+    images are counted, named in the report and skipped. Under mpirun or srun the ranks share the
+    work; the result does not depend on their number.
+    """
+    if not inputs:
+        raise UsageError("nothing to read: give folders or tar files")
+    options = build(PrepareOptions, flags)
+    from hvcod.groups.launch import on_rank_zero, world
+    from hvcod.tasks.imagenet.preparation.inputs import find_sources
+    from hvcod.tasks.imagenet.preparation.prepare import prepare
+    from hvcod.tasks.imagenet.preparation.summary import table
+
+    ranks = world()
+    sources = on_rank_zero(ranks, lambda: find_sources(inputs))
+    report = prepare(sources, output, options, ranks)
+    if ranks.rank == 0:
+        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{output} is ready")

@@ -1,0 +1,1 @@
+"""ImageNet and other labelled images: preparation, stream, residual networks and their recipe."""

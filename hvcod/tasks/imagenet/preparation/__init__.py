@@ -1,0 +1,1 @@
+"""From folders and tar files to packed images."""

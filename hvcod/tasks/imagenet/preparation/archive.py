@@ -1,0 +1,209 @@
+"""Tar files, plain or compressed, read as they stream by; nothing is ever extracted to disk."""
+
+import contextlib
+import io
+import itertools
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol, Self
+
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.tasks.imagenet.preparation.layout import (
+    ARCHIVE_SUFFIX,
+    archive_folder,
+    components,
+    is_image_name,
+)
+from hvcod.tasks.reading.compression import Gap, Piece, codec_by_content, decompress
+
+CHUNK_BYTES = 1024 * 1024
+BUFFER_BYTES = 64 * 1024
+LONGEST_HEAD = 16
+DEEPEST = 3
+"""Archives inside archives; the official training data are tar files in a tar file."""
+
+MAX_IMAGE_BYTES = 256 * 2**20
+"""Bytes from which a member is too large to be an image; a sparse one may claim any size."""
+
+
+class Readable(Protocol):
+    """What tarfile needs of a stream."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes; nothing at the end."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of an archive or a folder.
+
+    Attributes:
+        path: Folders and name, archives counting as folders.
+        content: Its bytes; none of a member that is called like no image or is too large.
+        size: How many bytes it has, or claims to have.
+    """
+
+    path: tuple[str, ...]
+    content: bytes | None
+    size: int
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; tarfile takes a damaged one for the end, this one says so."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Reads a header of 512 bytes.
+
+        Raises:
+            ReadError: It is damaged or cut off.
+        """
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(f"damaged or cut off ({error})") from error
+
+
+class _WholeHeader(_Header):
+    """A header of an archive that is read to its end, where it has a mark."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Reads a header of 512 bytes.
+
+        Raises:
+            ReadError: It is damaged, or not there.
+        """
+        if not buf:
+            raise tarfile.ReadError("cut off (the mark of its end is missing)")
+        return super().frombuf(buf, encoding, errors)
+
+
+class _Decompressed(io.RawIOBase):
+    """The bytes of a stream, decompressed if they are compressed."""
+
+    def __init__(self, stream: Readable) -> None:
+        head = stream.read(LONGEST_HEAD)
+        chunks = itertools.chain([head], iter(lambda: stream.read(CHUNK_BYTES), b""))
+        codec = codec_by_content(head)
+        self._pieces: Iterator[Piece] = decompress(chunks, codec) if codec else chunks
+        self._rest = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next ``size`` bytes, fewer at the end.
+
+        Raises:
+            ReadError: The compressed data are damaged or cut off.
+        """
+        parts, missing = [self._rest], size - len(self._rest)
+        while missing > 0 and (piece := next(self._pieces, None)) is not None:
+            if isinstance(piece, Gap):
+                raise tarfile.ReadError(piece.reason)
+            if isinstance(piece, bytes):
+                parts.append(piece)
+                missing -= len(piece)
+        content = b"".join(parts)
+        self._rest = content[size:]
+        return content[:size]
+
+
+class _Window(io.RawIOBase):
+    """A range of bytes of an open file."""
+
+    def __init__(self, file: IO[bytes], begin: int, end: int) -> None:
+        file.seek(begin)
+        self._file, self._left = file, end - begin
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes of the range."""
+        content = self._file.read(min(size, self._left))
+        self._left -= len(content)
+        return content
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a tar file can only be read from its beginning.
+
+    Raises:
+        UsageError: The file cannot be read, or is empty.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(LONGEST_HEAD)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {reason_of(error)}") from error
+    if not head:
+        raise UsageError(f"{path}: the file is empty")
+    return codec_by_content(head) is not None
+
+
+def cuts(path: Path, unit_bytes: int) -> list[int]:
+    """Where a plain tar file can be cut into ranges of about a size: offsets of members, and ends.
+
+    Only headers are read.
+
+    Raises:
+        HvcodError: The file is damaged or cut off.
+    """
+    places = [0]
+    with _explained(path), tarfile.open(path, "r:", tarinfo=_WholeHeader) as archive:
+        while member := archive.next():
+            _forget(archive)
+            if member.offset >= places[-1] + unit_bytes:
+                places.append(member.offset)
+        return [*places, archive.offset]
+
+
+def range_members(path: Path, begin: int, end: int) -> Iterator[Member]:
+    """The files in a range of a plain tar file that `cuts` gave.
+
+    Raises:
+        HvcodError: The file is damaged or cut off, or cannot be read.
+    """
+    with _explained(path), path.open("rb") as file:
+        yield from _members(_Window(file, begin, end), (), _Header)
+
+
+def all_members(path: Path) -> Iterator[Member]:
+    """The files of a tar file, compressed or not, in one pass.
+
+    Raises:
+        HvcodError: The file is damaged or cut off, no tar file, or cannot be read.
+    """
+    with _explained(path), path.open("rb") as file:
+        yield from _members(_Decompressed(file), (), _WholeHeader)
+
+
+def _members(
+    stream: io.RawIOBase, above: tuple[str, ...], header: type[tarfile.TarInfo]
+) -> Iterator[Member]:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=header, bufsize=BUFFER_BYTES) as archive:
+        while member := archive.next():
+            _forget(archive)
+            path = (*above, *components(member.name))
+            content = archive.extractfile(member) if member.isreg() and path else None
+            if content is None:  # folders, links, devices
+                continue
+            if ARCHIVE_SUFFIX.search(path[-1]) and len(above) < DEEPEST:
+                inner = (*path[:-1], archive_folder(path[-1]))
+                yield from _members(_Decompressed(content), inner, _WholeHeader)
+            else:
+                wanted = is_image_name(path[-1]) and member.size <= MAX_IMAGE_BYTES
+                yield Member(path, content.read() if wanted else None, member.size)
+
+
+def _forget(archive: tarfile.TarFile) -> None:
+    """Drops the headers that tarfile collects: a million of them take a gigabyte."""
+    vars(archive)["members"].clear()
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise HvcodError(
+            f"{path}: cannot be read: {reason_of(error)}; get the file again"
+        ) from error

@@ -1,0 +1,67 @@
+"""Whether a file is an image that can be trained on: it is decoded once to find out."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
+"""What is decoded; few formats, as each is a parser that reads strangers' bytes."""
+
+SUFFIX_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "jpe": "JPEG"}
+"""Formats by suffix where the suffix is not the format's name."""
+
+LONGEST_REASON = 100
+
+
+class DamagedError(Exception):
+    """An image that cannot be used; the message is the reason for the report."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What an image turned out to be: its format, and Pillow's mode, such as RGB, L or CMYK."""
+
+    format: str
+    mode: str
+
+    def misnamed(self, name: str) -> bool:
+        """Whether the file is called like another format."""
+        suffix = name.rpartition(".")[2].lower()
+        return SUFFIX_FORMATS.get(suffix, suffix.upper()) != self.format
+
+
+def check(content: bytes, max_pixels: int) -> Checked:
+    """Decodes an image, a JPEG at an eighth of its size: its whole data are read all the same.
+
+    Raises:
+        DamagedError: It is empty, no image, cut off, damaged or too large.
+    """
+    if not content:
+        raise DamagedError("empty file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return _decode(content, max_pixels)
+        except DamagedError:
+            raise
+        except UnidentifiedImageError as error:
+            raise DamagedError("not an image") from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise DamagedError("too many pixels") from error
+        # Decoders that meet broken data raise whatever their code runs into.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DamagedError(reason[:LONGEST_REASON]) from error
+
+
+def _decode(content: bytes, max_pixels: int) -> Checked:
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise DamagedError(f"too many pixels: {image.width} x {image.height}")
+    found = Checked("JPEG" if image.format == "MPO" else str(image.format), image.mode)
+    image.draft("RGB", (1, 1))
+    image.convert("RGB")
+    return found

@@ -1,0 +1,154 @@
+"""One unit of the inputs into shards, image by image as they stream by."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.files import read_arrays, write_arrays, write_whole
+from hvcod.tasks.imagenet.preparation.archive import Member
+from hvcod.tasks.imagenet.preparation.check import DamagedError, check
+from hvcod.tasks.imagenet.preparation.labels import Labels
+from hvcod.tasks.imagenet.preparation.layout import Place, image_id, is_image_name, place
+from hvcod.tasks.imagenet.preparation.options import PrepareOptions
+from hvcod.tasks.imagenet.shards import Integers, ShardInfo, shard_image
+from hvcod.tasks.workspace import Workspace
+
+STAGE = "packed"
+EXAMPLES_KEPT = 5
+
+
+def pack(
+    workspace: Workspace,
+    unit: int,
+    members: Iterable[Member],
+    folder: str,
+    prefix: str,
+    labels: Labels | None,
+    options: PrepareOptions,
+    look: Callable[..., None],
+) -> None:
+    """Packs the images of a unit and notes where each lies.
+
+    Args:
+        workspace: Where the shards and the notes go.
+        unit: The unit's number.
+        members: Its files.
+        folder: The folder that the input stands for, above all its files.
+        prefix: What goes in front of the images' names, with a slash, or nothing.
+        labels: Classes of images without a class folder.
+        options: What counts as damaged, and the size of a shard.
+        look: Called with the number of images so far.
+
+    Raises:
+        HvcodError: The input cannot be read, the disk refuses, or too much is damaged.
+    """
+    packer = _Packer(workspace, unit, options, labels)
+    for number, member in enumerate(members, 1):
+        packer.add(member, folder, prefix)
+        look(number)
+    packer.finish()
+
+
+def read_notes(workspace: Workspace, unit: int) -> dict[str, Integers]:
+    """Of every image of a packed unit: hash of its id, shard, row, begin, size, place."""
+    return read_arrays(workspace.file(STAGE, unit, ".npz"))
+
+
+class _Packer:
+    """The images of one unit on their way into shards."""
+
+    def __init__(
+        self, workspace: Workspace, unit: int, options: PrepareOptions, labels: Labels | None
+    ) -> None:
+        self._workspace, self._unit = workspace, unit
+        self._options, self._labels = options, labels
+        self._shards: list[ShardInfo] = []
+        self._content, self._sizes, self._ids = bytearray(), list[int](), list[str]()
+        self._notes: list[tuple[int, ...]] = []
+        self._places: dict[Place, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._formats: Counter[str] = Counter()
+        self._damaged: list[tuple[str, str]] = []
+        self._examples: list[str] = []
+
+    def add(self, member: Member, folder: str, prefix: str) -> None:
+        """Takes one file."""
+        name = member.path[-1]
+        identity = prefix + image_id(member.path)
+        if not is_image_name(name):
+            self._counts["other"] += 1
+            self._examples = [*self._examples, identity][:EXAMPLES_KEPT]
+            return
+        self._counts["read"] += 1
+        self._counts["bytes"] += member.size
+        try:
+            if member.content is None:
+                raise DamagedError(f"{member.size} bytes are too many for an image")
+            found = check(member.content, self._options.max_pixels)
+        except DamagedError as error:
+            self._skip(identity, str(error))
+            return
+        self._formats[f"{found.format} {found.mode}"] += 1
+        self._counts["misnamed"] += found.misnamed(name)
+        self._keep(identity, member.content, self._place((folder, *member.path)))
+
+    def _place(self, path: tuple[str, ...]) -> Place:
+        found = place(path)
+        if self._labels and (label := self._labels.of(path[-1])):
+            return Place(label, found.part or "validation")
+        return found
+
+    def _skip(self, identity: str, reason: str) -> None:
+        self._damaged.append((identity, reason))
+        if len(self._damaged) > self._options.max_damaged:
+            raise HvcodError(too_much_damage(self._damaged, self._options.max_damaged))
+
+    def _keep(self, identity: str, content: bytes, found: Place) -> None:
+        digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
+        number = self._places.setdefault(found, len(self._places))
+        where = (len(self._shards), len(self._ids), len(self._content), len(content), number)
+        self._notes.append((int.from_bytes(digest, "little", signed=True), *where))
+        self._content += content
+        self._sizes.append(len(content))
+        self._ids.append(identity)
+        if len(self._content) >= self._options.shard_bytes:
+            self._flush()
+
+    def _flush(self) -> None:
+        file = f"shards/{self._unit:05d}-{len(self._shards):02d}.h5"
+        image = shard_image(self._content, self._sizes, self._ids)
+        write_whole(self._workspace.output / file, image)
+        self._shards.append(ShardInfo(file, len(self._ids), len(self._content)))
+        self._content, self._sizes, self._ids = bytearray(), [], []
+
+    def finish(self) -> None:
+        """Writes what is left, and that this unit is done."""
+        if self._ids:
+            self._flush()
+        notes = np.array(self._notes, dtype=np.int64).reshape(-1, 6).T
+        names = ("hash", "shard", "row", "begin", "size", "place")
+        path = self._workspace.file(STAGE, self._unit, ".npz")
+        write_arrays(path, **dict(zip(names, notes, strict=True)))
+        result: dict[str, Any] = {
+            "counts": dict(self._counts),
+            "formats": dict(self._formats),
+            "damaged": self._damaged,
+            "other_examples": self._examples,
+            "places": [[each.label, each.part] for each in self._places],
+            "shards": [asdict(shard) for shard in self._shards],
+        }
+        self._workspace.finish(STAGE, self._unit, result)
+
+
+def too_much_damage(damaged: list[tuple[str, str]], limit: int) -> str:
+    """What is said when more images are damaged than may be."""
+    name, reason = damaged[-1]
+    return (
+        f"{len(damaged)} or more images are damaged, such as {name} ({reason}): mend the input, or "
+        f"skip more than {limit} of them with --max-damaged"
+    )

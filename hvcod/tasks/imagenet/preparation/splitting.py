@@ -1,0 +1,128 @@
+"""All packed images into classes and parts: the only place that sees the whole dataset at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.imagenet.preparation.layout import Place
+from hvcod.tasks.imagenet.shards import PARTS, UNLABELLED, Integers
+
+Mask = npt.NDArray[np.bool_]
+SHOWN = 3
+LAYOUT = "expected [train/]CLASS/image.jpg (hvcod data imagenet --help)"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where every image went.
+
+    Attributes:
+        classes: Names of the classes, sorted; a label is a place in this list.
+        parts: Of each part the numbers of its images.
+        labels: The class of every image, or `UNLABELLED`.
+        duplicates: Images that were left out, as another one before has the same name.
+    """
+
+    classes: list[str]
+    parts: Mapping[str, Integers]
+    labels: Integers
+    duplicates: int
+
+
+def split(
+    hashes: Integers, places: Integers, known: Sequence[Place], validation_fraction: float
+) -> Split:
+    """Gives every image its class and its part.
+
+    Where the inputs name no validation part, the training images with the smallest hashes of their
+    names are held out: the same ones whatever the order of the inputs.
+
+    Args:
+        hashes: 64 bits of each image's name.
+        places: For each image its place in ``known``.
+        known: What the folders said.
+        validation_fraction: Share of the training images that is held out.
+
+    Raises:
+        HvcodError: There is nothing to learn, or the parts do not fit together.
+    """
+    part_of, label_of, classes = _resolved(known)
+    parts, labels = part_of[places], label_of[places]
+    first = _first_ones(hashes)
+    held_out = not (parts == PARTS.index("validation")).any()
+    if held_out:
+        parts = _hold_out(parts, hashes, first, validation_fraction)
+    chosen = {part: np.flatnonzero((parts == number) & first) for number, part in enumerate(PARTS)}
+    if not len(chosen["training"]):
+        raise HvcodError("the inputs hold no training image: " + LAYOUT)
+    return Split(classes, chosen, labels, int((~first).sum()))
+
+
+def _resolved(known: Sequence[Place]) -> tuple[Integers, Integers, list[str]]:
+    """Part and label of each place, and the classes: those of the training part."""
+    parts = [place.part or "training" for place in known]
+    training = [place for place, part in zip(known, parts, strict=True) if part == "training"]
+    classes = sorted({place.label for place in training if place.label is not None})
+    if any(place.label is None for place in training):
+        raise HvcodError(
+            "some training images lie in no class folder and --labels names no class for them: "
+            + LAYOUT
+        )
+    if len(classes) < 2:
+        raise HvcodError(
+            f"the training part has {len(classes)} classes"
+            + (f" ({classes[0]})" if classes else "")
+            + ", at least 2 are needed: "
+            + LAYOUT
+        )
+    labels = [
+        _label(place, part, {name: number for number, name in enumerate(classes)})
+        for place, part in zip(known, parts, strict=True)
+    ]
+    _check_validation(known, parts, labels)
+    return np.array([PARTS.index(part) for part in parts]), np.array(labels), classes
+
+
+def _label(place: Place, part: str, numbers: dict[str, int]) -> int:
+    return UNLABELLED if place.label is None else numbers.get(place.label, UNLABELLED)
+
+
+def _check_validation(known: Sequence[Place], parts: Sequence[str], labels: Sequence[int]) -> None:
+    """Every validation image has a class that is trained, every test image one or none has."""
+    found = list(zip(known, parts, labels, strict=True))
+    strange = [
+        place.label for place, part, label in found if part == "validation" and label == UNLABELLED
+    ]
+    if strange:
+        names = sorted({name for name in strange if name is not None})
+        shown = ", ".join(names[:SHOWN]) or "images without a class folder"
+        raise HvcodError(
+            f"the validation part has classes that the training part has not: {shown}; give both "
+            "parts the same class folders, or the classes of flat images with --labels"
+        )
+    tested = [(place.label, label) for place, part, label in found if part == "test"]
+    unknown = sorted({name for name, label in tested if label == UNLABELLED and name is not None})
+    if unknown and any(label != UNLABELLED for _, label in tested):
+        raise HvcodError(
+            "the test part has classes that the training part has not: "
+            f"{', '.join(unknown[:SHOWN])}; remove them, or give an unlabelled test part no class "
+            "folders"
+        )
+
+
+def _first_ones(hashes: Integers) -> Mask:
+    first = np.zeros(len(hashes), dtype=bool)
+    first[np.unique(hashes, return_index=True)[1]] = True
+    return first
+
+
+def _hold_out(parts: Integers, hashes: Integers, first: Mask, fraction: float) -> Integers:
+    training = np.flatnonzero((parts == PARTS.index("training")) & first)
+    count = round(len(training) * fraction)
+    chosen = training[np.argsort(hashes[training], kind="stable")[:count]]
+    parts = parts.copy()
+    parts[chosen] = PARTS.index("validation")
+    return parts

@@ -1,0 +1,86 @@
+"""The report of a preparation, as numbers that add up and as a short table."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hvcod.tasks.imagenet.preparation.packing import EXAMPLES_KEPT
+from hvcod.tasks.imagenet.preparation.splitting import SHOWN, Split
+from hvcod.tasks.imagenet.shards import PARTS, UNLABELLED
+
+Report = dict[str, Any]
+COUNTS = ("read", "bytes", "misnamed", "other")
+
+
+def full_report(per_unit: Sequence[Report], split: Split) -> Report:
+    """What became of all files."""
+    damaged = [entry for each in per_unit for entry in each["damaged"]]
+    parts = {part: _part(split, part) for part in PARTS}
+    return {
+        **{name: sum(each["counts"].get(name, 0) for each in per_unit) for name in COUNTS},
+        "other_examples": [name for each in per_unit for name in each["other_examples"]][
+            :EXAMPLES_KEPT
+        ],
+        "damaged": len(damaged),
+        "damaged_images": damaged,
+        "duplicates": split.duplicates,
+        "kept": sum(part["images"] for part in parts.values()),
+        "formats": _total([each["formats"] for each in per_unit]),
+        "classes": len(split.classes),
+        **parts,
+        "shards": sum(len(each["shards"]) for each in per_unit),
+    }
+
+
+def table(report: Report) -> str:
+    """The report in a few lines."""
+    rows = [
+        ("images read", report["read"]),
+        ("  damaged", report["damaged"]),
+        ("  duplicate names", report["duplicates"]),
+        ("images kept", report["kept"]),
+        *((f"  {part}", report[part]["images"]) for part in PARTS),
+        ("classes", report["classes"]),
+        *((f"  {name}", count) for name, count in report["formats"].items()),
+        ("named as another format", report["misnamed"]),
+        ("other files", report["other"]),
+        ("bytes", report["bytes"]),
+        ("shards", report["shards"]),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([f"{name:{width}} {count:>15,}" for name, count in rows] + _remarks(report))
+
+
+def _part(split: Split, part: str) -> Report:
+    labels = split.labels[split.parts[part]]
+    present = np.unique(labels[labels != UNLABELLED])
+    missing = np.setdiff1d(np.arange(len(split.classes)), present)
+    return {
+        "images": len(labels),
+        "unlabelled": int((labels == UNLABELLED).sum()),
+        "classes_without_images": [split.classes[label] for label in missing.tolist()],
+    }
+
+
+def _remarks(report: Report) -> list[str]:
+    remarks = [f"damaged: {name}: {why}" for name, why in report["damaged_images"][:SHOWN]]
+    for part in PARTS:
+        missing = report[part]["classes_without_images"]
+        if missing and report[part]["images"] > report[part]["unlabelled"]:
+            remarks.append(
+                f"{len(missing)} classes have no image in the {part} part, such as {missing[0]}"
+            )
+        elif not report[part]["images"] and part == "validation":
+            remarks.append("no image is held out for validation: raise --validation-fraction")
+    if report["other"]:
+        remarks.append(f"left alone: {', '.join(report['other_examples'][:SHOWN])}")
+    return remarks
+
+
+def _total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))
