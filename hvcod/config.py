@@ -47,6 +47,22 @@ class Duration(float):
         return float(text)
 
 
+class Numbers(str):
+    """Numbers as text with commas between them, such as ``0.3,0.6``; may be empty."""
+
+    def __new__(cls, text: str | float = "") -> Self:
+        """Raises ValueError for text that is no such list."""
+        parts = [part.strip() for part in str(text).split(",")] if str(text).strip() else []
+        if not all(math.isfinite(float(part)) for part in parts):
+            raise ValueError(text)
+        return super().__new__(cls, ",".join(parts))
+
+    @property
+    def values(self) -> list[float]:
+        """The numbers."""
+        return [float(part) for part in self.split(",")] if self else []
+
+
 def option(
     default: Any,
     meaning: str,
@@ -112,16 +128,44 @@ class CodistillOptions:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """Adam and its schedule: linear warm-up, then constant or a decay to zero."""
+    """The optimiser and its schedule: linear warm-up, then constant, a decay to zero, or drops."""
 
-    learning_rate: float = option(1e-3, "Adam's learning rate after the warm-up", minimum=0.0)
+    algorithm: str = option(
+        "adam", "how gradients become updates", choices=("adam", "adagrad", "sgd")
+    )
+    learning_rate: float = option(1e-3, "learning rate after the warm-up", minimum=0.0)
+    scale_batch: int | None = option(
+        None,
+        "the learning rate is that of a group's batch of so many examples and grows in proportion "
+        "to the batch (Goyal et al.'s linear scaling: 256)",
+        minimum=1,
+    )
     beta1: float = option(0.9, "Adam's decay of the gradient average", minimum=0.0, maximum=0.9999)
     beta2: float = option(
         0.999, "Adam's decay of the squared gradient average", minimum=0.0, maximum=0.999999
     )
+    momentum: float = option(0.9, "Nesterov's momentum in sgd", minimum=0.0, maximum=0.9999)
+    initial_accumulator: float = option(
+        0.0, "Adagrad's sum of squared gradients to begin with", minimum=0.0
+    )
+    weight_decay: float = option(
+        0.0,
+        "decay of weights, not of biases, normalisation and sparse tables (sgd, adagrad: added to "
+        "the gradient; adam: apart from it)",
+        minimum=0.0,
+    )
+    weight_decay_drops: Numbers = option(
+        Numbers(), "weight decay after each of the --drops, such as 1e-5,0; empty: it stays"
+    )
     warmup: int = option(100, "steps over which the learning rate grows from zero", minimum=0)
     schedule: str = option(
-        "constant", "learning rate after the warm-up", choices=("constant", "linear", "cosine")
+        "constant",
+        "learning rate after the warm-up",
+        choices=("constant", "linear", "cosine", "drops"),
+    )
+    drops: Numbers = option(
+        Numbers("0.333,0.667,0.889"),
+        "shares of the steps after which --schedule drops multiplies the learning rate by 0.1",
     )
     clip: float = option(1.0, "largest norm of the gradient; 0 for no clipping", minimum=0.0)
 
@@ -170,6 +214,9 @@ class TrainOptions:
     )
     steps: int = option(1000, "training steps", minimum=1)
     batch_size: int = option(32, "examples per rank and step", minimum=1)
+    group_batch_size: int | None = option(
+        None, "examples per group and step, shared by its ranks, instead of --batch-size", minimum=1
+    )
     seed: int = option(1, "seed of the run; every group derives its own", minimum=0)
     same_data: bool = option(False, "all groups read the same documents, each in its own order")
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))

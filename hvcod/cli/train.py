@@ -76,8 +76,9 @@ def resolve(
     from hvcod.tasks import load_task
 
     of_file = config.read_toml(config_file) if config_file else {}
-    chosen = of_file | dict(config.parse_assignment(text) for text in assignments)
-    chosen |= layer(TrainOptions, flags)
+    given = dict(config.parse_assignment(text) for text in assignments)
+    given |= layer(TrainOptions, flags)
+    chosen = of_file | given
     task = load_task(str(chosen.get("task", TrainOptions.task)))
     preset = str(chosen.get("preset", TrainOptions.preset))
     if preset not in task.presets:
@@ -86,9 +87,10 @@ def resolve(
         config.resolve(TrainOptions, [of_file], task.Options)
     except UsageError as error:
         raise UsageError(f"{config_file}: {error}") from error
-    options: TrainOptions = config.resolve(
-        TrainOptions, [task.presets[preset], chosen], task.Options
-    )
+    layers = [task.presets[preset], of_file, given]
+    if "batch_size" in given:  # rather than a batch of the whole group, unless it is given, too
+        layers.insert(2, {"group_batch_size": None})
+    options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
     return options
 
 

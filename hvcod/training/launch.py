@@ -12,7 +12,7 @@ from hvcod.tasks import load_task
 from hvcod.training.loop import train
 from hvcod.training.preemption import StopSignals
 from hvcod.training.run.directory import open_run
-from hvcod.training.run.resume import shared_out
+from hvcod.training.run.resume import per_rank, shared_out
 
 
 def launch(options: TrainOptions) -> list[dict[str, Any]]:
@@ -23,6 +23,7 @@ def launch(options: TrainOptions) -> list[dict[str, Any]]:
     signals = StopSignals()
     everyone = world()
     group = split(everyone, options.groups, options.group)
+    options = per_rank(options, group.size)
     level = logging.INFO if group.is_root else logging.ERROR
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
     with closing(open_run(options, group, everyone)) as run:

@@ -7,6 +7,7 @@ from hvcod.errors import GroupFailedError
 from hvcod.tasks.base import Task
 from hvcod.training.optimizer import Optimizer
 from hvcod.training.preemption import Preemption, StopSignals
+from hvcod.training.prefetch import Prefetch
 from hvcod.training.record.journal import Journal, Summary
 from hvcod.training.run.directory import Run
 from hvcod.training.state.keeper import Keeper
@@ -28,19 +29,21 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     torch.manual_seed(group.seed(options.seed, 1 + group.rank))
     saver = Saver(group, run.states, options.keep_states)
     preemption = Preemption(group, signals, options.time_limit, lambda: saver.seconds)
-    optimizer = Optimizer(model, options.optimizer, options.steps, options.nonfinite == "skip")
+    examples = group.size * options.batch_size
+    skip = options.nonfinite == "skip"
+    optimizer = Optimizer(model, options.optimizer, options.steps, examples, skip)
     codistiller = Codistiller(
         model,
         group,
         run.directory,
         options.codistill,
         about=run.about(options, group),
-        examples_per_step=group.size * options.batch_size,
+        examples_per_step=examples,
         predict=task.predict,
         distillation_loss=task.distillation_loss,
         stop=preemption.wished,
     )
-    data = task.training_data()
+    data = Prefetch(task.training_data())
     journal = Journal(task, run, optimizer, codistiller, saver)
     keeper = Keeper(task, run, device, saver, model, optimizer, codistiller, data, journal)
     step, hidden = keeper.restore()
@@ -56,7 +59,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
             updated = optimizer.step(task_loss + distill_loss)
             hidden = next_hidden if updated else hidden
             codistiller.step()
-            journal.step(step, task_loss, distill_loss, updated)
+            journal.step(step, task_loss, distill_loss, updated, data.waited)
             if step % options.validation_interval == 0 or step == options.steps:
                 metrics = validate(task, model, device)
                 codistiller.validation_loss = metrics["loss"]
@@ -69,6 +72,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
         if error.save:
             keeper.finish(step, hidden)
 
+    data.close()
     codistiller.close(publish=ended != "failed")
     if not saver.close() and ended != "failed":
         ended, reason = "failed", f"the state of step {step} could not be saved: {saver.error}"

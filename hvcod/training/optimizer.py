@@ -1,8 +1,8 @@
-"""Synchronous SGD inside a group: Adam on gradients that Horovod averages, and its schedule."""
+"""Synchronous SGD inside a group: updates from gradients that Horovod averages."""
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import horovod.torch as hvd
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hvcod.config import OptimizerOptions
-from hvcod.errors import GroupFailedError
+from hvcod.errors import GroupFailedError, UsageError
+from hvcod.training.schedule import learning_rate, weight_decay
 
 log = logging.getLogger("hvcod.training")
 
@@ -22,37 +23,51 @@ MOST_SKIPPED = 100
 
 
 class Optimizer:
-    """Adam, whose gradients are the mean over the group, clipped after the averaging.
+    """Adam, Adagrad or SGD on gradients that are the mean over the group, clipped afterwards.
+
+    Embedding tables with sparse gradients (``nn.Embedding(sparse=True)``) are averaged and updated
+    by the rows that occur in the group's batch; the others cost nothing.
 
     Attributes:
         skipped: Steps that were skipped, as their gradient was NaN or infinite.
+        learning_rate: That of the last step.
     """
 
     def __init__(
-        self, model: nn.Module, options: OptimizerOptions, steps: int, skip: bool = False
+        self,
+        model: nn.Module,
+        options: OptimizerOptions,
+        steps: int,
+        examples: int,
+        skip: bool = False,
     ) -> None:
         """Collective over the group: all ranks leave with rank 0's weights.
 
         Args:
             model: What to optimise.
-            options: Adam's and the schedule's.
+            options: The algorithm's and the schedule's.
             steps: Length of the schedule.
+            examples: The group's batch.
             skip: Whether to skip a step with a gradient that is NaN or infinite.
+
+        Raises:
+            UsageError: The algorithm cannot update a table by rows.
         """
-        self._model, self._options, self._steps, self._skip = model, options, steps, skip
-        betas = (options.beta1, options.beta2)
-        adam = torch.optim.Adam(model.parameters(), lr=options.learning_rate, betas=betas)
+        self._options, self._steps, self._examples, self._skip = options, steps, examples, skip
+        tables = _sparse_tables(model)
+        self._rows = {name: table for name, table in model.named_parameters() if table in tables}
+        dense = {name: p for name, p in model.named_parameters() if p not in tables}
+        self._parameters = list(model.parameters())
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-        self._horovod = hvd.DistributedOptimizer(
-            adam, named_parameters=model.named_parameters(), groups=_buckets(model)
+        self._dense = hvd.DistributedOptimizer(
+            _dense_optimizer(list(dense.values()), options),
+            named_parameters=dense.items(),
+            groups=_buckets(list(dense.values())),
         )
+        self._sparse = _sparse_optimizer(tables, options) if tables else None
         self._done = self._in_a_row = 0
         self.skipped = 0
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the last step."""
-        return float(self._horovod.param_groups[0]["lr"])
+        self.learning_rate = 0.0
 
     def step(self, loss: Tensor) -> bool:
         """One step down the gradient of a loss, averaged over the group; whether it was made.
@@ -63,27 +78,30 @@ class Optimizer:
             GroupFailedError: The averaged gradient is NaN or infinite, and the step is not to be
                 skipped, or too many in a row were. The weights are still good.
         """
-        factor = schedule(self._done, self._steps, self._options)
-        for part in self._horovod.param_groups:
-            part["lr"] = self._options.learning_rate * factor
-        self._horovod.zero_grad()
+        self._set_rates()
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()
-        self._horovod.synchronize()
-        norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._options.clip or math.inf)
+        self._average_rows()
+        self._dense.synchronize()
+        norm = self._clip()
         self._done += 1
         # Averaging has brought a NaN of one rank to all of them: all decide alike.
-        if not norm.isfinite():
-            self._not_finite(float(norm))
+        if not math.isfinite(norm):
+            self._not_finite(norm)
             return False
         self._in_a_row = 0
-        with self._horovod.skip_synchronize():
-            self._horovod.step()
+        with self._dense.skip_synchronize():
+            self._dense.step()
+        if self._sparse is not None:
+            self._sparse.step()
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Adam's averages and what has been done, the same on all ranks."""
+        """The algorithm's averages and what has been done, the same on all ranks."""
         return {
-            "adam": self._horovod.state_dict(),
+            "dense": self._dense.state_dict(),
+            "sparse": None if self._sparse is None else self._sparse.state_dict(),
             "done": self._done,
             "skipped": self.skipped,
             "in_a_row": self._in_a_row,
@@ -91,9 +109,41 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
-        self._horovod.load_state_dict(state["adam"])
+        self._dense.load_state_dict(state["dense"])
+        if self._sparse is not None:
+            self._sparse.load_state_dict(state["sparse"])
         self._done, self.skipped = state["done"], state["skipped"]
         self._in_a_row = state["in_a_row"]
+
+    def _set_rates(self) -> None:
+        rate = learning_rate(self._done, self._steps, self._examples, self._options)
+        decay = weight_decay(self._done, self._steps, self._options)
+        self.learning_rate = rate
+        for part in self._dense.param_groups:
+            part["lr"] = rate
+            part["weight_decay"] = decay if part["decays"] else 0.0
+        for part in self._sparse.param_groups if self._sparse is not None else []:
+            part["lr"] = rate
+
+    def _average_rows(self) -> None:
+        """Gathers the rows of sparse gradients from all ranks and averages those of one place."""
+        pending = {
+            name: hvd.sparse_allreduce_async(table.grad.coalesce(), name, hvd.Average)
+            for name, table in self._rows.items()
+            if table.grad is not None
+        }
+        for name, finish in pending.items():
+            self._rows[name].grad = finish().coalesce()
+
+    def _clip(self) -> float:
+        """Shortens a gradient that is too long; its norm before."""
+        gradients = [each.grad for each in self._parameters if each.grad is not None]
+        values = [each.values() if each.is_sparse else each for each in gradients]
+        norm = float(nn.utils.get_total_norm(values))
+        if self._options.clip and norm > self._options.clip:
+            for each in values:
+                each.mul_(self._options.clip / (norm + 1e-6))
+        return norm
 
     def _not_finite(self, norm: float) -> None:
         if not self._skip or self._in_a_row == MOST_SKIPPED:
@@ -108,7 +158,52 @@ class Optimizer:
         log.warning("step %d skipped: its gradient is %s", self._done, norm)
 
 
-def _buckets(model: nn.Module) -> list[list[nn.Parameter]]:
+def _sparse_tables(model: nn.Module) -> set[nn.Parameter]:
+    return {
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
+    }
+
+
+def _dense_optimizer(
+    parameters: Sequence[nn.Parameter], options: OptimizerOptions
+) -> torch.optim.Optimizer:
+    """Biases and what normalises, with one dimension, do not decay (Goyal et al. 2017)."""
+    groups: list[dict[str, Any]] = []
+    for decays in (True, False):
+        chosen = [each for each in parameters if (each.dim() > 1) is decays]
+        if chosen:
+            groups.append({"params": chosen, "decays": decays})
+    rate = options.learning_rate
+    match options.algorithm:
+        case "adagrad":
+            start = options.initial_accumulator
+            return torch.optim.Adagrad(groups, lr=rate, initial_accumulator_value=start)
+        case "sgd":
+            nesterov = options.momentum > 0
+            return torch.optim.SGD(groups, lr=rate, momentum=options.momentum, nesterov=nesterov)
+    return torch.optim.AdamW(groups, lr=rate, betas=(options.beta1, options.beta2))
+
+
+def _sparse_optimizer(
+    tables: Iterable[nn.Parameter], options: OptimizerOptions
+) -> torch.optim.Optimizer:
+    rate = options.learning_rate
+    match options.algorithm:
+        case "adagrad":
+            start = options.initial_accumulator
+            return torch.optim.Adagrad(tables, lr=rate, initial_accumulator_value=start)
+        case "adam":
+            betas = (options.beta1, options.beta2)
+            return torch.optim.SparseAdam(list(tables), lr=rate, betas=betas)
+    raise UsageError(
+        f"--algorithm {options.algorithm}: embedding tables are updated by the rows of a batch, "
+        "for which hvcod has adagrad and adam"
+    )
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
     """The parameters in the order in which their gradients come, in messages of a fixed size.
 
     Left alone, Horovod puts together what happens to be ready. Sums of three or more ranks then
@@ -116,22 +211,10 @@ def _buckets(model: nn.Module) -> list[list[nn.Parameter]]:
     """
     buckets: list[list[nn.Parameter]] = [[]]
     size = 0
-    for parameter in reversed([each for each in model.parameters() if each.requires_grad]):
+    for parameter in reversed([each for each in parameters if each.requires_grad]):
         if buckets[-1] and size + parameter.nbytes > BUCKET_BYTES:
             buckets.append([])
             size = 0
         buckets[-1].append(parameter)
         size += parameter.nbytes
     return buckets
-
-
-def schedule(step: int, steps: int, options: OptimizerOptions) -> float:
-    """The factor of the learning rate at a step from 0: linear warm-up, then constant or decay."""
-    if step < options.warmup:
-        return (step + 1) / options.warmup
-    if options.schedule == "constant":
-        return 1.0
-    progress = min(1.0, (step - options.warmup) / max(1, steps - options.warmup))
-    return (
-        1.0 - progress if options.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
-    )

@@ -86,7 +86,7 @@ class Journal:
         self._file: MetricsFile | None = None
         self.losses, self._times = Means(), Means()
         self._metrics: dict[str, float] = {}
-        self._training_s = 0.0
+        self._training_s = self._waited = 0.0
         self._steps = self._restarts = 0
 
     def begin(self, step: int) -> None:
@@ -110,7 +110,14 @@ class Journal:
             log.info("resumed after step %d", step)
         self.event("resumed" if self._restarts else "started")
 
-    def step(self, step: int, task_loss: Tensor, distill_loss: Tensor, updated: bool) -> None:
+    def step(
+        self,
+        step: int,
+        task_loss: Tensor,
+        distill_loss: Tensor,
+        updated: bool,
+        waited: float,
+    ) -> None:
         """Takes note of a training step. Collective.
 
         Args:
@@ -118,6 +125,7 @@ class Journal:
             task_loss: This rank's.
             distill_loss: This rank's, weighted.
             updated: Whether the weights were changed; the losses of a skipped step do not count.
+            waited: Seconds that this rank has waited for data since the start.
 
         Raises:
             GroupFailedError: The loss is NaN or infinite.
@@ -126,7 +134,8 @@ class Journal:
         now = time.monotonic()
         elapsed, self._lap = now - self._lap, now
         self._steps, self._training_s = step, self._training_s + elapsed
-        self._times.add(step_s=elapsed)
+        self._times.add(step_s=elapsed, data_s=waited - self._waited)
+        self._waited = waited
         if updated:
             self.losses.add(task_loss=task_loss.detach(), distill_loss=distill_loss.detach())
         figures = ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from hvcod import __version__, config
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 
 log = logging.getLogger("hvcod.training")
 
@@ -35,6 +35,23 @@ def examples_per_step(there: Mapping[str, Any]) -> int | None:
     ranks, batch_size = there["run"].get("ranks"), there.get("batch_size")
     known = isinstance(ranks, int) and isinstance(batch_size, int)
     return ranks * batch_size if known else None
+
+
+def per_rank(options: TrainOptions, ranks: int) -> TrainOptions:
+    """The options with the batch of a rank, if only that of the group is given.
+
+    Raises:
+        UsageError: The ranks cannot share it evenly.
+    """
+    examples = options.group_batch_size
+    if examples is None:
+        return options
+    if examples % ranks:
+        raise UsageError(
+            f"--group-batch-size {examples}: {ranks} ranks per group cannot share it evenly; use "
+            "a number of ranks that divides it"
+        )
+    return dataclasses.replace(options, batch_size=examples // ranks)
 
 
 def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions:

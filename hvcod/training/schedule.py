@@ -1,0 +1,45 @@
+"""Learning rate and weight decay from step to step."""
+
+import math
+
+from hvcod.config import OptimizerOptions
+
+
+def learning_rate(step: int, steps: int, examples: int, options: OptimizerOptions) -> float:
+    """The learning rate of a step.
+
+    Args:
+        step: From 0.
+        steps: Length of the schedule.
+        examples: The group's batch, for linear scaling (Goyal et al. 2017).
+        options: The schedule's.
+    """
+    scale = examples / options.scale_batch if options.scale_batch else 1.0
+    return options.learning_rate * scale * _factor(step, steps, options)
+
+
+def weight_decay(step: int, steps: int, options: OptimizerOptions) -> float:
+    """The weight decay of a step; it may fall where the learning rate drops.
+
+    Codistillation regularises, so that less decay is wanted late (Sodhani et al. 2020).
+    """
+    stages = [options.weight_decay, *options.weight_decay_drops.values]
+    return stages[min(_drops_before(step, steps, options), len(stages) - 1)]
+
+
+def _factor(step: int, steps: int, options: OptimizerOptions) -> float:
+    if step < options.warmup:
+        return (step + 1) / options.warmup
+    progress = min(1.0, (step - options.warmup) / max(1, steps - options.warmup))
+    match options.schedule:
+        case "linear":
+            return 1.0 - progress
+        case "cosine":
+            return (1 + math.cos(math.pi * progress)) / 2
+        case "drops":
+            return float(0.1 ** _drops_before(step, steps, options))
+    return 1.0
+
+
+def _drops_before(step: int, steps: int, options: OptimizerOptions) -> int:
+    return sum(step >= share * steps for share in options.drops.values)

@@ -1,0 +1,56 @@
+"""Some steps of a group of all ranks on a model with an embedding table; saves the weights.
+
+python sparse_rows.py ALGORITHM (sparse|dense) FILE
+"""
+
+import copy
+import sys
+
+import torch
+from torch import nn
+
+from hvcod.config import OptimizerOptions
+from hvcod.groups.horovod import start_horovod
+from hvcod.groups.launch import world
+from hvcod.groups.split import split
+from hvcod.training.optimizer import Optimizer
+
+STEPS, ROWS = 6, 50
+
+
+class Clicks(nn.Module):
+    def __init__(self, sparse: bool) -> None:
+        super().__init__()
+        self.table = nn.Embedding(ROWS, 4, sparse=sparse)
+        self.out = nn.Linear(4, 1)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.tanh(self.table(ids).sum(1)))
+
+
+algorithm, kind, path = sys.argv[1:]
+group = split(world(), 1)
+start_horovod(group)
+torch.manual_seed(group.rank)  # rank 0's weights count
+model = Clicks(kind == "sparse").double()
+options = OptimizerOptions(algorithm=algorithm, learning_rate=0.1, warmup=0, clip=0.05)
+optimizer = Optimizer(model, options, steps=STEPS, examples=8)
+torch.manual_seed(10 + group.rank)
+for step in range(STEPS):
+    if step == STEPS // 2:  # goes on in another life
+        state = optimizer.state_dict()
+        model = copy.deepcopy(model)
+        optimizer = Optimizer(model, options, steps=STEPS, examples=8)
+        optimizer.load_state_dict(state)
+    ids = torch.randint(0, ROWS // 2, (8, 3))
+    assert optimizer.step((model(ids) - 1).square().mean())
+    if kind == "sparse":
+        assert model.table.weight.grad is not None
+        assert model.table.weight.grad.is_sparse
+model = copy.deepcopy(model)
+optimizer = Optimizer(model, options, steps=STEPS, examples=8, skip=True)
+bad = model(torch.zeros(2, 3, dtype=torch.long)).mean()
+good = {name: each.detach().clone() for name, each in model.state_dict().items()}
+assert not optimizer.step(bad * (torch.nan if group.rank == group.size - 1 else 1.0))
+assert all(torch.equal(good[name], each) for name, each in model.state_dict().items())
+torch.save(good, f"{path}-{group.rank}.pt")
