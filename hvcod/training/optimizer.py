@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import horovod.torch as hvd
 import torch
@@ -159,11 +159,8 @@ class Optimizer:
 
 
 def _sparse_tables(model: nn.Module) -> set[nn.Parameter]:
-    return {
-        module.weight
-        for module in model.modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
-    }
+    embeddings = [each for each in model.modules() if isinstance(each, nn.Embedding)]
+    return {cast(nn.Parameter, each.weight) for each in embeddings if each.sparse}
 
 
 def _dense_optimizer(

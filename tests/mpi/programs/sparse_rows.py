@@ -25,7 +25,8 @@ class Clicks(nn.Module):
         self.out = nn.Linear(4, 1)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.out(torch.tanh(self.table(ids).sum(1)))
+        clicks: torch.Tensor = self.out(torch.tanh(self.table(ids).sum(1)))
+        return clicks
 
 
 algorithm, kind, path = sys.argv[1:]
