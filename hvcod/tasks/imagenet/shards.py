@@ -66,8 +66,7 @@ def shard_image(content: bytearray, sizes: Sequence[int], ids: Sequence[str]) ->
         file.create_dataset("images", data=np.frombuffer(content, np.uint8))
         file.create_dataset("offsets", data=np.cumsum([0, *sizes]).astype("<i8"))
         file.create_dataset("ids", data=np.frombuffer(names, np.uint8))
-        file.flush()
-        return file.id.get_file_image()
+        return _image(file)
 
 
 def index_image(parts: Mapping[str, Mapping[str, Integers]]) -> bytes:
@@ -78,8 +77,13 @@ def index_image(parts: Mapping[str, Mapping[str, Integers]]) -> bytes:
             group = file.create_group(part)
             for column, dtype in COLUMNS.items():
                 group.create_dataset(column, data=parts[part][column].astype(dtype))
-        file.flush()
-        return file.id.get_file_image()
+        return _image(file)
+
+
+def _image(file: h5py.File) -> bytes:
+    file.flush()
+    image: bytes = file.id.get_file_image()
+    return image
 
 
 def describe_dataset(

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.tokens.shards import Shard, TokenDataset, Tokens
+from hvcod.tasks.shuffle import shuffled
 
 WINDOW = 32
 """Tokens of one document that a step reads (paper section 3.1)."""
@@ -44,12 +45,6 @@ some are several shards ahead of others."""
 POSITION = ("epoch", "shard", "unit", "offset")
 
 Integers = npt.NDArray[np.int64]
-
-
-def shuffled(count: int, *seed: int) -> Integers:
-    """A permutation that depends on the seed alone, also in later versions of NumPy (NEP 19)."""
-    random = np.random.PCG64(np.random.SeedSequence(seed)).random_raw(count)
-    return np.argsort(random, kind="stable").astype(np.int64)
 
 
 @dataclass(frozen=True)

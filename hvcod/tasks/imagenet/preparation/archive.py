@@ -62,7 +62,9 @@ class _Header(tarfile.TarInfo):
         """
         try:
             return super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+        except tarfile.HeaderError as error:
+            if not any(buf) and len(buf) in (0, tarfile.BLOCKSIZE):  # an end
+                raise
             raise tarfile.ReadError(f"damaged or cut off ({error})") from error
 
 
