@@ -1,0 +1,75 @@
+"""``hvcod data criteo``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.errors import UsageError
+from hvcod.tasks.criteo.preparation.options import PrepareOptions
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod data criteo train.txt.gz --output data/criteo
+           hvcod data criteo test.txt.gz --like data/criteo --output data/criteo-test
+           hvcod data criteo --generate 1000000 --output data/made
+  cluster  srun --mpi=pmix -N 2 --ntasks-per-node 32 hvcod data criteo \\
+             train.txt --test-fraction 0.1 --output /scratch/criteo
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the prepared data; after an interruption the same command goes on there.",
+)
+@click.option(
+    "--generate",
+    metavar="ROWS",
+    type=click.IntRange(2),
+    help="Make rows with a known click probability instead of reading any.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), help="Of the generated rows.  [default: 1]", default=None
+)
+@dataclass_options(PrepareOptions)
+@json_option
+def command(
+    inputs: Sequence[str],
+    output: Path,
+    generate: int | None,
+    seed: int | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Turn rows of the Criteo data into features.
+
+    An INPUT is a file, a folder or a glob: the official tab-separated rows, with label or without,
+    or the CSV with header, plain or as gzip, xz or zstd. Rows keep the order of the inputs; the
+    last ones are held out. Under mpirun or srun the ranks share the work; the result does not
+    depend on their number.
+    """
+    if bool(inputs) == bool(generate):
+        raise UsageError("give INPUT files, or --generate ROWS to make some: one of the two")
+    if seed is not None and not generate:
+        raise UsageError("--seed is that of generated rows: it needs --generate ROWS")
+    options = build(PrepareOptions, flags)
+    from hvcod.groups.launch import on_rank_zero, world
+    from hvcod.tasks.criteo.preparation.prepare import prepare
+    from hvcod.tasks.criteo.preparation.sources import expand_inputs, generated_inputs
+    from hvcod.tasks.criteo.preparation.summary import table
+
+    ranks = world()
+    if generate:
+        sources = generated_inputs(generate, 1 if seed is None else seed)
+    else:
+        sources = on_rank_zero(ranks, lambda: expand_inputs(inputs))
+    report = prepare(sources, output, options, ranks)
+    if ranks.rank == 0:
+        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{output} is ready")

@@ -1,0 +1,1 @@
+"""Click prediction on the Criteo data (paper, section 3.1)."""

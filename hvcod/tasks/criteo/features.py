@@ -1,0 +1,140 @@
+"""What is learned from the training part before training: ids of categories, scales of integers.
+
+One file, ``features.h5``, holds it: for each of C1 to C26 the values that have an id of their own,
+in order, and how often the training part has them; and for I1 to I13 mean and standard deviation of
+the logarithms.
+
+All features share one table of embeddings. The rows of feature c begin at `Features.offsets` [c]:
+the first stands for every value without an id of its own, the second for a missing one, and then
+comes one for each value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.criteo.preparation.layout import CATEGORY_NAMES
+
+OUT_OF_VOCABULARY, MISSING, KNOWN = 0, 1, 2
+"""Places of a feature's rows in the table, from where they begin."""
+
+Hashes = npt.NDArray[np.uint32]
+Floats = npt.NDArray[np.float64]
+
+_MIX = np.uint32(0x9E3779B1)
+_MOST_BITS = 24
+
+
+@dataclass(frozen=True)
+class Features:
+    """The learned part of a preparation.
+
+    Attributes:
+        values: The known values of each categorical feature, ascending.
+        counts: Their rows in the training part.
+        mean: Of the logarithms of each integer feature.
+        deviation: Their standard deviation, or 1 where there is none.
+    """
+
+    values: Sequence[Hashes]
+    counts: Sequence[npt.NDArray[np.uint32]]
+    mean: Floats
+    deviation: Floats
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where the rows of each categorical feature begin in the table, and the end."""
+        sizes = [len(each) + KNOWN for each in self.values]
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def image(self) -> bytes:
+        """The bytes of ``features.h5``."""
+        with h5py.File("features", "w", driver="core", backing_store=False) as file:
+            for name, values, counts in zip(CATEGORY_NAMES, self.values, self.counts, strict=True):
+                group = file.create_group(name)
+                group.create_dataset("values", data=values.astype("<u4", copy=False))
+                group.create_dataset("counts", data=counts.astype("<u4", copy=False))
+            file.create_dataset("mean", data=self.mean.astype("<f8"))
+            file.create_dataset("deviation", data=self.deviation.astype("<f8"))
+            file.flush()
+            image: bytes = file.id.get_file_image()
+        return image
+
+    @staticmethod
+    def load(path: Path) -> "Features":
+        """Reads ``features.h5``.
+
+        Raises:
+            HvcodError: The file is missing or damaged.
+        """
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                values, counts = (
+                    [np.asarray(file[name][kind][:], dtype=np.uint32) for name in CATEGORY_NAMES]
+                    for kind in ("values", "counts")
+                )
+                return Features(values, counts, file["mean"][:], file["deviation"][:])
+        except (OSError, KeyError, ValueError) as error:
+            raise HvcodError(f"cannot read {path}: {error}; prepare the data again") from error
+
+
+class Lookup:
+    """Finds the places of many values in a sorted array at once.
+
+    The values are mixed, sorted again and divided into more intervals than there are values, so
+    that one look at an interval's beginning is nearly always enough.
+    """
+
+    def __init__(self, values: Hashes) -> None:
+        mixed = values * _MIX  # the factor is odd: no two values become the same
+        order = np.argsort(mixed, kind="stable")
+        self._mixed = np.append(mixed[order], np.uint32(2**32 - 1))
+        self._places = np.append(order, -1).astype(np.int32)
+        bits = min(_MOST_BITS, len(values).bit_length() + 2)
+        self._shift = np.uint32(32 - bits)
+        begins = np.arange(2**bits, dtype=np.uint32) << self._shift
+        self._first = np.searchsorted(self._mixed[:-1], begins).astype(np.int32)
+
+    def __call__(self, wanted: Hashes) -> npt.NDArray[np.int32]:
+        """The place of each value, or -1."""
+        mixed = wanted * _MIX
+        places = self._first[mixed >> self._shift]
+        behind = np.flatnonzero(self._mixed[places] < mixed)
+        while len(behind):
+            places[behind] += 1
+            behind = behind[self._mixed[places[behind]] < mixed[behind]]
+        found = self._places[places]
+        found[self._mixed[places] != mixed] = -1
+        return np.asarray(found)
+
+
+class Encoder:
+    """Turns hashes and logarithms into what the model reads."""
+
+    def __init__(self, features: Features) -> None:
+        self._features, self._offsets = features, features.offsets
+        self._lookups = [Lookup(values) for values in features.values]
+
+    def categories(self, hashes: Hashes, missing: npt.NDArray[np.uint32]) -> npt.NDArray[Any]:
+        """Rows of the table, int32 [rows, 26], from hashes [26, rows] and the missing ones as bits."""
+        places = np.empty((hashes.shape[1], hashes.shape[0]), dtype=np.int32)
+        for feature, lookup in enumerate(self._lookups):
+            found = lookup(hashes[feature])
+            found += KNOWN
+            found[found < KNOWN] = OUT_OF_VOCABULARY
+            found[(missing >> np.uint32(feature)) & np.uint32(1) == 1] = MISSING
+            places[:, feature] = found + np.int32(self._offsets[feature])
+        return places
+
+    def integers(self, logarithms: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Of mean 0 and standard deviation 1 over the training part, [rows, 13], from [13, rows]."""
+        mean, deviation = (
+            each.astype(np.float32) for each in (self._features.mean, self._features.deviation)
+        )
+        return np.ascontiguousarray((logarithms.T - mean) / deviation)

@@ -1,0 +1,1 @@
+"""``hvcod data criteo``: rows of text become features."""

@@ -1,0 +1,80 @@
+"""Why a line is no row, in words: slow and exact, for the few lines that `parse` has refused."""
+
+import re
+from typing import NamedTuple
+
+from hvcod.tasks.criteo.preparation.layout import (
+    CATEGORY_NAMES,
+    LAYOUTS,
+    LONGEST_LINE,
+    Layout,
+)
+
+LONGEST_NUMBER = 18
+"""Digits of a number, so that it fits into 64 bits."""
+
+LOST = b"\0lost: "
+"""Begins a line that stands for text which the compression has lost; the reason follows."""
+
+_NUMBER = re.compile(rf"-?[0-9]{{1,{LONGEST_NUMBER}}}", re.ASCII)
+_ID = re.compile(rf"[0-9]{{1,{LONGEST_NUMBER}}}", re.ASCII)
+_HASH = re.compile(r"[0-9a-fA-F]{8}", re.ASCII)
+_SHOWN = 40
+
+
+class Malformed(NamedTuple):
+    """A line that is no row: its number from 0, the kind of damage, and what was found."""
+
+    line: int
+    kind: str
+    found: str
+
+
+def examine(number: int, line: bytes, layout: Layout) -> Malformed:
+    """Says why a line, without its line feed, is no row of a layout."""
+    return Malformed(number, *_reason(line.removesuffix(b"\r"), layout))
+
+
+def _reason(line: bytes, layout: Layout) -> tuple[str, str]:
+    if line.startswith(LOST):
+        return "lost in compression", f"rows are lost: {line.removeprefix(LOST).decode()}"
+    if not line:
+        return "empty line", "an empty line"
+    if len(line) > LONGEST_LINE:
+        return "line too long", f"a line longer than {LONGEST_LINE} bytes"
+    if b"\0" in line:
+        return "NUL byte", "a NUL byte"
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8", "bytes that are not UTF-8"
+    fields = text.split(layout.delimiter.decode())
+    if len(fields) != len(layout.names):
+        return "number of columns", _columns(len(fields), layout)
+    for name, field in zip(layout.names, fields, strict=True):
+        if reason := _field(name, field):
+            return reason
+    return "control character", "a control character"
+
+
+def _columns(count: int, layout: Layout) -> str:
+    here = f"{count} columns instead of {len(layout.names)}"
+    for other in LAYOUTS:
+        if other.delimiter == layout.delimiter and len(other.names) == count:
+            return f"{here}: a row {'with a' if other.has_label else 'without'} label"
+    return here
+
+
+def _field(name: str, field: str) -> tuple[str, str] | None:
+    shown = field if len(field) <= _SHOWN else f"{field[:_SHOWN]}..."
+    if name == "Label":
+        return None if field in ("0", "1") else ("label", f"label {shown!r}, not 0 or 1")
+    if name == "Id":
+        return None if _ID.fullmatch(field) else ("id", f"Id {shown!r}, not a number")
+    if not field:
+        return None
+    if name in CATEGORY_NAMES:
+        good = _HASH.fullmatch(field)
+        return None if good else ("category", f"{name} {shown!r}, not 8 hexadecimal digits")
+    good = _NUMBER.fullmatch(field)
+    return None if good else ("integer", f"{name} {shown!r}, not an integer of up to 18 digits")

@@ -1,0 +1,41 @@
+"""The options of ``hvcod data criteo``; the only place where they are defined.
+
+Nothing heavy is imported here: the help page reads this file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvcod.config import option
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How rows become features, and which of them are held out."""
+
+    min_count: int = option(
+        8,
+        "rows of the training part in which a category must occur to get an id of its own; others "
+        "share the out-of-vocabulary id of their feature",
+        minimum=1,
+    )
+    validation_fraction: float = option(
+        0.1,
+        "share of the rows that validates: those before the test part",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    test_fraction: float = option(
+        0.0, "share of the rows that tests: the last ones", minimum=0.0, maximum=1.0
+    )
+    like: Path | None = option(
+        None,
+        "prepared folder whose categories and scales are used; all rows become the part test, and "
+        "need no labels",
+    )
+    max_malformed: int = option(
+        1000, "malformed rows that are skipped; more are an error", minimum=0
+    )
+    piece_bytes: int = option(
+        64 * 2**20, "bytes of text that a rank takes at a time and that become a shard", minimum=1
+    )

@@ -1,0 +1,95 @@
+"""How often each category occurs in the training part, in memory that does not grow with it.
+
+Each piece is counted for itself: of each feature its distinct values in order, and their counts.
+Then each feature's counts are added up over all pieces, an interval of values at a time, so wide
+that a fixed number of entries lies in it. Only values that occur often enough are kept.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.tasks.criteo.features import Hashes
+from hvcod.tasks.criteo.preparation.layout import CATEGORIES
+from hvcod.tasks.criteo.preparation.parse import Rows
+
+ENTRIES_AT_ONCE = 2**22
+"""Entries of all pieces that are added up at once: some hundred MB."""
+
+Counts = npt.NDArray[np.uint32]
+
+
+class PieceCounts(NamedTuple):
+    """The distinct values of a piece: those of feature c are from ``offsets[c]`` on, ascending."""
+
+    offsets: Sequence[int]
+    values: Hashes
+    counts: Counts
+
+
+def count_piece(rows: Rows) -> PieceCounts:
+    """Counts the categories of some rows."""
+    values, counts = [], []
+    for feature in range(CATEGORIES):
+        present = (rows.missing >> np.uint32(feature)) & np.uint32(1) == 0
+        distinct, count = _runs(np.sort(rows.categories[feature][present]))
+        values.append(distinct)
+        counts.append(count)
+    offsets = np.cumsum([0, *map(len, values)]).tolist()
+    return PieceCounts(offsets, np.concatenate(values), np.concatenate(counts))
+
+
+def count_feature(
+    pieces: Sequence[tuple[Hashes, Counts]], least: int
+) -> tuple[Hashes, Counts, int]:
+    """Adds up the counts of one feature.
+
+    Args:
+        pieces: Its values, ascending, and their counts; they may be files mapped into memory.
+        least: Count from which a value is kept.
+
+    Returns:
+        The kept values, ascending, their counts, and how many distinct values there are.
+    """
+    entries = sum(len(values) for values, _ in pieces)
+    intervals = max(1, -(-entries // ENTRIES_AT_ONCE))
+    edges = [2**32 * number // intervals for number in range(intervals + 1)]
+    kept, counts, distinct = [], [], 0
+    for low, high in zip(edges, edges[1:], strict=False):
+        values, sums = _add_up([_between(*piece, low, high) for piece in pieces])
+        often = sums >= least
+        kept.append(values[often])
+        counts.append(sums[often])
+        distinct += len(values)
+    return np.concatenate(kept), np.concatenate(counts), distinct
+
+
+def _between(values: Hashes, counts: Counts, low: int, high: int) -> tuple[Hashes, Counts]:
+    begin = int(np.searchsorted(values, np.uint32(low)))
+    end = len(values) if high == 2**32 else int(np.searchsorted(values, np.uint32(high)))
+    return values[begin:end], counts[begin:end]
+
+
+def _add_up(pieces: Sequence[tuple[Hashes, Counts]]) -> tuple[Hashes, Counts]:
+    values = np.concatenate([each for each, _ in pieces] or [np.empty(0, np.uint32)])
+    counts = np.concatenate([each for _, each in pieces] or [np.empty(0, np.uint32)])
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    begins = _begins(values)
+    sums = np.add.reduceat(counts[order], begins) if len(begins) else counts
+    return values[begins], sums.astype(np.uint32)
+
+
+def _runs(ordered: Hashes) -> tuple[Hashes, Counts]:
+    """The distinct values of a sorted array and how often each stands there."""
+    begins = _begins(ordered)
+    counts = np.diff(begins, append=len(ordered)).astype(np.uint32)
+    return ordered[begins], counts
+
+
+def _begins(ordered: Hashes) -> npt.NDArray[np.int64]:
+    if not len(ordered):
+        return np.empty(0, dtype=np.int64)
+    return np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
