@@ -1,0 +1,152 @@
+"""From encoded images to pixels: decoding, augmentation, and the view that is evaluated.
+
+Pillow decodes, crops and scales, outside Python's lock. What is random about an image is drawn by
+`uniform` from the seed, the epoch and the image alone. (The libraries of augmentations that were
+looked at draw from a generator that all threads of a process share, so that what an image becomes
+depends on which thread was first.)
+"""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hvcod.errors import HvcodError
+from hvcod.tasks.imagenet.preparation.check import FORMATS
+
+Pixels = npt.NDArray[np.uint8]
+Draws = npt.NDArray[np.float64]
+Words = npt.NDArray[np.uint64]
+Box = tuple[float, float, float, float]
+
+AREA = (0.08, 1.0)
+"""Smallest and largest share of the image's area that a resized crop shows."""
+
+RATIO = (3 / 4, 4 / 3)
+"""Smallest and largest width by height of a resized crop."""
+
+TRIES = 10
+"""Resized crops that are drawn until one lies within the image."""
+
+PADDING = 8
+"""A small image is padded on each side by its size divided by this: 4 pixels of CIFAR-10's 32."""
+
+CENTRE = 224 / 256
+"""Share of the shorter side that is evaluated where crops were resized in training."""
+
+
+_GOLDEN, _FIRST, _SECOND = (
+    np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+def uniform(seed: Sequence[int], numbers: npt.NDArray[np.int64], count: int) -> Draws:
+    """Random numbers in [0, 1) that follow from a seed and a number, ``count`` for each number.
+
+    They are those of the generator SplitMix64 (Steele et al. 2014) at the places that belong to a
+    number, so they can be had in any order.
+
+    Returns:
+        float64 [numbers, count].
+    """
+    start = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    first = numbers.astype(np.uint64)[:, None] * np.uint64(count)
+    place = first + np.arange(1, count + 1, dtype=np.uint64)
+    state: Words = np.asarray(start + place * _GOLDEN, np.uint64)
+    state = (state ^ (state >> np.uint64(30))) * _FIRST
+    state = (state ^ (state >> np.uint64(27))) * _SECOND
+    state = state ^ (state >> np.uint64(31))
+    return np.asarray((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+class View:
+    """How an image is shown to the model; every method is safe in any thread.
+
+    Args:
+        size: Width and height of what the model sees.
+        augmentation: ``resized-crop``: a random part, scaled, and mirrored half of the time
+            (Goyal et al. 2017). ``crop``: the whole image, scaled, padded, shifted and mirrored (as
+            is done with CIFAR-10, He et al. 2016). ``none``: as in evaluation.
+    """
+
+    draws = 2 * TRIES + 3
+    """Random numbers that an image needs."""
+
+    def __init__(self, size: int, augmentation: str) -> None:
+        self._size, self._augmentation = size, augmentation
+
+    def training(self, content: bytes, draws: Draws) -> Pixels:
+        """A random view, uint8 [size, size, 3].
+
+        Args:
+            content: The encoded image.
+            draws: `draws` random numbers in [0, 1).
+        """
+        image = _opened(content)
+        match self._augmentation:
+            case "resized-crop":
+                image = self._scaled(image, random_box(*image.size, draws))
+            case "crop":
+                image = self._shifted(self._centre(image), draws)
+            case _:
+                return self.evaluation(content)
+        return np.asarray(ImageOps.mirror(image) if draws[-1] < 0.5 else image)
+
+    def evaluation(self, content: bytes) -> Pixels:
+        """The view that is evaluated, uint8 [size, size, 3]."""
+        return np.asarray(self._centre(_opened(content)))
+
+    def _centre(self, image: Image.Image) -> Image.Image:
+        share = CENTRE if self._augmentation == "resized-crop" else 1.0
+        width, height = image.size
+        side = min(width, height) * share
+        left, top = (width - side) / 2, (height - side) / 2
+        return self._scaled(image, (left, top, left + side, top + side))
+
+    def _scaled(self, image: Image.Image, box: Box) -> Image.Image:
+        """A part of the image; a JPEG is decoded at a fraction of its size where that is enough."""
+        width, height = image.size
+        wanted = self._size * width / (box[2] - box[0]), self._size * height / (box[3] - box[1])
+        image.draft("RGB", (math.ceil(wanted[0]), math.ceil(wanted[1])))
+        across, down = image.width / width, image.height / height
+        part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        size = (self._size, self._size)
+        return image.convert("RGB").resize(size, Image.Resampling.BILINEAR, box=part)
+
+    def _shifted(self, image: Image.Image, draws: Draws) -> Image.Image:
+        """The image moved by up to its padding in both directions, black where it was not."""
+        padding = self._size // PADDING
+        left, top = (int(draw * (2 * padding + 1)) - padding for draw in draws[:2])
+        return image.crop((left, top, left + self._size, top + self._size))
+
+
+def random_box(width: int, height: int, draws: Draws) -> Box:
+    """A random part of an image: its area, its shape and its place (Szegedy et al. 2015).
+
+    Where none of the tries fits, the largest part in the middle whose shape is allowed.
+    """
+    areas = (AREA[0] + draws[:TRIES] * (AREA[1] - AREA[0])) * width * height
+    low, high = math.log(RATIO[0]), math.log(RATIO[1])
+    ratios = np.exp(low + draws[TRIES : 2 * TRIES] * (high - low))
+    widths, heights = np.rint(np.sqrt(areas * ratios)), np.rint(np.sqrt(areas / ratios))
+    fits = (widths >= 1) & (heights >= 1) & (widths <= width) & (heights <= height)
+    if not fits.any():
+        across = min(width, max(1, round(height * RATIO[1])))
+        down = min(height, max(1, round(width / RATIO[0])))
+        left, top = (width - across) // 2, (height - down) // 2
+        return left, top, left + across, top + down
+    first = int(np.argmax(fits))
+    across, down = int(widths[first]), int(heights[first])
+    left = int(draws[2 * TRIES] * (width - across + 1))
+    top = int(draws[2 * TRIES + 1] * (height - down + 1))
+    return left, top, left + across, top + down
+
+
+def _opened(content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise HvcodError("a packed image is damaged; prepare the data again") from error

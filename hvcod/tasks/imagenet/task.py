@@ -1,0 +1,196 @@
+"""Labelled images: the paper's ImageNet experiments (section 3.1, 3.3.1) and smaller ones."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hvcod.config import Numbers, TrainOptions, option
+from hvcod.errors import HvcodError
+from hvcod.groups.launch import threads_per_rank
+from hvcod.groups.split import Group
+from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
+from hvcod.tasks.imagenet.pixels import View
+from hvcod.tasks.imagenet.preparation.builtin import builtin_dataset
+from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
+from hvcod.tasks.imagenet.shards import UNLABELLED, ImageDataset, ImagePart
+from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream
+from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
+
+log = logging.getLogger("hvcod.tasks")
+
+EVALUATION_BATCH = 100
+"""Images that are evaluated together, whatever the number of ranks."""
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Network and view of the images; the defaults are those of ImageNet."""
+
+    kind: str = option(
+        "resnet50",
+        "residual network; small: 3x3 stem and basic blocks, for small images",
+        choices=("resnet50", "resnet18", "small"),
+    )
+    widths: Numbers = option(Numbers("16,32,64"), "channels of each stage of kind small")
+    depth: int = option(1, "blocks of each stage of kind small: 1 is ResNet-8, 3 is 20", minimum=1)
+    image_size: int = option(224, "width and height of what the network sees", minimum=8)
+    augmentation: str = option(
+        "resized-crop",
+        "random part, scaled (ImageNet), or whole image, padded and shifted (small images)",
+        choices=("resized-crop", "crop", "none"),
+    )
+    zero_gamma: bool = option(True, "begin each residual block as nothing (Goyal et al. 2017)")
+    label_smoothing: float = option(
+        0.0, "share of the target that is spread over all classes", minimum=0.0, maximum=1.0
+    )
+    decoding_threads: int | None = option(
+        None, "threads of a rank that decode images; all cores of the rank", minimum=1, result=False
+    )
+
+
+GOYAL: Mapping[str, Any] = {
+    # Section 3.1: the recipe of Goyal et al. 2017. 90 epochs of 1,281,167 images in batches of
+    # 16384 are 7038 steps; figure 3 of the paper shows 7250.
+    "group_batch_size": 16_384,
+    "steps": 7250,
+    "save_interval": 500,
+    "validation_interval": 250,
+    "validation_examples": None,
+    "codistill.burn_in": 3000,
+    "optimizer.algorithm": "sgd",
+    "optimizer.learning_rate": 0.1,
+    "optimizer.scale_batch": 256,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.warmup": 391,  # five epochs
+    "optimizer.schedule": "drops",
+    "optimizer.drops": "0.3333,0.6667,0.8889",
+    "optimizer.clip": 0.0,
+    "model.kind": "resnet50",
+    "model.image_size": 224,
+    "model.augmentation": "resized-crop",
+}
+
+
+class ImageNet(Task):
+    """Telling what an image shows; an example is an image."""
+
+    Options = ImageOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": GOYAL,
+        # Codistillation regularises: less weight decay after each drop (Sodhani et al. 2020).
+        "paper-decay": {**GOYAL, "optimizer.weight_decay_drops": "1e-5,0"},
+        # Minutes on two cores with images of the size of CIFAR-10's.
+        "laptop": {
+            "batch_size": 128,
+            "steps": 400,
+            "save_interval": 100,
+            "validation_interval": 50,
+            "validation_examples": 2500,
+            "codistill.burn_in": 160,
+            "optimizer.algorithm": "sgd",
+            "optimizer.learning_rate": 0.4,
+            "optimizer.momentum": 0.9,
+            "optimizer.weight_decay": 5e-4,
+            "optimizer.warmup": 20,
+            "optimizer.schedule": "drops",
+            "optimizer.clip": 0.0,
+            "model.kind": "small",
+            "model.image_size": 16,
+            "model.augmentation": "crop",
+        },
+    }
+
+    def __init__(self, options: TrainOptions, group: Group) -> None:
+        """Opens the data; without ``--data`` those built in. Collective over the launch."""
+        super().__init__(options, group)
+        self.images: ImageOptions = options.model
+        if options.data is None and group.is_root:
+            log.info("no --data given: training on built-in images (drawn shapes)")
+        self.dataset = ImageDataset(options.data or builtin_dataset())
+        self._view = View(self.images.image_size, self.images.augmentation)
+        self._threads = self.images.decoding_threads or threads_per_rank(group.node)
+        self._decoder = cache(lambda part: Decoder(self._part(part), self._threads))
+
+    def build_model(self) -> nn.Module:
+        """A residual network; every rank normalises by its own part of the batch."""
+        images, classes = self.images, len(self.dataset.classes)
+        match images.kind:
+            case "resnet50":
+                return resnet50(classes, images.zero_gamma)
+            case "resnet18":
+                return resnet18(classes, images.zero_gamma)
+        widths = [int(width) for width in images.widths.values]
+        return small_resnet(classes, widths, images.depth, images.zero_gamma)
+
+    def training_data(self) -> TrainingData:
+        """Images that no other rank of any group sees, unless ``--same-data``."""
+        options, group, part = self.options, self.group, self._part("training")
+        rows = options.batch_size
+        share = GroupShare(len(part), options.seed, group.index, group.count, options.same_data)
+        return ImageStream(
+            share,
+            self._decoder("training"),
+            self._view,
+            part.labels,
+            rows=range(group.rank * rows, (group.rank + 1) * rows),
+            batch=group.size * rows,
+            seed=options.seed,
+        )
+
+    def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
+        """This rank's batches of a part; an id is an image's name."""
+        images = self._part(part)
+        chosen = self._chosen(images)
+        for at in range(
+            self.group.rank * EVALUATION_BATCH,
+            len(chosen),
+            self.group.size * EVALUATION_BATCH,
+        ):
+            now = chosen[at : at + EVALUATION_BATCH]
+            inputs = self._decoder(part).batch(
+                now, lambda content, _: self._view.evaluation(content)
+            )
+            labels = images.labels[now].astype(np.int64)
+            targets = torch.from_numpy(np.where(labels == UNLABELLED, UNKNOWN, labels))
+            count = int((targets != UNKNOWN).sum())
+            yield Batch(inputs, targets, count, ids=images.ids(now), begins=True)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy in nats per image."""
+        smoothing = self.images.label_smoothing
+        return F.cross_entropy(logits, targets, ignore_index=UNKNOWN, label_smoothing=smoothing)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Loss without label smoothing, and how many images were recognised."""
+        return {"loss": negative_log_likelihood(), "accuracy": accuracy()}
+
+    def reference(self) -> Mapping[str, float]:
+        """The loss of a model that knows only how frequent each class is."""
+        part = self._part("validation")
+        labels = part.labels[self._chosen(part)]
+        counts = np.bincount(self._part("training").labels, minlength=len(self.dataset.classes))
+        frequencies = (counts + 1.0) / (counts + 1.0).sum()
+        return {"class_entropy": float(-np.log(frequencies[labels]).mean())}
+
+    def _part(self, name: str) -> ImagePart:
+        found = self.dataset.parts.get(name)
+        if not found:
+            filled = [part for part, images in self.dataset.parts.items() if len(images)]
+            raise HvcodError(
+                f"{self.dataset.folder} has no images in a part {name}; it has: {', '.join(filled)}"
+            )
+        return found
+
+    def _chosen(self, part: ImagePart) -> np.ndarray:
+        """The images of a part that are evaluated: all, or some spread evenly over it."""
+        limit = self.options.validation_examples
+        count = len(part) if limit is None else min(limit, len(part))
+        return np.arange(count, dtype=np.int64) * len(part) // count
