@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hvcod.errors import HvcodError
 
@@ -36,6 +37,35 @@ def distillation_loss(
     Raises:
         HvcodError: There is no teacher, or one whose logits differ in shape.
     """
+    _check(student_logits, teacher_logits)
+    rows = (-1, student_logits.shape[-1])
+    teachers = [logits.detach().reshape(rows) for logits in teacher_logits]
+    return _distillation(student_logits.reshape(rows), teachers, overwrite_teachers)
+
+
+def binary_distillation_loss(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> Tensor:
+    """The same for one logit of a yes: cross entropy against the teachers' mean probability.
+
+    The mean is over the probabilities, not over the logits (Algorithm 1; section 2), and the loss
+    is the mean over positions, in nats. No gradient flows into the teachers.
+
+    Args:
+        student_logits: Of any shape and floating type; computed in float32 at least.
+        teacher_logits: One tensor or more, shaped like the student's.
+
+    Raises:
+        HvcodError: There is no teacher, or one whose logits differ in shape.
+    """
+    _check(student_logits, teacher_logits)
+    precision = torch.promote_types(student_logits.dtype, torch.float32)
+    mean = torch.zeros_like(student_logits, dtype=precision, requires_grad=False)
+    for logits in teacher_logits:
+        mean += torch.sigmoid(logits.detach().to(precision))
+    mean /= len(teacher_logits)
+    return binary_cross_entropy_with_logits(student_logits.to(precision), mean)
+
+
+def _check(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> None:
     if not teacher_logits:
         raise HvcodError("the distillation loss needs the logits of at least one teacher, got none")
     for index, logits in enumerate(teacher_logits):
@@ -44,9 +74,6 @@ def distillation_loss(
                 f"teacher {index} gave logits of shape {tuple(logits.shape)}, "
                 f"the student of shape {tuple(student_logits.shape)}: both must see the same batch"
             )
-    rows = (-1, student_logits.shape[-1])
-    teachers = [logits.detach().reshape(rows) for logits in teacher_logits]
-    return _distillation(student_logits.reshape(rows), teachers, overwrite_teachers)
 
 
 class _Distillation(torch.autograd.Function):

@@ -122,7 +122,7 @@ class Encoder:
         self._lookups = [Lookup(values) for values in features.values]
 
     def categories(self, hashes: Hashes, missing: npt.NDArray[np.uint32]) -> npt.NDArray[Any]:
-        """Rows of the table, int32 [rows, 26], from hashes [26, rows] and the missing ones as bits."""
+        """Rows of the table, int32 [rows, 26]: of hashes [26, rows], the missing ones as bits."""
         places = np.empty((hashes.shape[1], hashes.shape[0]), dtype=np.int32)
         for feature, lookup in enumerate(self._lookups):
             found = lookup(hashes[feature])
@@ -133,7 +133,7 @@ class Encoder:
         return places
 
     def integers(self, logarithms: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Of mean 0 and standard deviation 1 over the training part, [rows, 13], from [13, rows]."""
+        """Of mean 0 and deviation 1 in the training part, [rows, 13]: of logarithms [13, rows]."""
         mean, deviation = (
             each.astype(np.float32) for each in (self._features.mean, self._features.deviation)
         )

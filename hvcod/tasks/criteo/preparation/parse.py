@@ -126,11 +126,11 @@ class _Fields:
 
     def first_byte(self, columns: int | slice) -> Array:
         """The first byte of fields; of an empty one, something else."""
-        return self._bytes[self.ends[columns] - self.lengths[columns] + _WORD]
+        return np.asarray(self._bytes[self.ends[columns] - self.lengths[columns] + _WORD])
 
     def last_eight(self, columns: int | slice) -> Words:
         """The eight bytes in front of the ends of fields, the first one in the lowest bits."""
-        return self._words[self.ends[columns]].astype(np.uint64, copy=False)
+        return np.asarray(self._words[self.ends[columns]], dtype=np.uint64)
 
     def text(self, column: int, row: int) -> bytes:
         """One field."""

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from mpi4py import MPI
 
 from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import on_rank_zero
 from hvcod.tasks.criteo.dataset import PARTS, VERSION, ClickDataset, describe, shard_image
-from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
+from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features, Hashes
 from hvcod.tasks.criteo.preparation.generate import RULES
 from hvcod.tasks.criteo.preparation.layout import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
@@ -41,7 +40,7 @@ from hvcod.tasks.criteo.preparation.reading import (
 )
 from hvcod.tasks.criteo.preparation.sources import Source, Text, make_plain
 from hvcod.tasks.criteo.preparation.summary import Report, full_report
-from hvcod.tasks.criteo.preparation.vocabulary import count_feature, count_piece
+from hvcod.tasks.criteo.preparation.vocabulary import Counts, count_feature, count_piece
 from hvcod.tasks.files import read_arrays, read_json, write_arrays, write_json, write_whole
 from hvcod.tasks.metrics import UNKNOWN
 from hvcod.tasks.workspace import Workspace
@@ -167,7 +166,7 @@ class _Preparation:
 
     def _check_rows(self) -> None:
         found = 0
-        for index, result in enumerate(self._results):
+        for result in self._results:
             found += sum(result["kinds"].values())
             if found > self._options.max_malformed:
                 piece = next(i for i, each in enumerate(self._results) if each["examples"])
@@ -245,10 +244,7 @@ class _Preparation:
         with self._workspace.shown("added", "adding up", CATEGORIES, "row") as look:
             for feature in self._workspace.share("added", range(CATEGORIES)):
                 mapped = [
-                    tuple(
-                        self._mapped(index, name)[offset[feature] : offset[feature + 1]]
-                        for name in ("values", "counts")
-                    )
+                    self._mapped(index, offset[feature], offset[feature + 1])
                     for index, offset in zip(pieces, offsets, strict=True)
                 ]
                 values, counts, distinct = count_feature(mapped, self._options.min_count)
@@ -258,11 +254,14 @@ class _Preparation:
                 look()
             self._workspace.wait(look)
 
-    def _mapped(self, index: int, name: str) -> npt.NDArray[np.uint32]:
-        path = self._counts_file(index, name)
-        if not path.stat().st_size:
-            return np.empty(0, dtype=np.uint32)
-        return np.memmap(path, dtype=np.uint32, mode="r")
+    def _mapped(self, index: int, start: int, stop: int) -> tuple[Hashes, Counts]:
+        if start == stop:
+            return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32)
+        values, counts = (
+            np.memmap(self._counts_file(index, name), dtype=np.uint32, mode="r")
+            for name in ("values", "counts")
+        )
+        return values[start:stop], counts[start:stop]
 
     def _write_features(self) -> None:
         path = self._workspace.output / "features.h5"

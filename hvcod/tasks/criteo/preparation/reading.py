@@ -95,8 +95,8 @@ def too_many(
 ) -> HvcodError:
     """The error for more malformed lines than allowed."""
     return HvcodError(
-        f"more than {most_malformed} malformed rows; {place(example, before, name, text)}; mend the "
-        "input, or allow more with --max-malformed"
+        f"more than {most_malformed} malformed rows: {place(example, before, name, text)}; mend "
+        "the input, or allow more with --max-malformed"
     )
 
 

@@ -1,6 +1,5 @@
 """The inputs of a preparation: files, or rows that are generated, as plain text in the end."""
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -135,11 +134,15 @@ def make_plain(workspace: Workspace, index: int, source: Source) -> None:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    if path.is_dir():
-        every = [file for file in path.rglob("*") if _belongs(file)]
-    else:
-        every = [Path(name) for name in glob.glob(str(path), recursive=True)]
+    every = filter(_belongs, path.rglob("*")) if path.is_dir() else _glob(path)
     return sorted((file for file in every if file.is_file()), key=_natural)
+
+
+def _glob(pattern: Path) -> list[Path]:
+    try:
+        return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+    except (ValueError, NotImplementedError):  # no valid pattern, so it matches nothing
+        return []
 
 
 def _belongs(file: Path) -> bool:

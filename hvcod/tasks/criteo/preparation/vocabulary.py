@@ -5,6 +5,7 @@ Then each feature's counts are added up over all pieces, an interval of values a
 that a fixed number of entries lies in it. Only values that occur often enough are kept.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def count_feature(
     intervals = max(1, -(-entries // ENTRIES_AT_ONCE))
     edges = [2**32 * number // intervals for number in range(intervals + 1)]
     kept, counts, distinct = [], [], 0
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         values, sums = _add_up([_between(*piece, low, high) for piece in pieces])
         often = sums >= least
         kept.append(values[often])

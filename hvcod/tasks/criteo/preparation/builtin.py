@@ -1,0 +1,32 @@
+"""Data for a machine without any: generated rows, made once per user."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from hvcod.groups.launch import world
+from hvcod.tasks.cache import made_once
+from hvcod.tasks.criteo.dataset import VERSION
+from hvcod.tasks.criteo.preparation.generate import RULES
+from hvcod.tasks.criteo.preparation.options import PrepareOptions
+from hvcod.tasks.criteo.preparation.prepare import prepare
+from hvcod.tasks.criteo.preparation.sources import generated_inputs
+
+ROWS, SEED = 200_000, 1
+OPTIONS = PrepareOptions()
+
+
+def builtin_dataset() -> Path:
+    """The folder of the generated rows, made first if it is not there. Collective.
+
+    Raises:
+        HvcodError: The cache cannot be written, or is not the same on all nodes.
+    """
+    about = [RULES, VERSION, ROWS, SEED, asdict(OPTIONS)]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    return made_once(lambda: f"criteo-{key}", _prepare)
+
+
+def _prepare(folder: Path) -> None:
+    prepare(generated_inputs(ROWS, SEED), folder / "data", OPTIONS, world())

@@ -1,0 +1,221 @@
+"""The training stream: shuffled epochs over more rows than fit into memory.
+
+The training part is divided into blocks of consecutive rows. Every group has blocks of its own, the
+same in each epoch (or, on request, all of them in its own order). In an epoch a group takes its
+blocks in a new order, some at a time: the rows of such a *window* are mixed, and follow each other
+in the group's batches. Windows and epochs follow each other without a gap, so every row is read
+once an epoch.
+
+A group of R ranks with batch B reads R x B rows a step, and rank r those from r x B to (r + 1) x B,
+so what a step reads does not depend on how many ranks share it. A rank keeps its own rows of two
+windows in memory: while one is used, the next one is read, a few blocks a step.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.criteo.dataset import ClickDataset, Examples
+from hvcod.tasks.shuffle import shuffled
+
+BLOCK_ROWS = 512
+"""Rows that are read at once."""
+
+WINDOW_BLOCKS = 128
+"""Blocks whose rows are mixed."""
+
+BLOCKS_PER_GROUP = 64
+"""Blocks that a group should have at least; with little data blocks get smaller."""
+
+Integers = npt.NDArray[np.int64]
+
+
+class GroupRows:
+    """The rows of one group, and the order in which it reads them.
+
+    Args:
+        dataset: The rows.
+        batch: Rows of the group's step, over all its ranks.
+        seed: The seed of the run, the same in all groups.
+        group: Index of this group.
+        groups: Groups that share the rows.
+        same_data: Every group has all rows.
+
+    Attributes:
+        count: Rows of an epoch.
+
+    Raises:
+        UsageError: There are too few rows for so many groups and so large a batch.
+    """
+
+    def __init__(
+        self,
+        dataset: ClickDataset,
+        *,
+        batch: int,
+        seed: int,
+        group: int = 0,
+        groups: int = 1,
+        same_data: bool = False,
+    ) -> None:
+        self.dataset, self.batch = dataset, batch
+        self._seed, self._group = seed, group
+        slot, slots = (0, 1) if same_data else (group, groups)
+        self._part = dataset.part("training")
+        rows = len(self._part)
+        self._block = max(1, min(BLOCK_ROWS, rows // (slots * BLOCKS_PER_GROUP)))
+        self._blocks = shuffled(-(-rows // self._block), seed, 0)[slot::slots]
+        self.count = int(self._sizes(self._blocks).sum())
+        if self.count < batch:
+            raise UsageError(
+                f"{dataset.folder} has {rows} training rows, {self.count} for each of {slots} "
+                f"groups: too few for a batch of {batch}; prepare more rows, or use a smaller "
+                "--batch-size, fewer ranks or --same-data"
+            )
+        self.windows = -(-len(self._blocks) // WINDOW_BLOCKS)
+        self._order = lru_cache(2)(self._epoch_order)
+
+    def begins(self, epoch: int) -> Integers:
+        """Where the windows of an epoch begin in the group's sequence of rows, and the end."""
+        ends = np.cumsum([0, *self._sizes(self._order(epoch))])
+        return np.append(ends[:-1:WINDOW_BLOCKS], ends[-1]) + epoch * self.count
+
+    def window(self, epoch: int, window: int) -> tuple[list[range], Integers]:
+        """The rows of a window, block by block, and the order in which they are read."""
+        blocks = self._order(epoch)[window * WINDOW_BLOCKS : (window + 1) * WINDOW_BLOCKS]
+        starts = self._part.start + blocks * self._block
+        ranges = [
+            range(start, start + size)
+            for start, size in zip(starts.tolist(), self._sizes(blocks).tolist(), strict=True)
+        ]
+        seed = (self._seed, 2, epoch, self._group, window)
+        return ranges, shuffled(sum(map(len, ranges)), *seed)
+
+    def _epoch_order(self, epoch: int) -> Integers:
+        order = shuffled(len(self._blocks), self._seed, 1, epoch, self._group)
+        return np.asarray(self._blocks[order])
+
+    def _sizes(self, blocks: Integers) -> Integers:
+        return np.minimum(self._block, len(self._part) - blocks * self._block)
+
+
+class _Window:
+    """One rank's rows of a window, in the order in which they are read; loaded block by block."""
+
+    def __init__(self, rows: GroupRows, lanes: range, epoch: int, window: int) -> None:
+        self._dataset = rows.dataset
+        self._blocks, order = rows.window(epoch, window)
+        begin, self.end = rows.begins(epoch)[window : window + 2].tolist()
+        lane = np.arange(begin, self.end) % rows.batch
+        mine = np.flatnonzero((lane >= lanes.start) & (lane < lanes.stop))
+        self.positions = mine + begin
+        # Which of this rank's rows each row of the window is.
+        self._target = np.full(len(order), -1)
+        self._target[order[mine]] = np.arange(len(mine))
+        self._loaded = self._loaded_rows = 0
+        first = self._blocks[0]
+        self._examples = Examples(
+            *(
+                np.empty((len(mine), *each.shape[1:]), dtype=each.dtype)
+                for each in self._dataset.examples(first.start, first.start + 1)
+            )
+        )
+
+    def load(self, share: float = 1.0) -> None:
+        """Reads blocks until this share of all of them is in memory."""
+        while self._loaded < share * len(self._blocks):
+            block = self._blocks[self._loaded]
+            target = self._target[self._loaded_rows : self._loaded_rows + len(block)]
+            wanted = target >= 0
+            if wanted.any():
+                read = self._dataset.examples(block.start, block.stop)
+                for into, column in zip(self._examples, read, strict=True):
+                    into[target[wanted]] = column[wanted]
+            self._loaded += 1
+            self._loaded_rows += len(block)
+
+    def rows(self, start: int, stop: int) -> Examples:
+        """Some of this rank's rows."""
+        return Examples(*(column[start:stop] for column in self._examples))
+
+
+class RowStream:
+    """The endless training rows of one rank.
+
+    Args:
+        rows: The group's.
+        lanes: The rows of a step that are this rank's: from r x B to (r + 1) x B.
+    """
+
+    def __init__(self, rows: GroupRows, lanes: range) -> None:
+        self._rows, self._lanes = rows, lanes
+        self._move_to(0)
+
+    def next(self) -> Examples:
+        """The rows of the next step."""
+        found, missing = [], len(self._lanes)
+        while missing:
+            taken = self._window.rows(self._used, self._used + missing)
+            self._used += len(taken.labels)
+            missing -= len(taken.labels)
+            found.append(taken)
+            if self._used == len(self._window.positions):
+                self._enter(*self._following(), 0)
+        self._ahead.load(self._used / len(self._window.positions))
+        self._step += 1
+        if len(found) == 1:
+            return found[0]
+        return Examples(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+
+    def state_dict(self) -> dict[str, Integers]:
+        """The place of the next row of every lane in the group's sequence, int64 [rows].
+
+        Those of several ranks, put one behind the other, are the state of the group; any other
+        division into ranks can be put back from it.
+        """
+        return {"position": self._step * self._rows.batch + np.arange(*self._bounds)}
+
+    def load_state_dict(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Puts the stream back to the place that `state_dict` gave.
+
+        Raises:
+            HvcodError: The state is that of another batch.
+        """
+        position = state["position"]
+        step = int(position[0]) // self._rows.batch if len(position) else 0
+        expected = step * self._rows.batch + np.arange(*self._bounds)
+        if not np.array_equal(position, expected):
+            raise HvcodError(
+                f"the saved place in the data is that of {len(position)} rows of another batch, "
+                f"this rank has {len(self._lanes)} of {self._rows.batch}: use the batch size and "
+                "ranks of the saved run, or others with the same --group-batch-size"
+            )
+        self._move_to(step)
+
+    @property
+    def _bounds(self) -> tuple[int, int]:
+        return self._lanes.start, self._lanes.stop
+
+    def _move_to(self, step: int) -> None:
+        self._step = step
+        position = step * self._rows.batch + self._lanes.start
+        epoch = position // self._rows.count
+        begins = self._rows.begins(epoch)
+        window = int(np.searchsorted(begins, position, side="right")) - 1
+        self._ahead = _Window(self._rows, self._lanes, epoch, window)
+        self._enter(epoch, window, position)
+
+    def _enter(self, epoch: int, window: int, position: int) -> None:
+        """Goes on with a window, the one ahead, from a position on."""
+        self._place = epoch, window
+        self._window = self._ahead
+        self._window.load()
+        self._used = int(np.searchsorted(self._window.positions, position))
+        self._ahead = _Window(self._rows, self._lanes, *self._following())
+
+    def _following(self) -> tuple[int, int]:
+        epoch, window = self._place
+        return (epoch, window + 1) if window + 1 < self._rows.windows else (epoch + 1, 0)

@@ -1,0 +1,210 @@
+"""Click prediction (paper, sections 3.1 and 3.5)."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hvcod.codistill.losses import binary_distillation_loss
+from hvcod.config import Numbers, TrainOptions, option
+from hvcod.groups.split import Group
+from hvcod.tasks.base import Batch, Task, TrainingData
+from hvcod.tasks.criteo.dataset import ClickDataset, Examples
+from hvcod.tasks.criteo.model import ClickModel
+from hvcod.tasks.criteo.preparation.builtin import builtin_dataset
+from hvcod.tasks.criteo.stream import GroupRows, RowStream
+from hvcod.tasks.metrics import UNKNOWN, AreaUnderCurve, Metric, negative_log_likelihood
+
+log = logging.getLogger("hvcod.tasks")
+
+SCORED_ROWS = 1024
+"""Rows of a batch of an evaluation, whatever the number of ranks."""
+
+
+class Sizes(Numbers):
+    """Units of layers, such as ``64,32``."""
+
+    def __new__(cls, text: str | float) -> Self:
+        """Raises ValueError for text that is no list of positive whole numbers."""
+        made = super().__new__(cls, text)
+        if not made or min(made.units) < 1 or made.units != made.values:
+            raise ValueError(text)
+        return made
+
+    @property
+    def units(self) -> list[int]:
+        """The numbers."""
+        return [int(value) for value in self.values]
+
+
+@dataclass(frozen=True)
+class ClickModelOptions:
+    """Sizes of the click model; the layers are the paper's."""
+
+    embedding: int = option(16, "size of the embedding of a category", minimum=1)
+    hidden: Sizes = option(Sizes("2560,1024,256"), "units of the ReLU layers, such as 64,32")
+
+
+class Criteo(Task):
+    """Predicting whether an advertisement is clicked on; an example is a row."""
+
+    Options = ClickModelOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # Section 3.1: Adagrad with learning rate 0.001. Batch and epochs are not in the paper.
+        "paper": {
+            "batch_size": 512,
+            "steps": 80_000,
+            "validation_interval": 4000,
+            "validation_examples": 1_000_000,
+            "save_interval": 2000,
+            "codistill.burn_in": 20_000,
+            "optimizer.algorithm": "adagrad",
+            "optimizer.learning_rate": 1e-3,
+            "optimizer.warmup": 0,
+            "optimizer.clip": 0.0,
+        },
+        # Minutes on two cores.
+        "laptop": {
+            "group_batch_size": 512,
+            "steps": 350,
+            "save_interval": 100,
+            "validation_interval": 50,
+            "validation_examples": 20_000,
+            "codistill.exchange_interval": 10,
+            "codistill.burn_in": 175,
+            "optimizer.algorithm": "adagrad",
+            "optimizer.learning_rate": 1e-2,
+            "optimizer.schedule": "linear",
+            "optimizer.warmup": 0,
+            "optimizer.clip": 0.0,
+            "model.embedding": 8,
+            "model.hidden": "64,32",
+        },
+    }
+
+    def __init__(self, options: TrainOptions, group: Group) -> None:
+        """Opens the data; without ``--data`` generated rows. Collective over the launch."""
+        super().__init__(options, group)
+        self.sizes: ClickModelOptions = options.model
+        if options.data is None and group.is_root:
+            log.info("no --data given: training on generated rows")
+        self.dataset = ClickDataset(options.data or builtin_dataset())
+
+    def build_model(self) -> nn.Module:
+        """One table of embeddings, ReLU layers, one logit."""
+        sizes = self.sizes
+        return ClickModel(self.dataset.table_rows, sizes.embedding, sizes.hidden.units)
+
+    def training_data(self) -> TrainingData:
+        """Rows that no other rank of any group reads, unless ``--same-data``."""
+        options, group = self.options, self.group
+        size = options.batch_size
+        rows = GroupRows(
+            self.dataset,
+            batch=group.size * size,
+            seed=options.seed,
+            group=group.index,
+            groups=group.count,
+            same_data=options.same_data,
+        )
+        return RowBatches(RowStream(rows, range(group.rank * size, (group.rank + 1) * size)))
+
+    def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
+        """This rank's rows of a part, in their order; an id is a row's."""
+        group = self.group
+        for rows in self._scored(part)[group.rank :: group.size]:
+            ids = self.dataset.column("ids", rows.start, rows.stop)
+            examples = self.dataset.examples(rows.start, rows.stop)
+            yield _batch(examples, ids.astype(np.int64))
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Log loss in nats: cross entropy of click and no click."""
+        known = targets != UNKNOWN
+        return F.binary_cross_entropy_with_logits(logits[known], targets[known].to(logits.dtype))
+
+    def distillation_loss(self, logits: Tensor, teachers: Sequence[Tensor]) -> Tensor:
+        """Cross entropy of click and no click against the teachers' mean probability."""
+        return binary_distillation_loss(logits, teachers)
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Of no click and click, [N, 2]."""
+        return F.logsigmoid(torch.stack([-logits, logits], dim=1).float())
+
+    def predictions(self, log_probabilities: Tensor) -> Tensor:
+        """The probability of a click, [N]."""
+        return log_probabilities[:, 1].exp()
+
+    def metrics(self) -> dict[str, Metric]:
+        """Log loss and area under the ROC curve."""
+        return {"loss": negative_log_likelihood(), "auc": AreaUnderCurve()}
+
+    def reference(self) -> Mapping[str, float]:
+        """The log loss of the training part's click rate and, of generated rows, the best one."""
+        labels = self._scored_column("labels")
+        rate = np.full(len(labels), self.dataset.click_rate)
+        found = {"click_rate_entropy": log_loss(labels, rate)}
+        if self.dataset.generated:
+            probabilities = self._scored_column("probabilities").astype(np.float64)
+            found["best_possible_log_loss"] = log_loss(labels, probabilities)
+        return found
+
+    def _scored(self, part: str) -> list[range]:
+        """The batches of an evaluation, spread evenly over the part."""
+        rows = self.dataset.part(part)
+        limit = min(self.options.validation_examples or len(rows), len(rows))
+        batches = -(-limit // SCORED_ROWS)
+        edges = [limit * number // batches for number in range(batches + 1)]
+        starts = [rows.start + len(rows) * number // batches for number in range(batches)]
+        return [
+            range(start, start + end - begin)
+            for start, begin, end in zip(starts, edges, edges[1:], strict=False)
+        ]
+
+    def _scored_column(self, name: str) -> npt.NDArray[Any]:
+        return np.concatenate(
+            [
+                self.dataset.column(name, rows.start, rows.stop)
+                for rows in self._scored("validation")
+            ]
+        )
+
+
+class RowBatches:
+    """The stream of rows as batches."""
+
+    def __init__(self, stream: RowStream) -> None:
+        self._stream = stream
+
+    def next(self) -> Batch:
+        """The next rows of this rank."""
+        return _batch(self._stream.next())
+
+    def state_dict(self) -> Mapping[str, np.ndarray]:
+        """The place of every row."""
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts every row back to its place."""
+        self._stream.load_state_dict(state)
+
+
+def log_loss(labels: npt.NDArray[Any], probabilities: npt.NDArray[np.float64]) -> float:
+    """The log loss of probabilities of a click, in nats; unknown labels do not count."""
+    known = labels != UNKNOWN
+    if not known.any():
+        return math.nan
+    right = np.where(labels == 1, probabilities, 1 - probabilities)[known]
+    return float(-np.log(right).mean())
+
+
+def _batch(examples: Examples, ids: npt.NDArray[np.int64] | None = None) -> Batch:
+    integers, categories = (torch.tensor(each) for each in examples[:2])
+    targets = torch.from_numpy(examples.labels.astype(np.int64))
+    return Batch((integers, categories), targets, int((targets != UNKNOWN).sum()), ids)
