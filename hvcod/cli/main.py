@@ -9,6 +9,8 @@ from hvcod.cli.lazy import LazyGroup
 
 COMMANDS = {
     "train": "Train a model in groups that teach each other.",
+    "evaluate": "Measure trained models on prepared data.",
+    "predict": "Write down what trained models predict.",
     "data": "Prepare the data of a task.",
     "plot": "Draw the learning curves of runs.",
     "status": "Show how the groups of a run are doing.",

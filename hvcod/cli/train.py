@@ -10,6 +10,7 @@ import click
 
 from hvcod import config
 from hvcod.cli.options import dataclass_options, json_option, layer
+from hvcod.cli.tables import columns
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 
@@ -116,35 +117,29 @@ def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
     """The summaries of the groups as a table, with what a model without context would reach."""
-    head = [
-        "group",
-        "validation loss",
-        "teacher exchanges",
-        "mean staleness",
-        "s/step",
-        "run directory",
-    ]
+    metrics = [name for name in summaries[0]["metrics"] if name != "loss"]
+    head = ["group", "validation loss", *(f"validation {name}" for name in metrics)]
+    head += ["teacher exchanges", "mean staleness", "s/step", "run directory"]
     rows = [
         [
             str(each["group"]),
-            "-" if each["validation_loss"] is None else f"{each['validation_loss']:.4f}",
+            *(_figure(each["metrics"].get(name), ".4f") for name in ["loss", *metrics]),
             str(each["exchanges"]),
-            "-" if each["mean_staleness"] is None else f"{each['mean_staleness']:.1f} steps",
+            _figure(each["mean_staleness"], ".1f", " steps"),
             f"{each['step_s']:.3f}",
             _short(Path(each["run_dir"])),
         ]
         for each in summaries
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in [head, *rows]
-    ]
     references = [
         f"{name.replace('_', ' ')}: {value:.4f}"
         for name, value in summaries[0]["reference"].items()
     ]
-    return "\n".join(lines + references)
+    return "\n".join([columns([head, *rows]), *references])
+
+
+def _figure(value: float | None, form: str, unit: str = "") -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def _short(path: Path) -> str:

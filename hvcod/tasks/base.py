@@ -34,14 +34,14 @@ class Batch:
         count: Predictions that are scored.
         ids: For evaluation: an id of each prediction, in the order of the flattened targets; a
             negative number marks padding, which is no prediction.
-        begins: For evaluation: hidden states start anew with this batch.
+        begins: For evaluation: it is the first of a sequence; hidden states start anew.
     """
 
     inputs: Any
     targets: Tensor
     count: int
     ids: Ids | None = None
-    begins: bool = False
+    begins: bool = True
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -99,8 +99,10 @@ class Task(ABC):
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
         """This rank's share of one pass over a part of the data, the same in every group.
 
-        The batches are a fixed division of the part, dealt out to the ranks, so that predictions
-        do not depend on their number. ``validation_examples`` of the options limits the pass.
+        The part is divided into sequences of batches, most often of one batch each, in a way that
+        does not depend on the ranks: rank r of n gets every n-th of them from the r-th on, so that
+        predictions are the same for any number of ranks. ``validation_examples`` of the options
+        limits the pass.
 
         Args:
             part: ``validation``, ``training`` or what other parts the data have.

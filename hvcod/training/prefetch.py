@@ -1,7 +1,7 @@
 """Batches that are made while the step before them computes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -56,3 +56,12 @@ class Prefetch:
 
     def _make(self) -> tuple[Batch, Position]:
         return self._data.next(), self._data.state_dict()
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each made while the one before it is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="hvcod-data") as thread:
+        following = thread.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, batches, None)
+            yield batch

@@ -1,18 +1,19 @@
 """What a group checks of its model: its metrics, and that its ranks agree."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
-from hvcod.tasks.base import Task
+from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.metrics import UNKNOWN, Metric
+from hvcod.training.prefetch import ahead
 
 
-@torch.no_grad()
 def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, float]:
     """The task's metrics over the validation data; ``loss`` is in nats for a cross entropy.
 
@@ -20,13 +21,36 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
     numbers.
     """
     model.eval()
-    metrics, state = task.metrics(), None
-    for batch in task.evaluation_data():
-        batch = batch.to(device)
-        logits, state = task.predict(model, batch.inputs, None if batch.begins else state)
-        add_scored(metrics, task.log_probabilities(logits), batch.targets)
+    metrics = task.metrics()
+    for batch, (logs,) in predictive_distributions([(task, model)], "validation", device):
+        add_scored(metrics, logs, batch.targets)
     model.train()
     return {name: metric.value(task.group.comm) for name, metric in metrics.items()}
+
+
+@torch.no_grad()
+def predictive_distributions(
+    models: Sequence[tuple[Task, nn.Module]], part: str, device: torch.device
+) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """What models in evaluation mode say to this rank's share of a part of the data.
+
+    Args:
+        models: Each with its task; the first task brings the data.
+        part: Of the data.
+        device: Where the models are.
+
+    Yields:
+        Each batch, and every model's log-probabilities [N, classes].
+    """
+    states: list[Any] = [None] * len(models)
+    for batch in ahead(models[0][0].evaluation_data(part)):
+        batch = batch.to(device)
+        answers = []
+        for place, (task, model) in enumerate(models):
+            state = None if batch.begins else states[place]
+            logits, states[place] = task.predict(model, batch.inputs, state)
+            answers.append(task.log_probabilities(logits))
+        yield batch, answers
 
 
 def add_scored(metrics: Mapping[str, Metric], logs: Tensor, targets: Tensor) -> None:

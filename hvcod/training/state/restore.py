@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from hvcod.errors import HvcodError
 from hvcod.exchange.decode import decode_tensors
 from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.exchange.format import RefusedError
+from hvcod.exchange.layout import Attribute
 from hvcod.exchange.read import read_file
 from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
@@ -132,15 +135,29 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
     return None
 
 
-def _read(path: Path, step: int, group: int, run_id: str, limit: int) -> State:
-    attributes, tensors = decode_tensors(read_file(path, limit))
+def state_of(attributes: Mapping[str, Attribute], tensors: dict[str, Tensor]) -> State:
+    """The training state that a file holds.
+
+    Args:
+        attributes: Those of the file.
+        tensors: Those of the file.
+
+    Raises:
+        RefusedError: It is none.
+    """
     try:
         known: dict[str, Any] = {f.name: attributes[f.name] for f in dataclasses.fields(About)}
         about = About(**known)
-        outlines = json.loads(tensors.pop(OUTLINE).numpy().tobytes())
-        state = State(about, outlines["shared"], dict(outlines["ranks"]["dict"]), tensors)
+        outlines = json.loads(tensors[OUTLINE].numpy().tobytes())
+        rest = {name: tensor for name, tensor in tensors.items() if name != OUTLINE}
+        return State(about, outlines["shared"], dict(outlines["ranks"]["dict"]), rest)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RefusedError(f"is no training state: {error!r}") from error
+
+
+def _read(path: Path, step: int, group: int, run_id: str, limit: int) -> State:
+    state = state_of(*decode_tensors(read_file(path, limit)))
+    about = state.about
     if (about.run_id, about.group, about.step) != (run_id, group, step):
         whose = f"step {about.step} of group {about.group} of run {about.run_id!r}"
         raise RefusedError(f"is {whose} by its own word")

@@ -1,0 +1,56 @@
+"""``hvcod evaluate``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hvcod.cli.evaluation import prepare, sources
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.cli.tables import columns
+from hvcod.evaluation.options import EvaluationOptions
+
+if TYPE_CHECKING:
+    from hvcod.evaluation.evaluate import Evaluation
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod evaluate runs/first
+           hvcod evaluate runs/first/group-0/published/step-00000400.h5 --part training
+  cluster  srun --mpi=pmix -n 32 hvcod evaluate /scratch/runs/a /scratch/runs/b --data /scratch/d
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@sources
+@dataclass_options(EvaluationOptions)
+@json_option
+def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **flags: Any) -> None:
+    """Measure trained models on prepared data: each group, and the ensemble of all.
+
+    A SOURCE is a run directory, a training state or a published checkpoint. The ensemble predicts
+    the mean of the models' predictive distributions. Under mpirun or srun the ranks share the data;
+    the figures do not depend on their number.
+    """
+    options = build(EvaluationOptions, flags)
+    models, ranks, device = prepare(sources, groups, options)
+    from hvcod.evaluation.evaluate import evaluate
+
+    found = evaluate(models, options.part, ranks, device)
+    if ranks.is_root:
+        click.echo(json.dumps([each.to_dict() for each in found]) if as_json else _table(found))
+
+
+def _table(found: "Sequence[Evaluation]") -> str:
+    metrics = list(found[0].metrics)
+    rows = [
+        [
+            each.name,
+            "-" if each.step is None else str(each.step),
+            *(f"{each.metrics[name]:.4f}" for name in metrics),
+        ]
+        for each in found
+    ]
+    return columns([["model", "step", *metrics], *rows])

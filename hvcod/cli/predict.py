@@ -1,0 +1,64 @@
+"""``hvcod predict``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod.cli.evaluation import prepare, sources
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.evaluation.options import EvaluationOptions
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod predict runs/first --ensemble --output predictions.csv
+           hvcod predict runs/first --group 0 --part test --data data/test --output group-0.h5
+  cluster  srun --mpi=pmix -n 32 hvcod predict /scratch/runs/a --group 0 --output /scratch/a.h5
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@sources
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file: .h5 (datasets id, prediction, label) or .csv (columns of these names). Of "
+    "several models each writes one of its own: out.h5 becomes out.group-0.h5.",
+)
+@click.option("--ensemble", is_flag=True, help="One file: the mean of the models' predictions.")
+@dataclass_options(EvaluationOptions)
+@json_option
+def command(
+    sources: Sequence[Path],
+    groups: Sequence[int],
+    output: Path,
+    ensemble: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Write down what trained models predict for each example of prepared data.
+
+    A SOURCE is a run directory, a training state or a published checkpoint. A prediction is a
+    probability, or one for each class. Under mpirun or srun the ranks share the data; the file does
+    not depend on their number.
+    """
+    options = build(EvaluationOptions, flags)
+    models, ranks, device = prepare(sources, groups, options)
+    from hvcod.evaluation.predict import predict
+
+    together = ensemble or len(models) == 1
+    wanted = {output: models} if together else {_own(output, each.name): [each] for each in models}
+    written = {
+        str(path): predict(chosen, options.part, path, ranks, device)
+        for path, chosen in wanted.items()
+    }
+    if ranks.is_root:
+        lines = [f"{path}: {count} predictions" for path, count in written.items()]
+        click.echo(json.dumps(written) if as_json else "\n".join(lines))
+
+
+def _own(output: Path, name: str) -> Path:
+    return output.with_name(f"{output.stem}.{name.replace(' ', '-')}{output.suffix}")

@@ -1,0 +1,108 @@
+"""How good models are on a part of the data, each for itself and all together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvcod.errors import HvcodError
+from hvcod.evaluation.models import Trained
+from hvcod.groups.split import Group
+from hvcod.progress import Progress
+from hvcod.training.validation import add_scored, predictive_distributions
+
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one model, or of the ensemble of all.
+
+    Attributes:
+        name: Of the model.
+        path: The file of its weights; None for the ensemble.
+        step: The updates that its weights have seen; None for the ensemble.
+        metrics: {name: figure}; ``loss`` is in nats per scored prediction.
+    """
+
+    name: str
+    path: str | None
+    step: int | None
+    metrics: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as plain values."""
+        return asdict(self)
+
+
+def evaluate(
+    models: Sequence[Trained], part: str, group: Group, device: torch.device
+) -> list[Evaluation]:
+    """The metrics of some models, and of their ensemble if there are several.
+
+    The ensemble predicts the mean of its members' predictive distributions. Collective: the ranks
+    of the group share the data and get the same numbers, whatever their number is.
+
+    Args:
+        models: Of one task.
+        part: Of the data of the first one.
+        group: The ranks.
+        device: Where the models are.
+
+    Raises:
+        HvcodError: The part has nothing with a label, or the models do not go together.
+    """
+    names = [*(each.name for each in models), *([ENSEMBLE] if len(models) > 1 else [])]
+    metrics = {name: models[0].task.metrics() for name in range(len(names))}
+    progress = Progress(None, f"evaluating on {part}", "batch", shown=group.is_root)
+    for batch, answers in predictive_distributions(pairs(models), part, device):
+        if len(models) > 1:
+            answers.append(mean_distribution(answers, models))
+        for place, logs in enumerate(answers):
+            add_scored(metrics[place], logs, batch.targets)
+        progress.update()
+    progress.close()
+    found = [
+        {name: metric.value(group.comm) for name, metric in metrics[place].items()}
+        for place in range(len(names))
+    ]
+    if math.isnan(found[0]["loss"]):
+        raise HvcodError(f"--part {part} of these data has nothing with a label to score")
+    members = [*models, None]
+    return [
+        Evaluation(name, str(each.path) if each else None, each.step if each else None, figures)
+        for name, each, figures in zip(names, members, found, strict=False)
+    ]
+
+
+def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
+    """Each model with its task in front, as a pass over the data wants them.
+
+    Raises:
+        HvcodError: They are models of different tasks.
+    """
+    for each in models:
+        if each.task.options.task != models[0].task.options.task:
+            raise HvcodError(
+                f"{models[0].path} is a model of the task {models[0].task.options.task}, "
+                f"{each.path} of {each.task.options.task}: they cannot be put together"
+            )
+    return [(each.task, each.model) for each in models]
+
+
+def mean_distribution(answers: Sequence[Tensor], models: Sequence[Trained]) -> Tensor:
+    """The logarithms of the mean of the models' predictive distributions, [N, classes].
+
+    Raises:
+        HvcodError: They predict different numbers of classes.
+    """
+    for each, logs in zip(models, answers, strict=True):
+        if logs.shape != answers[0].shape:
+            raise HvcodError(
+                f"{each.path} predicts {logs.shape[1]} classes, {models[0].path} "
+                f"{answers[0].shape[1]}: they cannot be put together"
+            )
+    return torch.logsumexp(torch.stack(list(answers)), dim=0) - math.log(len(answers))

@@ -1,0 +1,127 @@
+"""Trained models, made anew from what their runs left behind."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hvcod import config
+from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.evaluation.options import EvaluationOptions
+from hvcod.evaluation.sources import WeightsFile
+from hvcod.exchange.decode import decode_tensors
+from hvcod.exchange.read import read_file
+from hvcod.groups.launch import on_rank_zero
+from hvcod.groups.split import Group
+from hvcod.groups.tensors import broadcast_tensors
+from hvcod.tasks import load_task
+from hvcod.tasks.base import Task
+from hvcod.training.state.layout import OUTLINE
+from hvcod.training.state.restore import state_of
+from hvcod.tree import put_together
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model with the task that it was trained for.
+
+    Attributes:
+        name: What it is called in tables.
+        path: The file of its weights.
+        step: The updates that they have seen.
+        task: Brings the data and knows how the model predicts.
+        model: In evaluation mode.
+    """
+
+    name: str
+    path: Path
+    step: int
+    task: Task
+    model: nn.Module
+
+
+def load_models(
+    files: Sequence[WeightsFile],
+    options: EvaluationOptions,
+    group: Group,
+    device: torch.device,
+) -> list[Trained]:
+    """Makes the models of some files of weights. Collective; rank 0 alone reads the files.
+
+    Args:
+        files: One or more.
+        options: Which data, and how many examples of them.
+        group: The ranks that share the work.
+        device: Where the models shall be.
+
+    Raises:
+        HvcodError: A file cannot be read or does not fit its run, or the runs differ in task.
+    """
+    return [_load(file, options, group, device) for file in files]
+
+
+def _load(
+    file: WeightsFile, options: EvaluationOptions, group: Group, device: torch.device
+) -> Trained:
+    trained = on_rank_zero(group.comm, lambda: _options(file.config))
+    of_run = dataclasses.replace(
+        trained, data=options.data or trained.data, validation_examples=options.examples
+    )
+    task = load_task(of_run.task)(of_run, group)
+    model = task.build_model()
+    weights: dict[str, Tensor] = {}
+
+    def read() -> int:
+        step, found = _read(file.path)
+        weights.update(found)
+        return step
+
+    step = on_rank_zero(group.comm, read)
+    tensors = broadcast_tensors(group.comm, weights if group.is_root else None)
+    if problem := _misfit(model.state_dict(), tensors):
+        raise HvcodError(
+            f"{file.path} does not fit the model that {file.config} describes for these data: "
+            f"{problem}"
+        )
+    model.load_state_dict(tensors)
+    return Trained(file.name, file.path, step, task, model.to(device).eval())
+
+
+def _misfit(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
+    """The first tensor that the weights do not have as the model needs it."""
+    for name, tensor in wanted.items():
+        if name not in there:
+            return f"it has no {name}"
+        if there[name].shape != tensor.shape:
+            return f"{name} has shape {tuple(there[name].shape)}, not {tuple(tensor.shape)}"
+    unknown = sorted(there.keys() - wanted.keys())
+    return f"the model has no {unknown[0]}" if unknown else ""
+
+
+def _read(path: Path) -> tuple[int, dict[str, Tensor]]:
+    """The step and the weights of a training state or a published checkpoint."""
+    try:
+        attributes, tensors = decode_tensors(read_file(path, path.stat().st_size))
+        if OUTLINE not in tensors:
+            return int(attributes["step"]), tensors
+        state = state_of(attributes, tensors)
+        parts = dict(state.shared["dict"])
+        return state.about.step, put_together(parts["model"], state.tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HvcodError(f"{path} holds no weights that hvcod wrote: {error!r}") from error
+    except (OSError, HvcodError) as error:
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+
+
+def _options(path: Path) -> TrainOptions:
+    values = config.read_toml(path)
+    task = load_task(str(values.get("task", TrainOptions.task)))
+    try:
+        options: TrainOptions = config.resolve(TrainOptions, [values], task.Options)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return options

@@ -1,0 +1,96 @@
+"""Finds the weights that are meant: in a run, or in a file of one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.evaluation.options import EvaluationOptions
+from hvcod.exchange.directory import checkpoint_path, list_steps
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file with the weights of one group.
+
+    Attributes:
+        path: The file: a training state or a published checkpoint.
+        config: The ``config.toml`` of its run.
+        name: What it is called in tables.
+    """
+
+    path: Path
+    config: Path
+    name: str
+
+
+def find(
+    sources: Sequence[Path], groups: Sequence[int], options: EvaluationOptions
+) -> list[WeightsFile]:
+    """The files of weights that some runs and files stand for, in their order.
+
+    Args:
+        sources: Run directories, training states, published checkpoints.
+        groups: The groups that are wanted of a run; empty for all.
+        options: Which of their files.
+
+    Raises:
+        UsageError: A source is neither a run nor a file, or has no such group or step.
+    """
+    found: list[WeightsFile] = []
+    for source in sources:
+        if source.is_dir():
+            found += _of_run(source, groups, options, prefix=len(sources) > 1)
+        elif source.is_file():
+            found.append(_of_file(source, options))
+        else:
+            raise UsageError(f"{source}: no such run directory or file")
+    return found
+
+
+def _of_run(
+    run: Path, groups: Sequence[int], options: EvaluationOptions, prefix: bool
+) -> list[WeightsFile]:
+    config = options.config or run / "config.toml"
+    if not config.is_file():
+        raise UsageError(f"{run} is no run directory: it has no config.toml")
+    there = sorted(int(path.name.removeprefix("group-")) for path in run.glob("group-[0-9]*"))
+    if missing := [group for group in groups if group not in there]:
+        known = ", ".join(map(str, there)) or "none"
+        raise UsageError(f"--group {missing[0]}: {run} has groups {known}")
+    if not there:
+        raise UsageError(f"{run} has no groups yet")
+    named = f"{run.name} " if prefix else ""
+    return [
+        WeightsFile(_newest(run / f"group-{group}", options), config, f"{named}group {group}")
+        for group in (groups or there)
+    ]
+
+
+def _of_file(path: Path, options: EvaluationOptions) -> WeightsFile:
+    config = options.config or path.absolute().parents[2] / "config.toml"
+    if not config.is_file():
+        raise UsageError(f"{path} lies outside its run: name the run's config.toml with --config")
+    return WeightsFile(path, config, path.name)
+
+
+def _newest(folder: Path, options: EvaluationOptions) -> Path:
+    kinds = ("state", "published") if options.weights == "auto" else (options.weights,)
+    for kind in kinds:
+        steps = _steps(folder / kind)
+        wanted = options.step if options.step is not None else max(steps, default=None)
+        if wanted in steps:
+            return checkpoint_path(folder / kind, wanted)
+    which = "weights" if options.step is None else f"weights of step {options.step}"
+    there = {kind: _steps(folder / kind) for kind in kinds}
+    shown = "; ".join(f"{kind}: {', '.join(map(str, s)) or 'none'}" for kind, s in there.items())
+    raise UsageError(f"{folder} has no {which} ({shown})")
+
+
+def _steps(folder: Path) -> list[int]:
+    try:
+        return list_steps(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise HvcodError(f"cannot list {folder}: {reason_of(error)}") from error
