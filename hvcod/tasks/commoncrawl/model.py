@@ -1,42 +1,45 @@
-"""The paper's language model for Common Crawl (section 3.1): embeddings, LSTM layers, softmax."""
+"""The language model: embeddings, layers that carry a state from window to window, softmax.
+
+The paper's has two LSTM layers (section 3.1); a Transformer fits as well.
+"""
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
+from hvcod.tasks.commoncrawl.transformer import Transformer
 
 _ALIGNMENT = 16
 _UNUSED_BIAS = -20.0
 
+Layers = LayerNormLSTM | Transformer
+"""(inputs [T, B, input size], state or None) -> (outputs [T, B, hidden_size], next state)."""
+
 
 class LanguageModel(nn.Module):
-    """Predicts every next token of B documents, window by window.
-
-    At the paper's sizes: vocabulary 24006, embedding 256, hidden 1024, 2 layers.
-
-    The softmax has as many outputs as the vocabulary has pieces, rounded up to a multiple of 16:
-    with rows of logits on 64-byte boundaries its product takes a quarter less time on CPUs (the
-    paper's 24006 would leave them askew). The outputs beyond the vocabulary start with probability
-    2e-9 of a piece's, and no label ever raises it.
-    """
+    """Predicts every next token of B documents, window by window."""
 
     def __init__(
-        self, vocabulary: int, embedding: int, hidden: int, layers: int, dropout: float = 0.0
+        self, vocabulary: int, embedding: int, layers: Layers, dropout: float = 0.0
     ) -> None:
-        """Makes the model; `dropout` is applied to embeddings, between layers and to the output."""
+        """Makes the model.
+
+        Args:
+            vocabulary: How many pieces there are; the paper's 24006.
+            embedding: Size of their embeddings, the layers' inputs; the paper's 256.
+            layers: What stands between embeddings and softmax; the paper's two LSTM of 1024 units.
+            dropout: Of embeddings and of the layers' outputs, while training.
+        """
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding)
-        self.lstm = LayerNormLSTM(embedding, hidden, layers, dropout)
-        outputs = math.ceil(vocabulary / _ALIGNMENT) * _ALIGNMENT
-        self.softmax = nn.Linear(hidden, outputs)
+        self.layers = layers
+        self.softmax = Softmax(layers.hidden_size, vocabulary)
         self.dropout = nn.Dropout(dropout)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        nn.init.zeros_(self.softmax.bias)
-        nn.init.zeros_(self.softmax.weight[vocabulary:])
-        nn.init.constant_(self.softmax.bias[vocabulary:], _UNUSED_BIAS)
 
-    def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Predicts the tokens that follow each of `tokens`.
 
         Args:
@@ -45,11 +48,27 @@ class LanguageModel(nn.Module):
                 gradients end at the window's first token, and the caller just hands it on.
 
         Returns:
-            Logits [B, T, outputs], and the state [layers, 2, B, hidden] after the window.
+            Logits [B, T, outputs], and the layers' state after the window: [layers, ., B, units].
         """
-        # Time first inside the LSTM. Its small output is copied back to batch order, so that the
-        # logits, the largest tensor of a step, are written once and never moved.
+        # Time first inside the layers. Their small output is copied back to batch order, so that
+        # the logits, the largest tensor of a step, are written once and never moved.
         embedded = self.dropout(self.embedding(tokens.t()))
-        hidden, state = self.lstm(embedded, None if state is None else state.detach())
+        hidden, state = self.layers(embedded, None if state is None else state.detach())
         logits: Tensor = self.softmax(self.dropout(hidden.transpose(0, 1).contiguous()))
         return logits, state
+
+
+class Softmax(nn.Linear):
+    """The logits of the vocabulary's pieces, and of a few outputs that are none.
+
+    There are as many outputs as pieces, rounded up to a multiple of 16: with rows of logits on
+    64-byte boundaries the product takes a quarter less time on CPUs (the paper's 24006 would leave
+    them askew). The outputs beyond the vocabulary start with probability 2e-9 of a piece's, and no
+    label ever raises it.
+    """
+
+    def __init__(self, hidden: int, vocabulary: int) -> None:
+        super().__init__(hidden, math.ceil(vocabulary / _ALIGNMENT) * _ALIGNMENT)
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.weight[vocabulary:])
+        nn.init.constant_(self.bias[vocabulary:], _UNUSED_BIAS)

@@ -13,7 +13,8 @@ from hvcod.config import TrainOptions, option
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
-from hvcod.tasks.commoncrawl.model import LanguageModel
+from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
+from hvcod.tasks.commoncrawl.model import LanguageModel, Layers
 from hvcod.tasks.commoncrawl.preparation.builtin import builtin_dataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import (
     Range,
@@ -23,6 +24,7 @@ from hvcod.tasks.commoncrawl.tokens.evaluation import (
 )
 from hvcod.tasks.commoncrawl.tokens.shards import PARTS, TokenDataset
 from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
+from hvcod.tasks.commoncrawl.transformer import Transformer
 
 log = logging.getLogger("hvcod.tasks")
 
@@ -34,9 +36,21 @@ SCORED_TEXTS = 32
 class LanguageModelOptions:
     """Sizes of the language model; the defaults are the paper's."""
 
+    kind: str = option(
+        "lstm",
+        "layers: the paper's LSTM with layer normalisation, or a Transformer that remembers "
+        "earlier windows",
+        choices=("lstm", "transformer"),
+    )
     embedding: int = option(256, "size of the token embeddings", minimum=1)
-    hidden: int = option(1024, "units of an LSTM layer", minimum=1)
-    layers: int = option(2, "LSTM layers", minimum=1)
+    hidden: int = option(1024, "units of an LSTM layer, or width of the transformer", minimum=1)
+    layers: int = option(2, "layers of either kind", minimum=1)
+    heads: int = option(8, "transformer: attention heads, which share out model.hidden", minimum=1)
+    memory: int = option(
+        128,
+        "transformer: tokens before its own that a position sees in its layer, across windows",
+        minimum=1,
+    )
     dropout: float = option(0.0, "share of units dropped in training", minimum=0.0, maximum=0.9)
 
 
@@ -44,7 +58,7 @@ class CommonCrawl(Task):
     """Predicting the next word piece of web text; an example is a window of 32 tokens."""
 
     Options = LanguageModelOptions
-    state_rows = 2  # [layers, 2, rows, hidden]
+    state_rows = 2  # lstm [layers, 2, rows, hidden], transformer [layers, memory, rows, hidden]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The learning rates the
         # paper names (0.1 to 0.4) belong to its own Adam and its own scale of the loss.
@@ -79,15 +93,15 @@ class CommonCrawl(Task):
         self.dataset = TokenDataset(options.data or builtin_dataset())
 
     def build_model(self) -> nn.Module:
-        """Embeddings, LSTM layers with layer normalisation, softmax."""
+        """Embeddings, the layers of ``model.kind``, softmax."""
         sizes = self.sizes
-        return LanguageModel(
-            self.dataset.vocabulary_size,
-            sizes.embedding,
-            sizes.hidden,
-            sizes.layers,
-            sizes.dropout,
-        )
+        common = (sizes.embedding, sizes.hidden, sizes.layers)
+        layers: Layers
+        if sizes.kind == "transformer":
+            layers = Transformer(*common, sizes.heads, sizes.memory, sizes.dropout)
+        else:
+            layers = LayerNormLSTM(*common, sizes.dropout)
+        return LanguageModel(self.dataset.vocabulary_size, sizes.embedding, layers, sizes.dropout)
 
     def training_data(self) -> TrainingData:
         """Windows of documents that no other rank of any group reads, unless ``--same-data``."""

@@ -12,6 +12,7 @@ import horovod.torch as hvd
 import torch
 from torch.nn import functional as F
 
+from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
 from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
@@ -22,7 +23,7 @@ hvd.init()
 torch.manual_seed(1)
 torch.set_num_threads(1)
 dataset = TokenDataset(data)
-model = LanguageModel(dataset.vocabulary_size, embedding, hidden, layers)
+model = LanguageModel(dataset.vocabulary_size, embedding, LayerNormLSTM(embedding, hidden, layers))
 adam = torch.optim.Adam(model.parameters(), lr=1e-3)
 optimizer = hvd.DistributedOptimizer(adam, named_parameters=model.named_parameters())
 hvd.broadcast_parameters(model.state_dict(), root_rank=0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
 
 VOCABULARY, OUTPUTS = 11, 16
@@ -22,12 +23,12 @@ def one_thread() -> Iterator[None]:
 
 def make_model(dropout: float = 0.0) -> LanguageModel:
     torch.manual_seed(3)
-    return LanguageModel(VOCABULARY, embedding=6, hidden=8, layers=2, dropout=dropout)
+    return LanguageModel(VOCABULARY, 6, LayerNormLSTM(6, 8, 2, dropout), dropout)
 
 
 def test_the_papers_model_has_44_million_parameters() -> None:
     with torch.device("meta"):
-        model = LanguageModel(24006, embedding=256, hidden=1024, layers=2)
+        model = LanguageModel(24006, 256, LayerNormLSTM(256, 1024, layers=2))
     embedding, softmax = 24006 * 256, 24016 * (1024 + 1)
     weights = 4096 * (256 + 1024) + 4096 * (1024 + 1024)
     normalisation = 2 * (3 * 4096 + 2 * 1024)
@@ -61,7 +62,7 @@ def test_outputs_beyond_the_vocabulary_take_no_part() -> None:
 
 
 def test_a_vocabulary_that_fits_gets_no_further_output() -> None:
-    assert LanguageModel(32, embedding=6, hidden=8, layers=1).softmax.out_features == 32
+    assert LanguageModel(32, 6, LayerNormLSTM(6, 8, layers=1)).softmax.out_features == 32
 
 
 def test_a_prediction_depends_on_earlier_tokens_and_on_no_later_one() -> None:
