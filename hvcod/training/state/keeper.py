@@ -20,8 +20,11 @@ from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
 from hvcod.tree import map_tensors
 
-_RANK_BYTES = 2**26
-"""More than a hidden state, place in the data and random numbers of one rank take."""
+_RANK_BYTES = 2**31
+"""More than a hidden state, place in the data and random numbers of one rank can take.
+
+MPI gathers no larger tensor; a Transformer's memory at the paper's sizes is 134 million bytes.
+"""
 
 
 class Keeper:
