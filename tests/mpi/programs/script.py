@@ -1,0 +1,34 @@
+"""A user's script that ends in some way. Arguments: how, folder of the run."""
+
+import sys
+import threading
+import time
+
+import horovod.torch as hvd
+import torch
+from torch import nn
+
+from hvcod import Codistiller, CodistillOptions, Groups
+from hvcod.errors import HvcodError
+
+how, folder = sys.argv[1:]
+groups = Groups(2)
+hvd.init(comm=groups.comm)
+model = nn.Linear(2, 3)
+options = CodistillOptions(exchange_interval=2, burn_in=0)
+codistiller = Codistiller(model, groups, folder, options)
+for _ in range(5):
+    codistiller.step()
+
+if how != "end" and groups.index == 1 and groups.is_root:
+    if how == "thread":
+        threading.Thread(target=lambda: 1 / 0).start()
+        time.sleep(60)
+    if how == "error":
+        raise HvcodError("the disk is full; make room")
+    raise ValueError("a mistake in the script")
+if how != "end":
+    hvd.allreduce(torch.ones(1))
+    groups.comm.Barrier()
+    time.sleep(60)
+print(f"rank {groups.shard} of {groups.shards} ok", flush=True)
