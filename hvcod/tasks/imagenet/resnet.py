@@ -116,9 +116,6 @@ class ResNet(nn.Module):
     def _initialise(self, zero_gamma: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # As the pixels lie in memory, which saves turning them over.
-                weight = module.weight.contiguous(memory_format=torch.channels_last)
-                module.weight = nn.Parameter(weight)
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, Block) and zero_gamma:
                 scale = module.branch[-1].weight
