@@ -5,7 +5,8 @@ together in the order of the data. So the result depends on neither the number o
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -76,12 +77,24 @@ def predict(
     on_rank_zero(group.comm, lambda: writer(output))
     mine = _share_file(output, group.rank)
     try:
-        share = _predict(models, part, mine, group, device)
-        shares = group.comm.allgather(share)
+        shares = _gathered(lambda: _predict(models, part, mine, group, device), group)
         return on_rank_zero(group.comm, lambda: _put_together(output, shares))
     finally:
         with contextlib.suppress(OSError):
             mine.unlink()
+
+
+def _gathered(function: Callable[[], _Share], group: Group) -> list[_Share]:
+    """What all ranks did; a rank that fails does so on all, so that each removes its file."""
+    mine: tuple[_Share | None, HvcodError | None]
+    try:
+        mine = function(), None
+    except HvcodError as error:
+        mine = None, error
+    everyones = group.comm.allgather(mine)
+    if problem := next((error for _, error in everyones if error), None):
+        raise problem
+    return [share for share, _ in everyones if share]
 
 
 def _predict(
@@ -94,11 +107,18 @@ def _predict(
             logs = answers[0] if len(models) == 1 else mean_distribution(answers, models)
             block = _block(batch, models[0].task.predictions(logs).float().cpu().numpy())
             for column in (block.ids, block.predictions, block.labels):
-                np.save(file, column, allow_pickle=False)
+                file.write(_as_bytes(column))
             share.add(block, batch.begins)
             progress.update(len(block.ids))
     progress.close()
     return share
+
+
+def _as_bytes(column: Array) -> bytes:
+    # Not straight into the file: numpy does not tell why the system would not write.
+    content = io.BytesIO()
+    np.save(content, column, allow_pickle=False)
+    return content.getvalue()
 
 
 def _block(batch: Batch, predictions: Array) -> Block:

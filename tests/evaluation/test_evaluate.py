@@ -1,0 +1,134 @@
+"""``hvcod evaluate``: the figures of runs, states and published checkpoints."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import MpiRun
+from evaluation.conftest import STEPS, Hvcod
+
+from hvcod.errors import UsageError
+from hvcod.evaluation.options import EvaluationOptions
+from hvcod.evaluation.sources import find
+
+SCORED = ("--examples", 256)
+"""As many as the run validates on."""
+
+
+def last_validation(run: Path, group: int) -> float:
+    lines = (run / f"group-{group}" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line).get("validation_loss") for line in lines]
+    return float([loss for loss in losses if loss is not None][-1])
+
+
+def test_a_state_is_as_good_as_it_was_in_training(run: Path, hvcod: Hvcod) -> None:
+    found = hvcod("evaluate", run, *SCORED)
+    assert [each["name"] for each in found] == ["group 0", "group 1", "ensemble"]
+    for group in range(2):
+        assert found[group]["metrics"]["loss"] == last_validation(run, group)
+        assert found[group]["step"] == STEPS
+        assert found[group]["path"].endswith(f"group-{group}/state/step-{STEPS:08d}.h5")
+    # The mean of two distributions is at least as good as the mean of their losses (Jensen).
+    losses = [each["metrics"]["loss"] for each in found]
+    assert losses[2] < (losses[0] + losses[1]) / 2
+
+
+def test_the_figures_do_not_depend_on_the_ranks(run: Path, hvcod: Hvcod) -> None:
+    alone = hvcod("evaluate", run, *SCORED)
+    assert hvcod("evaluate", run, *SCORED, ranks=2) == alone
+    assert hvcod("evaluate", run, *SCORED, ranks=3) == alone
+
+
+def test_a_file_stands_for_itself(run: Path, hvcod: Hvcod) -> None:
+    state = run / "group-1" / "state" / f"step-{STEPS:08d}.h5"
+    published = run / "group-1" / "published" / f"step-{STEPS:08d}.h5"
+    exact, rounded = hvcod("evaluate", state, published, *SCORED)[:2]
+    assert exact["metrics"]["loss"] == last_validation(run, 1)
+    assert exact["metrics"]["loss"] != rounded["metrics"]["loss"]
+    assert rounded["metrics"]["loss"] == pytest.approx(exact["metrics"]["loss"], abs=1e-3)
+    of_run = hvcod("evaluate", run, "--group", 1, "--weights", "published", *SCORED)
+    assert of_run[0]["metrics"] == rounded["metrics"]
+    assert len(of_run) == 1
+
+
+def test_other_parts_and_fewer_examples(run: Path, hvcod: Hvcod) -> None:
+    training = hvcod("evaluate", run, "--group", 0, "--part", "training", *SCORED)
+    few = hvcod("evaluate", run, "--group", 0, "--examples", 40)
+    losses = {last_validation(run, 0), training[0]["metrics"]["loss"], few[0]["metrics"]["loss"]}
+    assert len(losses) == 3
+
+
+def test_an_older_step_by_its_number(run: Path, hvcod: Hvcod) -> None:
+    found = hvcod("evaluate", run, "--weights", "published", "--step", STEPS - 5, "--examples", 40)
+    assert {each["step"] for each in found} == {STEPS - 5, None}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{run}", "--group", "7"], "--group 7: {run} has groups 0, 1"),
+        (["{run}", "--step", "3"], "{run}/group-0 has no weights of step 3 (state: "),
+        (["{run}/nothing"], "{run}/nothing: no such run directory or file"),
+        (["{run}/group-0"], "{run}/group-0 is no run directory: it has no config.toml"),
+        (["{run}", "--part", "test"], "--part test: the data have training and validation"),
+        (["{run}", "--data", "{run}"], "{run} holds no finished data"),
+        (["{run}/config.toml", "--config", "{run}/config.toml"], "cannot read {run}/config.toml"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    fast_mpirun: MpiRun, run: Path, words: list[str], message: str
+) -> None:
+    done = fast_mpirun(1, "hvcod", "evaluate", *(w.format(run=run) for w in words), check=False)
+    assert done.returncode in (1, 2)
+    assert f"hvcod: {message.format(run=run)}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_outside_its_run_needs_the_configuration(
+    fast_mpirun: MpiRun, hvcod: Hvcod, run: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "a" / "b" / "taken.h5"
+    moved.parent.mkdir(parents=True)
+    shutil.copy(run / "group-0" / "state" / f"step-{STEPS:08d}.h5", moved)
+    done = fast_mpirun(1, "hvcod", "evaluate", moved, check=False)
+    assert done.returncode == 2
+    assert "lies outside its run: name the run's config.toml with --config" in done.stderr
+    found = hvcod("evaluate", moved, "--config", run / "config.toml", *SCORED)
+    assert found[0]["metrics"]["loss"] == last_validation(run, 0)
+
+
+def test_weights_of_another_model_are_refused_by_the_tensor(
+    fast_mpirun: MpiRun, run: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    text = (run / "config.toml").read_text()
+    config.write_text(text.replace("hidden = 24", "hidden = 32"))
+    words = ["evaluate", run, "--group", "0", "--config", config]
+    done = fast_mpirun(1, "hvcod", *words, check=False)
+    assert done.returncode == 1
+    assert "does not fit the model" in done.stderr
+    assert "has shape" in done.stderr
+
+
+def test_a_damaged_file_is_told_with_its_path(
+    fast_mpirun: MpiRun, run: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    path = copy / "group-0" / "state" / f"step-{STEPS:08d}.h5"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = fast_mpirun(2, "hvcod", "evaluate", copy, "--group", 0, check=False)
+    assert done.returncode == 1
+    assert f"hvcod: cannot read {path}: " in done.stderr
+
+
+def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    with pytest.raises(UsageError, match="has no groups yet"):
+        find([tmp_path], [], EvaluationOptions())
+    (tmp_path / "group-0" / "state").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"has no weights \(state: none; published: none\)"):
+        find([tmp_path], [], EvaluationOptions())
