@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from bench import data, lstm, training
+from bench import data, evaluation, lstm, training
 from bench.row import Row
 
 ROWS = {
@@ -20,6 +20,7 @@ ROWS = {
         lstm.lstm_layer_norm,
         lstm.lstm_layer_norm_inference,
         data.data_preparation,
+        evaluation.predict_forward,
     )
 }
 
