@@ -8,7 +8,7 @@ A dataset is a folder::
     shards/00003.h5    rows of one piece of an input:
                        integers       float32 [rows, 13], NaN where missing
                        categories     int32 [rows, 26], rows of the table of embeddings
-                       labels         int8 [rows]: 1 click, 0 none, -100 unknown
+                       labels         int8 [rows]: 1 click, 0 none, -1 unknown
                        ids            int64 [rows]: the Id column, else the line over all inputs
                        probabilities  float32 [rows], of a click, where it is known (generated rows)
 

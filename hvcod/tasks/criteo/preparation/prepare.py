@@ -2,8 +2,8 @@
 
 1. Every compressed input is unpacked, every generated one written; the ranks share the inputs.
 2. Every piece of text is parsed (`reading`); the ranks share the pieces from here on.
-3. Of the pieces of the training part the categories are counted (`vocabulary`), and added up
-   feature by feature; the ranks share the features.
+3. Of the pieces of the training part the categories are counted, and added up feature by feature
+   (`learning`).
 4. Every piece becomes a shard of ids and scaled integers.
 5. One rank writes the report and, last of all, ``dataset.json``.
 
@@ -26,11 +26,12 @@ from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import on_rank_zero
 from hvcod.tasks.criteo.dataset import PARTS, VERSION, ClickDataset, describe, shard_image
-from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features, Hashes
+from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
+from hvcod.tasks.criteo.preparation import learning
 from hvcod.tasks.criteo.preparation.generate import RULES
 from hvcod.tasks.criteo.preparation.layout import CATEGORIES, INTEGERS
+from hvcod.tasks.criteo.preparation.learning import Learning
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
-from hvcod.tasks.criteo.preparation.parse import Rows
 from hvcod.tasks.criteo.preparation.reading import (
     cut,
     place,
@@ -40,12 +41,10 @@ from hvcod.tasks.criteo.preparation.reading import (
 )
 from hvcod.tasks.criteo.preparation.sources import Source, Text, make_plain
 from hvcod.tasks.criteo.preparation.summary import Report, full_report
-from hvcod.tasks.criteo.preparation.vocabulary import Counts, count_feature, count_piece
-from hvcod.tasks.files import read_arrays, read_json, write_arrays, write_json, write_whole
-from hvcod.tasks.metrics import UNKNOWN
+from hvcod.tasks.files import read_arrays, read_json, write_json, write_whole
 from hvcod.tasks.workspace import Workspace
 
-STAGES = ("plain", "read", "counted", "added", "encoded")
+STAGES = ("plain", "read", *learning.STAGES, "encoded")
 
 
 def prepare(
@@ -108,8 +107,7 @@ class _Preparation:
         on_rank_zero(self._world, self._check_rows)
         self._find_parts()
         if self._options.like is None:
-            self._count()
-            self._add_up()
+            self._learning.run()
         on_rank_zero(self._world, self._write_features)
         self._encode()
         if self._world.rank == 0:
@@ -200,91 +198,15 @@ class _Preparation:
             "validation": (training, total - test),
             "test": (total - test, total),
         }
-
-    def _in_training(self) -> list[int]:
-        """The pieces of which at least one row is in the training part."""
-        end = self._parts["training"][1]
-        return [
-            index
-            for index, result in enumerate(self._results)
-            if result["rows"] and self._begins[index] < end
-        ]
-
-    def _count(self) -> None:
-        order = self._in_training()
-        with self._workspace.shown("counted", "counting", len(order), "row") as look:
-            for index in self._workspace.share("counted", order):
-                rows = read_rows(self._workspace, index)
-                left = self._parts["training"][1] - int(self._begins[index])
-                self._count_rows(index, Rows(*(column[..., :left] for column in rows)))
-                look()
-            self._workspace.wait(look)
-
-    def _count_rows(self, index: int, rows: Rows) -> None:
-        counts = count_piece(rows)
-        for name in ("values", "counts"):
-            # As a file of its own, it can be mapped into memory.
-            write_whole(self._counts_file(index, name), getattr(counts, name).tobytes())
-        logarithms = rows.integers.astype(np.float64)
-        result = {
-            "offsets": counts.offsets,
-            "clicks": int((rows.labels == 1).sum()),
-            "present": (~np.isnan(logarithms)).sum(axis=1).tolist(),
-            "sums": np.nansum(logarithms, axis=1).tolist(),
-            "squares": np.nansum(logarithms**2, axis=1).tolist(),
-        }
-        self._workspace.finish("counted", index, result)
-
-    def _counts_file(self, index: int, name: str) -> Path:
-        return self._workspace.file("counted", index, f".{name}")
-
-    def _add_up(self) -> None:
-        pieces = self._in_training()
-        offsets = [self._workspace.result("counted", index)["offsets"] for index in pieces]
-        with self._workspace.shown("added", "adding up", CATEGORIES, "row") as look:
-            for feature in self._workspace.share("added", range(CATEGORIES)):
-                mapped = [
-                    self._mapped(index, offset[feature], offset[feature + 1])
-                    for index, offset in zip(pieces, offsets, strict=True)
-                ]
-                values, counts, distinct = count_feature(mapped, self._options.min_count)
-                path = self._workspace.file("added", feature, ".npz")
-                write_arrays(path, values=values, counts=counts)
-                self._workspace.finish("added", feature, {"distinct": distinct})
-                look()
-            self._workspace.wait(look)
-
-    def _mapped(self, index: int, start: int, stop: int) -> tuple[Hashes, Counts]:
-        if start == stop:
-            return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32)
-        values, counts = (
-            np.memmap(self._counts_file(index, name), dtype=np.uint32, mode="r")
-            for name in ("values", "counts")
-        )
-        return values[start:stop], counts[start:stop]
+        in_training = np.clip(training - self._begins, 0, rows).tolist()
+        self._learning = Learning(self._workspace, in_training, options.min_count)
 
     def _write_features(self) -> None:
         path = self._workspace.output / "features.h5"
         if self._options.like:
             write_whole(path, (self._options.like / "features.h5").read_bytes())
         elif not path.exists():
-            write_whole(path, self._learned().image())
-
-    def _learned(self) -> Features:
-        results = [self._workspace.result("counted", index) for index in self._in_training()]
-        present, sums, squares = (
-            np.sum([result[name] for result in results], axis=0)
-            for name in ("present", "sums", "squares")
-        )
-        mean = sums / np.maximum(present, 1)
-        variance = np.maximum(squares / np.maximum(present, 1) - mean**2, 0.0)
-        deviation = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
-        added = [
-            read_arrays(self._workspace.file("added", feature, ".npz"))
-            for feature in range(CATEGORIES)
-        ]
-        values, counts = ([each[name] for each in added] for name in ("values", "counts"))
-        return Features(values, counts, mean, deviation)
+            write_whole(path, self._learning.features().image())
 
     def _encode(self) -> None:
         self._features = Features.load(self._workspace.output / "features.h5")
@@ -302,7 +224,7 @@ class _Preparation:
         columns = {
             "integers": encoder.integers(rows.integers),
             "categories": encoder.categories(rows.categories, rows.missing),
-            "labels": np.where(rows.labels < 0, UNKNOWN, rows.labels).astype(np.int8),
+            "labels": rows.labels,
             "ids": rows.ids if layout.has_id else rows.lines + self._lines_before[index],
         }
         if self._generated:
@@ -320,15 +242,17 @@ class _Preparation:
     def _counts(self, index: int, columns: dict[str, Any]) -> dict[str, dict[str, int]]:
         """Of each part: rows, clicks, and fields that are missing or out of vocabulary."""
         begin, found = int(self._begins[index]), {}
-        places = columns["categories"] - self._features.offsets[:-1]
+        first_rows = self._features.offsets[:-1].astype(np.int32)
+        missing = columns["categories"] == first_rows + np.int32(MISSING)
+        unknown = columns["categories"] == first_rows + np.int32(OUT_OF_VOCABULARY)
         for part, (first, last) in self._parts.items():
             chosen = slice(max(0, first - begin), max(0, last - begin))
             found[part] = {
                 "rows": len(columns["labels"][chosen]),
                 "clicks": int((columns["labels"][chosen] == 1).sum()),
                 "missing_integers": int(np.isnan(columns["integers"][chosen]).sum()),
-                "missing_categories": int((places[chosen] == MISSING).sum()),
-                "out_of_vocabulary": int((places[chosen] == OUT_OF_VOCABULARY).sum()),
+                "missing_categories": int(missing[chosen].sum()),
+                "out_of_vocabulary": int(unknown[chosen].sum()),
             }
         return found
 
@@ -340,7 +264,8 @@ class _Preparation:
             part: {name: sum(each[part][name] for each in counts) for name in counts[0][part]}
             for part in PARTS
         }
-        report = full_report(self._inputs_read(), parts, self._features, self._distinct())
+        distinct = None if self._options.like else self._learning.distinct()
+        report = full_report(self._inputs_read(), parts, self._features, distinct)
         write_json(workspace.output / "report.json", report)
         description = describe(
             [(_shard_name(index), self._results[index]["rows"]) for index in filled],
@@ -363,11 +288,6 @@ class _Preparation:
         if self._options.like:
             return ClickDataset(self._options.like).click_rate
         return training["clicks"] / training["rows"]
-
-    def _distinct(self) -> list[int] | None:
-        if self._options.like:
-            return None
-        return [self._workspace.result("added", each)["distinct"] for each in range(CATEGORIES)]
 
     def _inputs_read(self) -> list[Report]:
         """Of each input: lines, rows, and what was malformed, with the first places."""
