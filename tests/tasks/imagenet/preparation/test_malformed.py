@@ -130,7 +130,8 @@ def test_odd_images_are_packed_as_they_are_and_trained_on_in_colour(
         view = View(8, augmentation)
         draws = uniform((1,), np.arange(1), view.draws)[0]
         for pixels in (view.training(stored, draws), view.evaluation(stored)):
-            assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
+            assert pixels.shape == (8, 8, 3)
+            assert pixels.dtype == np.uint8
 
 
 def test_a_member_that_claims_a_terabyte_is_not_read(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_classes_without_validation_images_are_named(tmp_path: Path) -> None:
     assert report["validation"]["classes_without_images"] == ["dog"]
 
 
-INPUTS = {
+INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda folder: folder / "nowhere", "nowhere: there is no such file or folder"),
     "an image": (lambda folder: folder / "cat" / "cat_0.JPEG", "neither a folder nor a tar file"),
 }
