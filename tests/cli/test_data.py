@@ -7,23 +7,29 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from conftest import CLEAN_ENVIRONMENT
+from forkserver.launches import ForkServer
 from tasks.commoncrawl.corpora import contents, write_corpus
 
 HVCOD = Path(sys.executable).with_name("hvcod")
 
+Data = Callable[..., subprocess.CompletedProcess[str]]
 
-def data(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [str(HVCOD), "data", *map(str, words)]
-    return subprocess.run(
-        command, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-    )
+
+@pytest.fixture(scope="module")
+def data(fast_mpirun: ForkServer) -> Data:
+    """Runs ``hvcod data WORDS...`` in a process without mpirun."""
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        return fast_mpirun(0, "hvcod", "data", *words, timeout=120, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +38,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_a_table_of_what_was_kept(corpus: list[Path], tmp_path: Path) -> None:
+    # As a user starts it.
     output = tmp_path / "data"
-    done = data("commoncrawl", *corpus, "--output", output)
+    command = [str(word) for word in (HVCOD, "data", "commoncrawl", *corpus, "--output", output)]
+    done = subprocess.run(
+        command, env=CLEAN_ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0
     lines = {
         line.rsplit(maxsplit=1)[0].strip(): line.split()[-1] for line in done.stdout.splitlines()
@@ -45,13 +55,13 @@ def test_a_table_of_what_was_kept(corpus: list[Path], tmp_path: Path) -> None:
     assert f"{output} is ready" in done.stdout
 
 
-def test_json_is_one_object(corpus: list[Path], tmp_path: Path) -> None:
+def test_json_is_one_object(data: Data, corpus: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "data"
     done = data("commoncrawl", *corpus, "--output", output, "--json")
     assert json.loads(done.stdout) == json.loads((output / "report.json").read_text())
 
 
-def test_every_option_is_a_flag(corpus: list[Path], tmp_path: Path) -> None:
+def test_every_option_is_a_flag(data: Data, corpus: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "data"
     words = (
         "--vocabulary-size 400 --alphabet-coverage 0.99 --sample-characters 10000 "
@@ -80,14 +90,14 @@ def test_every_option_is_a_flag(corpus: list[Path], tmp_path: Path) -> None:
         (["imagenett"], "No such command"),
     ],
 )
-def test_wrong_usage(words: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_usage(data: Data, words: list[str], message: str, tmp_path: Path) -> None:
     done = data(*words)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_nothing_kept_fails_with_one_line(tmp_path: Path) -> None:
+def test_nothing_kept_fails_with_one_line(data: Data, tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_text("Nothing much.\n")
     done = data("commoncrawl", path, "--output", tmp_path / "data")
@@ -96,7 +106,7 @@ def test_nothing_kept_fails_with_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_ends_with_examples() -> None:
+def test_help_ends_with_examples(data: Data) -> None:
     lines = data("commoncrawl", "--help").stdout.splitlines()
     assert [line.split()[0] for line in lines[-3:-1]] == ["laptop", "cluster"]
 
@@ -138,7 +148,7 @@ def assert_same_but_for_the_plan(folder: Path, other: Path) -> None:
     assert [name for name in first if first[name] != second[name]] == ["dataset.json"]
 
 
-def test_an_address_gives_the_same_as_the_file(tmp_path: Path) -> None:
+def test_an_address_gives_the_same_as_the_file(data: Data, tmp_path: Path) -> None:
     files = write_corpus(tmp_path / "files", files=2)
     with served(tmp_path / "files") as address:
         addresses = [f"{address}/{path.name}" for path in files]
@@ -147,7 +157,7 @@ def test_an_address_gives_the_same_as_the_file(tmp_path: Path) -> None:
     assert_same_but_for_the_plan(tmp_path / "disk", tmp_path / "net")
 
 
-def test_a_release_is_downloaded(tmp_path: Path, real_data: Path) -> None:
+def test_a_release_is_downloaded(data: Data, tmp_path: Path, real_data: Path) -> None:
     wet = real_data / "wet" / "cc-2020-50.warc.wet.gz"
     name = "crawl-data/CC-MAIN-2020-50/segments/1/wet/cc-2020-50.warc.wet.gz"
     copy = tmp_path / "server" / name

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MpiRun
+from forkserver.launches import ForkServer
 from tasks.commoncrawl.corpora import assert_same_files
 from tasks.commoncrawl.preparation.test_prepare import expected, stored
 
 from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces
 
-BOOKS = 20
+BOOKS = 6
 RECORDS = 317
 
 
@@ -33,24 +33,26 @@ Prepared = tuple[Path, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def prepared(
-    mpirun: MpiRun, inputs: list[Path], tmp_path_factory: pytest.TempPathFactory
+    fast_mpirun: ForkServer, inputs: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Prepared:
     """The data as one rank prepares them, and the report."""
     output = tmp_path_factory.mktemp("alone") / "data"
-    return output, prepare(mpirun, 1, inputs, output)
+    return output, prepare(fast_mpirun, 1, inputs, output)
 
 
-def prepare(mpirun: MpiRun, ranks: int, inputs: list[Path], output: Path) -> dict[str, Any]:
+def prepare(
+    fast_mpirun: ForkServer, ranks: int, inputs: list[Path], output: Path
+) -> dict[str, Any]:
     words = [*inputs, "--vocabulary-size", 2000, "--output", output, "--json"]
-    done = mpirun(ranks, "hvcod", "data", "commoncrawl", *words)
+    done = fast_mpirun(ranks, "hvcod", "data", "commoncrawl", *words)
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
 
 def test_four_ranks_write_what_one_writes(
-    mpirun: MpiRun, inputs: list[Path], prepared: Prepared, tmp_path: Path
+    fast_mpirun: ForkServer, inputs: list[Path], prepared: Prepared, tmp_path: Path
 ) -> None:
-    report = prepare(mpirun, 4, inputs, tmp_path / "data")
+    report = prepare(fast_mpirun, 4, inputs, tmp_path / "data")
     assert_same_files([prepared[0], tmp_path / "data"])
     assert report == prepared[1]
 
