@@ -1,5 +1,6 @@
 """The distillation loss against a literal transcription of Algorithm 1."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hvcod.codistill import losses
-from hvcod.codistill.losses import distillation_loss
+from hvcod.codistill.losses import binary_distillation_loss, distillation_loss
 from hvcod.errors import HvcodError
 
 
@@ -198,3 +199,39 @@ def test_unusable_teachers_are_refused() -> None:
         distillation_loss(student, [])
     with pytest.raises(HvcodError, match=r"teacher 1 .*\(17, 30\).*\(17, 29\)"):
         distillation_loss(student, [student, torch.randn(17, 30)])
+
+
+@pytest.mark.parametrize("teachers", [1, 3])
+def test_one_logit_is_two_classes(teachers: int) -> None:
+    student, *others = draw(1 + teachers, 40)
+    both = [torch.stack([torch.zeros_like(each), each], dim=-1) for each in (student, *others)]
+    ours = value_and_gradient(binary_distillation_loss(student, others), student)
+    theirs = value_and_gradient(literal_psi(both[0], both[1:]), student)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_one_logit_far_from_zero_stays_finite() -> None:
+    student = torch.tensor([200.0, -200.0, 0.0], requires_grad=True)
+    teacher = torch.tensor([-200.0, 200.0, 1e4])
+    loss, gradient = value_and_gradient(binary_distillation_loss(student, [teacher]), student)
+    torch.testing.assert_close(loss.detach(), torch.tensor((400 + math.log(2)) / 3))
+    assert gradient.isfinite().all()
+
+
+def test_one_logit_in_half_precision_is_computed_in_single() -> None:
+    student, teacher = torch.randn(30).half().requires_grad_(), torch.randn(30).half()
+    loss = binary_distillation_loss(student, [teacher])
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(
+        loss, binary_distillation_loss(student.float(), [teacher.float()]), rtol=1e-6, atol=0
+    )
+
+
+def test_one_logit_gives_teachers_no_gradient_and_needs_one() -> None:
+    student, teacher = torch.zeros(3, requires_grad=True), torch.zeros(3, requires_grad=True)
+    binary_distillation_loss(student, [teacher]).backward()
+    assert teacher.grad is None
+    with pytest.raises(HvcodError, match="at least one teacher"):
+        binary_distillation_loss(student, [])
+    with pytest.raises(HvcodError, match="teacher 0 gave logits of shape"):
+        binary_distillation_loss(student, [torch.zeros(4)])

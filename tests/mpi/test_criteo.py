@@ -1,0 +1,145 @@
+"""The Criteo task on real ranks: preparation, kills, training, and going on with other ranks."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from forkserver.launches import ForkServer
+from tasks.commoncrawl.corpora import assert_same_files
+
+from hvcod.tasks.criteo.preparation.generate import generate
+
+ROWS = 4000
+OPTIONS = ("--min-count", 3, "--piece-bytes", 100_000, "--output")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "train.txt"
+    text = generate(2, 0, ROWS)[0].split(b"\n")
+    text[3000] = b"damaged"
+    path.write_bytes(b"\n".join(text))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(fast_mpirun: ForkServer, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("alone") / "data"
+    fast_mpirun(0, "hvcod", "data", "criteo", rows, *OPTIONS, output)
+    return output
+
+
+def test_any_number_of_ranks_gives_the_same_files(
+    fast_mpirun: ForkServer, rows: Path, alone: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "data"
+    done = fast_mpirun(3, "hvcod", "data", "criteo", rows, *OPTIONS, output)
+    assert_same_files([alone, output])
+    assert done.stdout.count(f"malformed: {rows}, line 3001: 1 columns instead of 40") == 1
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "work/read/00003.json",
+        "work/counted/00002.json",
+        "work/added/00011.json",
+        "work/encoded/00001.json",
+    ],
+)
+def test_a_killed_launch_is_finished_by_another_number_of_ranks(
+    fast_mpirun: ForkServer, rows: Path, alone: Path, tmp_path: Path, moment: str
+) -> None:
+    output = tmp_path / "data"
+    launch = fast_mpirun.start(3, "hvcod", "data", "criteo", rows, *OPTIONS, output)
+    end = time.monotonic() + 60
+    while not (output / moment).exists() and launch.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+    launch.kill_all()
+    assert not (output / "dataset.json").exists()
+    fast_mpirun(2, "hvcod", "data", "criteo", rows, *OPTIONS, output)
+    assert_same_files([alone, output])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "code"),
+    [
+        (["--max-malformed", 0, "train.txt"], "train.txt, line 3001: 1 columns", 1),
+        (["nowhere.txt"], "nothing matches nowhere.txt", 2),
+        (["--generate", 10, "train.txt"], "one of the two", 2),
+        (["--like", "nowhere", "train.txt"], "holds no finished data", 1),
+    ],
+    ids=["malformed", "missing", "both", "unlike"],
+)
+def test_an_error_is_one_line_and_nothing_hangs(
+    fast_mpirun: ForkServer,
+    rows: Path,
+    tmp_path: Path,
+    words: list[object],
+    reason: str,
+    code: int,
+) -> None:
+    launch = [*words, "--piece-bytes", 100_000, "--output", tmp_path / "data"]
+    done = fast_mpirun(
+        2, "hvcod", "data", "criteo", *launch, check=False, timeout=60, cwd=rows.parent
+    )
+    assert done.returncode == code
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def train(
+    server: ForkServer, ranks: int, data: Path, run: Path, *words: object
+) -> list[dict[str, Any]]:
+    small = ["--batch-size", 16, "--steps", 40, "--exchange-interval", 5, "--burn-in", 10]
+    small += ["--save-interval", 20, "--set", "model.hidden=16", "--set", "group_batch_size=32"]
+    command = ["hvcod", "train", "--task", "criteo", "--data", data, "--run-dir", run, "--json"]
+    done = server(ranks, *command, *small, *words)
+    summaries: list[dict[str, Any]] = json.loads(done.stdout)
+    return summaries
+
+
+def test_groups_teach_each_other(fast_mpirun: ForkServer, alone: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    summaries = train(fast_mpirun, 4, alone, run, "--groups", 2)
+    for group, summary in enumerate(summaries):
+        assert summary["ended"] == "finished"
+        text = (run / f"group-{group}/metrics.jsonl").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert any(line.get("distill_loss") for line in lines)
+        final = [line for line in lines if "validation_loss" in line][-1]
+        assert final["validation_loss"] < 0.6
+        assert final["validation_auc"] > 0.55
+
+
+def test_a_run_goes_on_with_other_ranks(
+    fast_mpirun: ForkServer, alone: Path, tmp_path: Path
+) -> None:
+    """What was read stays read: the same rows a step, whoever reads them."""
+    whole = train(fast_mpirun, 1, alone, tmp_path / "whole")
+    first = train(fast_mpirun, 2, alone, tmp_path / "run", "--steps", 20)
+    assert first[0]["ended"] == "finished"
+    second = train(fast_mpirun, 1, alone, tmp_path / "run")
+    assert second[0]["ended"] == "finished"
+    assert second[0]["validation_loss"] == pytest.approx(whole[0]["validation_loss"], abs=1e-4)
+
+
+def test_the_laptop_preset_reaches_its_log_loss(
+    fast_mpirun: ForkServer, real_data: Path, tmp_path: Path, scale: Callable[[int, int], int]
+) -> None:
+    """Every day the first quarter of the run, against the click rate; with --long the figure."""
+    source = real_data / "criteo/criteo_dac_110k.tsv.gz"
+    fast_mpirun(2, "hvcod", "data", "criteo", source, "--output", tmp_path / "data")
+    words = ["train", "--task", "criteo", "--data", tmp_path / "data", "--groups", 2, "--json"]
+    steps = scale(60, 380)
+    done = fast_mpirun(
+        4, "hvcod", *words, "--run-dir", tmp_path / "run", "--steps", steps, timeout=600
+    )
+    losses = [each["validation_loss"] for each in json.loads(done.stdout)]
+    assert max(losses) <= (0.487 if steps == 380 else 0.52)
+    assert np.isfinite(losses).all()
