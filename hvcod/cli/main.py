@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "Measure trained models on prepared data.",
     "predict": "Write down what trained models predict.",
     "data": "Prepare the data of a task.",
+    "task": "List the tasks, or begin one of your own.",
     "plot": "Draw the learning curves of runs.",
     "status": "Show how the groups of a run are doing.",
 }

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import functools
 import hashlib
+import re
 import tomllib
 import uuid
 from collections.abc import Iterator
@@ -101,7 +102,8 @@ def _directory(options: TrainOptions) -> Path:
     if options.group is not None:
         raise UsageError("--group needs --run-dir: the folder that the launches of a run share")
     now = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    return (Path("runs") / f"{options.task}-{now}").absolute()
+    task = re.sub(r"[^\w.-]", "-", options.task)
+    return (Path("runs") / f"{task}-{now}").absolute()
 
 
 def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int]:

@@ -1,0 +1,67 @@
+"""``hvcod task``: the tasks there are, and a new one."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from hvcod.cli.options import json_option
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod task new mnist
+           cd mnist && mpirun -np 2 hvcod train --groups 2 --task mnist.task:MnistTask
+  cluster  pip install -e mnist
+           srun --mpi=pmix -N 8 hvcod train --groups 2 --task mnist --run-dir /scratch/mnist
+"""
+
+
+@click.group(epilog=EXAMPLES)
+def command() -> None:
+    """List the tasks, or begin one of your own."""
+
+
+@command.command(epilog=EXAMPLES)
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Where the new folder is made.  [default: here]",
+)
+@json_option
+def new(name: str, output: Path, as_json: bool) -> None:
+    """Write a package with a task that works, for you to change.
+
+    The new folder NAME holds the package, its tests and how to install it; README.md there tells
+    what to change first.
+    """
+    from hvcod.tasks.skeleton import write_skeleton
+
+    folder, task = write_skeleton(name, output)
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "task": task}))
+        return
+    click.echo(f"{folder}: a task that trains as it is; change {folder / name / 'task.py'}")
+    click.echo(f"  cd {folder}")
+    click.echo("  python -m pytest")
+    click.echo(f"  mpirun -np 2 hvcod train --groups 2 --task {task}")
+
+
+@command.command("list", epilog=EXAMPLES)
+@json_option
+def list_tasks(as_json: bool) -> None:
+    """Show the tasks that go by a name, and which package brings each."""
+    from hvcod.tasks import known_tasks
+
+    known = known_tasks()
+    if as_json:
+        click.echo(json.dumps({name: dataclasses.asdict(each) for name, each in known.items()}))
+        return
+    head = [("task", "package", "class")]
+    rows = head + [(name, each.package, each.place) for name, each in known.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    click.echo("A class of your own needs no name: --task mypackage.mymodule:MyTask")

@@ -1,0 +1,108 @@
+"""Tasks by name, as module:Class, and of installed packages; what is none is told in one line."""
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+import hvcod.tasks
+from hvcod.errors import UsageError
+from hvcod.tasks import TASKS, known_tasks, load_task
+from hvcod.tasks.base import Task
+
+MODULE = """
+from dataclasses import dataclass
+from typing import Any
+
+from hvcod.tasks.base import Task
+
+NUMBER = 7
+
+@dataclass(frozen=True)
+class Options:
+    pass
+
+class Half(Task):
+    Options = Options
+    presets = {"laptop": {}}
+
+class Whole(Half):
+    def build_model(self) -> Any: ...
+    def training_data(self) -> Any: ...
+    def evaluation_data(self, part: str = "validation") -> Any: ...
+    def loss(self, logits: Any, targets: Any) -> Any: ...
+
+class NoPresets(Whole):
+    presets = {"cluster": {}}
+
+class NoOptions(Whole):
+    Options = dict
+"""
+
+
+@pytest.fixture(autouse=True)
+def modules_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder with modules of one's own is the current one; Python forgets them afterwards."""
+    package = tmp_path / "mypackage"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "mymodule.py").write_text(MODULE)
+    (package / "needy.py").write_text("import a_library_that_nobody_has\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("mypackage"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_tasks_of_hvcod_are_complete(name: str) -> None:
+    task = load_task(name)
+    assert issubclass(task, Task)
+    assert {"laptop", "paper"} <= set(task.presets)
+
+
+def test_a_class_of_a_module_in_the_current_folder() -> None:
+    assert load_task("mypackage.mymodule:Whole").__name__ == "Whole"
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("shop", "no such task; known: commoncrawl, criteo, imagenet; or name a class of your own"),
+        ("nowhere.task:Shop", "no module nowhere.task, neither installed nor in .*; start in"),
+        ("mypackage.other:Shop", "no module mypackage.other, neither installed nor in"),
+        ("mypackage.needy:Shop", "mypackage.needy needs a_library_that_nobody_has"),
+        ("mypackage.mymodule:Shop", "no such class; the tasks there: Half, Whole, NoPr"),
+        ("mypackage.mymodule:", "mypackage.mymodule has no such class"),
+        ("mypackage.mymodule:NUMBER", "7 is no subclass of hvcod.tasks.base.Task"),
+        ("mypackage.mymodule:Half", "Half lacks build_model, evaluation_data, loss, training_data"),
+        ("mypackage.mymodule:NoPresets", "NoPresets.presets must hold 'laptop'"),
+        ("mypackage.mymodule:NoOptions", "NoOptions.Options must be a dataclass"),
+        ("json:JSONDecoder", "is no subclass of hvcod.tasks.base.Task"),
+        (":Shop", "'' is no name of a module"),
+        (".mymodule:Shop", "'.mymodule' is no name of a module"),
+    ],
+)
+def test_what_is_no_task_is_told(name: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=f"--task {name}: .*{complaint}"):
+        load_task(name)
+
+
+def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = EntryPoints(
+        [
+            EntryPoint("whole", "mypackage.mymodule:Whole", "hvcod.tasks"),
+            EntryPoint("criteo", "mypackage.mymodule:Whole", "hvcod.tasks"),
+        ]
+    )
+    monkeypatch.setattr(hvcod.tasks, "entry_points", lambda group: points.select(group=group))
+    assert load_task("whole").__name__ == "Whole"
+    assert load_task("criteo").__name__ == "Criteo"  # nobody takes the name of a task of hvcod
+    assert known_tasks()["whole"].place == "mypackage.mymodule:Whole"
+    with pytest.raises(UsageError, match="known: commoncrawl, criteo, imagenet, whole;"):
+        load_task("shop")
