@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MpiRun
+from forkserver.launches import ForkServer
 
 from hvcod.exchange.directory import list_steps, published_directory
 
@@ -35,6 +36,16 @@ def test_a_script_that_fails_on_one_rank_ends_everywhere(
     assert done.returncode == 1
     assert shown in done.stderr
     assert ("Traceback" in done.stderr) == (how in ("exception", "thread"))
+
+
+def test_each_group_can_be_a_launch_of_its_own(fast_mpirun: ForkServer, tmp_path: Path) -> None:
+    launches = [fast_mpirun.start(2, "separate.py", group, tmp_path) for group in range(2)]
+    for group, launch in enumerate(launches):
+        told, errors = launch.communicate(timeout=60)
+        assert launch.returncode == 0, errors
+        for rank in range(2):
+            line = f"rank {2 * group + rank} of 4: taught by {{{1 - group}: "
+            assert line in told
 
 
 def test_groups_that_do_not_fit_are_told_once(fast_mpirun: MpiRun, tmp_path: Path) -> None:
