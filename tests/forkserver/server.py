@@ -33,6 +33,9 @@ import hvcod
 LIBRARIES = ("horovod.torch", "h5py", "torch._dynamo")
 """Beside what hvcod imports. (Any optimiser of torch imports its compiler.)"""
 
+LATER = ("mpi4py.MPI", "pyarrow", "pandas")
+"""What starts MPI or threads when it is imported: a rank does it itself."""
+
 PIDS = "HVCOD_TEST_PIDS"
 """Environment variable: the folder in which each rank notes its process number."""
 
@@ -63,15 +66,16 @@ class Order:
 
 
 def preload() -> None:
-    """Imports the libraries and all of hvcod that does not start MPI."""
+    """Imports the libraries and all of hvcod that starts neither MPI nor threads."""
     for name in LIBRARIES:
         importlib.import_module(name)
-    # An import of this name fails now, and with it the modules that would start MPI.
-    sys.modules["mpi4py.MPI"] = cast(ModuleType, None)
+    # An import of these names fails now, and with it the modules that would start something.
+    sys.modules.update(dict.fromkeys(LATER, cast(ModuleType, None)))
     for module in pkgutil.walk_packages(hvcod.__path__, "hvcod.", onerror=lambda _: None):
         with suppress(ImportError):
             importlib.import_module(module.name)
-    del sys.modules["mpi4py.MPI"]
+    for name in LATER:
+        del sys.modules[name]
     gc.freeze()
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads: a fork would have one of them"
