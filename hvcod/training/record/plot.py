@@ -2,16 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hvcod.errors import HvcodError
 from hvcod.training.record.lines import from_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOSS = "validation_loss"
 
 
 def draw(runs: Sequence[Path], output: Path) -> None:
     """Draws validation and training loss over steps for every group of some runs.
 
-    A vertical line marks the first step with a teacher.
+    A vertical line marks the first step with a teacher. Other metrics of the validation, such as
+    an accuracy, get a panel each.
 
     Args:
         runs: Run directories, alive or finished.
@@ -24,27 +30,37 @@ def draw(runs: Sequence[Path], output: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise HvcodError("hvcod plot needs: pip install 'hvcod[plot]'") from error
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    axes = figure.add_subplot(xlabel="step", ylabel="loss (nats)")
-    for run in runs:
-        for group, lines in _groups(run):
-            name = f"{run.name}, group {group}"
-            scored = [line for line in lines if "validation_loss" in line]
-            trained = [line for line in lines if "task_loss" in line]
-            (curve,) = axes.plot(*_points(trained, "task_loss"), alpha=0.35, linewidth=1)
-            axes.plot(
-                *_points(scored, "validation_loss"),
-                marker="o",
-                color=curve.get_color(),
-                label=f"{name}: validation (training: pale)",
-            )
-            taught = next((line["step"] for line in trained if line.get("teachers")), None)
-            if taught is not None:
-                name = f"{name}: first teacher"
-                axes.axvline(taught, color=curve.get_color(), linestyle=":", label=name)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    curves = [
+        (f"{run.name}, group {group}", lines) for run in runs for group, lines in _groups(run)
+    ]
+    seen = {name for _, lines in curves for line in lines for name in line}
+    metrics = sorted(name for name in seen - {LOSS} if name.startswith("validation_"))
+    figure = Figure(figsize=(7.5 + 4.5 * len(metrics), 4.2), layout="constrained")
+    losses, *others = figure.subplots(1, 1 + len(metrics), squeeze=False)[0]
+    losses.set_ylabel("loss (nats)")
+    for axes, name in zip(others, metrics, strict=True):
+        axes.set_ylabel(name.replace("_", " "))
+    for curve, lines in curves:
+        color = _draw_losses(losses, curve, lines)
+        for axes, name in zip(others, metrics, strict=True):
+            axes.plot(*_points(lines, name), marker="o", color=color)
+    for axes in (losses, *others):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    losses.legend(fontsize="small")
     figure.savefig(output, dpi=120)
+
+
+def _draw_losses(axes: "Axes", curve: str, lines: Sequence[dict[str, Any]]) -> Any:
+    """Draws the losses of a group, and marks its first teacher; the color."""
+    (drawn,) = axes.plot(*_points(lines, "task_loss"), alpha=0.35, linewidth=1)
+    color = drawn.get_color()
+    label = f"{curve}: validation (training: pale)"
+    axes.plot(*_points(lines, LOSS), marker="o", color=color, label=label)
+    taught = next((line["step"] for line in lines if line.get("teachers")), None)
+    if taught is not None:
+        axes.axvline(taught, color=color, linestyle=":", label=f"{curve}: first teacher")
+    return color
 
 
 def _groups(run: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
@@ -62,4 +78,5 @@ def _index(folder: Path) -> int:
 
 
 def _points(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
-    return [line["step"] for line in lines], [line[name] for line in lines]
+    known = [line for line in lines if line.get(name) is not None]
+    return [line["step"] for line in known], [line[name] for line in known]
