@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from bench import data, evaluation, lstm, training
+from bench import criteo, data, evaluation, imagenet, lstm, training
 from bench.row import Row
 
 ROWS = {
@@ -13,13 +13,21 @@ ROWS = {
     for row in (
         # First, while this process is small: a child's peak memory counts its parent's at the fork.
         data.data_memory,
+        criteo.criteo_memory,
         training.plain_step,
         training.distillation_step,
         training.exchange_share,
+        training.text_waiting,
         training.teacher_memory,
         lstm.lstm_layer_norm,
         lstm.lstm_layer_norm_inference,
         data.data_preparation,
+        criteo.criteo_preparation,
+        criteo.criteo_embedding_rows,
+        criteo.criteo_waiting,
+        imagenet.image_accuracy,
+        imagenet.image_waiting,
+        imagenet.image_decoding,
         evaluation.predict_forward,
     )
 }

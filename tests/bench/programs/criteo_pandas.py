@@ -31,7 +31,7 @@ def chunks(source: Path) -> Iterator[pd.DataFrame]:
 
 def logarithms(frame: pd.DataFrame) -> np.ndarray:
     integers = frame[INTEGERS].to_numpy()
-    return np.sign(integers) * np.log1p(np.abs(integers))
+    return np.asarray(np.sign(integers) * np.log1p(np.abs(integers)))
 
 
 def prepare(source: Path, output: Path, training: int, least: int) -> None:

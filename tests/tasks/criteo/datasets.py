@@ -22,7 +22,7 @@ def make_dataset(
         integers = random.normal(size=(rows, 13)).astype(np.float32)
         integers[:, 0] = np.arange(total, total + rows)
         integers[:, 1] = np.where(np.arange(rows) % 3 == 0, np.nan, 1.0)
-        columns = {
+        columns: dict[str, np.ndarray] = {
             "integers": integers,
             "categories": random.integers(TABLE_ROWS, size=(rows, 26), dtype=np.int32),
             "labels": random.integers(2, size=rows, dtype=np.int8),

@@ -1,6 +1,7 @@
 """The click model and its task against a literal computation."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from hvcod.tasks.metrics import UNKNOWN
 COMM = MPI.COMM_SELF
 
 
-def task(folder: Path, rank: int = 0, size: int = 1, **changed: object) -> Criteo:
-    layers = [Criteo.presets["laptop"], {"data": folder, **changed}]
+def task(
+    folder: Path, rank: int = 0, size: int = 1, changed: Mapping[str, object] | None = None
+) -> Criteo:
+    layers = [Criteo.presets["laptop"], {"data": folder, **(changed or {})}]
     options = config.resolve(TrainOptions, layers, Criteo.Options)
     return Criteo(options, Group(0, 1, rank, size, COMM, 0, COMM))
 
@@ -78,7 +81,7 @@ def test_the_presets_build_the_papers_layers(data: Path) -> None:
 @pytest.mark.parametrize("hidden", ["", "64,0", "6.5", "-3", "x"])
 def test_layers_must_be_numbers_of_units(data: Path, hidden: str) -> None:
     with pytest.raises(UsageError, match=r"model\.hidden"):
-        task(data, **{"model.hidden": hidden})
+        task(data, changed={"model.hidden": hidden})
 
 
 def test_losses_metrics_and_predictions_agree(data: Path) -> None:
@@ -127,10 +130,10 @@ def test_one_pass_in_order_with_ids(data: Path) -> None:
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_ranks_share_the_batches_of_one(data: Path, size: int) -> None:
     limit = {"validation_examples": 2300}
-    whole = list(task(data, **limit).evaluation_data("validation"))
+    whole = list(task(data, changed=limit).evaluation_data("validation"))
     assert sum(batch.count for batch in whole) == 2300
     for rank in range(size):
-        share = list(task(data, rank, size, **limit).evaluation_data("validation"))
+        share = list(task(data, rank, size, limit).evaluation_data("validation"))
         for mine, expected in zip(share, whole[rank::size], strict=True):
             assert (np.asarray(mine.ids) == np.asarray(expected.ids)).all()
             torch.testing.assert_close(mine.inputs, expected.inputs, equal_nan=True)
@@ -142,7 +145,7 @@ def test_an_unknown_part_is_told(data: Path) -> None:
 
 
 def test_the_entropy_of_the_click_rate(data: Path) -> None:
-    click = task(data, **{"validation_examples": None})
+    click = task(data, changed={"validation_examples": None})
     labels = click.dataset.column("labels", 472, 2972)
     expected = -np.log(np.where(labels == 1, 0.25, 0.75)).mean()
     assert click.reference() == pytest.approx({"click_rate_entropy": expected})

@@ -1,5 +1,7 @@
 """The training stream: every row once an epoch, whatever the ranks; the exact place comes back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tasks.criteo.datasets import make_dataset
@@ -24,7 +26,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "BLOCKS_PER_GROUP", 4)
 
 
-def streams(dataset: ClickDataset, ranks: int, batch: int, **options: int) -> list[RowStream]:
+def streams(dataset: ClickDataset, ranks: int, batch: int, **options: Any) -> list[RowStream]:
     """Those of all ranks of a group; ``batch`` is the group's."""
     rows = GroupRows(dataset, batch=batch, seed=options.pop("seed", 1), **options)
     size = batch // ranks

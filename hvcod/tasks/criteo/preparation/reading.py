@@ -11,14 +11,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.criteo.preparation.layout import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.lines import count_lines, line_blocks
 from hvcod.tasks.criteo.preparation.malformed import Malformed
 from hvcod.tasks.criteo.preparation.parse import Rows, parse
 from hvcod.tasks.criteo.preparation.sources import Text
-from hvcod.tasks.files import read_arrays, write_arrays
+from hvcod.tasks.files import write_blocks
 from hvcod.tasks.workspace import Workspace
 
 EXAMPLES_KEPT = 10
+
+_COLUMNS = (
+    *((np.int64, 1), (np.int64, 1), (np.int8, 1)),
+    *((np.float32, INTEGERS), (np.uint32, CATEGORIES), (np.uint32, 1)),
+)
+"""Types and widths of the columns of `Rows`, as they lie behind each other in a file."""
 
 
 class Piece(NamedTuple):
@@ -67,14 +74,30 @@ def read_piece(
             before = count_lines(Path(text.path), piece.start, text.begin)
             raise too_many(examples[0], before, name, text, most_malformed)
         advance(lines)
-    write_arrays(workspace.file("read", index, ".npz"), **_joined(blocks, text)._asdict())
+    columns = zip(_joined(blocks, text), _COLUMNS, strict=True)
+    contents = (column.astype(dtype, order="C", copy=False) for column, (dtype, _) in columns)
+    write_blocks(workspace.file("read", index, ".rows"), (each.tobytes() for each in contents))
     result = {"lines": lines, "rows": sum(len(rows.lines) for rows in blocks)}
     workspace.finish("read", index, {**result, "kinds": kinds, "examples": examples})
 
 
 def read_rows(workspace: Workspace, index: int) -> Rows:
-    """The rows of a finished piece."""
-    return Rows(**read_arrays(workspace.file("read", index, ".npz")))
+    """The rows of a finished piece.
+
+    Raises:
+        HvcodError: The work folder was changed.
+    """
+    path = workspace.file("read", index, ".rows")
+    count = workspace.result("read", index)["rows"]
+    try:
+        with path.open("rb") as file:
+            columns = [
+                np.fromfile(file, dtype, count * features).reshape(-1, count)
+                for dtype, features in _COLUMNS
+            ]
+            return Rows(*(each if len(each) > 1 else each[0] for each in columns))
+    except (OSError, ValueError) as error:
+        raise HvcodError(f"{path} is damaged: remove {workspace.folder} and begin again") from error
 
 
 def place(example: Sequence[Any], before: int, name: str, text: Text) -> str:

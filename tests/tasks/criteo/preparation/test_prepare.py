@@ -108,7 +108,9 @@ def test_as_a_literal_preparation(text: bytes, prepared: Path) -> None:
     for feature in range(CATEGORIES):
         counts = Counter(row.categories[feature] for row in training)
         known = sorted(v for v, n in counts.items() if v is not None and n >= 3)
-        ids = {value: first + KNOWN + place for place, value in enumerate(known)}
+        ids: dict[str | None, int] = {
+            value: first + KNOWN + place for place, value in enumerate(known)
+        }
         ids[None] = first + MISSING
         expected = [ids.get(row.categories[feature], first + OUT_OF_VOCABULARY) for row in rows]
         assert stored["categories"][:, feature].tolist() == expected

@@ -1,0 +1,148 @@
+"""``hvcod data criteo`` against a pandas script, its memory, and steps on ever larger tables."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench.row import Row, summarise_pair
+
+PROGRAMS = Path(__file__).parent / "programs"
+PANDAS, GENERATE = PROGRAMS / "criteo_pandas.py", PROGRAMS / "criteo_rows.py"
+MEASURED = PROGRAMS / "measured.py"
+ENVIRONMENT = dict(os.environ)
+"""Without the marks that MPI leaves where it is imported: mpirun would take itself for a rank."""
+
+ROWS, LEAST = 2**20, 8
+SMALLEST, LARGEST = 10_000, 10_000_000
+"""Rows of the tables of embeddings that are compared."""
+
+
+def criteo_preparation(repeats: int = 3) -> Row:
+    """Rows a second of the whole command on two ranks against a pandas script on the same text."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = _write(folder / "rows.tsv", ROWS)
+        ours, theirs = [], []
+        for repeat in range(repeats):
+            ours.append(ROWS / _prepare(2, source, folder / f"ours-{repeat}")[0])
+            words = [source, folder / f"theirs-{repeat}", round(0.9 * ROWS), LEAST]
+            command = [sys.executable, PANDAS, *words]
+            shown = subprocess.run(
+                [str(word) for word in command], capture_output=True, text=True, check=True
+            )
+            theirs.append(ROWS / float(shown.stdout))
+    pair = summarise_pair(ours, theirs)
+    return Row(
+        "criteo_preparation",
+        pair.measured,
+        pair.reference,
+        5.0,
+        unit="rows/s",
+        spread=pair.spread,
+        lower_is_better=False,
+    )
+
+
+def criteo_memory() -> Row:
+    """Largest memory of one process with four times the rows against once the rows."""
+    few = 2**17
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pieces = ("--piece-bytes", str(2**23))
+        peaks = [
+            _prepare(0, _write(folder / f"{rows}.tsv", rows), folder / f"data-{rows}", *pieces)[1]
+            for rows in (few, 4 * few)
+        ]
+    return Row("criteo_memory", peaks[1], peaks[0], 1.1, unit="MB")
+
+
+def criteo_embedding_rows(repeats: int = 3) -> Row:
+    """A step of two ranks with ten million rows of embeddings against ten thousand.
+
+    The batches are the same but for where in the table their rows lie.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        data = [_table(Path(name) / str(rows), rows) for rows in (LARGEST, SMALLEST)]
+        pairs = [[train(each, 2)["step_s"] for each in data] for _ in range(repeats)]
+    pair = summarise_pair([large for large, _ in pairs], [small for _, small in pairs])
+    return Row("criteo_embedding_rows", pair.measured, pair.reference, 1.25, spread=pair.spread)
+
+
+def criteo_waiting(repeats: int = 3) -> Row:
+    """Time that a step waits for its rows, of step time: the laptop's model, one rank."""
+    with tempfile.TemporaryDirectory() as name:
+        data = _table(Path(name) / "data", 100_000)
+        runs = [train(data, 1) for _ in range(repeats)]
+    pair = summarise_pair([run["data_s"] for run in runs], [run["step_s"] for run in runs])
+    return Row("criteo_waiting", pair.measured, pair.reference, 0.01, spread=pair.spread)
+
+
+def train(data: Path, ranks: int, *words: object, groups: int = 1) -> dict[str, float]:
+    """Figures of a run of the laptop's model: medians of step time and time without work."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        fixed = ["--task", "criteo", "--data", data, "--run-dir", run, "--groups", groups]
+        steps = ["--steps", 200, "--log-interval", 1, "--validation-interval", 200]
+        command = ["mpirun", "-np", ranks, "hvcod", "train", "--json", *fixed, *steps, *words]
+        shown = subprocess.run(
+            [str(word) for word in command], capture_output=True, check=True, env=ENVIRONMENT
+        )
+        text = (run / "group-0" / "metrics.jsonl").read_text()
+    lines = [line for line in map(json.loads, text.splitlines()) if "step_s" in line][50:]
+    figures = {
+        name: float(statistics.median(line[name] for line in lines))
+        for name in ("step_s", "data_s")
+    }
+    summary: dict[str, Any] = json.loads(shown.stdout)[0]
+    return figures | {"exchange_s": summary["exchange_s"], "peak_memory": summary["peak_memory"]}
+
+
+def _table(folder: Path, table_rows: int) -> Path:
+    """Random rows that use ten thousand rows of a table, spread over all of it."""
+    from hvcod.tasks.criteo.dataset import describe, shard_image
+
+    rows, random = 60_000, np.random.default_rng(0)
+    used = np.linspace(0, table_rows - 1, SMALLEST).astype(np.int32)
+    frequent_first = (SMALLEST ** random.random((rows, 26))).astype(np.int64) - 1
+    columns: dict[str, np.ndarray] = {
+        "integers": random.normal(size=(rows, 13)).astype(np.float32),
+        "categories": used[random.permutation(SMALLEST)[frequent_first]],
+        "labels": random.integers(2, size=rows, dtype=np.int8),
+        "ids": np.arange(rows),
+    }
+    folder.mkdir()
+    (folder / "rows.h5").write_bytes(shard_image(columns))
+    parts = {"training": (0, rows - 1000), "validation": (rows - 1000, rows), "test": (rows, rows)}
+    known = {"table_rows": table_rows, "click_rate": 0.5, "generated": False}
+    content = describe([("rows.h5", rows)], parts, **known)
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def _write(path: Path, rows: int) -> Path:
+    """Generates rows in another process: a child's peak memory counts its parent's at the fork."""
+    subprocess.run([sys.executable, str(GENERATE), str(path), str(rows)], check=True)
+    return path
+
+
+def _prepare(ranks: int, source: Path, output: Path, *options: str) -> tuple[float, float]:
+    """Seconds and largest memory (MB) of the command."""
+    hvcod = str(Path(sys.executable).with_name("hvcod"))
+    launcher = ["mpirun", "-np", str(ranks)] if ranks else []
+    words = ["data", "criteo", str(source), "--output", str(output), "--min-count", str(LEAST)]
+    command = [sys.executable, MEASURED, *launcher, hvcod, *words, *options]
+    shown = subprocess.run(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=ENVIRONMENT,
+    )
+    seconds, megabytes = map(float, shown.stdout.split())
+    return seconds, megabytes

@@ -1,0 +1,12 @@
+"""Writes generated rows: python criteo_rows.py FILE ROWS."""
+
+import sys
+from pathlib import Path
+
+from hvcod.tasks.criteo.preparation.generate import generate
+
+AT_ONCE = 2**16
+
+with Path(sys.argv[1]).open("wb") as file:
+    for first in range(0, int(sys.argv[2]), AT_ONCE):
+        file.write(generate(1, first, AT_ONCE)[0])
