@@ -81,8 +81,7 @@ class Decoder:
     """
 
     def __init__(self, part: ImagePart, threads: int) -> None:
-        self._part = part
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hvcod-images")
+        self._part, self._threads = part, threads
 
     def batch(self, images: Integers, pixels: Callable[[bytes, int], Pixels]) -> Tensor:
         """Some images as uint8 [images, 3, size, size], channels last in memory.
@@ -99,7 +98,9 @@ class Decoder:
             places = range(begin, min(begin + TOGETHER, len(images)))
             return [self._pixels(int(images[place]), place, pixels) for place in places]
 
-        parts = self._pool.map(some, range(0, len(images), TOGETHER))
+        # Threads for this batch alone: they start in no time, and none is left at the end.
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="hvcod-images") as pool:
+            parts = list(pool.map(some, range(0, len(images), TOGETHER)))
         batch = np.stack([each for part in parts for each in part])
         return torch.from_numpy(batch).permute(0, 3, 1, 2)
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -120,7 +119,6 @@ class ImageNet(Task):
         self.dataset = ImageDataset(options.data or builtin_dataset())
         self._view = View(self.images.image_size, self.images.augmentation)
         self._threads = self.images.decoding_threads or threads_per_rank(group.node)
-        self._decoder = cache(lambda part: Decoder(self._part(part), self._threads))
 
     def build_model(self) -> nn.Module:
         """A residual network; every rank normalises by its own part of the batch."""
@@ -140,7 +138,7 @@ class ImageNet(Task):
         share = GroupShare(len(part), options.seed, group.index, group.count, options.same_data)
         return ImageStream(
             share,
-            self._decoder("training"),
+            Decoder(part, self._threads),
             self._view,
             part.labels,
             rows=range(group.rank * rows, (group.rank + 1) * rows),
@@ -151,6 +149,7 @@ class ImageNet(Task):
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
         """This rank's batches of a part; an id is an image's name."""
         images = self._part(part)
+        decoder = Decoder(images, self._threads)
         chosen = self._chosen(images)
         for at in range(
             self.group.rank * EVALUATION_BATCH,
@@ -158,9 +157,7 @@ class ImageNet(Task):
             self.group.size * EVALUATION_BATCH,
         ):
             now = chosen[at : at + EVALUATION_BATCH]
-            inputs = self._decoder(part).batch(
-                now, lambda content, _: self._view.evaluation(content)
-            )
+            inputs = decoder.batch(now, lambda content, _: self._view.evaluation(content))
             labels = images.labels[now].astype(np.int64)
             targets = torch.from_numpy(np.where(labels == UNLABELLED, UNKNOWN, labels))
             count = int((targets != UNKNOWN).sum())
