@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "Train a model in groups that teach each other.",
     "evaluate": "Measure trained models on prepared data.",
     "predict": "Write down what trained models predict.",
+    "churn": "Measure how much retrains disagree.",
     "data": "Prepare the data of a task.",
     "task": "List the tasks, or begin one of your own.",
     "plot": "Draw the learning curves of runs.",

@@ -1,0 +1,1 @@
+"""Retrains compared: measures of churn, their statistics, the page that shows them."""

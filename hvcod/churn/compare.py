@@ -1,0 +1,122 @@
+"""Compares files of predictions: reads each once, measures, and says how sure one can be."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hvcod.churn.files.align import Alignment
+from hvcod.churn.files.findings import Findings
+from hvcod.churn.files.open import open_source
+from hvcod.churn.files.rows import Array, Rows, Source, Wanted
+from hvcod.churn.measures.comparison import Comparison
+from hvcod.churn.measures.slices import Slices, parse_edges
+from hvcod.churn.options import CompareOptions
+from hvcod.churn.report import Report
+from hvcod.errors import HvcodError, UsageError
+from hvcod.progress import Progress
+
+RARITY_EDGES = "1,10,30,100,300,1000,10000"
+"""Where slices by the frequency of the rarest category begin, if nothing else is said."""
+
+
+def compare(
+    methods: Mapping[str, Sequence[Path]],
+    options: CompareOptions,
+    names: Mapping[Path, str] | None = None,
+) -> Report:
+    """Measures how much the retrains of each method disagree.
+
+    Every file is read once; memory does not grow with the rows. Temporary files (TMPDIR) take four
+    bytes a row and file and one id a row, and all rows if the files are not in the same order.
+
+    Args:
+        methods: {method: files of predictions, one of each retrain}.
+        options: How they are aligned, decided and sliced.
+        names: How files are called in the report; by their paths otherwise.
+
+    Raises:
+        UsageError: An option is wrong, or there is no such file.
+        HvcodError: The predictions are no probabilities, have NaN, do not go together, ...: all
+            that is wrong, with counts.
+    """
+    edges = parse_edges(_edges(options))
+    paths = [path for retrains in methods.values() for path in retrains]
+    if len(paths) < 2:
+        raise UsageError("churn is between retrains: name two files of predictions or more")
+    sources = _open(paths, options)
+    models, findings = sources[: len(paths)], Findings()
+    classes = _classes(models)
+    slices = Slices(edges) if any(each.contents.sliced for each in sources) else None
+    called = {path: (names or {}).get(path, str(path)) for path in paths}
+    with tempfile.TemporaryFile(prefix="hvcod-churn-") as scratch:
+        comparison = Comparison(
+            {method: [called[path] for path in retrains] for method, retrains in methods.items()},
+            classes,
+            options.threshold,
+            scratch,
+        )
+        for rows in _blocks(sources, findings, options):
+            labels = _labels(models, rows, findings)
+            numbers = slices.numbers(_slices(sources, rows)) if slices else None
+            predictions = [each["prediction"] for each in rows[: len(models)]]
+            comparison.add([np.ascontiguousarray(each) for each in predictions], labels, numbers)
+        findings.raise_errors()
+        if not comparison.rows:
+            raise HvcodError(f"there are no rows to compare in {', '.join(map(str, paths))}")
+        figures = comparison.figures(slices.names if slices else [])
+    return Report(comparison.rows, classes, options.threshold, figures, findings.warnings)
+
+
+def _edges(options: CompareOptions) -> str | None:
+    if options.slice_edges is None and options.slices and options.slices.is_dir():
+        return RARITY_EDGES
+    return options.slice_edges
+
+
+def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
+    wanted = Wanted(slice_column=options.slice_column, by_row=options.by_row)
+    found = [open_source(path, wanted) for path in paths]
+    if options.slices:
+        if options.slice_column or options.by_row:
+            raise UsageError("--slices goes with neither --slice-column nor --by-row")
+        found.append(open_source(options.slices, Wanted(predictions=False, slice_column="slice")))
+    elif options.slice_column and not any(each.contents.sliced for each in found):
+        raise UsageError(f"--slice-column {options.slice_column}: no file has such a column")
+    return found
+
+
+def _classes(models: Sequence[Source]) -> int | None:
+    classes = {each.contents.classes: each.name for each in models}
+    if len(classes) > 1:
+        told = ", ".join(f"{name} {count or 'one number'}" for count, name in classes.items())
+        raise HvcodError(f"the files differ in their number of classes: {told}")
+    return models[0].contents.classes
+
+
+def _blocks(
+    sources: Sequence[Source], findings: Findings, options: CompareOptions
+) -> Iterator[list[Rows]]:
+    progress = Progress(None, "comparing", "row")
+    for rows in Alignment(sources, findings, options.common).blocks():
+        yield rows
+        progress.update(len(rows[0]))
+    progress.close()
+
+
+def _labels(models: Sequence[Source], rows: Sequence[Rows], findings: Findings) -> Array:
+    """The labels that any of the files knows, [N]."""
+    labels = np.full(len(rows[0]), -1)
+    for source, each in zip(models, rows, strict=False):
+        if source.contents.labelled:
+            known = (labels >= 0) & (each["label"] >= 0)
+            differ = known & (labels != each["label"])
+            findings.fail(source.name, "labels differ from those of the files before", differ, each)
+            labels = np.where(labels >= 0, labels, each["label"])
+    return np.asarray(np.minimum(labels, (models[0].contents.classes or 2) - 1))
+
+
+def _slices(sources: Sequence[Source], rows: Sequence[Rows]) -> Array:
+    pairs = zip(sources, rows, strict=True)
+    return next(np.asarray(each["slice"]) for source, each in pairs if source.contents.sliced)

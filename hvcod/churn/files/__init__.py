@@ -1,0 +1,1 @@
+"""Files of predictions: read in blocks, checked, and aligned by id in bounded memory."""

@@ -1,0 +1,209 @@
+"""Aligns the rows of several files by id, reading each once and in bounded memory.
+
+As long as all files name the same ids in the same order, they are read side by side. From the first
+difference on, what is left of all goes to temporary files, divided by a hash of the id, and the
+partitions are joined one by one. Ids are put aside from the start for one question: whether one
+comes twice; if they only ever grow, the answer is known without looking.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hvcod.churn.files.findings import Findings
+from hvcod.churn.files.rows import Array, Rows, Source, make_rows
+from hvcod.churn.files.spill import PARTITIONS, Spill
+from hvcod.errors import HvcodError
+
+TWICE = "rows have an id that came before"
+
+
+@dataclass
+class _Reader:
+    """A source and the rows of it that nobody has taken yet."""
+
+    source: Source
+    blocks: Iterator[Rows]
+    pending: Rows | None
+
+    @property
+    def optional(self) -> bool:
+        """Whether rows of others need none of this one: it has slices alone."""
+        return self.source.contents.classes == 0
+
+    def take(self, count: int) -> Rows:
+        assert self.pending is not None
+        taken, self.pending = self.pending[:count], self.pending[count:]
+        return taken
+
+    def fill(self, findings: Findings) -> bool:
+        """Reads on if nothing is pending; whether anything is."""
+        while self.pending is None or not len(self.pending):
+            block = next(self.blocks, None)
+            if block is None:
+                self.pending = None
+                return False
+            self.pending = findings.checked(self.source, block)
+        return True
+
+    def rest(self, findings: Findings) -> Iterator[Rows]:
+        while self.fill(findings):
+            assert self.pending is not None
+            yield self.take(len(self.pending))
+
+
+class Alignment:
+    """The rows of some sources, aligned.
+
+    Args:
+        sources: Open files; those without predictions (slices) need not have every row.
+        findings: Takes note of what is wrong.
+        common: Whether a row that some lack is left out with a warning; else the comparison fails.
+    """
+
+    def __init__(self, sources: Sequence[Source], findings: Findings, common: bool = False) -> None:
+        self._readers = [_Reader(each, each.blocks(), None) for each in sources]
+        self._findings, self._common = findings, common
+        self._grew = True
+        self._last: Array | None = None
+        kinds = {each.contents.ids: each.name for each in sources}
+        if len(kinds) > 1:
+            told = ", ".join(f"{name} has {_IDS[kind]}" for kind, name in kinds.items())
+            raise HvcodError(f"the ids do not go together: {told}; --by-row aligns by row")
+
+    def blocks(self) -> Iterator[list[Rows]]:
+        """Rows of equal ids, some at a time, of each source.
+
+        Raises:
+            HvcodError: A file cannot be read, or the disk of the temporary files is full.
+        """
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hvcod-churn-")))
+            seen = Spill(folder / "seen")
+            stack.callback(seen.close)
+            yield from self._side_by_side(seen)
+            if not self._grew:
+                self._look_for_twins(seen)
+            if any(reader.pending is not None and not reader.optional for reader in self._readers):
+                yield from self._joined(seen, folder)
+
+    def _side_by_side(self, seen: Spill) -> Iterator[list[Rows]]:
+        while self._filled():
+            pending = [reader.pending for reader in self._readers if reader.pending is not None]
+            count = min(map(len, pending))
+            ids = pending[0]["id"][:count]
+            if not all(np.array_equal(ids, rows["id"][:count]) for rows in pending[1:]):
+                return
+            self._watch(ids)
+            seen.write(make_rows({"id": ids}))
+            yield [reader.take(count) for reader in self._readers]
+
+    def _filled(self) -> bool:
+        """Reads on where nothing is pending; whether every source has rows."""
+        there = [reader.fill(self._findings) for reader in self._readers]
+        return all(there)
+
+    def _watch(self, ids: Array) -> None:
+        """Whether ids only ever grow."""
+        before = ids[:1] if self._last is None else np.append(self._last, ids[:1])
+        grow = bool((before[:-1] < before[1:]).all() and (ids[:-1] < ids[1:]).all())
+        self._grew, self._last = self._grew and grow, ids[-1:]
+
+    def _look_for_twins(self, seen: Spill) -> None:
+        name = self._readers[0].source.name
+        for number in range(PARTITIONS):
+            if (rows := seen.read(number)) is not None:
+                ordered = _sorted(rows)
+                self._findings.fail(name, TWICE, _twins(ordered["id"]), ordered)
+
+    def _joined(self, seen: Spill, folder: Path) -> Iterator[list[Rows]]:
+        with contextlib.ExitStack() as stack:
+            spills = []
+            for place, reader in enumerate(self._readers):
+                spill = Spill(folder / str(place))
+                stack.callback(spill.close)
+                for rows in reader.rest(self._findings):
+                    spill.write(rows)
+                spills.append(spill)
+            for number in range(PARTITIONS):
+                before = seen.read(number)
+                ids = None if before is None else before["id"]
+                parts = [spill.read(number) for spill in spills]
+                if joined := self._join(parts, ids):
+                    yield joined
+
+    def _join(self, parts: Sequence[Rows | None], before: Array | None) -> list[Rows] | None:
+        sorted_parts = [None if rows is None else _sorted(rows) for rows in parts]
+        for reader, rows in zip(self._readers, sorted_parts, strict=True):
+            if rows is not None:
+                again = _twins(rows["id"])
+                if before is not None:
+                    again = again | np.isin(rows["id"], before)
+                self._findings.fail(reader.source.name, TWICE, again, rows)
+        needed = [
+            rows
+            for reader, rows in zip(self._readers, sorted_parts, strict=True)
+            if not reader.optional
+        ]
+        ids = _common([None if rows is None else rows["id"] for rows in needed])
+        self._note_missing(sorted_parts, ids)
+        if not len(ids):
+            return None
+        return [
+            _at(rows, ids, reader) for reader, rows in zip(self._readers, sorted_parts, strict=True)
+        ]
+
+    def _note_missing(self, parts: Sequence[Rows | None], ids: Array) -> None:
+        note = self._findings.warn if self._common else self._findings.fail
+        for reader, rows in zip(self._readers, parts, strict=True):
+            if rows is not None and not reader.optional and len(rows) > len(ids):
+                others = "the other file" if len(parts) == 2 else "one of the other files"
+                note(
+                    reader.source.name,
+                    f"rows are missing in {others}",
+                    ~np.isin(rows["id"], ids),
+                    rows,
+                )
+
+
+_IDS = {"number": "numbers as ids", "text": "text as ids", "row": "no ids"}
+
+
+def _sorted(rows: Rows) -> Rows:
+    return rows[np.argsort(rows["id"], kind="stable")]
+
+
+def _twins(ids: Array) -> Array:
+    """Of sorted ids those that are equal to the one before."""
+    return np.concatenate([[False], ids[1:] == ids[:-1]])
+
+
+def _common(columns: Sequence[Array | None]) -> Array:
+    there = [ids for ids in columns if ids is not None]
+    if len(there) < len(columns):
+        return np.empty(0, dtype=np.int64)
+    ids = there[0]
+    for more in there[1:]:
+        if not np.array_equal(ids, more):
+            ids = np.intersect1d(ids, more)
+    return np.unique(ids) if _twins(ids).any() else ids
+
+
+def _at(rows: Rows | None, ids: Array, reader: _Reader) -> Rows:
+    """The rows of these ids; an empty slice for those that a file of slices lacks."""
+    if rows is not None and not reader.optional:
+        if len(rows) == len(ids):
+            return rows
+        return rows[np.searchsorted(rows["id"], ids)]
+    width = "S1" if rows is None else rows.dtype["slice"]
+    found = np.zeros(len(ids), dtype=[("id", ids.dtype), ("slice", width)])
+    found["id"] = ids
+    if rows is not None:
+        places = np.minimum(np.searchsorted(rows["id"], ids), len(rows) - 1)
+        known = rows["id"][places] == ids
+        found["slice"][known] = rows["slice"][places[known]]
+    return found

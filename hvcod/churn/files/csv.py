@@ -1,0 +1,168 @@
+"""Predictions in CSV: columns ``id,prediction[,label]``, or ``prediction_0``, ``prediction_1``, ...
+
+Read by pyarrow, in blocks; a name that ends in .gz, .bz2, .zst or .lz4 is decompressed on the way.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from hvcod.churn.files.rows import (
+    Array,
+    Contents,
+    Rows,
+    Wanted,
+    make_rows,
+    rows_in_block,
+    whole_labels,
+)
+from hvcod.errors import HvcodError, reason_of
+from hvcod.evaluation.predictions import MOST_COLUMNS
+
+BLOCK_BYTES = 1 << 20
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+_NO_NUMBER = ["", "NA", "N/A", "NaN", "nan", "-nan", "null", "None"]
+
+
+class CSVSource:
+    """A CSV file of predictions, or of slices.
+
+    Args:
+        path: The file.
+        wanted: What is wanted of it.
+
+    Raises:
+        HvcodError: It cannot be read, or has not the columns that are wanted.
+    """
+
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        self.name = str(path)
+        self._slice_column = wanted.slice_column
+        try:
+            self._reader = csv.open_csv(
+                _stream(path),
+                csv.ReadOptions(block_size=BLOCK_BYTES),
+                csv.ParseOptions(newlines_in_values=False),
+                _conversion(wanted.slice_column),
+            )
+            self._batch = self._next()
+        except (OSError, pa.ArrowException) as error:
+            raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+        self._names = self._find(wanted)
+        predictions = self._names.get("prediction", [])
+        several = bool(predictions) and predictions != ["prediction"]
+        self._ids = "row"
+        if "id" in self._names:
+            self._ids = "text" if self._batch and _numbers(self._batch["id"]) is None else "number"
+        classes = (len(predictions) if several else None) if predictions else 0
+        self.contents = Contents(self._ids, classes, "label" in self._names, "slice" in self._names)
+
+    def _find(self, wanted: Wanted) -> dict[str, list[str]]:
+        there = self._reader.schema.names
+        if twice := {name for name in there if there.count(name) > 1}:
+            raise HvcodError(f"{self.name}: several columns are called {sorted(twice)[0]}")
+        found = {}
+        if wanted.predictions:
+            found["prediction"] = self._predictions(there)
+            if "label" in there:
+                found["label"] = ["label"]
+        elif wanted.slice_column not in there:
+            raise HvcodError(f"{self.name} has no column {wanted.slice_column}; it has {there}")
+        if "id" in there and not wanted.by_row:
+            found["id"] = ["id"]
+        if wanted.slice_column in there:
+            found["slice"] = [str(wanted.slice_column)]
+        return found
+
+    def _predictions(self, there: list[str]) -> list[str]:
+        if "prediction" in there:
+            return ["prediction"]
+        several = [f"prediction_{number}" for number in range(MOST_COLUMNS)]
+        found = [name for name in several if name in there]
+        if not found or found != several[: len(found)]:
+            shown = ", ".join(there[:10])
+            raise HvcodError(
+                f"{self.name} has neither a column prediction nor prediction_0, prediction_1, ...; "
+                f"its first line gives {shown}"
+            )
+        return found
+
+    def _next(self) -> Any:
+        try:
+            return self._reader.read_next_batch()
+        except StopIteration:
+            return None
+
+    def blocks(self) -> Iterator[Rows]:
+        """All rows in order, once, some at a time."""
+        start, step = 0, rows_in_block(self.contents.classes)
+        with self._reader:
+            while self._batch is not None:
+                for begin in range(0, len(self._batch), step):
+                    piece = self._batch.slice(begin, step)
+                    yield self._rows(piece, start)
+                    start += len(piece)
+                try:
+                    self._batch = self._next()
+                except (OSError, pa.ArrowException) as error:
+                    raise HvcodError(f"cannot read {self.name}: {error}") from error
+
+    def _rows(self, batch: Any, start: int) -> Rows:
+        columns: dict[str, Array] = {"id": np.arange(start, start + len(batch))}
+        if "id" in self._names:
+            columns["id"] = self._keys(batch["id"], start)
+        if "prediction" in self._names:
+            values = [
+                batch[name].to_numpy(zero_copy_only=False) for name in self._names["prediction"]
+            ]
+            columns["prediction"] = (
+                np.stack(values, axis=1).astype(np.float32) if self.contents.classes else values[0]
+            )
+        if "label" in self._names:
+            labels = batch["label"].to_numpy(zero_copy_only=False)
+            columns["label"] = whole_labels(self.name, labels)
+        if "slice" in self._names:
+            columns["slice"] = _text(batch[self._names["slice"][0]])
+        return make_rows(columns)
+
+    def _keys(self, column: Any, start: int) -> Array:
+        if self._ids == "text":
+            return _text(column)
+        numbers = _numbers(column)
+        if numbers is None:
+            raise HvcodError(
+                f"{self.name}: the ids begin as numbers, but between the rows {start + 1} and "
+                f"{start + len(column)} some are none; name all by numbers or all by text"
+            )
+        return numbers
+
+
+def _stream(path: Path) -> Any:
+    # By Python's own file: pyarrow's would not read from a pipe.
+    return pa.input_stream(path.open("rb"), compression=_COMPRESSIONS.get(path.suffix))
+
+
+def _conversion(slice_column: str | None) -> csv.ConvertOptions:
+    numbers = ["prediction", "label", *(f"prediction_{each}" for each in range(MOST_COLUMNS))]
+    kinds = {name: pa.float64() for name in numbers}
+    kinds |= {name: pa.string() for name in ("id", slice_column) if name}
+    return csv.ConvertOptions(column_types=kinds, null_values=_NO_NUMBER, strings_can_be_null=False)
+
+
+def _numbers(column: Any) -> Array | None:
+    """Ids as int64, if they all are."""
+    try:
+        found: Array = pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
+    return found
+
+
+def _text(column: Any) -> Array:
+    """Text as UTF-8 bytes of a fixed length."""
+    return np.array(column.cast(pa.binary()).to_pylist(), dtype=np.bytes_)

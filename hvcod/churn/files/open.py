@@ -1,0 +1,26 @@
+"""Opens what predictions and slices are given as."""
+
+from pathlib import Path
+
+from hvcod.churn.files.csv import CSVSource
+from hvcod.churn.files.frequencies import FrequencySource
+from hvcod.churn.files.hdf5 import HDF5Source
+from hvcod.churn.files.rows import Source, Wanted
+from hvcod.errors import UsageError
+
+
+def open_source(path: Path, wanted: Wanted) -> Source:
+    """Opens a file of predictions or slices: HDF5 if its name ends so, else CSV.
+
+    A folder stands for the slices of prepared Criteo data.
+
+    Raises:
+        UsageError: There is no such file.
+        HvcodError: It cannot be read, or lacks what is wanted.
+    """
+    if path.is_dir() and not wanted.predictions:
+        return FrequencySource(path)
+    if not path.exists() or path.is_dir():
+        raise UsageError(f"{path}: no such file of predictions")
+    kind = HDF5Source if path.suffix in (".h5", ".hdf5") else CSVSource
+    return kind(path, wanted)

@@ -1,0 +1,167 @@
+"""All measures of some models and of their pairs, from one pass over aligned predictions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.churn.measures.model import ModelFigures, ModelMeasures
+from hvcod.churn.measures.pair import PairFigures, PairMeasures
+from hvcod.churn.measures.ranks import RankCorrelation
+
+Array = npt.NDArray[Any]
+
+DENSITY_BINS = 64
+
+
+@dataclass(frozen=True)
+class MethodFigures:
+    """What was measured of the retrains of one method.
+
+    Attributes:
+        models: Of each retrain.
+        pairs: Of each two of them.
+        density: Rows by the two predictions of the first pair, [DENSITY_BINS, DENSITY_BINS];
+            None for several classes or a single model.
+    """
+
+    models: Sequence[ModelFigures]
+    pairs: Sequence[PairFigures]
+    density: npt.NDArray[np.int64] | None
+
+
+class Comparison:
+    """The models of some methods, compared with each other inside each method.
+
+    Args:
+        methods: {method: names of its retrains}, in the order of the predictions in `add`.
+        classes: Predictions of a row; None for one number.
+        threshold: Probability from which on the decision is yes.
+        scratch: An empty temporary file; the caller closes it.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Sequence[str]],
+        classes: int | None,
+        threshold: float,
+        scratch: BinaryIO,
+    ) -> None:
+        self._methods, self._classes, self._threshold = methods, classes, threshold
+        self.rows = 0
+        self._names = [name for names in methods.values() for name in names]
+        self._models = [ModelMeasures() for _ in self._names]
+        self._places: dict[str, range] = {}
+        for method, names in methods.items():
+            start = sum(map(len, self._places.values()))
+            self._places[method] = range(start, start + len(names))
+        self._pairs = {
+            pair: PairMeasures()
+            for places in self._places.values()
+            for pair in combinations(places, 2)
+        }
+        self._ranks = RankCorrelation(len(self._names), scratch) if classes is None else None
+        self._density = {
+            method: np.zeros((DENSITY_BINS, DENSITY_BINS), dtype=np.int64)
+            for method, places in self._places.items()
+            if len(places) > 1 and classes is None
+        }
+
+    def add(self, predictions: Sequence[Array], labels: Array, slices: Array | None) -> None:
+        """Takes note of some rows.
+
+        Args:
+            predictions: Of each model [N] or [N, classes], between 0 and 1.
+            labels: The right classes, [N]; -1 where they are not known.
+            slices: The number of each row's slice, [N]; None if there is one.
+        """
+        self.rows += len(labels)
+        known = labels >= 0
+        decisions = [self._decide(each) for each in predictions]
+        rights = [known & (each == labels) for each in decisions]
+        everywhere = bool(known.all())
+        for model, each, right in zip(self._models, predictions, rights, strict=True):
+            if everywhere:
+                model.add(each, labels, right)
+            elif known.any():
+                model.add(each[known], labels[known], right[known])
+        for (old, new), pair in self._pairs.items():
+            differences = total_variation(predictions[old], predictions[new])
+            differ = decisions[old] != decisions[new]
+            pair.add(differences, differ, (rights[old], rights[new]), known, slices)
+        if self._ranks:
+            self._ranks.add(np.stack(predictions))
+        for method, density in self._density.items():
+            first = self._places[method].start
+            density += _density(predictions[first], predictions[first + 1])
+
+    def _decide(self, predictions: Array) -> Array:
+        if predictions.ndim == 1:
+            return (predictions >= self._threshold).astype(np.int64)
+        return np.asarray(predictions.argmax(axis=1))
+
+    def figures(self, slices: Sequence[str]) -> dict[str, MethodFigures]:
+        """The measures of each method, given the names of the slices."""
+        ranks = self._ranks.values() if self._ranks else None
+        models = [
+            model.figures(name) for name, model in zip(self._names, self._models, strict=True)
+        ]
+        return {
+            method: MethodFigures(
+                models=[models[at] for at in places],
+                pairs=[
+                    self._pair((old, new), (models[old], models[new]), slices, ranks)
+                    for old, new in combinations(places, 2)
+                ],
+                density=self._density.get(method),
+            )
+            for method, places in self._places.items()
+        }
+
+    def _pair(
+        self,
+        places: tuple[int, int],
+        models: tuple[ModelFigures, ModelFigures],
+        slices: Sequence[str],
+        ranks: tuple[Array, Array] | None,
+    ) -> PairFigures:
+        (old, new), pair = places, self._pairs[places]
+        correlation, error = (float(each[old, new]) for each in ranks) if ranks else (None, None)
+        return PairFigures(
+            first=models[0].name,
+            second=models[1].name,
+            overall=pair.overall(),
+            quantiles=pair.differences.quantiles(),
+            rank_correlation=None if correlation is None or np.isnan(correlation) else correlation,
+            rank_correlation_error=error,
+            log_loss_difference=_change(*(each.log_loss for each in models)),
+            calibration_difference=_change(*(each.calibration for each in models)),
+            slices=pair.by_slice(slices),
+            differences=pair.differences,
+        )
+
+
+def _change(old: float | None, new: float | None) -> float | None:
+    return None if old is None or new is None else new - old
+
+
+def total_variation(old: Array, new: Array) -> Array:
+    """Half the sum of the absolute differences of distributions, float64 [N].
+
+    Of probabilities of the one of two classes: their absolute difference, the same.
+    """
+    if old.ndim == 1:
+        return np.abs(np.subtract(old, new, dtype=np.float64))
+    return np.asarray(np.minimum(np.abs(old - new).sum(axis=1, dtype=np.float64) / 2, 1.0))
+
+
+def _density(first: Array, second: Array) -> npt.NDArray[np.int64]:
+    places = [
+        np.minimum((each * DENSITY_BINS).astype(np.int64), DENSITY_BINS - 1)
+        for each in (first, second)
+    ]
+    counts = np.bincount(places[0] * DENSITY_BINS + places[1], minlength=DENSITY_BINS**2)
+    return counts.reshape(DENSITY_BINS, DENSITY_BINS)

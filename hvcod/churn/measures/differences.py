@@ -1,0 +1,63 @@
+"""The distribution of differences between predictions, in a histogram of fixed fine bins.
+
+A bin holds the numbers whose 32-bit float begins with the same 16 bits: sign, exponent and seven
+bits of the fraction. So every bin is narrow beside its value, however small that is: its upper end
+is at most 1/128 above its lower end. Histograms of parts of the rows add up to that of all.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+RESOLUTION = 1 / 128
+"""Width of a bin over its lower end: how exact quantiles are, relative to themselves."""
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
+_SHIFT = 16
+_BINS = int(np.float32(1.0).view(np.uint32) >> _SHIFT) + 1
+EDGES = (np.arange(_BINS + 1, dtype=np.uint32) << _SHIFT).view(np.float32).astype(np.float64)
+
+
+class Differences:
+    """Absolute differences, between 0 and 1.
+
+    Attributes:
+        counts: How many fell into each bin.
+        largest: The largest so far.
+    """
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+        self.counts: npt.NDArray[np.int64] = np.zeros(_BINS, dtype=np.int64)
+
+    def add(self, differences: Floats) -> None:
+        """Takes note of some differences, [N]."""
+        bins = differences.astype(np.float32).view(np.uint32) >> np.uint32(_SHIFT)
+        self.counts += np.bincount(bins, minlength=_BINS)
+        self.largest = max(self.largest, float(differences.max(initial=0.0)))
+
+    def merge(self, other: "Differences") -> None:
+        """Takes over what another histogram has counted."""
+        self.counts += other.counts
+        self.largest = max(self.largest, other.largest)
+
+    def quantiles(self, wanted: Sequence[float] = QUANTILES) -> dict[str, float]:
+        """{share of the rows: the difference that so many of them have at most}."""
+        ends = np.cumsum(self.counts)
+        if not ends[-1]:
+            return {f"{share:g}": float("nan") for share in wanted}
+        places = np.searchsorted(ends, np.ceil(np.array(wanted) * ends[-1]).clip(1))
+        middles = np.where(places == 0, 0.0, (EDGES[places] + EDGES[places + 1]) / 2)
+        middles = np.where(np.array(wanted) >= 1, self.largest, middles.clip(0, self.largest))
+        return {f"{share:g}": float(value) for share, value in zip(wanted, middles, strict=True)}
+
+    def shares(self, edges: Floats) -> Floats:
+        """The share of the rows between each two of some ascending edges."""
+        middles = (EDGES[:-1] + EDGES[1:]) / 2
+        places = np.searchsorted(edges, middles.clip(edges[0], edges[-1]), side="right") - 1
+        places = places.clip(0, len(edges) - 2)
+        counts: Any = np.bincount(places, weights=self.counts, minlength=len(edges) - 1)
+        return np.asarray(counts / max(1, self.counts.sum()), dtype=np.float64)

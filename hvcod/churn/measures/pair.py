@@ -1,0 +1,141 @@
+"""How much two models disagree, row by row: over all rows and by slice."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.churn.measures.differences import Differences
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Measures of disagreement over some rows.
+
+    Attributes:
+        rows: How many.
+        churn: Mean absolute difference of the probabilities; of several classes the mean total
+            variation, half the sum of the absolute differences (for two the same).
+        disagreement: Share of the rows that are decided differently.
+        good_churn: Share of the labelled rows where the first is wrong and the second right.
+        bad_churn: Share of those where the first is right and the second wrong.
+        churn_ratio: Good over bad churn; None without bad churn.
+    """
+
+    rows: int
+    churn: float | None
+    disagreement: float | None
+    good_churn: float | None
+    bad_churn: float | None
+    churn_ratio: float | None
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """Measures of two models.
+
+    Attributes:
+        first: Name of the model that counts as the old one.
+        second: Name of the new one.
+        overall: Over all rows.
+        quantiles: {share of the rows: the absolute difference that so many have at most}.
+        rank_correlation: Spearman's, None for several classes.
+        rank_correlation_error: How far it may be off at most.
+        log_loss_difference: The second's minus the first's; None without labels.
+        calibration_difference: The second's minus the first's; None without labels.
+        slices: {slice: its measures}.
+        differences: The distribution of the absolute differences.
+    """
+
+    first: str
+    second: str
+    overall: Disagreement
+    quantiles: dict[str, float]
+    rank_correlation: float | None
+    rank_correlation_error: float | None
+    log_loss_difference: float | None
+    calibration_difference: float | None
+    slices: dict[str, Disagreement]
+    differences: Differences
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "first": self.first,
+            "second": self.second,
+            **asdict(self.overall),
+            "rank_correlation": self.rank_correlation,
+            "rank_correlation_error": self.rank_correlation_error,
+            "log_loss_difference": self.log_loss_difference,
+            "calibration_difference": self.calibration_difference,
+            "quantiles": self.quantiles,
+            "slices": {name: asdict(each) for name, each in self.slices.items()},
+        }
+
+
+class PairMeasures:
+    """Measures of two models, growing with every block of rows.
+
+    Attributes:
+        differences: The distribution of the absolute differences.
+    """
+
+    def __init__(self) -> None:
+        self.differences = Differences()
+        # By slice: rows, sum of differences, decided differently, labelled, good, bad.
+        self._sums = np.zeros((1, 6))
+
+    def add(
+        self,
+        differences: Array,
+        differ: Array,
+        rights: tuple[Array, Array],
+        known: Array,
+        slices: Array | None,
+    ) -> None:
+        """Takes note of some rows.
+
+        Args:
+            differences: Absolute differences, or total variations, [N].
+            differ: Whether the decisions differ, [N].
+            rights: Whether the decision of either is right, [N]; False without a label.
+            known: Which rows have a label, [N].
+            slices: The number of each row's slice, [N]; None if there is one.
+        """
+        self.differences.add(differences)
+        old, new = rights
+        weights = [differences, differ, known, new & ~old, old & ~new]
+        if slices is None:
+            self._sums[0] += [len(differences), *(each.sum(dtype=np.float64) for each in weights)]
+            return
+        count = max(len(self._sums), int(slices.max(initial=0)) + 1)
+        grown = np.zeros((count, 6))
+        grown[: len(self._sums)] = self._sums
+        grown[:, 0] += np.bincount(slices, minlength=count)
+        for column, each in enumerate(weights, start=1):
+            grown[:, column] += np.bincount(slices, each, count)
+        self._sums = grown
+
+    def overall(self) -> Disagreement:
+        """Over all rows."""
+        return _disagreement(self._sums.sum(axis=0))
+
+    def by_slice(self, names: Sequence[str]) -> dict[str, Disagreement]:
+        """By slice, given the names of the slices."""
+        return {name: _disagreement(sums) for name, sums in zip(names, self._sums, strict=False)}
+
+
+def _disagreement(sums: npt.NDArray[np.float64]) -> Disagreement:
+    rows, churn, differ, labelled, good, bad = map(float, sums)
+    return Disagreement(
+        rows=int(rows),
+        churn=churn / rows if rows else None,
+        disagreement=differ / rows if rows else None,
+        good_churn=good / labelled if labelled else None,
+        bad_churn=bad / labelled if labelled else None,
+        churn_ratio=good / bad if bad else None,
+    )

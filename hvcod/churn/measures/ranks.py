@@ -1,0 +1,79 @@
+"""Spearman's rank correlation between the predictions of several models, in bounded memory.
+
+Ranks are known only when all rows were seen. So each prediction is put aside as the number of a
+fine bin (four bytes in a temporary file), the bins of each model are counted, and at the end every
+bin gets the mean rank of its rows: predictions in the same bin count as ties. A bin is at most
+1/1024 of min(p, 1 - p) wide. What the ties may have changed is bounded from their counts.
+"""
+
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+_SHIFT = 13
+_HALF = int(np.float32(0.5).view(np.uint32) >> _SHIFT)
+_BINS = 2 * _HALF + 1
+_ROWS = 1 << 16
+
+
+class RankCorrelation:
+    """Rank correlations between all pairs of some models.
+
+    Args:
+        models: How many there are.
+        file: An empty temporary file; the caller closes it.
+    """
+
+    def __init__(self, models: int, file: BinaryIO) -> None:
+        self._models, self._file = models, file
+        self._counts = np.zeros((models, _BINS), dtype=np.int64)
+
+    def add(self, predictions: Floats) -> None:
+        """Takes note of predictions, [models, N], between 0 and 1."""
+        bins = _bins(predictions)
+        for counts, each in zip(self._counts, bins, strict=True):
+            counts += np.bincount(each, minlength=_BINS)
+        self._file.write(np.ascontiguousarray(bins.T).tobytes())
+
+    def values(self) -> tuple[Floats, Floats]:
+        """The correlations [models, models], and how far each may be off at most.
+
+        NaN where all predictions of a model fall into one bin.
+        """
+        total = int(self._counts[0].sum())
+        ends = np.cumsum(self._counts, axis=1)
+        ranks = ends - (self._counts - 1) / 2 - (total + 1) / 2
+        products = np.zeros((self._models, self._models))
+        self._file.seek(0)
+        models = np.arange(self._models)
+        while content := self._file.read(_ROWS * self._models * 4):
+            bins = np.frombuffer(content, dtype=np.uint32).reshape(-1, self._models)
+            centred = ranks[models, bins]
+            products += centred.T @ centred
+        length = np.sqrt(np.diagonal(products))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            correlations = products / np.outer(length, length)
+        return correlations, self._bounds(total)
+
+    def _bounds(self, total: int) -> Floats:
+        """|true - found| <= x + y + xy + (1 - sqrt((1-x^2)(1-y^2))), x^2 the variance in the ties.
+
+        By Cauchy and Schwarz, as the ranks are what the bins tell plus a rest that is orthogonal.
+        """
+        counts = self._counts.astype(np.float64)
+        inside = (counts**3 - counts).sum(axis=1) / max(1.0, float(total) ** 3 - total)
+        rest = np.sqrt(inside)
+        kept = np.sqrt(np.outer(1 - inside, 1 - inside))
+        bounds: Any = np.add.outer(rest, rest) + np.outer(rest, rest) + 1 - kept
+        return np.asarray(np.minimum(bounds, 2.0))
+
+
+def _bins(predictions: Floats) -> npt.NDArray[np.uint32]:
+    """Bins that are fine near 0 and near 1 alike."""
+    upper = predictions > 0.5
+    near = np.where(upper, 1 - predictions, predictions).astype(np.float32)
+    bins = near.view(np.uint32) >> np.uint32(_SHIFT)
+    return np.where(upper, np.uint32(2 * _HALF) - bins, bins)

@@ -1,0 +1,82 @@
+"""Names of slices as numbers: texts as they are, or numbers divided at some edges."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from hvcod.errors import HvcodError, UsageError
+
+MOST_SLICES = 1000
+NO_SLICE = "(none)"
+
+
+class Slices:
+    """Gives every slice a number as it turns up.
+
+    Args:
+        edges: Numbers at which slices begin; None if the values are the names of slices.
+    """
+
+    def __init__(self, edges: Sequence[float] | None) -> None:
+        self._edges = None if edges is None else np.array(edges, dtype=np.float64)
+        self._numbers: dict[str, int] = {}
+        if edges is not None:
+            self._numbers = {name: number for number, name in enumerate(_between(edges))}
+
+    def numbers(self, values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+        """The number of each value's slice, [N].
+
+        Raises:
+            HvcodError: There are too many slices, or a value is no number.
+        """
+        found, places = np.unique(values, return_inverse=True)
+        names = [self._name(each) for each in found.tolist()]
+        for name in names:
+            self._numbers.setdefault(name, len(self._numbers))
+        if len(self._numbers) > MOST_SLICES:
+            raise HvcodError(
+                f"there are more than {MOST_SLICES} slices; divide numbers by --slice-edges, such "
+                "as --slice-edges 10,100,1000"
+            )
+        return np.array([self._numbers[name] for name in names])[places]
+
+    def _name(self, value: bytes) -> str:
+        text = value.decode(errors="replace")
+        if not text or self._edges is None:
+            return text or NO_SLICE
+        try:
+            place = int(np.searchsorted(self._edges, float(text), side="right"))
+        except ValueError as error:
+            raise HvcodError(
+                f"slice {text!r} is no number; --slice-edges divides numbers"
+            ) from error
+        return _between(self._edges.tolist())[place]
+
+    @property
+    def names(self) -> list[str]:
+        """The names, by number."""
+        return list(self._numbers)
+
+
+def parse_edges(text: str | None) -> list[float] | None:
+    """The numbers of ``10,100,1000``.
+
+    Raises:
+        UsageError: They are no ascending numbers.
+    """
+    if text is None:
+        return None
+    try:
+        edges = [float(each) for each in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--slice-edges {text}: numbers such as 10,100,1000 are meant") from error
+    if edges != sorted(set(edges)):
+        raise UsageError(f"--slice-edges {text}: the numbers must grow")
+    return edges
+
+
+def _between(edges: Sequence[float]) -> list[str]:
+    inner = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    return [f"under {edges[0]:g}", *inner, f"{edges[-1]:g} and more"]

@@ -1,0 +1,69 @@
+"""Lets runs and checkpoints predict, so that they can be compared."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hvcod.churn.compare import compare
+from hvcod.churn.options import CompareOptions
+from hvcod.churn.report import Report
+from hvcod.evaluation.models import load_models
+from hvcod.evaluation.options import EvaluationOptions
+from hvcod.evaluation.predict import predict
+from hvcod.evaluation.sources import find
+from hvcod.groups.horovod import choose_device
+from hvcod.groups.launch import on_rank_zero, world
+from hvcod.groups.split import Group, split
+
+
+def predicted(
+    methods: Mapping[str, Sequence[Path]],
+    models: Sequence[Path],
+    options: CompareOptions,
+    evaluation: EvaluationOptions,
+    group: int | None,
+) -> Report | None:
+    """Compares files of predictions and models; see `hvcod.churn.sources.compare_sources`.
+
+    Args:
+        methods: {method: files and models}.
+        models: Those of them that are models.
+        options: How predictions are aligned, decided and sliced.
+        evaluation: Which weights, on which data.
+        group: The group of a run that predicts; None for the ensemble of all.
+    """
+    ranks = split(world(), 1)
+    folder = on_rank_zero(ranks.comm, lambda: tempfile.mkdtemp(prefix="hvcod-churn-"))
+    try:
+        files = {
+            model: predict_file(model, Path(folder) / f"{number}.h5", evaluation, group, ranks)
+            for number, model in enumerate(dict.fromkeys(models))
+        }
+        names = {file: str(model) for model, file in files.items()}
+        of_files = {
+            method: [files.get(path, path) for path in paths] for method, paths in methods.items()
+        }
+        return compare(of_files, options, names) if ranks.is_root else None
+    finally:
+        if ranks.is_root:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def predict_file(
+    source: Path, output: Path, evaluation: EvaluationOptions, group: int | None, ranks: Group
+) -> Path:
+    """Writes what a run or checkpoint predicts to a file. Collective.
+
+    Args:
+        source: A run directory, a training state or a published checkpoint.
+        output: The file, which is returned.
+        evaluation: Which weights, on which data.
+        group: The group of a run that predicts; None for the ensemble of all.
+        ranks: That share the work.
+    """
+    groups = [] if group is None or source.is_file() else [group]
+    weights = on_rank_zero(ranks.comm, lambda: find([source], groups, evaluation))
+    device = choose_device(ranks, evaluation.device)
+    predict(load_models(weights, evaluation, ranks, device), evaluation.part, output, ranks, device)
+    return output

@@ -1,0 +1,220 @@
+"""The result of a comparison: as one object, as tables of text, and as CSV."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hvcod.churn.measures.comparison import MethodFigures
+from hvcod.churn.measures.pair import Disagreement
+from hvcod.churn.statistics.retrains import (
+    Estimate,
+    difference,
+    of_all_pairs,
+    of_independent_pairs,
+    of_retrains,
+    reduction,
+)
+from hvcod.errors import HvcodError, reason_of
+
+OF_RETRAINS = ("log_loss", "accuracy", "calibration", "calibration_error")
+OF_PAIRS = ("churn", "disagreement", "good_churn", "bad_churn", "churn_ratio")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a comparison has found.
+
+    Attributes:
+        rows: That were compared.
+        classes: Of a prediction; None for one number.
+        threshold: Probability from which on the decision was yes.
+        methods: {method: what was measured of its retrains}.
+        warnings: What the user should know.
+    """
+
+    rows: int
+    classes: int | None
+    threshold: float
+    methods: Mapping[str, MethodFigures]
+    warnings: Sequence[str] = field(default_factory=list)
+
+    @cached_property
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """{method: {measure: its mean over the retrains, or over all pairs of them}}."""
+        return {name: _estimates(method) for name, method in self.methods.items()}
+
+    @cached_property
+    def independent(self) -> dict[str, dict[str, Estimate]]:
+        """{method: {measure of pairs: its mean over pairs that share no retrain}}."""
+        return {
+            name: {
+                measure: of_independent_pairs(values)
+                for measure, values in pair_values(method).items()
+            }
+            for name, method in self.methods.items()
+        }
+
+    @cached_property
+    def against_first(self) -> dict[str, dict[str, Estimate | None]]:
+        """{later method: what it changes against the first one}: churn cut, log loss added."""
+        first, *later = self.methods.values()
+        names = list(self.methods)[1:]
+        return {name: _change(method, first) for name, method in zip(names, later, strict=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values: the one object that ``--json`` prints."""
+        return {
+            "rows": self.rows,
+            "classes": self.classes,
+            "threshold": self.threshold,
+            "warnings": list(self.warnings),
+            "methods": {name: self._method(name) for name in self.methods},
+        }
+
+    def _method(self, name: str) -> dict[str, Any]:
+        method = self.methods[name]
+        estimates = {key: each.to_dict() for key, each in self.estimates[name].items()}
+        for key, each in self.independent[name].items():
+            estimates[key]["independent_pairs"] = each.to_dict()
+        changes = self.against_first.get(name, {})
+        return {
+            **estimates,
+            "against_first": {key: each and each.to_dict() for key, each in changes.items()},
+            "slices": slice_means(method),
+            "models": [each.to_dict() for each in method.models],
+            "pairs": [each.to_dict() for each in method.pairs],
+        }
+
+
+def _estimates(method: MethodFigures) -> dict[str, Estimate]:
+    found = {}
+    for measure in OF_RETRAINS:
+        values = [getattr(each, measure) for each in method.models]
+        if None not in values:
+            found[measure] = of_retrains(values)
+    for measure, pairs in pair_values(method).items():
+        found[measure] = of_all_pairs(pairs)
+    return found
+
+
+def pair_values(method: MethodFigures) -> dict[str, list[float]]:
+    """{measure: its values for all pairs}, for the measures that all pairs have."""
+    found = {}
+    for measure in (*OF_PAIRS, "rank_correlation"):
+        values = [
+            getattr(pair if measure == "rank_correlation" else pair.overall, measure)
+            for pair in method.pairs
+        ]
+        if values and None not in values:
+            found[measure] = values
+    return found
+
+
+def _change(method: MethodFigures, first: MethodFigures) -> dict[str, Estimate | None]:
+    changes: dict[str, Estimate | None] = {}
+    ours, theirs = (pair_values(each).get("churn") for each in (method, first))
+    if ours and theirs:
+        changes["churn_reduction"] = reduction(ours, theirs)
+    losses = [[each.log_loss for each in one.models] for one in (method, first)]
+    known = [[loss for loss in each if loss is not None] for each in losses]
+    if known == losses:
+        changes["log_loss_difference"] = difference(known[0], known[1])
+    return changes
+
+
+def slice_means(method: MethodFigures) -> dict[str, dict[str, float | None]]:
+    """{slice: {measure: its mean over all pairs}}; rows are those of the slice."""
+    if not method.pairs:
+        return {}
+    return {
+        name: {
+            "rows": method.pairs[0].slices[name].rows,
+            **{
+                measure: _mean([pair.slices[name] for pair in method.pairs], measure)
+                for measure in OF_PAIRS
+            },
+        }
+        for name in method.pairs[0].slices
+        if method.pairs[0].slices[name].rows
+    }
+
+
+def _mean(slices: Sequence[Disagreement], measure: str) -> float | None:
+    values = [getattr(each, measure) for each in slices]
+    return None if None in values else sum(values) / len(values)
+
+
+COLUMNS = (
+    "method",
+    "of",
+    "first",
+    "second",
+    "slice",
+    "measure",
+    "value",
+    "half_range",
+    "low",
+    "high",
+    "repeats",
+)
+
+
+def write_csv(report: Report, path: Path) -> None:
+    """Writes every figure of a report as a line of its own.
+
+    Raises:
+        HvcodError: The file cannot be written.
+    """
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            lines.writeheader()
+            for name, method in report.methods.items():
+                for line in _lines(report, name, method):
+                    lines.writerow({"method": name, **line})
+    except OSError as error:
+        raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
+
+
+def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[str, object]]:
+    for measure, each in report.estimates[name].items():
+        yield _estimate_line("retrains" if measure in OF_RETRAINS else "all pairs", measure, each)
+    for measure, each in report.independent[name].items():
+        yield _estimate_line("independent pairs", measure, each)
+    for measure, change in report.against_first.get(name, {}).items():
+        if change:
+            yield _estimate_line("against the first method", measure, change)
+    for model in method.models:
+        for measure in OF_RETRAINS:
+            yield {
+                "of": "retrain",
+                "first": model.name,
+                "measure": measure,
+                "value": getattr(model, measure),
+            }
+    for pair in method.pairs:
+        both = {"of": "pair", "first": pair.first, "second": pair.second}
+        for measure in OF_PAIRS:
+            yield {**both, "measure": measure, "value": getattr(pair.overall, measure)}
+        yield {**both, "measure": "rank_correlation", "value": pair.rank_correlation}
+        for share, value in pair.quantiles.items():
+            yield {**both, "measure": f"quantile_{share}", "value": value}
+    for part, figures in slice_means(method).items():
+        for measure, mean in figures.items():
+            yield {"of": "all pairs", "slice": part, "measure": measure, "value": mean}
+
+
+def _estimate_line(of: str, measure: str, each: Estimate) -> dict[str, object]:
+    low, high = each.interval or (None, None)
+    return {
+        "of": of,
+        "measure": measure,
+        "value": each.mean,
+        "half_range": each.half_range,
+        "low": low,
+        "high": high,
+        "repeats": each.repeats,
+    }

@@ -1,0 +1,82 @@
+"""Compares runs and checkpoints as well as files of predictions: predicts first where needed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+
+from hvcod.churn.compare import compare
+from hvcod.churn.options import CompareOptions
+from hvcod.churn.report import Report
+from hvcod.errors import UsageError
+from hvcod.evaluation.options import EvaluationOptions
+from hvcod.exchange.layout import USER_BLOCK
+from hvcod.groups.environment import launch_rank
+
+ONE_METHOD = "retrains"
+
+
+def by_method(sources: Sequence[str]) -> dict[str, list[Path]]:
+    """{method: its sources} of words such as ``dnn=a.h5``; without a name in front, of one method.
+
+    A pattern such as ``dnn=runs/dnn-*.h5`` stands for all that fits: a shell leaves it alone.
+
+    Raises:
+        UsageError: Some have a name in front and others not.
+    """
+    methods: dict[str, list[Path]] = {}
+    for source in sources:
+        name, equals, path = source.partition("=")
+        if not equals or Path(source).exists():
+            methods.setdefault(ONE_METHOD, []).append(Path(source))
+        else:
+            methods.setdefault(name, []).extend(_fitting(Path(path)))
+    if ONE_METHOD in methods and len(methods) > 1:
+        raise UsageError(f"{methods[ONE_METHOD][0]}: write METHOD= in front of all or none")
+    return methods
+
+
+def _fitting(pattern: Path) -> list[Path]:
+    inside = pattern.relative_to(pattern.anchor)
+    return sorted(Path(pattern.anchor).glob(str(inside))) or [pattern]
+
+
+def compare_sources(
+    methods: Mapping[str, Sequence[Path]],
+    options: CompareOptions,
+    evaluation: EvaluationOptions,
+    group: int | None = 0,
+) -> Report | None:
+    """As `hvcod.churn.compare.compare`, of runs and checkpoints too.
+
+    These predict into temporary files first; then it is collective, and the ranks of the launch
+    share the predicting.
+
+    Args:
+        methods: {method: files of predictions, run directories, states, published checkpoints}.
+        options: How predictions are aligned, decided and sliced.
+        evaluation: Which weights of runs, on which data.
+        group: The group of a run that predicts; None for the ensemble of all.
+
+    Returns:
+        The report on rank 0, None on the others.
+    """
+    models = [path for paths in methods.values() for path in paths if is_model(path)]
+    if not models:
+        return compare(methods, options) if launch_rank() == 0 else None
+    from hvcod.churn.predicting import predicted
+
+    return predicted(methods, models, options, evaluation, group)
+
+
+def is_model(path: Path) -> bool:
+    """Whether something is a run or a file of weights rather than of predictions."""
+    if path.is_dir():
+        return True
+    if path.suffix != ".h5" or not path.is_file():
+        return False
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return bool(file.userblock_size == USER_BLOCK)
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""How sure one can be of a measure, given so many retrains."""

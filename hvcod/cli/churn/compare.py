@@ -1,0 +1,98 @@
+"""``hvcod churn compare``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hvcod.churn.options import CompareOptions
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.evaluation.options import EvaluationOptions
+
+if TYPE_CHECKING:
+    from hvcod.churn.report import Report
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod churn compare monday.csv tuesday.csv --html churn.html
+           hvcod churn compare dnn=a.h5 dnn=b.h5 codistill=c.h5 codistill=d.h5
+           hvcod churn compare runs/first runs/second --part test
+  cluster  srun --mpi=pmix -n 32 hvcod churn compare /scratch/runs/a /scratch/runs/b --json
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("sources", nargs=-1, required=True, metavar="[METHOD=]SOURCE...")
+@dataclass_options(CompareOptions)
+@click.option(
+    "--group",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The group of a run whose model is meant.",
+)
+@click.option("--ensemble", is_flag=True, help="Of a run the mean of all its groups is meant.")
+@dataclass_options(EvaluationOptions)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write every figure as a line of this file, too.",
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the result on one self-contained page, too.",
+)
+@json_option
+def command(
+    sources: Sequence[str],
+    group: int,
+    ensemble: bool,
+    csv_file: Path | None,
+    html_file: Path | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Compare the predictions of two or more retrains on the same examples.
+
+    A SOURCE is a file of predictions, or what `hvcod predict` takes: a run directory, a training
+    state or a published checkpoint. A file of predictions is CSV with the columns
+    id,prediction[,label], perhaps compressed, or HDF5 with datasets of these names; prediction_0,
+    prediction_1, ... (HDF5: rows of several) are classes. Without ids, rows are aligned by number.
+
+    Sources that are retrains of different methods get METHOD= in front: each method is compared
+    with itself, and all with the first.
+    """
+    from hvcod.churn.sources import by_method, compare_sources
+
+    report = compare_sources(
+        by_method(sources),
+        build(CompareOptions, flags),
+        build(EvaluationOptions, flags),
+        None if ensemble else group,
+    )
+    if report is not None:
+        _give_out(report, csv_file, html_file, as_json)
+
+
+def _give_out(
+    report: "Report", csv_file: Path | None, html_file: Path | None, as_json: bool
+) -> None:
+    from hvcod.churn.report import write_csv
+    from hvcod.cli.churn.table import table
+
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if csv_file:
+        write_csv(report, csv_file)
+    if html_file:
+        from hvcod.churn.page.page import write_page
+
+        write_page(report, html_file)
+    click.echo(json.dumps(report.to_dict()) if as_json else table(report))

@@ -1,0 +1,93 @@
+"""A report as tables on the terminal."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hvcod.cli.tables import columns
+
+if TYPE_CHECKING:
+    from hvcod.churn.report import Report
+    from hvcod.churn.statistics.retrains import Estimate
+
+MOST_PAIRS = 10
+"""Pairs that are shown one by one."""
+
+
+def table(report: "Report") -> str:
+    """What was found: by method, by pair if they are few, and by slice."""
+    parts = [f"{report.rows:,} rows", _methods(report)]
+    if sum(len(method.pairs) for method in report.methods.values()) <= MOST_PAIRS:
+        parts.append(_pairs(report))
+    if slices := _slices(report):
+        parts.append(slices)
+    return "\n\n".join(parts)
+
+
+def _methods(report: "Report") -> str:
+    rows = [["method", "retrains", "log loss", "churn", "independent pairs", "less churn"]]
+    for name, method in report.methods.items():
+        found = report.estimates[name]
+        change = report.against_first.get(name, {}).get("churn_reduction")
+        rows.append(
+            [
+                name,
+                str(len(method.models)),
+                _estimate(found.get("log_loss")),
+                _estimate(found.get("churn")),
+                _estimate(report.independent[name].get("churn")),
+                _share(change),
+            ]
+        )
+    note = "mean ± half the range [95% interval]"
+    return columns(rows) + f"\n{note}"
+
+
+def _pairs(report: "Report") -> str:
+    pairs = [pair for method in report.methods.values() for pair in method.pairs]
+    lines = [["", *(f"{pair.first} | {pair.second}" for pair in pairs)]]
+    decision = "top class" if report.classes else f"decision at {report.threshold:g}"
+    figures: list[tuple[str, list[float | None]]] = [
+        ("churn (mean absolute difference)", [pair.overall.churn for pair in pairs]),
+        ("  half of the rows at most", [pair.quantiles["0.5"] for pair in pairs]),
+        ("  99% of the rows at most", [pair.quantiles["0.99"] for pair in pairs]),
+        ("  largest", [pair.quantiles["1"] for pair in pairs]),
+        ("rank correlation", [pair.rank_correlation for pair in pairs]),
+        (f"other {decision}", [pair.overall.disagreement for pair in pairs]),
+        ("good churn (wrong to right)", [pair.overall.good_churn for pair in pairs]),
+        ("bad churn (right to wrong)", [pair.overall.bad_churn for pair in pairs]),
+        ("good / bad", [pair.overall.churn_ratio for pair in pairs]),
+        ("log loss, second - first", [pair.log_loss_difference for pair in pairs]),
+        ("calibration, second - first", [pair.calibration_difference for pair in pairs]),
+    ]
+    lines += [[name, *map(_figure, row)] for name, row in figures if row != [None] * len(row)]
+    return columns(lines)
+
+
+def _slices(report: "Report") -> str:
+    from hvcod.churn.report import slice_means
+
+    means = {name: slice_means(method) for name, method in report.methods.items()}
+    rows = [
+        [part, f"{figures['rows']:,}", *(_figure(each[part]["churn"]) for each in means.values())]
+        for part, figures in next(iter(means.values())).items()
+    ]
+    return columns([["slice", "rows", *(f"churn {name}" for name in means)], *rows]) if rows else ""
+
+
+def _estimate(each: "Estimate | None") -> str:
+    if each is None:
+        return "-"
+    spread = "" if each.half_range is None else f" ± {each.half_range:.4f}"
+    return f"{each.mean:.4f}{spread}{_interval(each.interval, '.4f')}"
+
+
+def _share(each: "Estimate | None") -> str:
+    return "-" if each is None else f"{each.mean:.1%}{_interval(each.interval, '.1%')}"
+
+
+def _interval(interval: Sequence[float] | None, form: str) -> str:
+    return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
