@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MpiRun
+from forkserver.launches import ForkServer
 
 TINY = [
     "--batch-size",
@@ -181,27 +182,18 @@ def test_without_mpirun_a_process_is_a_world_of_one(
 
 
 def test_groups_may_be_launches_of_their_own(
-    mpirun: MpiRun, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
-    words = [
-        "mpirun",
-        "-np",
-        2,
-        "hvcod",
-        "train",
-        "--data",
-        tiny_data,
-        "--run-dir",
-        tmp_path / "run",
-    ]
-    words += [*TINY, "--json", "--groups", 2, *EXCHANGE, "--steps", 600]
-    launches = []
-    for index in range(2):
-        command = [str(word) for word in [*words, "--group", index]]
-        launches.append(
-            subprocess.Popen(command, env=dict(mpi_environment), stdout=subprocess.PIPE, text=True)
-        )
-        time.sleep(2)
+    run = tmp_path / "run"
+    words = ["hvcod", "train", "--data", tiny_data, "--run-dir", run, *TINY, "--json"]
+    words += ["--groups", 2, *EXCHANGE, "--steps", 600]
+    first = fast_mpirun.start(2, *words, "--group", 0)
+    # The other one comes when the first is under way.
+    end = time.monotonic() + 60
+    while not ((run / "group-0/metrics.jsonl").exists() and logged(run, 0)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    launches = [first, fast_mpirun.start(2, *words, "--group", 1)]
     summaries = [json.loads(launch.communicate(timeout=120)[0])[0] for launch in launches]
     assert [launch.returncode for launch in launches] == [0, 0]
     assert [each["group"] for each in summaries] == [0, 1]

@@ -13,7 +13,7 @@ from hvcod.training.optimizer import Optimizer
 
 group = split(world(), 1)
 start_horovod(group)
-layers = [ImageNet.presets["paper"], {"data": sys.argv[1]}]
+layers = [ImageNet.presets["paper"], {"data": sys.argv[1], "model.kind": "resnet18"}]
 options = config.resolve(config.TrainOptions, layers, ImageNet.Options)
 torch.manual_seed(0)
 model = ImageNet(options, group).build_model()
