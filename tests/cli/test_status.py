@@ -11,14 +11,13 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli.test_main import HEAVY
 from click.testing import CliRunner, Result
-from conftest import MpiRun
+from forkserver.launches import ForkServer, Launch
 from training.status.handmade import (
     add_group,
     elsewhere,
@@ -243,26 +242,19 @@ def test_on_a_terminal_it_draws_over_what_it_drew(tmp_path: Path) -> None:
 
 
 def test_a_real_run_alive_killed_and_finished(
-    mpirun: MpiRun, mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     words: list[Any] = ["hvcod", "train", "--data", tiny_data, "--run-dir", run, "--groups", 2]
     words += ["--batch-size", 4, "--set", "model.hidden=32", "--set", "model.embedding=16"]
-    words += ["--steps", 240, "--exchange-interval", 10, "--burn-in", 20, "--log-interval", 2]
+    words += ["--steps", 160, "--exchange-interval", 10, "--burn-in", 20, "--log-interval", 2]
     words += ["--validation-interval", 40, "--validation-examples", 32, "--save-interval", 20]
     with (tmp_path / "errors").open("w") as errors:
-        launch = subprocess.Popen(
-            ["mpirun", "-np", "2", *map(str, words)],
-            env=dict(mpi_environment),
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        )
+        launch = fast_mpirun.start(2, *words, stdout=subprocess.DEVNULL, stderr=errors)
     try:
         alive = wait_for(run, launch, "training", 44)
     finally:
-        os.killpg(launch.pid, signal.SIGKILL)
-        launch.wait()
+        launch.kill_all()
     for index, each in enumerate(alive["groups"]):
         assert each["steps_per_s"] > 0
         assert each["validation_loss"] < 7
@@ -276,14 +268,14 @@ def test_a_real_run_alive_killed_and_finished(
         # Ranks that outlive mpirun for a moment may meet an error and let go of the folder.
         assert "is gone" in each["reason"] or each["reason"] == "nobody trains it"
         assert each["step"] >= alive["groups"][each["group"]]["step"]
-    mpirun(2, *words)
-    done = wait_for(run, None, "finished", 240)
+    fast_mpirun(2, *words)
+    done = wait_for(run, None, "finished", 160)
     for each in done["groups"]:
-        assert (each["step"], each["restarts"], each["process"]) == (240, 1, None)
-        assert each["saved"]["step"] == each["published"]["step"] == 240
+        assert (each["step"], each["restarts"], each["process"]) == (160, 1, None)
+        assert each["saved"]["step"] == each["published"]["step"] == 160
 
 
-def wait_for(run: Path, launch: "subprocess.Popen[bytes] | None", state: str, step: int) -> Any:
+def wait_for(run: Path, launch: Launch | None, state: str, step: int) -> Any:
     """The status once all groups are in a state, and at a step or beyond."""
     end = time.monotonic() + 120
     while True:

@@ -1,17 +1,17 @@
 """A group does not die with another: its teacher stays what it was last."""
 
 import json
-import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from forkserver.launches import ForkServer, Launch
+
 from hvcod.exchange.directory import list_steps, published_directory
 
-STEPS, INTERVAL, BURN_IN, LOG = 500, 10, 40, 5
+STEPS, INTERVAL, BURN_IN, LOG = 400, 10, 40, 5
 
 SMALL = {
     "steps": STEPS,
@@ -26,22 +26,13 @@ SMALL = {
 }
 
 
-def start(
-    environment: Mapping[str, str], data: Path, run: Path, group: int
-) -> subprocess.Popen[str]:
+def start(server: ForkServer, data: Path, run: Path, group: int) -> Launch:
     """A launch of two ranks that is one of the two groups."""
-    words = ["mpirun", "-np", 2, "hvcod", "train", "--data", data, "--run-dir", run]
+    words: list[object] = ["hvcod", "train", "--data", data, "--run-dir", run]
     words += ["--groups", 2, "--group", group, "--json"]
     words += [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     with (run.parent / f"errors-{group}").open("w") as errors:
-        return subprocess.Popen(
-            [str(word) for word in words],
-            env=dict(environment),
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
+        return server.start(2, *words, stderr=errors)
 
 
 def logged(run: Path, group: int) -> list[dict[str, Any]]:
@@ -52,7 +43,7 @@ def logged(run: Path, group: int) -> list[dict[str, Any]]:
     return [line for line in found if "loss" in line]
 
 
-def wait_until(condition: Callable[[], object], launch: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], object], launch: Launch) -> None:
     end = time.monotonic() + 90
     while not condition():
         assert launch.poll() is None, "the launch ended early"
@@ -61,28 +52,26 @@ def wait_until(condition: Callable[[], object], launch: subprocess.Popen[str]) -
 
 
 def test_a_group_goes_on_with_the_last_teacher_when_the_other_group_is_killed(
-    mpi_environment: Mapping[str, str], tiny_data: Path, tmp_path: Path
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    launches = [start(mpi_environment, tiny_data, run, group) for group in range(2)]
+    launches = [start(fast_mpirun, tiny_data, run, group) for group in range(2)]
     survivor, victim = launches
     try:
         wait_until(lambda: any(line["teachers"] for line in logged(run, 0)), survivor)
         assert victim.poll() is None
-        os.killpg(victim.pid, signal.SIGKILL)
-        assert victim.wait() == -signal.SIGKILL
+        victim.kill_all()
+        assert victim.returncode == -signal.SIGKILL
         killed_at = logged(run, 0)[-1]["step"]
         summary = json.loads(survivor.communicate(timeout=120)[0])[0]
     finally:
         for launch in launches:
-            if launch.poll() is None:
-                os.killpg(launch.pid, signal.SIGKILL)
-                launch.wait()
+            launch.kill_all()
 
     assert survivor.returncode == 0, (tmp_path / "errors-0").read_text()
     assert summary["steps"] == STEPS
     assert logged(run, 1)[-1]["step"] < STEPS  # the other one did not get to its end
-    assert killed_at < STEPS - 150, "killed too late for this test to show anything"
+    assert killed_at < STEPS - 100, "killed too late for this test to show anything"
     last = list_steps(published_directory(run, 1))[-1]
     lines = logged(run, 0)
     assert [line["step"] for line in lines] == list(range(LOG, STEPS + 1, LOG))
