@@ -129,8 +129,8 @@ class _Window:
         while self._loaded < share * len(self._blocks):
             block = self._blocks[self._loaded]
             target = self._target[self._loaded_rows : self._loaded_rows + len(block)]
-            wanted = target >= 0
-            if wanted.any():
+            wanted = np.flatnonzero(target >= 0)
+            if len(wanted):
                 read = self._dataset.examples(block.start, block.stop)
                 for into, column in zip(self._examples, read, strict=True):
                     into[target[wanted]] = column[wanted]
