@@ -101,8 +101,8 @@ def _trained() -> dict[str, float]:
             "validation_accuracy"
         ],
         "linear": linear,
-        "data_s": statistics.mean(line["data_s"] for line in steps),
-        "step_s": statistics.mean(line["step_s"] for line in steps),
+        "data_s": statistics.median(line["data_s"] for line in steps),
+        "step_s": statistics.median(line["step_s"] for line in steps),
     }
 
 

@@ -181,6 +181,21 @@ def test_units_and_shards_do_not_change_what_is_there(tmp_path: Path) -> None:
     assert len(units) > 5
 
 
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_stay_whole_where_a_tar_file_is_cut(form: int, tmp_path: Path) -> None:
+    """Their headers come in front of the member's own."""
+    names = [f"{kind}/{'é' * 150}{n}.jpg" for kind in ("cat", "dog") for n in range(9)]
+    with tarfile.open(tmp_path / "data.tar", "w", format=form) as archive:
+        for n, name in enumerate(names):
+            member = tarfile.TarInfo(name)
+            member.size = len(picture(n))
+            archive.addfile(member, io.BytesIO(picture(n)))
+    report = packed([tmp_path / "data.tar"], tmp_path / "out", shard_bytes=1, max_damaged=0)
+    assert report["shards"] == len(names)
+    found = everything(tmp_path / "out")
+    assert sorted([*found["training"], *found["validation"]]) == sorted(names)
+
+
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     source = write_files(tmp_path / "data", PARTED)
     for name in ("one", "two"):
