@@ -84,14 +84,13 @@ class View:
             content: The encoded image.
             draws: `draws` random numbers in [0, 1).
         """
+        if self._augmentation == "none":
+            return self.evaluation(content)
         image = _opened(content)
-        match self._augmentation:
-            case "resized-crop":
-                image = self._scaled(image, random_box(*image.size, draws))
-            case "crop":
-                image = self._shifted(self._centre(image), draws)
-            case _:
-                return self.evaluation(content)
+        if self._augmentation == "resized-crop":
+            image = self._scaled(image, random_box(*image.size, draws))
+        else:
+            image = self._shifted(self._centre(image), draws)
         return np.asarray(ImageOps.mirror(image) if draws[-1] < 0.5 else image)
 
     def evaluation(self, content: bytes) -> Pixels:

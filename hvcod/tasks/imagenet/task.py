@@ -148,14 +148,12 @@ class ImageNet(Task):
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
         """This rank's batches of a part; an id is an image's name."""
-        images = self._part(part)
-        decoder = Decoder(images, self._threads)
-        chosen = self._chosen(images)
-        for at in range(
-            self.group.rank * EVALUATION_BATCH,
-            len(chosen),
-            self.group.size * EVALUATION_BATCH,
-        ):
+        return self._batches(self._part(part))
+
+    def _batches(self, images: ImagePart) -> Iterator[Batch]:
+        chosen, decoder = self._chosen(images), Decoder(images, self._threads)
+        batches = range(0, len(chosen), EVALUATION_BATCH)
+        for at in batches[self.group.rank :: self.group.size]:
             now = chosen[at : at + EVALUATION_BATCH]
             inputs = decoder.batch(now, lambda content, _: self._view.evaluation(content))
             labels = images.labels[now].astype(np.int64)

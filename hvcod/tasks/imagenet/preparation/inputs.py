@@ -20,6 +20,7 @@ from hvcod.tasks.imagenet.preparation.layout import (
     archive_folder,
     input_folder,
     is_image_name,
+    one_line,
 )
 
 UNIT_FILES = 8192
@@ -73,7 +74,8 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
                 f"{path} is neither a folder nor a tar file (.tar, .tar.gz, .tar.xz, .tar.zst)"
             )
     unique = list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
-    return [Source(path, name) for path, name in zip(unique, _names(unique), strict=True)]
+    names = [one_line(name) for name in _names(unique)]
+    return [Source(path, name) for path, name in zip(unique, names, strict=True)]
 
 
 def units(source: Source, unit_bytes: int) -> list[Unit]:

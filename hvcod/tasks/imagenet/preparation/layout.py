@@ -69,9 +69,9 @@ def components(name: str) -> list[str]:
     return [part for part in name.split("/") if part not in ("", ".", "..")]
 
 
-def image_id(path: Sequence[str]) -> str:
-    """A path as one line of valid text."""
-    text = "/".join(path).encode("utf-8", "backslashreplace").decode()
+def one_line(text: str) -> str:
+    """A name as one line of valid text: names of files may hold any bytes."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,8 +1,9 @@
 """One unit of the inputs into shards, image by image as they stream by."""
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,12 +14,13 @@ from hvcod.tasks.files import read_arrays, write_arrays, write_whole
 from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.imagenet.preparation.check import DamagedError, check
 from hvcod.tasks.imagenet.preparation.labels import Labels
-from hvcod.tasks.imagenet.preparation.layout import Place, image_id, is_image_name, place
+from hvcod.tasks.imagenet.preparation.layout import Place, is_image_name, one_line, place
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.shards import Integers, ShardInfo, shard_image
 from hvcod.tasks.workspace import Workspace
 
 STAGE = "packed"
+NOTES = ("hash", "shard", "row", "begin", "size", "place")
 EXAMPLES_KEPT = 5
 
 
@@ -69,7 +71,7 @@ class _Packer:
         self._options, self._labels = options, labels
         self._shards: list[ShardInfo] = []
         self._content, self._sizes, self._ids = bytearray(), list[int](), list[str]()
-        self._notes: list[tuple[int, ...]] = []
+        self._notes = array("q")  # a list would take five times as much
         self._places: dict[Place, int] = {}
         self._counts: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
@@ -79,7 +81,7 @@ class _Packer:
     def add(self, member: Member, folder: str, prefix: str) -> None:
         """Takes one file."""
         name = member.path[-1]
-        identity = prefix + image_id(member.path)
+        identity = one_line(prefix + "/".join(member.path))
         if not is_image_name(name):
             self._counts["other"] += 1
             self._examples = [*self._examples, identity][:EXAMPLES_KEPT]
@@ -97,9 +99,10 @@ class _Packer:
         self._counts["misnamed"] += found.misnamed(name)
         self._keep(identity, member.content, self._place((folder, *member.path)))
 
-    def _place(self, path: tuple[str, ...]) -> Place:
-        found = place(path)
-        if self._labels and (label := self._labels.of(path[-1])):
+    def _place(self, path: Sequence[str]) -> Place:
+        found = place([one_line(name) for name in path])
+        in_no_class = found.label is None or len(path) == 2  # right below the input
+        if in_no_class and self._labels and (label := self._labels.of(path[-1])):
             return Place(label, found.part or "validation")
         return found
 
@@ -112,7 +115,7 @@ class _Packer:
         digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
         number = self._places.setdefault(found, len(self._places))
         where = (len(self._shards), len(self._ids), len(self._content), len(content), number)
-        self._notes.append((int.from_bytes(digest, "little", signed=True), *where))
+        self._notes.extend((int.from_bytes(digest, "little", signed=True), *where))
         self._content += content
         self._sizes.append(len(content))
         self._ids.append(identity)
@@ -130,10 +133,9 @@ class _Packer:
         """Writes what is left, and that this unit is done."""
         if self._ids:
             self._flush()
-        notes = np.array(self._notes, dtype=np.int64).reshape(-1, 6).T
-        names = ("hash", "shard", "row", "begin", "size", "place")
+        notes = np.array(self._notes, dtype=np.int64).reshape(-1, len(NOTES)).T
         path = self._workspace.file(STAGE, self._unit, ".npz")
-        write_arrays(path, **dict(zip(names, notes, strict=True)))
+        write_arrays(path, **dict(zip(NOTES, notes, strict=True)))
         result: dict[str, Any] = {
             "counts": dict(self._counts),
             "formats": dict(self._formats),

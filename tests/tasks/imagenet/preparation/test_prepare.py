@@ -20,6 +20,7 @@ from tasks.imagenet.pictures import (
 )
 
 from hvcod.errors import UsageError
+from hvcod.tasks.imagenet.shards import ImageDataset
 
 CATS_AND_DOGS = class_files(["cat", "dog"], 6)
 PARTED = class_files(["cat", "dog"], 4, "train/") | class_files(["cat", "dog"], 2, "val/")
@@ -253,6 +254,26 @@ def test_names_from_anywhere_are_only_names(tmp_path: Path) -> None:
         "dog/☃.jpg",
     ]
     assert {path.name for path in tmp_path.iterdir()} == {"data.tar", "deep"}
+
+
+def test_a_class_may_be_called_by_any_bytes(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "data", class_files(["cat", "dog\udcff"], 2))
+    other = tmp_path / "b\udcff"
+    other.mkdir()
+    packed([folder, other], tmp_path / "out")
+    assert set(ImageDataset(tmp_path / "out").classes) == {"cat", "dog\\udcff"}
+
+
+def test_a_list_of_labels_is_for_images_without_a_class_folder(tmp_path: Path) -> None:
+    """The same names in class folders keep the classes of their folders."""
+    files = {f"train/{name}/{n}.jpg": picture(n) for name in ("cat", "dog") for n in range(3)}
+    files |= {f"val/{n}.jpg": picture(9 + n) for n in range(3)}
+    labels = tmp_path / "labels.txt"
+    labels.write_text("0.jpg dog\n1.jpg cat\n2.jpg dog\n")
+    packed([write_files(tmp_path / "data", files)], tmp_path / "out", labels=labels)
+    found = everything(tmp_path / "out")
+    assert found["training"] == wanted({n: c for n, c in files.items() if n.startswith("train")})
+    assert [label for label, _ in found["validation"].values()] == ["dog", "cat", "dog"]
 
 
 def test_what_is_no_image_is_counted_and_left_alone(tmp_path: Path) -> None:
