@@ -16,7 +16,7 @@ from exchange.support import about, encoded, put, wait_until
 
 from hvcod.exchange.poll import Poller
 
-EVERYDAY, LONG = 1000, 10_000
+EVERYDAY, LONG = 500, 10_000
 
 VERDICTS = ("damaged", "refused", "accepted", "unjudged")
 

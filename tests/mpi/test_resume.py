@@ -157,7 +157,7 @@ def test_other_ranks_share_the_same_examples_in_the_same_order(
 def test_the_time_limit_saves_in_time(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
-    run, limit = tmp_path / "run", 15.0
+    run, limit = tmp_path / "run", 8.0
     words = command(tiny_data, run, "--time-limit", f"{limit:g}s", steps=1_000_000)
     begun = time.monotonic()
     done = fast_mpirun(2, *words, check=False)

@@ -186,7 +186,7 @@ def test_groups_may_be_launches_of_their_own(
 ) -> None:
     run = tmp_path / "run"
     words = ["hvcod", "train", "--data", tiny_data, "--run-dir", run, *TINY, "--json"]
-    words += ["--groups", 2, *EXCHANGE, "--steps", 600]
+    words += ["--groups", 2, *EXCHANGE, "--steps", 400]
     first = fast_mpirun.start(2, *words, "--group", 0)
     # The other one comes when the first is under way.
     end = time.monotonic() + 60
