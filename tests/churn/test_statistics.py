@@ -60,7 +60,8 @@ def coverage(estimates: list[Estimate | None], truth: float) -> float:
 @pytest.mark.parametrize("kind", ["rows", "directions", "strays"])
 def test_the_intervals_cover_the_truth(kind: str) -> None:
     """93 to 97% of a thousand studies, for every kind of interval; all of them shown on failure."""
-    truth, rng, found = true_churn(kind), np.random.default_rng(3), {}
+    truth, rng = true_churn(kind), np.random.default_rng(3)
+    found: dict[str, float] = {}
     for retrains in (6, 12, 24):
         ours = churn(predictions(rng, STUDIES, retrains, kind))
         studies = list(zip(ours, np.roll(ours, 1, axis=0), strict=True))
@@ -73,7 +74,7 @@ def test_the_intervals_cover_the_truth(kind: str) -> None:
 
 
 def test_intervals_of_retrains_cover_the_truth() -> None:
-    rng, found = np.random.default_rng(4), {}
+    rng, found = np.random.default_rng(4), dict[str, float]()
     for retrains in (6, 12, 24):
         ours, theirs = (rng.normal(0.49, 0.001, size=(STUDIES, retrains)) for _ in range(2))
         found[f"mean of {retrains}"] = coverage([of_retrains(a) for a in ours], 0.49)
@@ -111,6 +112,6 @@ def test_the_same_figures_give_the_same_interval() -> None:
 
 @pytest.mark.parametrize(("pairs", "known"), [(1, False), (3, False), (6, True)])
 def test_too_few_retrains_give_no_interval(pairs: int, known: bool) -> None:
-    values = np.linspace(0.02, 0.03, pairs)
+    values = np.linspace(0.02, 0.03, pairs).tolist()
     assert (of_all_pairs(values).interval is not None) == known
     assert (of_independent_pairs(values).interval is not None) is False

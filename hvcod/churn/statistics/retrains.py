@@ -143,7 +143,7 @@ def square(values: Floats) -> Floats:
     """Values of all pairs as a symmetric matrix with zeros on the diagonal."""
     retrains = round((1 + math.sqrt(1 + 8 * len(values))) / 2)
     matrix = np.zeros((retrains, retrains))
-    matrix[np.triu_indices(retrains, 1)] = values
+    matrix[_above(retrains)] = values
     return matrix + matrix.T
 
 
@@ -161,7 +161,7 @@ def _of_retrains(values: Floats) -> _Parts:
 def _of_pairs(matrix: Floats) -> _Parts:
     """The diallel: mean squares of the retrains and of the rest, and from them the error."""
     retrains = len(matrix)
-    pairs = matrix[np.triu_indices(retrains, 1)]
+    pairs = matrix[_above(retrains)]
     mean = float(pairs.mean())
     if retrains < FEWEST:
         return _Parts(mean, np.zeros(retrains), math.nan)
@@ -219,6 +219,12 @@ def _draws(count: int, number: int) -> Floats:
     """How often each resample has each retrain, [RESAMPLES, count]; the same in every run."""
     generator = np.random.default_rng((count, number))
     return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
+
+
+@lru_cache(maxsize=64)
+def _above(retrains: int) -> tuple[Any, Any]:
+    """The places of the pairs in the order of `itertools.combinations`."""
+    return np.triu_indices(retrains, 1)
 
 
 def _half_range(values: Floats) -> float | None:

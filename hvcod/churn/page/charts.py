@@ -1,0 +1,120 @@
+"""The pictures of the page, each as inline SVG."""
+
+import numpy as np
+
+from hvcod.churn.measures.comparison import DENSITY_BINS, MethodFigures
+from hvcod.churn.page.plot import BOTTOM, TOP, WIDTH, Plot, colour
+from hvcod.churn.report import Report, slice_means
+from hvcod.churn.statistics.retrains import Estimate
+
+BARS = 50
+SLICE_HEIGHT = 16
+"""Pixels of a bar of a slice."""
+
+
+def trade_off(report: Report) -> str | None:
+    """Log loss against churn, with intervals (half the range where there are none)."""
+    points = [
+        (name, found["churn"], found["log_loss"])
+        for name, found in report.estimates.items()
+        if "churn" in found and "log_loss" in found
+    ]
+    if not points:
+        return None
+    churns = [value for _, churn, _ in points for value in _span(churn)]
+    losses = [value for _, _, loss in points for value in _span(loss)]
+    plot = Plot((*_wide(churns), "churn"), (*_wide(losses), "log loss, nats"))
+    for number, (name, churn, loss) in enumerate(points):
+        x, y = churn.mean, loss.mean
+        plot.line([(each, y) for each in _span(churn)], colour(number))
+        plot.line([(x, each) for each in _span(loss)], colour(number))
+        plot.point(x, y, colour(number), f"{name}: churn {x:.4f}, log loss {y:.4f}")
+        plot.label(x, y, name)
+    return plot.svg("log loss against churn")
+
+
+def histogram(report: Report) -> str | None:
+    """How the absolute differences are distributed: of each method over all its pairs."""
+    found = {}
+    for name, method in report.methods.items():
+        if method.pairs:
+            found[name] = method.pairs
+    if not found:
+        return None
+    largest = max(pair.quantiles["0.999"] for pairs in found.values() for pair in pairs) or 1.0
+    edges = np.linspace(0, largest, BARS + 1)
+    shares = {
+        name: np.mean([pair.differences.shares(edges) for pair in pairs], axis=0)
+        for name, pairs in found.items()
+    }
+    top = max(float(each.max()) for each in shares.values())
+    plot = Plot((0, largest, "absolute difference"), (0, top * 1.05, "share of the rows"))
+    for number, (name, each) in enumerate(shares.items()):
+        for low, high, share in zip(edges, edges[1:], each, strict=False):
+            told = f"{name}: {share:.2%} of the rows differ by {low:.3g} to {high:.3g}"
+            plot.box((low, 0, high, share), colour(number), told, 0.25)
+        steps = [
+            point
+            for low, high, share in zip(edges, edges[1:], each, strict=False)
+            for point in ((low, share), (high, share))
+        ]
+        plot.line(steps, colour(number), 1.5)
+    return plot.svg("histogram of the absolute differences")
+
+
+def scatter(method: MethodFigures, number: int) -> str | None:
+    """The predictions of two retrains against each other, as a density of the rows."""
+    if method.density is None or not method.pairs:
+        return None
+    rows, columns = np.nonzero(method.density)
+    end = (int(max(rows.max(), columns.max())) + 1) / DENSITY_BINS
+    pair = method.pairs[0]
+    plot = Plot((0, end, _short(pair.first)), (0, end, _short(pair.second)), height=WIDTH - 40)
+    most = np.log1p(method.density.max())
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        count = int(method.density[row, column])
+        corners = (row, column, row + 1, column + 1)
+        x0, y0, x1, y1 = (each / DENSITY_BINS for each in corners)
+        shade = 0.08 + 0.92 * float(np.log1p(count) / most)
+        plot.box((x0, y0, x1, y1), colour(number), f"{count:,} rows", shade)
+    plot.line([(0, 0), (end, end)], "#222", 0.7)
+    return plot.svg("predictions of two retrains")
+
+
+def by_slice(report: Report) -> str | None:
+    """Mean churn of each slice, a bar for each method."""
+    means = {name: slice_means(method) for name, method in report.methods.items()}
+    names = list(next(iter(means.values())))
+    if not names:
+        return None
+    churns = {
+        method: [float(parts[name]["churn"] or 0.0) for name in names]
+        for method, parts in means.items()
+    }
+    top = max(max(each) for each in churns.values()) or 1.0
+    height = TOP + BOTTOM + len(names) * (len(means) * SLICE_HEIGHT + 10)
+    plot = Plot((0, top * 1.05, "churn"), (0, len(names), ""), height, left=150)
+    for number, (method, values) in enumerate(churns.items()):
+        for place, (name, value) in enumerate(zip(names, values, strict=True)):
+            top_edge = len(names) - place - 0.1 - number * 0.8 / len(means)
+            corners = (0, top_edge - 0.8 / len(means) + 0.02, value, top_edge)
+            plot.box(corners, colour(number), f"{method}, {name}: {value:.4f}")
+    return plot.svg("churn by slice", [_short(name, 20) for name in names])
+
+
+def _span(estimate: Estimate) -> tuple[float, float]:
+    if estimate.interval:
+        return estimate.interval
+    reach = estimate.half_range or 0.0
+    return estimate.mean - reach, estimate.mean + reach
+
+
+def _wide(values: list[float]) -> tuple[float, float]:
+    """From where to where an axis goes that has some air on both sides."""
+    low, high = min(values), max(values)
+    air = 0.15 * (high - low) or 0.05 * abs(high) or 0.01
+    return low - air, high + air
+
+
+def _short(name: str, length: int = 60) -> str:
+    return name if len(name) <= length else f"…{name[1 - length :]}"

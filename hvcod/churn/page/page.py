@@ -1,0 +1,142 @@
+"""The page itself: tables and pictures in one file of HTML."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+from hvcod import __version__
+from hvcod.churn.page import charts
+from hvcod.churn.page.plot import colour
+from hvcod.churn.report import OF_PAIRS, OF_RETRAINS, Report
+from hvcod.churn.statistics.retrains import Estimate
+from hvcod.errors import HvcodError, reason_of
+
+MOST_PAIRS = 100
+"""Pairs that the page lists one by one."""
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
+       color: #222; background: #fff; }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 0 0 .5rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; margin: 1rem 0 2rem }
+.pictures { display: flex; flex-wrap: wrap; gap: 2rem; }
+figure { margin: 0 } figcaption { max-width: 34rem; color: #555 }
+svg { max-width: 100%; height: auto } svg text { font-size: 12px; fill: #333 }
+.key { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px }
+.warning { border-left: 4px solid #e69f00; padding-left: .8rem }
+"""
+# Nothing but what is in the page may be shown, whatever the names of methods and files are.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Writes the page.
+
+    Raises:
+        HvcodError: The file cannot be written.
+    """
+    try:
+        path.write_text(page(report), encoding="utf-8")
+    except OSError as error:
+        raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
+
+
+def page(report: Report) -> str:
+    """The page as HTML."""
+    warnings = "".join(f'<p class="warning">{escape(each)}</p>' for each in report.warnings)
+    kind = f"{report.classes} classes" if report.classes else f"decided at {report.threshold:g}"
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>Prediction churn</title><style>{_STYLE}</style></head><body>"
+        f"<h1>Prediction churn</h1><p>{report.rows:,} rows, {kind}. Means over retrains or over "
+        "all pairs of them ± half the range [95% interval].</p>"
+        f'{warnings}<div class="wide">{_methods(report)}</div>'
+        f'<div class="pictures">{"".join(_figures(report))}</div>'
+        f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p></body></html>'
+    )
+
+
+def _methods(report: Report) -> str:
+    measures = [
+        measure
+        for measure in (*OF_RETRAINS, *OF_PAIRS, "rank_correlation")
+        if any(measure in found for found in report.estimates.values())
+    ]
+    columns = [_key(number, name) for number, name in enumerate(report.methods)]
+    rows = [["retrains", *(str(len(each.models)) for each in report.methods.values())]]
+    for measure in measures:
+        found = (each.get(measure) for each in report.estimates.values())
+        rows.append([measure.replace("_", " "), *map(_estimate, found)])
+        if measure == "churn":
+            pairs = (each.get(measure) for each in report.independent.values())
+            rows.append(["churn, independent pairs", *map(_estimate, pairs)])
+    for measure, name in (
+        ("churn_reduction", "less churn than the first"),
+        ("log_loss_difference", "log loss above the first"),
+    ):
+        changes = [report.against_first.get(each, {}).get(measure) for each in report.methods]
+        if any(changes):
+            rows.append([name, *map(_estimate, changes)])
+    return _table(["", *columns], rows)
+
+
+def _figures(report: Report) -> Iterator[str]:
+    keys = " ".join(_key(number, name) for number, name in enumerate(report.methods))
+    yield _figure("Log loss against churn", charts.trade_off(report), keys)
+    yield _figure(
+        "Absolute differences",
+        charts.histogram(report),
+        f"{keys}<br>Of all pairs; the largest 0.1% lie further right.",
+    )
+    yield _figure("Churn by slice", charts.by_slice(report), f"{keys}<br>Mean over all pairs.")
+    for number, (name, method) in enumerate(report.methods.items()):
+        note = "Darker: more rows, on a logarithmic scale. On the line both predict the same."
+        yield _figure(f"Two retrains: {name}", charts.scatter(method, number), note)
+
+
+def _figure(title: str, svg: str | None, note: str) -> str:
+    if svg is None:
+        return ""
+    return f"<figure><h2>{escape(title)}</h2>{svg}<figcaption>{note}</figcaption></figure>"
+
+
+def _pairs(report: Report) -> str:
+    pairs = [pair for method in report.methods.values() for pair in method.pairs]
+    rows = [
+        [
+            f"{escape(pair.first)} | {escape(pair.second)}",
+            *(_number(getattr(pair.overall, measure)) for measure in OF_PAIRS),
+            _number(pair.rank_correlation),
+            *(_number(pair.quantiles[share]) for share in ("0.5", "0.99", "1")),
+        ]
+        for pair in pairs[:MOST_PAIRS]
+    ]
+    names = [measure.replace("_", " ") for measure in OF_PAIRS]
+    more = f"<p>{len(pairs) - MOST_PAIRS} more pairs</p>" if len(pairs) > MOST_PAIRS else ""
+    return _table(["pair", *names, "rank correlation", "median", "99%", "largest"], rows) + more
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["".join(f"<th>{cell}</th>" for cell in head)]
+    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _key(number: int, name: str) -> str:
+    return f'<span class="key" style="background:{colour(number)}"></span>{escape(name)}'
+
+
+def _estimate(each: Estimate | None) -> str:
+    if each is None:
+        return "–"
+    spread = "" if each.half_range is None else f" ± {each.half_range:.4f}"
+    interval = "" if each.interval is None else f" [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
+    return f"{each.mean:.4f}{spread}{interval}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

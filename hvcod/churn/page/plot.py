@@ -1,0 +1,135 @@
+"""A plot as inline SVG: axes with round numbers, and what is drawn between them."""
+
+import math
+from dataclasses import dataclass, field
+from html import escape
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")
+"""Told apart by people who do not see all colours, too (Okabe and Ito)."""
+
+WIDTH, HEIGHT = 560, 340
+RIGHT, TOP, BOTTOM = 16, 12, 48
+_TICKS = 5
+
+
+def colour(number: int) -> str:
+    """The colour of a method."""
+    return COLOURS[number % len(COLOURS)]
+
+
+@dataclass
+class Plot:
+    """A plot that grows.
+
+    Attributes:
+        x: From where to where the axis to the right goes, and its name.
+        y: The same of the axis upwards.
+        height: In pixels; the width is `WIDTH`.
+        left: Pixels for what stands at the axis upwards.
+        marks: The SVG elements so far.
+    """
+
+    x: tuple[float, float, str]
+    y: tuple[float, float, str]
+    height: int = HEIGHT
+    left: int = 72
+    marks: list[str] = field(default_factory=list)
+
+    def right(self, value: float) -> float:
+        """Pixels from the left."""
+        low, high, _ = self.x
+        return self.left + (value - low) / (high - low) * (WIDTH - self.left - RIGHT)
+
+    def down(self, value: float) -> float:
+        """Pixels from the top."""
+        low, high, _ = self.y
+        return self.height - BOTTOM - (value - low) / (high - low) * (self.height - TOP - BOTTOM)
+
+    def line(self, points: list[tuple[float, float]], stroke: str, width: float = 2) -> None:
+        """A line through points, in the units of the axes."""
+        path = " ".join(f"{self.right(x):.1f},{self.down(y):.1f}" for x, y in points)
+        self.marks.append(
+            f'<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="{width}"/>'
+        )
+
+    def point(self, x: float, y: float, fill: str, told: str) -> None:
+        """A point that tells something when a pointer rests on it."""
+        self.marks.append(
+            f'<circle cx="{self.right(x):.1f}" cy="{self.down(y):.1f}" r="5" fill="{fill}">'
+            f"<title>{escape(told)}</title></circle>"
+        )
+
+    def box(
+        self, corners: tuple[float, float, float, float], fill: str, told: str, opacity: float = 1
+    ) -> None:
+        """A filled box from (x, y) to (x, y), in the units of the axes."""
+        x0, y0, x1, y1 = corners
+        left, top = self.right(x0), self.down(y1)
+        self.marks.append(
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{self.right(x1) - left:.2f}" '
+            f'height="{self.down(y0) - top:.2f}" fill="{fill}" fill-opacity="{opacity:.3f}">'
+            f"<title>{escape(told)}</title></rect>"
+        )
+
+    def label(self, x: float, y: float, text: str) -> None:
+        """A word beside a place."""
+        place = f'x="{self.right(x) + 9:.1f}" y="{self.down(y) - 7:.1f}"'
+        self.marks.append(f"<text {place}>{escape(text)}</text>")
+
+    def svg(self, name: str, names: list[str] | None = None) -> str:
+        """The whole.
+
+        Args:
+            name: What it shows, for those who do not see it.
+            names: What stands at the axis upwards, one word at 0.5, 1.5, ... from the top; numbers
+                if there are none.
+        """
+        parts = [*self._frame(), *self._below(), *(self._words(names) if names else self._beside())]
+        return (
+            f'<svg viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}" height="{self.height}" '
+            f'role="img" aria-label="{escape(name)}">{"".join(parts)}{"".join(self.marks)}</svg>'
+        )
+
+    def _frame(self) -> list[str]:
+        bottom = self.height - BOTTOM
+        middle = (self.left + WIDTH - RIGHT) / 2
+        upright = f"rotate(-90 16 {(TOP + bottom) / 2})"
+        return [
+            f'<path d="M{self.left},{TOP} V{bottom} H{WIDTH - RIGHT}" fill="none" stroke="#888"/>',
+            f'<text x="{middle}" y="{self.height - 10}" text-anchor="middle">'
+            f"{escape(self.x[2])}</text>",
+            f'<text x="16" y="{(TOP + bottom) / 2}" text-anchor="middle" transform="{upright}">'
+            f"{escape(self.y[2])}</text>",
+        ]
+
+    def _below(self) -> list[str]:
+        bottom = self.height - BOTTOM
+        places = [(f"{self.right(tick):.1f}", tick) for tick in ticks(*self.x[:2])]
+        return [
+            f'<path d="M{x},{bottom} v5" stroke="#888"/>'
+            f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>'
+            for x, tick in places
+        ]
+
+    def _beside(self) -> list[str]:
+        places = [(self.down(tick), tick) for tick in ticks(*self.y[:2])]
+        return [
+            f'<path d="M{self.left},{y:.1f} H{WIDTH - RIGHT}" stroke="#ddd"/>'
+            f'<text x="{self.left - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            for y, tick in places
+        ]
+
+    def _words(self, names: list[str]) -> list[str]:
+        return [
+            f'<text x="{self.left - 7}" y="{self.down(len(names) - place - 0.5) + 4:.1f}" '
+            f'text-anchor="end">{escape(name)}</text>'
+            for place, name in enumerate(names)
+        ]
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Some round numbers between two."""
+    step = 10 ** math.floor(math.log10((high - low) / _TICKS))
+    step *= next(each for each in (1, 2, 5, 10) if (high - low) / (each * step) <= _TICKS + 1)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)]
