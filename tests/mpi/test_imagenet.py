@@ -137,17 +137,17 @@ def test_two_groups_teach_each_other_to_tell_images(
 def test_a_resumed_run_ends_with_the_weights_of_one_that_never_stopped(
     fast_mpirun: ForkServer, alone: Path, tmp_path: Path
 ) -> None:
-    exact = ("--staleness", "exact")
-    whole = train(fast_mpirun, 2, alone, tmp_path / "whole", *exact)
-    # As if the time were up after 20 of the 30 steps.
-    launch = [*exact, "--set", "keep_states=9"]
-    train(fast_mpirun, 2, alone, tmp_path / "stopped", *launch)
-    for group in (0, 1):
-        folder = tmp_path / "stopped" / f"group-{group}"
-        for path in folder.glob("state/step-00000030*"):
-            path.unlink()
-    again = train(fast_mpirun, 2, alone, tmp_path / "stopped", *launch)
+    words = ("--staleness", "exact", "--set", "keep_states=9")
+    whole = train(fast_mpirun, 2, alone, tmp_path / "run", *words)
+    # As if the run had been killed behind the save of step 20 of 30.
+    last = list((tmp_path / "run").glob("group-*/state/step-00000030*"))
+    assert len(last) == 2
+    for path in last:
+        path.unlink()
+    again = train(fast_mpirun, 2, alone, tmp_path / "run", *words)
     assert [each["weights"] for each in again] == [each["weights"] for each in whole]
+    lines = (tmp_path / "run" / "group-0" / "metrics.jsonl").read_text()
+    assert lines.count('"event": "resumed"') == 1
 
 
 def test_biases_and_normalisation_do_not_decay(fast_mpirun: ForkServer, alone: Path) -> None:
