@@ -17,7 +17,7 @@ from forkserver.launches import ForkServer, Launch
 from hvcod.exchange.decode import decode_tensors
 from hvcod.exchange.read import read_file
 
-STEPS, LOG, SAVE = 150, 5, 10
+STEPS, LOG, SAVE = 120, 5, 10
 
 SMALL = {
     "steps": STEPS,

@@ -17,8 +17,8 @@ SETTINGS = {
     "two launches": Setting(2, 2, 2, EXACT),
 }
 
-KILLS = {"one rank": (5, 40), "two ranks": (5, 40), "three ranks": (6, 50)}
-KILLS |= {"two groups": (6, 50), "two launches": (8, 60)}
+KILLS = {"one rank": (4, 40), "two ranks": (4, 40), "three ranks": (4, 50)}
+KILLS |= {"two groups": (5, 50), "two launches": (6, 60)}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
