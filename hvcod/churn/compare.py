@@ -17,9 +17,6 @@ from hvcod.churn.report import Report
 from hvcod.errors import HvcodError, UsageError
 from hvcod.progress import Progress
 
-RARITY_EDGES = "1,10,30,100,300,1000,10000"
-"""Where slices by the frequency of the rarest category begin, if nothing else is said."""
-
 
 def compare(
     methods: Mapping[str, Sequence[Path]],
@@ -41,14 +38,15 @@ def compare(
         HvcodError: The predictions are no probabilities, have NaN, do not go together, ...: all
             that is wrong, with counts.
     """
-    edges = parse_edges(_edges(options))
+    edges = parse_edges(options.slice_edges)
     paths = [path for retrains in methods.values() for path in retrains]
     if len(paths) < 2:
         raise UsageError("churn is between retrains: name two files of predictions or more")
     sources = _open(paths, options)
     models, findings = sources[: len(paths)], Findings()
     classes = _classes(models)
-    slices = Slices(edges) if any(each.contents.sliced for each in sources) else None
+    sliced = [each.contents for each in sources if each.contents.sliced]
+    slices = Slices(edges, sliced[0].slices) if sliced else None
     called = {path: (names or {}).get(path, str(path)) for path in paths}
     with tempfile.TemporaryFile(prefix="hvcod-churn-") as scratch:
         comparison = Comparison(
@@ -67,12 +65,6 @@ def compare(
             raise HvcodError(f"there are no rows to compare in {', '.join(map(str, paths))}")
         figures = comparison.figures(slices.names if slices else [])
     return Report(comparison.rows, classes, options.threshold, figures, findings.warnings)
-
-
-def _edges(options: CompareOptions) -> str | None:
-    if options.slice_edges is None and options.slices and options.slices.is_dir():
-        return RARITY_EDGES
-    return options.slice_edges
 
 
 def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:

@@ -13,7 +13,9 @@ from hvcod.config import option
 class CompareOptions:
     """How predictions are aligned, decided and sliced."""
 
-    threshold: float = option(0.5, "probability from which on the decision is yes")
+    threshold: float = option(
+        0.5, "probability from which on the decision is yes", minimum=0, maximum=1
+    )
     by_row: bool = option(False, "align by row, whatever the ids")
     common: bool = option(False, "compare the rows that all files have; else a missing row fails")
     slice_column: str | None = option(
@@ -22,8 +24,8 @@ class CompareOptions:
     )
     slices: Path | None = option(
         None,
-        "file with id and slice, or a folder that `hvcod data criteo` prepared: then the slices "
-        "are how often the training part has the row's rarest category",
+        "file with id and slice, or a folder that `hvcod data criteo` prepared: then rows are "
+        "divided by how rare their categories are",
     )
     slice_edges: str | None = option(
         None, "numbers such as 10,100,1000 at which slices of numbers begin"

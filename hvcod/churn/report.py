@@ -138,7 +138,6 @@ def slice_means(method: MethodFigures) -> dict[str, dict[str, float | None]]:
             },
         }
         for name in method.pairs[0].slices
-        if method.pairs[0].slices[name].rows
     }
 
 

@@ -183,6 +183,7 @@ def test_labels_of_one_file_are_enough(csv: CSV) -> None:
         ("id,prediction 1,abc", "cannot read .*a.csv: .*abc"),
         ("id,prediction 1,0.5,9", "cannot read .*a.csv: .*Expected 2 columns, got 3"),
         ("id,prediction,label 1,0.5,0.3", "0.3 is no label"),
+        ("id,prediction,label 1,0.5,-1", "-1 is no label; classes are numbered from 0"),
         ("id,prediction,label 1,0.5,2", "1 of 1 labels are no number of a class"),
         ("id,prediction,prediction 1,0.5,0.5", "several columns are called prediction"),
         ("id,prediction x1,0.5", "a.csv has text as ids.*b.csv has numbers as ids"),

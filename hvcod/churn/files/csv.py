@@ -42,7 +42,6 @@ class CSVSource:
 
     def __init__(self, path: Path, wanted: Wanted) -> None:
         self.name = str(path)
-        self._slice_column = wanted.slice_column
         try:
             self._reader = csv.open_csv(
                 _stream(path),
@@ -54,13 +53,17 @@ class CSVSource:
         except (OSError, pa.ArrowException) as error:
             raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
         self._names = self._find(wanted)
-        predictions = self._names.get("prediction", [])
-        several = bool(predictions) and predictions != ["prediction"]
+        self.contents = self._contents()
+
+    def _contents(self) -> Contents:
         self._ids = "row"
         if "id" in self._names:
-            self._ids = "text" if self._batch and _numbers(self._batch["id"]) is None else "number"
-        classes = (len(predictions) if several else None) if predictions else 0
-        self.contents = Contents(self._ids, classes, "label" in self._names, "slice" in self._names)
+            text = self._batch is not None and _numbers(self._batch["id"]) is None
+            self._ids = "text" if text else "number"
+        classes: int | None = len(self._names.get("prediction", []))
+        if classes == 1:
+            classes = None
+        return Contents(self._ids, classes, "label" in self._names, "slice" in self._names)
 
     def _find(self, wanted: Wanted) -> dict[str, list[str]]:
         there = self._reader.schema.names
@@ -125,6 +128,11 @@ class CSVSource:
             )
         if "label" in self._names:
             labels = batch["label"].to_numpy(zero_copy_only=False)
+            if (labels < 0).any():
+                raise HvcodError(
+                    f"{self.name}: {labels.min():g} is no label; classes are numbered from 0, and "
+                    "where the right one is not known nothing is written"
+                )
             columns["label"] = whole_labels(self.name, labels)
         if "slice" in self._names:
             columns["slice"] = _text(batch[self._names["slice"][0]])

@@ -5,7 +5,7 @@ them), ``label`` (int64, -1 where it is not known), and ``slice`` (bytes) where 
 A file of slices has no prediction and no label.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ Rows = npt.NDArray[np.void]
 UNKNOWN = -1
 """Label of a row of which nobody knows what is right."""
 
-VALUES_IN_BLOCK = 1 << 18
+VALUES_IN_BLOCK = 1 << 21
 MOST_ROWS_IN_BLOCK = 1 << 16
 
 
@@ -33,12 +33,14 @@ class Contents:
         classes: Predictions of a row; None for one number; 0 if the file has slices alone.
         labelled: Whether it has labels.
         sliced: Whether the wanted slices are in it.
+        slices: Their names in the order in which they are shown, where that is known.
     """
 
     ids: str
     classes: int | None
     labelled: bool
     sliced: bool
+    slices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

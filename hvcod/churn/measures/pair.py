@@ -125,8 +125,9 @@ class PairMeasures:
         return _disagreement(self._sums.sum(axis=0))
 
     def by_slice(self, names: Sequence[str]) -> dict[str, Disagreement]:
-        """By slice, given the names of the slices."""
-        return {name: _disagreement(sums) for name, sums in zip(names, self._sums, strict=False)}
+        """By slice that has rows, given the names of the slices."""
+        pairs = zip(names, self._sums, strict=False)
+        return {name: _disagreement(sums) for name, sums in pairs if sums[0]}
 
 
 def _disagreement(sums: npt.NDArray[np.float64]) -> Disagreement:

@@ -17,13 +17,13 @@ class Slices:
 
     Args:
         edges: Numbers at which slices begin; None if the values are the names of slices.
+        names: Some of them, in the order in which they are shown.
     """
 
-    def __init__(self, edges: Sequence[float] | None) -> None:
+    def __init__(self, edges: Sequence[float] | None, names: Sequence[str] = ()) -> None:
         self._edges = None if edges is None else np.array(edges, dtype=np.float64)
-        self._numbers: dict[str, int] = {}
-        if edges is not None:
-            self._numbers = {name: number for number, name in enumerate(_between(edges))}
+        known = names if edges is None else _between(edges)
+        self._numbers = {name: number for number, name in enumerate(known)}
 
     def numbers(self, values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
         """The number of each value's slice, [N].
