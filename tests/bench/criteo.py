@@ -65,7 +65,7 @@ def criteo_memory() -> Row:
 def criteo_embedding_rows(repeats: int = 3) -> Row:
     """A step of two ranks with ten million rows of embeddings against ten thousand.
 
-    The batches are the same but for where in the table their rows lie.
+    The batches are the same, but rare categories lie farther from each other.
     """
     with tempfile.TemporaryDirectory() as name:
         data = [_table(Path(name) / str(rows), rows) for rows in (LARGEST, SMALLEST)]
@@ -89,6 +89,7 @@ def train(data: Path, ranks: int, *words: object, groups: int = 1) -> dict[str, 
         run = Path(folder) / "run"
         fixed = ["--task", "criteo", "--data", data, "--run-dir", run, "--groups", groups]
         steps = ["--steps", 200, "--log-interval", 1, "--validation-interval", 200]
+        steps += ["--save-interval", 200]
         command = ["mpirun", "-np", ranks, "hvcod", "train", "--json", *fixed, *steps, *words]
         shown = subprocess.run(
             [str(word) for word in command], capture_output=True, check=True, env=ENVIRONMENT
@@ -104,15 +105,20 @@ def train(data: Path, ranks: int, *words: object, groups: int = 1) -> dict[str, 
 
 
 def _table(folder: Path, table_rows: int) -> Path:
-    """Random rows that use ten thousand rows of a table, spread over all of it."""
+    """Random rows whose categories are as frequent as in Zipf's law.
+
+    Batches for a larger table are the same, with as many different categories: the frequent ones
+    lie where they lie in the smallest one, the rare ones ever farther behind.
+    """
     from hvcod.tasks.criteo.dataset import describe, shard_image
 
     rows, random = 60_000, np.random.default_rng(0)
-    used = np.linspace(0, table_rows - 1, SMALLEST).astype(np.int32)
-    frequent_first = (SMALLEST ** random.random((rows, 26))).astype(np.int64) - 1
+    least, size = SMALLEST // 26, table_rows // 26
+    ranks = np.floor(least ** random.random((rows, 26)))
+    places = np.minimum(ranks ** (np.log(size) / np.log(least)), size) - 1
     columns: dict[str, np.ndarray] = {
         "integers": random.normal(size=(rows, 13)).astype(np.float32),
-        "categories": used[random.permutation(SMALLEST)[frequent_first]],
+        "categories": (places + size * np.arange(26)).astype(np.int32),
         "labels": random.integers(2, size=rows, dtype=np.int8),
         "ids": np.arange(rows),
     }

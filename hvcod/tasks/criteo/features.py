@@ -1,8 +1,8 @@
 """What is learned from the training part before training: ids of categories, scales of integers.
 
 One file, ``features.h5``, holds it: for each of C1 to C26 the values that have an id of their own,
-in order, and how often the training part has them; and for I1 to I13 mean and standard deviation of
-the logarithms.
+most frequent first, and how often the training part has them; and for I1 to I13 mean and standard
+deviation of the logarithms.
 
 All features share one table of embeddings. The rows of feature c begin at `Features.offsets` [c]:
 the first stands for every value without an id of its own, the second for a missing one, and then
@@ -36,7 +36,7 @@ class Features:
     """The learned part of a preparation.
 
     Attributes:
-        values: The known values of each categorical feature, ascending.
+        values: The known values of each categorical feature, most frequent first.
         counts: Their rows in the training part.
         mean: Of the logarithms of each integer feature.
         deviation: Their standard deviation, or 1 where there is none.
@@ -85,9 +85,9 @@ class Features:
 
 
 class Lookup:
-    """Finds the places of many values in a sorted array at once.
+    """Finds the places of many values in an array at once.
 
-    The values are mixed, sorted again and divided into more intervals than there are values, so
+    The values are mixed, sorted and divided into more intervals than there are values, so
     that one look at an interval's beginning is nearly always enough.
     """
 

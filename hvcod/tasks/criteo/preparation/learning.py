@@ -90,8 +90,10 @@ class Learning:
             for index, offset in zip(self._pieces, offsets, strict=True)
         ]
         values, counts, distinct = count_feature(mapped, self._min_count)
+        # Most frequent first: what most batches need then lies on few pages of memory.
+        order = np.lexsort((values, -counts.astype(np.int64)))
         path = self._workspace.file("added", feature, ".npz")
-        write_arrays(path, values=values, counts=counts)
+        write_arrays(path, values=values[order], counts=counts[order])
         self._workspace.finish("added", feature, {"distinct": distinct})
 
     def _mapped(self, index: int, start: int, stop: int) -> tuple[Hashes, Counts]:

@@ -107,7 +107,8 @@ def test_as_a_literal_preparation(text: bytes, prepared: Path) -> None:
     first = 0
     for feature in range(CATEGORIES):
         counts = Counter(row.categories[feature] for row in training)
-        known = sorted(v for v, n in counts.items() if v is not None and n >= 3)
+        often = [(-n, v) for v, n in counts.items() if v is not None and n >= 3]
+        known = [value for _, value in sorted(often)]
         ids: dict[str | None, int] = {
             value: first + KNOWN + place for place, value in enumerate(known)
         }
