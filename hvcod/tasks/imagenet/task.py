@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvcod.config import Numbers, TrainOptions, option
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import threads_per_rank
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
@@ -128,12 +128,16 @@ class ImageNet(Task):
                 return resnet50(classes, images.zero_gamma)
             case "resnet18":
                 return resnet18(classes, images.zero_gamma)
-        widths = [int(width) for width in images.widths.values]
-        return small_resnet(classes, widths, images.depth, images.zero_gamma)
+        return small_resnet(classes, _widths(images.widths), images.depth, images.zero_gamma)
 
     def training_data(self) -> TrainingData:
-        """Images that no other rank of any group sees, unless ``--same-data``."""
+        """Images that no other rank of any group sees, unless ``--same-data``.
+
+        Raises:
+            HvcodError: The data have no training part, or none to validate with.
+        """
         options, group, part = self.options, self.group, self._part("training")
+        self._part("validation")  # told now, and not after the first hundred steps
         rows = options.batch_size
         share = GroupShare(len(part), options.seed, group.index, group.count, options.same_data)
         return ImageStream(
@@ -192,3 +196,10 @@ class ImageNet(Task):
         limit = self.options.validation_examples
         count = len(part) if limit is None else min(limit, len(part))
         return np.arange(count, dtype=np.int64) * len(part) // count
+
+
+def _widths(numbers: Numbers) -> list[int]:
+    widths = [int(width) for width in numbers.values]
+    if not widths or min(widths) < 1 or widths != numbers.values:
+        raise UsageError(f"model.widths={numbers}: give whole numbers from 1, such as 16,32,64")
+    return widths

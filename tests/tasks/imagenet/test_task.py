@@ -13,7 +13,7 @@ from tasks.imagenet.pictures import class_files, packed, picture, write_files
 from hvcod import config
 from hvcod.codistill.teachers import Teachers
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.imagenet.preparation.builtin import PER_CLASS, SHAPES, draw
@@ -82,6 +82,12 @@ def test_the_sizes_of_the_small_network_are_options(data: Path) -> None:
     assert (len(model.blocks), model.classifier.in_features) == (4, 24)
 
 
+@pytest.mark.parametrize("widths", ["", "0,8", "8,1.5", "-8"])
+def test_widths_that_are_none_are_refused(data: Path, widths: str) -> None:
+    with pytest.raises(UsageError, match=r"model\.widths=.*whole numbers from 1"):
+        task(data, model__widths=widths).build_model()
+
+
 def gathered(batches: list[list[Batch]]) -> dict[str, tuple[int, bytes]]:
     return {
         str(name): (int(target), pixels.numpy().tobytes())
@@ -121,6 +127,8 @@ def test_a_part_that_is_not_there_is_named_with_those_that_are(data: Path, tmp_p
     packed([write_files(tmp_path / "data", files)], tmp_path / "out", validation_fraction=0.0)
     with pytest.raises(HvcodError, match="no images in a part validation; it has: training"):
         list(task(tmp_path / "out").evaluation_data())
+    with pytest.raises(HvcodError, match="no images in a part validation"):
+        task(tmp_path / "out").training_data()
 
 
 def test_label_smoothing_is_part_of_the_training_loss_alone(data: Path) -> None:
