@@ -63,7 +63,7 @@ def compare(
         findings.raise_errors()
         if not comparison.rows:
             raise HvcodError(f"there are no rows to compare in {', '.join(map(str, paths))}")
-        figures = comparison.figures(slices.names if slices else [])
+        figures = comparison.figures(slices.shown if slices else {})
     return Report(comparison.rows, classes, options.threshold, figures, findings.warnings)
 
 

@@ -21,6 +21,7 @@ from hvcod.errors import HvcodError, reason_of
 
 OF_RETRAINS = ("log_loss", "accuracy", "calibration", "calibration_error")
 OF_PAIRS = ("churn", "disagreement", "good_churn", "bad_churn", "churn_ratio")
+RANKS = "rank_correlation"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ class Report:
         return {name: _change(method, first) for name, method in zip(names, later, strict=True)}
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values: the one object that ``--json`` prints."""
+        """The report as plain values: the one object that ``--json`` prints.
+
+        A measure that is not known (without labels, or of several classes) is None.
+        """
         return {
             "rows": self.rows,
             "classes": self.classes,
@@ -76,7 +80,8 @@ class Report:
 
     def _method(self, name: str) -> dict[str, Any]:
         method = self.methods[name]
-        estimates = {key: each.to_dict() for key, each in self.estimates[name].items()}
+        estimates: dict[str, Any] = dict.fromkeys((*OF_RETRAINS, *OF_PAIRS, RANKS))
+        estimates |= {key: each.to_dict() for key, each in self.estimates[name].items()}
         for key, each in self.independent[name].items():
             estimates[key]["independent_pairs"] = each.to_dict()
         changes = self.against_first.get(name, {})
@@ -103,10 +108,9 @@ def _estimates(method: MethodFigures) -> dict[str, Estimate]:
 def pair_values(method: MethodFigures) -> dict[str, list[float]]:
     """{measure: its values for all pairs}, for the measures that all pairs have."""
     found = {}
-    for measure in (*OF_PAIRS, "rank_correlation"):
+    for measure in (*OF_PAIRS, RANKS):
         values = [
-            getattr(pair if measure == "rank_correlation" else pair.overall, measure)
-            for pair in method.pairs
+            getattr(pair if measure == RANKS else pair.overall, measure) for pair in method.pairs
         ]
         if values and None not in values:
             found[measure] = values
@@ -198,7 +202,7 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
         both = {"of": "pair", "first": pair.first, "second": pair.second}
         for measure in OF_PAIRS:
             yield {**both, "measure": measure, "value": getattr(pair.overall, measure)}
-        yield {**both, "measure": "rank_correlation", "value": pair.rank_correlation}
+        yield {**both, "measure": RANKS, "value": pair.rank_correlation}
         for share, value in pair.quantiles.items():
             yield {**both, "measure": f"quantile_{share}", "value": value}
     for part, figures in slice_means(method).items():

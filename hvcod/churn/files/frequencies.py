@@ -66,7 +66,8 @@ def slice_of(counts: Array) -> Array:
     rare = np.count_nonzero(counts == 0, axis=1)
     rarest = counts.min(axis=1)
     often = len(_OFTEN) - np.searchsorted(_OFTEN, rarest, side="right")
-    return np.where(rare, len(_OFTEN) + np.searchsorted(_RARE, rare, side="right"), often)
+    less = len(_OFTEN) + np.searchsorted(_RARE, rare, side="right")
+    return np.asarray(np.where(rare, less, often))
 
 
 def row_counts(features: Features) -> Array:

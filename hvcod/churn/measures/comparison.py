@@ -103,8 +103,8 @@ class Comparison:
             return (predictions >= self._threshold).astype(np.int64)
         return np.asarray(predictions.argmax(axis=1))
 
-    def figures(self, slices: Sequence[str]) -> dict[str, MethodFigures]:
-        """The measures of each method, given the names of the slices."""
+    def figures(self, slices: Mapping[str, int]) -> dict[str, MethodFigures]:
+        """The measures of each method, given {name: number} of the slices."""
         ranks = self._ranks.values() if self._ranks else None
         models = [
             model.figures(name) for name, model in zip(self._names, self._models, strict=True)
@@ -125,7 +125,7 @@ class Comparison:
         self,
         places: tuple[int, int],
         models: tuple[ModelFigures, ModelFigures],
-        slices: Sequence[str],
+        slices: Mapping[str, int],
         ranks: tuple[Array, Array] | None,
     ) -> PairFigures:
         (old, new), pair = places, self._pairs[places]

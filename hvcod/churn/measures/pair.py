@@ -1,6 +1,6 @@
 """How much two models disagree, row by row: over all rows and by slice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -124,10 +124,13 @@ class PairMeasures:
         """Over all rows."""
         return _disagreement(self._sums.sum(axis=0))
 
-    def by_slice(self, names: Sequence[str]) -> dict[str, Disagreement]:
-        """By slice that has rows, given the names of the slices."""
-        pairs = zip(names, self._sums, strict=False)
-        return {name: _disagreement(sums) for name, sums in pairs if sums[0]}
+    def by_slice(self, slices: Mapping[str, int]) -> dict[str, Disagreement]:
+        """By slice that has rows, given {name: number} of the slices in the order wanted."""
+        there = {name: self._sums[place] for name, place in slices.items() if self._has(place)}
+        return {name: _disagreement(sums) for name, sums in there.items()}
+
+    def _has(self, place: int) -> bool:
+        return place < len(self._sums) and bool(self._sums[place, 0])
 
 
 def _disagreement(sums: npt.NDArray[np.float64]) -> Disagreement:

@@ -29,13 +29,13 @@ class RankCorrelation:
 
     def __init__(self, models: int, file: BinaryIO) -> None:
         self._models, self._file = models, file
-        self._counts = np.zeros((models, _BINS), dtype=np.int64)
+        self._counts = np.zeros((models, _BINS), dtype=np.uint32)
 
     def add(self, predictions: Floats) -> None:
         """Takes note of predictions, [models, N], between 0 and 1."""
         bins = _bins(predictions)
         for counts, each in zip(self._counts, bins, strict=True):
-            counts += np.bincount(each, minlength=_BINS)
+            counts += np.bincount(each, minlength=_BINS).astype(np.uint32)
         self._file.write(np.ascontiguousarray(bins.T).tobytes())
 
     def values(self) -> tuple[Floats, Floats]:
@@ -43,9 +43,9 @@ class RankCorrelation:
 
         NaN where all predictions of a model fall into one bin.
         """
-        total = int(self._counts[0].sum())
-        ends = np.cumsum(self._counts, axis=1)
-        ranks = ends - (self._counts - 1) / 2 - (total + 1) / 2
+        ranks = np.empty(self._counts.shape)
+        for counts, place in zip(self._counts, ranks, strict=True):
+            place[:] = _centred(counts)
         products = np.zeros((self._models, self._models))
         self._file.seek(0)
         models = np.arange(self._models)
@@ -56,15 +56,14 @@ class RankCorrelation:
         length = np.sqrt(np.diagonal(products))
         with np.errstate(invalid="ignore", divide="ignore"):
             correlations = products / np.outer(length, length)
-        return correlations, self._bounds(total)
+        return correlations, self._bounds()
 
-    def _bounds(self, total: int) -> Floats:
+    def _bounds(self) -> Floats:
         """|true - found| <= x + y + xy + (1 - sqrt((1-x^2)(1-y^2))), x^2 the variance in the ties.
 
         By Cauchy and Schwarz, as the ranks are what the bins tell plus a rest that is orthogonal.
         """
-        counts = self._counts.astype(np.float64)
-        inside = (counts**3 - counts).sum(axis=1) / max(1.0, float(total) ** 3 - total)
+        inside = np.array([_in_ties(counts) for counts in self._counts])
         rest = np.sqrt(inside)
         kept = np.sqrt(np.outer(1 - inside, 1 - inside))
         bounds: Any = np.add.outer(rest, rest) + np.outer(rest, rest) + 1 - kept
@@ -77,3 +76,16 @@ def _bins(predictions: Floats) -> npt.NDArray[np.uint32]:
     near = np.where(upper, 1 - predictions, predictions).astype(np.float32)
     bins = near.view(np.uint32) >> np.uint32(_SHIFT)
     return np.where(upper, np.uint32(2 * _HALF) - bins, bins)
+
+
+def _centred(counts: npt.NDArray[np.uint32]) -> Floats:
+    """The mean rank of the rows of each bin, less the mean rank of all rows."""
+    ends = np.cumsum(counts, dtype=np.float64)
+    return np.asarray(ends - (counts.astype(np.float64) - 1) / 2 - (ends[-1] + 1) / 2)
+
+
+def _in_ties(counts: npt.NDArray[np.uint32]) -> float:
+    """The share of the variance of the ranks that lies inside bins, if they held no true ties."""
+    inside = counts[counts > 1].astype(np.float64)
+    total = float(counts.sum(dtype=np.float64))
+    return float((inside**3 - inside).sum()) / max(1.0, total**3 - total)

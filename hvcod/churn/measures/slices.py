@@ -1,5 +1,6 @@
 """Names of slices as numbers: texts as they are, or numbers divided at some edges."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -24,6 +25,7 @@ class Slices:
         self._edges = None if edges is None else np.array(edges, dtype=np.float64)
         known = names if edges is None else _between(edges)
         self._numbers = {name: number for number, name in enumerate(known)}
+        self._known = len(known)
 
     def numbers(self, values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
         """The number of each value's slice, [N].
@@ -55,9 +57,21 @@ class Slices:
         return _between(self._edges.tolist())[place]
 
     @property
-    def names(self) -> list[str]:
-        """The names, by number."""
-        return list(self._numbers)
+    def shown(self) -> dict[str, int]:
+        """{name: its number}, in the order in which slices are shown: numbers by size, then text.
+
+        Those that were known beforehand keep their order, and stand in front.
+        """
+        later = list(self._numbers)[self._known :]
+        names = [*list(self._numbers)[: self._known], *sorted(later, key=_by_size)]
+        return {name: self._numbers[name] for name in names}
+
+
+def _by_size(name: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(name), name
+    except ValueError:
+        return name == NO_SLICE, math.inf, name
 
 
 def parse_edges(text: str | None) -> list[float] | None:

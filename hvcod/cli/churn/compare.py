@@ -1,18 +1,15 @@
 """``hvcod churn compare``."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from hvcod.churn.options import CompareOptions
-from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.cli.churn.output import give_out, output_options
+from hvcod.cli.options import build, dataclass_options
 from hvcod.evaluation.options import EvaluationOptions
-
-if TYPE_CHECKING:
-    from hvcod.churn.report import Report
 
 EXAMPLES = """\b
 Examples:
@@ -35,21 +32,7 @@ Examples:
 )
 @click.option("--ensemble", is_flag=True, help="Of a run the mean of all its groups is meant.")
 @dataclass_options(EvaluationOptions)
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write every figure as a line of this file, too.",
-)
-@click.option(
-    "--html",
-    "html_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw the result on one self-contained page, too.",
-)
-@json_option
+@output_options
 def command(
     sources: Sequence[str],
     group: int,
@@ -78,21 +61,4 @@ def command(
         None if ensemble else group,
     )
     if report is not None:
-        _give_out(report, csv_file, html_file, as_json)
-
-
-def _give_out(
-    report: "Report", csv_file: Path | None, html_file: Path | None, as_json: bool
-) -> None:
-    from hvcod.churn.report import write_csv
-    from hvcod.cli.churn.table import table
-
-    for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if csv_file:
-        write_csv(report, csv_file)
-    if html_file:
-        from hvcod.churn.page.page import write_page
-
-        write_page(report, html_file)
-    click.echo(json.dumps(report.to_dict()) if as_json else table(report))
+        give_out(report, csv_file, html_file, as_json)
