@@ -1,7 +1,7 @@
 """Compares files of predictions: reads each once, measures, and says how sure one can be."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from hvcod.churn.measures.comparison import Comparison
 from hvcod.churn.measures.slices import Slices, parse_edges
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.progress import Progress
 
 
@@ -38,33 +38,52 @@ def compare(
         HvcodError: The predictions are no probabilities, have NaN, do not go together, ...: all
             that is wrong, with counts.
     """
-    edges = parse_edges(options.slice_edges)
+    slices = Slices(parse_edges(options.slice_edges))
     paths = [path for retrains in methods.values() for path in retrains]
     if len(paths) < 2:
         raise UsageError("churn is between retrains: name two files of predictions or more")
     sources = _open(paths, options)
-    models, findings = sources[: len(paths)], Findings()
-    classes = _classes(models)
-    sliced = [each.contents for each in sources if each.contents.sliced]
-    slices = Slices(edges, sliced[0].slices) if sliced else None
-    called = {path: (names or {}).get(path, str(path)) for path in paths}
-    with tempfile.TemporaryFile(prefix="hvcod-churn-") as scratch:
-        comparison = Comparison(
-            {method: [called[path] for path in retrains] for method, retrains in methods.items()},
-            classes,
-            options.threshold,
-            scratch,
-        )
-        for rows in _blocks(sources, findings, options):
-            labels = _labels(models, rows, findings)
-            numbers = slices.numbers(_slices(sources, rows)) if slices else None
-            predictions = [each["prediction"] for each in rows[: len(models)]]
-            comparison.add([np.ascontiguousarray(each) for each in predictions], labels, numbers)
-        findings.raise_errors()
-        if not comparison.rows:
-            raise HvcodError(f"there are no rows to compare in {', '.join(map(str, paths))}")
-        figures = comparison.figures(slices.shown if slices else {})
+    classes = _classes(sources[: len(paths)])
+    called = {
+        method: [(names or {}).get(path, str(path)) for path in retrains]
+        for method, retrains in methods.items()
+    }
+    findings = Findings()
+    try:
+        with tempfile.TemporaryFile(prefix="hvcod-churn-") as scratch:
+            comparison = Comparison(called, classes, options.threshold, scratch)
+            _measure(comparison, sources, slices, findings, options)
+            findings.raise_errors()
+            if not comparison.rows:
+                raise HvcodError(f"there are no rows to compare in {', '.join(map(str, paths))}")
+            figures = comparison.figures(slices.shown)
+    except OSError as error:
+        raise HvcodError(
+            f"temporary files in {tempfile.gettempdir()}: {reason_of(error)}; name a folder with "
+            "more room by the variable TMPDIR"
+        ) from error
     return Report(comparison.rows, classes, options.threshold, figures, findings.warnings)
+
+
+def _measure(
+    comparison: Comparison,
+    sources: Sequence[Source],
+    slices: Slices,
+    findings: Findings,
+    options: CompareOptions,
+) -> None:
+    models = [source for source in sources if source.contents.classes != 0]
+    sliced = next((place for place, each in enumerate(sources) if each.contents.sliced), None)
+    if sliced is not None:
+        slices.know(sources[sliced].contents.slices)
+    progress = Progress(None, "comparing", "row")
+    for rows in Alignment(sources, findings, options.common).blocks():
+        labels = _labels(models, rows, findings)
+        numbers = None if sliced is None else slices.numbers(np.asarray(rows[sliced]["slice"]))
+        predictions = [np.ascontiguousarray(each["prediction"]) for each in rows[: len(models)]]
+        comparison.add(predictions, labels, numbers)
+        progress.update(len(labels))
+    progress.close()
 
 
 def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
@@ -74,6 +93,8 @@ def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
         if options.slice_column or options.by_row:
             raise UsageError("--slices goes with neither --slice-column nor --by-row")
         found.append(open_source(options.slices, Wanted(predictions=False, slice_column="slice")))
+    elif options.slice_edges and not options.slice_column:
+        raise UsageError("--slice-edges divides what --slice-column or --slices name")
     elif options.slice_column and not any(each.contents.sliced for each in found):
         raise UsageError(f"--slice-column {options.slice_column}: no file has such a column")
     return found
@@ -87,16 +108,6 @@ def _classes(models: Sequence[Source]) -> int | None:
     return models[0].contents.classes
 
 
-def _blocks(
-    sources: Sequence[Source], findings: Findings, options: CompareOptions
-) -> Iterator[list[Rows]]:
-    progress = Progress(None, "comparing", "row")
-    for rows in Alignment(sources, findings, options.common).blocks():
-        yield rows
-        progress.update(len(rows[0]))
-    progress.close()
-
-
 def _labels(models: Sequence[Source], rows: Sequence[Rows], findings: Findings) -> Array:
     """The labels that any of the files knows, [N]."""
     labels = np.full(len(rows[0]), -1)
@@ -107,8 +118,3 @@ def _labels(models: Sequence[Source], rows: Sequence[Rows], findings: Findings) 
             findings.fail(source.name, "labels differ from those of the files before", differ, each)
             labels = np.where(labels >= 0, labels, each["label"])
     return np.asarray(np.minimum(labels, (models[0].contents.classes or 2) - 1))
-
-
-def _slices(sources: Sequence[Source], rows: Sequence[Rows]) -> Array:
-    pairs = zip(sources, rows, strict=True)
-    return next(np.asarray(each["slice"]) for source, each in pairs if source.contents.sliced)

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from churn.conftest import HDF5
 
 PROGRAM = """
 import json, resource, sys
@@ -77,3 +78,20 @@ def test_memory_does_not_grow_with_the_rows(
     # Megabytes. Eight times the rows, and hardly more memory.
     assert peak - before < 48
     assert peak < 1000
+
+
+def test_a_full_disk_is_told_in_one_line(hdf5: HDF5) -> None:
+    """Of the temporary files: no file may grow beyond a hundred kilobytes."""
+    values = np.linspace(0, 1, 50_000)
+    paths = [hdf5("a", prediction=values), hdf5("b", prediction=values)]
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, 10**5))"
+    main = "from hvcod.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{limited}\n{main}", "churn", "compare", *map(str, paths)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (line,) = [each for each in done.stderr.splitlines() if not each.startswith("comparing")]
+    assert "temporary files in" in line
+    assert "File too large; name a folder with more room by the variable TMPDIR" in line

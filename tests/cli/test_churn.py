@@ -82,6 +82,7 @@ def test_mistakes_are_told_in_one_line(old: Path, new: Path, tmp_path: Path) -> 
         ([old, f"dnn={new}"], UsageError, "METHOD= in front of all or none"),
         ([old, new, "--slice-column", "site"], UsageError, "no file has such a column"),
         ([old, new, "--slice-edges", "5,2"], UsageError, "the numbers must grow"),
+        ([old, new, "--slice-edges", "2,5"], UsageError, "divides what --slice-column or"),
         ([old, new, "--slices", logits, "--by-row"], UsageError, "--slices goes with neither"),
         ([old, new, "--csv", tmp_path / "no" / "folder.csv"], HvcodError, "cannot write"),
         ([old, logits], HvcodError, "3 of 4 predictions lie outside [0, 1]"),

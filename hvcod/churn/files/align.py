@@ -79,7 +79,8 @@ class Alignment:
         """Rows of equal ids, some at a time, of each source.
 
         Raises:
-            HvcodError: A file cannot be read, or the disk of the temporary files is full.
+            HvcodError: A file cannot be read.
+            OSError: The temporary files cannot be written.
         """
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hvcod-churn-")))

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from hvcod.churn.files.rows import Array, Rows
-from hvcod.errors import HvcodError, reason_of
 
 PARTITIONS = 64
 
@@ -17,7 +16,7 @@ class Spill:
     Every block is sorted by partition and written in one stretch, so one open file is enough.
 
     Args:
-        path: Of the temporary file.
+        path: Of the temporary file. Its errors (OSError) are left to the caller.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,22 +25,12 @@ class Spill:
         self._blocks: list[tuple[int, np.dtype[Any], Array]] = []
 
     def write(self, rows: Rows) -> None:
-        """Puts rows aside.
-
-        Raises:
-            HvcodError: The disk of the temporary files is full.
-        """
+        """Puts rows aside."""
         parts = partition(rows["id"])
         order = np.argsort(parts, kind="stable")
         ends = np.concatenate([[0], np.cumsum(np.bincount(parts, minlength=PARTITIONS))])
         self._blocks.append((self._file.tell(), rows.dtype, ends))
-        try:
-            self._file.write(rows[order].tobytes())
-        except OSError as error:
-            raise HvcodError(
-                f"cannot write {self._path}: {reason_of(error)}; name a folder with more room by "
-                "the variable TMPDIR"
-            ) from error
+        self._file.write(rows[order].tobytes())
 
     def read(self, number: int) -> Rows | None:
         """The rows of a partition; None if there are none."""

@@ -18,14 +18,18 @@ class Slices:
 
     Args:
         edges: Numbers at which slices begin; None if the values are the names of slices.
-        names: Some of them, in the order in which they are shown.
     """
 
-    def __init__(self, edges: Sequence[float] | None, names: Sequence[str] = ()) -> None:
+    def __init__(self, edges: Sequence[float] | None) -> None:
         self._edges = None if edges is None else np.array(edges, dtype=np.float64)
-        known = names if edges is None else _between(edges)
-        self._numbers = {name: number for number, name in enumerate(known)}
-        self._known = len(known)
+        self._numbers: dict[str, int] = {}
+        self.know([] if edges is None else _between(edges))
+
+    def know(self, names: Sequence[str]) -> None:
+        """Takes note of names beforehand, in the order in which they are shown."""
+        for name in names:
+            self._numbers.setdefault(name, len(self._numbers))
+        self._known = len(self._numbers)
 
     def numbers(self, values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
         """The number of each value's slice, [N].

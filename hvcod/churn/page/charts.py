@@ -1,8 +1,12 @@
 """The pictures of the page, each as inline SVG."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hvcod.churn.measures.comparison import DENSITY_BINS, MethodFigures
+from hvcod.churn.measures.differences import Differences
+from hvcod.churn.measures.pair import PairFigures
 from hvcod.churn.page.plot import BOTTOM, TOP, WIDTH, Plot, colour
 from hvcod.churn.report import Report, slice_means
 from hvcod.churn.statistics.retrains import Estimate
@@ -43,10 +47,7 @@ def histogram(report: Report) -> str | None:
         return None
     largest = max(pair.quantiles["0.999"] for pairs in found.values() for pair in pairs) or 1.0
     edges = np.linspace(0, largest, BARS + 1)
-    shares = {
-        name: np.mean([pair.differences.shares(edges) for pair in pairs], axis=0)
-        for name, pairs in found.items()
-    }
+    shares = {name: _together(pairs).shares(edges) for name, pairs in found.items()}
     top = max(float(each.max()) for each in shares.values())
     plot = Plot((0, largest, "absolute difference"), (0, top * 1.05, "share of the rows"))
     for number, (name, each) in enumerate(shares.items()):
@@ -100,6 +101,13 @@ def by_slice(report: Report) -> str | None:
             corners = (0, top_edge - 0.8 / len(means) + 0.02, value, top_edge)
             plot.box(corners, colour(number), f"{method}, {name}: {value:.4f}")
     return plot.svg("churn by slice", [_short(name, 20) for name in names])
+
+
+def _together(pairs: Sequence[PairFigures]) -> Differences:
+    found = Differences()
+    for pair in pairs:
+        found.merge(pair.differences)
+    return found
 
 
 def _span(estimate: Estimate) -> tuple[float, float]:
