@@ -282,8 +282,14 @@ def wait_for(run: Path, launch: Launch | None, state: str, step: int) -> Any:
         shown = status(run, "--json")
         found = json.loads(shown.output) if shown.exception is None else {"groups": []}
         groups = found["groups"]
-        if groups and all(g["state"] == state and (g["step"] or 0) >= step for g in groups):
+        if groups and all(g["state"] == state and is_at(g, step) for g in groups):
             return found
         assert time.monotonic() < end, shown.output
         assert launch is None or launch.poll() is None, "the launch ended early"
         time.sleep(0.1)
+
+
+def is_at(group: dict[str, Any], step: int) -> bool:
+    """Whether a group is at a step or beyond; its first files, which take their time, are there."""
+    files = min(group[kind]["step"] or 0 for kind in ("published", "saved"))
+    return (group["step"] or 0) >= step and files >= min(step, 20)
