@@ -26,6 +26,7 @@ PAPER = {"embedding": 256, "hidden": 1024, "layers": 2}
 SMALL = {"embedding": 64, "hidden": 128, "layers": 1}
 HANDWRITTEN = Path(__file__).parent / "programs" / "handwritten.py"
 PAIRS = 3
+WAITING = ("data_s", "step_s")
 
 
 def plain_step() -> Row:
@@ -59,6 +60,16 @@ def exchange_share() -> Row:
         summary = _train(4, SMALL, 8, 150, *words)["summary"]
         pairs.append((summary["exchange_s"], summary["step_s"]))
     return _row("exchange_share", pairs, target=0.005)
+
+
+def text_waiting() -> Row:
+    """Seconds of a step in which the loop waited for tokens, against the step's."""
+    pairs = []
+    for _ in range(PAIRS):
+        lines = [line for line in _train(2, SMALL, 8, 60)["metrics"] if "data_s" in line][1:]
+        waited, taken = (statistics.mean(each[name] for each in lines) for name in WAITING)
+        pairs.append((waited, taken))
+    return _row("text_waiting", pairs, target=0.01)
 
 
 def teacher_memory() -> Row:
