@@ -75,12 +75,13 @@ class Learning:
         for name in ("values", "counts"):
             # As a file of its own, it can be mapped into memory.
             write_whole(self._file(index, name), getattr(counts, name).tobytes())
-        logarithms = rows.integers.astype(np.float64)
+        missing = np.isnan(rows.integers)
+        logarithms = np.where(missing, 0.0, rows.integers.astype(np.float64))
         result = {
             "offsets": counts.offsets,
-            "present": (~np.isnan(logarithms)).sum(axis=1).tolist(),
-            "sums": np.nansum(logarithms, axis=1).tolist(),
-            "squares": np.nansum(logarithms**2, axis=1).tolist(),
+            "present": (missing.shape[1] - missing.sum(axis=1)).tolist(),
+            "sums": logarithms.sum(axis=1).tolist(),
+            "squares": np.square(logarithms).sum(axis=1).tolist(),
         }
         self._workspace.finish("counted", index, result)
 
