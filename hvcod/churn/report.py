@@ -22,6 +22,13 @@ from hvcod.errors import HvcodError, reason_of
 OF_RETRAINS = ("log_loss", "accuracy", "calibration", "calibration_error")
 OF_PAIRS = ("churn", "disagreement", "good_churn", "bad_churn", "churn_ratio")
 RANKS = "rank_correlation"
+DIRECTED = ("good_churn", "bad_churn", "churn_ratio")
+"""Measures of pairs for which it matters which retrain comes first.
+
+A good retrain makes them larger as the second of a pair and smaller as the first, so they are no
+sum of two equal parts, and all pairs cannot be taken together: they are given over the independent
+pairs.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,10 @@ class Report:
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """{method: {measure: its mean over the retrains, or over all pairs of them}}."""
+        """{method: {measure: its mean over the retrains, or over all pairs of them}}.
+
+        Of the `DIRECTED` measures over the independent pairs.
+        """
         return {name: _estimates(method) for name, method in self.methods.items()}
 
     @cached_property
@@ -101,7 +111,8 @@ def _estimates(method: MethodFigures) -> dict[str, Estimate]:
         if None not in values:
             found[measure] = of_retrains(values)
     for measure, pairs in pair_values(method).items():
-        found[measure] = of_all_pairs(pairs)
+        estimate = of_independent_pairs if measure in DIRECTED else of_all_pairs
+        found[measure] = estimate(pairs)
     return found
 
 
@@ -184,6 +195,8 @@ def write_csv(report: Report, path: Path) -> None:
 
 def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[str, object]]:
     for measure, each in report.estimates[name].items():
+        if measure in DIRECTED:
+            continue
         yield _estimate_line("retrains" if measure in OF_RETRAINS else "all pairs", measure, each)
     for measure, each in report.independent[name].items():
         yield _estimate_line("independent pairs", measure, each)

@@ -162,3 +162,20 @@ def test_methods_are_compared_each_with_itself(csv: CSV, tmp_path: Path) -> None
     assert change["log_loss_difference"]["mean"] == pytest.approx(
         losses[2:].mean() - losses[:2].mean()
     )
+
+
+def test_good_and_bad_churn_are_means_over_independent_pairs(csv: CSV) -> None:
+    # Right on 1, 3, 2 and 2 of four rows, always the first ones.
+    files = [
+        csv(
+            f"right-{number}",
+            "id,prediction,label "
+            + " ".join(f"{row},{0.9 if row < right else 0.1},1" for row in range(4)),
+        )
+        for number, right in enumerate((1, 3, 2, 2))
+    ]
+    figures = report_of(files).estimates["all"]
+    # The pairs 1 and 3, 2 and 2: two rows turn right in the first, none in the second.
+    assert (figures["good_churn"].mean, figures["bad_churn"].mean) == (0.25, 0.0)
+    assert (figures["good_churn"].half_range, figures["good_churn"].repeats) == (0.25, 2)
+    assert figures["disagreement"].repeats == 6

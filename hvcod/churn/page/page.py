@@ -53,7 +53,8 @@ def page(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>Prediction churn</title><style>{_STYLE}</style></head><body>"
         f"<h1>Prediction churn</h1><p>{report.rows:,} rows, {kind}. Means over retrains or over "
-        "all pairs of them ± half the range [95% interval].</p>"
+        "all pairs of them (good and bad churn: over independent pairs) ± half the range "
+        "[95% interval].</p>"
         f'{warnings}<div class="wide">{_methods(report)}</div>'
         f'<div class="pictures">{"".join(_figures(report))}</div>'
         f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p></body></html>'
