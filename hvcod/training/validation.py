@@ -1,5 +1,6 @@
 """What a group checks of its model: its metrics, and that its ranks agree."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
+from hvcod.groups.tensors import broadcast_tensors
 from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.metrics import UNKNOWN, Metric
 from hvcod.training.prefetch import ahead
@@ -22,10 +24,23 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
     """
     model.eval()
     metrics = task.metrics()
-    for batch, (logs,) in predictive_distributions([(task, model)], "validation", device):
-        add_scored(metrics, logs, batch.targets)
+    with _statistics_of_root(model, task.group):
+        for batch, (logs,) in predictive_distributions([(task, model)], "validation", device):
+            add_scored(metrics, logs, batch.targets)
     model.train()
     return {name: metric.value(task.group.comm) for name, metric in metrics.items()}
+
+
+@contextlib.contextmanager
+def _statistics_of_root(model: nn.Module, group: Group) -> Iterator[None]:
+    """Lends every rank the running statistics that the group publishes; each keeps its own."""
+    learned = dict(model.named_parameters())
+    mine = {name: each.clone() for name, each in model.state_dict().items() if name not in learned}
+    if mine:
+        roots = {name: each.cpu() for name, each in mine.items()} if group.is_root else None
+        model.load_state_dict(broadcast_tensors(group.comm, roots), strict=False)
+    yield
+    model.load_state_dict(mine, strict=False)
 
 
 @torch.no_grad()

@@ -124,6 +124,11 @@ def test_two_groups_teach_each_other_to_tell_images(
         for line in (tmp_path / "run" / "group-0" / "metrics.jsonl").read_text().splitlines()
     ]
     assert lines[-2]["validation_accuracy"] > 1 / 6
+    # Every rank validated with the statistics of the group root, as `evaluate` does.
+    words = ["hvcod", "evaluate", tmp_path / "run", "--group", 0, "--json"]
+    (found,) = json.loads(fast_mpirun(1, *words).stdout)
+    assert found["metrics"]["loss"] == pytest.approx(lines[-2]["validation_loss"], rel=1e-6)
+    assert found["metrics"]["accuracy"] == lines[-2]["validation_accuracy"]
     assert any(line.get("teachers") for line in lines)
     assert all(line["data_s"] >= 0 for line in lines if "step_s" in line)
     # The statistics of the group root's normalisation travel with its weights.
