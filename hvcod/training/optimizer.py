@@ -186,6 +186,8 @@ def _dense_optimizer(
 def _sparse_optimizer(
     tables: Iterable[nn.Parameter], options: OptimizerOptions
 ) -> torch.optim.Optimizer:
+    # The default, said aloud: torch warns of it once in every process.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     rate = options.learning_rate
     match options.algorithm:
         case "adagrad":
