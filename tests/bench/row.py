@@ -3,8 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ class Row:
             "spread": self.spread,
             "lower_is_better": self.lower_is_better,
         }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """The row that `as_dict` gave."""
+        given = {field.name: content[field.name] for field in fields(cls)}
+        return cls(**given | {"spread": content["spread"] and tuple(content["spread"])})
 
 
 @dataclass(frozen=True)
