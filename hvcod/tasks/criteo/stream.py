@@ -164,7 +164,8 @@ class RowStream:
             found.append(taken)
             if self._used == len(self._window.positions):
                 self._enter(*self._following(), 0)
-        self._ahead.load(self._used / len(self._window.positions))
+        # A window that is shorter than a batch may hold no row of this rank.
+        self._ahead.load(self._used / max(1, len(self._window.positions)))
         self._step += 1
         if len(found) == 1:
             return found[0]

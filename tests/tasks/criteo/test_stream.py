@@ -71,6 +71,15 @@ def test_ranks_share_the_steps_of_one(dataset: ClickDataset, ranks: int) -> None
         assert step(one) == step(several)
 
 
+def test_a_window_shorter_than_a_batch_has_no_rows_of_some_ranks(dataset: ClickDataset) -> None:
+    one, ranks = streams(dataset, 1, 120), streams(dataset, 6, 120)
+    read = [step(ranks) for _ in range(35)]
+    assert read == [step(one) for _ in range(35)]
+    rows = [row for each in read for row in each]
+    for epoch in range(6):
+        assert sorted(rows[epoch * ROWS : (epoch + 1) * ROWS]) == list(range(ROWS))
+
+
 def test_groups_read_disjoint_rows(dataset: ClickDataset) -> None:
     read = []
     for group in range(3):
