@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hvcod.tasks.criteo.features import Features, Hashes
+from hvcod.tasks.criteo.features import Features
 from hvcod.tasks.criteo.preparation.layout import CATEGORIES
 from hvcod.tasks.criteo.preparation.parse import Rows
 from hvcod.tasks.criteo.preparation.reading import read_rows
-from hvcod.tasks.criteo.preparation.vocabulary import Counts, count_feature, count_piece
+from hvcod.tasks.criteo.preparation.vocabulary import StoredCounts, count_feature, count_piece
 from hvcod.tasks.files import read_arrays, write_arrays, write_whole
 from hvcod.tasks.workspace import Workspace
 
@@ -86,25 +86,20 @@ class Learning:
         self._workspace.finish("counted", index, result)
 
     def _add_up(self, feature: int, offsets: Sequence[Sequence[int]]) -> None:
-        mapped = [
-            self._mapped(index, offset[feature], offset[feature + 1])
+        pieces = [
+            StoredCounts(
+                self._file(index, "values"),
+                self._file(index, "counts"),
+                *offset[feature : feature + 2],
+            )
             for index, offset in zip(self._pieces, offsets, strict=True)
         ]
-        values, counts, distinct = count_feature(mapped, self._min_count)
+        values, counts, distinct = count_feature(pieces, self._min_count)
         # Most frequent first: what most batches need then lies on few pages of memory.
         order = np.lexsort((values, -counts.astype(np.int64)))
         path = self._workspace.file("added", feature, ".npz")
         write_arrays(path, values=values[order], counts=counts[order])
         self._workspace.finish("added", feature, {"distinct": distinct})
-
-    def _mapped(self, index: int, start: int, stop: int) -> tuple[Hashes, Counts]:
-        if start == stop:
-            return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32)
-        values, counts = (
-            np.memmap(self._file(index, name), dtype=np.uint32, mode="r")
-            for name in ("values", "counts")
-        )
-        return values[start:stop], counts[start:stop]
 
     def _file(self, index: int, name: str) -> Path:
         return self._workspace.file("counted", index, f".{name}")

@@ -7,6 +7,7 @@ that a fixed number of entries lies in it. Only values that occur often enough a
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,15 @@ class PieceCounts(NamedTuple):
     counts: Counts
 
 
+class StoredCounts(NamedTuple):
+    """One feature's values of a piece, ascending, and their counts: entries of two files."""
+
+    values: Path
+    counts: Path
+    start: int
+    stop: int
+
+
 def count_piece(rows: Rows) -> PieceCounts:
     """Counts the categories of some rows."""
     values, counts = [], []
@@ -42,24 +52,22 @@ def count_piece(rows: Rows) -> PieceCounts:
     return PieceCounts(offsets, np.concatenate(values), np.concatenate(counts))
 
 
-def count_feature(
-    pieces: Sequence[tuple[Hashes, Counts]], least: int
-) -> tuple[Hashes, Counts, int]:
+def count_feature(pieces: Sequence[StoredCounts], least: int) -> tuple[Hashes, Counts, int]:
     """Adds up the counts of one feature.
 
     Args:
-        pieces: Its values, ascending, and their counts; they may be files mapped into memory.
+        pieces: Where its values and their counts lie.
         least: Count from which a value is kept.
 
     Returns:
         The kept values, ascending, their counts, and how many distinct values there are.
     """
-    entries = sum(len(values) for values, _ in pieces)
+    entries = sum(piece.stop - piece.start for piece in pieces)
     intervals = max(1, -(-entries // ENTRIES_AT_ONCE))
     edges = [2**32 * number // intervals for number in range(intervals + 1)]
     kept, counts, distinct = [], [], 0
     for low, high in itertools.pairwise(edges):
-        values, sums = _add_up([_between(*piece, low, high) for piece in pieces])
+        values, sums = _add_up([_between(piece, low, high) for piece in pieces])
         often = sums >= least
         kept.append(values[often])
         counts.append(sums[often])
@@ -67,10 +75,17 @@ def count_feature(
     return np.concatenate(kept), np.concatenate(counts), distinct
 
 
-def _between(values: Hashes, counts: Counts, low: int, high: int) -> tuple[Hashes, Counts]:
+def _between(piece: StoredCounts, low: int, high: int) -> tuple[Hashes, Counts]:
+    """A copy of the entries in an interval: there are more pieces than files may be open."""
+    if piece.start == piece.stop:
+        return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32)
+    values, counts = (
+        np.memmap(path, dtype=np.uint32, mode="r")[piece.start : piece.stop]
+        for path in (piece.values, piece.counts)
+    )
     begin = int(np.searchsorted(values, np.uint32(low)))
     end = len(values) if high == 2**32 else int(np.searchsorted(values, np.uint32(high)))
-    return values[begin:end], counts[begin:end]
+    return np.array(values[begin:end]), np.array(counts[begin:end])
 
 
 def _add_up(pieces: Sequence[tuple[Hashes, Counts]]) -> tuple[Hashes, Counts]:

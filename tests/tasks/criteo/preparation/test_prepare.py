@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 import math
+import resource
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -177,6 +178,22 @@ def test_pieces_change_no_row(plain: Path, prepared: Path, tmp_path: Path) -> No
     assert Features.load(tmp_path / "data/features.h5").offsets.tolist() == (
         Features.load(prepared / "features.h5").offsets.tolist()
     )
+
+
+def test_there_may_be_more_pieces_than_open_files(
+    plain: Path, prepared: Path, tmp_path: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, limits[1]))
+    try:
+        run([plain], tmp_path / "data", piece_bytes=1000, **OPTIONS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(list((tmp_path / "data" / "shards").iterdir())) > 128
+    expected = Features.load(prepared / "features.h5")
+    found = Features.load(tmp_path / "data" / "features.h5")
+    for values, known in zip(found.values, expected.values, strict=True):
+        np.testing.assert_array_equal(values, known)
 
 
 def in_layout(text: bytes, layout: Layout) -> bytes:

@@ -1,6 +1,7 @@
 """Counts of categories against a dictionary's, and values found again."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hvcod.tasks.criteo.features import Lookup
 from hvcod.tasks.criteo.preparation import vocabulary
 from hvcod.tasks.criteo.preparation.layout import CATEGORIES
 from hvcod.tasks.criteo.preparation.parse import Rows
-from hvcod.tasks.criteo.preparation.vocabulary import count_feature, count_piece
+from hvcod.tasks.criteo.preparation.vocabulary import StoredCounts, count_feature, count_piece
 
 HASHES = st.one_of(st.integers(0, 6), st.integers(2**32 - 4, 2**32 - 1), st.integers(0, 2**32 - 1))
 EXTREMES = [0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
@@ -26,24 +27,28 @@ def rows_of(hashes: list[int], missing: list[bool]) -> Rows:
     return Rows(nothing, nothing, nothing, nothing, categories.reshape(CATEGORIES, count), bits)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("counts")
+
+
 @given(
     pieces=st.lists(st.lists(st.tuples(HASHES, st.booleans()), max_size=20), max_size=4),
     least=st.integers(1, 3),
     at_once=st.integers(1, 10),
 )
 def test_as_a_dictionary_counts(
-    pieces: list[list[tuple[int, bool]]], least: int, at_once: int
+    folder: Path, pieces: list[list[tuple[int, bool]]], least: int, at_once: int
 ) -> None:
     expected = Counter(value for piece in pieces for value, missing in piece if not missing)
     counted = [count_piece(rows_of([v for v, _ in p], [m for _, m in p])) for p in pieces]
     feature = 7
-    parts = [
-        (
-            each.values[each.offsets[feature] : each.offsets[feature + 1]],
-            each.counts[each.offsets[feature] : each.offsets[feature + 1]],
-        )
-        for each in counted
-    ]
+    parts = []
+    for number, each in enumerate(counted):
+        files = [folder / f"{number}.{name}" for name in ("values", "counts")]
+        files[0].write_bytes(each.values.tobytes())
+        files[1].write_bytes(each.counts.tobytes())
+        parts.append(StoredCounts(*files, *each.offsets[feature : feature + 2]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vocabulary, "ENTRIES_AT_ONCE", at_once)
         values, counts, distinct = count_feature(parts, least)
