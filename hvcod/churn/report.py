@@ -49,6 +49,11 @@ class Report:
     methods: Mapping[str, MethodFigures]
     warnings: Sequence[str] = field(default_factory=list)
 
+    @property
+    def with_pairs(self) -> dict[str, MethodFigures]:
+        """The methods of two retrains or more: those that have churn."""
+        return {name: method for name, method in self.methods.items() if method.pairs}
+
     @cached_property
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """{method: {measure: its mean over the retrains, or over all pairs of them}}.

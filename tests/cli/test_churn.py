@@ -73,6 +73,20 @@ def test_methods_by_name_and_by_pattern(old: Path, new: Path, tmp_path: Path) ->
     assert [line.split()[0] for line in table.splitlines()[2:5]] == ["method", "dnn", "codistill"]
 
 
+def test_slices_beside_a_method_of_one_retrain(old: Path, new: Path, tmp_path: Path) -> None:
+    slices, page = tmp_path / "slices.csv", tmp_path / "page.html"
+    slices.write_text("id,slice\n1,low\n2,high\n3,low\n4,high\n")
+    words = ["--slices", slices, "--html", page]
+    done = hvcod(f"one={old}", f"two={old}", f"two={new}", *words)
+    assert done.exit_code == 0, done.output
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert ["slice", "rows", "churn", "two"] in shown
+    assert ["low", "2", "0.1500"] in shown
+    assert "two, low: 0.1500" in page.read_text()
+    done = hvcod(f"one={old}", f"two={new}", *words)
+    assert done.exit_code == 0, done.output
+
+
 def test_mistakes_are_told_in_one_line(old: Path, new: Path, tmp_path: Path) -> None:
     logits = tmp_path / "logits.csv"
     logits.write_text("id,prediction\n1,-3.0\n2,1\n3,2.5\n4,4\n")

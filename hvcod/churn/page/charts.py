@@ -39,10 +39,7 @@ def trade_off(report: Report) -> str | None:
 
 def histogram(report: Report) -> str | None:
     """How the absolute differences are distributed: of each method over all its pairs."""
-    found = {}
-    for name, method in report.methods.items():
-        if method.pairs:
-            found[name] = method.pairs
+    found = {name: method.pairs for name, method in report.with_pairs.items()}
     if not found:
         return None
     largest = max(pair.quantiles["0.999"] for pairs in found.values() for pair in pairs) or 1.0
@@ -84,8 +81,8 @@ def scatter(method: MethodFigures, number: int) -> str | None:
 
 def by_slice(report: Report) -> str | None:
     """Mean churn of each slice, a bar for each method."""
-    means = {name: slice_means(method) for name, method in report.methods.items()}
-    names = list(next(iter(means.values())))
+    means = {name: slice_means(method) for name, method in report.with_pairs.items()}
+    names = list(next(iter(means.values()), {}))
     if not names:
         return None
     churns = {

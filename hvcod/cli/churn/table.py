@@ -66,10 +66,10 @@ def _pairs(report: "Report") -> str:
 def _slices(report: "Report") -> str:
     from hvcod.churn.report import slice_means
 
-    means = {name: slice_means(method) for name, method in report.methods.items()}
+    means = {name: slice_means(method) for name, method in report.with_pairs.items()}
     rows = [
         [part, f"{figures['rows']:,}", *(_figure(each[part]["churn"]) for each in means.values())]
-        for part, figures in next(iter(means.values())).items()
+        for part, figures in next(iter(means.values()), {}).items()
     ]
     return columns([["slice", "rows", *(f"churn {name}" for name in means)], *rows]) if rows else ""
 
