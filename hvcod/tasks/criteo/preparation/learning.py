@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvcod.groups.launch import on_rank_zero
 from hvcod.tasks.criteo.features import Features
 from hvcod.tasks.criteo.preparation.layout import CATEGORIES
 from hvcod.tasks.criteo.preparation.parse import Rows
@@ -41,8 +42,10 @@ class Learning:
                 self._count(index, Rows(*(each[..., : self._training[index]] for each in rows)))
                 look()
             workspace.wait(look)
-        results = [workspace.result("counted", index) for index in self._pieces]
-        offsets = [result["offsets"] for result in results]
+        offsets: list[list[int]] = on_rank_zero(
+            workspace.world,
+            lambda: [workspace.result("counted", index)["offsets"] for index in self._pieces],
+        )
         with workspace.shown("added", "adding up", CATEGORIES, "row") as look:
             for feature in workspace.share("added", range(CATEGORIES)):
                 self._add_up(feature, offsets)

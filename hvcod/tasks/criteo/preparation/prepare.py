@@ -83,8 +83,9 @@ def _plan(sources: Sequence[Source], options: PrepareOptions) -> dict[str, Any]:
         ClickDataset(options.like)
         like = hashlib.sha256((options.like / "features.h5").read_bytes()).hexdigest()
     inputs = [source.identity() for source in sources]
-    about = {"version": VERSION, "rules": RULES, "inputs": inputs, **flatten(asdict(options))}
-    return {**about, "like": like}
+    chosen = flatten(asdict(options))
+    del chosen["max_malformed"]  # allowing more goes on where it was too many
+    return {"version": VERSION, "rules": RULES, "inputs": inputs, **chosen, "like": like}
 
 
 class _Preparation:
@@ -121,11 +122,16 @@ class _Preparation:
             for index in self._workspace.share("plain", order):
                 make_plain(self._workspace, index, self._sources[index])
             self._workspace.wait(look)
-        self._texts = [
-            Text(**self._workspace.result("plain", index)) for index in range(len(self._sources))
-        ]
+        found = self._results_of("plain", range(len(self._sources)))
+        self._texts = [Text(**each) for each in found]
         on_rank_zero(self._world, self._check_layouts)
         self._pieces = cut(self._texts, self._options.piece_bytes)
+
+    def _results_of(self, stage: str, order: Sequence[int]) -> list[dict[str, Any]]:
+        """What a finished stage said, read by one rank for all. Collective."""
+        return on_rank_zero(
+            self._world, lambda: [self._workspace.result(stage, index) for index in order]
+        )
 
     def _check_layouts(self) -> None:
         names = {
@@ -152,7 +158,7 @@ class _Preparation:
                 most = self._options.max_malformed
                 read_piece(self._workspace, index, piece, name, text, most, look)
             self._workspace.wait(look)
-        self._results = [self._workspace.result("read", index) for index in order]
+        self._results = self._results_of("read", order)
         # Lines in front of each piece: of all inputs, and of its own one.
         lines = np.array([result["lines"] for result in self._results], dtype=np.int64)
         self._lines_before = np.cumsum(lines) - lines

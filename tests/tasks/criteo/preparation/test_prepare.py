@@ -287,7 +287,8 @@ def test_too_many_malformed_rows_are_an_error(
     assert "more than 3 malformed rows: " in told
     assert f"{path}, line 501: 1 columns instead of 40" in told
     assert "--max-malformed" in told
-    run([path], tmp_path / "more", max_malformed=4, piece_bytes=piece_bytes)
+    run([path], tmp_path / "data", max_malformed=4, piece_bytes=piece_bytes)
+    assert ClickDataset(tmp_path / "data").part("training")
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
