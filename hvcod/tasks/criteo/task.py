@@ -108,6 +108,7 @@ class Criteo(Task):
         """Rows that no other rank of any group reads, unless ``--same-data``."""
         options, group = self.options, self.group
         size = options.batch_size
+        self.dataset.part("validation")  # the first validation comes too late to fail
         rows = GroupRows(
             self.dataset,
             batch=group.size * size,
@@ -163,10 +164,10 @@ class Criteo(Task):
         limit = min(self.options.validation_examples or len(rows), len(rows))
         batches = -(-limit // SCORED_ROWS)
         edges = [limit * number // batches for number in range(batches + 1)]
-        starts = [rows.start + len(rows) * number // batches for number in range(batches)]
+        gaps = [(len(rows) - limit) * number // batches for number in range(batches)]
         return [
-            range(start, start + end - begin)
-            for start, begin, end in zip(starts, edges, edges[1:], strict=False)
+            range(rows.start + gap + begin, rows.start + gap + end)
+            for gap, begin, end in zip(gaps, edges, edges[1:], strict=False)
         ]
 
     def _scored_column(self, name: str) -> npt.NDArray[Any]:

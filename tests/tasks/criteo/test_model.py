@@ -15,6 +15,7 @@ from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
+from hvcod.tasks.criteo import task as module
 from hvcod.tasks.criteo.model import ClickModel
 from hvcod.tasks.criteo.task import SCORED_ROWS, Criteo
 from hvcod.tasks.metrics import UNKNOWN
@@ -137,6 +138,22 @@ def test_ranks_share_the_batches_of_one(data: Path, size: int) -> None:
         for mine, expected in zip(share, whole[rank::size], strict=True):
             assert (np.asarray(mine.ids) == np.asarray(expected.ids)).all()
             torch.testing.assert_close(mine.inputs, expected.inputs, equal_nan=True)
+
+
+def test_no_row_is_scored_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SCORED_ROWS", 10)
+    folder = make_dataset(tmp_path / "data", [100], validation=53).folder
+    for limit in range(1, 60):
+        batches = task(folder, changed={"validation_examples": limit}).evaluation_data()
+        ids = [int(each) for batch in batches for each in np.asarray(batch.ids)]
+        assert len(ids) == len(set(ids)) == min(limit, 53)
+        assert 1047 <= min(ids) <= max(ids) < 1100
+
+
+def test_training_without_a_validation_part_fails_at_the_start(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "data", [600]).folder
+    with pytest.raises(HvcodError, match=r"no rows in the part validation; it has training"):
+        task(folder).training_data()
 
 
 def test_an_unknown_part_is_told(data: Path) -> None:
