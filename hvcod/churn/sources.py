@@ -12,6 +12,7 @@ from hvcod.errors import UsageError
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.exchange.layout import USER_BLOCK
 from hvcod.groups.environment import launch_rank
+from hvcod.tasks.reading.files import fitting, readable
 
 ONE_METHOD = "retrains"
 
@@ -22,23 +23,21 @@ def by_method(sources: Sequence[str]) -> dict[str, list[Path]]:
     A pattern such as ``dnn=runs/dnn-*.h5`` stands for all that fits: a shell leaves it alone.
 
     Raises:
-        UsageError: Some have a name in front and others not.
+        UsageError: Some have a name in front and others not, or a name has no source.
     """
     methods: dict[str, list[Path]] = {}
     for source in sources:
         name, equals, path = source.partition("=")
-        if not equals or Path(source).exists():
-            methods.setdefault(ONE_METHOD, []).append(Path(source))
-        else:
-            methods.setdefault(name, []).extend(_fitting(Path(path)))
+        with readable(Path(source)):
+            if not equals or Path(source).exists():
+                methods.setdefault(ONE_METHOD, []).append(Path(source))
+                continue
+        if not name or not path:
+            raise UsageError(f"{source}: write METHOD=SOURCE, such as dnn=a.h5")
+        methods.setdefault(name, []).extend(sorted(fitting(Path(path))) or [Path(path)])
     if ONE_METHOD in methods and len(methods) > 1:
         raise UsageError(f"{methods[ONE_METHOD][0]}: write METHOD= in front of all or none")
     return methods
-
-
-def _fitting(pattern: Path) -> list[Path]:
-    inside = pattern.relative_to(pattern.anchor)
-    return sorted(Path(pattern.anchor).glob(str(inside))) or [pattern]
 
 
 def compare_sources(
@@ -71,10 +70,11 @@ def compare_sources(
 
 def is_model(path: Path) -> bool:
     """Whether something is a run or a file of weights rather than of predictions."""
-    if path.is_dir():
-        return True
-    if path.suffix != ".h5" or not path.is_file():
-        return False
+    with readable(path):
+        if path.is_dir():
+            return True
+        if path.suffix != ".h5" or not path.is_file():
+            return False
     try:
         with h5py.File(path, "r", locking=False) as file:
             return bool(file.userblock_size == USER_BLOCK)

@@ -99,6 +99,9 @@ def test_mistakes_are_told_in_one_line(old: Path, new: Path, tmp_path: Path) -> 
         ([old, new, "--slice-edges", "2,5"], UsageError, "divides what --slice-column or"),
         ([old, new, "--slices", logits, "--by-row"], UsageError, "--slices goes with neither"),
         ([old, new, "--csv", tmp_path / "no" / "folder.csv"], HvcodError, "cannot write"),
+        ([f"dnn={tmp_path}/**.csv"], UsageError, "name two files"),
+        ([f"dnn={old}", "dnn="], UsageError, "dnn=: write METHOD=SOURCE"),
+        ([old, "x" * 300], UsageError, "xxx"),
         ([old, logits], HvcodError, "3 of 4 predictions lie outside [0, 1]"),
     ):
         done = hvcod(*words)

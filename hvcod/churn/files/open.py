@@ -7,6 +7,7 @@ from hvcod.churn.files.frequencies import FrequencySource
 from hvcod.churn.files.hdf5 import HDF5Source
 from hvcod.churn.files.rows import Source, Wanted
 from hvcod.errors import UsageError
+from hvcod.tasks.reading.files import readable
 
 
 def open_source(path: Path, wanted: Wanted) -> Source:
@@ -18,9 +19,11 @@ def open_source(path: Path, wanted: Wanted) -> Source:
         UsageError: There is no such file.
         HvcodError: It cannot be read, or lacks what is wanted.
     """
-    if path.is_dir() and not wanted.predictions:
+    with readable(path):
+        there, folder = path.exists(), path.is_dir()
+    if folder and not wanted.predictions:
         return FrequencySource(path)
-    if not path.exists() or path.is_dir():
+    if not there or folder:
         raise UsageError(f"{path}: no such file of predictions")
     kind = HDF5Source if path.suffix in (".h5", ".hdf5") else CSVSource
     return kind(path, wanted)

@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.files import read_json
+from hvcod.tasks.reading.files import readable
 
 FORMAT, VERSION = "hvcod-criteo", 1
 PARTS = ("training", "validation", "test")
@@ -122,7 +123,9 @@ class ClickDataset:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not (folder / "dataset.json").is_file():
+        with readable(folder):
+            finished = (folder / "dataset.json").is_file()
+        if not finished:
             raise HvcodError(f"{folder} holds no finished data of `hvcod data criteo`")
         content = read_json(folder / "dataset.json")
         try:

@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.files import read_json
+from hvcod.tasks.reading.files import readable
 
 FORMAT, VERSION = "hvcod-images", 1
 PARTS = ("training", "validation", "test")
@@ -188,7 +189,9 @@ class ImageDataset:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not (folder / "dataset.json").is_file():
+        with readable(folder):
+            finished = (folder / "dataset.json").is_file()
+        if not finished:
             raise HvcodError(f"{folder} holds no finished data of `hvcod data imagenet`")
         content = read_json(folder / "dataset.json")
         try:

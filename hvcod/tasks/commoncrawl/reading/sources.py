@@ -1,13 +1,14 @@
 """The inputs of a data preparation: files, folders, globs and addresses, and their bytes."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading.download import Patience, stream
 from hvcod.tasks.reading.compression import codec_by_name
+from hvcod.tasks.reading.files import chunks, fitting, readable
 
 CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")
@@ -39,7 +40,9 @@ class Source:
         Raises:
             HvcodError: The file or the server cannot be read.
         """
-        return stream(self.location, patience) if self.is_url else _file_chunks(self.location)
+        if self.is_url:
+            return stream(self.location, patience)
+        return chunks(Path(self.location), CHUNK_BYTES)
 
 
 def expand_inputs(inputs: Sequence[str]) -> list[Source]:
@@ -76,18 +79,13 @@ def _locations(given: str) -> list[str]:
     if _is_url(given):
         return [given]
     path = Path(given).expanduser()
-    if path.is_dir():
-        return [str(file) for file in path.rglob("*") if _belongs(file)]
-    if path.exists():
-        return [str(path)]
-    return [str(file) for file in _glob(path) if file.is_file() and not file.name.startswith(".")]
-
-
-def _glob(pattern: Path) -> Iterable[Path]:
-    try:
-        return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
-    except (ValueError, NotImplementedError):  # no valid pattern, so it matches nothing
-        return []
+    with readable(path):
+        if path.is_dir():
+            return [str(file) for file in path.rglob("*") if _belongs(file)]
+        if path.exists():
+            return [str(path)]
+        files = [file for file in fitting(path) if file.is_file()]
+    return [str(file) for file in files if not file.name.startswith(".")]
 
 
 def _belongs(file: Path) -> bool:
@@ -113,12 +111,3 @@ def _short_names(locations: Sequence[str]) -> dict[str, str]:
                 names.setdefault(location, end)
         depth += 1
     return names
-
-
-def _file_chunks(path: str) -> Iterator[bytes]:
-    try:
-        with Path(path).open("rb", buffering=0) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-    except OSError as error:
-        raise HvcodError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -42,6 +42,7 @@ from hvcod.tasks.criteo.preparation.reading import (
 from hvcod.tasks.criteo.preparation.sources import Source, Text, make_plain
 from hvcod.tasks.criteo.preparation.summary import Report, full_report
 from hvcod.tasks.files import read_arrays, read_json, write_json, write_whole
+from hvcod.tasks.reading.files import readable
 from hvcod.tasks.workspace import Workspace
 
 STAGES = ("plain", "read", *learning.STAGES, "encoded")
@@ -81,7 +82,9 @@ def _plan(sources: Sequence[Source], options: PrepareOptions) -> dict[str, Any]:
     like = None
     if options.like:
         ClickDataset(options.like)
-        like = hashlib.sha256((options.like / "features.h5").read_bytes()).hexdigest()
+        features = options.like / "features.h5"
+        with readable(features):
+            like = hashlib.sha256(features.read_bytes()).hexdigest()
     inputs = [source.identity() for source in sources]
     chosen = flatten(asdict(options))
     del chosen["max_malformed"]  # allowing more goes on where it was too many

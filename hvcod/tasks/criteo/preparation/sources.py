@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.errors import UsageError
 from hvcod.tasks.criteo.preparation.generate import GENERATED_AT_ONCE, generate
 from hvcod.tasks.criteo.preparation.layout import LAYOUTS, Layout, recognise
 from hvcod.tasks.criteo.preparation.malformed import LOST
@@ -19,6 +19,7 @@ from hvcod.tasks.reading.compression import (
     codec_by_name,
     decompress,
 )
+from hvcod.tasks.reading.files import chunks, fitting, readable
 from hvcod.tasks.workspace import Workspace
 
 _CHUNK = 2**20
@@ -47,10 +48,8 @@ class Source:
         """What the result follows from: the name and, of a file, its size."""
         if self.path is None:
             return [self.name, self.rows]
-        try:
+        with readable(self.path):
             return [self.name, self.path.stat().st_size]
-        except OSError as error:
-            raise HvcodError(f"{self.path}: cannot be read: {error.strerror}") from error
 
 
 class Text(NamedTuple):
@@ -122,27 +121,21 @@ def make_plain(workspace: Workspace, index: int, source: Source) -> None:
         write_blocks(path, [text])
     elif codec := _codec(source.path):
         path = workspace.file("plain", index, ".txt")
-        write_blocks(path, _without_gaps(decompress(_chunks(source.path), codec)))
+        write_blocks(path, _without_gaps(decompress(chunks(source.path, _CHUNK), codec)))
     else:
         path = source.path.absolute()
-    head = next(_chunks(path), b"")
+    head = next(chunks(path, _CHUNK), b"")
     layout, begin = recognise(source.name, head)
     text_of = Text(str(path), path.stat().st_size, begin, layout)
     workspace.finish("plain", index, text_of._asdict())
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    every = filter(_belongs, path.rglob("*")) if path.is_dir() else _glob(path)
-    return sorted((file for file in every if file.is_file()), key=_natural)
-
-
-def _glob(pattern: Path) -> list[Path]:
-    try:
-        return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
-    except (ValueError, NotImplementedError):  # no valid pattern, so it matches nothing
-        return []
+    with readable(path):
+        if path.is_file():
+            return [path]
+        every = filter(_belongs, path.rglob("*")) if path.is_dir() else fitting(path)
+        return sorted((file for file in every if file.is_file()), key=_natural)
 
 
 def _belongs(file: Path) -> bool:
@@ -159,19 +152,10 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _codec(path: Path) -> Codec | None:
-    head = next(_chunks(path), b"")
+    head = next(chunks(path, _CHUNK), b"")
     # Damaged at its very beginning, a compressed file is known by its name alone.
     damaged = b"\0" in head and codec_by_name(path.name)
     return codec_by_content(head) or damaged or None
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
-    except OSError as error:
-        raise HvcodError(f"{path}: cannot be read: {reason_of(error)}") from error
 
 
 def _without_gaps(pieces: Iterator[Piece]) -> Iterator[bytes]:

@@ -22,6 +22,7 @@ from hvcod.tasks.imagenet.preparation.layout import (
     is_image_name,
     one_line,
 )
+from hvcod.tasks.reading.files import readable
 
 UNIT_FILES = 8192
 """Files of a folder that make a unit: their sizes are not asked for, which is slow on Lustre."""
@@ -67,9 +68,11 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     """
     paths = [Path(given).expanduser() for given in inputs]
     for path in paths:
-        if not path.exists():
+        with readable(path):
+            there, folder = path.exists(), path.is_dir()
+        if not there:
             raise UsageError(f"{path}: there is no such file or folder")
-        if not path.is_dir() and not ARCHIVE_SUFFIX.search(path.name):
+        if not folder and not ARCHIVE_SUFFIX.search(path.name):
             raise UsageError(
                 f"{path} is neither a folder nor a tar file (.tar, .tar.gz, .tar.xz, .tar.zst)"
             )

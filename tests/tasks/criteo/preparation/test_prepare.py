@@ -375,6 +375,10 @@ def test_wrong_usage(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="leave no rows for training"):
         run([plain], tmp_path / "data", validation_fraction=0.6, test_fraction=0.4)
     run([plain], tmp_path / "data")
+    run([plain], tmp_path / "other", like=tmp_path / "data")
+    (tmp_path / "data" / "features.h5").unlink()
+    with pytest.raises(UsageError, match=r"features\.h5: cannot be read: No such file"):
+        run([plain], tmp_path / "more", like=tmp_path / "data")
     with pytest.raises(UsageError, match="made with other options"):
         run([plain], tmp_path / "data", min_count=5)
 
