@@ -29,7 +29,10 @@ class PrepareOptions:
         100, "damaged images that are skipped; with more of them the preparation fails", minimum=0
     )
     max_pixels: int = option(
-        64_000_000, "width x height from which an image counts as damaged", minimum=1
+        64_000_000,
+        "width x height from which an image counts as damaged",
+        minimum=1,
+        maximum=89_478_485,  # where Pillow takes an image for an attack
     )
     shard_bytes: int = option(
         256_000_000,

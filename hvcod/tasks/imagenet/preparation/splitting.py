@@ -78,16 +78,13 @@ def _resolved(known: Sequence[Place]) -> tuple[Integers, Integers, list[str]]:
             + ", at least 2 are needed: "
             + LAYOUT
         )
+    numbers = {name: number for number, name in enumerate(classes)}
     labels = [
-        _label(place, part, {name: number for number, name in enumerate(classes)})
-        for place, part in zip(known, parts, strict=True)
+        UNLABELLED if place.label is None else numbers.get(place.label, UNLABELLED)
+        for place in known
     ]
     _check_validation(known, parts, labels)
     return np.array([PARTS.index(part) for part in parts]), np.array(labels), classes
-
-
-def _label(place: Place, part: str, numbers: dict[str, int]) -> int:
-    return UNLABELLED if place.label is None else numbers.get(place.label, UNLABELLED)
 
 
 def _check_validation(known: Sequence[Place], parts: Sequence[str], labels: Sequence[int]) -> None:

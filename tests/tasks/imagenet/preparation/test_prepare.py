@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 from tasks.commoncrawl.corpora import assert_same_files
 from tasks.imagenet.pictures import (
@@ -19,7 +20,9 @@ from tasks.imagenet.pictures import (
     write_tar,
 )
 
+from hvcod import config
 from hvcod.errors import UsageError
+from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.shards import ImageDataset
 
 CATS_AND_DOGS = class_files(["cat", "dog"], 6)
@@ -302,3 +305,10 @@ def test_the_same_name_twice_counts_once(tmp_path: Path) -> None:
     found = everything(tmp_path / "out")
     every = {**found["training"], **found["validation"]}
     assert every["cat/cat_0.JPEG"] == ("cat", CATS_AND_DOGS["cat/cat_0.JPEG"])
+
+
+def test_an_image_may_not_be_so_large_that_pillow_refuses_it() -> None:
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485
+    with pytest.raises(UsageError, match="must be at most 89478485"):
+        config.resolve(PrepareOptions, [{"max_pixels": 89_478_486}])
+    config.resolve(PrepareOptions, [{"max_pixels": 89_478_485}])
