@@ -5,9 +5,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mpi4py import MPI
+
 from hvcod.churn.compare import compare
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
+from hvcod.errors import UsageError
 from hvcod.evaluation.models import load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.predict import predict
@@ -32,10 +35,17 @@ def predicted(
         options: How predictions are aligned, decided and sliced.
         evaluation: Which weights, on which data.
         group: The group of a run that predicts; None for the ensemble of all.
+
+    Raises:
+        UsageError: The folder of temporary files is not shared by all nodes.
     """
     ranks = split(world(), 1)
     folder = on_rank_zero(ranks.comm, lambda: tempfile.mkdtemp(prefix="hvcod-churn-"))
     try:
+        if not ranks.comm.allreduce(Path(folder).is_dir(), MPI.LAND):
+            raise UsageError(
+                f"{folder} is not there on all nodes: set TMPDIR to a folder that all nodes share"
+            )
         files = {
             model: predict_file(model, Path(folder) / f"{number}.h5", evaluation, group, ranks)
             for number, model in enumerate(dict.fromkeys(models))
