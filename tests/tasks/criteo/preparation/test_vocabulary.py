@@ -45,10 +45,10 @@ def test_as_a_dictionary_counts(
     feature = 7
     parts = []
     for number, each in enumerate(counted):
-        files = [folder / f"{number}.{name}" for name in ("values", "counts")]
-        files[0].write_bytes(each.values.tobytes())
-        files[1].write_bytes(each.counts.tobytes())
-        parts.append(StoredCounts(*files, *each.offsets[feature : feature + 2]))
+        values_file, counts_file = folder / f"{number}.values", folder / f"{number}.counts"
+        values_file.write_bytes(each.values.tobytes())
+        counts_file.write_bytes(each.counts.tobytes())
+        parts.append(StoredCounts(values_file, counts_file, *each.offsets[feature : feature + 2]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vocabulary, "ENTRIES_AT_ONCE", at_once)
         values, counts, distinct = count_feature(parts, least)
