@@ -16,7 +16,9 @@ from PIL import Image
 
 from hvcod.churn.compare import compare
 from hvcod.churn.options import CompareOptions
+from hvcod.churn.page.charts import by_slice, histogram, trade_off
 from hvcod.churn.page.page import page
+from hvcod.churn.page.plot import colour
 from hvcod.churn.report import Report
 
 QUIET = [
@@ -85,6 +87,17 @@ def test_the_page_of_several_classes(hdf5: HDF5) -> None:
     assert page(compare({"all": files}, CompareOptions())).count("<svg") == 2
 
 
+def test_a_method_has_one_colour_in_all_pictures(hdf5: HDF5) -> None:
+    columns = {"label": [0, 1], "site": [0, 1]}
+    files = [hdf5(f"m{n}", prediction=[0.1 * n, 0.5], **columns) for n in (1, 2, 3)]
+    methods = {"alone": files[:1], "pair": files[1:]}
+    report = compare(methods, CompareOptions(slice_column="site"))
+    for picture in (trade_off(report), histogram(report), by_slice(report)):
+        assert picture is not None
+        assert colour(1) in picture
+        assert colour(0) not in picture
+
+
 def test_a_browser_draws_it_and_asks_for_nothing_else(report: Report, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if not browser:
@@ -113,5 +126,5 @@ def test_a_browser_draws_it_and_asks_for_nothing_else(report: Report, tmp_path: 
     # The browser itself asks for an icon; the page cannot keep it from that.
     assert set(asked) - {"/favicon.ico"} == {"/page.html"}
     pixels = np.asarray(Image.open(picture).convert("RGB")).reshape(-1, 3)
-    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
-        assert (pixels == colour).all(axis=1).sum() > 1000  # the bars of the slices
+    for rgb in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        assert (pixels == rgb).all(axis=1).sum() > 1000  # the bars of the slices

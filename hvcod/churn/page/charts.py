@@ -28,11 +28,11 @@ def trade_off(report: Report) -> str | None:
     churns = [value for _, churn, _ in points for value in _span(churn)]
     losses = [value for _, _, loss in points for value in _span(loss)]
     plot = Plot((*_wide(churns), "churn"), (*_wide(losses), "log loss, nats"))
-    for number, (name, churn, loss) in enumerate(points):
-        x, y = churn.mean, loss.mean
-        plot.line([(each, y) for each in _span(churn)], colour(number))
-        plot.line([(x, each) for each in _span(loss)], colour(number))
-        plot.point(x, y, colour(number), f"{name}: churn {x:.4f}, log loss {y:.4f}")
+    for name, churn, loss in points:
+        x, y, shown = churn.mean, loss.mean, _colour(report, name)
+        plot.line([(each, y) for each in _span(churn)], shown)
+        plot.line([(x, each) for each in _span(loss)], shown)
+        plot.point(x, y, shown, f"{name}: churn {x:.4f}, log loss {y:.4f}")
         plot.label(x, y, name)
     return plot.svg("log loss against churn")
 
@@ -47,16 +47,16 @@ def histogram(report: Report) -> str | None:
     shares = {name: _together(pairs).shares(edges) for name, pairs in found.items()}
     top = max(float(each.max()) for each in shares.values())
     plot = Plot((0, largest, "absolute difference"), (0, top * 1.05, "share of the rows"))
-    for number, (name, each) in enumerate(shares.items()):
+    for name, each in shares.items():
         for low, high, share in zip(edges, edges[1:], each, strict=False):
             told = f"{name}: {share:.2%} of the rows differ by {low:.3g} to {high:.3g}"
-            plot.box((low, 0, high, share), colour(number), told, 0.25)
+            plot.box((low, 0, high, share), _colour(report, name), told, 0.25)
         steps = [
             point
             for low, high, share in zip(edges, edges[1:], each, strict=False)
             for point in ((low, share), (high, share))
         ]
-        plot.line(steps, colour(number), 1.5)
+        plot.line(steps, _colour(report, name), 1.5)
     return plot.svg("histogram of the absolute differences")
 
 
@@ -96,8 +96,13 @@ def by_slice(report: Report) -> str | None:
         for place, (name, value) in enumerate(zip(names, values, strict=True)):
             top_edge = len(names) - place - 0.1 - number * 0.8 / len(means)
             corners = (0, top_edge - 0.8 / len(means) + 0.02, value, top_edge)
-            plot.box(corners, colour(number), f"{method}, {name}: {value:.4f}")
+            plot.box(corners, _colour(report, method), f"{method}, {name}: {value:.4f}")
     return plot.svg("churn by slice", [_short(name, 20) for name in names])
+
+
+def _colour(report: Report, method: str) -> str:
+    """A method's colour, the same in all pictures, whichever methods are in them."""
+    return colour(list(report.methods).index(method))
 
 
 def _together(pairs: Sequence[PairFigures]) -> Differences:
