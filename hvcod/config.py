@@ -50,6 +50,8 @@ class Duration(float):
 class Numbers(str):
     """Numbers as text with commas between them, such as ``0.3,0.6``; may be empty."""
 
+    EXPECTED: ClassVar[str] = "numbers with commas between them, such as 0.3,0.6"
+
     def __new__(cls, text: str | float = "") -> Self:
         """Raises ValueError for text that is no such list."""
         parts = [part.strip() for part in str(text).split(",")] if str(text).strip() else []
@@ -375,8 +377,11 @@ def _converted(key: str, kind: Any, value: Any) -> Any:
         return value
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
+    if issubclass(kind, Numbers) and isinstance(value, list):
+        value = ",".join(map(str, value))
     exact = not isinstance(value, bool) and not (kind is int and isinstance(value, float))
     if kind is not bool and exact and isinstance(value, str | int | float | Path):
         with contextlib.suppress(ValueError):
             return kind(value)
-    raise UsageError(f"{key}={value}: expected {kind.__name__}")
+    expected = getattr(kind, "EXPECTED", kind.__name__)
+    raise UsageError(f"{key}={value}: expected {expected}")

@@ -6,8 +6,20 @@ import pytest
 import tomli_w
 
 from hvcod import config
-from hvcod.config import TrainOptions
+from hvcod.config import Numbers, TrainOptions
 from hvcod.errors import UsageError
+
+
+def test_numbers_are_text_a_list_or_nothing() -> None:
+    options = config.OptimizerOptions
+    good: list[object] = ["0.3, 0.6", [0.3, 0.6], Numbers("0.3,0.6")]
+    for value in good:
+        assert config.resolve(options, [{"drops": value}]).drops.values == [0.3, 0.6]
+    assert config.resolve(options, [{"drops": ""}]).drops.values == []
+    bad: list[object] = ["0.3;0.6", "nan", ["a"]]
+    for value in bad:
+        with pytest.raises(UsageError, match="expected numbers with commas between them"):
+            config.resolve(options, [{"drops": value}])
 
 
 def test_later_layers_win() -> None:

@@ -37,10 +37,12 @@ def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **fla
     options = build(EvaluationOptions, flags)
     models, ranks, device = prepare(sources, groups, options)
     from hvcod.evaluation.evaluate import evaluate
+    from hvcod.training.record.lines import finite
 
     found = evaluate(models, options.part, ranks, device)
     if ranks.is_root:
-        click.echo(json.dumps([each.to_dict() for each in found]) if as_json else _table(found))
+        plain = finite([each.to_dict() for each in found])
+        click.echo(json.dumps(plain) if as_json else _table(found))
 
 
 def _table(found: "Sequence[Evaluation]") -> str:

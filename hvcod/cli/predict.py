@@ -13,7 +13,7 @@ from hvcod.evaluation.options import EvaluationOptions
 
 EXAMPLES = """\b
 Examples:
-  laptop   hvcod predict runs/first --ensemble --output predictions.csv
+  laptop   hvcod predict runs/clicks --ensemble --output predictions.csv
            hvcod predict runs/first --group 0 --part test --data data/test --output group-0.h5
   cluster  srun --mpi=pmix -n 32 hvcod predict /scratch/runs/a --group 0 --output /scratch/a.h5
 """
@@ -61,4 +61,5 @@ def command(
 
 
 def _own(output: Path, name: str) -> Path:
-    return output.with_name(f"{output.stem}.{name.replace(' ', '-')}{output.suffix}")
+    own = name.replace(" ", "-").replace("/", "-")
+    return output.with_name(f"{output.stem}.{own}{output.suffix}")

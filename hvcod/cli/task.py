@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hvcod.cli.options import json_option
+from hvcod.cli.tables import columns
 
 EXAMPLES = """\b
 Examples:
@@ -61,7 +62,5 @@ def list_tasks(as_json: bool) -> None:
         return
     head = [("task", "package", "class")]
     rows = head + [(name, each.package, each.place) for name, each in known.items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    click.echo(columns(rows))
     click.echo("A class of your own needs no name: --task mypackage.mymodule:MyTask")

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,14 @@ def command(
     """
     from hvcod.groups.environment import launch_rank
     from hvcod.training.launch import launch
+    from hvcod.training.record.lines import finite
 
     options = resolve(config_file, assignments, flags)
     summaries = launch(options)
     if launch_rank() == 0:
         # A full disk under the log changes nothing of what the launch has done.
         with contextlib.suppress(OSError):
-            click.echo(json.dumps(summaries) if as_json else table(summaries))
+            click.echo(json.dumps(finite(summaries)) if as_json else table(summaries))
             for message in endings(summaries):
                 click.echo(f"hvcod: {message}", err=True)
     click.get_current_context().exit(exit_code(summaries))
@@ -88,9 +89,11 @@ def resolve(
         config.resolve(TrainOptions, [of_file], task.Options)
     except UsageError as error:
         raise UsageError(f"{config_file}: {error}") from error
-    layers = [task.presets[preset], of_file, given]
-    if "batch_size" in given:  # rather than a batch of the whole group, unless it is given, too
-        layers.insert(2, {"group_batch_size": None})
+    layers: list[Mapping[str, Any]] = [task.presets[preset]]
+    for each in (of_file, given):
+        # A rank's batch counts rather than one of the group that was said before it.
+        layers += [{"group_batch_size": None}] if "batch_size" in each else []
+        layers.append(each)
     options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
     return options
 

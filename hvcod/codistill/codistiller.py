@@ -72,14 +72,13 @@ class Codistiller:
             options: Interval, burn-in, weight, topology.
             logits: Which part of the outputs the logits are: the item of a tuple (a number) or
                 mapping (a name), an attribute (a name), what a function finds; None: all.
-            predict: How a teacher predicts: (model, inputs, hidden state) -> (outputs, next state),
-                for models that carry a state from batch to batch. The default calls the model.
+            predict: How a teacher of a model with a hidden state predicts: (model, inputs, state)
+                -> (outputs, next state). The default calls the model.
             distillation_loss: psi of Algorithm 1: (student's logits, logits of each teacher) ->
                 scalar. The default is for logits of classes in the last dimension.
             run_id: Names the run; needed where the other groups are other launches.
-            examples_per_step: Examples that the whole group sees in a step; 0 if unknown.
-            about: What published checkpoints say of themselves, for a run that knows more than its
-                `run_id`; step, examples and validation loss are filled in.
+            examples_per_step: Of the whole group; 0 if unknown.
+            about: What published checkpoints say of themselves, if more is known than `run_id`.
             stop: Whether this rank has been told to stop: ends a wait for an exact teacher.
 
         Raises:
@@ -96,11 +95,9 @@ class Codistiller:
         self._specification: dict[str, TensorSpec] = specified(model) if self._sources else {}
         self._device = device_of(model)
         self._teachers = Teachers(model, self._sources, predict, logits)
-        self._is_script = about is None
-        self._id_is_new = self._is_script and run_id is None
+        self._is_script, self._id_is_new = about is None, about is None and run_id is None
         self._about = about or identity.of_script(group, run_id)
-        self._done = 0
-        self._counted = -1
+        self._done, self._counted = 0, -1
         self._staleness, self._distilled = 0.0, 0
         self._late: set[int] = set()
         self._exact = self._options.staleness == "exact"

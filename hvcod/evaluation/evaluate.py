@@ -12,7 +12,7 @@ from hvcod.errors import HvcodError
 from hvcod.evaluation.models import Trained
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
-from hvcod.training.validation import add_scored, predictive_distributions
+from hvcod.training.validation import add_scored, metrics_of, predictive_distributions
 
 ENSEMBLE = "ensemble"
 
@@ -56,20 +56,21 @@ def evaluate(
         HvcodError: The part has nothing with a label, or the models do not go together.
     """
     names = [*(each.name for each in models), *([ENSEMBLE] if len(models) > 1 else [])]
-    metrics = {name: models[0].task.metrics() for name in range(len(names))}
+    metrics = [metrics_of(models[0].task) for _ in names]
+    scored = 0
     progress = Progress(None, f"evaluating on {part}", "batch", shown=group.is_root)
     for batch, answers in predictive_distributions(pairs(models), part, device):
         if len(models) > 1:
             answers.append(mean_distribution(answers, models))
         for place, logs in enumerate(answers):
-            add_scored(metrics[place], logs, batch.targets)
+            scored += add_scored(metrics[place], logs, batch.targets)
         progress.update()
     progress.close()
     found = [
         {name: metric.value(group.comm) for name, metric in metrics[place].items()}
         for place in range(len(names))
     ]
-    if math.isnan(found[0]["loss"]):
+    if not group.comm.allreduce(scored):
         raise HvcodError(f"--part {part} of these data has nothing with a label to score")
     members = [*models, None]
     return [
@@ -82,13 +83,20 @@ def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
     """Each model with its task in front, as a pass over the data wants them.
 
     Raises:
-        HvcodError: They are models of different tasks.
+        HvcodError: They are models of different tasks, or bring different data.
     """
+    first = models[0].task.options
     for each in models:
-        if each.task.options.task != models[0].task.options.task:
+        options = each.task.options
+        if options.task != first.task:
             raise HvcodError(
-                f"{models[0].path} is a model of the task {models[0].task.options.task}, "
-                f"{each.path} of {each.task.options.task}: they cannot be put together"
+                f"{models[0].path} is a model of the task {first.task}, {each.path} of "
+                f"{options.task}: they cannot be put together"
+            )
+        if options.data != first.data:
+            raise HvcodError(
+                f"{models[0].path} was trained on {first.data}, {each.path} on {options.data}: "
+                "give --data, on which all shall be tried"
             )
     return [(each.task, each.model) for each in models]
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,8 @@ def load_models(
 def _load(
     file: WeightsFile, options: EvaluationOptions, group: Group, device: torch.device
 ) -> Trained:
-    trained = on_rank_zero(group.comm, lambda: _options(file.config))
+    # Made on every rank: the class of a task in the current folder is to be found there first.
+    trained = _options(on_rank_zero(group.comm, lambda: config.read_toml(file.config)), file.config)
     of_run = dataclasses.replace(
         trained, data=options.data or trained.data, validation_examples=options.examples
     )
@@ -117,8 +119,7 @@ def _read(path: Path) -> tuple[int, dict[str, Tensor]]:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
 
 
-def _options(path: Path) -> TrainOptions:
-    values = config.read_toml(path)
+def _options(values: Mapping[str, Any], path: Path) -> TrainOptions:
     task = load_task(str(values.get("task", TrainOptions.task)))
     try:
         options: TrainOptions = config.resolve(TrainOptions, [values], task.Options)

@@ -6,7 +6,7 @@ together in the order of the data. So the result depends on neither the number o
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +17,7 @@ import torch
 from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.evaluate import mean_distribution, pairs
 from hvcod.evaluation.models import Trained
-from hvcod.evaluation.predictions import Array, Block, Shape, writer
+from hvcod.evaluation.predictions import Array, Block, Shape, check_columns, writer
 from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
@@ -44,6 +44,7 @@ class _Share:
     labelled: bool = False
 
     def add(self, block: Block, begins: bool) -> None:
+        """Takes note of a block that was written."""
         if begins or not self.blocks:
             self.blocks.append(0)
         self.blocks[-1] += 1
@@ -75,37 +76,32 @@ def predict(
         HvcodError: The file cannot be written, or the models do not go together.
     """
     on_rank_zero(group.comm, lambda: writer(output))
-    mine = _share_file(output, group.rank)
-    try:
-        shares = _gathered(lambda: _predict(models, part, mine, group, device), group)
+    with _removed(_share_file(output, rank) for rank in range(group.size)):
+        shares = group.comm.allgather(_predict(models, part, output, group, device))
         return on_rank_zero(group.comm, lambda: _put_together(output, shares))
-    finally:
-        with contextlib.suppress(OSError):
-            mine.unlink()
 
 
-def _gathered(function: Callable[[], _Share], group: Group) -> list[_Share]:
-    """What all ranks did; a rank that fails does so on all, so that each removes its file."""
-    mine: tuple[_Share | None, HvcodError | None]
+@contextlib.contextmanager
+def _removed(paths: Iterable[Path]) -> Iterator[None]:
+    """Removes files in the end, those of all ranks: one that fails ends the others at once."""
     try:
-        mine = function(), None
-    except HvcodError as error:
-        mine = None, error
-    everyones = group.comm.allgather(mine)
-    if problem := next((error for _, error in everyones if error), None):
-        raise problem
-    return [share for share, _ in everyones if share]
+        yield
+    finally:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _predict(
-    models: Sequence[Trained], part: str, path: Path, group: Group, device: torch.device
+    models: Sequence[Trained], part: str, output: Path, group: Group, device: torch.device
 ) -> _Share:
-    share = _Share()
+    share, path = _Share(), _share_file(output, group.rank)
     progress = Progress(None, f"predicting {part}", "example", shown=group.is_root)
     with _told(path), path.open("wb") as file:
         for batch, answers in predictive_distributions(pairs(models), part, device):
             logs = answers[0] if len(models) == 1 else mean_distribution(answers, models)
             block = _block(batch, models[0].task.predictions(logs).float().cpu().numpy())
+            check_columns(output, block.predictions)
             for column in (block.ids, block.predictions, block.labels):
                 file.write(_as_bytes(column))
             share.add(block, batch.begins)

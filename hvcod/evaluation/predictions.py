@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.errors import UsageError
+from hvcod.errors import HvcodError, UsageError
 
 Array = npt.NDArray[Any]
 
@@ -71,6 +71,15 @@ def writer(path: Path) -> Callable[[Path, Shape, Iterable[Block]], None]:
     return writers[path.suffix]
 
 
+def check_columns(path: Path, predictions: Array) -> None:
+    """Raises HvcodError if a file of that name's kind cannot have so many columns."""
+    if path.suffix == ".csv" and predictions.ndim > 1 and predictions.shape[1] > MOST_COLUMNS:
+        raise HvcodError(
+            f"--output {path}: {predictions.shape[1]} classes are too many columns; write a file "
+            "that ends in .h5"
+        )
+
+
 def _write_hdf5(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
     # libhdf5 lays out the file; the values are written past it, because a full disk would make it
     # end the process.
@@ -114,11 +123,6 @@ def _write(file: int, content: bytes, place: int) -> int:
 
 
 def _write_csv(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
-    if (shape.classes or 0) > MOST_COLUMNS:
-        raise UsageError(
-            f"--output {path}: {shape.classes} classes are too many columns; write a file that "
-            "ends in .h5"
-        )
     names = ["prediction"]
     if shape.classes is not None:
         names = [f"prediction_{number}" for number in range(shape.classes)]

@@ -1,5 +1,7 @@
 """Finds the weights that are meant: in a run, or in a file of one."""
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,41 +39,54 @@ def find(
     Raises:
         UsageError: A source is neither a run nor a file, or has no such group or step.
     """
+    paths = [source.absolute() for source in sources]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise UsageError(f"{twice} is given twice")
     found: list[WeightsFile] = []
-    for source in sources:
-        if source.is_dir():
-            found += _of_run(source, groups, options, prefix=len(sources) > 1)
-        elif source.is_file():
-            found.append(_of_file(source, options))
+    for path, name in zip(paths, _names(paths), strict=True):
+        if path.is_dir():
+            found += _of_run(path, name, groups, options)
+        elif path.is_file():
+            found.append(_of_file(path, name or path.name, options))
         else:
-            raise UsageError(f"{source}: no such run directory or file")
+            raise UsageError(f"{path}: no such run directory or file")
     return found
 
 
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What tells the sources apart: nothing for one, else their paths below what they share."""
+    if len(paths) == 1:
+        return [""]
+    shared = os.path.commonpath(paths)
+    return [str(path.relative_to(shared)) for path in paths]
+
+
 def _of_run(
-    run: Path, groups: Sequence[int], options: EvaluationOptions, prefix: bool
+    run: Path, name: str, groups: Sequence[int], options: EvaluationOptions
 ) -> list[WeightsFile]:
     config = options.config or run / "config.toml"
     if not config.is_file():
         raise UsageError(f"{run} is no run directory: it has no config.toml")
-    there = sorted(int(path.name.removeprefix("group-")) for path in run.glob("group-[0-9]*"))
+    numbers = (re.fullmatch(r"group-(\d+)", folder.name) for folder in run.iterdir())
+    there = sorted(int(number[1]) for number in numbers if number)
     if missing := [group for group in groups if group not in there]:
         known = ", ".join(map(str, there)) or "none"
         raise UsageError(f"--group {missing[0]}: {run} has groups {known}")
     if not there:
         raise UsageError(f"{run} has no groups yet")
-    named = f"{run.name} " if prefix else ""
+    prefix = f"{name} " if name else ""
     return [
-        WeightsFile(_newest(run / f"group-{group}", options), config, f"{named}group {group}")
+        WeightsFile(_newest(run / f"group-{group}", options), config, f"{prefix}group {group}")
         for group in (groups or there)
     ]
 
 
-def _of_file(path: Path, options: EvaluationOptions) -> WeightsFile:
-    config = options.config or path.absolute().parents[2] / "config.toml"
+def _of_file(path: Path, name: str, options: EvaluationOptions) -> WeightsFile:
+    # RUN/group-0/state/step-00000050.h5
+    config = options.config or path.parent.parent.parent / "config.toml"
     if not config.is_file():
         raise UsageError(f"{path} lies outside its run: name the run's config.toml with --config")
-    return WeightsFile(path, config, path.name)
+    return WeightsFile(path, config, name)
 
 
 def _newest(folder: Path, options: EvaluationOptions) -> Path:

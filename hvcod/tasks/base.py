@@ -31,7 +31,6 @@ class Batch:
         inputs: What the model sees: a tensor, or a tuple or mapping of tensors, whose first
             dimension counts examples.
         targets: What it should say: class indices, [N] or [N, T]; `UNKNOWN` is not scored.
-        count: Predictions that are scored.
         ids: For evaluation: an id of each prediction, in the order of the flattened targets; a
             negative number marks padding, which is no prediction.
         begins: For evaluation: it is the first of a sequence; hidden states start anew.
@@ -39,7 +38,6 @@ class Batch:
 
     inputs: Any
     targets: Tensor
-    count: int
     ids: Ids | None = None
     begins: bool = True
 

@@ -61,9 +61,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
             codistiller.step()
             journal.step(step, task_loss, distill_loss, updated, data.waited)
             if step % options.validation_interval == 0 or step == options.steps:
-                metrics = validate(task, model, device)
-                codistiller.validation_loss = metrics["loss"]
-                journal.validated(step, metrics)
+                journal.validated(step, validate(task, model, device))
             keeper.step(step, hidden)
         ended = "preempted" if reason else "finished"
         keeper.finish(step, hidden)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import horovod.torch as hvd
@@ -58,13 +58,14 @@ class Optimizer:
         self._rows = {name: table for name, table in model.named_parameters() if table in tables}
         dense = {name: p for name, p in model.named_parameters() if p not in tables}
         self._parameters = list(model.parameters())
+        self._averaged = [each for each in dense.values() if each.requires_grad]
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
         self._dense = hvd.DistributedOptimizer(
             _dense_optimizer(list(dense.values()), options),
             named_parameters=dense.items(),
             groups=_buckets(list(dense.values())),
         )
-        self._sparse = _sparse_optimizer(tables, options) if tables else None
+        self._sparse = _sparse_optimizer(list(self._rows.values()), options) if tables else None
         self._done = self._in_a_row = 0
         self.skipped = 0
         self.learning_rate = 0.0
@@ -82,6 +83,7 @@ class Optimizer:
         for parameter in self._parameters:
             parameter.grad = None
         loss.backward()
+        self._complete()
         self._average_rows()
         self._dense.synchronize()
         norm = self._clip()
@@ -125,12 +127,18 @@ class Optimizer:
         for part in self._sparse.param_groups if self._sparse is not None else []:
             part["lr"] = rate
 
+    def _complete(self) -> None:
+        """Gives zeros as gradients where this step used no parameter; other ranks may have."""
+        # Backwards, so that Horovod notices: it sends a message when all in it have come.
+        unused = [each for each in self._averaged if each.grad is None]
+        if unused:
+            torch.autograd.backward(unused, [torch.zeros_like(each) for each in unused])
+
     def _average_rows(self) -> None:
         """Gathers the rows of sparse gradients from all ranks and averages those of one place."""
         pending = {
-            name: hvd.sparse_allreduce_async(table.grad.coalesce(), name, hvd.Average)
+            name: hvd.sparse_allreduce_async(_rows_of(table), name, hvd.Average)
             for name, table in self._rows.items()
-            if table.grad is not None
         }
         for name, finish in pending.items():
             self._rows[name].grad = finish().coalesce()
@@ -163,6 +171,14 @@ def _sparse_tables(model: nn.Module) -> set[nn.Parameter]:
     return {cast(nn.Parameter, each.weight) for each in embeddings if each.sparse}
 
 
+def _rows_of(table: nn.Parameter) -> Tensor:
+    """The sparse gradient of a table; of no rows, if this rank has not used it in this step."""
+    if table.grad is not None:
+        return table.grad.coalesce()
+    rows = table.new_empty((0, *table.shape[1:]))
+    return torch.sparse_coo_tensor(torch.empty((1, 0), dtype=torch.int64), rows, table.shape)
+
+
 def _dense_optimizer(
     parameters: Sequence[nn.Parameter], options: OptimizerOptions
 ) -> torch.optim.Optimizer:
@@ -184,7 +200,7 @@ def _dense_optimizer(
 
 
 def _sparse_optimizer(
-    tables: Iterable[nn.Parameter], options: OptimizerOptions
+    tables: Sequence[nn.Parameter], options: OptimizerOptions
 ) -> torch.optim.Optimizer:
     # The default, said aloud: torch warns of it once in every process.
     torch.sparse.check_sparse_tensor_invariants.disable()
@@ -195,7 +211,7 @@ def _sparse_optimizer(
             return torch.optim.Adagrad(tables, lr=rate, initial_accumulator_value=start)
         case "adam":
             betas = (options.beta1, options.beta2)
-            return torch.optim.SparseAdam(list(tables), lr=rate, betas=betas)
+            return torch.optim.SparseAdam(tables, lr=rate, betas=betas)
     raise UsageError(
         f"--algorithm {options.algorithm}: embedding tables are updated by the rows of a batch, "
         "for which hvcod has adagrad and adam"

@@ -23,7 +23,7 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
     numbers.
     """
     model.eval()
-    metrics = task.metrics()
+    metrics = metrics_of(task)
     with _statistics_of_root(model, task.group):
         for batch, (logs,) in predictive_distributions([(task, model)], "validation", device):
             add_scored(metrics, logs, batch.targets)
@@ -68,14 +68,30 @@ def predictive_distributions(
         yield batch, answers
 
 
-def add_scored(metrics: Mapping[str, Metric], logs: Tensor, targets: Tensor) -> None:
-    """Adds those of some predictions to metrics of which the right class is known."""
+def metrics_of(task: Task) -> dict[str, Metric]:
+    """New metrics of a task.
+
+    Raises:
+        HvcodError: There is no loss among them.
+    """
+    metrics = task.metrics()
+    if "loss" not in metrics:
+        raise HvcodError(
+            f"metrics() of {type(task).__name__} gives {', '.join(metrics) or 'nothing'}; it must "
+            'give a "loss" too, such as negative_log_likelihood()'
+        )
+    return metrics
+
+
+def add_scored(metrics: Mapping[str, Metric], logs: Tensor, targets: Tensor) -> int:
+    """Adds those of some predictions to metrics of which the right class is known; how many."""
     targets = targets.flatten()
     known = targets != UNKNOWN
     if not known.all():
         logs, targets = logs[known], targets[known]
     for metric in metrics.values():
         metric.add(logs, targets)
+    return len(targets)
 
 
 def common_weights(model: nn.Module, group: Group) -> str:

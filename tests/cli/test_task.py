@@ -70,6 +70,12 @@ def test_it_trains_in_two_groups_and_goes_on(package: Path, fast_mpirun: MpiRun)
         assert steps == sorted(set(steps))
         assert steps[-1] == 300
     assert list_steps(package / "runs/one/group-0/state")[-1] == 300
+    # Two ranks, each of which has to find the class in the current folder.
+    evaluated = fast_mpirun(2, "hvcod", "evaluate", "runs/one", "--json", cwd=package)
+    losses = [each["metrics"]["loss"] for each in json.loads(evaluated.stdout.splitlines()[-1])]
+    assert losses[:2] == [each["validation_loss"] for each in again]
+    fast_mpirun(2, "hvcod", "predict", "runs/one", "--ensemble", "--output", "p.csv", cwd=package)
+    assert (package / "p.csv").read_text().startswith("id,prediction_0,")
 
 
 def test_a_run_of_its_own_choice_gets_a_plain_name(package: Path, fast_mpirun: MpiRun) -> None:

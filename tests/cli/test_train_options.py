@@ -57,6 +57,20 @@ def test_one_option_in_all_layers(file: Path) -> None:
     assert resolve(file, ["steps=31"], flags(steps=41)).steps == 41
 
 
+def test_the_batch_of_a_rank_or_of_the_group_whichever_is_said_last(tmp_path: Path) -> None:
+    def batch(text: str, *words: str, **given: object) -> tuple[int, int | None]:
+        (tmp_path / "own.toml").write_text(f'task = "criteo"\n{text}')
+        options = resolve(tmp_path / "own.toml", words, flags(**given))
+        return options.batch_size, options.group_batch_size
+
+    default = TrainOptions().batch_size
+    assert batch("") == (default, 512)  # the preset's
+    assert batch("batch_size = 64") == (64, None)
+    assert batch("batch_size = 64\ngroup_batch_size = 128") == (64, 128)  # what a run notes
+    assert batch("group_batch_size = 128", batch_size=7) == (7, None)
+    assert batch("batch_size = 64", "group_batch_size=256") == (64, 256)
+
+
 def test_the_preset_may_stand_in_the_file_and_be_replaced_by_a_flag(file: Path) -> None:
     file.write_text('preset = "paper"\nsteps = 21\n')
     of_file = resolve(file, [], flags())

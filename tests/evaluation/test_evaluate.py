@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,11 @@ def test_a_file_outside_its_run_needs_the_configuration(
     moved = tmp_path / "a" / "b" / "taken.h5"
     moved.parent.mkdir(parents=True)
     shutil.copy(run / "group-0" / "state" / f"step-{STEPS:08d}.h5", moved)
+    shallow = Path(tempfile.mkdtemp(dir="/tmp")) / "taken.h5"
+    shutil.copy(moved, shallow)
+    with pytest.raises(UsageError, match="lies outside its run"):
+        find([shallow], [], EvaluationOptions())
+    shutil.rmtree(shallow.parent)
     done = fast_mpirun(1, "hvcod", "evaluate", moved, check=False)
     assert done.returncode == 2
     assert "lies outside its run: name the run's config.toml with --config" in done.stderr
@@ -109,6 +115,32 @@ def test_weights_of_another_model_are_refused_by_the_tensor(
     assert done.returncode == 1
     assert "does not fit the model" in done.stderr
     assert "has shape" in done.stderr
+
+
+def test_sources_are_told_apart(run: Path, hvcod: Hvcod, tmp_path: Path) -> None:
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    (other / "group-1.old").mkdir()
+    (other / "group-0.h5").touch()
+    names = [each["name"] for each in hvcod("evaluate", run, other, "--examples", 32)]
+    assert len(set(names)) == 5
+    assert all(name.endswith(("run group 0", "run group 1", "ensemble")) for name in names)
+    with pytest.raises(UsageError, match="is given twice"):
+        find([run, run], [], EvaluationOptions())
+
+
+def test_models_of_other_data_need_one_to_be_tried_on(
+    fast_mpirun: MpiRun, hvcod: Hvcod, run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(tiny_data, tmp_path / "data")
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace(str(tiny_data), str(tmp_path / "data")))
+    sources = [run, tmp_path / "run", "--group", 0, "--examples", 32]
+    done = fast_mpirun(1, "hvcod", "evaluate", *sources, check=False)
+    assert done.returncode == 1
+    assert f"was trained on {tiny_data}" in done.stderr
+    assert len(hvcod("evaluate", *sources, "--data", tiny_data)) == 3
 
 
 def test_a_damaged_file_is_told_with_its_path(

@@ -23,7 +23,7 @@ class Counting:
         if self.at >= 100:
             raise HvcodError("the data are cut off")
         self.at += 1
-        return Batch(torch.tensor([self.at]), torch.tensor([0]), 1)
+        return Batch(torch.tensor([self.at]), torch.tensor([0]))
 
     def state_dict(self) -> Mapping[str, np.ndarray]:
         return {"at": np.array([self.at])}

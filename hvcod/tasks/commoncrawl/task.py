@@ -153,7 +153,7 @@ class WindowBatches:
     def next(self) -> Batch:
         """The next window of every row of this rank."""
         inputs, targets = self._stream.next()
-        return Batch(inputs, targets, targets.numel())
+        return Batch(inputs, targets)
 
     def state_dict(self) -> Mapping[str, np.ndarray]:
         """The place of every row."""

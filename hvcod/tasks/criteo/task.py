@@ -211,4 +211,4 @@ def _batch(examples: Examples, ids: npt.NDArray[np.int64] | None = None) -> Batc
     integers, categories = (torch.tensor(each) for each in examples[:2])
     known = examples.labels >= 0
     targets = torch.from_numpy(np.where(known, examples.labels, UNKNOWN).astype(np.int64))
-    return Batch((integers, categories), targets, int(known.sum()), ids)
+    return Batch((integers, categories), targets, ids)

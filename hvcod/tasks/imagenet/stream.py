@@ -157,7 +157,7 @@ class ImageStream:
 
         inputs = self._decoder.batch(images, pixels)
         self._next = self._next + self._batch
-        return Batch(inputs, torch.from_numpy(self._labels[images].astype(np.int64)), len(images))
+        return Batch(inputs, torch.from_numpy(self._labels[images].astype(np.int64)))
 
     def state_dict(self) -> Mapping[str, Integers]:
         """The place of every row: int64 [rows].

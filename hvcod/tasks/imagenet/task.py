@@ -162,8 +162,7 @@ class ImageNet(Task):
             inputs = decoder.batch(now, lambda content, _: self._view.evaluation(content))
             labels = images.labels[now].astype(np.int64)
             targets = torch.from_numpy(np.where(labels == UNLABELLED, UNKNOWN, labels))
-            count = int((targets != UNKNOWN).sum())
-            yield Batch(inputs, targets, count, ids=images.ids(now), begins=True)
+            yield Batch(inputs, targets, images.ids(now))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy in nats per image."""

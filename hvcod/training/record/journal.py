@@ -144,8 +144,9 @@ class Journal:
         self._progress.update(figures=figures)
 
     def validated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes note of what a validation measured."""
+        """Takes note of what a validation measured; the next published weights tell the loss."""
         self._metrics = dict(metrics)
+        self._codistiller.validation_loss = metrics["loss"]
         self._write(step, {f"validation_{name}": value for name, value in metrics.items()})
         self._lap = time.monotonic()
 

@@ -79,7 +79,7 @@ def to_line(figures: Mapping[str, Any]) -> bytes:
     try:
         text = json.dumps(figures, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(figures), allow_nan=False)
+        text = json.dumps(finite(figures), allow_nan=False)
     return text.encode() + b"\n"
 
 
@@ -165,9 +165,10 @@ def last_lines(path: Path, limit: int) -> Iterator[bytes]:
             yield rest + b"\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same value with None, JSON's null, where a number is NaN or infinite."""
     if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -106,14 +106,15 @@ class _Comparison:
 
     def _may_differ(self, key: str) -> bool:
         if key == "steps":
-            return self._options.optimizer.schedule == "constant"
+            optimizer = self._options.optimizer
+            return optimizer.schedule == "constant" and not optimizer.weight_decay_drops
         if key == "batch_size":
             return self._examples == self._ranks * self._options.batch_size
         return key in self._known and not self._known[key][0].metadata["result"]
 
     def _reason(self, key: str) -> str:
         if key == "steps":
-            return f"the {self._options.optimizer.schedule} schedule depends on steps"
+            return "the schedule of learning rate and weight decay depends on steps"
         if key == "batch_size" and self._examples:
             return (
                 f"{self._examples} examples a step with {self._run['ranks']} ranks per "

@@ -122,7 +122,7 @@ def test_one_pass_in_order_with_ids(data: Path) -> None:
     ids = np.concatenate([np.asarray(batch.ids) for batch in batches])
     first = 3 * SCORED_ROWS - 2600
     assert ids.tolist() == [1000 + first + number for number in range(2500)]
-    assert sum(batch.count for batch in batches) == 2500
+    assert sum(len(batch.targets) for batch in batches) == 2500
     assert [int(batch.inputs[0][0, 0]) + 1000 for batch in batches] == [
         int(np.asarray(batch.ids)[0]) for batch in batches
     ]
@@ -132,7 +132,7 @@ def test_one_pass_in_order_with_ids(data: Path) -> None:
 def test_ranks_share_the_batches_of_one(data: Path, size: int) -> None:
     limit = {"validation_examples": 2300}
     whole = list(task(data, changed=limit).evaluation_data("validation"))
-    assert sum(batch.count for batch in whole) == 2300
+    assert sum(len(batch.targets) for batch in whole) == 2300
     for rank in range(size):
         share = list(task(data, rank, size, limit).evaluation_data("validation"))
         for mine, expected in zip(share, whole[rank::size], strict=True):

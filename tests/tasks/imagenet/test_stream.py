@@ -137,7 +137,7 @@ def test_pixels_are_bytes_with_the_channels_last_in_memory(part: ImagePart) -> N
     batch = stream(part).next()
     assert (batch.inputs.dtype, batch.inputs.shape) == (torch.uint8, (8, 3, 8, 8))
     assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
-    assert (batch.targets.dtype, batch.count) == (torch.int64, 8)
+    assert (batch.targets.dtype, len(batch.targets)) == (torch.int64, 8)
 
 
 def test_an_image_that_was_damaged_since_is_named(tmp_path: Path) -> None:

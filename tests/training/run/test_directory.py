@@ -180,7 +180,7 @@ def test_of_another_task_only_the_task_is_named(directory: Path) -> None:
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_steps_are_part_of_a_schedule_that_ends(directory: Path, schedule: str) -> None:
     launch(directory, steps=240, optimizer__schedule=schedule)
-    message = rf"steps=240, this one has steps=241 \(the {schedule} schedule depends on steps\): us"
+    message = r"steps=241 \(the schedule of learning rate and weight decay depends on steps\): us"
     with pytest.raises(HvcodError, match=message):
         launch(directory, steps=241, optimizer__schedule=schedule)
     launch(directory, steps=240, optimizer__schedule=schedule)

@@ -82,7 +82,6 @@ def _window(
     return Batch(
         torch.from_numpy(inputs),
         torch.from_numpy(targets),
-        count=int((ids >= 0).sum()),
         ids=ids.ravel(),
         begins=offset == 0,
     )
