@@ -42,6 +42,18 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorator(command)
 
 
+def inputs_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``INPUT...`` and ``--output``, which every preparation of data has."""
+    inputs = click.argument("inputs", nargs=-1, metavar="INPUT...")
+    output = click.option(
+        "--output",
+        required=True,
+        type=click.Path(path_type=Path),
+        help="Folder of the prepared data; after an interruption the same command goes on there.",
+    )
+    return inputs(output(command))
+
+
 def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> Any:
     name = "--" + key.rpartition(".")[2].replace("_", "-")
     text = metadata["meaning"][0].upper() + metadata["meaning"][1:] + "."

@@ -1,12 +1,13 @@
 """The language model with Transformer layers, on real ranks: the same loop, exchange and resume."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from forkserver.launches import ForkServer
+from mpi import test_resume
+from mpi.test_resume import finished
 
 STEPS = 40
 SMALL = {
@@ -32,15 +33,7 @@ SMALL = {
 
 
 def command(data: Path, run: Path, *more: object, **changed: object) -> list[object]:
-    words: list[object] = ["hvcod", "train", "--data", data, "--run-dir", run, "--json", *more]
-    options = SMALL | {name.replace("__", "."): value for name, value in changed.items()}
-    return words + [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
-
-
-def finished(server: ForkServer, ranks: int, words: Sequence[object]) -> list[dict[str, Any]]:
-    summaries: list[dict[str, Any]] = json.loads(server(ranks, *words).stdout)
-    assert {each["ended"] for each in summaries} == {"finished"}
-    return summaries
+    return test_resume.command(data, run, *more, **(SMALL | changed))
 
 
 def logged(run: Path, group: int = 0) -> list[dict[str, Any]]:

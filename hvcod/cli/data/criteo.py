@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.cli.options import build, dataclass_options, inputs_and_output, json_option
 from hvcod.errors import UsageError
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 
@@ -22,13 +22,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option(
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the prepared data; after an interruption the same command goes on there.",
-)
+@inputs_and_output
 @click.option(
     "--generate",
     metavar="ROWS",

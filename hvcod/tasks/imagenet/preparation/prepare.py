@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.launch import on_rank_zero
 from hvcod.tasks.files import read_json, write_json, write_whole
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
@@ -39,6 +39,7 @@ from hvcod.tasks.imagenet.shards import (
     describe_dataset,
     index_image,
 )
+from hvcod.tasks.reading.files import readable
 from hvcod.tasks.workspace import Workspace
 
 STAGES = ("listed", STAGE)
@@ -91,10 +92,8 @@ def _labels_and_plan(
 
 def _size(path: Path) -> int | None:
     """Bytes of a tar file, by which a changed input is noticed."""
-    try:
+    with readable(path):
         return None if path.is_dir() else path.stat().st_size
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {reason_of(error)}") from error
 
 
 class _Preparation:
