@@ -202,6 +202,13 @@ class TrainOptions:
         minimum=1,
         launch=True,
     )
+    silence_limit: Duration = option(
+        Duration(300),
+        "end the launch if a rank of a group is silent for so long, such as 5m, as behind a "
+        "network that is down; 0: never",
+        minimum=0,
+        launch=True,
+    )
     save_interval: int = option(
         500, "steps between two saves of the training state", minimum=1, result=False
     )
@@ -220,6 +227,11 @@ class TrainOptions:
         None, "examples per group and step, shared by its ranks, instead of --batch-size", minimum=1
     )
     seed: int = option(1, "seed of the run; every group derives its own", minimum=0)
+    order_seed: int | None = option(
+        None,
+        "seed of what the data decide by lot, their order above all; default: --seed",
+        minimum=0,
+    )
     same_data: bool = option(False, "all groups read the same documents, each in its own order")
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
@@ -233,6 +245,11 @@ class TrainOptions:
     codistill: CodistillOptions = field(default_factory=CodistillOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     model: Any = None
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of all that the training data decide by lot: their order, crops of images."""
+        return self.seed if self.order_seed is None else self.order_seed
 
 
 def fields_of(options: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:

@@ -1,4 +1,10 @@
-"""The errors that a user is meant to read: one line that says what is wrong and what to do."""
+"""How hvcod fails: errors that a user is meant to read, and the exit code of a preemption.
+
+An error is one line that says what is wrong and what to do.
+"""
+
+PREEMPTED = 75
+"""Exit code of what has saved and wants to be submitted again (EX_TEMPFAIL of sysexits.h)."""
 
 
 class HvcodError(Exception):

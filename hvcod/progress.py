@@ -4,12 +4,27 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Never
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
+
+
+_silent = False
+
+
+@contextlib.contextmanager
+def silently() -> Iterator[None]:
+    """Shows nothing of work that begins meanwhile: it is a part of work whose progress is shown."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
 
 
 class Progress:
@@ -26,6 +41,7 @@ class Progress:
     def __init__(
         self, total: int | None, title: str, unit: str, shown: bool = True, begin: int = 0
     ) -> None:
+        shown = shown and not _silent
         self._total, self._title, self._unit, self._shown = total, title, unit, shown
         self._done, self._before, self._figures = begin, begin, ""
         self._begun = time.monotonic()

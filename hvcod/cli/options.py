@@ -1,6 +1,6 @@
 """From the option tree to click: every field becomes a flag, and flags become a layer of values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,23 @@ import click
 from hvcod import config
 
 
-def dataclass_options(options: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def dataclass_options(
+    options: type, without: Collection[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator that gives a click command one flag for each option of a dataclass tree.
 
     A flag is named by the last part of its key: ``codistill.burn_in`` is ``--burn-in``. Flags that
     were not given arrive as ``None``; `layer` drops them, so that presets and files can speak.
+
+    Args:
+        options: The dataclass.
+        without: Keys of options that get no flag.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for key, item, kind in reversed(list(config.fields_of(options))):
+            if key in without:
+                continue
             command = _flag(key, item.metadata, item.default, config.plain_type(kind))(command)
         return command
 
@@ -27,7 +35,7 @@ def dataclass_options(options: type) -> Callable[[Callable[..., Any]], Callable[
 def layer(options: type, flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that were given, as one layer of {key: value} for `config.resolve`."""
     keys = (key for key, _, _ in config.fields_of(options))
-    given = {key: flags[key.rpartition(".")[2]] for key in keys}
+    given = {key: flags.get(key.rpartition(".")[2]) for key in keys}
     return {key: value for key, value in given.items() if value is not None}
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,6 @@ from hvcod.cli.tables import columns
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 
-PREEMPTED = 75
-"""Exit code of a run that saved its state and wants to be submitted again (EX_TEMPFAIL)."""
-
 EXAMPLES = """\b
 Examples:
   laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl --preset laptop
@@ -25,18 +22,28 @@ Examples:
 """
 
 
+def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
+    """Adds the options of a training, ``--config`` and ``--set``, as `resolve` takes them.
+
+    Args:
+        without: Keys that a command decides by itself.
+    """
+    file = click.option(
+        "--config", "config_file", type=click.Path(path_type=Path), help="Options from a TOML file."
+    )
+    assignments = click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any option by its key, such as model.hidden=512; may be repeated.",
+    )
+    flags = dataclass_options(TrainOptions, without)
+    return lambda command: flags(file(assignments(command)))
+
+
 @click.command(epilog=EXAMPLES)
-@dataclass_options(TrainOptions)
-@click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="Options from a TOML file."
-)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any option by its key, such as model.hidden=512; may be repeated.",
-)
+@training_options()
 @json_option
 def command(
     config_file: Path | None, assignments: Sequence[str], as_json: bool, **flags: Any
@@ -53,7 +60,7 @@ def command(
     or close to its --time-limit a run saves its state and exits with 75: submit it again.
     """
     from hvcod.groups.environment import launch_rank
-    from hvcod.training.launch import launch
+    from hvcod.training.launch import exit_code, launch
     from hvcod.training.record.lines import finite
 
     options = resolve(config_file, assignments, flags)
@@ -96,12 +103,6 @@ def resolve(
         layers.append(each)
     options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
     return options
-
-
-def exit_code(summaries: Sequence[dict[str, Any]]) -> int:
-    """What the launch exits with: 75 if a group wants to go on, 1 if one failed, or else 0."""
-    ends = {each["ended"] for each in summaries}
-    return PREEMPTED if "preempted" in ends else 1 if "failed" in ends else 0
 
 
 def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:

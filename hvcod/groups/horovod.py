@@ -26,6 +26,8 @@ def start_horovod(group: Group) -> None:
     ready_for_horovod(group.index)
     # Messages are put together by the optimiser, always in the same way.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
+    if hvd.is_initialized():
+        hvd.shutdown()  # of a launch before this one, perhaps with other groups
     hvd.init(comm=group.comm)
 
 

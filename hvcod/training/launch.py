@@ -1,10 +1,14 @@
 """From options to a finished run: MPI, groups, Horovod, task, loop."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+from mpi4py import MPI
+
 from hvcod.config import TrainOptions
+from hvcod.errors import PREEMPTED
 from hvcod.groups.horovod import choose_device, start_horovod
 from hvcod.groups.launch import wait_quietly, world
 from hvcod.groups.split import split
@@ -15,13 +19,22 @@ from hvcod.training.run.directory import open_run
 from hvcod.training.run.resume import per_rank, shared_out
 
 
-def launch(options: TrainOptions) -> list[dict[str, Any]]:
+def launch(
+    options: TrainOptions,
+    everyone: MPI.Intracomm | None = None,
+    signals: StopSignals | None = None,
+) -> list[dict[str, Any]]:
     """Runs a training and gathers what each group of this launch has to show.
 
-    Collective over the world; every rank gets the summaries of all groups.
+    Collective over the ranks that train; every one gets the summaries of all groups.
+
+    Args:
+        options: What to train.
+        everyone: The ranks; by default those of the world.
+        signals: What this process was told so far, if it trains more than once.
     """
-    signals = StopSignals()
-    everyone = world()
+    signals = signals or StopSignals()
+    everyone = everyone or world()
     group = split(everyone, options.groups, options.group)
     options = per_rank(options, group.size)
     level = logging.INFO if group.is_root else logging.ERROR
@@ -37,3 +50,9 @@ def launch(options: TrainOptions) -> list[dict[str, Any]]:
     wait_quietly(everyone)
     gathered = everyone.allgather(summary if group.is_root else None)
     return [each for each in gathered if each is not None]
+
+
+def exit_code(summaries: Sequence[dict[str, Any]]) -> int:
+    """What the launch exits with: 75 if a group wants to go on, 1 if one failed, or else 0."""
+    ends = {each["ended"] for each in summaries}
+    return PREEMPTED if "preempted" in ends else 1 if "failed" in ends else 0

@@ -111,7 +111,7 @@ class CommonCrawl(Task):
             self.dataset,
             lanes=range(group.rank * rows, (group.rank + 1) * rows),
             lane_count=group.size * rows,
-            seed=options.seed,
+            seed=options.data_seed,
             group=group.index,
             groups=group.count,
             same_data=options.same_data,

@@ -112,7 +112,7 @@ class Criteo(Task):
         rows = GroupRows(
             self.dataset,
             batch=group.size * size,
-            seed=options.seed,
+            seed=options.data_seed,
             group=group.index,
             groups=group.count,
             same_data=options.same_data,

@@ -139,7 +139,8 @@ class ImageNet(Task):
         options, group, part = self.options, self.group, self._part("training")
         self._part("validation")  # told now, and not after the first hundred steps
         rows = options.batch_size
-        share = GroupShare(len(part), options.seed, group.index, group.count, options.same_data)
+        seed, same = options.data_seed, options.same_data
+        share = GroupShare(len(part), seed, group.index, group.count, same)
         return ImageStream(
             share,
             Decoder(part, self._threads),
@@ -147,7 +148,7 @@ class ImageNet(Task):
             part.labels,
             rows=range(group.rank * rows, (group.rank + 1) * rows),
             batch=group.size * rows,
-            seed=options.seed,
+            seed=seed,
         )
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:

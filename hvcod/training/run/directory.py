@@ -23,7 +23,7 @@ from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
-from hvcod.training.run.resume import examples_per_step, resumed
+from hvcod.training.run.resume import examples_per_step, per_rank, resumed
 from hvcod.training.run.small_files import create_whole, patiently, replace
 
 
@@ -94,6 +94,20 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
         run.close()
         raise
     return run
+
+
+def check_options(directory: Path, options: TrainOptions, ranks: int) -> None:
+    """Looks whether a run that is there is one of these options.
+
+    Args:
+        directory: The run directory.
+        options: What it should have been trained with.
+        ranks: Ranks per group.
+
+    Raises:
+        HvcodError: It was not; names the options that differ.
+    """
+    resumed(_read(directory / "config.toml"), per_rank(options, ranks), ranks, directory)
 
 
 def _directory(options: TrainOptions) -> Path:

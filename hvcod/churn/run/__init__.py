@@ -1,0 +1,1 @@
+"""A study of retrains: trains them all, lets them predict the same examples, compares them."""

@@ -1,0 +1,147 @@
+"""The retrains of a study: which methods there are, and what each retrain trains with."""
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hvcod.churn.run.options import StudyOptions
+from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train and predict whose retrains are compared.
+
+    Attributes:
+        name: As the user calls it.
+        groups: Copies of the model in each retrain.
+        teach: Whether they teach each other; then one of them predicts, or else their ensemble.
+        own_initialisation: Whether each retrain starts from weights of its own.
+        own_order: Whether each retrain reads the data in an order of its own.
+    """
+
+    name: str
+    groups: int = 1
+    teach: bool = False
+    own_initialisation: bool = True
+    own_order: bool = True
+
+    @property
+    def predicts(self) -> int | None:
+        """The group that predicts; None for the ensemble of all."""
+        return 0 if self.teach or self.groups == 1 else None
+
+
+ONE_COPY = {
+    "dnn": Method("dnn"),
+    "same": Method("same", own_initialisation=False, own_order=False),
+    "same-init": Method("same-init", own_initialisation=False),
+    "same-order": Method("same-order", own_order=False),
+}
+SEVERAL_COPIES = ("ensemble", "codistill")
+
+
+def methods_of(words: str) -> list[Method]:
+    """The methods that the user names, such as ``dnn,ensemble-4,codistill``.
+
+    Raises:
+        UsageError: There is no such method, or one is named twice.
+    """
+    found = [_method(word.strip()) for word in words.split(",")]
+    names = [each.name for each in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"--methods {words}: {twice[0]} comes twice")
+    return found
+
+
+def _method(word: str) -> Method:
+    if word in ONE_COPY:
+        return ONE_COPY[word]
+    copies = re.fullmatch(rf"({'|'.join(SEVERAL_COPIES)})(?:-(\d+))?", word)
+    if copies and int(copies[2] or 2) > 1:
+        return Method(word, int(copies[2] or 2), teach=copies[1] == "codistill")
+    known = ", ".join([*ONE_COPY, *(f"{each}, {each}-3" for each in SEVERAL_COPIES)])
+    raise UsageError(f"--methods {word}: choose of {known}")
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """One training of a method.
+
+    Attributes:
+        method: What is retrained.
+        number: Which of the method's retrains, from 1.
+        options: What it trains with; its run directory is among them.
+        predictions: The file of what it predicts, which is there once it is done.
+    """
+
+    method: Method
+    number: int
+    options: TrainOptions
+    predictions: Path
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and messages."""
+        return f"{self.method.name} {self.number}"
+
+    @property
+    def run_dir(self) -> Path:
+        """Its run directory."""
+        assert self.options.run_dir is not None  # `retrains_of` gave it
+        return self.options.run_dir
+
+
+def retrains_of(
+    methods: Sequence[Method], study: StudyOptions, train: TrainOptions, output: Path
+) -> list[Retrain]:
+    """All retrains of a study, method after method.
+
+    The seeds of a retrain follow from ``--seed``, its method and its number alone: methods and
+    repeats can be added later, and no two methods share a retrain.
+    """
+    part = study.part if study.examples is None else f"{study.part}-{study.examples}"
+    return [
+        Retrain(
+            method,
+            number,
+            _options(method, number, train, output / "retrains" / method.name / f"{number:03}"),
+            output / "predictions" / part / method.name / f"{number:03}.h5",
+        )
+        for method in methods
+        for number in range(1, study.repeats + 1)
+    ]
+
+
+def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) -> TrainOptions:
+    initialisation, order = (
+        int(
+            np.random.SeedSequence(
+                [train.seed, zlib.crc32(method.name.encode()), *more]
+            ).generate_state(1)[0]
+        )
+        for more in ([0, number * method.own_initialisation], [1, number * method.own_order])
+    )
+    codistill, same_data = train.codistill, train.same_data
+    if not method.teach:
+        # Copies that learn by themselves, each from all the data: they neither ask nor are asked.
+        same_data = True
+        codistill = dataclasses.replace(
+            codistill, burn_in=train.steps, exchange_interval=train.steps, staleness="freshest"
+        )
+    return dataclasses.replace(
+        train,
+        run_dir=run_dir,
+        groups=method.groups,
+        seed=initialisation,
+        order_seed=order,
+        same_data=same_data,
+        codistill=codistill,
+        keep_states=1,
+    )

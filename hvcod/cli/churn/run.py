@@ -1,0 +1,103 @@
+"""``hvcod churn run``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hvcod.churn.options import CompareOptions
+from hvcod.churn.run.options import StudyOptions
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.cli.train import resolve, training_options
+from hvcod.config import parse_assignment
+from hvcod.errors import PREEMPTED, UsageError
+from hvcod.groups.environment import launch_size
+
+if TYPE_CHECKING:
+    from hvcod.churn.run.study import Crew, Outcome
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod churn run --task criteo --data data/criteo --preset laptop \\
+             --methods dnn,ensemble,codistill --repeats 6 --output churn
+           mpirun -np 4 hvcod churn run --task criteo --repeats 24 --output churn
+  cluster  srun --mpi=pmix -n 64 hvcod churn run --task criteo --data /scratch/criteo \\
+             --preset paper --ranks-per-group 8 --output /scratch/churn
+           hvcod churn run ... --output /scratch/churn --share 3/24    # in a job of its own
+"""
+
+OF_A_STUDY = ("run_dir", "groups", "group", "fresh", "force", "order_seed", "keep_states")
+"""What is decided for each retrain, and so is no option here."""
+
+
+@click.command(epilog=EXAMPLES)
+@dataclass_options(StudyOptions)
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the study; the same command goes on there, and reuses what is finished.",
+)
+@training_options(without=OF_A_STUDY)
+@dataclass_options(CompareOptions)
+@json_option
+def command(
+    output: Path,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Train a model again and again, in several ways, and compare the retrains.
+
+    Each retrain is a normal `hvcod train` with initialisation and order of its own, in a folder of
+    its own. All predict the same examples; then log loss and churn of the methods are compared.
+
+    Alone it trains one retrain after the other, each group in a process of this machine. Under
+    mpirun or srun the ranks train as many at the same time as they can. Jobs of a cluster take a
+    --share each.
+    """
+    study = build(StudyOptions, flags)
+    crew = _crew(study)
+    if given := {parse_assignment(each)[0] for each in assignments} & set(OF_A_STUDY):
+        raise UsageError(f"--set {given.pop()}: hvcod churn run decides it for each retrain")
+    train = resolve(config_file, assignments, flags)
+    from hvcod.churn.run.study import conduct
+
+    outcome = conduct(study, train, build(CompareOptions, flags), output, crew)
+    if crew.is_root:
+        _give_out(outcome, output, as_json)
+    click.get_current_context().exit(PREEMPTED if outcome.preempted else 0)
+
+
+def _crew(study: StudyOptions) -> "Crew":
+    """Who trains; processes are made ready before anything is imported that starts MPI."""
+    if launch_size() > 1:
+        from hvcod.churn.run.ranks import Ranks
+
+        return Ranks(study.ranks_per_group)
+    from hvcod.churn.run.processes import Processes
+
+    return Processes(study.at_once, study.ranks_per_group)
+
+
+def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:
+    from hvcod.cli.churn.output import give_out
+
+    if outcome.report is None:
+        why = "stopped; " if outcome.preempted else ""
+        then = "" if outcome.preempted else " without --share"
+        text = (
+            f"{why}{outcome.done} of {outcome.retrains} retrains are done; the same command{then} "
+            "trains what is missing and compares"
+        )
+        click.echo(
+            json.dumps({"done": outcome.done, "retrains": outcome.retrains}) if as_json else text
+        )
+        return
+    figures, page = (output / f"churn.{kind}" for kind in ("csv", "html"))
+    give_out(outcome.report, figures, page, as_json)
+    if not as_json:
+        click.echo(f"\n{page} has the pictures, {figures} every figure")
