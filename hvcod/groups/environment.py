@@ -18,6 +18,11 @@ def job_id() -> str:
     return os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or ""
 
 
+def is_launched() -> bool:
+    """Whether ``mpirun`` or ``srun`` started this process, be it as the only one."""
+    return any(name in os.environ for name in _SIZES)
+
+
 def launch_size() -> int:
     """How many processes ``mpirun`` or ``srun`` started; 1 where nobody tells."""
     return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)

@@ -13,7 +13,7 @@ from hvcod.cli.options import build, dataclass_options, json_option
 from hvcod.cli.train import resolve, training_options
 from hvcod.config import parse_assignment
 from hvcod.errors import PREEMPTED, UsageError
-from hvcod.groups.environment import launch_size
+from hvcod.groups.environment import is_launched
 
 if TYPE_CHECKING:
     from hvcod.churn.run.study import Crew, Outcome
@@ -74,7 +74,7 @@ def command(
 
 def _crew(study: StudyOptions) -> "Crew":
     """Who trains; processes are made ready before anything is imported that starts MPI."""
-    if launch_size() > 1:
+    if is_launched():
         from hvcod.churn.run.ranks import Ranks
 
         return Ranks(study.ranks_per_group)

@@ -24,10 +24,11 @@ def table(report: "Report") -> str:
 
 
 def _methods(report: "Report") -> str:
-    rows = [["method", "retrains", "log loss", "churn", "independent pairs", "less churn"]]
+    head = ["method", "retrains", "log loss", "churn", "independent pairs", "less churn"]
+    rows = [[*head, "log loss added"]]
     for name, method in report.methods.items():
         found = report.estimates[name]
-        change = report.against_first.get(name, {}).get("churn_reduction")
+        change = report.against_first.get(name, {})
         rows.append(
             [
                 name,
@@ -35,7 +36,8 @@ def _methods(report: "Report") -> str:
                 _estimate(found.get("log_loss")),
                 _estimate(found.get("churn")),
                 _estimate(report.independent[name].get("churn")),
-                _share(change),
+                _share(change.get("churn_reduction")),
+                _estimate(change.get("log_loss_difference")),
             ]
         )
     note = "mean ± half the range [95% interval]"

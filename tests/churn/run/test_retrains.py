@@ -1,0 +1,90 @@
+"""Which retrains a study has, and with what seeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hvcod.churn.run.options import Share, StudyOptions
+from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
+from hvcod.config import CodistillOptions, TrainOptions
+from hvcod.errors import UsageError
+
+TRAIN = TrainOptions(steps=40, codistill=CodistillOptions(burn_in=10, staleness="exact"))
+
+
+def planned(words: str, repeats: int = 3, train: TrainOptions = TRAIN) -> list[Retrain]:
+    study = StudyOptions(methods=words, repeats=repeats)
+    return retrains_of(methods_of(words), study, train, Path("out"))
+
+
+def seeds(retrains: list[Retrain]) -> list[tuple[int, int | None]]:
+    return [(each.options.seed, each.options.order_seed) for each in retrains]
+
+
+def test_no_two_retrains_share_a_seed() -> None:
+    found = seeds(planned("dnn,ensemble,codistill,ensemble-3,codistill-3", repeats=40))
+    for each in ([pair[0] for pair in found], [pair[1] for pair in found]):
+        assert len(set(each)) == 200
+
+
+def test_seeds_follow_from_seed_method_and_number_alone() -> None:
+    dnn = seeds(planned("dnn"))
+    assert seeds(planned("codistill,dnn", repeats=5))[5:8] == dnn
+    assert set(dnn).isdisjoint(seeds(planned("dnn", train=replace(TRAIN, seed=2))))
+
+
+def test_floors_share_what_their_names_say() -> None:
+    same, init, order = (
+        list(zip(*seeds(planned(name)), strict=True))
+        for name in ("same", "same-init", "same-order")
+    )
+    assert [[len(set(each)) for each in floor] for floor in (same, init, order)] == [
+        [1, 1],
+        [1, 3],
+        [3, 1],
+    ]
+
+
+def test_an_ensemble_is_of_copies_that_learn_alone_from_all_the_data() -> None:
+    ensemble, codistill = (each.options for each in planned("ensemble-3,codistill", repeats=1))
+    assert (ensemble.groups, ensemble.same_data) == (3, True)
+    # No teacher before the end, and nothing to wait for.
+    assert ensemble.codistill.burn_in == ensemble.codistill.exchange_interval == ensemble.steps
+    assert ensemble.codistill.staleness == "freshest"
+    assert (codistill.groups, codistill.same_data) == (2, TRAIN.same_data)
+    assert codistill.codistill == TRAIN.codistill
+
+
+def test_one_copy_of_codistillation_predicts_and_all_of_an_ensemble() -> None:
+    assert [each.predicts for each in methods_of("dnn,ensemble,codistill-4,same")] == [
+        0,
+        None,
+        0,
+        0,
+    ]
+
+
+def test_folders_and_files() -> None:
+    (retrain,) = planned("dnn", repeats=1)
+    assert retrain.run_dir == Path("out/retrains/dnn/001")
+    assert retrain.predictions == Path("out/predictions/validation/dnn/001.h5")
+    assert retrain.name == "dnn 1"
+    study = StudyOptions(part="test", examples=50)
+    (first, *_) = retrains_of(methods_of("dnn"), study, TRAIN, Path("out"))
+    assert first.predictions == Path("out/predictions/test-50/dnn/001.h5")
+
+
+@pytest.mark.parametrize(
+    "words", ["dnm", "ensemble-1", "codistill-0", "dnn-2", "dnn,dnn", "", "dnn,"]
+)
+def test_methods_that_are_none(words: str) -> None:
+    with pytest.raises(UsageError, match="--methods"):
+        methods_of(words)
+
+
+def test_shares() -> None:
+    assert (Share("3/24").number, Share("3/24").shares) == (3, 24)
+    for text in ("0/2", "3/2", "1", "a/b", "1/2/3", "-1/2", ""):
+        with pytest.raises(ValueError):
+            Share(text)
