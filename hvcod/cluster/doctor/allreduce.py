@@ -1,0 +1,105 @@
+"""An allreduce in all groups at once, as in a training: is it right, and how fast is it.
+
+Each function is a stage, and collective over the world.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hvcod.cluster.doctor.facts import Allreduce, GroupSpeed
+from hvcod.cluster.doctor.local import Outcomes, mpi
+from hvcod.cluster.doctor.world import Together
+
+_WARM_UP, _LARGE, _SMALL = 2, 5, 20
+
+Reduce = Callable[[Any], Any]
+"""Sums a message over the group. [n] -> [n]"""
+
+Fill = Callable[[int, float], Any]
+"""A message of so many numbers, all of that value. -> [n]"""
+
+
+def by_mpi(together: Together, size: int) -> Callable[[Outcomes], Allreduce | None]:
+    """The stage that uses MPI alone, from host memory; `size` bytes."""
+
+    def run(outcomes: Outcomes) -> Allreduce | None:
+        import numpy as np
+
+        def reduce(message: Any) -> Any:
+            total = np.empty_like(message)
+            together.group.comm.Allreduce(message, total)
+            return total
+
+        return _gathered(
+            together, _timed(together, size, reduce, lambda n, v: np.full(n, v, np.float32))
+        )
+
+    return run
+
+
+def by_horovod(together: Together, size: int) -> Callable[[Outcomes], Allreduce | None]:
+    """The stage that uses Horovod, from the device of the training; `size` bytes."""
+
+    def run(outcomes: Outcomes) -> Allreduce | None:
+        device, horovod = outcomes["device"].facts, outcomes["horovod"].facts
+        if not together.all_agree(not device.problem and bool(horovod and horovod.mpi_built)):
+            return Allreduce([], problem="not every rank has a Horovod that can be used")
+        import horovod.torch as hvd
+        import torch
+
+        from hvcod.groups.horovod import start_horovod
+
+        begun = time.perf_counter()
+        start_horovod(together.group)
+        ready = together.everyone.allreduce(time.perf_counter() - begun, op=mpi().MAX)
+        place = torch.device(device.kind, device.index) if device.kind == "cuda" else "cpu"
+
+        def reduce(message: Any) -> Any:
+            total = hvd.allreduce(message, op=hvd.Sum, name="doctor")
+            if device.kind == "cuda":
+                torch.cuda.synchronize()
+            return total
+
+        speed = _timed(together, size, reduce, lambda n, v: torch.full((n,), v, device=place))
+        hvd.shutdown()
+        return _gathered(together, speed, ready)
+
+    return run
+
+
+def _timed(together: Together, size: int, reduce: Reduce, fill: Fill) -> GroupSpeed:
+    """Collective over each group."""
+    group = together.group
+    ranks = group.size
+    # Small whole numbers: their sum is exact in whatever order it is made.
+    mine, total = group.rank % 64 + 1, sum(rank % 64 + 1 for rank in range(ranks))
+    large, small = fill(size // 4, float(mine)), fill(1, float(mine))
+    right = all(bool((reduce(message) == float(total)).all()) for message in (large, small))
+    right = bool(group.comm.allreduce(int(right), op=mpi().MIN))
+    nodes = len(set(group.comm.allgather(together.me.node)))
+    seconds = _median(group.comm, lambda: reduce(large), _LARGE)
+    latency = _median(group.comm, lambda: reduce(small), _SMALL)
+    speed = (size / seconds, latency) if ranks > 1 else (None, None)
+    return GroupSpeed(group.index, ranks, nodes, right, *speed)
+
+
+def _median(comm: Any, act: Callable[[], object], count: int) -> float:
+    for _ in range(_WARM_UP):
+        act()
+    laps = []
+    for _ in range(count):
+        comm.Barrier()
+        begun = time.perf_counter()
+        act()
+        laps.append(time.perf_counter() - begun)
+    return statistics.median(laps)
+
+
+def _gathered(together: Together, speed: GroupSpeed, ready: float = 0.0) -> Allreduce | None:
+    """What the group roots measured; on rank 0."""
+    found = together.everyone.gather(speed if together.group.is_root else None)
+    if found is None:
+        return None
+    return Allreduce([each for each in found if each is not None], ready)

@@ -1,0 +1,63 @@
+"""All stages in order, for one rank of the launch."""
+
+import os
+from collections.abc import Mapping
+
+from hvcod.cluster.doctor import allreduce, folder, local
+from hvcod.cluster.doctor.facts import Examination, Outcome
+from hvcod.cluster.doctor.options import DoctorOptions
+from hvcod.cluster.doctor.publishing import publishing
+from hvcod.cluster.doctor.supervise import Stage, supervise
+from hvcod.cluster.doctor.world import Together
+from hvcod.errors import HvcodError
+from hvcod.groups.environment import launch_rank, launch_size
+
+
+def stages(options: DoctorOptions, together: Together) -> list[Stage]:
+    """What there is to find out, in order: by a rank itself, then in the MPI world."""
+    place = options.run_dir
+    return [
+        Stage("mpi4py", local.mpi4py_alone),
+        Stage("horovod", local.horovod_alone),
+        Stage("hdf5", local.hdf5_alone),
+        Stage("cores", local.cores),
+        Stage("gpus", local.gpus),
+        Stage("files", folder.files(place)),
+        Stage("written", folder.written(place, options.bytes), ("files",)),
+        Stage("locks", folder.locks(place), ("files", "hdf5")),
+        # Ranks come here at different times.
+        Stage("world", together.start, ("mpi4py",), patience=2.0),
+        Stage("split", together.split, ("world",)),
+        Stage("device", together.device, ("split",)),
+        Stage("ranks", together.ranks, ("device",)),
+        Stage("mpi_allreduce", allreduce.by_mpi(together, options.bytes), ("ranks",)),
+        Stage("published", publishing(together, options), ("mpi_allreduce",)),
+        Stage("horovod_allreduce", allreduce.by_horovod(together, options.bytes), ("published",)),
+        Stage("end", together.end, ("horovod_allreduce",)),
+    ]
+
+
+def examine(options: DoctorOptions) -> Examination | None:
+    """Finds out all that there is to judge; on the first rank of the launch, None on the others.
+
+    Collective over the launch. Never hangs: what takes longer than `options.patience` is given up.
+
+    Raises:
+        HvcodError: On other ranks: they met something that the first one cannot know of.
+    """
+    together = Together(options)
+    outcomes = supervise(stages(options, together), options.patience)
+    if launch_rank() != 0:
+        _check_alone(outcomes)
+        return None
+    ranks = outcomes["ranks"].facts or [together.this_rank(outcomes)]
+    return Examination(launch_size(), options, ranks, outcomes)
+
+
+def _check_alone(outcomes: Mapping[str, Outcome]) -> None:
+    """Raises what the first rank cannot know: `hvcod.groups.abort` waits until it has told."""
+    names = list(outcomes)
+    told = names.index("ranks") + 1 if not outcomes["ranks"].problem else 0
+    for name in names[told:]:
+        if outcomes[name].problem and outcomes[name].reached:
+            raise HvcodError(f"{name} on {os.uname().nodename}: {outcomes[name].problem}")

@@ -1,0 +1,113 @@
+"""What the run directory is fit for. Each function is a stage: it may fail, crash or hang."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hvcod.cluster.doctor.facts import Files, Locks, Written
+from hvcod.cluster.doctor.local import Outcomes
+from hvcod.errors import HvcodError
+from hvcod.exchange.directory import write_new
+from hvcod.groups.environment import launch_rank
+
+PREFIX = ".hvcod-doctor-"
+"""How the names of all files and folders begin that the doctor makes, and removes."""
+
+
+def files(run_dir: Path) -> Callable[[Outcomes], Files]:
+    """The stage that writes a small file."""
+    return lambda outcomes: _files(existing(run_dir.absolute()))
+
+
+def written(run_dir: Path, size: int) -> Callable[[Outcomes], Written]:
+    """The stage in which the first rank writes as much as a checkpoint has."""
+
+    def run(outcomes: Outcomes) -> Written:
+        if launch_rank() != 0:
+            return Written()
+        # Not zeroes: some file systems compress.
+        data = memoryview(os.urandom(1_000_000) * (size // 1_000_000))
+        begun = time.perf_counter()
+        try:
+            with _file(existing(run_dir.absolute()), data):
+                return Written(size / (time.perf_counter() - begun))
+        except OSError as error:
+            return Written(None, error.strerror or str(error), error.errno)
+
+    return run
+
+
+def locks(run_dir: Path) -> Callable[[Outcomes], Locks]:
+    """The stage that reads an HDF5 file as hvcod does, and locks it as other programs do."""
+    return lambda outcomes: _locks(existing(run_dir.absolute()))
+
+
+def existing(folder: Path) -> Path:
+    """The folder itself or, if it is still to be made, the nearest one above it."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _files(folder: Path) -> Files:
+    state = os.statvfs(folder)
+    free = state.f_bavail * state.f_frsize
+    try:
+        if not folder.is_dir():
+            raise NotADirectoryError(20, os.strerror(20))
+        with _file(folder, memoryview(b"a" * 4096)):
+            error, code = "", None
+    except OSError as failure:
+        error, code = failure.strerror or str(failure), failure.errno
+    return Files(str(folder), _kind(folder), free, error, code)
+
+
+def _locks(folder: Path) -> Locks:
+    import h5py
+
+    with h5py.File("image", "w", driver="core", backing_store=False) as image:
+        image["values"] = range(100)
+        image.flush()
+        data = memoryview(image.id.get_file_image())
+    with _file(folder, data) as path:
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                whole = list(file["values"]) == list(range(100))
+        except OSError as error:
+            raise HvcodError(f"HDF5 cannot read a file there: {error}") from error
+        if not whole:
+            raise HvcodError(f"HDF5 reads other values than were written to {path}")
+        return _lock(path)
+
+
+def _lock(path: Path) -> Locks:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return Locks(False, error.strerror or str(error))
+    return Locks(True)
+
+
+@contextlib.contextmanager
+def _file(folder: Path, data: memoryview) -> Iterator[Path]:
+    """A file with that content, on disk, for a while."""
+    path = folder / f"{PREFIX}{os.uname().nodename}-{os.getpid()}"
+    try:
+        write_new(path, data, replace=True)
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _kind(folder: Path) -> str:
+    """The type of the file system that a folder is on, by the longest mount point above it."""
+    best, kind = "", "unknown"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        point = before.split()[4].encode().decode("unicode_escape")
+        if folder.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind

@@ -1,0 +1,184 @@
+"""How soon other nodes see what one of them publishes, by the very code of a training."""
+
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hvcod import __version__
+from hvcod.cluster.doctor.facts import Published
+from hvcod.cluster.doctor.folder import PREFIX, existing
+from hvcod.cluster.doctor.local import Outcomes
+from hvcod.cluster.doctor.options import DoctorOptions
+from hvcod.cluster.doctor.world import Together
+from hvcod.errors import reason_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from hvcod.exchange.format import Metadata
+    from hvcod.exchange.poll import Poller
+    from hvcod.exchange.publish import Publisher
+
+_COUNT = 3
+_PAUSE = 0.002
+_SHARE = 0.8
+"""Of the patience for the whole stage: what readers wait, all in all."""
+
+_RUN, _GROUP = "hvcod doctor", 0
+
+
+def publishing(
+    together: Together, options: DoctorOptions
+) -> Callable[[Outcomes], Published | None]:
+    """The stage: rank 0 publishes; the first rank of every other node reads.
+
+    On a single node the next rank reads; alone, rank 0 itself. Collective over the world.
+    """
+
+    def run(outcomes: Outcomes) -> Published | None:
+        everyone, nodes = together.everyone, together.me.nodes
+        # What rank 0 could not write before it cannot publish now.
+        written = outcomes["written"]
+        problem = everyone.bcast(written.problem or written.facts.error)
+        if problem:
+            return Published(nodes, problem=problem)
+        with _folder(together, options.run_dir) as (place, problem):
+            if problem:
+                return Published(nodes, problem=problem)
+            return _Publishing(together, options, Path(place)).measure()
+
+    return run
+
+
+@contextmanager
+def _folder(together: Together, run_dir: Path) -> Iterator[tuple[str, str]]:
+    """A new folder of rank 0's and why there is none, on all ranks; removed again. Collective."""
+    place, problem = "", ""
+    if together.everyone.rank == 0:
+        try:
+            place = tempfile.mkdtemp(prefix=PREFIX, dir=existing(run_dir.absolute()))
+        except OSError as error:
+            problem = reason_of(error)
+    place, problem = together.everyone.bcast((place, problem))
+    try:
+        yield place, problem
+    finally:
+        if place and together.everyone.rank == 0:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+class _Renaming:
+    """When this process last began to give a file its name: from then on others may see it."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename":
+            self.at = time.perf_counter()
+
+
+class _Publishing:
+    """One checkpoint after the other: from rank 0 to each reader, who tells rank 0 by MPI.
+
+    So all times are of rank 0's clock, and hold what a message takes.
+    """
+
+    def __init__(self, together: Together, options: DoctorOptions, place: Path) -> None:
+        from hvcod.exchange.directory import published_directory
+
+        self._everyone, self._nodes = together.everyone, together.me.nodes
+        self._directory = published_directory(place, _GROUP)
+        self._elements = options.bytes // 2  # stored in half precision
+        self._deadline = time.monotonic() + _SHARE * options.patience
+        apart = together.me.node_rank == 0 and together.me.node != 0
+        self._hosts = self._everyone.allgather(os.uname().nodename)
+        apart_of = self._everyone.allgather(apart)
+        self._readers = [rank for rank, far in enumerate(apart_of) if far]
+        self._readers = self._readers or [min(1, self._everyone.size - 1)]
+
+    def measure(self) -> Published | None:
+        """What came of it, on rank 0. Collective."""
+        from hvcod.exchange.format import specification
+        from hvcod.exchange.poll import Poller
+        from hvcod.exchange.publish import Publisher
+
+        rank, expected = self._everyone.rank, specification(self._tensors(0))
+        publisher = Publisher(self._directory) if rank == 0 else None
+        poller = Poller({_GROUP: self._directory}, expected, _RUN)
+        with closing(poller), closing(publisher) if publisher else nullcontext():
+            if publisher is not None:
+                return self._publish(publisher, poller)
+            self._follow(poller)
+            return None
+
+    def _publish(self, publisher: "Publisher", poller: "Poller") -> Published:
+        """Rank 0's part."""
+        renaming, counters = _Renaming(), publisher.counters
+        seen: dict[int, list[float]] = {reader: [] for reader in self._readers}
+        rates: list[float] = []
+        for step in range(1, _COUNT + 1):
+            publisher.publish(self._tensors(step), _about(step))
+            arrived = self._arrivals(step, poller)
+            if publisher.flush(max(0.0, self._deadline - time.monotonic())):
+                rates.append(counters.bytes / counters.seconds)
+            for reader, at in arrived.items():
+                seen[reader] += [] if at is None else [max(0.0, at - renaming.at)]
+            if not self._everyone.bcast(None not in arrived.values()):
+                break
+        visible = {
+            f"rank {reader} on {self._hosts[reader]}": statistics.median(times) if times else None
+            for reader, times in seen.items()
+        }
+        rate = statistics.median(rates) if rates else None
+        return Published(self._nodes, counters.bytes, rate, visible, counters.last_error)
+
+    def _arrivals(self, step: int, poller: "Poller") -> dict[int, float | None]:
+        """When each reader had the checkpoint, by rank 0's clock."""
+        if self._readers == [0]:
+            return {0: time.perf_counter() if self._sees(step, poller) else None}
+        arrived: dict[int, float | None] = {}
+        while len(arrived) < len(self._readers):
+            for reader in set(self._readers) - set(arrived):
+                if self._everyone.iprobe(reader, step):
+                    seen = self._everyone.recv(source=reader, tag=step)
+                    arrived[reader] = time.perf_counter() if seen else None
+            time.sleep(_PAUSE / 4)
+        return arrived
+
+    def _follow(self, poller: "Poller") -> None:
+        """The part of the other ranks."""
+        for step in range(1, _COUNT + 1):
+            if self._everyone.rank in self._readers:
+                self._everyone.send(self._sees(step, poller), 0, step)
+            if not self._everyone.bcast(None):
+                break
+
+    def _sees(self, step: int, poller: "Poller") -> bool:
+        """Whether the checkpoint arrives here in time, and is right."""
+        while time.monotonic() < self._deadline:
+            poller.look(step)
+            arrival = poller.take()
+            if arrival is not None and arrival.step == step:
+                return all(bool((t == float(step)).all()) for t in arrival.tensors.values())
+            time.sleep(_PAUSE)
+        return False
+
+    def _tensors(self, step: int) -> "dict[str, torch.Tensor]":
+        import torch
+
+        return {"weights": torch.full((self._elements,), float(step))}
+
+
+def _about(step: int) -> "Metadata":
+    from hvcod.exchange.format import Metadata
+
+    return Metadata(_RUN, "doctor", _GROUP, step, step, None, "", __version__)

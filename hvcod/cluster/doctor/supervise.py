@@ -1,0 +1,190 @@
+"""Stages that may crash or hang, run in a process of their own that can be given up.
+
+The process that `mpirun` or `srun` started does not start MPI: a child of it does, which is the
+rank to MPI. So whatever an installation does (a library that crashes when it is loaded, an
+`MPI_Init` that never returns), there is somebody left who tells.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any, NoReturn
+
+from hvcod.cluster.doctor.facts import Outcome
+from hvcod.errors import HvcodError, reason_of
+
+_PR_SET_PDEATHSIG = 1
+_LAST_WORDS = 2.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing to find out.
+
+    Attributes:
+        name: Names its outcome.
+        run: Finds it out, from the outcomes so far; a dataclass of `facts`.
+        needs: Stages without which it cannot be run.
+        patience: Longest wait, in parts of the usual one.
+    """
+
+    name: str
+    run: Callable[[Mapping[str, Outcome]], Any]
+    needs: tuple[str, ...] = ()
+    patience: float = 1.0
+
+
+class _Told(BaseException):
+    """The launch is being ended from outside."""
+
+
+def supervise(stages: Sequence[Stage], patience: float) -> dict[str, Outcome]:
+    """Runs stages one after the other and survives whatever they do; their outcomes by name.
+
+    A stage that kills its process or hangs is given up, and the others go on in another process.
+    Ends early on SIGTERM, by which a launcher tells that another rank has failed. From then on
+    this process ignores SIGTERM, so that it can still tell what it found.
+
+    Args:
+        stages: In order.
+        patience: Seconds that a stage may take.
+    """
+    outcomes: dict[str, Outcome] = {}
+    before = signal.signal(signal.SIGTERM, _note)
+    try:
+        while left := [stage for stage in stages if stage.name not in outcomes]:
+            _Child(left, outcomes).watch(patience)
+    except _Told:
+        ended = Outcome(problem="the launch was ended from outside before", reached=False)
+        outcomes |= {s.name: ended for s in stages if s.name not in outcomes}
+        before = signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return outcomes
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Told
+
+
+class _Child:
+    """A process that runs stages and reports each."""
+
+    def __init__(self, stages: Sequence[Stage], outcomes: dict[str, Outcome]) -> None:
+        self._stages, self._outcomes = stages, outcomes
+        self._reports, there = Pipe(duplex=False)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        self._process = os.fork()
+        if self._process == 0:
+            _work(stages, outcomes, there, parent)
+        there.close()
+
+    def watch(self, patience: float) -> None:
+        """Takes reports until the process is done, dead or too late."""
+        ended = False
+        try:
+            for stage in self._stages:
+                seconds = stage.patience * patience
+                begun = time.perf_counter()
+                problem = self._report_of(stage, seconds)
+                if problem:
+                    seconds = time.perf_counter() - begun
+                    self._outcomes[stage.name] = Outcome(problem=problem, seconds=seconds)
+                    return
+            ended = True
+        except _Told:
+            stage = next(s for s in self._stages if s.name not in self._outcomes)
+            self._outcomes[stage.name] = Outcome(
+                problem="the launch was ended from outside in the midst of it: another rank may "
+                "have failed, and told why on standard error"
+            )
+            raise
+        finally:
+            self._end(_LAST_WORDS if ended else 0.0)
+
+    def _report_of(self, stage: Stage, seconds: float) -> str:
+        """Waits for one outcome; why there will be none."""
+        if not self._reports.poll(seconds):
+            return f"no answer within {seconds:g} s"
+        try:
+            self._outcomes[stage.name] = self._reports.recv()
+        except EOFError:
+            return self._cause_of_death()
+        return ""
+
+    def _cause_of_death(self) -> str:
+        # Its end of the pipe is closed before the system calls it dead.
+        _, status = os.waitpid(self._process, 0)
+        self._process = 0
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            return f"the process was killed by {signal.Signals(-code).name}"
+        return f"the process was ended, with exit code {code}; standard error may tell more"
+
+    def _end(self, grace: float) -> None:
+        """Sees to it that the process is gone, if the system can end it at all."""
+        self._reports.close()
+        if not self._is_gone(grace):
+            os.kill(self._process, signal.SIGKILL)
+            # One that waits for a file system which hangs ends when that answers, not before.
+            self._is_gone(_LAST_WORDS)
+
+    def _is_gone(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self._process and os.waitpid(self._process, os.WNOHANG)[0] == 0:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.002)
+        self._process = 0
+        return True
+
+
+def _work(
+    stages: Sequence[Stage], known: Mapping[str, Outcome], reports: Connection, parent: int
+) -> NoReturn:
+    """The life of the child."""
+    code = 1
+    try:
+        _become_child(parent)
+        outcomes = dict(known)
+        for stage in stages:
+            outcome = outcomes[stage.name] = _outcome(stage, outcomes)
+            reports.send(outcome)
+        code = 0
+    finally:
+        # No exit handlers: those of a library that is out of order may wait for ever.
+        os._exit(code)
+
+
+def _become_child(parent: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    # The standard output belongs to the report.
+    os.dup2(2, 1)
+
+
+def _outcome(stage: Stage, outcomes: Mapping[str, Outcome]) -> Outcome:
+    lacking = [name for name in stage.needs if outcomes[name].problem]
+    if lacking:
+        return Outcome(problem=f"not reached, for want of {lacking[0]}", reached=False)
+    begun = time.perf_counter()
+    facts, problem = None, ""
+    try:
+        facts = stage.run(outcomes)
+    except (HvcodError, OSError) as error:
+        problem = reason_of(error)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}".strip()
+    return Outcome(facts, " ".join(problem.split()), time.perf_counter() - begun)

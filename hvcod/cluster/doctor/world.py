@@ -1,0 +1,121 @@
+"""What the ranks find out together: each method is a stage, and collective over the world.
+
+They run in order, in one process; a rank that missed one never comes to the next.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from hvcod.cluster.doctor.facts import Device, Rank, Split, World
+from hvcod.cluster.doctor.local import Outcomes, mpi, process_age, versions
+from hvcod.cluster.doctor.options import DoctorOptions
+from hvcod.errors import HvcodError, UsageError
+from hvcod.groups.environment import launch_rank
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+    from hvcod.groups.split import Group
+
+_LEVELS = ("SINGLE", "FUNNELED", "SERIALIZED", "MULTIPLE")
+
+
+class Together:
+    """The world and this rank's place in it, once MPI has been started."""
+
+    def __init__(self, options: DoctorOptions) -> None:
+        self._options = options
+        self._age = process_age()
+        self._group: Group | None = None
+        self._world: World | None = None
+
+    @property
+    def everyone(self) -> "Intracomm":
+        """All ranks."""
+        comm: Intracomm = mpi().COMM_WORLD
+        return comm
+
+    @property
+    def group(self) -> "Group":
+        """This rank's group."""
+        assert self._group is not None
+        return self._group
+
+    @property
+    def me(self) -> World:
+        """Where this rank sits."""
+        assert self._world is not None
+        return self._world
+
+    def start(self, outcomes: Outcomes) -> World:
+        """Starts MPI, as importing mpi4py does in a training."""
+        library = mpi()
+        if not library.Is_initialized():
+            library.Init_thread(_wished_level(library))
+        everyone, level = self.everyone, library.Query_thread()
+        node = everyone.Split_type(library.COMM_TYPE_SHARED, everyone.rank)
+        first = node.bcast(everyone.rank)
+        nodes = sorted(set(everyone.allgather(first)))
+        name = next(each for each in _LEVELS if getattr(library, f"THREAD_{each}") == level)
+        enough = bool(level >= library.THREAD_MULTIPLE)
+        place, count = nodes.index(first), len(nodes)
+        self._world = World(everyone.rank, everyone.size, name, enough, place, count, node.rank)
+        return self._world
+
+    def split(self, outcomes: Outcomes) -> Split:
+        """Forms the groups; one of all ranks, if they cannot be formed as wished."""
+        from hvcod.groups.split import split
+
+        problem = ""
+        try:
+            self._group = split(self.everyone, self._options.groups, self._options.group)
+        except UsageError as error:
+            problem = str(error)
+            self._group = split(self.everyone)
+        return Split(self.group.index, self.group.count, self.group.size, problem)
+
+    def device(self, outcomes: Outcomes) -> Device:
+        """Chooses the device as a training does."""
+        if not self.all_agree(not outcomes["horovod"].problem):
+            return Device(problem="Horovod does not import on all ranks")
+        import torch
+
+        from hvcod.groups.horovod import choose_device
+
+        try:
+            device = choose_device(self.group, "auto")
+        except HvcodError as error:
+            return Device(problem=str(error))
+        threads = torch.get_num_threads()
+        if device.type == "cpu":
+            return Device("cpu", threads=threads)
+        about = torch.cuda.get_device_properties(device)
+        uuid = str(getattr(about, "uuid", ""))
+        return Device("cuda", device.index, uuid, about.name, threads)
+
+    def this_rank(self, outcomes: Outcomes) -> Rank:
+        """What this rank has found so far; not collective."""
+        return Rank(launch_rank(), os.uname().nodename, dict(outcomes), versions(), self._age)
+
+    def ranks(self, outcomes: Outcomes) -> list[Rank] | None:
+        """All that each rank has found so far; on rank 0."""
+        gathered: list[Rank] | None = self.everyone.gather(self.this_rank(outcomes))
+        return gathered
+
+    def end(self, outcomes: Outcomes) -> None:
+        """Ends MPI: a rank that just goes makes launchers complain."""
+        mpi().Finalize()
+
+    def all_agree(self, here: bool) -> bool:
+        """Whether something is so on all ranks."""
+        return bool(self.everyone.allreduce(int(here), op=mpi().MIN))
+
+
+def _wished_level(library: Any) -> int:
+    import mpi4py
+
+    environment, rc = os.environ, mpi4py.rc
+    threads = environment.get("MPI4PY_RC_THREADS", str(rc.threads)).lower()
+    level = environment.get("MPI4PY_RC_THREAD_LEVEL", rc.thread_level)
+    wished = level if threads in ("true", "yes", "on", "y", "1") else "single"
+    return int(getattr(library, f"THREAD_{wished.upper()}"))
