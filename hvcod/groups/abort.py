@@ -15,6 +15,9 @@ from hvcod.groups.environment import launch_rank, launch_size
 OTHER_RANKS_WAIT = 3.0
 """Seconds by which rank 0 is ahead with an error that all ranks share, so that it is told once."""
 
+ABORT_PATIENCE = 10.0
+"""Seconds that MPI has to end the launch before this process ends itself."""
+
 _place = ""
 
 
@@ -87,6 +90,8 @@ def _running_mpi() -> Any:
 
 def _end(code: int) -> NoReturn:
     if _world_size() > 1 and (mpi := _running_mpi()):
+        # Behind a dead network the launcher does not hear of it, and MPI waits for its answer.
+        threading.Timer(ABORT_PATIENCE, os._exit, [code]).start()
         mpi.COMM_WORLD.Abort(code)
     # No exit handlers: they would wait for peers (MPI_Finalize) or for threads that are stuck.
     os._exit(code)

@@ -4,6 +4,7 @@ import torch
 
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.errors import GroupFailedError
+from hvcod.groups.watchdog import Watchdog
 from hvcod.tasks.base import Task
 from hvcod.training.optimizer import Optimizer
 from hvcod.training.preemption import Preemption, StopSignals
@@ -47,6 +48,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     journal = Journal(task, run, optimizer, codistiller, saver)
     keeper = Keeper(task, run, device, saver, model, optimizer, codistiller, data, journal)
     step, hidden = keeper.restore()
+    watchdog = Watchdog(group, options.silence_limit, lambda: step)
     reason = ""
 
     try:
@@ -74,4 +76,6 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     codistiller.close(publish=ended != "failed")
     if not saver.close() and ended != "failed":
         ended, reason = "failed", f"the state of step {step} could not be saved: {saver.error}"
-    return journal.close(common_weights(model, group), ended, reason)
+    summary = journal.close(common_weights(model, group), ended, reason)
+    watchdog.close()
+    return summary
