@@ -19,6 +19,7 @@ import runpy
 import selectors
 import signal
 import socket
+import struct
 import sys
 import threading
 import warnings
@@ -41,6 +42,9 @@ PIDS = "HVCOD_TEST_PIDS"
 
 PR_SET_PDEATHSIG = 1
 
+PEER = struct.Struct("3i")
+"""What the system tells of who has connected: process, user, group."""
+
 
 @dataclass(frozen=True)
 class Rank:
@@ -58,11 +62,12 @@ class Rank:
 
 @dataclass(frozen=True)
 class Order:
-    """What a client asks for: its own standard files and folder, words and environment."""
+    """What a client asks for: its own standard files and folder, words, environment and host."""
 
     files: list[int]
     words: list[str]
     environment: dict[bytes, bytes]
+    client: int
 
 
 def preload() -> None:
@@ -168,7 +173,9 @@ def receive(client: socket.socket) -> Order | None:
             words, variables = fields[: int(count)], fields[int(count) :]
             pairs = (variable.partition(b"=") for variable in variables)
             environment = {key: value for key, _, value in pairs}
-            return Order(files, [os.fsdecode(word) for word in words], environment)
+            process = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+            names = [os.fsdecode(word) for word in words]
+            return Order(files, names, environment, PEER.unpack(process)[0])
         for file in files:
             os.close(file)
     return None
@@ -180,9 +187,20 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def move_to(host: int) -> None:
+    """Enters the namespaces of another process, where they differ: those make a host."""
+    for kind in ("net", "uts", "mnt"):
+        its, mine = Path(f"/proc/{host}/ns/{kind}"), Path(f"/proc/self/ns/{kind}")
+        if not its.samefile(mine):
+            namespace = os.open(its, os.O_RDONLY)
+            assert ctypes.CDLL(None).setns(namespace, 0) == 0, f"cannot enter {its}"
+            os.close(namespace)
+
+
 def become(order: Order) -> None:
     """Makes this process the rank that the client would be."""
     os.setpgid(0, 0)
+    move_to(order.client)
     *standard, folder = order.files
     for target, file in enumerate(standard):
         os.dup2(file, target)

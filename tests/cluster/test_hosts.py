@@ -1,0 +1,91 @@
+"""Ranks on hosts with a network of their own: groups across it, and a link that is cut."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.hosts import Hosts
+from filesystems.launches import SMALL, step_lines
+
+from hvcod.exchange.directory import list_steps, published_directory
+
+STEPS = 400
+SILENCE = 3
+
+
+def train(run: Path, data: Path, groups: int, *more: object) -> list[object]:
+    words: list[object] = ["hvcod", "train", "--data", data, "--run-dir", run, "--json"]
+    words += ["--groups", groups, *more]
+    return words + [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+
+
+def finished(launch: subprocess.Popen[str], errors: Path) -> list[dict[str, Any]]:
+    """What the groups of a launch have to show."""
+    out, _ = launch.communicate(timeout=120)
+    assert launch.returncode == 0, errors.read_text()
+    return list(json.loads(out))
+
+
+def is_taught(folder: Path) -> bool:
+    return any(line["teachers"] for line in step_lines(folder))
+
+
+def wait_until(condition: Callable[[], object], *launches: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 90
+    while not condition():
+        assert all(each.poll() is None for each in launches), "a launch ended early"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_it_makes_no_difference_where_the_ranks_of_a_group_are(
+    hosts: Hosts, tiny_data: Path, tmp_path: Path
+) -> None:
+    weights = {}
+    for by in ("slot", "node"):
+        run, errors = tmp_path / by, tmp_path / f"errors-{by}"
+        words = train(run, tiny_data, 2, "--steps", 60, "--staleness", "exact")
+        summaries = finished(hosts.start("h1:2,h2:2", *words, errors=errors, by=by), errors)
+        assert [each["exchanges"] for each in summaries] == [2, 2]
+        weights[by] = [each["weights"] for each in summaries]
+    # The same to the last bit: a group on each host, and groups across both.
+    assert weights["slot"] == weights["node"]
+    assert weights["slot"][0] != weights["slot"][1]
+
+
+def test_a_cut_link_ends_the_group_across_it_and_not_the_other(
+    hosts: Hosts, tiny_data: Path, tmp_path: Path
+) -> None:
+    run, errors = tmp_path / "run", [tmp_path / f"errors-{group}" for group in range(2)]
+    words = train(run, tiny_data, 2, "--steps", STEPS, "--silence-limit", SILENCE)
+    alone = hosts.start("h1:2", *words, "--group", 0, errors=errors[0])
+    across = hosts.start("h1:1,h2:1", *words, "--group", 1, errors=errors[1])
+    # Both teach each other.
+    folders = [run / f"group-{group}" for group in range(2)]
+    wait_until(lambda: all(map(is_taught, folders)), alone, across)
+    hosts.cut("h2")
+    cut_at, begun = step_lines(run / "group-0")[-1]["step"], time.monotonic()
+    wait_until(lambda: "nothing heard" in errors[1].read_text())
+    told = time.monotonic() - begun
+    (summary,) = finished(alone, errors[0])
+    across.communicate(timeout=60)
+
+    assert cut_at < STEPS - 50, "cut too late for this test to show anything"
+    assert summary["steps"] == STEPS
+    assert across.returncode != 0
+    last = step_lines(run / "group-1")[-1]["step"]
+    assert last < STEPS
+    (line,) = [each for each in errors[1].read_text().splitlines() if "nothing heard" in each]
+    pattern = (
+        rf"hvcod: step (\d+): nothing heard for {SILENCE} s from rank 1 \(on h2\) of group 1: "
+    )
+    said = re.match(pattern + "its node or the network to it is down", line)
+    assert said and int(said[1]) in (last, last + 1), line
+    assert told < SILENCE + 10
+    # The other group keeps its last teacher.
+    newest = list_steps(published_directory(run, 1))[-1]
+    assert step_lines(run / "group-0")[-1]["teachers"] == {"1": newest}
