@@ -1,7 +1,7 @@
 """What is found out, before anybody judges it: plain values that travel between processes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from hvcod.cluster.doctor.options import DoctorOptions
@@ -27,7 +27,7 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
-        facts = asdict(self.facts) if is_dataclass(self.facts) else {}
+        facts = {} if self.facts is None else asdict(self.facts)
         problem = {"problem": self.problem} if self.problem else {}
         return {**facts, **problem, "seconds": self.seconds}
 
@@ -98,6 +98,7 @@ class Files:
         folder: That folder.
         kind: Type of its file system, such as nfs4 or lustre.
         free_bytes: Free for this user.
+        user: Number of the user that tried.
         error: Why a small file cannot be written there; empty if it can.
         code: The system's number of that error.
     """
@@ -105,6 +106,7 @@ class Files:
     folder: str
     kind: str
     free_bytes: int
+    user: int = 0
     error: str = ""
     code: int | None = None
 

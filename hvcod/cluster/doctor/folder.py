@@ -60,7 +60,7 @@ def _files(folder: Path) -> Files:
             error, code = "", None
     except OSError as failure:
         error, code = failure.strerror or str(failure), failure.errno
-    return Files(str(folder), _kind(folder), free, error, code)
+    return Files(str(folder), _kind(folder), free, os.geteuid(), error, code)
 
 
 def _locks(folder: Path) -> Locks:

@@ -34,7 +34,7 @@ def mpi4py_alone(outcomes: Outcomes) -> Mpi4py:
     import mpi4py
 
     says = str(mpi().Get_library_version()).partition("\n")[0].strip("\0 ")
-    return Mpi4py(mpi4py.__version__, library_behind(mpi().__file__), says)
+    return Mpi4py(mpi4py.__version__, library_behind(str(mpi().__file__)), says)
 
 
 def horovod_alone(outcomes: Outcomes) -> Horovod:
@@ -82,7 +82,7 @@ def gpus(outcomes: Outcomes) -> Gpus:
     return Gpus(torch.cuda.device_count(), visible, present, built)
 
 
-def library_behind(extension: str | None) -> str:
+def library_behind(extension: str) -> str:
     """The file that the MPI calls of a loaded extension module go to; empty if it makes none.
 
     Asks the dynamic linker for ``MPI_Init`` as that module would find it, and the memory map for
@@ -119,7 +119,7 @@ def versions() -> dict[str, str]:
     return found | {"system": platform.platform()}
 
 
-def _extension(hvd: ModuleType) -> str | None:
+def _extension(hvd: ModuleType) -> str:
     """The shared library of Horovod for torch."""
     found = sorted(Path(str(hvd.__file__)).parent.glob("mpi_lib*.so"))
     if not found:

@@ -1,0 +1,63 @@
+"""``hvcod doctor``."""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.cli.tables import columns
+from hvcod.cluster.doctor.options import DoctorOptions
+
+if TYPE_CHECKING:
+    from hvcod.cluster.doctor.checks.finding import Finding
+
+EXAMPLES = """\b
+Examples:
+  laptop   mpirun -np 4 hvcod doctor --groups 2
+  cluster  hvcod doctor --run-dir /scratch/runs/cc                            # on the login node
+           srun --mpi=pmix hvcod doctor --groups 2 --run-dir /scratch/runs/cc # in the job
+"""
+
+_WIDTH = 100
+
+
+@click.command(epilog=EXAMPLES)
+@dataclass_options(DoctorOptions)
+@json_option
+def command(as_json: bool, **flags: Any) -> None:
+    """Check whether a training would run here, and say how to mend what is wrong.
+
+    Alone, as on a login node, it looks at the installation and the run directory. Start it as the
+    training is to be started (mpirun, srun, mpiexec), with the same --groups and --run-dir, and it
+    also looks at the launch, the groups, the GPUs, and what one node sees of another's files.
+
+    Exits with 1 if a training would fail; warnings do not count. With --json: one object.
+    """
+    from hvcod.cluster.doctor.examine import examine
+    from hvcod.cluster.doctor.report import is_well, judge, to_dict, versions
+
+    examination = examine(build(DoctorOptions, flags))
+    if examination is None:
+        return
+    findings = judge(examination)
+    if as_json:
+        click.echo(json.dumps(to_dict(examination, findings)))
+    else:
+        click.echo(table(findings, versions(examination.first)))
+    click.get_current_context().exit(0 if is_well(findings) else 1)
+
+
+def table(findings: "Mapping[str, Finding]", versions: Mapping[str, str]) -> str:
+    """The findings as a table, then what to do, then the versions, as lines for a person."""
+    rows = [["check", "result", "found"]]
+    rows += [[name, each.result, each.found] for name, each in findings.items()]
+    mends = [
+        textwrap.fill(f"{name}: {each.mend}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
+        for name, each in findings.items()
+        if each.mend
+    ]
+    todo = ["", "What to do:", *mends] if mends else []
+    return "\n".join([columns(rows), *todo, "", columns(list(versions.items()))])

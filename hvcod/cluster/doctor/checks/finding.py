@@ -1,0 +1,58 @@
+"""What a check says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hvcod.cluster.doctor.facts import Examination, Outcome, Rank
+
+OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table.
+
+    Attributes:
+        result: `ok`; `warning`: it trains, but not well; `failed`: it does not; `skipped`.
+        found: What was found.
+        mend: What to do; empty if there is nothing to do.
+    """
+
+    result: str
+    found: str
+    mend: str = ""
+
+
+def where(ranks: Sequence[Rank]) -> str:
+    """Names ranks, of many the first."""
+    more = len(ranks) - 1
+    return f"{ranks[0]}" + (f" and {more} more" if more else "")
+
+
+def failures(examination: Examination, stage: str) -> tuple[list[Rank], str]:
+    """The ranks on which a stage of a rank by itself failed, and why it did on the first."""
+    found = [rank for rank in examination.ranks if rank.problem(stage)]
+    return found, found[0].problem(stage) if found else ""
+
+
+def skipped(outcome: Outcome) -> Finding | None:
+    """For a stage that was not reached."""
+    return None if outcome.reached else Finding(SKIPPED, outcome.problem)
+
+
+def rate(bytes_per_s: float | None) -> str:
+    """Such as 1.2 GB/s."""
+    if bytes_per_s is None:
+        return "unknown"
+    for unit in ("B", "kB", "MB"):
+        if bytes_per_s < 999.5:
+            return f"{bytes_per_s:.3g} {unit}/s"
+        bytes_per_s /= 1000
+    return f"{bytes_per_s:.3g} GB/s"
+
+
+def seconds(value: float | None) -> str:
+    """Such as 12 ms."""
+    if value is None:
+        return "unknown"
+    return f"{1000 * value:.3g} ms" if value < 0.9995 else f"{value:.3g} s"

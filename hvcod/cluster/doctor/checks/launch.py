@@ -1,0 +1,120 @@
+"""The launch: is it one MPI world, does it form the groups, and do their sums come out right."""
+
+from hvcod.cluster.doctor.checks.finding import (
+    FAILED,
+    OK,
+    SKIPPED,
+    WARNING,
+    Finding,
+    rate,
+    seconds,
+    skipped,
+    where,
+)
+from hvcod.cluster.doctor.facts import Allreduce, Examination, GroupSpeed, Split, World
+
+_LAUNCHER = "start with the mpirun of the MPI that mpi4py calls (see above), or srun --mpi=pmix"
+
+
+def world(examination: Examination) -> Finding:
+    """The world must have as many ranks as were launched."""
+    launched, outcome = examination.launched, examination.outcomes["world"]
+    facts: World | None = outcome.facts
+    if facts is None and not outcome.reached:
+        return Finding(SKIPPED, outcome.problem)
+    if facts is None and launched == 1:
+        found = f"MPI does not start without a launcher: {outcome.problem}"
+        mend = "normal on login nodes of some machines; ask again in a job: srun hvcod doctor"
+        return Finding(WARNING, found, mend)
+    if facts is None:
+        return Finding(FAILED, f"MPI does not start: {outcome.problem}", _LAUNCHER)
+    if launched > 1 and facts.size == 1:
+        found = f"{launched} processes were started, but each is alone in its MPI world: this "
+        return Finding(FAILED, f"{found}launcher belongs to another MPI than mpi4py", _LAUNCHER)
+    if launched > 1 and facts.size != launched:
+        found = f"{launched} processes were started, but the MPI world has {facts.size} ranks"
+        return Finding(FAILED, found, _LAUNCHER)
+    if facts.size == 1:
+        return Finding(OK, "one process, without a launcher")
+    return Finding(OK, f"{facts.size} ranks on {nodes(facts.nodes)}")
+
+
+def threads(examination: Examination) -> Finding:
+    """MPI must let several threads communicate."""
+    known = examination.all(World)
+    if not known:
+        return Finding(SKIPPED, "MPI was not started")
+    weak = [rank for rank, facts in known if not facts.enough_threads]
+    _, first = known[0]
+    level = f"MPI_THREAD_{first.threads}"
+    if weak:
+        mend = (
+            "use an MPI that was built with thread support, and do not set MPI4PY_RC_THREAD_LEVEL"
+        )
+        return Finding(FAILED, f"{level}: only one thread may communicate ({where(weak)})", mend)
+    return Finding(OK, level)
+
+
+def groups(examination: Examination) -> Finding:
+    """The groups must divide the ranks."""
+    wish, known = examination.options.groups, examination.all(Split)
+    if not known:
+        return Finding(SKIPPED, "MPI was not started")
+    _, first = known[0]
+    alone = examination.launched == 1 and len(known) == 1
+    if first.problem and alone:
+        return Finding(SKIPPED, f"{wish} groups need as many ranks: ask under mpirun or srun")
+    if first.problem:
+        return Finding(FAILED, first.problem, "start another number of ranks, or ask for others")
+    if examination.options.group is not None:
+        return Finding(OK, f"group {first.group} of {wish}, {ranks(first.size)}")
+    return Finding(OK, f"{wish} group{'s' * (wish > 1)} of {ranks(first.size)}")
+
+
+def allreduce(examination: Examination) -> Finding:
+    """Sums of all groups at once, through MPI and through Horovod, must be right."""
+    by_mpi, by_horovod = (
+        examination.outcomes[name] for name in ("mpi_allreduce", "horovod_allreduce")
+    )
+    for name, outcome in (("MPI", by_mpi), ("Horovod", by_horovod)):
+        if outcome.problem and outcome.reached:
+            mend = "see standard error; a network that MPI cannot use? try another launcher or BTL"
+            return Finding(FAILED, f"{name}: {outcome.problem}", mend)
+        facts: Allreduce | None = outcome.facts
+        wrong = [each.group for each in facts.groups if not each.right] if facts else []
+        if wrong:
+            found = f"{name}: wrong sum in group {', '.join(map(str, wrong))}"
+            return Finding(FAILED, found, "one MPI for all (see mpi); report it with --json")
+    facts = by_horovod.facts
+    if facts is None:
+        return skipped(by_horovod) or Finding(SKIPPED, "not measured")
+    if facts.problem:
+        return Finding(SKIPPED, facts.problem)
+    return Finding(OK, _told(facts, by_mpi.facts))
+
+
+def slowest(groups: list[GroupSpeed]) -> GroupSpeed | None:
+    """The group of the lowest bandwidth; None if none has any (groups of one rank)."""
+    known = [each for each in groups if each.bytes_per_s is not None]
+    return min(known, key=lambda each: each.bytes_per_s or 0.0, default=None)
+
+
+def nodes(count: int) -> str:
+    """Such as "2 nodes"."""
+    return f"{count} node{'s' * (count > 1)}"
+
+
+def ranks(count: int) -> str:
+    """Such as "2 ranks"."""
+    return f"{count} rank{'s' * (count > 1)}"
+
+
+def _told(horovod: Allreduce, mpi: Allreduce) -> str:
+    low, bare = slowest(horovod.groups), slowest(mpi.groups)
+    count = len(horovod.groups)
+    right = f"right in {count} group{'s' * (count > 1)}"
+    if low is None or bare is None:
+        return f"{right} of one rank, which adds nothing up"
+    what = f"{rate(low.bytes_per_s)}, {seconds(low.latency_s)}"
+    which = f"slowest: group {low.group}, " if count > 1 else ""
+    return f"{right}; {which}{what} (MPI alone {rate(bare.bytes_per_s)})"

@@ -1,0 +1,118 @@
+"""The run directory: can it be written, is there room, and how soon do other nodes see it."""
+
+import errno
+
+from hvcod.cluster.doctor.checks.finding import (
+    FAILED,
+    OK,
+    SKIPPED,
+    WARNING,
+    Finding,
+    failures,
+    rate,
+    seconds,
+    skipped,
+    where,
+)
+from hvcod.cluster.doctor.checks.launch import nodes
+from hvcod.cluster.doctor.facts import Examination, Files, Published, Written
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LITTLE = 1e9
+_STALE = 5.0
+_ELSEWHERE = "name another --run-dir"
+
+
+def run_dir(examination: Examination) -> Finding:
+    """Every rank's node must be able to write there."""
+    ranks, problem = failures(examination, "files")
+    if ranks:
+        return Finding(FAILED, f"{problem} ({where(ranks)})", _ELSEWHERE)
+    known = examination.all(Files)
+    for rank, facts in known:
+        if facts.error:
+            found = f"{facts.folder}: {facts.error}, as user {facts.user} ({rank})"
+            return Finding(FAILED, found, _mend(facts))
+    first_of, written = examination.first, examination.first.get(Written)
+    if written is None:
+        found = f"a large file cannot be written: {first_of.problem('written')}"
+        return Finding(FAILED, found, _ELSEWHERE)
+    if written.error and written.code not in _FULL:
+        return Finding(FAILED, f"a large file cannot be written: {written.error}", _ELSEWHERE)
+    _, first = known[0]
+    speed = f", {rate(written.bytes_per_s)}" if written.bytes_per_s else ""
+    return Finding(OK, f"{first.folder} ({first.kind}) can be written{speed}")
+
+
+def space(examination: Examination) -> Finding:
+    """There must be room for a checkpoint."""
+    known = examination.all(Files)
+    if not known:
+        return Finding(SKIPPED, "the run directory is not known")
+    _, facts = min(known, key=lambda each: each[1].free_bytes)
+    free = f"{_size(facts.free_bytes)} free in {facts.folder}"
+    written = examination.first.get(Written)
+    size = examination.options.bytes
+    full = written is not None and written.code in _FULL
+    mend = f"free some space, or {_ELSEWHERE}"
+    if full or facts.free_bytes < size:
+        why = f": {written.error}" if written and full else ""
+        return Finding(FAILED, f"{free}, no room for a checkpoint of {_size(size)}{why}", mend)
+    if facts.free_bytes < _LITTLE:
+        return Finding(WARNING, f"{free}: a group keeps five checkpoints and states", mend)
+    return Finding(OK, free)
+
+
+def publish(examination: Examination) -> Finding:
+    """What one node publishes must be seen by the others, soon."""
+    outcome = examination.outcomes["published"]
+    facts: Published | None = outcome.facts
+    if outcome.problem or facts is None:
+        broken = Finding(FAILED, outcome.problem or "not measured", _ELSEWHERE)
+        return skipped(outcome) or broken
+    if facts.problem and not facts.visible_s:
+        return Finding(SKIPPED, f"nothing was published: {facts.problem}")
+    if facts.problem:
+        return Finding(FAILED, f"cannot publish: {facts.problem}", _ELSEWHERE)
+    blind = [name for name, value in facts.visible_s.items() if value is None]
+    if blind:
+        found = f"{blind[0]} does not see what {examination.first} publishes"
+        more = f" ({len(blind)} nodes in all)" if len(blind) > 1 else ""
+        mend = "name a --run-dir on a file system that all nodes share; /tmp is seldom one"
+        return Finding(FAILED, f"{found}{more}", mend)
+    return _seen(facts)
+
+
+def slowest_reader(facts: Published) -> float | None:
+    """Seconds from visible to verified of the slowest reader; None if nothing was seen."""
+    return max((value for value in facts.visible_s.values() if value is not None), default=None)
+
+
+def _seen(facts: Published) -> Finding:
+    late = slowest_reader(facts)
+    found = f"seen after {seconds(late)} on {nodes(facts.nodes - 1)} else"
+    if facts.nodes == 1:
+        found = f"seen after {seconds(late)}; all on one node, which says nothing about a second"
+    found += f"; published at {rate(facts.bytes_per_s)}"
+    if late is not None and late > _STALE:
+        mend = "teachers get that much staler; NFS: mount with a small acdirmax, or use Lustre"
+        return Finding(WARNING, found, mend)
+    return Finding(OK, found)
+
+
+def _mend(facts: Files) -> str:
+    if facts.code in _FULL:
+        return f"free some space, or {_ELSEWHERE}"
+    if facts.code in (errno.EACCES, errno.EPERM):
+        return f"have its owner give you the right to write (chmod u+w), or {_ELSEWHERE}"
+    if facts.code == errno.EROFS:
+        return f"it is mounted read-only here: {_ELSEWHERE}"
+    return _ELSEWHERE
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,165 @@
+"""From what was found to the report: findings, measured numbers, versions."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hvcod.cluster.doctor.checks import launch, node, software, storage
+from hvcod.cluster.doctor.checks.finding import FAILED, OK, WARNING, Finding
+from hvcod.cluster.doctor.facts import (
+    Allreduce,
+    Examination,
+    Files,
+    GroupSpeed,
+    Hdf5,
+    Mpi4py,
+    Published,
+    Rank,
+    Written,
+)
+
+Check = Callable[[Examination], Finding]
+
+_IMPORTS = ("mpi4py", "horovod", "hdf5")
+_SLOW = 60.0
+
+
+def start_up(examination: Examination) -> Finding:
+    """How long it takes until a training can begin."""
+    measured = measure(examination)
+    imports, start = measured["import_s"], measured["start_s"]
+    found = f"{imports:.1f} s of imports"
+    found += "" if start is None else f", {start:.1f} s until Horovod is ready (slowest rank)"
+    if max(imports, start or 0.0) > _SLOW:
+        mend = "put the environment on a fast file system, or on the nodes: sbcast, a container"
+        return Finding(WARNING, found, mend)
+    return Finding(OK, found)
+
+
+CHECKS: Mapping[str, Check] = {
+    "mpi": software.one_mpi,
+    "launch": launch.world,
+    "mpi threads": launch.threads,
+    "horovod": software.horovod,
+    "groups": launch.groups,
+    "allreduce": launch.allreduce,
+    "gpu": node.gpus,
+    "cores": node.cores,
+    "binding": node.binding,
+    "hdf5": software.hdf5,
+    "run directory": storage.run_dir,
+    "space": storage.space,
+    "publish": storage.publish,
+    "start-up": start_up,
+    "versions": software.versions,
+}
+"""All checks by name, in the order of the table; each judges alone."""
+
+
+def judge(examination: Examination) -> dict[str, Finding]:
+    """What each check says, by its name."""
+    return {name: check(examination) for name, check in CHECKS.items()}
+
+
+def measure(examination: Examination) -> dict[str, Any]:
+    """The numbers, by the names that `hvcod.cluster.doctor` promises."""
+    outcomes = examination.outcomes
+    published: Published | None = outcomes["published"].facts
+    files, written = examination.first.get(Files), examination.first.get(Written)
+    return {
+        **_allreduces(examination),
+        "publish_bytes_per_s": published.bytes_per_s if published else None,
+        "publish_to_visible_s": storage.slowest_reader(published) if published else None,
+        "publish_bytes": (published.bytes or None) if published else None,
+        "publish_nodes": published.nodes if published else None,
+        "write_bytes_per_s": written.bytes_per_s if written else None,
+        "free_bytes": files.free_bytes if files else None,
+        "import_s": max(_spent(rank, _IMPORTS) for rank in examination.ranks),
+        "start_s": _start(examination),
+    }
+
+
+def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[str, Any]:
+    """The report as plain values (`hvcod.cluster.doctor`)."""
+    checks = [{"check": name, **dataclasses.asdict(each)} for name, each in findings.items()]
+    options = {
+        k: str(v) if not isinstance(v, int | None) else v
+        for k, v in dataclasses.asdict(examination.options).items()
+    }
+    world = examination.outcomes["world"].facts
+    about = {"launched": examination.launched, "options": options}
+    about |= {"ranks": world.size, "nodes": world.nodes} if world else {}
+    return {
+        "ok": is_well(findings),
+        "checks": checks,
+        "measured": measure(examination),
+        "versions": versions(examination.first),
+        "launch": about,
+        "ranks": [_rank(each) for each in examination.ranks],
+    }
+
+
+def is_well(findings: Mapping[str, Finding]) -> bool:
+    """Whether a training would run."""
+    return all(each.result != FAILED for each in findings.values())
+
+
+def versions(rank: Rank) -> dict[str, str]:
+    """Everything that a report of a bug needs, as one rank has it."""
+    mpi4py, hdf5 = rank.get(Mpi4py), rank.get(Hdf5)
+    found = dict(rank.versions)
+    found |= {"mpi": mpi4py.says, "libmpi": mpi4py.library} if mpi4py else {}
+    return found | ({"hdf5": hdf5.hdf5} if hdf5 else {})
+
+
+def _allreduces(examination: Examination) -> dict[str, Any]:
+    by_horovod, by_mpi = (
+        _groups(examination.outcomes[name].facts) for name in ("horovod_allreduce", "mpi_allreduce")
+    )
+    low, bare = launch.slowest(list(by_horovod.values())), launch.slowest(list(by_mpi.values()))
+    known = by_horovod or by_mpi
+    latencies = [each.latency_s for each in by_horovod.values() if each.latency_s is not None]
+    return {
+        "allreduce_bytes_per_s": low.bytes_per_s if low else None,
+        "allreduce_latency_s": max(latencies, default=None),
+        "allreduce_bytes": examination.options.bytes,
+        "allreduce_ranks": max((each.ranks for each in known.values()), default=None),
+        "allreduce_nodes": max((each.nodes for each in known.values()), default=None),
+        "mpi_allreduce_bytes_per_s": bare.bytes_per_s if bare else None,
+        "groups": [
+            {
+                "group": index,
+                "ranks": each.ranks,
+                "nodes": each.nodes,
+                "allreduce_bytes_per_s": _of(by_horovod, index, "bytes_per_s"),
+                "allreduce_latency_s": _of(by_horovod, index, "latency_s"),
+                "mpi_allreduce_bytes_per_s": _of(by_mpi, index, "bytes_per_s"),
+            }
+            for index, each in known.items()
+        ],
+    }
+
+
+def _groups(facts: Allreduce | None) -> dict[int, GroupSpeed]:
+    return {each.group: each for each in facts.groups} if facts else {}
+
+
+def _of(groups: Mapping[int, GroupSpeed], index: int, name: str) -> float | None:
+    return getattr(groups[index], name) if index in groups else None
+
+
+def _start(examination: Examination) -> float | None:
+    facts: Allreduce | None = examination.outcomes["horovod_allreduce"].facts
+    if facts is None or facts.problem:
+        return None
+    stages = (*_IMPORTS, "world", "split")
+    return facts.ready_s + max(rank.age + _spent(rank, stages) for rank in examination.ranks)
+
+
+def _spent(rank: Rank, stages: tuple[str, ...]) -> float:
+    return sum(rank.outcomes[name].seconds for name in stages if name in rank.outcomes)
+
+
+def _rank(rank: Rank) -> dict[str, Any]:
+    found = {name: outcome.to_dict() for name, outcome in rank.outcomes.items()}
+    return {"rank": rank.rank, "host": rank.host, "start_s": rank.age, **found}
