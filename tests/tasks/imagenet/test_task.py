@@ -191,3 +191,12 @@ def test_without_data_there_are_built_in_images(
     parts = found.dataset.parts
     assert (len(parts["training"]), len(parts["validation"])) == (180, 20)
     assert PER_CLASS == 800
+
+
+def test_order_and_crops_follow_from_their_own_seed(data: Path) -> None:
+    both, other, ours = (
+        task(data, **seeds).training_data().next().inputs
+        for seeds in ({"seed": 5}, {"seed": 6}, {"seed": 6, "order_seed": 5})
+    )
+    assert torch.equal(both, ours)
+    assert not torch.equal(both, other)
