@@ -16,6 +16,7 @@ COMMANDS = {
     "task": "List the tasks, or begin one of your own.",
     "plot": "Draw the learning curves of runs.",
     "status": "Show how the groups of a run are doing.",
+    "job": "Submit training to Slurm or PBS, and follow it there.",
     "doctor": "Check whether a training would run here.",
 }
 

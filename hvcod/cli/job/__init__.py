@@ -1,0 +1,27 @@
+"""``hvcod job``: batch scripts for Slurm and PBS; one file per command."""
+
+import click
+
+from hvcod.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "render": "Print the batch scripts of a job.",
+    "submit": "Check the scripts and hand them to the scheduler.",
+    "list": "Show the jobs of a run.",
+    "cancel": "Cancel the jobs of a run.",
+}
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod job render --scheduler slurm --nodes 2 --ranks-per-node 4 --groups 2 \\
+             -- train --task commoncrawl --run-dir runs/first
+  cluster  hvcod job submit --profile nersc --account m1234 --nodes 8 --ranks-per-node 4 \\
+             --gpus-per-node 4 --groups 2 --time 12h \\
+             -- train --data /scratch/cc --preset paper --run-dir /scratch/runs/cc
+           hvcod job list /scratch/runs/cc
+"""
+
+
+@click.group(cls=LazyGroup, package=__name__, known=COMMANDS, epilog=EXAMPLES)
+def command() -> None:
+    """Batch scripts for Slurm and PBS: print, submit, follow and cancel them."""

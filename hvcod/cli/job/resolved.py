@@ -1,0 +1,38 @@
+"""``python -m hvcod.cli.job.resolved RANKS COMMAND...``: would a training take these options?
+
+Exits with 2, and prints why as JSON, if not. MPI is imported, but not started.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import mpi4py
+
+from hvcod.errors import UsageError
+
+
+def main(ranks: int, words: Sequence[str]) -> int:
+    """The exit code: 0 or 2.
+
+    Args:
+        ranks: Of a group.
+        words: The command without ``hvcod``.
+    """
+    mpi4py.rc.initialize = False
+    from hvcod.cli.job.wish import parsed
+    from hvcod.cli.train import resolve
+    from hvcod.training.run.resume import per_rank
+
+    _, flags = parsed(words)
+    try:
+        options = resolve(flags.pop("config_file"), flags.pop("assignments"), flags)
+        per_rank(options, flags.get("ranks_per_group") or ranks)
+    except UsageError as error:
+        print(json.dumps(str(error)))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

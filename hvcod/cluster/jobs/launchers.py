@@ -1,0 +1,57 @@
+"""How a script starts its ranks: the launcher as words of bash, and the threads of a rank."""
+
+import shlex
+
+from hvcod.cluster.jobs.options import JobOptions
+
+NUMBERS = ("RANKS", "RANKS_PER_NODE", "CPUS_PER_RANK")
+"""Variables of a script that a launcher's words may use."""
+
+HOST_FILE = '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}'
+"""For an Open MPI that was built without PBS: the nodes, and a slot for every mpiprocs."""
+
+
+def launcher_words(options: JobOptions) -> str:
+    """The words that start a command on all ranks, as they stand in the script."""
+    chosen = options.launcher or ("mpirun" if options.scheduler == "pbs" else "srun")
+    known = {"srun": _srun, "mpirun": _mpirun, "mpiexec": _mpiexec, "ibrun": _ibrun}
+    return known[chosen](options) if chosen in known else chosen
+
+
+def _srun(options: JobOptions) -> str:
+    # Slurm from 22.05 on does not pass the cores of a task on to steps.
+    words = 'srun --mpi=pmix --cpus-per-task="$CPUS_PER_RANK"'
+    return words + (" --cpu-bind=cores" if options.bind else " --cpu-bind=none")
+
+
+def _mpirun(options: JobOptions) -> str:
+    hosts = f" {HOST_FILE}" if options.scheduler == "pbs" else ""
+    place = '"ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK" --bind-to core'
+    place = place if options.bind else '"ppr:$RANKS_PER_NODE:node" --bind-to none'
+    return f"mpirun{hosts} --map-by {place} -x PATH -x OMP_NUM_THREADS"
+
+
+def _mpiexec(options: JobOptions) -> str:
+    """The words of MPICH and its relatives; those of a site go into its profile."""
+    bind = ' -bind-to "core:$CPUS_PER_RANK"' if options.bind else ""
+    return f'mpiexec -n "$RANKS" -ppn "$RANKS_PER_NODE"{bind}'
+
+
+def _ibrun(options: JobOptions) -> str:
+    return "ibrun"
+
+
+def array_of(name: str, words: list[str]) -> str:
+    """A bash array of a command, a line for every option."""
+    lines: list[str] = []
+    for word in words:
+        if word.startswith("-") or not lines:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join([f"{name}=(", *(f"    {line}" for line in lines), ")"])
+
+
+def quoted(words: list[str]) -> list[str]:
+    """Words of a command line as words of bash."""
+    return [shlex.quote(word) for word in words]
