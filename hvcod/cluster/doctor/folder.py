@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +27,9 @@ def written(run_dir: Path, size: int) -> Callable[[Outcomes], Written]:
     """The stage in which the first rank writes as much as a checkpoint has."""
 
     def run(outcomes: Outcomes) -> Written:
-        if launch_rank() != 0:
-            return Written()
+        small: Files = outcomes["files"].facts
+        if launch_rank() != 0 or small.error:
+            return Written(None, small.error, small.code)
         # Not zeroes: some file systems compress.
         data = memoryview(os.urandom(1_000_000) * (size // 1_000_000))
         begun = time.perf_counter()
@@ -40,9 +42,14 @@ def written(run_dir: Path, size: int) -> Callable[[Outcomes], Written]:
     return run
 
 
-def locks(run_dir: Path) -> Callable[[Outcomes], Locks]:
+def locks(run_dir: Path) -> Callable[[Outcomes], Locks | None]:
     """The stage that reads an HDF5 file as hvcod does, and locks it as other programs do."""
-    return lambda outcomes: _locks(existing(run_dir.absolute()))
+
+    def run(outcomes: Outcomes) -> Locks | None:
+        # Where no file can be written, none can be locked.
+        return None if outcomes["files"].facts.error else _locks(existing(run_dir.absolute()))
+
+    return run
 
 
 def existing(folder: Path) -> Path:
@@ -107,7 +114,8 @@ def _kind(folder: Path) -> str:
     best, kind = "", "unknown"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
-        point = before.split()[4].encode().decode("unicode_escape")
+        # Spaces and the like are written as octal numbers.
+        point = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), before.split()[4])
         if folder.is_relative_to(point) and len(point) >= len(best):
             best, kind = point, after.split()[0]
     return kind

@@ -33,7 +33,8 @@ def mpi4py_alone(outcomes: Outcomes) -> Mpi4py:
     """Which MPI mpi4py is linked to."""
     import mpi4py
 
-    says = str(mpi().Get_library_version()).partition("\n")[0].strip("\0 ")
+    says = str(mpi().Get_library_version()).partition("\n")[0].strip("\0")
+    says = " ".join(says.split())
     return Mpi4py(mpi4py.__version__, library_behind(str(mpi().__file__)), says)
 
 

@@ -82,10 +82,8 @@ def measure(examination: Examination) -> dict[str, Any]:
 def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[str, Any]:
     """The report as plain values (`hvcod.cluster.doctor`)."""
     checks = [{"check": name, **dataclasses.asdict(each)} for name, each in findings.items()]
-    options = {
-        k: str(v) if not isinstance(v, int | None) else v
-        for k, v in dataclasses.asdict(examination.options).items()
-    }
+    options = dataclasses.asdict(examination.options)
+    options["run_dir"] = str(options["run_dir"])
     world = examination.outcomes["world"].facts
     about = {"launched": examination.launched, "options": options}
     about |= {"ranks": world.size, "nodes": world.nodes} if world else {}

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -103,7 +104,7 @@ class _Child:
                     return
             ended = True
         except _Told:
-            stage = next(s for s in self._stages if s.name not in self._outcomes)
+            stage = self._stage_after_reports()
             self._outcomes[stage.name] = Outcome(
                 problem="the launch was ended from outside in the midst of it: another rank may "
                 "have failed, and told why on standard error"
@@ -111,6 +112,16 @@ class _Child:
             raise
         finally:
             self._end(_LAST_WORDS if ended else 0.0)
+
+    def _stage_after_reports(self) -> Stage:
+        """The stage that is being run, once all reports that are there are taken."""
+        left = iter([s for s in self._stages if s.name not in self._outcomes])
+        stage = next(left)
+        with suppress(EOFError, StopIteration):
+            while self._reports.poll():
+                self._outcomes[stage.name] = self._reports.recv()
+                stage = next(left)
+        return stage
 
     def _report_of(self, stage: Stage, seconds: float) -> str:
         """Waits for one outcome; why there will be none."""
@@ -176,9 +187,11 @@ def _become_child(parent: int) -> None:
 
 
 def _outcome(stage: Stage, outcomes: Mapping[str, Outcome]) -> Outcome:
-    lacking = [name for name in stage.needs if outcomes[name].problem]
-    if lacking:
-        return Outcome(problem=f"not reached, for want of {lacking[0]}", reached=False)
+    for name in stage.needs:
+        lacking = outcomes[name]
+        if lacking.problem:
+            root = f"not reached, for want of: {name}" if lacking.reached else lacking.problem
+            return Outcome(problem=root, reached=False)
     begun = time.perf_counter()
     facts, problem = None, ""
     try:

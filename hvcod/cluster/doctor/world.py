@@ -4,6 +4,7 @@ They run in order, in one process; a rank that missed one never comes to the nex
 """
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from hvcod.cluster.doctor.facts import Device, Rank, Split, World
@@ -51,7 +52,10 @@ class Together:
         """Starts MPI, as importing mpi4py does in a training."""
         library = mpi()
         if not library.Is_initialized():
-            library.Init_thread(_wished_level(library))
+            with warnings.catch_warnings():
+                # That a launcher is another MPI's is ours to tell.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                library.Init_thread(_wished_level(library))
         everyone, level = self.everyone, library.Query_thread()
         node = everyone.Split_type(library.COMM_TYPE_SHARED, everyone.rank)
         first = node.bcast(everyone.rank)

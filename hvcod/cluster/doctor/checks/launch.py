@@ -61,9 +61,9 @@ def groups(examination: Examination) -> Finding:
     if not known:
         return Finding(SKIPPED, "MPI was not started")
     _, first = known[0]
-    alone = examination.launched == 1 and len(known) == 1
-    if first.problem and alone:
-        return Finding(SKIPPED, f"{wish} groups need as many ranks: ask under mpirun or srun")
+    if first.problem and len(known) == 1:
+        # Without a launcher, or with the wrong one: see there.
+        return Finding(SKIPPED, f"{wish} groups need more than one rank")
     if first.problem:
         return Finding(FAILED, first.problem, "start another number of ranks, or ask for others")
     if examination.options.group is not None:

@@ -37,12 +37,11 @@ def cores(examination: Examination) -> Finding:
     nodes = _by_node(examination)
     full = max(nodes, key=lambda ranks: _wanted(ranks) / _cores(ranks))
     if _wanted(full) <= _cores(full):
-        found = f"{_wanted(nodes[0])} computing threads on {_cores(nodes[0]):g} cores of a node"
-        return Finding(OK, found)
-    found = f"{_wanted(full)} computing threads of {len(full)} ranks on {_cores(full):g} cores"
+        return Finding(OK, _threads_on_cores(full))
+    found = _threads_on_cores(full)
     told = [known.omp_threads for rank in full if (known := rank.get(Cores)) and known.omp_threads]
     variable = f" (OMP_NUM_THREADS={told[0]})" if told else ""
-    return Finding(WARNING, f"{found} of {full[0].host}{variable}", _fewer_threads(full))
+    return Finding(WARNING, f"{found}{variable}", _fewer_threads(full))
 
 
 def binding(examination: Examination) -> Finding:
@@ -99,6 +98,12 @@ def _by_node(examination: Examination) -> list[list[Rank]]:
         world = rank.get(World)
         found[world.node if world else rank.host].append(rank)
     return list(found.values())
+
+
+def _threads_on_cores(ranks: Sequence[Rank]) -> str:
+    many, there = _wanted(ranks), _cores(ranks)
+    who = f"{many} computing thread{'s' * (many > 1)} of {len(ranks)} rank{'s' * (len(ranks) > 1)}"
+    return f"{who} on {there:g} core{'s' * (there > 1)} of {ranks[0].host}"
 
 
 def _wanted(ranks: Sequence[Rank]) -> int:

@@ -81,7 +81,8 @@ def hdf5(examination: Examination) -> Finding:
         _, facts = unlocked[0]
         found = f"{text}{set_to}; no file can be locked in the run directory: {facts.error}"
         return Finding(OK, found, f"nothing for hvcod; for other HDF5 programs: {without}")
-    return Finding(OK, f"{text}{set_to}; files can be locked in the run directory")
+    locked = "; files can be locked in the run directory" if examination.all(Locks) else ""
+    return Finding(OK, f"{text}{set_to}{locked}")
 
 
 def versions(examination: Examination) -> Finding:

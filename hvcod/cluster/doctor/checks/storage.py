@@ -27,7 +27,8 @@ def run_dir(examination: Examination) -> Finding:
     """Every rank's node must be able to write there."""
     ranks, problem = failures(examination, "files")
     if ranks:
-        return Finding(FAILED, f"{problem} ({where(ranks)})", _ELSEWHERE)
+        found = f"{examination.options.run_dir}: {problem} ({where(ranks)})"
+        return Finding(FAILED, found, _ELSEWHERE)
     known = examination.all(Files)
     for rank, facts in known:
         if facts.error:
