@@ -78,13 +78,18 @@ def test_the_page_has_all_pictures_and_asks_for_nothing(report: Report) -> None:
 
 
 def test_the_page_of_two_files_without_labels(hdf5: HDF5) -> None:
-    files = [hdf5(name, prediction=values) for name, values in {"a": [0.2], "b": [0.2]}.items()]
+    files = [hdf5(name, prediction=values) for name, values in {"a": [0.2], "b": [0.3]}.items()]
     assert page(compare({"all": files}, CompareOptions())).count("<svg") == 2
 
 
 def test_the_page_of_several_classes(hdf5: HDF5) -> None:
-    files = [hdf5(name, prediction=[[0.2, 0.3, 0.5]] * 9, label=[2] * 9) for name in "ab"]
+    files = [
+        hdf5(name, prediction=[values] * 9, label=[2] * 9)
+        for name, values in {"a": [0.2, 0.3, 0.5], "b": [0.3, 0.2, 0.5]}.items()
+    ]
     assert page(compare({"all": files}, CompareOptions())).count("<svg") == 2
+    # Of equal ones no histogram: one bar would hide those of others.
+    assert page(compare({"all": files[:1] * 2}, CompareOptions())).count("<svg") == 1
 
 
 def test_a_method_has_one_colour_in_all_pictures(hdf5: HDF5) -> None:

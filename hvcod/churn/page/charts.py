@@ -38,8 +38,15 @@ def trade_off(report: Report) -> str | None:
 
 
 def histogram(report: Report) -> str | None:
-    """How the absolute differences are distributed: of each method over all its pairs."""
-    found = {name: method.pairs for name, method in report.with_pairs.items()}
+    """How the absolute differences are distributed: of each method over all its pairs.
+
+    Methods whose retrains are all equal are left out: beside their one bar there is none to see.
+    """
+    found = {
+        name: method.pairs
+        for name, method in report.with_pairs.items()
+        if any(pair.quantiles["1"] for pair in method.pairs)
+    }
     if not found:
         return None
     largest = max(pair.quantiles["0.999"] for pairs in found.values() for pair in pairs) or 1.0
@@ -91,13 +98,13 @@ def by_slice(report: Report) -> str | None:
     }
     top = max(max(each) for each in churns.values()) or 1.0
     height = TOP + BOTTOM + len(names) * (len(means) * SLICE_HEIGHT + 10)
-    plot = Plot((0, top * 1.05, "churn"), (0, len(names), ""), height, left=150)
+    plot = Plot((0, top * 1.05, "churn"), (0, len(names), ""), height, left=175)
     for number, (method, values) in enumerate(churns.items()):
         for place, (name, value) in enumerate(zip(names, values, strict=True)):
             top_edge = len(names) - place - 0.1 - number * 0.8 / len(means)
             corners = (0, top_edge - 0.8 / len(means) + 0.02, value, top_edge)
             plot.box(corners, _colour(report, method), f"{method}, {name}: {value:.4f}")
-    return plot.svg("churn by slice", [_short(name, 20) for name in names])
+    return plot.svg("churn by slice", [_short(name, 24) for name in names])
 
 
 def _colour(report: Report, method: str) -> str:

@@ -19,7 +19,9 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem
        color: #222; background: #fff; }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 0 0 .5rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #ddd; }
+th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #ddd;
+         white-space: nowrap; }
+small { color: #555 }
 th:first-child, td:first-child { text-align: left; }
 .wide { overflow-x: auto; margin: 1rem 0 2rem }
 .pictures { display: flex; flex-wrap: wrap; gap: 2rem; }
@@ -135,8 +137,10 @@ def _estimate(each: Estimate | None) -> str:
     if each is None:
         return "–"
     spread = "" if each.half_range is None else f" ± {each.half_range:.4f}"
-    interval = "" if each.interval is None else f" [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
-    return f"{each.mean:.4f}{spread}{interval}"
+    if each.interval is None:
+        return f"{each.mean:.4f}{spread}"
+    low, high = each.interval
+    return f"{each.mean:.4f}{spread}<br><small>[{low:.4f}, {high:.4f}]</small>"
 
 
 def _number(value: float | None) -> str:
