@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "Show how the groups of a run are doing.",
     "job": "Submit training to Slurm or PBS, and follow it there.",
     "doctor": "Check whether a training would run here.",
+    "plan": "Plan into how many groups to divide ranks.",
 }
 
 

@@ -1,0 +1,170 @@
+"""``hvcod plan``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod import config
+from hvcod.cli.options import build, dataclass_options, json_option, layer
+from hvcod.cli.tables import columns
+from hvcod.cli.train import resolve, training_options
+from hvcod.cluster.plan.machine import machine
+from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training
+from hvcod.cluster.plan.options import PlanOptions
+from hvcod.cluster.plan.plan import Row, Training, plan
+from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
+
+EXAMPLES = """\b
+Examples:
+  laptop   hvcod plan --ranks 8 --task commoncrawl --preset laptop --step-seconds 0.2 \\
+             --bandwidth 1e9 --latency 5e-5 --publish-bandwidth 2e8 --publish-to-visible 0.05
+  cluster  srun --mpi=pmix -N 2 hvcod doctor --run-dir /scratch/runs/cc --json > doctor.json
+           hvcod plan --ranks 256 --config runs/one-rank/config.toml --step-seconds 0.41 \\
+             --doctor doctor.json
+"""
+
+_OF_TRAINING = {
+    "task",
+    "data",
+    "preset",
+    "batch_size",
+    "codistill.exchange_interval",
+    "codistill.topology",
+}
+_OTHERS = {key for key, _, _ in config.fields_of(TrainOptions)} - _OF_TRAINING
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+_MANY = 3
+"""Teachers from which on ring or pairs is worth a thought."""
+
+HEAD = [
+    "groups",
+    "ranks each",
+    "batch",
+    "sent/step",
+    "allreduce s",
+    "teachers",
+    "s/step",
+    "examples/s",
+    "staleness",
+    "written",
+    "read",
+    "file system",
+    "operations",
+    "memory",
+    "beats",
+]
+
+UNKNOWN = """\
+Seconds and bytes by the equations of docs/plan.md, which know nothing of learning:
+half as large a group learns from batches half as large. Which division reaches a goal
+first is found by training."""
+
+
+@click.command(epilog=EXAMPLES)
+@dataclass_options(PlanOptions)
+@training_options(without=_OTHERS)
+@json_option
+def command(
+    config_file: Path | None, assignments: Sequence[str], as_json: bool, **flags: Any
+) -> None:
+    """Plan into how many groups to divide some ranks: bytes, seconds, staleness, memory.
+
+    Nothing is launched: it runs on a login node. The model is that of a task (--task, --data,
+    --preset, --set, or the --config of a run), which is built to count it, or has so many
+    --parameters. The network and the file system are those that `hvcod doctor` has measured, or
+    given. The columns are explained in docs/plan.md.
+    """
+    options: PlanOptions = build(PlanOptions, flags)
+    if options.ranks is None or options.step_seconds is None:
+        raise UsageError("give --ranks and --step-seconds: what is to be planned")
+    network, file_system = machine(options)
+    training, size = _training(options, config_file, assignments, flags)
+    wanted = Training(
+        ranks=options.ranks,
+        batch_size=training.batch_size,
+        interval=training.codistill.exchange_interval,
+        topology=training.codistill.topology,
+        step_s=options.step_seconds,
+        teacher_share=options.teacher_share,
+    )
+    rows = plan(wanted, size, network, file_system, options.groups)
+    if as_json:
+        given = {"training": wanted, "model": size, "network": network, "file_system": file_system}
+        said = {name: vars(value) for name, value in given.items()}
+        click.echo(json.dumps(said | {"rows": [row.to_dict() for row in rows]}))
+    else:
+        click.echo(f"{size.parameters:,} parameters, {training.codistill.topology} topology")
+        click.echo(columns([HEAD, *(_cells(row) for row in rows)]))
+        click.echo("\n".join(["", *_remarks(rows, wanted), UNKNOWN]))
+
+
+def _training(
+    options: PlanOptions,
+    config_file: Path | None,
+    assignments: Sequence[str],
+    flags: dict[str, Any],
+) -> tuple[TrainOptions, ModelSize]:
+    """What the training that is planned is like, and how large its model is."""
+    if options.parameters is None:
+        training = resolve(config_file, assignments, flags)
+        return training, of_training(training)
+    if config_file or assignments or any(flags[name] for name in ("task", "data", "preset")):
+        raise UsageError("--parameters stands for a task: leave it out, or --task, --config, --set")
+    return config.resolve(TrainOptions, [layer(TrainOptions, flags)]), of_parameters(
+        options.parameters
+    )
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        str(row.groups),
+        str(row.ranks_per_group),
+        str(row.batch),
+        _bytes(row.inside_bytes),
+        _seconds(row.allreduce_s),
+        str(row.teachers),
+        _seconds(row.step_s),
+        f"{row.examples_per_s:,.0f}",
+        "-" if row.staleness is None else f"{row.staleness:.0f}",
+        _bytes(row.published_bytes),
+        _bytes(row.read_bytes),
+        f"{_bytes(row.file_system_bytes_per_s)}/s",
+        str(row.directory_operations),
+        _bytes(row.teacher_bytes),
+        ", ".join(map(str, row.beats)) or "-",
+    ]
+
+
+def _remarks(rows: Sequence[Row], training: Training) -> list[str]:
+    """What stands out, a sentence each."""
+    best = min(rows, key=lambda row: row.step_s)
+    said = [f"The shortest step: {best.groups} x {best.ranks_per_group} ranks."]
+    late = [row for row in rows if row.exchange_interval > training.interval]
+    if late:
+        said.append(
+            f"The file system is too slow for an exchange every {training.interval} steps with "
+            f"{', '.join(str(row.groups) for row in late)} groups: they exchange less often."
+        )
+    if training.topology == "full" and rows[-1].teachers > _MANY:
+        said.append(
+            "With topology full each group has all others as teachers: step, memory, reading and "
+            "directory operations grow with the groups. With ring and pairs they do not."
+        )
+    return said
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _bytes(value: float) -> str:
+    for unit in _UNITS[:-1]:
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} {_UNITS[-1]}"

@@ -1,0 +1,121 @@
+"""What a cluster can do: its network and its file system, measured by ``hvcod doctor`` or given."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hvcod.cluster.plan.options import PlanOptions
+from hvcod.errors import UsageError
+
+MESSAGE_BYTES = 32 * 2**20
+"""Gradients that travel in one message: `hvcod.training.optimizer.BUCKET_BYTES`."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network inside a group.
+
+    Attributes:
+        bandwidth: Bytes a second over the slowest link between neighbours in the ring.
+        latency: Seconds of an allreduce of one number between two ranks.
+    """
+
+    bandwidth: float
+    latency: float
+
+    def allreduce_s(self, ranks: int, size: float) -> float:
+        """Seconds of an allreduce of `size` bytes: docs/plan.md, equation 2."""
+        hops = math.ceil(size / MESSAGE_BYTES) * math.log2(ranks)
+        return hops * self.latency + allreduce_bytes(ranks, size) / self.bandwidth
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """Where groups meet.
+
+    Attributes:
+        bandwidth: Bytes a second from weights in memory to a visible checkpoint.
+        visible_s: Seconds from there until another group has them in memory, verified.
+        visible_bytes: The size of checkpoint for which `visible_s` holds; larger ones take longer
+            in proportion. None: for the one that is planned.
+    """
+
+    bandwidth: float
+    visible_s: float
+    visible_bytes: float | None = None
+
+    def publish_s(self, size: float) -> float:
+        """Seconds until a checkpoint of `size` bytes is visible."""
+        return size / self.bandwidth
+
+    def read_s(self, size: float) -> float:
+        """Seconds until a visible checkpoint of `size` bytes has been read."""
+        return self.visible_s * max(1.0, size / (self.visible_bytes or size))
+
+
+def allreduce_bytes(ranks: int, size: float) -> float:
+    """Bytes that each rank sends in an allreduce of `size` bytes: docs/plan.md, equation 1.
+
+    The least that there can be, which the ring needs (Patarasuk & Yuan 2009).
+    """
+    return 2 * (ranks - 1) / ranks * size
+
+
+def machine(options: PlanOptions) -> tuple[Network, FileSystem]:
+    """The network and the file system from the options and, for what they leave out, the doctor.
+
+    Raises:
+        UsageError: Something is neither given nor measured, or the doctor's file cannot be read.
+    """
+    measured = _read(options.doctor) if options.doctor else {}
+    where = f" and {options.doctor} has not measured it" if options.doctor else ""
+
+    def need(name: str, derive: Callable[[], float]) -> float:
+        given: float | None = getattr(options, name)
+        if given is not None:
+            return given
+        try:
+            return derive()
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} is not given{where}: give it, or --doctor FILE with what "
+                "`mpirun -np N hvcod doctor --json` printed on the nodes"
+            ) from error
+
+    # None times, over or against a number is a TypeError: what was not measured is null.
+    network = Network(
+        bandwidth=need("bandwidth", lambda: ring_bandwidth(measured)),
+        latency=need("latency", lambda: pair_latency(measured)),
+    )
+    size = None if options.publish_to_visible is not None else measured.get("publish_bytes")
+    file_system = FileSystem(
+        bandwidth=need("publish_bandwidth", lambda: 1.0 * measured["publish_bytes_per_s"]),
+        visible_s=need("publish_to_visible", lambda: 1.0 * measured["publish_to_visible_s"]),
+        visible_bytes=size,
+    )
+    return network, file_system
+
+
+def ring_bandwidth(measured: Mapping[str, Any]) -> float:
+    """Bytes a second over a link, from an allreduce of many bytes: equation 1 turned round."""
+    ranks = measured["allreduce_ranks"]
+    return float(allreduce_bytes(ranks, measured["allreduce_bytes_per_s"])) or 1 / 0
+
+
+def pair_latency(measured: Mapping[str, Any]) -> float:
+    """Seconds of a small allreduce between two ranks, from one among more: equation 2."""
+    return float(measured["allreduce_latency_s"] / math.log2(measured["allreduce_ranks"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        return dict(content["measured"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(
+            f"--doctor {path} is not what `hvcod doctor --json` prints: {error}"
+        ) from error

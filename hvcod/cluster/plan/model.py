@@ -1,0 +1,56 @@
+"""How many bytes a model is worth: as gradients, on its way to other groups, as a teacher."""
+
+from dataclasses import dataclass
+
+from hvcod.config import TrainOptions
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Bytes of a model.
+
+    Attributes:
+        parameters: Their number.
+        gradients: Bytes that are averaged inside a group in a step, without the tables that are
+            updated by rows.
+        published: Bytes of a published checkpoint, in half precision.
+        teacher: Bytes of a copy that teaches.
+    """
+
+    parameters: int
+    gradients: int
+    published: int
+    teacher: int
+
+
+def of_parameters(parameters: int) -> ModelSize:
+    """A model of so many parameters in single precision."""
+    return ModelSize(parameters, 4 * parameters, 2 * parameters, 4 * parameters)
+
+
+def of_training(options: TrainOptions) -> ModelSize:
+    """The model that a training would train; it is built, and imports torch and MPI.
+
+    Raises:
+        UsageError: There is no such task.
+        HvcodError: The data, of which the model's size depends, cannot be read.
+    """
+    from mpi4py import MPI
+    from torch import nn
+
+    from hvcod.groups.split import split
+    from hvcod.tasks import load_task
+
+    model = load_task(options.task)(options, split(MPI.COMM_SELF)).build_model()
+    tables = [each for each in model.modules() if isinstance(each, nn.Embedding) and each.sparse]
+    by_rows = {id(table.weight) for table in tables}
+    trained = [each for each in model.parameters() if each.requires_grad]
+    tensors = model.state_dict().values()
+    return ModelSize(
+        parameters=sum(each.numel() for each in model.parameters()),
+        gradients=sum(each.nbytes for each in trained if id(each) not in by_rows),
+        published=sum(
+            2 * each.numel() if each.is_floating_point() else each.nbytes for each in tensors
+        ),
+        teacher=sum(each.nbytes for each in tensors),
+    )

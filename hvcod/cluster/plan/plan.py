@@ -1,0 +1,202 @@
+"""The plan: a row for each number of groups, by the equations of docs/plan.md."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hvcod.cluster.plan.machine import MESSAGE_BYTES, FileSystem, Network, allreduce_bytes
+from hvcod.cluster.plan.model import ModelSize
+from hvcod.codistill.topology import teachers_of
+from hvcod.errors import UsageError
+
+FORWARD_SHARE = 1 / 3
+"""Of a step's computing; the backward pass has twice the operations of the forward pass."""
+
+SWITCHING_STEPS = 2
+"""Steps between a teacher's arrival at the group root and its use: announced, then received."""
+
+PUBLISHING_OPERATIONS = 10
+"""Calls that name a file or folder, for a published checkpoint: counted, docs/plan.md."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
+"""Seconds between two looks at a teacher's directory, of `hvcod.exchange.poll`."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is planned, but for the number of groups.
+
+    Attributes:
+        ranks: Of all groups together.
+        batch_size: Examples per rank and step.
+        interval: Steps between two exchanges.
+        topology: Who teaches whom.
+        step_s: Seconds that a rank computes in a step, without teachers.
+        teacher_share: What a teacher adds to that, as a share of it.
+    """
+
+    ranks: int
+    batch_size: int
+    interval: int
+    topology: str
+    step_s: float
+    teacher_share: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a run in so many groups costs.
+
+    Attributes:
+        groups: Of the run.
+        ranks_per_group: The others' number follows.
+        batch: Examples of a group in a step.
+        teachers: Of each group.
+        inside_bytes: Bytes that a rank sends in a step: gradients, and its part in passing on
+            fresher teachers.
+        allreduce_s: Seconds of a step's allreduce, if nothing else were to be done.
+        burn_in_step_s: Seconds of a step without teachers.
+        step_s: Seconds of a step with all teachers.
+        examples_per_s: Of all groups together, with teachers.
+        published_bytes: Bytes that a group writes in an interval.
+        read_bytes: Bytes that a group reads in an interval.
+        file_system_bytes_per_s: What all groups together write and read.
+        directory_operations: Operations of a group on the run directory in an interval, at most:
+            calls that name a file or folder.
+        staleness: Mean of student's minus teacher's step, in steps, if the groups are as fast as
+            each other.
+        exchange_interval: Steps between two exchanges, as far as the file system keeps up.
+        teacher_bytes: Memory of a rank that its teachers take.
+        beats: Those smaller numbers of groups, so larger groups, whose step takes longer.
+    """
+
+    groups: int
+    ranks_per_group: int
+    batch: int
+    teachers: int
+    inside_bytes: float
+    allreduce_s: float
+    burn_in_step_s: float
+    step_s: float
+    examples_per_s: float
+    published_bytes: int
+    read_bytes: int
+    file_system_bytes_per_s: float
+    directory_operations: int
+    staleness: float | None
+    exchange_interval: float
+    teacher_bytes: int
+    beats: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain values."""
+        return asdict(self)
+
+
+def plan(
+    training: Training,
+    size: ModelSize,
+    network: Network,
+    file_system: FileSystem,
+    only: int | None = None,
+) -> list[Row]:
+    """A row for each number of groups that divides the ranks and fits the topology, ascending.
+
+    Args:
+        training: What is planned.
+        size: Of the model.
+        network: Inside a group.
+        file_system: Between groups.
+        only: Plan this number of groups alone.
+
+    Raises:
+        UsageError: So many groups cannot share the ranks, or do not fit the topology.
+    """
+    if only is not None and training.ranks % only:
+        raise UsageError(f"{only} groups cannot share {training.ranks} ranks equally")
+    numbers = [only] if only is not None else list(_numbers(training))
+    rows: list[Row] = []
+    for groups in numbers:
+        row = _row(groups, training, size, network, file_system)
+        beats = tuple(each.groups for each in rows if each.step_s > row.step_s)
+        rows.append(Row(**row.to_dict() | {"beats": beats}))
+    return rows
+
+
+def step_seconds(compute_s: float, teachers_s: float, communicate_s: float, messages: int) -> float:
+    """Seconds of a step whose messages travel while the rest is computed: equation 3.
+
+    Args:
+        compute_s: Forward and backward pass and update.
+        teachers_s: Forward passes of the teachers, which come before the backward pass.
+        communicate_s: All messages one after the other.
+        messages: Their number; each starts when its part of the backward pass is done.
+    """
+    first = (FORWARD_SHARE + (1 - FORWARD_SHARE) / messages) * compute_s
+    return teachers_s + max(first + communicate_s, compute_s + communicate_s / messages)
+
+
+def _numbers(training: Training) -> Iterator[int]:
+    for groups in range(1, training.ranks + 1):
+        if training.ranks % groups == 0 and _fits(groups, training.topology):
+            yield groups
+
+
+def _fits(groups: int, topology: str) -> bool:
+    try:
+        teachers_of(0, groups, topology)
+    except UsageError:
+        return False
+    return True
+
+
+def _row(
+    groups: int, training: Training, size: ModelSize, network: Network, files: FileSystem
+) -> Row:
+    ranks, interval = training.ranks // groups, training.interval
+    teachers = len(teachers_of(0, groups, training.topology))
+    gradients_s = network.allreduce_s(ranks, size.gradients)
+    # Fresher teachers come to the group root, and from there to every other rank.
+    passed = teachers * size.published / interval if ranks > 1 else 0.0
+    communicate_s = gradients_s + passed / network.bandwidth
+    messages = math.ceil(size.gradients / MESSAGE_BYTES)
+    teachers_s = teachers * training.teacher_share * training.step_s
+    step_s = step_seconds(training.step_s, teachers_s, communicate_s, messages)
+    publish_s, read_s = files.publish_s(size.published), files.read_s(size.published)
+    exchange = max(interval, publish_s / step_s, teachers * read_s / step_s)
+    # Teachers are read one after the other: the mean one waits for half of the others.
+    behind = (publish_s + read_s * (teachers + 1) / 2) / step_s + SWITCHING_STEPS
+    published = size.published if teachers else 0
+    traffic = groups * (1 + teachers) * published / (exchange * step_s)
+    return Row(
+        groups=groups,
+        ranks_per_group=ranks,
+        batch=ranks * training.batch_size,
+        teachers=teachers,
+        inside_bytes=allreduce_bytes(ranks, size.gradients) + passed,
+        allreduce_s=gradients_s,
+        burn_in_step_s=step_seconds(training.step_s, 0.0, gradients_s, messages),
+        step_s=step_s,
+        examples_per_s=training.ranks * training.batch_size / step_s,
+        published_bytes=published,
+        read_bytes=teachers * published,
+        file_system_bytes_per_s=traffic,
+        directory_operations=operations(teachers, exchange * step_s),
+        staleness=(exchange + 1) / 2 + behind if teachers else None,
+        exchange_interval=exchange,
+        teacher_bytes=teachers * size.teacher,
+    )
+
+
+def operations(teachers: int, seconds: float) -> int:
+    """The most operations of a group on the run directory in an interval: equation 7.
+
+    Args:
+        teachers: Each directory is listed until there is something fresher in it, which is read.
+        seconds: Of an interval; a teacher has published at its end at the latest.
+    """
+    looks, passed, pause = 1, 0.0, FIRST_PAUSE
+    while passed < seconds:
+        looks, passed, pause = looks + 1, passed + pause, min(2 * pause, LONGEST_PAUSE)
+    return PUBLISHING_OPERATIONS + teachers * (1 + looks) if teachers else 0
