@@ -47,6 +47,6 @@ def command(
     if as_json:
         click.echo(json.dumps(rendered))
     elif len(rendered) == 1:
-        click.echo(*rendered.values(), nl=False)
+        click.echo(next(iter(rendered.values())), nl=False)
     else:
         click.echo("\n".join(f"==> {name}.sh <==\n{each}" for name, each in rendered.items()))

@@ -1,5 +1,6 @@
 """How a script starts its ranks: the launcher as words of bash, and the threads of a rank."""
 
+import re
 import shlex
 
 from hvcod.cluster.jobs.options import JobOptions
@@ -41,14 +42,9 @@ def _ibrun(options: JobOptions) -> str:
     return "ibrun"
 
 
-def array_of(name: str, words: list[str]) -> str:
+def array_of(name: str, words: str) -> str:
     """A bash array of a command, a line for every option."""
-    lines: list[str] = []
-    for word in words:
-        if word.startswith("-") or not lines:
-            lines.append(word)
-        else:
-            lines[-1] += f" {word}"
+    lines = re.split(r" (?=-)", words)
     return "\n".join([f"{name}=(", *(f"    {line}" for line in lines), ")"])
 
 

@@ -52,8 +52,8 @@ def scripts(wish: Wish, options: JobOptions) -> list[Script]:
 
 def text(script: Script, folder: Path) -> str:
     """The batch script for its scheduler."""
-    module = pbs if script.options.scheduler == "pbs" else slurm
-    return module.text(script, folder)
+    pbs_wanted = script.options.scheduler == "pbs"
+    return pbs.text(script, folder) if pbs_wanted else slurm.text(script, folder)
 
 
 def without(words: Sequence[str], *names: str) -> list[str]:
@@ -88,9 +88,7 @@ def _train(wish: Wish, options: JobOptions) -> list[Script]:
     if options.shares:
         raise UsageError("--shares goes with `-- churn run ...` only")
     groups = options.groups
-    rest = without(wish.words[1:], "--groups", "--run-dir")
-    if options.by_clock and not any(word.startswith("--time-limit") for word in rest):
-        rest += ["--time-limit", f"{options.time - options.warning:.0f}s"]
+    rest = _in_time(without(wish.words[1:], "--groups", "--run-dir"), options)
     head = ["hvcod", "train", "--groups", str(groups)]
     tail = ["--run-dir", str(wish.folder), *rest]
     if not options.job_per_group:
@@ -114,7 +112,7 @@ def _train(wish: Wish, options: JobOptions) -> list[Script]:
 
 
 def _shares(wish: Wish, options: JobOptions, shares: int) -> list[Script]:
-    words = ("hvcod", *quoted(without(wish.words, "--share")))
+    words = ("hvcod", *quoted(_in_time(without(wish.words, "--share"), options)))
     about = f"Retrains for churn: one of {shares} shares, on {_place(options)}."
     command = (*words, "--share", f'"$INDEX/{shares}"')
     share = Script("retrain", about, command, options, indices=(1, shares), goes_on=True)
@@ -122,6 +120,13 @@ def _shares(wish: Wish, options: JobOptions, shares: int) -> list[Script]:
         "report", "Churn of all retrains, compared.", words, options, ("retrain",), goes_on=True
     )
     return [share, report]
+
+
+def _in_time(words: list[str], options: JobOptions) -> list[str]:
+    """The words, with a time limit if the ranks are to look at the clock themselves."""
+    if not options.by_clock or any(word.startswith("--time-limit") for word in words):
+        return words
+    return [*words, "--time-limit", f"{options.time - options.warning:.0f}s"]
 
 
 def _prepare(words: Sequence[str], options: JobOptions) -> Script:

@@ -70,8 +70,8 @@ def environment(script: Script) -> list[str]:
 def command(script: Script) -> list[str]:
     """The lines that say what runs and how it is launched."""
     return [
-        f"LAUNCHER=({launcher_words(script.options)})",
-        array_of("COMMAND", list(script.command)),
+        array_of("LAUNCHER", launcher_words(script.options)),
+        array_of("COMMAND", " ".join(script.command)),
     ]
 
 

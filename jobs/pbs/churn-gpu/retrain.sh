@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+#PBS -N churn-retrain
+#PBS -S /bin/bash
+#PBS -A MY_ACCOUNT
+#PBS -q MY_PARTITION
+#PBS -l select=1:ncpus=32:mpiprocs=4:ompthreads=8:ngpus=4
+#PBS -l place=scatter
+#PBS -l walltime=12:00:00
+#PBS -r y
+#PBS -j oe
+#PBS -o runs/churn/logs/
+#PBS -J 1-12
+# Retrains for churn: one of 12 shares, on 1 node of 4 ranks and 4 GPUs each.
+# qsub retrain.sh
+
+cd "$PBS_O_WORKDIR" || exit 1
+INDEX=${PBS_ARRAY_INDEX:-$INDEX}
+LOG=runs/churn/logs/retrain-$(printf %02d "$INDEX").log
+mkdir -p runs/churn/logs && exec >>"$LOG" 2>&1
+echo "$(date +%FT%T) job $PBS_JOBID, start $(($(grep -c ", start " "$LOG") + 1))"
+
+RANKS_PER_NODE=4
+CPUS_PER_RANK=8
+# The environment of all ranks.
+export PATH="$HOME/hvcod/.venv/bin:$PATH"
+export OMP_NUM_THREADS="$CPUS_PER_RANK"
+
+LAUNCHER=(
+    mpirun ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    --map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"
+    --bind-to core
+    -x PATH
+    -x OMP_NUM_THREADS
+)
+COMMAND=(
+    hvcod churn run
+    --task criteo
+    --data data/criteo
+    --output runs/churn
+    --time-limit 42900s
+    --share "$INDEX/12"
+)
+
+# Only managers of the server may rerun a job; anybody may submit the next one.
+submit_next() {
+    local next
+    next=$(sed '/^#PBS -J/d' "$0" | qsub -v INDEX="$INDEX") || return
+    echo "$(date +%FT%T) goes on as job $next"
+    mkdir -p runs/churn/jobs
+    printf '{"scheduler": "pbs", "name": "retrain", "id": "%s"}\n' "$next" \
+        >>runs/churn/jobs/submitted.jsonl
+}
+
+# PBS sends TERM to every process of a job: the ranks save while this shell waits for them.
+told='' again=1
+trap 'told=1 again=1' TERM
+"${LAUNCHER[@]}" "${COMMAND[@]}" &
+launch=$!
+while [[ $again ]]; do
+    again=
+    wait "$launch"
+    status=$?
+done
+
+# 75: saved, start me again. Whatever else it is, it is the end. After TERM it is for the one who
+# sent it to say whether this job runs again: qdel means no, a preemption yes.
+if ((status == 75)) && [[ ! $told ]]; then
+    echo "$(date +%FT%T) saved; back into the queue"
+    qrerun "$PBS_JOBID" || submit_next
+fi
+exit "$status"

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Codistillation: 2 groups in one job, on 4 nodes of 4 ranks and 4 GPUs each.
+# mkdir -p runs/cc/logs && sbatch train.sh
+#SBATCH --job-name=cc-train
+#SBATCH --account=MY_ACCOUNT
+#SBATCH --partition=MY_PARTITION
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=4
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=4
+#SBATCH --time=12:00:00
+#SBATCH --output=runs/cc/logs/train.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@300
+
+CPUS_PER_RANK=$SLURM_CPUS_PER_TASK
+# The environment of all ranks.
+export PATH="$HOME/hvcod/.venv/bin:$PATH"
+export OMP_NUM_THREADS="$CPUS_PER_RANK"
+
+LAUNCHER=(
+    srun
+    --mpi=pmix
+    --cpus-per-task="$CPUS_PER_RANK"
+    --cpu-bind=cores
+)
+COMMAND=(
+    hvcod train
+    --groups 2
+    --run-dir runs/cc
+    --task commoncrawl
+    --data data/cc
+    --preset paper
+)
+echo "$(date +%FT%T) job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST"
+
+# Slurm warns this shell; srun and mpirun hand USR2 on to all ranks, which save and exit with 75.
+again=1
+trap 'again=1; kill -USR2 "$launch"' USR1 TERM
+"${LAUNCHER[@]}" "${COMMAND[@]}" &
+launch=$!
+while [[ $again ]]; do
+    again=
+    wait "$launch"
+    status=$?
+done
+
+# 75: saved, start me again. Whatever else it is, it is the end.
+if ((status == 75)); then
+    echo "$(date +%FT%T) saved; back into the queue"
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$status"
