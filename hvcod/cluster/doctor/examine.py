@@ -60,4 +60,4 @@ def _check_alone(outcomes: Mapping[str, Outcome]) -> None:
     told = names.index("ranks") + 1 if not outcomes["ranks"].problem else 0
     for name in names[told:]:
         if outcomes[name].problem and outcomes[name].reached:
-            raise HvcodError(f"{name} on {os.uname().nodename}: {outcomes[name].problem}")
+            raise HvcodError(f"doctor: {name} on {os.uname().nodename}: {outcomes[name].problem}")

@@ -105,7 +105,7 @@ def test_a_healthy_machine_of_two_nodes() -> None:
     assert not any(each.mend for each in findings.values())
     assert "NCCL" in findings["horovod"].found
     assert findings["launch"].found == "4 ranks on 2 nodes"
-    assert findings["publish"].found == "seen after 20 ms on 1 node else; published at 100 MB/s"
+    assert findings["publish"].found == "seen after 20 ms on 1 other node; published at 100 MB/s"
 
     measured = measure(examination)
     assert measured["allreduce_bytes_per_s"] == 1e9  # of the slowest group

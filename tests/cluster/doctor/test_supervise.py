@@ -118,6 +118,9 @@ FAULT = """
 import os, sys, time, signal
 from hvcod.cluster.doctor import allreduce
 from hvcod.errors import HvcodError
+from hvcod.groups import abort
+
+abort.OTHER_RANKS_WAIT = 0.5
 
 def fault():
     if os.environ["OMPI_COMM_WORLD_RANK"] == "1":
@@ -133,8 +136,11 @@ main()
 @pytest.mark.parametrize(
     ("what", "told"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "mpi_allreduce on .*: the process was killed"),
-        ("raise HvcodError('no network')", "mpi_allreduce on .*: no network"),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "hvcod: doctor: mpi_allreduce on .*: the process was killed",
+        ),
+        ("raise HvcodError('no network')", "hvcod: doctor: mpi_allreduce on .*: no network"),
         ("time.sleep(60)", ""),
     ],
 )

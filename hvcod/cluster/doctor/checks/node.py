@@ -3,7 +3,15 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hvcod.cluster.doctor.checks.finding import FAILED, OK, WARNING, Finding, failures, where
+from hvcod.cluster.doctor.checks.finding import (
+    FAILED,
+    OK,
+    SKIPPED,
+    WARNING,
+    Finding,
+    failures,
+    where,
+)
 from hvcod.cluster.doctor.facts import Cores, Device, Examination, Gpus, Rank, Split, World
 
 
@@ -23,10 +31,9 @@ def gpus(examination: Examination) -> Finding:
     for place, ranks in _by_device(examination).items():
         if len(ranks) > 1:
             return _collision(place, ranks)
-    broken = [rank for rank, facts in examination.all(Device) if facts.problem]
+    broken = [device for _, device in examination.all(Device) if device.problem]
     if broken:
-        device = broken[0].get(Device)
-        return Finding(FAILED, f"{device.problem if device else ''} ({where(broken)})")
+        return Finding(SKIPPED, f"not chosen, see horovod: {broken[0].problem}")
     counts = sorted({facts.count for _, facts in known})
     each = " to ".join(map(str, [counts[0], counts[-1]][: len(counts)]))
     return Finding(OK, f"a GPU of its own for each rank; a rank sees {each}")

@@ -14,7 +14,6 @@ from hvcod.cluster.doctor.checks.finding import (
     skipped,
     where,
 )
-from hvcod.cluster.doctor.checks.launch import nodes
 from hvcod.cluster.doctor.facts import Examination, Files, Published, Written
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -91,7 +90,8 @@ def slowest_reader(facts: Published) -> float | None:
 
 def _seen(facts: Published) -> Finding:
     late = slowest_reader(facts)
-    found = f"seen after {seconds(late)} on {nodes(facts.nodes - 1)} else"
+    others = facts.nodes - 1
+    found = f"seen after {seconds(late)} on {others} other node{'s' * (others > 1)}"
     if facts.nodes == 1:
         found = f"seen after {seconds(late)}; all on one node, which says nothing about a second"
     found += f"; published at {rate(facts.bytes_per_s)}"
