@@ -6,8 +6,21 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+
+from conftest import PROJECT
+from find_mpi import find_mpi
+from steps import Steps
+from wheels import Wheels
+
+BUILD_WITHOUT_MPI = {
+    "HOROVOD_WITH_MPI": "0",
+    "HOROVOD_WITHOUT_MPI": "1",
+    "HOROVOD_WITH_GLOO": "1",
+    "HOROVOD_WITHOUT_GLOO": "0",
+}
 
 # All that Horovod's Python asks of its shared library before `hvd.init`.
 WITHOUT_MPI = """
@@ -48,10 +61,7 @@ def other_mpi(folder: Path) -> Mapping[str, str]:
 
 
 def horovod_without_mpi(folder: Path) -> Mapping[str, str]:
-    """A stand-in: the installed Horovod, but its shared library is one that says it has no MPI.
-
-    (A real one takes minutes to compile.)
-    """
+    """A stand-in: the installed Horovod, but its shared library is one that says it has no MPI."""
     spec = find_spec("horovod")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -68,6 +78,21 @@ def horovod_without_mpi(folder: Path) -> Mapping[str, str]:
     words = [*compiler, "-shared", "-fPIC", f"-I{sysconfig.get_path('include')}"]
     subprocess.run([*words, str(source), "-o", str(library)], check=True)
     return first(folder)
+
+
+def real_horovod_without_mpi(folder: Path) -> Mapping[str, str]:
+    """The real thing, compiled as bin/setup compiles it; takes minutes."""
+    wheels = Wheels(
+        Path(sys.executable),
+        find_mpi(""),
+        folder,
+        PROJECT / "constraints.txt",
+        Steps(folder / "log"),
+    )
+    wheel = wheels.horovod(version("horovod"), version("torch"))
+    words = ["install", "-q", "--no-deps", "--no-index", "--target", str(folder / "site")]
+    subprocess.run([sys.executable, "-m", "pip", *words, wheel], check=True)
+    return first(folder / "site")
 
 
 def module(folder: Path, name: str, text: str) -> Mapping[str, str]:

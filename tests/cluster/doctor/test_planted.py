@@ -5,12 +5,18 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from cluster.doctor.conftest import Doctor, report
-from cluster.doctor.plant import horovod_without_mpi, module, other_mpi
+from cluster.doctor.plant import (
+    BUILD_WITHOUT_MPI,
+    horovod_without_mpi,
+    module,
+    other_mpi,
+    real_horovod_without_mpi,
+)
 from conftest import MpiRun, missing
 from forkserver.launches import ForkServer
 
@@ -64,10 +70,19 @@ def test_a_world_of_one_under_another_mpis_launcher(
     assert "srun --mpi=pmix" in found.check("launch")["mend"]
 
 
-def test_horovod_without_mpi(installed: Doctor, tmp_path: Path) -> None:
+def test_horovod_without_mpi(
+    installed: Doctor,
+    tmp_path: Path,
+    scale: Callable[[int, int], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every day a stand-in; with --long a real one, which is compiled for minutes."""
     if not shutil.which("cc"):
         missing("no C compiler: cc")
-    found = installed(0, env=horovod_without_mpi(tmp_path))
+    for name, value in BUILD_WITHOUT_MPI.items():
+        monkeypatch.setenv(name, value)
+    plant = real_horovod_without_mpi if scale(0, 1) else horovod_without_mpi
+    found = installed(0, env=plant(tmp_path))
     assert found.code == 1
     assert found.named("failed") == {"horovod"}
     assert found.check("horovod")["found"].startswith("was built without MPI")
