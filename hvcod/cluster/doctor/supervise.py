@@ -104,24 +104,23 @@ class _Child:
                     return
             ended = True
         except _Told:
-            stage = self._stage_after_reports()
-            self._outcomes[stage.name] = Outcome(
-                problem="the launch was ended from outside in the midst of it: another rank may "
-                "have failed, and told why on standard error"
-            )
+            self._note_the_end()
             raise
         finally:
             self._end(_LAST_WORDS if ended else 0.0)
 
-    def _stage_after_reports(self) -> Stage:
-        """The stage that is being run, once all reports that are there are taken."""
-        left = iter([s for s in self._stages if s.name not in self._outcomes])
-        stage = next(left)
-        with suppress(EOFError, StopIteration):
-            while self._reports.poll():
-                self._outcomes[stage.name] = self._reports.recv()
-                stage = next(left)
-        return stage
+    def _note_the_end(self) -> None:
+        """Takes the reports that are there, and says which stage was being run."""
+        left = [stage.name for stage in self._stages if stage.name not in self._outcomes]
+        with suppress(EOFError):
+            while left and self._reports.poll():
+                self._outcomes[left[0]] = self._reports.recv()
+                del left[0]
+        if left:
+            self._outcomes[left[0]] = Outcome(
+                problem="the launch was ended from outside in the midst of it: another rank may "
+                "have failed, and told why on standard error"
+            )
 
     def _report_of(self, stage: Stage, seconds: float) -> str:
         """Waits for one outcome; why there will be none."""
