@@ -7,7 +7,6 @@ import torch
 
 from hvcod.errors import HvcodError
 from hvcod.groups.environment import ready_for_horovod
-from hvcod.groups.launch import threads_per_rank
 from hvcod.groups.split import Group
 
 
@@ -34,8 +33,6 @@ def start_horovod(group: Group) -> None:
 def choose_device(group: Group, wish: str) -> torch.device:
     """The device of this rank, by its rank on the node, and its share of the node's cores.
 
-    Collective over the ranks of one node.
-
     Args:
         group: This rank's group.
         wish: ``auto``, ``cpu`` or ``cuda``.
@@ -43,9 +40,8 @@ def choose_device(group: Group, wish: str) -> torch.device:
     Raises:
         HvcodError: ``cuda`` is wanted and there is none, or Horovod was built without it.
     """
-    threads = threads_per_rank(group.node)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(group.threads)
     devices = torch.cuda.device_count()
     if wish == "cuda" and not devices:
         raise HvcodError("--device cuda: torch sees no CUDA device here; use --device cpu")

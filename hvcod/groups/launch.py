@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from mpi4py import MPI
@@ -70,6 +71,27 @@ def wait_quietly(world: MPI.Intracomm, meanwhile: Callable[[], object] | None = 
         if meanwhile:
             meanwhile()
         time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank sits among all ranks of its launch.
+
+    Attributes:
+        node_rank: Its number among those on the same node: it picks the device.
+        threads: Its computing threads, see `threads_per_rank`.
+    """
+
+    node_rank: int
+    threads: int
+
+
+def place_in(world: MPI.Intracomm) -> Place:
+    """This rank's place. Collective over the launch."""
+    node = cast(MPI.Intracomm, world.Split_type(MPI.COMM_TYPE_SHARED, world.rank))
+    place = Place(node.rank, threads_per_rank(node))
+    node.Free()
+    return place
 
 
 def threads_per_rank(node: MPI.Intracomm) -> int:

@@ -8,6 +8,7 @@ from mpi4py import MPI
 
 from hvcod.errors import UsageError
 from hvcod.groups import abort
+from hvcod.groups.launch import Place, place_in
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Group:
         comm: The group's communicator, for hvcod's own messages and for ``hvd.init(comm=...)``.
         node_rank: This rank among the ranks of its launch on the same node: it picks the device.
             (Horovod's ``local_rank`` restarts in every group, and groups may share a node.)
-        node: The communicator of those ranks.
+        threads: Its computing threads: the cores it may use, shared with its neighbours on them.
     """
 
     index: int
@@ -31,7 +32,7 @@ class Group:
     size: int
     comm: MPI.Intracomm
     node_rank: int
-    node: MPI.Intracomm
+    threads: int
 
     @property
     def is_root(self) -> bool:
@@ -59,15 +60,18 @@ class Group:
         return int(words[0]) << 31 | int(words[1]) >> 1
 
 
-def split(world: MPI.Intracomm, groups: int = 1, only: int | None = None) -> Group:
+def split(
+    world: MPI.Intracomm, groups: int = 1, only: int | None = None, place: Place | None = None
+) -> Group:
     """Splits the world into equal contiguous groups: neighbouring ranks share nodes.
 
     Collective over the world.
 
     Args:
-        world: All ranks of this launch.
+        world: All ranks of this launch, or those of them that train together.
         groups: Groups of the whole run.
         only: This launch is that one group; the other groups are other launches.
+        place: Of this rank in its launch, where that has more ranks than these.
 
     Raises:
         UsageError: The groups do not divide the world, or there is no such group.
@@ -82,9 +86,9 @@ def split(world: MPI.Intracomm, groups: int = 1, only: int | None = None) -> Gro
     size = world.size // here
     index = world.rank // size if only is None else only
     comm = cast(MPI.Intracomm, world.Split(index, world.rank))
-    node = cast(MPI.Intracomm, world.Split_type(MPI.COMM_TYPE_SHARED, world.rank))
+    place = place or place_in(world)
     abort.set_place(f"group {index}, rank {comm.rank} of {comm.size}")
-    return Group(index, groups, comm.rank, comm.size, comm, node.rank, node)
+    return Group(index, groups, comm.rank, comm.size, comm, place.node_rank, place.threads)
 
 
 def _does_not_divide(size: int, groups: int) -> str:

@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from mpi4py import MPI
 
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED
 from hvcod.groups.horovod import choose_device, start_horovod
-from hvcod.groups.launch import wait_quietly, world
+from hvcod.groups.launch import Place, place_in, wait_quietly, world
 from hvcod.groups.split import split
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
@@ -19,23 +20,39 @@ from hvcod.training.run.directory import open_run
 from hvcod.training.run.resume import per_rank, shared_out
 
 
-def launch(
-    options: TrainOptions,
-    everyone: MPI.Intracomm | None = None,
-    signals: StopSignals | None = None,
-) -> list[dict[str, Any]]:
-    """Runs a training and gathers what each group of this launch has to show.
+@dataclass(frozen=True)
+class Team:
+    """Who trains together.
 
-    Collective over the ranks that train; every one gets the summaries of all groups.
+    Attributes:
+        ranks: All ranks of the launch, or some.
+        place: Of this one in the launch.
+        signals: What this process was told so far.
+    """
+
+    ranks: MPI.Intracomm
+    place: Place
+    signals: StopSignals
+
+    @classmethod
+    def of_all(cls) -> Self:
+        """All ranks of the launch; collective over them."""
+        signals, everyone = StopSignals(), world()
+        return cls(everyone, place_in(everyone), signals)
+
+
+def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, Any]]:
+    """Runs a training and gathers what each of its groups in this launch has to show.
+
+    Collective over the team; every rank gets the summaries of all groups.
 
     Args:
         options: What to train.
-        everyone: The ranks; by default those of the world.
-        signals: What this process was told so far, if it trains more than once.
+        team: Who trains; by default all ranks.
     """
-    signals = signals or StopSignals()
-    everyone = everyone or world()
-    group = split(everyone, options.groups, options.group)
+    team = team or Team.of_all()
+    everyone = team.ranks
+    group = split(everyone, options.groups, options.group, team.place)
     options = per_rank(options, group.size)
     level = logging.INFO if group.is_root else logging.ERROR
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
@@ -44,7 +61,7 @@ def launch(
         start_horovod(group)
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
-        summary = train(task, run, device, signals).to_dict()
+        summary = train(task, run, device, team.signals).to_dict()
         summary["reference"] = dict(task.reference())
     # A group that has finished leaves its cores to those that have not.
     wait_quietly(everyone)

@@ -22,7 +22,7 @@ ROWS, SIZE, CLASSES = 6, 4, 3
 
 def group_of_one(index: int, groups: int = 2) -> Group:
     own = MPI.COMM_SELF
-    return Group(index, groups, rank=0, size=1, comm=own, node_rank=0, node=own)
+    return Group(index, groups, rank=0, size=1, comm=own, node_rank=0, threads=1)
 
 
 class Normalised(nn.Module):

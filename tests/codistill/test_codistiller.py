@@ -29,7 +29,7 @@ class Member:
         torch.manual_seed(index)
         self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
         world = MPI.COMM_SELF
-        group = Group(index, groups, rank=0, size=1, comm=world, node_rank=0, node=world)
+        group = Group(index, groups, rank=0, size=1, comm=world, node_rank=0, threads=1)
         about = Metadata("run", "test", index, 0, 0, None, "digest", "0", "")
         options = CodistillOptions(
             exchange_interval=INTERVAL, burn_in=BURN_IN, distill_weight=WEIGHT

@@ -21,7 +21,7 @@ OPTIONS = CodistillOptions(exchange_interval=1, burn_in=0)
 
 def group(index: int = 0, groups: int = 2) -> Group:
     own = MPI.COMM_SELF
-    return Group(index, groups, rank=0, size=1, comm=own, node_rank=0, node=own)
+    return Group(index, groups, rank=0, size=1, comm=own, node_rank=0, threads=1)
 
 
 @pytest.fixture(autouse=True)

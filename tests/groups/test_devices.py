@@ -14,7 +14,7 @@ def groups_on_one_node(count: int, size: int) -> list[Group]:
     """All ranks of `count` groups of `size`, as each sees itself; all on the same node."""
     comm = MPI.COMM_SELF
     return [
-        Group(index, count, rank, size, comm, node_rank=index * size + rank, node=comm)
+        Group(index, count, rank, size, comm, node_rank=index * size + rank, threads=1)
         for index in range(count)
         for rank in range(size)
     ]

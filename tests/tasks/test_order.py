@@ -13,7 +13,7 @@ from hvcod.groups.split import Group
 from hvcod.tasks import load_task
 from hvcod.tree import take_apart
 
-ALONE = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, MPI.COMM_SELF)
+ALONE = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, 1)
 
 
 def first_inputs(name: str, data: Path, **seeds: int) -> list[torch.Tensor]:

@@ -1,16 +1,16 @@
 """Retrains on the ranks of a launch: side by side in teams, as many as the ranks allow."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from mpi4py import MPI
 
 from hvcod.churn.run.retrains import Retrain
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
-from hvcod.groups.launch import on_rank_zero, wait_quietly, world
+from hvcod.groups.launch import on_rank_zero, wait_quietly
 from hvcod.progress import silently
-from hvcod.training.launch import exit_code, launch
-from hvcod.training.preemption import StopSignals
+from hvcod.training.launch import Team, exit_code, launch
 
 Result = TypeVar("Result")
 
@@ -23,8 +23,8 @@ class Ranks:
     """
 
     def __init__(self, ranks_per_group: int) -> None:
-        self._everyone, self._ranks_per_group = world(), ranks_per_group
-        self._signals = StopSignals()
+        self._all, self._ranks_per_group = Team.of_all(), ranks_per_group
+        self._everyone = self._all.ranks
 
     @property
     def is_root(self) -> bool:
@@ -71,7 +71,7 @@ class Ranks:
     def _launch(self, retrain: Retrain, team: MPI.Intracomm) -> int:
         try:
             with silently():
-                summaries = launch(retrain.options, team, self._signals)
+                summaries = launch(retrain.options, replace(self._all, ranks=team))
         except HvcodError as error:
             raise type(error)(f"retrain {retrain.name}: {error}") from error
         if failed := [each["reason"] for each in summaries if each["ended"] == "failed"]:

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from hvcod.config import Numbers, TrainOptions, option
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.launch import threads_per_rank
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
 from hvcod.tasks.imagenet.pixels import View
@@ -118,7 +117,7 @@ class ImageNet(Task):
             log.info("no --data given: training on built-in images (drawn shapes)")
         self.dataset = ImageDataset(options.data or builtin_dataset())
         self._view = View(self.images.image_size, self.images.augmentation)
-        self._threads = self.images.decoding_threads or threads_per_rank(group.node)
+        self._threads = self.images.decoding_threads or group.threads
 
     def build_model(self) -> nn.Module:
         """A residual network; every rank normalises by its own part of the batch."""

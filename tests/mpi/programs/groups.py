@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from hvcod.groups.agreement import Agreement
 from hvcod.groups.horovod import choose_device, start_horovod
-from hvcod.groups.launch import threads_per_rank, world
+from hvcod.groups.launch import world
 from hvcod.groups.split import split
 
 everyone, count = world(), int(sys.argv[1])
@@ -25,7 +25,7 @@ assert hvd.local_rank() == group.rank
 assert group.node_rank == everyone.rank
 assert choose_device(group, "cpu") == torch.device("cpu")
 cores = len(os.sched_getaffinity(0))
-assert threads_per_rank(group.node) == max(1, cores // everyone.size)
+assert group.threads == max(1, cores // everyone.size)
 
 # Gradients are averaged inside the group and nowhere else.
 mean = hvd.allreduce(torch.tensor([float(everyone.rank)]), op=hvd.Average).item()

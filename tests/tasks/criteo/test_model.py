@@ -28,7 +28,7 @@ def task(
 ) -> Criteo:
     layers = [Criteo.presets["laptop"], {"data": folder, **(changed or {})}]
     options = config.resolve(TrainOptions, layers, Criteo.Options)
-    return Criteo(options, Group(0, 1, rank, size, COMM, 0, COMM))
+    return Criteo(options, Group(0, 1, rank, size, COMM, 0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_presets_build_the_papers_layers(data: Path) -> None:
     options = config.resolve(
         TrainOptions, [Criteo.presets["paper"], {"data": data}], Criteo.Options
     )
-    model = Criteo(options, Group(0, 1, 0, 1, COMM, 0, COMM)).build_model()
+    model = Criteo(options, Group(0, 1, 0, 1, COMM, 0, 1)).build_model()
     shapes = [tuple(each.shape) for each in model.parameters() if each.dim() == 2]
     assert shapes == [(TABLE_ROWS, 16), (2560, 442), (1024, 2560), (256, 1024), (1, 256)]
     assert (options.optimizer.algorithm, options.optimizer.learning_rate) == ("adagrad", 1e-3)

@@ -40,7 +40,7 @@ def options(preset: str, **changed: Any) -> TrainOptions:
 
 def task(data: Path, rank: int = 0, ranks: int = 1, **changed: Any) -> ImageNet:
     layer = {key.replace("__", "."): value for key, value in changed.items()}
-    group = Group(0, 1, rank, ranks, MPI.COMM_SELF, rank, MPI.COMM_SELF)
+    group = Group(0, 1, rank, ranks, MPI.COMM_SELF, rank, 1)
     return ImageNet(options("laptop", data=data, **layer), group)
 
 
@@ -183,7 +183,7 @@ def test_without_data_there_are_built_in_images(
 ) -> None:
     monkeypatch.setenv("HVCOD_CACHE", str(tmp_path))
     monkeypatch.setattr("hvcod.tasks.imagenet.preparation.builtin.PER_CLASS", 20)
-    group = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, MPI.COMM_SELF)
+    group = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, 1)
     with caplog.at_level("INFO"):
         found = ImageNet(options("laptop"), group)
     assert re.search("no --data given: training on built-in images", caplog.text)

@@ -15,7 +15,7 @@ from hvcod.training.state.layout import About
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
 
-ALONE = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, MPI.COMM_SELF)
+ALONE = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, 1)
 ROWS = {"data": 0, "hidden": 1}
 LIMIT = 2**24
 
