@@ -1,7 +1,7 @@
 """How a script starts its ranks: the launcher as words of bash, and the threads of a rank."""
 
-import re
 import shlex
+from collections.abc import Sequence
 
 from hvcod.cluster.jobs.options import JobOptions
 
@@ -12,11 +12,13 @@ HOST_FILE = '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}'
 """For an Open MPI that was built without PBS: the nodes, and a slot for every mpiprocs."""
 
 
-def launcher_words(options: JobOptions) -> str:
-    """The words that start a command on all ranks, as they stand in the script."""
+def launcher_words(options: JobOptions) -> list[str]:
+    """The words of bash that start a command on all ranks, as they stand in the script."""
     chosen = options.launcher or ("mpirun" if options.scheduler == "pbs" else "srun")
     known = {"srun": _srun, "mpirun": _mpirun, "mpiexec": _mpiexec, "ibrun": _ibrun}
-    return known[chosen](options) if chosen in known else chosen
+    text = known[chosen](options) if chosen in known else chosen
+    # Quotes stay as they are: they belong to the script.
+    return shlex.split(text, posix=False)
 
 
 def _srun(options: JobOptions) -> str:
@@ -42,12 +44,17 @@ def _ibrun(options: JobOptions) -> str:
     return "ibrun"
 
 
-def array_of(name: str, words: str) -> str:
-    """A bash array of a command, a line for every option."""
-    lines = re.split(r" (?=-)", words)
+def array_of(name: str, words: Sequence[str]) -> str:
+    """A bash array of a command, given as words of bash; a line for every option."""
+    lines: list[str] = []
+    for word in words:
+        if word.startswith("-") or not lines:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
     return "\n".join([f"{name}=(", *(f"    {line}" for line in lines), ")"])
 
 
-def quoted(words: list[str]) -> list[str]:
+def quoted(words: Sequence[str]) -> list[str]:
     """Words of a command line as words of bash."""
     return [shlex.quote(word) for word in words]

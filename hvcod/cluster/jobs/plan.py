@@ -78,7 +78,7 @@ def _main(wish: Wish, options: JobOptions) -> list[Script]:
         raise UsageError("--groups, --job-per-group and --evaluate go with `-- train ...` only")
     if options.shares:
         raise UsageError("--shares goes with `-- churn run ...` only")
-    command = ("hvcod", *quoted(list(wish.words)))
+    command = ("hvcod", *quoted(wish.words))
     about = f"hvcod {' '.join(wish.words[:2])} on {_place(options)}."
     goes_on = wish.words[0] == "churn"
     return [Script(wish.words[0], about, command, options, goes_on=goes_on)]
@@ -132,7 +132,7 @@ def _in_time(words: list[str], options: JobOptions) -> list[str]:
 def _prepare(words: Sequence[str], options: JobOptions) -> Script:
     options = dataclasses.replace(options, gpus_per_node=0)
     about = f"Preparation of the data, on {_place(options)}."
-    return Script("prepare", about, ("hvcod", "data", *quoted(list(words))), options)
+    return Script("prepare", about, ("hvcod", "data", *quoted(words)), options)
 
 
 def _evaluate(folder: Path, main: Sequence[Script], options: JobOptions) -> Script:

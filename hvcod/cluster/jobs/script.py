@@ -1,5 +1,6 @@
 """What one batch script does, whatever the scheduler."""
 
+import re
 from dataclasses import dataclass
 
 from hvcod.cluster.jobs.launchers import NUMBERS, array_of, launcher_words
@@ -35,19 +36,10 @@ class Script:
         """The variables of the script that its launcher uses, and what they are."""
         options = self.options
         values = (options.ranks, options.ranks_per_node, options.cpus_per_rank)
-        words = launcher_words(options)
-        # The second name begins with the first.
-        used = words.replace("$RANKS_PER_NODE", "$PER_NODE")
-        names = {
-            "RANKS": "$RANKS",
-            "RANKS_PER_NODE": "$PER_NODE",
-            "CPUS_PER_RANK": "$CPUS_PER_RANK",
-        }
-        return {
-            name: str(value)
-            for name, value in zip(NUMBERS, values, strict=True)
-            if names[name] in used or name == "CPUS_PER_RANK"
-        }
+        # All ranks get as many threads as cores.
+        used = [*re.findall(r"\$(\w+)", " ".join(launcher_words(options))), "CPUS_PER_RANK"]
+        numbers = zip(NUMBERS, values, strict=True)
+        return {name: str(value) for name, value in numbers if name in used}
 
 
 def clock(seconds: float) -> str:
@@ -71,7 +63,7 @@ def command(script: Script) -> list[str]:
     """The lines that say what runs and how it is launched."""
     return [
         array_of("LAUNCHER", launcher_words(script.options)),
-        array_of("COMMAND", " ".join(script.command)),
+        array_of("COMMAND", script.command),
     ]
 
 

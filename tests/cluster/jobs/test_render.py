@@ -1,0 +1,326 @@
+"""The text of scripts, by the manuals of sbatch(1) and of OpenPBS's qsub(1B); and what is refused.
+
+No scheduler is needed here; that the scripts run is tested in test_slurm.py and its neighbours.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import missing
+
+from hvcod.cli.job import COMMANDS
+from hvcod.cli.main import cli
+from hvcod.cluster.jobs import profiles
+from hvcod.cluster.jobs.examples import examples
+from hvcod.cluster.jobs.queue import Queued, parse_qstat
+from hvcod.errors import UsageError
+
+TRAIN = ["train", "--task", "commoncrawl", "--run-dir", "runs/cc"]
+FOUR = ["--nodes", "2", "--ranks-per-node", "4", "--groups", "2"]
+PROJECT = Path(__file__).parents[3]
+
+
+def render(*options: str, command: list[str] = TRAIN) -> dict[str, str]:
+    """The scripts by name."""
+    words = ["job", "render", "--json", *options, "--", *command]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    scripts: dict[str, str] = json.loads(done.output)
+    return scripts
+
+
+def refusal(*options: str, command: list[str] = TRAIN) -> str:
+    """Why a wish is refused."""
+    with pytest.raises(UsageError) as error:
+        render(*options, command=command)
+    return str(error.value)
+
+
+def directives(script: str, prefix: str) -> list[str]:
+    """What a script asks the scheduler for; nothing may stand between these lines."""
+    lines = script.splitlines()
+    found = [line.removeprefix(f"{prefix} ") for line in lines if line.startswith(prefix)]
+    first_command = next(i for i, x in enumerate(lines) if x and not x.startswith("#"))
+    assert all(not line.startswith(prefix) for line in lines[first_command:])
+    return found
+
+
+def test_slurm_is_asked_for_what_one_job_of_two_groups_needs() -> None:
+    options = ["--scheduler", "slurm", *FOUR, "--cpus-per-rank", "8", "--gpus-per-node", "4"]
+    options += ["--time", "3h55m", "--warning", "5m", "--account", "abc", "--partition", "gpu"]
+    options += ["--qos", "high", "--directives", "--constraint=a100"]
+    (script,) = render(*options).values()
+    assert directives(script, "#SBATCH") == [
+        "--job-name=cc-train",
+        "--account=abc",
+        "--partition=gpu",
+        "--qos=high",
+        "--nodes=2",
+        "--ntasks-per-node=4",
+        "--cpus-per-task=8",
+        "--gpus-per-node=4",
+        "--time=03:55:00",
+        "--output=runs/cc/logs/train.log",
+        "--open-mode=append",
+        "--requeue",
+        "--signal=B:USR1@300",
+        "--constraint=a100",
+    ]
+    assert "    srun\n    --mpi=pmix\n" in script
+    assert "--cpu-bind=cores" in script
+    assert 'export OMP_NUM_THREADS="$CPUS_PER_RANK"' in script
+    assert "    hvcod train\n    --groups 2\n    --run-dir runs/cc\n" in script
+    assert "trap 'again=1; kill -USR2 \"$launch\"' USR1 TERM" in script
+    assert "if ((status == 75)); then\n    echo" in script
+    assert "--time-limit" not in script
+
+
+def test_pbs_is_asked_for_what_one_job_of_two_groups_needs() -> None:
+    options = ["--scheduler", "pbs", *FOUR, "--cpus-per-rank", "8", "--gpus-per-node", "4"]
+    options += ["--time", "3h55m", "--warning", "5m", "--account", "abc", "--partition", "gpu"]
+    (script,) = render(*options).values()
+    assert directives(script, "#PBS") == [
+        "-N cc-train",
+        "-S /bin/bash",
+        "-A abc",
+        "-q gpu",
+        "-l select=2:ncpus=32:mpiprocs=4:ompthreads=8:ngpus=4",
+        "-l place=scatter",
+        "-l walltime=03:55:00",
+        "-r y",
+        "-j oe",
+        "-o runs/cc/logs/",
+    ]
+    assert 'cd "$PBS_O_WORKDIR" || exit 1' in script
+    assert '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}' in script
+    # No signal comes beforehand: five minutes before the end the ranks stop by themselves.
+    assert "--time-limit 13800s" in script
+    assert "trap 'told=1 again=1' TERM" in script
+    assert 'qrerun "$PBS_JOBID" || submit_next' in script
+    assert 'next=$(qsub "$0")' in script
+    assert "sbatch" not in script
+    assert "SLURM" not in script
+
+
+def test_a_job_for_each_group_is_an_array_or_single_jobs() -> None:
+    wish = ["--nodes", "2", "--groups", "3", "--job-per-group"]
+    array = render("--scheduler", "slurm", *wish)["train-group"]
+    assert "#SBATCH --array=0-2\n" in array
+    assert "logs/train-group-%2a.log" in array
+    assert "INDEX=$SLURM_ARRAY_TASK_ID" in array
+    assert '    --groups 3\n    --group "$INDEX"\n' in array
+    array = render("--scheduler", "pbs", *wish)["train-group"]
+    assert "#PBS -J 0-2\n" in array
+    assert "INDEX=${PBS_ARRAY_INDEX:-$INDEX}" in array
+    # The next start of one group is no array any more.
+    assert 'sed \'/^#PBS -J/d\' "$0" | qsub -v INDEX="$INDEX"' in array
+    singles = render("--scheduler", "slurm", *wish, "--no-array")
+    assert list(singles) == [f"train-group-0{at}" for at in range(3)]
+    assert "    --group 2\n" in singles["train-group-02"]
+    assert "--array" not in singles["train-group-02"]
+
+
+def test_a_chain_says_what_waits_for_what() -> None:
+    options = ["--evaluate", "--prepare", "commoncrawl 'crawl/*.gz' --output data/cc"]
+    gpus = ["--gpus-per-node", "4"]
+    for scheduler in ("slurm", "pbs"):
+        scripts = render("--scheduler", scheduler, *FOUR, *gpus, *options)
+        assert list(scripts) == ["prepare", "train", "evaluate"]
+        assert (
+            "    hvcod data commoncrawl 'crawl/*.gz'\n    --output data/cc\n" in scripts["prepare"]
+        )
+        assert "gpus" not in scripts["prepare"]
+        assert "    hvcod evaluate runs/cc\n    --json\n" in scripts["evaluate"]
+        # Only what saves before it exits may be told to go back.
+        assert all("75" not in scripts[name] for name in ("prepare", "evaluate"))
+    assert 'qsub -W depend=afterok:"$next" runs/cc/jobs/evaluate.sh' in scripts["train"]
+
+
+def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
+    command = ["churn", "run", "--task", "criteo", "--output", "runs/churn"]
+    for scheduler, line in (("slurm", "#SBATCH --array=1-24"), ("pbs", "#PBS -J 1-24")):
+        scripts = render("--scheduler", scheduler, "--shares", "24", command=command)
+        assert line in scripts["retrain"]
+        assert '    --share "$INDEX/24"\n' in scripts["retrain"]
+        assert "--share" not in scripts["report"]
+        assert "J 1-24" not in scripts["report"]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "words"),
+    [
+        ("mpirun", '--map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"'),
+        ("mpiexec", 'mpiexec\n    -n "$RANKS"'),
+        ("ibrun", "    ibrun\n"),
+        ("srun --mpi=pmi2", "srun\n    --mpi=pmi2\n"),
+    ],
+)
+def test_the_launcher_is_a_variable(launcher: str, words: str) -> None:
+    (script,) = render("--scheduler", "slurm", *FOUR, "--launcher", launcher).values()
+    assert words in script
+    # What hands on no signals gets a time limit instead.
+    assert ("--time-limit 3480s" in script) == (launcher == "ibrun")
+    assert ("--signal" in script) == (launcher != "ibrun")
+
+
+def test_a_profile_of_ones_own_lies_below_the_flags(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(
+        'scheduler = "slurm"\naccount = "abc"\npartition = "gpu"\nmodules = "gcc/13 openmpi/5"\n'
+        'setup = """\nexport A=1\nexport B=2\n"""\n'
+    )
+    (script,) = render("--profile", str(file), "--partition", "cpu", *FOUR).values()
+    assert "#SBATCH --account=abc\n#SBATCH --partition=cpu\n" in script
+    assert "module load gcc/13 openmpi/5\n" in script
+    assert "export A=1\nexport B=2\n" in script
+    file.write_text('acount = "abc"\n')
+    assert "did you mean account?" in refusal("--profile", str(file))
+    assert "none of the examples: alcf, jsc, nersc, olcf, tacc" in refusal("--profile", "elsewhere")
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_each_profile_says_where_it_is_from_and_gives_a_script(name: str) -> None:
+    text = (profiles.SHIPPED / f"{name}.toml").read_text()
+    assert "https://" in text
+    assert "Not run there" in text
+    (script,) = render("--profile", name, "--groups", "1", "--account", "abc").values()
+    check_shell({name: script})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nodes", "3", "--groups", "2"], "2 groups cannot share 3 ranks (3 nodes of 1)"),
+        (["--job-per-group"], "--job-per-group needs --groups, two or more"),
+        (["--ranks-per-node", "8", "--gpus-per-node", "4"], "8 ranks cannot share the 4 GPUs"),
+        (["--time", "1m", "--warning", "2m"], "--warning 120s: the wall time is only 60 s"),
+        (["--stop-by", "signal"], "PBS sends no signal before the end"),
+        (["--shares", "3"], "--shares goes with `-- churn run ...` only"),
+        (["--folder", "two words"], "no folder with blanks"),
+    ],
+)
+def test_what_is_impossible_is_refused(options: list[str], message: str) -> None:
+    assert message in refusal("--scheduler", "pbs", *options)
+
+
+def test_a_training_that_could_not_go_on_is_refused() -> None:
+    slurm = ["--scheduler", "slurm"]
+    assert "--run-dir, which a job that is started again" in refusal(*slurm, command=["train"])
+    numbered = [*TRAIN, "--group", "1"]
+    assert "--job-per-group makes a job for each group" in refusal(*slurm, command=numbered)
+    twice = [*TRAIN, "--groups", "4"]
+    assert "--groups 2 before --, but 4 behind it" in refusal(*slurm, *FOUR, command=twice)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ([*TRAIN, "--task", "mnist"], "no such task"),
+        ([*TRAIN, "--preset", "huge"], "choose one of"),
+        ([*TRAIN, "--stepps", "3"], "No such option"),
+        ([*TRAIN, "--group-batch-size", "6"], "4 ranks per group cannot share it evenly"),
+        ([*TRAIN, "--data", "nowhere"], "--data nowhere: no such folder"),
+    ],
+)
+def test_submit_refuses_what_the_training_would_refuse(
+    command: list[str], message: str, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", "from hvcod.cli.main import main; main()", "job", "submit"]
+    words += ["--scheduler", "slurm", *FOUR, "--", *command]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def check_shell(scripts: Mapping[str, str]) -> None:
+    """`bash -n` and shellcheck."""
+    if not shutil.which("shellcheck"):
+        missing("no shellcheck on PATH")
+    for name, script in scripts.items():
+        for words in (["bash", "-n"], ["shellcheck", "-"]):
+            done = subprocess.run(words, input=script, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}\n{script}"
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "pbs"])
+def test_all_that_is_rendered_is_good_shell(scheduler: str) -> None:
+    common = ["--scheduler", scheduler, *FOUR, "--evaluate", "--modules", "gcc openmpi"]
+    odd = [*TRAIN, "--set", "model.hidden=3", "--data", "it's mine -x"]
+    check_shell(render(*common, command=odd))
+    check_shell(render(*common, "--stop-by", "clock", "--launcher", "ibrun"))
+    check_shell(render(*common, "--job-per-group", "--no-bind", "--launcher", "mpiexec"))
+    assert "    --data 'it'\"'\"'s mine -x'\n" in render(*common, command=odd)["train"]
+
+
+def test_the_templates_are_what_render_prints_and_good_shell() -> None:
+    templates = dict(examples())
+    there = {x.relative_to(PROJECT / "jobs") for x in (PROJECT / "jobs").rglob("*.sh")}
+    assert there == set(templates), "python -m hvcod.cluster.jobs.examples jobs"
+    for place, text in templates.items():
+        assert (PROJECT / "jobs" / place).read_text() == text
+    check_shell({str(place): text for place, text in templates.items()})
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_help_ends_with_examples_and_imports_nothing_heavy(name: str) -> None:
+    program = (
+        "import sys; from hvcod.cli.main import cli\n"
+        f"try: cli.main(['job', {name!r}, '--help'])\n"
+        "finally: print('HEAVY', [m for m in ('torch', 'mpi4py', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "HEAVY []" in done.stdout
+    tail = done.stdout[done.stdout.index("Examples:") :]
+    assert "laptop" in tail
+    assert "cluster" in tail
+
+
+def test_render_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from hvcod.cli.main import cli\n"
+        f"try: cli.main(['job', 'render', '--scheduler', 'slurm', '--', *{TRAIN!r}])\n"
+        "finally: print('HEAVY', [m for m in ('torch', 'mpi4py', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "HEAVY []" in done.stdout
+
+
+QSTAT = """\
+Job Id: 12.pbs
+    Job_Name = cc-train
+    job_state = R
+    resources_used.walltime = 00:12:01
+    exec_host = node1/0*8+node2/0*
+\t8
+    Variable_List = PBS_O_HOME=/home/me,PBS_O_LANG=C
+
+Job Id: 13[1].pbs
+    Job_Name = cc-train-group
+    job_state = F
+    Exit_status = 75
+
+Job Id: 14.pbs
+    job_state = H
+    comment = Job held on dependency
+"""
+
+
+def test_what_qstat_prints_is_understood() -> None:
+    found = list(parse_qstat(QSTAT, ["12.pbs", "13[].pbs"]))
+    assert found == [
+        ("12.pbs", Queued("12.pbs", "R", "00:12:01", "", "node1/0*8+node2/0*8")),
+        ("13[].pbs", Queued("13[1].pbs", "F", "", "exit code 75", "")),
+    ]
+    assert [queued.over for _, queued in found] == [False, True]
