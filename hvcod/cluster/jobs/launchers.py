@@ -15,33 +15,30 @@ HOST_FILE = '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}'
 def launcher_words(options: JobOptions) -> list[str]:
     """The words of bash that start a command on all ranks, as they stand in the script."""
     chosen = options.launcher or ("mpirun" if options.scheduler == "pbs" else "srun")
-    known = {"srun": _srun, "mpirun": _mpirun, "mpiexec": _mpiexec, "ibrun": _ibrun}
-    text = known[chosen](options) if chosen in known else chosen
-    # Quotes stay as they are: they belong to the script.
-    return shlex.split(text, posix=False)
+    known = {"srun": _srun, "mpirun": _mpirun, "mpiexec": _mpiexec}
+    # What is not known here stays as it was written.
+    return known[chosen](options) if chosen in known else [chosen]
 
 
-def _srun(options: JobOptions) -> str:
+def _srun(options: JobOptions) -> list[str]:
     # Slurm from 22.05 on does not pass the cores of a task on to steps.
-    words = 'srun --mpi=pmix --cpus-per-task="$CPUS_PER_RANK"'
-    return words + (" --cpu-bind=cores" if options.bind else " --cpu-bind=none")
+    cores = '--cpus-per-task="$CPUS_PER_RANK"'
+    return ["srun", "--mpi=pmix", cores, f"--cpu-bind={'cores' if options.bind else 'none'}"]
 
 
-def _mpirun(options: JobOptions) -> str:
-    hosts = f" {HOST_FILE}" if options.scheduler == "pbs" else ""
-    place = '"ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK" --bind-to core'
-    place = place if options.bind else '"ppr:$RANKS_PER_NODE:node" --bind-to none'
-    return f"mpirun{hosts} --map-by {place} -x PATH -x OMP_NUM_THREADS"
+def _mpirun(options: JobOptions) -> list[str]:
+    """The words of Open MPI."""
+    words = ["mpirun", HOST_FILE] if options.scheduler == "pbs" else ["mpirun"]
+    place = '"ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"'
+    place = place if options.bind else '"ppr:$RANKS_PER_NODE:node"'
+    words += ["--map-by", place, "--bind-to", "core" if options.bind else "none"]
+    return [*words, "-x", "PATH", "-x", "OMP_NUM_THREADS"]
 
 
-def _mpiexec(options: JobOptions) -> str:
+def _mpiexec(options: JobOptions) -> list[str]:
     """The words of MPICH and its relatives; those of a site go into its profile."""
-    bind = ' -bind-to "core:$CPUS_PER_RANK"' if options.bind else ""
-    return f'mpiexec -n "$RANKS" -ppn "$RANKS_PER_NODE"{bind}'
-
-
-def _ibrun(options: JobOptions) -> str:
-    return "ibrun"
+    words = ["mpiexec", "-n", '"$RANKS"', "-ppn", '"$RANKS_PER_NODE"']
+    return words + (["-bind-to", '"core:$CPUS_PER_RANK"'] if options.bind else [])
 
 
 def array_of(name: str, words: Sequence[str]) -> str:

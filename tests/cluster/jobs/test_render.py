@@ -158,7 +158,7 @@ def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
         ("mpirun", '--map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"'),
         ("mpiexec", 'mpiexec\n    -n "$RANKS"'),
         ("ibrun", "    ibrun\n"),
-        ("srun --mpi=pmi2", "srun\n    --mpi=pmi2\n"),
+        ("srun --mpi=pmi2", "    srun --mpi=pmi2\n"),
     ],
 )
 def test_the_launcher_is_a_variable(launcher: str, words: str) -> None:
