@@ -150,8 +150,8 @@ def test_a_rank_that_fails_alone_ends_the_doctor_with_a_message(
     program = tmp_path / "fault.py"
     program.write_text(FAULT.format(what=what))
     begun = time.monotonic()
-    done = fast_mpirun(3, program, "doctor", *words, "--patience", 5, check=False)
-    assert time.monotonic() - begun < 30
+    done = fast_mpirun(3, program, "doctor", *words, "--patience", 8, check=False)
+    assert time.monotonic() - begun < 40
     found = report(done)
     assert done.returncode
     assert "allreduce" in found.named("failed")

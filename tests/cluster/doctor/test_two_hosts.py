@@ -48,7 +48,7 @@ def test_a_run_directory_that_the_other_host_does_not_share(
     own.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(own)]
     subprocess.run([*limited.inside("h2"), *mount], check=True)
-    more = ["--run-dir", own, "--patience", 6]
+    more = ["--run-dir", own, "--patience", 8]
     found = examined(limited, tmp_path / "errors", "slot", *words, *more)
     subprocess.run([*limited.inside("h2"), "umount", str(own)], check=True)
     assert found.code == 1
