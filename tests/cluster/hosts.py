@@ -107,6 +107,7 @@ class Hosts:
         errors: Path,
         head: str = "h1",
         by: str = "slot",
+        nice: int = 0,
     ) -> subprocess.Popen[str]:
         """Starts hvcod or a program of the tests under mpirun and returns at once.
 
@@ -116,9 +117,22 @@ class Hosts:
             errors: The file that gets the standard error.
             head: The host of mpirun itself.
             by: Neighbouring ranks share a host (``slot``), or are on different ones (``node``).
+            nice: Priority; negative: what else the machine does gives way.
         """
         ranks = sum(int(part.partition(":")[2]) for part in on.split(","))
-        words = [*self.inside(head), "mpirun", "-np", str(ranks), "-H", on, "--map-by", by]
+        words = [
+            *self.inside(head),
+            "nice",
+            "-n",
+            str(nice),
+            "mpirun",
+            "-np",
+            str(ranks),
+            "-H",
+            on,
+            "--map-by",
+            by,
+        ]
         with errors.open("w") as file:
             return subprocess.Popen(
                 [*words, *self._server.client(*command)],

@@ -187,10 +187,13 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def move_to(host: int) -> None:
-    """Enters the namespaces of another process, where they differ: those make a host."""
+def move_to(client: int) -> None:
+    """Takes the priority of another process and, where they differ, its namespaces: a host."""
+    priority = os.getpriority(os.PRIO_PROCESS, client)
+    if priority != os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, priority)
     for kind in ("net", "uts", "mnt"):
-        its, mine = Path(f"/proc/{host}/ns/{kind}"), Path(f"/proc/self/ns/{kind}")
+        its, mine = Path(f"/proc/{client}/ns/{kind}"), Path(f"/proc/self/ns/{kind}")
         if not its.samefile(mine):
             namespace = os.open(its, os.O_RDONLY)
             assert ctypes.CDLL(None).setns(namespace, 0) == 0, f"cannot enter {its}"

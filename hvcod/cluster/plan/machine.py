@@ -21,15 +21,24 @@ class Network:
     Attributes:
         bandwidth: Bytes a second over the slowest link between neighbours in the ring.
         latency: Seconds of an allreduce of one number between two ranks.
+        node_ranks: Ranks of a node.
+        node_bandwidth: Bytes a second between ranks of a node; None: as between nodes.
     """
 
     bandwidth: float
     latency: float
+    node_ranks: int = 1
+    node_bandwidth: float | None = None
+
+    def link(self, ranks: int) -> float:
+        """Bytes a second over the slowest link of groups of so many neighbouring ranks."""
+        inside = self.node_ranks % ranks == 0
+        return self.node_bandwidth if inside and self.node_bandwidth else self.bandwidth
 
     def allreduce_s(self, ranks: int, size: float) -> float:
         """Seconds of an allreduce of `size` bytes: docs/plan.md, equation 2."""
         hops = math.ceil(size / MESSAGE_BYTES) * math.log2(ranks)
-        return hops * self.latency + allreduce_bytes(ranks, size) / self.bandwidth
+        return hops * self.latency + allreduce_bytes(ranks, size) / self.link(ranks)
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,8 @@ def machine(options: PlanOptions) -> tuple[Network, FileSystem]:
     network = Network(
         bandwidth=need("bandwidth", lambda: ring_bandwidth(measured)),
         latency=need("latency", lambda: pair_latency(measured)),
+        node_ranks=options.ranks_per_node,
+        node_bandwidth=options.node_bandwidth,
     )
     size = None if options.publish_to_visible is not None else measured.get("publish_bytes")
     file_system = FileSystem(

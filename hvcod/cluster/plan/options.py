@@ -40,6 +40,12 @@ class PlanOptions:
     latency: float | None = option(
         None, "seconds of an allreduce of one number between two ranks", minimum=0.0
     )
+    ranks_per_node: int = option(1, "ranks of a node, for --node-bandwidth", minimum=1)
+    node_bandwidth: float | None = option(
+        None,
+        "bytes a second between ranks of a node, where a group fits into one; default: --bandwidth",
+        minimum=1,
+    )
     publish_bandwidth: float | None = option(
         None, "bytes a second at which a checkpoint is written and becomes visible", minimum=1
     )

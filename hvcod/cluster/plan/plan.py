@@ -159,7 +159,7 @@ def _row(
     gradients_s = network.allreduce_s(ranks, size.gradients)
     # Fresher teachers come to the group root, and from there to every other rank.
     passed = teachers * size.published / interval if ranks > 1 else 0.0
-    communicate_s = gradients_s + passed / network.bandwidth
+    communicate_s = gradients_s + passed / network.link(ranks)
     messages = math.ceil(size.gradients / MESSAGE_BYTES)
     teachers_s = teachers * training.teacher_share * training.step_s
     step_s = step_seconds(training.step_s, teachers_s, communicate_s, messages)

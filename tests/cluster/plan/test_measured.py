@@ -1,0 +1,25 @@
+"""The plan against real trainings across a slow link; more of them in docs/plan.md."""
+
+from pathlib import Path
+
+from cluster.hosts import Hosts
+from cluster.plan.measure import Bench, Setting
+
+FACTOR = 2.5
+"""On a machine with other work; the medians of docs/plan.md are closer."""
+
+
+def test_a_step_takes_as_long_as_was_planned(hosts: Hosts, tiny_data: Path, tmp_path: Path) -> None:
+    setting = Setting(bandwidth=20e6)
+    bench = Bench(hosts, tiny_data, tmp_path)
+    try:
+        alone = bench.step_s(setting, groups=2, steps=12)
+        rows = bench.planned(setting, bench.network(setting), alone)
+        across = bench.step_s(setting, groups=1, steps=12)
+    finally:
+        hosts.limit(1e9)
+    planned = rows[1].burn_in_step_s
+    assert planned / FACTOR < across < planned * FACTOR, (alone, planned, across)
+    # The link is what the step waits for, and two groups, which do not use it, are faster.
+    assert across > 2 * alone
+    assert rows[2].burn_in_step_s == alone

@@ -1,0 +1,298 @@
+"""The equations of docs/plan.md, on figures that a person can check."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hvcod.cli.plan import command
+from hvcod.cli.train import resolve
+from hvcod.cluster.plan.machine import (
+    MESSAGE_BYTES,
+    FileSystem,
+    Network,
+    allreduce_bytes,
+    machine,
+)
+from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training
+from hvcod.cluster.plan.options import PlanOptions
+from hvcod.cluster.plan.plan import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    Row,
+    Training,
+    operations,
+    plan,
+    step_seconds,
+)
+from hvcod.errors import UsageError
+
+NETWORK = Network(bandwidth=1e9, latency=1e-4)
+FILES = FileSystem(bandwidth=1e8, visible_s=0.1)
+SIZE = of_parameters(25_000_000)
+
+
+def training(ranks: int = 16, topology: str = "full", interval: int = 50) -> Training:
+    return Training(ranks, 32, interval, topology, step_s=0.3, teacher_share=0.2)
+
+
+def by_groups(rows: list[Row]) -> dict[int, Row]:
+    return {row.groups: row for row in rows}
+
+
+def test_an_allreduce_sends_twice_the_data_less_a_share() -> None:
+    assert allreduce_bytes(1, 100.0) == 0
+    assert allreduce_bytes(2, 100.0) == 100
+    assert allreduce_bytes(4, 100.0) == 150
+    assert allreduce_bytes(10**9, 100.0) == pytest.approx(200)
+
+
+def test_an_allreduce_takes_bandwidth_and_a_latency_for_each_message_and_doubling() -> None:
+    assert NETWORK.allreduce_s(1, 1e8) == 0
+    # 1e8 bytes are three messages; 8 ranks are three doublings; 1.75e8 bytes pass each link.
+    assert NETWORK.allreduce_s(8, 1e8) == pytest.approx(3 * 3 * 1e-4 + 0.175)
+
+
+def test_a_group_that_fits_into_a_node_uses_the_network_of_the_node() -> None:
+    network = Network(1e9, 1e-4, node_ranks=4, node_bandwidth=1e10)
+    assert [network.link(ranks) for ranks in (1, 2, 3, 4, 8)] == [1e10, 1e10, 1e9, 1e10, 1e9]
+    assert network.allreduce_s(4, 1e7) == pytest.approx(2e-4 + 1.5e-3)
+    assert network.allreduce_s(8, 1e7) == pytest.approx(3e-4 + 1.75e-2)
+
+
+def test_messages_are_those_of_the_optimiser() -> None:
+    from hvcod.training.optimizer import BUCKET_BYTES
+
+    assert MESSAGE_BYTES == BUCKET_BYTES
+
+
+def test_pauses_are_those_of_the_poller() -> None:
+    from hvcod.exchange import poll
+
+    assert (FIRST_PAUSE, LONGEST_PAUSE) == (poll._FIRST_PAUSE, poll._LONGEST_PAUSE)
+
+
+def test_messages_travel_while_the_rest_is_computed() -> None:
+    # One message has to wait for the whole backward pass.
+    assert step_seconds(0.3, 0.0, 0.1, messages=1) == pytest.approx(0.4)
+    # Of ten, only the last one is left at its end, if the network is fast enough ...
+    assert step_seconds(0.3, 0.0, 0.1, messages=10) == pytest.approx(0.31)
+    # ... and if not, they follow the first one, which is there after a tenth of it.
+    assert step_seconds(0.3, 0.0, 1.0, messages=10) == pytest.approx(0.1 + 0.02 + 1.0)
+    assert step_seconds(0.3, 0.06, 0.1, messages=1) == pytest.approx(0.46)
+
+
+@given(compute=st.floats(1e-3, 10), communicate=st.floats(0, 10), messages=st.integers(1, 100))
+def test_a_step_takes_at_least_the_longer_and_at_most_both(
+    compute: float, communicate: float, messages: int
+) -> None:
+    seconds = step_seconds(compute, 0.0, communicate, messages)
+    assert max(compute, communicate) <= seconds <= (compute + communicate) * (1 + 1e-9)
+
+
+def test_a_row_by_hand() -> None:
+    row = by_groups(plan(training(), SIZE, NETWORK, FILES))[4]
+    assert (row.ranks_per_group, row.teachers, row.batch) == (4, 3, 128)
+    gradients, published = 100e6, 50e6
+    passed = 3 * published / 50
+    assert row.inside_bytes == pytest.approx(1.5 * gradients + passed)
+    assert row.allreduce_s == pytest.approx(3 * 2 * 1e-4 + 0.15)
+    communicate = row.allreduce_s + passed / 1e9
+    assert row.step_s == pytest.approx(
+        3 * 0.2 * 0.3 + max(0.1 + 0.2 / 3 + communicate, 0.3 + communicate / 3)
+    )
+    assert row.burn_in_step_s == pytest.approx(0.3 + 0.1506 / 3)
+    assert (row.published_bytes, row.read_bytes, row.teacher_bytes) == (50e6, 150e6, 300e6)
+    assert row.file_system_bytes_per_s == pytest.approx(4 * 4 * 50e6 / (50 * row.step_s))
+    # Written in half a second, read in 0.1, twice 0.1 and thrice 0.1 s; and two steps to switch.
+    assert row.staleness == pytest.approx(25.5 + (0.5 + 0.2) / row.step_s + 2)
+    assert row.exchange_interval == 50
+
+
+def test_plain_synchronous_sgd_exchanges_nothing() -> None:
+    row = plan(training(), SIZE, NETWORK, FILES)[0]
+    assert (row.groups, row.teachers, row.published_bytes, row.read_bytes) == (1, 0, 0, 0)
+    assert (row.staleness, row.directory_operations, row.teacher_bytes) == (None, 0, 0)
+    assert row.step_s == row.burn_in_step_s
+
+
+def test_numbers_of_groups_divide_the_ranks_and_fit_the_topology() -> None:
+    assert [row.groups for row in plan(training(12), SIZE, NETWORK, FILES)] == [1, 2, 3, 4, 6, 12]
+    assert [row.groups for row in plan(training(12, "pairs"), SIZE, NETWORK, FILES)] == [
+        1,
+        2,
+        4,
+        6,
+        12,
+    ]
+    (only,) = plan(training(12), SIZE, NETWORK, FILES, only=3)
+    assert (only.groups, only.ranks_per_group) == (3, 4)
+    with pytest.raises(UsageError, match="5 groups cannot share 12 ranks"):
+        plan(training(12), SIZE, NETWORK, FILES, only=5)
+    with pytest.raises(UsageError, match="do not form pairs"):
+        plan(training(12, "pairs"), SIZE, NETWORK, FILES, only=3)
+
+
+def test_another_group_beats_a_larger_one_where_the_network_is_slow() -> None:
+    slow, fast = (Network(bandwidth, 1e-4) for bandwidth in (2e8, 1e11))
+    rows = by_groups(plan(training(16, "ring"), SIZE, slow, FILES))
+    assert rows[16].beats == (1, 2, 4, 8)
+    assert not any(row.beats for row in plan(training(16, "full"), SIZE, fast, FILES))
+    for row in rows.values():
+        for other in row.beats:
+            assert rows[other].ranks_per_group > row.ranks_per_group
+            assert rows[other].step_s > row.step_s
+
+
+def test_of_each_group_ring_and_pairs_ask_the_same_however_many_there_are() -> None:
+    for topology in ("ring", "pairs"):
+        rows = plan(training(256, topology), SIZE, NETWORK, FILES)[1:]
+        assert {(row.teachers, row.read_bytes, row.teacher_bytes) for row in rows} == {
+            (1, 50e6, 100e6)
+        }
+    rows = plan(training(256), SIZE, NETWORK, FILES)[1:]
+    assert [row.read_bytes for row in rows] == [50e6 * (row.groups - 1) for row in rows]
+    asked = [row.directory_operations for row in rows]
+    assert asked == sorted(asked) and asked[-1] > 100 * asked[0] / 2
+
+
+def test_a_teacher_is_looked_for_after_growing_pauses() -> None:
+    assert operations(0, 100.0) == 0
+    # At once, and after 0.05, 0.15, 0.35, 0.75 and 1.55 s; then it is read.
+    assert operations(1, 1.0) == 10 + 6 + 1
+    assert operations(3, 1.0) == 10 + 3 * 7
+    # At 0.05 s x (2^n - 1) up to 12.75 s, then every 10 s.
+    assert operations(1, 112.0) == 10 + 1 + 8 + 10 + 1
+
+
+def test_a_file_system_that_is_too_slow_costs_freshness() -> None:
+    slow = FileSystem(bandwidth=1e6, visible_s=1.0)  # 50 s for a checkpoint
+    row = plan(training(2), SIZE, NETWORK, slow, only=2)[0]
+    assert row.exchange_interval == pytest.approx(50 / row.step_s)
+    assert row.exchange_interval > 100
+    assert row.staleness and row.staleness > row.exchange_interval
+
+
+def test_larger_checkpoints_than_the_measured_one_take_longer_to_read() -> None:
+    files = FileSystem(bandwidth=1e8, visible_s=0.1, visible_bytes=1e6)
+    assert (files.read_s(1e3), files.read_s(1e6), files.read_s(5e6)) == (0.1, 0.1, 0.5)
+    assert FILES.read_s(5e9) == 0.1
+
+
+MEASURED = {
+    "allreduce_bytes_per_s": 4e8,
+    "allreduce_latency_s": 3e-4,
+    "allreduce_ranks": 8,
+    "publish_bytes_per_s": 2e8,
+    "publish_to_visible_s": 0.04,
+    "publish_bytes": 2**20,
+}
+
+
+def doctor(folder: Path, **changed: object) -> Path:
+    path = folder / "doctor.json"
+    path.write_text(json.dumps({"ok": True, "measured": MEASURED | changed}))
+    return path
+
+
+def test_the_doctor_measures_network_and_file_system(tmp_path: Path) -> None:
+    network, files = machine(PlanOptions(doctor=doctor(tmp_path)))
+    # 4e8 bytes a second through an allreduce of 8 ranks are 7e8 over each link.
+    assert network == Network(bandwidth=7e8, latency=pytest.approx(1e-4))
+    assert network.allreduce_s(8, MESSAGE_BYTES) == pytest.approx(MESSAGE_BYTES / 4e8 + 3e-4)
+    assert files == FileSystem(bandwidth=2e8, visible_s=0.04, visible_bytes=2**20)
+
+
+def test_what_is_given_goes_before_what_is_measured(tmp_path: Path) -> None:
+    file = doctor(tmp_path)
+    network, files = machine(PlanOptions(doctor=file, bandwidth=5.0, publish_to_visible=7.0))
+    assert (network.bandwidth, files.visible_s, files.visible_bytes) == (5.0, 7.0, None)
+
+
+@pytest.mark.parametrize(
+    "changed, flag",
+    [
+        ({"allreduce_bytes_per_s": None}, "--bandwidth"),
+        ({"allreduce_ranks": 1}, "--bandwidth"),
+        ({"allreduce_latency_s": None}, "--latency"),
+        ({"publish_bytes_per_s": None}, "--publish-bandwidth"),
+        ({"publish_to_visible_s": None}, "--publish-to-visible"),
+    ],
+)
+def test_what_is_neither_given_nor_measured_is_named(
+    tmp_path: Path, changed: dict[str, object], flag: str
+) -> None:
+    file = doctor(tmp_path, **changed)
+    with pytest.raises(UsageError, match=f"^{flag} is not given and {file} has not measured it"):
+        machine(PlanOptions(doctor=file))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"measured": 3}', "\xff"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match="is not what `hvcod doctor --json` prints"):
+        machine(PlanOptions(doctor=path))
+
+
+def test_the_model_of_a_task_is_counted(tiny_data: Path) -> None:
+    flags = {"task": "commoncrawl", "data": tiny_data}
+    size = of_training(resolve(None, ["model.hidden=32", "model.embedding=16"], flags))
+    from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
+    from hvcod.tasks.commoncrawl.model import LanguageModel
+
+    model = LanguageModel(400, 16, LayerNormLSTM(16, 32, 1))
+    count = sum(each.numel() for each in model.parameters())
+    assert size == ModelSize(count, 4 * count, 2 * count, 4 * count)
+
+
+def test_tables_that_are_updated_by_rows_are_not_averaged() -> None:
+    size = of_training(resolve(None, [], {"task": "criteo"}))
+    assert size.gradients < size.teacher / 2
+    assert size.published == size.teacher / 2
+    assert size.parameters == size.published / 2
+
+
+GIVEN = ["--bandwidth", "1e9", "--latency", "1e-4", "--publish-bandwidth", "1e8"]
+GIVEN += ["--publish-to-visible", "0.1", "--step-seconds", "0.3", "--parameters", "25000000"]
+
+
+def test_the_command_prints_a_table() -> None:
+    done = CliRunner().invoke(command, ["--ranks", "16", *GIVEN])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[0] == "25,000,000 parameters, full topology"
+    assert [line.split()[0] for line in lines[1:7]] == ["groups", "1", "2", "4", "8", "16"]
+    assert "With topology full each group has all others as teachers" in done.output
+    assert "which know nothing of learning" in done.output
+
+
+def test_the_command_prints_json() -> None:
+    words = ["--ranks", "16", *GIVEN, "--json", "--topology", "ring", "--exchange-interval", "20"]
+    done = CliRunner().invoke(command, words)
+    said = json.loads(done.output)
+    assert said["training"]["interval"] == 20
+    wanted = Training(16, 32, 20, "ring", 0.3, said["training"]["teacher_share"])
+    rows = plan(wanted, SIZE, NETWORK, FILES)
+    assert said["rows"] == [json.loads(json.dumps(row.to_dict())) for row in rows]
+    assert all(math.isfinite(row["step_s"]) for row in said["rows"])
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--ranks", "16"], "--step-seconds"),
+        (GIVEN, "--ranks"),
+        (["--ranks", "16", "--task", "criteo", *GIVEN], "--parameters stands for a task"),
+        (["--ranks", "6", "--groups", "4", *GIVEN], "4 groups cannot share 6 ranks"),
+        (["--ranks", "6", *GIVEN[2:]], "--bandwidth is not given"),
+    ],
+)
+def test_wrong_usage_is_told(words: list[str], says: str) -> None:
+    done = CliRunner().invoke(command, words)
+    assert isinstance(done.exception, UsageError)
+    assert says in str(done.exception)

@@ -1,0 +1,51 @@
+"""Directory operations of a group in an interval: the same however many groups there are."""
+
+from collections.abc import Callable
+
+import pytest
+from cluster.plan.simulation import Load, simulate
+
+from hvcod.cluster.plan.plan import PUBLISHING_OPERATIONS, operations
+
+
+@pytest.fixture(scope="module")
+def loads(scale: Callable[[int, int], int]) -> dict[tuple[str, int], Load]:
+    few, many = scale(4, 64), scale(12, 256)
+    seconds = scale(2, 10)
+    found = {}
+    for topology, groups in (("ring", few), ("ring", many), ("full", scale(6, 32))):
+        found[topology, groups] = simulate(
+            groups, topology, processes=2, intervals=2, seconds=seconds
+        )
+    return found
+
+
+def test_a_group_asks_as_little_among_many_as_among_few(
+    loads: dict[tuple[str, int], Load],
+) -> None:
+    few, many = (load for (topology, _), load in loads.items() if topology == "ring")
+    assert many.groups > few.groups
+    for load in (few, many):
+        # A rename, an unlink, a listing, ...: none of them more often than once or twice.
+        assert sum(load.publishing.values()) == pytest.approx(PUBLISHING_OPERATIONS, abs=1.5)
+        assert load.loaded == pytest.approx(1, abs=0.3)
+    # By chance the groups' moments lie differently, and with them how often a teacher is late.
+    assert many.operations < 1.3 * few.operations
+
+
+def test_the_plan_says_the_most_that_is_asked(
+    loads: dict[tuple[str, int], Load], scale: Callable[[int, int], int]
+) -> None:
+    for load in loads.values():
+        assert load.operations <= operations(load.teachers, scale(2, 10)) * 1.1
+
+
+def test_with_topology_full_it_grows_with_the_teachers(
+    loads: dict[tuple[str, int], Load],
+) -> None:
+    (full,) = (load for load in loads.values() if load.topology == "full")
+    ring = next(load for load in loads.values() if load.topology == "ring")
+    assert full.teachers == full.groups - 1
+    a_teacher = sum(ring.polling.values())
+    assert sum(full.polling.values()) > full.teachers * a_teacher / 3
+    assert full.operations > 2 * ring.operations
