@@ -90,7 +90,7 @@ class Bench:
         words += [word for key, value in FIXED.items() for word in ("--set", f"{key}={value}")]
         self._run(setting.host_ranks, *words)
         seconds = [line["step_s"] for line in step_lines(run / "group-0")]
-        return statistics.median(seconds[len(seconds) // 4 :])
+        return float(statistics.median(seconds[len(seconds) // 4 :]))
 
     def planned(self, setting: Setting, report: Path, compute_s: float) -> dict[int, Row]:
         """The plan, by the number of groups."""
