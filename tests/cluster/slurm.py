@@ -115,12 +115,18 @@ def cluster() -> Iterator[Slurm]:
         yield Slurm(folder / "slurm.conf")
     finally:
         keeper.communicate()  # ends its standard input, and waits for it
-        shutil.rmtree(folder)
 
 
 def keep(folder: Path) -> None:
-    """Serves until standard input ends."""
-    _configure(folder)
+    """Serves until standard input ends, then removes the folder."""
+    try:
+        _configure(folder)
+        _serve(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _serve(folder: Path) -> None:
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     words += ["bash", "-c", SERVER, "server", str(folder), str(NODES)]
     pipe = subprocess.PIPE

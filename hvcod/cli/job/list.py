@@ -31,6 +31,7 @@ def command(run: Path, as_json: bool) -> None:
     for job, parts in states(submitted(run)):
         # A scheduler forgets jobs some minutes after their end.
         known = parts or [Queued(job.id, "forgotten", "", "ended some time ago", "")]
+        known.sort(key=lambda part: (len(part.id), part.id))
         rows += [{"name": job.name} | dataclasses.asdict(part) for part in known]
     if as_json:
         click.echo(json.dumps(rows))

@@ -15,14 +15,14 @@ from conftest import missing
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "PENDING")
 
 # Small enough for seconds. Loss and weights can be compared between runs.
-STEPS = 150
+STEPS = 80
 SMALL = {
     "steps": STEPS,
     "batch_size": 4,
     "seed": 7,
     "log_interval": 1,
     "save_interval": 20,
-    "validation_interval": 75,
+    "validation_interval": 50,
     "validation_examples": 64,
     "model.hidden": 32,
     "model.embedding": 16,
@@ -156,12 +156,12 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def undisturbed(slurm: Cluster, tiny_data: Path) -> list[str]:
-    """The weights of two groups of two ranks that trained in one job, launched by srun."""
+    """The weights of two groups of a rank each that trained in one job, launched by srun."""
     (job,) = slurm.submit(*TWO_NODES, command=train_words(tiny_data, Path("undisturbed"), *EXACT))
     assert slurm.finish(job["id"]) == "COMPLETED"
     assert "start 1, on n" in slurm.log("undisturbed")
     return slurm.weights("undisturbed")
 
 
-TWO_NODES = ("--nodes", 2, "--ranks-per-node", 2, "--groups", 2, "--time", "5m")
+TWO_NODES = ("--nodes", 2, "--groups", 2, "--time", "5m")
 EXACT = ("--staleness", "exact")

@@ -26,7 +26,7 @@ def test_a_job_submits_the_next_one_where_it_may_not_be_rerun(
     slurm: Cluster, tiny_data: Path, setup: str
 ) -> None:
     run = "pbs"
-    options = [*PBS, "--nodes", 2, "--ranks-per-node", 2, "--groups", 2, "--setup", setup]
+    options = [*PBS, "--nodes", 2, "--groups", 2, "--setup", setup]
     options += ["--time", "1m", "--warning", "47s"]
     words = train_words(tiny_data, Path(run), steps=1_000_000)
     (job,) = slurm.submit(*options, command=words)
@@ -47,7 +47,7 @@ def test_a_job_submits_the_next_one_where_it_may_not_be_rerun(
 
 def test_one_of_an_array_goes_on_alone(slurm: Cluster, tiny_data: Path, setup: str) -> None:
     run = "pbs-array"
-    options = [*PBS, "--groups", 2, "--ranks-per-node", 2, "--job-per-group", "--setup", setup]
+    options = [*PBS, "--groups", 2, "--job-per-group", "--setup", setup]
     words = train_words(tiny_data, Path(run), steps=20)
     shown = slurm.call("hvcod", "job", "render", *options, "--", *words)
     assert "#PBS -J 0-1\n" in shown

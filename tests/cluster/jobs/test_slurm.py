@@ -9,21 +9,24 @@ from cluster.jobs.conftest import EXACT, TWO_NODES, Cluster, train_words
 
 
 def test_one_job_trains_two_groups_launched_by_srun_or_mpirun_alike(
-    slurm: Cluster, tiny_data: Path, undisturbed: list[str]
+    slurm: Cluster, tiny_data: Path
 ) -> None:
     # The virtual nodes share two cores, to which mpirun cannot bind twice.
-    options = (*TWO_NODES, "--launcher", "mpirun", "--no-bind")
-    (job,) = slurm.submit(*options, command=train_words(tiny_data, Path("mpirun"), *EXACT))
-    assert slurm.finish(job["id"]) == "COMPLETED"
-    assert slurm.weights("mpirun") == undisturbed
-    assert all(each["exchanges"] for each in slurm.summaries("mpirun"))
+    launchers = {"by-srun": (), "by-mpirun": ("--launcher", "mpirun", "--no-bind")}
+    for run, launcher in launchers.items():
+        words = train_words(tiny_data, Path(run), *EXACT, steps=40)
+        (job,) = slurm.submit(*TWO_NODES, "--ranks-per-node", 2, *launcher, command=words)
+        assert slurm.finish(job["id"]) == "COMPLETED"
+        assert slurm.field(job["id"], "NumNodes") == "2"
+        assert all(each["exchanges"] for each in slurm.summaries(run))
+    assert slurm.weights("by-srun") == slurm.weights("by-mpirun")
 
 
 def test_a_group_waits_in_the_queue_while_the_other_trains(slurm: Cluster, tiny_data: Path) -> None:
     run = "array"
     # Only n1 may be used, and only by one group at a time.
-    options = ["--groups", 2, "--ranks-per-node", 2, "--cpus-per-rank", 2, "--job-per-group"]
-    options += ["--time", "5m", "--directives", "--nodelist=n1"]
+    options = ["--groups", 2, "--ranks-per-node", 2, "--job-per-group", "--time", "5m"]
+    options += ["--directives", "--nodelist=n1\n--exclusive"]
     (job,) = slurm.submit(*options, command=train_words(tiny_data, Path(run), steps=60))
     slurm.reached(run, 20)
     listed = json.loads(slurm.call("hvcod", "job", "list", run, "--json"))
@@ -44,7 +47,7 @@ def test_a_group_waits_in_the_queue_while_the_other_trains(slurm: Cluster, tiny_
 
 def test_groups_in_jobs_of_their_own_teach_each_other(slurm: Cluster, tiny_data: Path) -> None:
     run = "singles"
-    options = ["--groups", 2, "--ranks-per-node", 2, "--job-per-group", "--no-array"]
+    options = ["--groups", 2, "--job-per-group", "--no-array"]
     words = train_words(tiny_data, Path(run), *EXACT, steps=60)
     jobs = slurm.submit(*options, "--time", "5m", command=words)
     assert [job["name"] for job in jobs] == ["train-group-00", "train-group-01"]
