@@ -38,9 +38,9 @@ NEXT = """\
 # Only managers of the server may rerun a job; anybody may submit the next one.
 submit_next() {{
     local next
-    next=$({qsub}) || return
-    echo "$(date +%FT%T) goes on as job $next"
     mkdir -p {folder}/jobs
+{qsub}
+    echo "$(date +%FT%T) goes on as job $next"
     printf '{{"scheduler": "pbs", "name": "{name}", "id": "%s"}}\\n' "$next" \\
         >>{folder}/jobs/submitted.jsonl
 {follower}}}
@@ -103,10 +103,14 @@ def _run(script: Script, folder: Path) -> list[str]:
 
 
 def _next(script: Script, folder: Path) -> str:
-    qsub = 'qsub "$0"'
+    qsub = '    next=$(qsub "$0") || return'
     if script.indices:
         # An array has two jobs at least: this one goes on alone.
-        qsub = 'sed \'/^#PBS -J/d\' "$0" | qsub -v INDEX="$INDEX"'
+        alone = f'{folder}/jobs/{script.name}-"$INDEX".sh'
+        qsub = (
+            f"    sed '/^#PBS -J/d' \"$0\" >{alone}\n"
+            f'    next=$(qsub -v INDEX="$INDEX" {alone}) || return'
+        )
     follower = ""
     if script.followed_by:
         follower = (

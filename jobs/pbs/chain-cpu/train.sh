@@ -43,9 +43,9 @@ COMMAND=(
 # Only managers of the server may rerun a job; anybody may submit the next one.
 submit_next() {
     local next
+    mkdir -p runs/cc/jobs
     next=$(qsub "$0") || return
     echo "$(date +%FT%T) goes on as job $next"
-    mkdir -p runs/cc/jobs
     printf '{"scheduler": "pbs", "name": "train", "id": "%s"}\n' "$next" \
         >>runs/cc/jobs/submitted.jsonl
     # What waited for this job is deleted with it.

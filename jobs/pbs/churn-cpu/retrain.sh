@@ -44,9 +44,10 @@ COMMAND=(
 # Only managers of the server may rerun a job; anybody may submit the next one.
 submit_next() {
     local next
-    next=$(sed '/^#PBS -J/d' "$0" | qsub -v INDEX="$INDEX") || return
-    echo "$(date +%FT%T) goes on as job $next"
     mkdir -p runs/churn/jobs
+    sed '/^#PBS -J/d' "$0" >runs/churn/jobs/retrain-"$INDEX".sh
+    next=$(qsub -v INDEX="$INDEX" runs/churn/jobs/retrain-"$INDEX".sh) || return
+    echo "$(date +%FT%T) goes on as job $next"
     printf '{"scheduler": "pbs", "name": "retrain", "id": "%s"}\n' "$next" \
         >>runs/churn/jobs/submitted.jsonl
 }

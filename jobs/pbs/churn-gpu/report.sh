@@ -41,9 +41,9 @@ COMMAND=(
 # Only managers of the server may rerun a job; anybody may submit the next one.
 submit_next() {
     local next
+    mkdir -p runs/churn/jobs
     next=$(qsub "$0") || return
     echo "$(date +%FT%T) goes on as job $next"
-    mkdir -p runs/churn/jobs
     printf '{"scheduler": "pbs", "name": "report", "id": "%s"}\n' "$next" \
         >>runs/churn/jobs/submitted.jsonl
 }

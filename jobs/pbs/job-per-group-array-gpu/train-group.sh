@@ -46,9 +46,10 @@ COMMAND=(
 # Only managers of the server may rerun a job; anybody may submit the next one.
 submit_next() {
     local next
-    next=$(sed '/^#PBS -J/d' "$0" | qsub -v INDEX="$INDEX") || return
-    echo "$(date +%FT%T) goes on as job $next"
     mkdir -p runs/cc/jobs
+    sed '/^#PBS -J/d' "$0" >runs/cc/jobs/train-group-"$INDEX".sh
+    next=$(qsub -v INDEX="$INDEX" runs/cc/jobs/train-group-"$INDEX".sh) || return
+    echo "$(date +%FT%T) goes on as job $next"
     printf '{"scheduler": "pbs", "name": "train-group", "id": "%s"}\n' "$next" \
         >>runs/cc/jobs/submitted.jsonl
 }
