@@ -1,6 +1,8 @@
 """The environment of a process: what the launcher tells it, before MPI; what Horovod is told."""
 
+import contextlib
 import os
+import time
 from pathlib import Path
 
 _FILES_OF_A_ROOT = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE_LOG")
@@ -26,6 +28,15 @@ def is_launched() -> bool:
 def launch_size() -> int:
     """How many processes ``mpirun`` or ``srun`` started; 1 where nobody tells."""
     return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)
+
+
+def process_age() -> float:
+    """Seconds since this process was started, its imports among them; 0 where nobody tells."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+    return 0.0
 
 
 def ready_for_horovod(index: int) -> None:

@@ -4,16 +4,14 @@ A handler only sets a flag. At the end of each step the ranks of a group agree; 
 its state and the launch exits with 75: submit me again.
 """
 
-import contextlib
 import math
-import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
 from hvcod.groups.agreement import any_rank
+from hvcod.groups.environment import process_age
 from hvcod.groups.split import Group
 
 SIGNALS = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)
@@ -53,7 +51,7 @@ class Preemption:
             save_seconds: How long a save takes; asked on the group root.
         """
         self._group, self._signals, self._save_seconds = group, signals, save_seconds
-        self._end = None if time_limit is None else time.monotonic() - _age() + time_limit
+        self._end = None if time_limit is None else time.monotonic() - process_age() + time_limit
         self._longest_step, self._lap = 0.0, math.inf
 
     def wished(self) -> bool:
@@ -79,12 +77,3 @@ class Preemption:
             2 * max(self._longest_step, now - self._lap) + 2 * self._save_seconds() + _SPARE_SECONDS
         )
         return now + needed > self._end
-
-
-def _age() -> float:
-    """Seconds since this process was started, where the system tells; its imports take some."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
-    return 0.0

@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -100,15 +99,6 @@ def library_behind(extension: str) -> str:
         if start <= address < end:
             return path
     return ""
-
-
-def process_age() -> float:
-    """Seconds since this process was started; 0 where the system does not tell."""
-    with suppress(OSError, ValueError, IndexError):
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
-    return 0.0
 
 
 def versions() -> dict[str, str]:

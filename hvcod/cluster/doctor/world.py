@@ -8,10 +8,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from hvcod.cluster.doctor.facts import Device, Rank, Split, World
-from hvcod.cluster.doctor.local import Outcomes, mpi, process_age, versions
+from hvcod.cluster.doctor.local import Outcomes, mpi, versions
 from hvcod.cluster.doctor.options import DoctorOptions
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.environment import launch_rank
+from hvcod.groups.environment import launch_rank, process_age
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm

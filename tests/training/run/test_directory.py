@@ -92,6 +92,7 @@ CHANGES: dict[str, Any] = {
     "batch_size": 31,
     "group_batch_size": 31,
     "seed": 2,
+    "order_seed": 3,
     "same_data": True,
     "device": "cpu",
     "codistill.exchange_interval": 51,
@@ -125,7 +126,7 @@ HARMLESS: dict[str, Any] = {
     "codistill.teacher_wait": 51,
     "codistill.keep_published": 51,
 }
-OF_A_LAUNCH: dict[str, Any] = {"tensorboard": True, "time_limit": "3h"}
+OF_A_LAUNCH: dict[str, Any] = {"tensorboard": True, "time_limit": "3h", "silence_limit": 51}
 
 
 def test_every_option_is_tried_here() -> None:
