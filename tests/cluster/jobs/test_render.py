@@ -119,7 +119,8 @@ def test_a_job_for_each_group_is_an_array_or_single_jobs() -> None:
     assert "#PBS -J 0-2\n" in array
     assert "INDEX=${PBS_ARRAY_INDEX:-$INDEX}" in array
     # The next start of one group is no array any more.
-    assert 'sed \'/^#PBS -J/d\' "$0" | qsub -v INDEX="$INDEX"' in array
+    assert 'qsub -v INDEX="$INDEX" runs/cc/jobs/train-group-"$INDEX".sh' in array
+    assert "sed '/^#PBS -J/d'" in array
     singles = render("--scheduler", "slurm", *wish, "--no-array")
     assert list(singles) == [f"train-group-0{at}" for at in range(3)]
     assert "    --group 2\n" in singles["train-group-02"]
