@@ -12,7 +12,10 @@ from hvcod.errors import HvcodError
 
 _SECONDS = 60
 _SLURM_FORMAT = "%F|%i|%T|%M|%D|%r|%N"
-_OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "F", "X")
+_OVER_SLURM = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
+_OVER_SLURM |= {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
+_OVER_PBS = {"C", "F", "X"}
+"""C is Torque's word for OpenPBS's F; X is an array's job that has ended."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Queued:
     @property
     def over(self) -> bool:
         """Whether it has come to its end."""
-        return self.state in _OVER
+        return self.state in _OVER_SLURM | _OVER_PBS
 
 
 def test(scheduler: str, script: Path) -> str:
@@ -108,7 +111,8 @@ def _show_pbs(ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
 def parse_qstat(text: str, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
     """Yields (id at submission, job) of what ``qstat -f`` prints."""
     # Long values go on in the next line, after a tab.
-    for block in re.split(r"^Job Id:\s*", text.replace("\n\t", ""), flags=re.MULTILINE)[1:]:
+    text = re.sub(r"\n\t(?![\w.]+ = )", "", text)
+    for block in re.split(r"^Job Id:\s*", text, flags=re.MULTILINE)[1:]:
         name, _, rest = block.partition("\n")
         fields = dict(re.findall(r"^\s+([\w.]+) = (.*)$", rest, flags=re.MULTILINE))
         number = re.sub(r"\[\d*\]", "[]", name.strip()).partition(".")[0]
