@@ -46,8 +46,9 @@ while [[ $again ]]; do
     status=$?
 done
 
-# 75: saved, start me again. Whatever else it is, it is the end.
-if ((status == 75)); then
+# 75: saved, start me again. Whatever else it is, it is the end; and so is scancel.
+if ((status == 75)) && scontrol show job "$SLURM_JOB_ID" |
+    grep -Eq 'JobState=RUNNING|Reason=TimeLimit'; then
     echo "$(date +%FT%T) saved; back into the queue"
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -77,7 +77,7 @@ def test_slurm_is_asked_for_what_one_job_of_two_groups_needs() -> None:
     assert 'export OMP_NUM_THREADS="$CPUS_PER_RANK"' in script
     assert "    hvcod train\n    --groups 2\n    --run-dir runs/cc\n" in script
     assert "trap 'again=1; kill -USR2 \"$launch\"' USR1 TERM" in script
-    assert "if ((status == 75)); then\n    echo" in script
+    assert "if ((status == 75)) && scontrol show job" in script
     assert "--time-limit" not in script
 
 
