@@ -147,8 +147,8 @@ def _remarks(rows: Sequence[Row], training: Training) -> list[str]:
     late = [row for row in rows if row.exchange_interval > training.interval]
     if late:
         said.append(
-            f"The file system is too slow for an exchange every {training.interval} steps with "
-            f"{', '.join(str(row.groups) for row in late)} groups: they exchange less often."
+            f"With {', '.join(str(row.groups) for row in late)} groups fresher teachers come less "
+            f"often than every {training.interval} steps: too many, or too slow a file system."
         )
     if training.topology == "full" and rows[-1].teachers > _MANY:
         said.append(

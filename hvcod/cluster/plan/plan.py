@@ -13,8 +13,9 @@ from hvcod.errors import UsageError
 FORWARD_SHARE = 1 / 3
 """Of a step's computing; the backward pass has twice the operations of the forward pass."""
 
-SWITCHING_STEPS = 2
-"""Steps between a teacher's arrival at the group root and its use: announced, then received."""
+SWITCHING_STEPS = 4
+"""Steps that fresher weights take from the group root to all its ranks, one teacher after another:
+announced, received, known to be received, switched to (`hvcod.codistill.transfer`)."""
 
 PUBLISHING_OPERATIONS = 10
 """Calls that name a file or folder, for a published checkpoint: counted, docs/plan.md."""
@@ -66,7 +67,8 @@ class Row:
             calls that name a file or folder.
         staleness: Mean of student's minus teacher's step, in steps, if the groups are as fast as
             each other.
-        exchange_interval: Steps between two exchanges, as far as the file system keeps up.
+        exchange_interval: Steps after which all teachers are fresher, as far as the file system
+            and the group keep up.
         teacher_bytes: Memory of a rank that its teachers take.
         beats: Those smaller numbers of groups, so larger groups, whose step takes longer.
     """
@@ -164,9 +166,10 @@ def _row(
     teachers_s = teachers * training.teacher_share * training.step_s
     step_s = step_seconds(training.step_s, teachers_s, communicate_s, messages)
     publish_s, read_s = files.publish_s(size.published), files.read_s(size.published)
-    exchange = max(interval, publish_s / step_s, teachers * read_s / step_s)
-    # Teachers are read one after the other: the mean one waits for half of the others.
-    behind = (publish_s + read_s * (teachers + 1) / 2) / step_s + SWITCHING_STEPS
+    arriving = read_s / step_s + SWITCHING_STEPS
+    exchange = max(interval, publish_s / step_s, teachers * arriving)
+    # Teachers come one after the other: the mean one waits for half of the others.
+    behind = publish_s / step_s + arriving * (teachers + 1) / 2
     published = size.published if teachers else 0
     traffic = groups * (1 + teachers) * published / (exchange * step_s)
     return Row(

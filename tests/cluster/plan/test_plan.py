@@ -108,8 +108,8 @@ def test_a_row_by_hand() -> None:
     assert row.burn_in_step_s == pytest.approx(0.3 + 0.1506 / 3)
     assert (row.published_bytes, row.read_bytes, row.teacher_bytes) == (50e6, 150e6, 300e6)
     assert row.file_system_bytes_per_s == pytest.approx(4 * 4 * 50e6 / (50 * row.step_s))
-    # Written in half a second, read in 0.1, twice 0.1 and thrice 0.1 s; and two steps to switch.
-    assert row.staleness == pytest.approx(25.5 + (0.5 + 0.2) / row.step_s + 2)
+    # Written in half a second; each teacher is read in 0.1 s and takes four steps to switch.
+    assert row.staleness == pytest.approx(25.5 + 0.5 / row.step_s + 2 * (0.1 / row.step_s + 4))
     assert row.exchange_interval == 50
 
 
@@ -175,6 +175,12 @@ def test_a_file_system_that_is_too_slow_costs_freshness() -> None:
     assert row.exchange_interval == pytest.approx(50 / row.step_s)
     assert row.exchange_interval > 100
     assert row.staleness and row.staleness > row.exchange_interval
+
+
+def test_many_teachers_take_longer_than_an_interval() -> None:
+    row = plan(training(16), SIZE, NETWORK, FileSystem(1e10, 0.0), only=16)[0]
+    assert row.exchange_interval == pytest.approx(15 * 4)
+    assert plan(training(16, "ring"), SIZE, NETWORK, FILES, only=16)[0].exchange_interval == 50
 
 
 def test_larger_checkpoints_than_the_measured_one_take_longer_to_read() -> None:
