@@ -1,6 +1,9 @@
 """A Slurm on this machine, and what tests ask of it; it needs root."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -107,6 +110,17 @@ class Cluster:
         text = path.read_text() if path.exists() else ""
         lines = [json.loads(x) for x in text.splitlines(keepends=True) if x.endswith("\n")]
         return [line["step"] for line in lines if "loss" in line]
+
+    def kill_ranks(self, job: str) -> None:
+        """Kills all ranks of a job at once, by no means of Slurm's."""
+        conf = f"SLURM_CONF={self.environment['SLURM_CONF']}"
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (process / "environ").read_text().split("\0")
+                # The script and srun are of no step.
+                of_step = any(word.startswith("SLURM_STEP_ID=") for word in words)
+                if of_step and {conf, f"SLURM_JOB_ID={job}"} <= {*words}:
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def reached(self, run: str, step: int, group: int = 0) -> None:
         """Waits until a group has logged a step."""

@@ -38,7 +38,7 @@ def test_a_kill_without_warning_costs_at_most_the_save_interval(
     run = "killed"
     (job,) = slurm.submit(*TWO_NODES, command=train_words(tiny_data, Path(run), *EXACT))
     slurm.reached(run, 45)
-    slurm.call("scancel", "--signal=KILL", job["id"])
+    slurm.kill_ranks(job["id"])
     # Only 75 puts a job back into the queue.
     assert slurm.finish(job["id"]) == "FAILED"
     done = slurm.steps(run)[-1]
