@@ -36,15 +36,15 @@ def test_a_kill_without_warning_costs_at_most_the_save_interval(
     slurm: Cluster, tiny_data: Path, undisturbed: list[str]
 ) -> None:
     run = "killed"
-    (job,) = slurm.submit(*TWO_NODES, command=train_words(tiny_data, Path(run), *EXACT))
+    words = train_words(tiny_data, Path(run), *EXACT)
+    (job,) = slurm.submit(*TWO_NODES, command=words)
     slurm.reached(run, 45)
     slurm.kill_ranks(job["id"])
     # Only 75 puts a job back into the queue.
     assert slurm.finish(job["id"]) == "FAILED"
     done = slurm.steps(run)[-1]
-    slurm.call("scontrol", "requeue", job["id"])
-    slurm.start_again(job["id"])
-    assert slurm.finish(job["id"]) == "COMPLETED"
+    (again,) = slurm.submit(*TWO_NODES, command=words)
+    assert slurm.finish(again["id"]) == "COMPLETED"
     log = slurm.log(run)
     assert "SIGUSR2" not in log
     resumed = int(log.partition("[group 0] resumed after step ")[2].split()[0].rstrip(",;:"))
