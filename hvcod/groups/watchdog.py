@@ -90,7 +90,7 @@ class Watchdog:
             names = ", ".join(f"{other} (on {self._hosts[other]})" for other in missed)
             message = (
                 f"step {self._step()}: nothing heard for {self._limit:g} s from rank {names} of "
-                f"group {self._index}: its node or the network to it is down, or its process is stopped; "
-                "the same command goes on from the last saved state"
+                f"group {self._index}: its node or the network to it is down, or its process is "
+                "stopped; the same command goes on from the last saved state"
             )
             abort(HvcodError(message))

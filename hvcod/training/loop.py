@@ -20,8 +20,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     """Trains the model of this rank's group, from where it stopped, to the end or a preemption.
 
     Inside the group Horovod averages the gradients; from the other groups come stale teachers,
-    whose mean prediction the model is pulled towards once the burn-in is over. Collective over the
-    group.
+    whose mean prediction the model is pulled towards once the burn-in is over. Collective.
     """
     options, group = task.options, task.group
     torch.manual_seed(group.seed(options.seed))
@@ -31,8 +30,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     saver = Saver(group, run.states, options.keep_states)
     preemption = Preemption(group, signals, options.time_limit, lambda: saver.seconds)
     examples = group.size * options.batch_size
-    skip = options.nonfinite == "skip"
-    optimizer = Optimizer(model, options.optimizer, options.steps, examples, skip)
+    optimizer = Optimizer(model, options.optimizer, options.steps, examples, options.nonfinite)
     codistiller = Codistiller(
         model,
         group,
@@ -50,7 +48,6 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     step, hidden = keeper.restore()
     watchdog = Watchdog(group, options.silence_limit, lambda: step)
     reason = ""
-
     try:
         while step < options.steps and not (reason := preemption.reason()):
             step += 1

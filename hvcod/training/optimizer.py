@@ -39,7 +39,7 @@ class Optimizer:
         options: OptimizerOptions,
         steps: int,
         examples: int,
-        skip: bool = False,
+        nonfinite: str = "stop",
     ) -> None:
         """Collective over the group: all ranks leave with rank 0's weights.
 
@@ -48,12 +48,13 @@ class Optimizer:
             options: The algorithm's and the schedule's.
             steps: Length of the schedule.
             examples: The group's batch.
-            skip: Whether to skip a step with a gradient that is NaN or infinite.
+            nonfinite: What to do with a gradient that is NaN or infinite: ``stop``, or ``skip`` it.
 
         Raises:
             UsageError: The algorithm cannot update a table by rows.
         """
-        self._options, self._steps, self._examples, self._skip = options, steps, examples, skip
+        self._options, self._steps, self._examples = options, steps, examples
+        self._skip = nonfinite == "skip"
         tables = _sparse_tables(model)
         self._rows = {name: table for name, table in model.named_parameters() if table in tables}
         dense = {name: p for name, p in model.named_parameters() if p not in tables}

@@ -52,7 +52,7 @@ for step in range(STEPS):
     gradients = [table.weight.grad for table in model.tables]
     assert all(each is not None and each.is_sparse == (kind == "sparse") for each in gradients)
 model = copy.deepcopy(model)
-optimizer = Optimizer(model, options, steps=STEPS, examples=8, skip=True)
+optimizer = Optimizer(model, options, steps=STEPS, examples=8, nonfinite="skip")
 bad = model(torch.zeros(2, 3, dtype=torch.long)).mean()
 good = {name: each.detach().clone() for name, each in model.state_dict().items()}
 assert not optimizer.step(bad * (torch.nan if group.rank == group.size - 1 else 1.0))
