@@ -59,12 +59,16 @@ def command(
     The same command on a run directory goes on where the run stopped. On SIGUSR1, SIGUSR2, SIGTERM
     or close to its --time-limit a run saves its state and exits with 75: submit it again.
     """
+    from hvcod.training.signals import StopSignals
+
+    # Before anything heavy is imported, which takes a while on a large machine.
+    signals = StopSignals()
     from hvcod.groups.environment import launch_rank
-    from hvcod.training.launch import exit_code, launch
+    from hvcod.training.launch import Team, exit_code, launch
     from hvcod.training.record.lines import finite
 
     options = resolve(config_file, assignments, flags)
-    summaries = launch(options)
+    summaries = launch(options, Team.of_all(signals))
     if launch_rank() == 0:
         # A full disk under the log changes nothing of what the launch has done.
         with contextlib.suppress(OSError):

@@ -15,9 +15,9 @@ from hvcod.groups.launch import Place, place_in, wait_quietly, world
 from hvcod.groups.split import split
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
-from hvcod.training.preemption import StopSignals
 from hvcod.training.run.directory import open_run
 from hvcod.training.run.resume import per_rank, shared_out
+from hvcod.training.signals import StopSignals
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Team:
     signals: StopSignals
 
     @classmethod
-    def of_all(cls) -> Self:
-        """All ranks of the launch; collective over them."""
-        signals, everyone = StopSignals(), world()
+    def of_all(cls, signals: StopSignals | None = None) -> Self:
+        """All ranks of the launch, and what they were told so far; collective over them."""
+        signals, everyone = signals or StopSignals(), world()
         return cls(everyone, place_in(everyone), signals)
 
 

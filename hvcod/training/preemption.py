@@ -5,32 +5,16 @@ its state and the launch exits with 75: submit me again.
 """
 
 import math
-import signal
 import time
 from collections.abc import Callable
-from types import FrameType
 
 from hvcod.groups.agreement import any_rank
 from hvcod.groups.environment import process_age
 from hvcod.groups.split import Group
-
-SIGNALS = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)
+from hvcod.training.signals import StopSignals
 
 _SPARE_SECONDS = 5.0
 """Left for the end of the processes, beside what saves and steps were seen to take."""
-
-
-class StopSignals:
-    """Takes note of the signals by which schedulers warn of preemption and of the wall time."""
-
-    def __init__(self) -> None:
-        """Handles the signals from now on; call it on the main thread."""
-        self.received = ""
-        for number in SIGNALS:
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
 
 
 class Preemption:

@@ -23,6 +23,7 @@ from hvcod.churn.run.retrains import Retrain
 from hvcod.config import Duration, TrainOptions
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
 from hvcod.progress import silently
+from hvcod.training.signals import SIGNALS, StopSignals
 
 Result = TypeVar("Result")
 
@@ -54,7 +55,7 @@ class Processes:
         forkserver.ensure_running()
         self._running: Sequence[BaseProcess] = ()
         self._told = False
-        for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, self._pass_on)
 
     def decide(self, function: Callable[[], Result]) -> Result:
@@ -141,18 +142,20 @@ def _how(exitcode: int | None) -> str:
 
 def _train_group(options: TrainOptions, threads: int) -> None:
     """What a process does: a launch of one rank."""
+    # Before anything heavy is imported.
+    signals = StopSignals()
     # The libraries read it when they start; torch, which is in memory already, is told below.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     import torch
 
     from hvcod.groups.abort import abort
-    from hvcod.training.launch import exit_code, launch
+    from hvcod.training.launch import Team, exit_code, launch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     logging.basicConfig(level=logging.WARNING, format=f"[{options.run_dir}] %(message)s")
     try:
         with silently():
-            summaries = launch(options)
+            summaries = launch(options, Team.of_all(signals))
     except Exception as error:
         abort(error)
     for each in summaries:
