@@ -27,10 +27,10 @@ status=$?
 
 REQUEUE = """\
 # 75: saved, start me again. Whatever else it is, it is the end; and so is scancel.
-if ((status == 75)) && scontrol show job "$SLURM_JOB_ID" |
+if ((status == 75)) && scontrol show job "$JOB" |
     grep -Eq 'JobState=RUNNING|Reason=TimeLimit'; then
     echo "$(date +%FT%T) saved; back into the queue"
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue "$JOB"
 fi
 exit "$status"
 """
@@ -48,7 +48,7 @@ def text(script: Script, folder: Path) -> str:
         *environment(script),
         "",
         *command(script),
-        'echo "$(date +%FT%T) job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), '
+        'echo "$(date +%FT%T) job $JOB, start $((${SLURM_RESTART_COUNT:-0} + 1)), '
         'on $SLURM_JOB_NODELIST"',
         "",
     ]
@@ -91,7 +91,11 @@ def _numbers(script: Script) -> list[str]:
     if script.options.cpu_request:
         told["CPUS_PER_RANK"] = "$SLURM_CPUS_PER_TASK"
     lines = [f"{name}={told.get(name, value)}" for name, value in found.items()]
-    return lines + (["INDEX=$SLURM_ARRAY_TASK_ID"] if script.indices else [])
+    if not script.indices:
+        return [*lines, "JOB=$SLURM_JOB_ID"]
+    # The last job of an array has the number of the whole array for its own.
+    job = "JOB=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+    return [*lines, "INDEX=$SLURM_ARRAY_TASK_ID", job]
 
 
 def _run(script: Script) -> list[str]:

@@ -13,6 +13,7 @@
 #SBATCH --requeue
 
 CPUS_PER_RANK=$SLURM_CPUS_PER_TASK
+JOB=$SLURM_JOB_ID
 # The environment of all ranks.
 export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
@@ -27,6 +28,6 @@ COMMAND=(
     hvcod evaluate runs/cc
     --json
 )
-echo "$(date +%FT%T) job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST"
+echo "$(date +%FT%T) job $JOB, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST"
 
 exec "${LAUNCHER[@]}" "${COMMAND[@]}"

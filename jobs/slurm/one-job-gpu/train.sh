@@ -15,6 +15,7 @@
 #SBATCH --signal=B:USR1@300
 
 CPUS_PER_RANK=$SLURM_CPUS_PER_TASK
+JOB=$SLURM_JOB_ID
 # The environment of all ranks.
 export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
@@ -33,7 +34,7 @@ COMMAND=(
     --data data/cc
     --preset paper
 )
-echo "$(date +%FT%T) job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST"
+echo "$(date +%FT%T) job $JOB, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST"
 
 # Slurm warns this shell; srun and mpirun hand USR2 on to all ranks, which save and exit with 75.
 again=1
@@ -47,9 +48,9 @@ while [[ $again ]]; do
 done
 
 # 75: saved, start me again. Whatever else it is, it is the end; and so is scancel.
-if ((status == 75)) && scontrol show job "$SLURM_JOB_ID" |
+if ((status == 75)) && scontrol show job "$JOB" |
     grep -Eq 'JobState=RUNNING|Reason=TimeLimit'; then
     echo "$(date +%FT%T) saved; back into the queue"
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue "$JOB"
 fi
 exit "$status"

@@ -54,8 +54,10 @@ def test_a_kill_without_warning_costs_at_most_the_save_interval(
 
 
 def test_close_to_the_wall_time_slurm_warns_and_the_job_goes_back(
-    slurm: Cluster, tiny_data: Path
+    slurm: Cluster, tiny_data: Path, pytestconfig: pytest.Config
 ) -> None:
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("takes more than a minute: --long; the signal itself is tested above")
     run = "wall-time"
     # Slurm looks at the clock every half minute, so up to that much earlier than said.
     options = ["--time", "1m", "--warning", "20s"]
@@ -86,3 +88,22 @@ def test_a_job_that_fails_does_not_go_back(slurm: Cluster, tiny_data: Path) -> N
     assert slurm.finish(job["id"]) == "FAILED"
     assert slurm.field(job["id"], "Restarts") == "0"
     assert "but no config.toml" in slurm.log("failed")
+
+
+def test_one_group_of_an_array_goes_back_and_the_other_goes_on(
+    slurm: Cluster, tiny_data: Path
+) -> None:
+    run = "one-of-two"
+    options = ("--groups", 2, "--job-per-group", "--time", "5m")
+    words = train_words(tiny_data, Path(run), steps=400, log_interval=5)
+    (job,) = slurm.submit(*options, command=words)
+    slurm.reached(run, 5, group=0)
+    slurm.reached(run, 5, group=1)
+    first, last = f"{job['id']}_0", f"{job['id']}_1"
+    # The number of an array's last job is that of the array.
+    slurm.call("scancel", "--batch", "--signal=USR1", last)
+    slurm.until(lambda: slurm.field(last, "Restarts") == "1")
+    assert slurm.finish(first) == "COMPLETED"
+    assert slurm.field(first, "Restarts") == "0"
+    (summary,) = slurm.summaries(run, "train-group-01")
+    assert (summary["ended"], summary["reason"]) == ("preempted", "SIGUSR2")
