@@ -178,7 +178,7 @@ def _free_ports(count: int) -> list[int]:
 def _wait_for_nodes(folder: Path) -> None:
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
     idle = ["sinfo", "--noheader", "--Node", "--states=idle", "--partition=main"]
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         shown = subprocess.run(idle, env=environment, capture_output=True, text=True, check=False)
         if len(shown.stdout.splitlines()) == NODES:
