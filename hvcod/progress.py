@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
 
-
 _silent = False
 
 

@@ -98,7 +98,6 @@ def test_mistakes_are_told_in_one_line(old: Path, new: Path, tmp_path: Path) -> 
         ([old, new, "--slice-edges", "5,2"], UsageError, "the numbers must grow"),
         ([old, new, "--slice-edges", "2,5"], UsageError, "divides what --slice-column or"),
         ([old, new, "--slices", logits, "--by-row"], UsageError, "--slices goes with neither"),
-        ([old, new, "--csv", tmp_path / "no" / "folder.csv"], HvcodError, "cannot write"),
         ([f"dnn={tmp_path}/**.csv"], UsageError, "name two files"),
         ([f"dnn={old}", "dnn="], UsageError, "dnn=: write METHOD=SOURCE"),
         ([old, "x" * 300], UsageError, "xxx"),
@@ -108,6 +107,13 @@ def test_mistakes_are_told_in_one_line(old: Path, new: Path, tmp_path: Path) -> 
         assert (type(done.exception), done.stdout) == (kind, ""), done
         assert message in str(done.exception)
         assert "\n" not in str(done.exception)
+
+
+def test_a_file_that_cannot_be_written_hides_no_result(old: Path, new: Path) -> None:
+    done = hvcod(old, new, "--csv", old / "figures.csv")
+    assert isinstance(done.exception, HvcodError)
+    assert f"cannot write {old}/figures.csv" in str(done.exception)
+    assert "0.2250" in done.stdout
 
 
 def test_files_need_neither_torch_nor_mpi(old: Path, new: Path) -> None:

@@ -5,29 +5,33 @@ launcher is needed. Nothing that starts MPI may be imported in this file: what i
 the environment would make its children take themselves for ranks.
 """
 
+import contextlib
 import dataclasses
 import logging
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from types import FrameType
 from typing import Any, TypeVar
 
 from hvcod.churn.run.retrains import Retrain
 from hvcod.config import Duration, TrainOptions
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
+from hvcod.groups.environment import process_age
 from hvcod.progress import silently
 from hvcod.training.signals import SIGNALS, StopSignals
 
 Result = TypeVar("Result")
 
+_SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 60.0
+_WRONG_USAGE = 2
 
 
 class Processes:
@@ -49,18 +53,23 @@ class Processes:
                 f"--ranks-per-group {ranks_per_group}: groups of several ranks need a launcher, "
                 "such as mpirun -np 8 hvcod churn run ..."
             )
-        self._at_once, self._begun = at_once, time.monotonic()
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["torch", "h5py"])
-        forkserver.ensure_running()
-        self._running: Sequence[BaseProcess] = ()
-        self._told = False
+        self._at_once, self._begun = at_once, time.monotonic() - process_age()
+        # Schedulers tell all processes of a job: the server must outlive that, and inherits this.
         for number in SIGNALS:
-            signal.signal(number, self._pass_on)
+            signal.signal(number, signal.SIG_IGN)
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["torch"])
+        forkserver.ensure_running()
+        self._signals = StopSignals()
+        self._running: list[BaseProcess] = []
 
     def decide(self, function: Callable[[], Result]) -> Result:
         """What a function says."""
         return function()
+
+    def is_told(self) -> bool:
+        """Whether this process was told to stop."""
+        return bool(self._signals.received)
 
     def at_once(self, groups: int) -> int:
         """How many retrains are trained at the same time, whatever their groups."""
@@ -76,20 +85,19 @@ class Processes:
             HvcodError: One failed; it has said why.
         """
         groups = retrains[0].method.groups
-        threads = max(1, len(os.sched_getaffinity(0)) // (len(retrains) * groups))
+        # Of a full house, also where fewer are left: threads decide the last bit of sums.
+        threads = max(1, len(os.sched_getaffinity(0)) // (self._at_once * groups))
+        each = [(retrain, group) for retrain in retrains for group in range(groups)]
         names = {
             self._context.Process(
-                target=_train_group, args=(self._options(retrain, group), threads)
+                target=_train_group, args=(self._options(retrain, group), number, threads)
             ): retrain.name
-            for retrain in retrains
-            for group in range(groups)
+            for number, (retrain, group) in enumerate(each)
         }
         try:
             for process in names:
                 process.start()
-            self._running = list(names)
-            if self._told:
-                self._tell()
+                self._running.append(process)
             self._wait(names)
         finally:
             self._end()
@@ -105,60 +113,70 @@ class Processes:
 
     def _wait(self, names: Mapping[Any, str]) -> None:
         running = dict(names)
-        # One that is told before it listens has nothing to save.
-        fine = {0, PREEMPTED, -signal.SIGUSR2}
         while running:
-            wait([process.sentinel for process in running])
+            if self.is_told():
+                # Again and again: one that does not listen yet ignores it.
+                self._pass_on()
+            wait([process.sentinel for process in running], _SECONDS_BETWEEN_LOOKS)
             for process in [each for each in running if each.exitcode is not None]:
                 name = running.pop(process)
-                if process.exitcode not in fine:
-                    raise HvcodError(
-                        f"retrain {name} failed{_how(process.exitcode)}; the same command goes on "
-                        "where it stopped"
-                    )
+                if process.exitcode not in (0, PREEMPTED):
+                    raise _failure(name, process.exitcode)
 
-    def _end(self) -> None:
-        running, self._running = self._running, ()
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.join(_SECONDS_TO_END)
-            process.kill()
-
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        self._told = True
-        self._tell()
-
-    def _tell(self) -> None:
+    def _pass_on(self) -> None:
         for process in self._running:
             if process.pid is not None and process.exitcode is None:
-                os.kill(process.pid, signal.SIGUSR2)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGUSR2)
+
+    def _end(self) -> None:
+        running, self._running = self._running, []
+        for process in running:
+            process.terminate()
+        end = time.monotonic() + _SECONDS_TO_END
+        for process in running:
+            process.join(max(0.0, end - time.monotonic()))
+            process.kill()
 
 
-def _how(exitcode: int | None) -> str:
-    killed = exitcode is not None and exitcode < 0
-    return f": signal {-exitcode} ended it" if killed and exitcode else ""
+def _failure(name: str, exitcode: int) -> HvcodError:
+    """What to say of a process that has failed; but for signals it has said why by itself."""
+    if exitcode == _WRONG_USAGE:
+        return UsageError(f"retrain {name} cannot be trained like that")
+    if exitcode > 0:
+        return HvcodError(f"retrain {name} failed")
+    return HvcodError(
+        f"retrain {name} failed: signal {-exitcode} ended it; the same command goes on where it "
+        "stopped"
+    )
 
 
-def _train_group(options: TrainOptions, threads: int) -> None:
-    """What a process does: a launch of one rank."""
+def _train_group(options: TrainOptions, number: int, threads: int) -> None:
+    """What a process does: a launch of one rank, on the device of its number."""
     # Before anything heavy is imported.
     signals = StopSignals()
-    # The libraries read it when they start; torch, which is in memory already, is told below.
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    import torch
-
+    # Ctrl-C reaches all processes of a terminal: the parent tells this one to save and end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="hvcod-parent", daemon=True).start()
     from hvcod.groups.abort import abort
+    from hvcod.groups.launch import Place, world
     from hvcod.training.launch import Team, exit_code, launch
 
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    logging.basicConfig(level=logging.WARNING, format=f"[{options.run_dir}] %(message)s")
+    where = str(options.run_dir).replace("%", "%%")
+    logging.basicConfig(level=logging.WARNING, format=f"[{where}] %(message)s")
     try:
         with silently():
-            summaries = launch(options, Team.of_all(signals))
+            summaries = launch(options, Team(world(), Place(number, threads), signals))
     except Exception as error:
         abort(error)
     for each in summaries:
         if each["ended"] == "failed":
             print(f"hvcod: {options.run_dir}: {each['reason']}", file=sys.stderr)
     sys.exit(exit_code(summaries))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -35,6 +35,10 @@ class Ranks:
         """What a function says on one of the ranks, on all of them."""
         return on_rank_zero(self._everyone, function)
 
+    def is_told(self) -> bool:
+        """Whether any rank was told to stop."""
+        return bool(self._everyone.allreduce(bool(self._all.signals.received), MPI.LOR))
+
     def at_once(self, groups: int) -> int:
         """How many retrains of so many groups can be trained at the same time.
 
@@ -45,7 +49,7 @@ class Ranks:
         if size > self._everyone.size:
             raise UsageError(
                 f"a retrain of {groups} groups of {self._ranks_per_group} needs {size} ranks, this "
-                f"launch has {self._everyone.size}: start more of them"
+                f"launch has {self._everyone.size}: start more of them, or hvcod without a launcher"
             )
         return self._everyone.size // size
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from hvcod.churn.run.options import StudyOptions
-from hvcod.config import TrainOptions
+from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
+
+NEVER = 10**9
+"""More steps than anybody makes."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ def _method(word: str) -> Method:
     if word in ONE_COPY:
         return ONE_COPY[word]
     copies = re.fullmatch(rf"({'|'.join(SEVERAL_COPIES)})(?:-(\d+))?", word)
-    if copies and int(copies[2] or 2) > 1:
-        return Method(word, int(copies[2] or 2), teach=copies[1] == "codistill")
+    if copies and (count := int(copies[2] or 2)) > 1:
+        name = copies[1] if count == 2 else word
+        return Method(name, count, teach=copies[1] == "codistill")
     known = ", ".join([*ONE_COPY, *(f"{each}, {each}-3" for each in SEVERAL_COPIES)])
     raise UsageError(f"--methods {word}: choose of {known}")
 
@@ -105,7 +109,15 @@ def retrains_of(
 
     The seeds of a retrain follow from ``--seed``, its method and its number alone: methods and
     repeats can be added later, and no two methods share a retrain.
+
+    Raises:
+        UsageError: Groups are to teach each other, but the burn-in never ends.
     """
+    if train.codistill.burn_in >= train.steps and any(method.teach for method in methods):
+        raise UsageError(
+            f"--burn-in {train.codistill.burn_in} of --steps {train.steps}: no group would ever "
+            "have a teacher"
+        )
     part = study.part if study.examples is None else f"{study.part}-{study.examples}"
     return [
         Retrain(
@@ -132,9 +144,7 @@ def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) ->
     if not method.teach:
         # Copies that learn by themselves, each from all the data: they neither ask nor are asked.
         same_data = True
-        codistill = dataclasses.replace(
-            codistill, burn_in=train.steps, exchange_interval=train.steps, staleness="freshest"
-        )
+        codistill = CodistillOptions(burn_in=NEVER, exchange_interval=NEVER)
     return dataclasses.replace(
         train,
         run_dir=run_dir,

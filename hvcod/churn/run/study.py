@@ -1,18 +1,20 @@
 """A study of retrains from beginning to end (paper, section 3.5 and table 1)."""
 
 import dataclasses
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hvcod.churn.compare import compare
+from hvcod.churn.measures.slices import parse_edges
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
 from hvcod.churn.run.options import StudyOptions
-from hvcod.churn.run.retrains import Method, Retrain, methods_of, retrains_of
+from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError, reason_of
+from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.progress import Progress, silently
 
@@ -29,6 +31,10 @@ class Crew(Protocol):
 
     def decide(self, function: Callable[[], Result]) -> Result:
         """What a function says on one of the ranks, on all of them."""
+        ...
+
+    def is_told(self) -> bool:
+        """Whether one of the processes was told to stop; asked by all of them."""
         ...
 
     def at_once(self, groups: int) -> int:
@@ -85,17 +91,26 @@ def conduct(
     retrains = retrains_of(methods, study, train, output)
     for method in methods:
         crew.at_once(method.groups)
-    missing = crew.decide(lambda: _missing(retrains, study.ranks_per_group))
-    mine = [number for number in missing if _is_mine(number, study)]
+    _check(retrains, study, options)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if not _train([retrains[number] for number in mine], methods, crew):
-        return Outcome(len(retrains) - len(missing), len(retrains), preempted=True)
-    if mine:
-        _predict([retrains[number] for number in mine], study, train.device)
-    done = len(retrains) - len(missing) + len(mine)
+    missing = crew.decide(lambda: _missing(retrains, study.ranks_per_group))
+    mine = [retrains[number] for number in missing if _is_mine(number, study)]
+    finished = _carry_out(mine, study, train.device, crew) if mine else 0
+    done = len(retrains) - len(missing) + finished
+    if finished < len(mine):
+        return Outcome(done, len(retrains), preempted=True)
     if study.share or not crew.is_root:
         return Outcome(done, len(retrains))
     return Outcome(done, len(retrains), report=_compare(retrains, train, options))
+
+
+def _check(retrains: Sequence[Retrain], study: StudyOptions, options: CompareOptions) -> None:
+    """Tells now what would only fail when all has been trained."""
+    parse_edges(options.slice_edges)
+    if options.slices and not options.slices.exists():
+        raise UsageError(f"--slices {options.slices}: no such file or folder")
+    if len(retrains) < 2 and not study.share:
+        raise UsageError(f"--repeats {study.repeats}: churn is between two retrains or more")
 
 
 def _missing(retrains: Sequence[Retrain], ranks_per_group: int) -> list[int]:
@@ -105,9 +120,15 @@ def _missing(retrains: Sequence[Retrain], ranks_per_group: int) -> list[int]:
 
     missing = []
     for number, retrain in enumerate(retrains):
-        if retrain.predictions.exists():
-            check_options(retrain.run_dir, retrain.options, ranks_per_group)
-        else:
+        run, predicted = retrain.run_dir, retrain.predictions.exists()
+        advice = f"use the same options, another --output, or delete {run}"
+        advice += f" and {retrain.predictions}" if predicted else ""
+        if not check_options(run, retrain.options, ranks_per_group, advice) and predicted:
+            raise HvcodError(
+                f"{run} is gone, which tells how {retrain.predictions} came about; delete that, "
+                "too, and it is trained again"
+            )
+        if not predicted:
             missing.append(number)
     for folder in {retrains[number].predictions.parent for number in missing}:
         try:
@@ -121,39 +142,41 @@ def _is_mine(number: int, study: StudyOptions) -> bool:
     return study.share is None or number % study.share.shares == study.share.number - 1
 
 
-def _train(retrains: Sequence[Retrain], methods: Sequence[Method], crew: Crew) -> bool:
-    """Trains them; whether they came to their end."""
-    progress = Progress(len(retrains), "training", "retrain", shown=crew.is_root)
-    for method in methods:
-        waiting = [each for each in retrains if each.method == method]
-        while waiting:
-            together = waiting[: crew.at_once(method.groups)]
-            del waiting[: len(together)]
-            if not crew.train(together):
-                return False
-            progress.update(len(together), figures=together[-1].name)
-    progress.close()
-    return True
-
-
-def _predict(retrains: Sequence[Retrain], study: StudyOptions, device: str) -> None:
+def _carry_out(retrains: Sequence[Retrain], study: StudyOptions, device: str, crew: Crew) -> int:
+    """Trains retrains and lets them predict, until told to stop; how many it has done."""
     from hvcod.churn.predicting import predict_file
     from hvcod.groups.launch import world
     from hvcod.groups.split import split
 
     ranks = split(world(), 1)
     evaluation = EvaluationOptions(part=study.part, examples=study.examples, device=device)
-    progress = Progress(len(retrains), f"predicting {study.part}", "retrain", shown=ranks.is_root)
-    for retrain in retrains:
-        group = retrain.method.predicts
-        with silently():
-            predict_file(retrain.run_dir, retrain.predictions, evaluation, group, ranks)
-        progress.update(figures=retrain.name)
+    progress = Progress(len(retrains), "training", "retrain", shown=crew.is_root)
+    done = 0
+    for together in _batches(retrains, crew):
+        if crew.is_told() or not crew.train(together):
+            break
+        for retrain in together:
+            if crew.is_told():
+                break
+            group = retrain.method.predicts
+            with silently():
+                predict_file(retrain.run_dir, retrain.predictions, evaluation, group, ranks)
+            done += 1
+            progress.update(figures=retrain.name)
     progress.close()
+    return done
+
+
+def _batches(retrains: Sequence[Retrain], crew: Crew) -> Iterator[list[Retrain]]:
+    """Retrains of one method, as many as can be trained at the same time."""
+    for method, alike in itertools.groupby(retrains, key=lambda each: each.method):
+        waiting, size = list(alike), crew.at_once(method.groups)
+        for first in range(0, len(waiting), size):
+            yield waiting[first : first + size]
 
 
 def _compare(retrains: Sequence[Retrain], train: TrainOptions, options: CompareOptions) -> Report:
-    if train.task == "criteo" and not (options.slices or options.slice_column):
+    if train.task == "criteo" and not options.slices:
         # By how rare their features are: the paper expects most churn there.
         options = dataclasses.replace(options, slices=train.data)
     methods: dict[str, list[Path]] = {}

@@ -43,8 +43,8 @@ def give_out(
 
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
+    click.echo(json.dumps(report.to_dict()) if as_json else table(report))
     if csv_file:
         write_csv(report, csv_file)
     if html_file:
         write_page(report, html_file)
-    click.echo(json.dumps(report.to_dict()) if as_json else table(report))

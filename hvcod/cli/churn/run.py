@@ -31,6 +31,9 @@ Examples:
 OF_A_STUDY = ("run_dir", "groups", "group", "fresh", "force", "order_seed", "keep_states")
 """What is decided for each retrain, and so is no option here."""
 
+OF_FILES = ("by_row", "common", "slice_column")
+"""What only files need that others have written."""
+
 
 @click.command(epilog=EXAMPLES)
 @dataclass_options(StudyOptions)
@@ -41,7 +44,7 @@ OF_A_STUDY = ("run_dir", "groups", "group", "fresh", "force", "order_seed", "kee
     help="Folder of the study; the same command goes on there, and reuses what is finished.",
 )
 @training_options(without=OF_A_STUDY)
-@dataclass_options(CompareOptions)
+@dataclass_options(CompareOptions, without=OF_FILES)
 @json_option
 def command(
     output: Path,
@@ -87,12 +90,8 @@ def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:
     from hvcod.cli.churn.output import give_out
 
     if outcome.report is None:
-        why = "stopped; " if outcome.preempted else ""
-        then = "" if outcome.preempted else " without --share"
-        text = (
-            f"{why}{outcome.done} of {outcome.retrains} retrains are done; the same command{then} "
-            "trains what is missing and compares"
-        )
+        text = f"{outcome.done} of {outcome.retrains} retrains are done; the same command "
+        text += "goes on" if outcome.preempted else "without --share trains the rest and compares"
         click.echo(
             json.dumps({"done": outcome.done, "retrains": outcome.retrains}) if as_json else text
         )

@@ -23,7 +23,7 @@ from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
-from hvcod.training.run.resume import examples_per_step, per_rank, resumed
+from hvcod.training.run.resume import check_equal, examples_per_step, per_rank, resumed
 from hvcod.training.run.small_files import create_whole, patiently, replace
 
 
@@ -96,18 +96,23 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
     return run
 
 
-def check_options(directory: Path, options: TrainOptions, ranks: int) -> None:
-    """Looks whether a run that is there is one of these options.
+def check_options(directory: Path, options: TrainOptions, ranks: int, advice: str) -> bool:
+    """Whether there is a run; if so, it is what these options make, its length included.
 
     Args:
         directory: The run directory.
-        options: What it should have been trained with.
+        options: What it should be trained with.
         ranks: Ranks per group.
+        advice: What to do if it was trained with others.
 
     Raises:
-        HvcodError: It was not; names the options that differ.
+        HvcodError: It was; names the options that differ.
     """
-    resumed(_read(directory / "config.toml"), per_rank(options, ranks), ranks, directory)
+    path = directory / "config.toml"
+    if not path.exists():
+        return False
+    check_equal(_read(path), per_rank(options, ranks), ranks, directory, advice)
+    return True
 
 
 def _directory(options: TrainOptions) -> Path:

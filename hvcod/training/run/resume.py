@@ -27,7 +27,26 @@ def resumed(
     Raises:
         HvcodError: The launch would learn something else than the run; names the options.
     """
-    return _Comparison(there, options, ranks).result(directory)
+    advice = "use the same options, another --run-dir, or --fresh --force to delete it"
+    return _Comparison(there, options, ranks).result(directory, advice)
+
+
+def check_equal(
+    there: Mapping[str, Any], options: TrainOptions, ranks: int, directory: Path, advice: str
+) -> None:
+    """Looks whether a run is what some options would make of it, its length included.
+
+    Args:
+        there: The run's configuration.
+        options: Those in question.
+        ranks: Ranks per group.
+        directory: The run directory, for messages.
+        advice: What to do if it is not.
+
+    Raises:
+        HvcodError: It is not; names the options.
+    """
+    _Comparison(there, options, ranks, longer=False).result(directory, advice)
 
 
 def examples_per_step(there: Mapping[str, Any]) -> int | None:
@@ -72,15 +91,17 @@ def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions
 
 
 class _Comparison:
-    def __init__(self, there: Mapping[str, Any], options: TrainOptions, ranks: int) -> None:
+    def __init__(
+        self, there: Mapping[str, Any], options: TrainOptions, ranks: int, longer: bool = True
+    ) -> None:
         self._run, self._options, self._ranks = there["run"], options, ranks
-        self._examples = examples_per_step(there)
+        self._examples, self._longer = examples_per_step(there), longer
         model = None if options.model is None else type(options.model)
         self._known = config.known_fields(type(options), model)
         self._theirs = config.flatten({key: there[key] for key in there if key != "run"})
         self._ours = config.flatten(config.to_tree(options))
 
-    def result(self, directory: Path) -> dict[str, Any]:
+    def result(self, directory: Path, advice: str) -> dict[str, Any]:
         keys = sorted(self._theirs.keys() | self._ours.keys())
         wrong = [key for key in keys if self._differs(key) and not self._may_differ(key)]
         if "task" in wrong:
@@ -93,8 +114,7 @@ class _Comparison:
             reasons = [reason for key in wrong if (reason := self._reason(key))]
             why = f" ({'; '.join(reasons)})" if reasons else ""
             raise HvcodError(
-                f"{directory} belongs to a run with {theirs}, this one has {ours}{why}: use the "
-                "same options, another --run-dir, or --fresh --force to delete it"
+                f"{directory} belongs to a run with {theirs}, this one has {ours}{why}: {advice}"
             )
         tree = {"run": self._run} | config.to_tree(self._options)
         # With the ranks of the run beside it; only their product is the same now.
@@ -107,13 +127,14 @@ class _Comparison:
     def _may_differ(self, key: str) -> bool:
         if key == "steps":
             optimizer = self._options.optimizer
-            return optimizer.schedule == "constant" and not optimizer.weight_decay_drops
+            constant = optimizer.schedule == "constant" and not optimizer.weight_decay_drops
+            return self._longer and constant
         if key == "batch_size":
             return self._examples == self._ranks * self._options.batch_size
         return key in self._known and not self._known[key][0].metadata["result"]
 
     def _reason(self, key: str) -> str:
-        if key == "steps":
+        if key == "steps" and self._longer:
             return "the schedule of learning rate and weight decay depends on steps"
         if key == "batch_size" and self._examples:
             return (

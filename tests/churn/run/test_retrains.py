@@ -50,7 +50,8 @@ def test_an_ensemble_is_of_copies_that_learn_alone_from_all_the_data() -> None:
     ensemble, codistill = (each.options for each in planned("ensemble-3,codistill", repeats=1))
     assert (ensemble.groups, ensemble.same_data) == (3, True)
     # No teacher before the end, and nothing to wait for.
-    assert ensemble.codistill.burn_in == ensemble.codistill.exchange_interval == ensemble.steps
+    assert ensemble.codistill.burn_in > ensemble.steps
+    assert ensemble.codistill.exchange_interval > ensemble.steps
     assert ensemble.codistill.staleness == "freshest"
     assert (codistill.groups, codistill.same_data) == (2, TRAIN.same_data)
     assert codistill.codistill == TRAIN.codistill

@@ -100,9 +100,13 @@ def test_other_options_are_refused_by_name(
     fast_mpirun(1, *study(tmp_path / "s", "dnn", 2))
     for words, code, message in (
         (["--learning-rate", 0.02], 1, "optimizer.learning_rate=0.02"),
+        (["--steps", 24], 1, "belongs to a run with steps=12, this one has steps=24"),
         (["--set", "groups=3"], 2, "--set groups: hvcod churn run decides it for each retrain"),
         (["--methods", "codistill"], 2, "a retrain of 2 groups of 1 needs 2 ranks"),
         (["--methods", "dnn,boosted"], 2, "--methods boosted: choose of dnn, same"),
+        (["--burn-in", 12, "--methods", "codistill"], 2, "no group would ever have a teacher"),
+        (["--repeats", 1], 2, "churn is between two retrains or more"),
+        (["--slices", tmp_path / "none.csv"], 2, "none.csv: no such file or folder"),
         (["--share", "3/2"], 2, "share=3/2: expected a share such as 3/24"),
     ):
         done = fast_mpirun(1, *study(tmp_path / "s", "dnn", 2, *words), check=False)
@@ -119,29 +123,36 @@ def test_shares_in_jobs_of_their_own(fast_mpirun: ForkServer, study: Study, tmp_
     assert len(report["methods"]["dnn"]["pairs"]) == 3
 
 
-@pytest.mark.parametrize("ranks", [0, 2])
+@pytest.mark.parametrize(("ranks", "number"), [(0, "SIGTERM"), (2, "SIGUSR2")])
 def test_a_study_that_is_told_to_stop_goes_on(
-    ranks: int, mpi_environment: Mapping[str, str], alone: Alone, study: Study, tmp_path: Path
+    ranks: int,
+    number: str,
+    mpi_environment: Mapping[str, str],
+    alone: Alone,
+    study: Study,
+    tmp_path: Path,
 ) -> None:
     """It exits with 75, and the same command ends with the predictions of an undisturbed one."""
     longer = ["--steps", 120, "--burn-in", 40, "--exchange-interval", 40, "--log-interval", 2]
     launcher = ["mpirun", "-np", str(ranks)] if ranks else []
-    words = [*launcher, *study(tmp_path / "s", "codistill", 1, *longer)]
-    run = subprocess.Popen(words, env=dict(mpi_environment), stderr=subprocess.PIPE, text=True)
+    words = [*launcher, *study(tmp_path / "s", "codistill", 2, *longer)]
+    given: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    run = subprocess.Popen(words, env=dict(mpi_environment), **given)
     lines = tmp_path / "s" / "retrains" / "codistill" / "001" / "group-1" / "metrics.jsonl"
     wait_for(lambda: lines.exists() and '"loss"' in lines.read_text(), run)
-    run.send_signal(signal.SIGUSR2)
+    # As schedulers do it: to all processes of the job.
+    os.killpg(run.pid, signal.Signals[number])
     assert run.wait(60) == 75, run.communicate()[1]
     assert not predictions(tmp_path / "s")
-    alone([*words, "--methods", "codistill,dnn"])
-    alone([*launcher, *study(tmp_path / "undisturbed", "codistill,dnn", 1, *longer)])
+    alone(words)
+    alone([*launcher, *study(tmp_path / "undisturbed", "codistill", 2, *longer)])
     assert predictions(tmp_path / "s") == predictions(tmp_path / "undisturbed")
 
 
 def test_a_group_that_is_killed_ends_the_study_with_its_name(
     mpi_environment: Mapping[str, str], alone: Alone, study: Study, tmp_path: Path
 ) -> None:
-    words = study(tmp_path / "s", "codistill", 1, "--steps", 400, "--burn-in", 20)
+    words = study(tmp_path / "s", "codistill", 2, "--steps", 400, "--burn-in", 20)
     run = subprocess.Popen(words, env=dict(mpi_environment), stderr=subprocess.PIPE, text=True)
     owner = tmp_path / "s" / "retrains" / "codistill" / "001" / "group-1" / "owner.json"
     wait_for(lambda: owner.exists() and owner.stat().st_size > 0, run)
@@ -149,6 +160,9 @@ def test_a_group_that_is_killed_ends_the_study_with_its_name(
     told = run.communicate(timeout=60)[1]
     assert run.returncode == 1
     assert "retrain codistill 1 failed: signal 9 ended it; the same command goes on" in told
+    # The other group is not left behind.
+    other = owner.parent.parent / "group-0" / "owner.json"
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
