@@ -5,9 +5,19 @@ import os
 import time
 from pathlib import Path
 
+CORES = frozenset(os.sched_getaffinity(0))
+"""Cores that this process was given, read before torch is imported: with it comes libgomp, which
+binds the main thread to one of them if OMP_PROC_BIND is set."""
+
 _FILES_OF_A_ROOT = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE_LOG")
-_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+_RANKS = (
+    "OMPI_COMM_WORLD_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "PMIX_RANK",
+    "PMI_RANK",
+    "SLURM_PROCID",
+)
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 def launch_rank() -> int:

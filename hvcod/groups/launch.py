@@ -1,6 +1,5 @@
 """The world: all MPI ranks of one launch."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from mpi4py import MPI
 
 from hvcod.errors import HvcodError
 from hvcod.groups import abort
-from hvcod.groups.environment import launch_size
+from hvcod.groups.environment import CORES, launch_size
 
 _SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -99,9 +98,8 @@ def threads_per_rank(node: MPI.Intracomm) -> int:
 
     Collective over the ranks of one node. Ranks that are bound to different cores do not share.
     """
-    mine = frozenset(os.sched_getaffinity(0))
-    sharing = sum(1 for other in node.allgather(mine) if other & mine)
-    return max(1, len(mine) // sharing)
+    sharing = sum(1 for other in node.allgather(CORES) if other & CORES)
+    return max(1, len(CORES) // sharing)
 
 
 def _library() -> str:

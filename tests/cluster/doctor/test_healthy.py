@@ -56,9 +56,14 @@ def test_one_of_the_launches_that_share_a_run_directory(doctor: Doctor) -> None:
 
 
 def test_alone_as_on_a_login_node_by_the_console_script(installed: Doctor) -> None:
-    found = installed(0, "--groups", 4)
+    cores = len(os.sched_getaffinity(0))
+    # With this, the import of torch leaves its thread one core.
+    bound = {"OMP_PROC_BIND": "true", "OMP_NUM_THREADS": str(cores)}
+    found = installed(0, "--groups", 4, env=bound)
     assert found.code == 0
     assert not found.named("failed")
+    assert {"cores", "binding"} <= found.named("ok")
+    assert len(found.whole["ranks"][0]["cores"]["allowed"]) == cores
     assert found.named("skipped") == {"groups"}
     assert found.whole["measured"]["allreduce_bytes_per_s"] is None
     assert found.whole["measured"]["publish_to_visible_s"] > 0
