@@ -76,21 +76,32 @@ def gpus(outcomes: Outcomes) -> Gpus:
     """Which GPUs torch sees; none of them is touched."""
     import torch
 
-    present = len(list(Path("/dev").glob("nvidia[0-9]*")) + list(Path("/dev/dri").glob("renderD*")))
     built = torch.version.cuda or getattr(torch.version, "hip", None)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return Gpus(torch.cuda.device_count(), visible, present, built)
+    return Gpus(torch.cuda.device_count(), visible, devices(Path("/dev")), built)
+
+
+def devices(dev: Path) -> int:
+    """The GPUs of a node that torch could compute on, by their device files below `dev`.
+
+    Screens and integrated graphics have a ``renderD*`` too; those of AMD compute if there is a
+    ``kfd``.
+    """
+    nvidia = list(dev.glob("nvidia[0-9]*"))
+    amd = list(dev.glob("dri/renderD*")) if (dev / "kfd").exists() else []
+    return len(nvidia or amd)
 
 
 def library_behind(extension: str) -> str:
     """The file that the MPI calls of a loaded extension module go to; empty if it makes none.
 
-    Asks the dynamic linker for ``MPI_Init`` as that module would find it, and the memory map for
-    the file at that address: whatever names, versions and search paths were involved.
+    Asks the dynamic linker for a function of MPI as that module would find it, and the memory map
+    for the file at that address: whatever names, versions and search paths were involved.
     """
     try:
         handle = ctypes.CDLL(extension)
-        address = ctypes.cast(handle.MPI_Init, ctypes.c_void_p).value or 0
+        # Not MPI_Init: profilers put one of their own before it.
+        address = ctypes.cast(handle.MPI_Get_library_version, ctypes.c_void_p).value or 0
     except (OSError, AttributeError):
         return ""
     for line in Path("/proc/self/maps").read_text().splitlines():

@@ -179,3 +179,18 @@ def test_a_run_directory_that_is_read_as_a_file(doctor: Doctor, tmp_path: Path) 
     found = doctor(0, "--run-dir", tmp_path / "file" / "run")
     assert found.named("failed") == {"run directory"}
     assert os.strerror(errno.ENOTDIR) in found.check("run directory")["found"]
+
+
+def test_a_run_directory_in_which_no_folder_can_be_made(
+    fast_mpirun: ForkServer, words: Sequence[object], tmp_path: Path
+) -> None:
+    """A stand-in: files can be written there."""
+    program = tmp_path / "no_folder.py"
+    program.write_text(
+        "import tempfile\ndef refuse(**_): raise OSError(122, 'Disk quota exceeded')\n"
+        "tempfile.mkdtemp = refuse\nfrom hvcod.cli.main import main\nmain()\n"
+    )
+    found = report(fast_mpirun(0, program, "doctor", *words, check=False))
+    assert found.named("failed") == {"publish"}
+    assert "cannot publish: Disk quota exceeded" in found.check("publish")["found"]
+    assert "allreduce" in found.named("ok")

@@ -70,7 +70,8 @@ def publish(examination: Examination) -> Finding:
     if outcome.problem or facts is None:
         broken = Finding(FAILED, outcome.problem or "not measured", _ELSEWHERE)
         return skipped(outcome) or broken
-    if facts.problem and not facts.visible_s:
+    written = examination.first.get(Written)
+    if facts.problem and (written is None or written.error):
         return Finding(SKIPPED, f"nothing was published: {facts.problem}")
     if facts.problem:
         return Finding(FAILED, f"cannot publish: {facts.problem}", _ELSEWHERE)

@@ -1,0 +1,55 @@
+"""What a process finds out by itself, where a whole launch is not needed for it."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conftest import missing
+
+from hvcod.cluster.doctor.local import devices
+
+LIBRARY = "from hvcod.cluster.doctor.local import *; print(library_behind(mpi().__file__))"
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (["dri/renderD128"], 0),  # of a laptop, or a screen
+        (["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "dri/renderD128", "dri/renderD129"], 2),
+        (["kfd", "dri/renderD128", "dri/renderD129", "dri/card0"], 2),
+        (["nvidia0", "kfd", "dri/renderD128"], 1),
+        (["nvidiactl"], 0),
+    ],
+)
+def test_devices(tmp_path: Path, names: Sequence[str], count: int) -> None:
+    (tmp_path / "dri").mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    assert devices(tmp_path) == count
+
+
+def test_a_profiler_that_wraps_mpi_is_not_taken_for_one(tmp_path: Path) -> None:
+    if not shutil.which("cc"):
+        missing("no C compiler: cc")
+    source, library = tmp_path / "profiler.c", tmp_path / "profiler.so"
+    source.write_text("int MPI_Init(int *c, char ***v) { return 0; }\n")
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    subprocess.run([*compiler, "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", LIBRARY],
+            env={**os.environ, "LD_PRELOAD": preload},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for preload in ("", str(library))
+    ]
+    assert "libmpi" in found[0]
+    assert found[0] == found[1]
