@@ -12,15 +12,18 @@ from hvcod.cluster.doctor.world import Together
 from hvcod.errors import HvcodError
 from hvcod.groups.environment import launch_rank, launch_size
 
+_SLOW_NETWORK = "slow network? raise --patience"
+
 
 def stages(options: DoctorOptions, together: Together) -> list[Stage]:
     """What there is to find out, in order: by a rank itself, then in the MPI world."""
     place = options.run_dir
     return [
+        # Before torch: with it comes libgomp, which may bind this thread to one core.
+        Stage("cores", local.cores),
         Stage("mpi4py", local.mpi4py_alone),
         Stage("horovod", local.horovod_alone),
         Stage("hdf5", local.hdf5_alone),
-        Stage("cores", local.cores),
         Stage("gpus", local.gpus),
         Stage("files", folder.files(place)),
         Stage("written", folder.written(place, options.bytes), ("files",)),
@@ -30,9 +33,19 @@ def stages(options: DoctorOptions, together: Together) -> list[Stage]:
         Stage("split", together.split, ("world",)),
         Stage("device", together.device, ("split",)),
         Stage("ranks", together.ranks, ("device",)),
-        Stage("mpi_allreduce", allreduce.by_mpi(together, options.bytes), ("ranks",)),
+        Stage(
+            "mpi_allreduce",
+            allreduce.by_mpi(together, options.bytes),
+            ("ranks",),
+            if_late=_SLOW_NETWORK,
+        ),
         Stage("published", publishing(together, options), ("mpi_allreduce",)),
-        Stage("horovod_allreduce", allreduce.by_horovod(together, options.bytes), ("published",)),
+        Stage(
+            "horovod_allreduce",
+            allreduce.by_horovod(together, options.bytes),
+            ("published",),
+            if_late=_SLOW_NETWORK,
+        ),
         Stage("end", together.end, ("horovod_allreduce",)),
     ]
 

@@ -18,12 +18,14 @@ class Outcome:
         problem: Why not; empty if it did.
         seconds: How long it took.
         reached: Whether it was tried at all.
+        late: Whether it was given up for want of time.
     """
 
     facts: Any = None
     problem: str = ""
     seconds: float = 0.0
     reached: bool = True
+    late: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hvcod.cluster.doctor.checks import launch, node, software, storage
-from hvcod.cluster.doctor.checks.finding import FAILED, OK, WARNING, Finding
+from hvcod.cluster.doctor.checks.finding import FAILED, FASTER, OK, WARNING, Finding
 from hvcod.cluster.doctor.facts import (
     Allreduce,
     Examination,
@@ -30,9 +30,12 @@ def start_up(examination: Examination) -> Finding:
     imports, start = measured["import_s"], measured["start_s"]
     found = f"{imports:.1f} s of imports"
     found += "" if start is None else f", {start:.1f} s until Horovod is ready (slowest rank)"
-    if max(imports, start or 0.0) > _SLOW:
-        mend = "put the environment on a fast file system, or on the nodes: sbcast, a container"
-        return Finding(WARNING, found, mend)
+    ranks = examination.ranks
+    late = [name for name in _IMPORTS if any(rank.outcomes[name].late for rank in ranks)]
+    if late:
+        found = f"more than {imports:.1f} s of imports: {', '.join(late)} given up"
+    if late or max(imports, start or 0.0) > _SLOW:
+        return Finding(WARNING, found, FASTER)
     return Finding(OK, found)
 
 

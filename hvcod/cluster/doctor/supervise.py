@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -34,12 +34,14 @@ class Stage:
         run: Finds it out, from the outcomes so far; a dataclass of `facts`.
         needs: Stages without which it cannot be run.
         patience: Longest wait, in parts of the usual one.
+        if_late: What may be the matter if that is not enough, and what to do.
     """
 
     name: str
     run: Callable[[Mapping[str, Outcome]], Any]
     needs: tuple[str, ...] = ()
     patience: float = 1.0
+    if_late: str = "slow file system? raise --patience"
 
 
 class _Told(BaseException):
@@ -97,10 +99,10 @@ class _Child:
             for stage in self._stages:
                 seconds = stage.patience * patience
                 begun = time.perf_counter()
-                problem = self._report_of(stage, seconds)
-                if problem:
+                given_up = self._report_of(stage, seconds)
+                if given_up:
                     seconds = time.perf_counter() - begun
-                    self._outcomes[stage.name] = Outcome(problem=problem, seconds=seconds)
+                    self._outcomes[stage.name] = replace(given_up, seconds=seconds)
                     return
             ended = True
         except _Told:
@@ -122,15 +124,15 @@ class _Child:
                 "have failed, and told why on standard error"
             )
 
-    def _report_of(self, stage: Stage, seconds: float) -> str:
-        """Waits for one outcome; why there will be none."""
+    def _report_of(self, stage: Stage, seconds: float) -> Outcome | None:
+        """Waits for one outcome; what to note instead, if there will be none."""
         if not self._reports.poll(seconds):
-            return f"no answer within {seconds:g} s"
+            return Outcome(problem=f"no answer within {seconds:g} s: {stage.if_late}", late=True)
         try:
             self._outcomes[stage.name] = self._reports.recv()
         except EOFError:
-            return self._cause_of_death()
-        return ""
+            return Outcome(problem=self._cause_of_death())
+        return None
 
     def _cause_of_death(self) -> str:
         # Its end of the pipe is closed before the system calls it dead.

@@ -276,13 +276,19 @@ def test_sums(stage: str, facts: Allreduce | None, problem: str, result: str) ->
         (Published(2, 1, 1.0, {"rank 2 on n2": None}), "failed", "rank 2 on n2 does not see"),
         (Published(2, 1, 1.0, {"rank 2 on n2": 31.0}), "warning", "seen after 31 s"),
         (Published(1, 1, 1.0, {"rank 1 on n1": 0.1}), "ok", "says nothing about a second"),
-        (Published(1, problem="disk full"), "skipped", "disk full"),
+        (Published(1, problem="no folder"), "failed", "cannot publish: no folder"),
         (Published(1, 0, None, {"rank 1 on n1": None}, "disk full"), "failed", "disk full"),
     ],
 )
 def test_what_other_nodes_see(published: Published, result: str, text: str) -> None:
     found = storage.publish(examined([a_rank(0)], {"published": Outcome(published)}))
     assert (found.result, text in found.found) == (result, True)
+
+
+def test_where_nothing_can_be_written_nothing_is_published() -> None:
+    full = {"published": Outcome(Published(1, problem="disk full"))}
+    found = storage.publish(examined([a_rank(0, Written(None, "disk full", 28))], full))
+    assert (found.result, found.found) == ("skipped", "nothing was published: disk full")
 
 
 @pytest.mark.parametrize(
@@ -313,3 +319,18 @@ def test_locks() -> None:
     found = software.hdf5(examined([Rank(0, "n1", outcomes)]))
     assert found.result == "failed"
     assert "cannot read" in found.found
+
+
+@pytest.mark.parametrize(
+    ("stage", "check"), [("mpi4py", "mpi"), ("horovod", "horovod"), ("hdf5", "hdf5")]
+)
+def test_what_only_takes_too_long_is_not_to_be_installed_again(stage: str, check: str) -> None:
+    slow = "no answer within 10 s: slow file system? raise --patience"
+    outcomes = {**a_rank(0).outcomes, stage: Outcome(None, slow, 10.0, late=True)}
+    findings = judge(examined([Rank(0, "n1", outcomes)]))
+    assert findings[check].result == "failed"
+    assert slow in findings[check].found
+    assert findings[check].mend == findings["start-up"].mend
+    assert "install" not in findings[check].mend
+    assert findings["start-up"].result == "warning"
+    assert findings["start-up"].found == f"more than 12.0 s of imports: {stage} given up"

@@ -7,6 +7,8 @@ from hvcod.cluster.doctor.facts import Examination, Outcome, Rank
 
 OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 
+FASTER = "put the environment on a fast file system, or on the nodes: sbcast, a container"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -33,6 +35,15 @@ def failures(examination: Examination, stage: str) -> tuple[list[Rank], str]:
     """The ranks on which a stage of a rank by itself failed, and why it did on the first."""
     found = [rank for rank in examination.ranks if rank.problem(stage)]
     return found, found[0].problem(stage) if found else ""
+
+
+def unusable(examination: Examination, stage: str, what: str, mend: str) -> Finding | None:
+    """For software that fails on some ranks; `mend` does not help where it only takes too long."""
+    ranks, problem = failures(examination, stage)
+    if not ranks:
+        return None
+    found = f"{what}: {problem} ({where(ranks)})"
+    return Finding(FAILED, found, FASTER if ranks[0].outcomes[stage].late else mend)
 
 
 def skipped(outcome: Outcome) -> Finding | None:

@@ -9,7 +9,7 @@ from hvcod.cluster.doctor.checks.finding import (
     SKIPPED,
     WARNING,
     Finding,
-    failures,
+    unusable,
     where,
 )
 from hvcod.cluster.doctor.facts import Cores, Device, Examination, Gpus, Rank, Split, World
@@ -17,9 +17,9 @@ from hvcod.cluster.doctor.facts import Cores, Device, Examination, Gpus, Rank, S
 
 def gpus(examination: Examination) -> Finding:
     """Each rank must have a GPU of its own, or none of them one."""
-    failed, problem = failures(examination, "gpus")
+    failed = unusable(examination, "gpus", "torch", "install torch again")
     if failed:
-        return Finding(FAILED, f"torch: {problem} ({where(failed)})", "install torch again")
+        return failed
     known = examination.all(Gpus)
     without = [(rank, facts) for rank, facts in known if not facts.count]
     if len(without) == len(known):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from hvcod.cluster.doctor.checks.finding import FAILED, OK, WARNING, Finding, failures, where
+from hvcod.cluster.doctor.checks.finding import FAILED, OK, WARNING, Finding, unusable, where
 from hvcod.cluster.doctor.facts import Examination, Gpus, Hdf5, Horovod, Locks, Mpi4py, Rank
 
 _REBUILD = (
@@ -18,11 +18,9 @@ _WITH_MPI = "build Horovod with HOROVOD_WITH_MPI=1 and that MPI's mpicxx on PATH
 
 def one_mpi(examination: Examination) -> Finding:
     """mpi4py and Horovod must call the same libmpi: one gives its communicator to the other."""
-    ranks, problem = failures(examination, "mpi4py")
-    if ranks:
-        return Finding(
-            FAILED, f"mpi4py does not import: {problem} ({where(ranks)})", f"mpi4py: {_REBUILD}"
-        )
+    broken = unusable(examination, "mpi4py", "mpi4py does not import", f"mpi4py: {_REBUILD}")
+    if broken:
+        return broken
     known = examination.all(Mpi4py)
     for rank, facts in known:
         horovod = rank.get(Horovod)
@@ -39,9 +37,9 @@ def one_mpi(examination: Examination) -> Finding:
 
 def horovod(examination: Examination) -> Finding:
     """Horovod must be there, with MPI, and with NCCL where it has to do with GPUs."""
-    ranks, problem = failures(examination, "horovod")
-    if ranks:
-        return Finding(FAILED, f"does not import: {problem} ({where(ranks)})", _WITH_MPI)
+    broken = unusable(examination, "horovod", "does not import", _WITH_MPI)
+    if broken:
+        return broken
     known = examination.all(Horovod)
     without = [rank for rank, facts in known if not facts.mpi_built]
     if without:
@@ -63,10 +61,10 @@ def horovod(examination: Examination) -> Finding:
 
 def hdf5(examination: Examination) -> Finding:
     """HDF5 must read files in the run directory, whether or not they can be locked there."""
-    ranks, problem = failures(examination, "hdf5")
-    if ranks:
-        found = f"h5py does not import: {problem} ({where(ranks)})"
-        return Finding(FAILED, found, "install h5py again: pip install --force-reinstall h5py")
+    again = "install h5py again: pip install --force-reinstall h5py"
+    failed = unusable(examination, "hdf5", "h5py does not import", again)
+    if failed:
+        return failed
     known = examination.all(Hdf5)
     _, first = known[0]
     text = f"HDF5 {first.hdf5}, h5py {first.h5py}"
