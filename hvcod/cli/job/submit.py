@@ -17,7 +17,7 @@ from hvcod.errors import HvcodError, UsageError
 
 EXAMPLES = """\b
 Examples:
-  laptop   hvcod job submit --nodes 1 --ranks-per-node 4 --groups 2 --dry-run \\
+  laptop   hvcod job submit --scheduler slurm --ranks-per-node 4 --groups 2 --dry-run \\
              -- train --task commoncrawl --run-dir runs/first
   cluster  hvcod job submit --profile nersc --account m1234 --nodes 8 --ranks-per-node 4 \\
              --gpus-per-node 4 --groups 2 --time 12h --evaluate \\
@@ -95,7 +95,7 @@ def _submitted(plan: Planned, paths: dict[str, Path]) -> list[Submitted]:
     jobs = []
     for script in plan.scripts:
         after = [ids[name] for name in script.after]
-        ids[script.name] = queue.submit(scheduler, paths[script.name], after)
+        ids[script.name] = queue.submit(scheduler, paths[script.name], after, script.however)
         jobs.append(Submitted(scheduler, script.name, ids[script.name]))
         note(plan.folder, jobs[-1])
     return jobs

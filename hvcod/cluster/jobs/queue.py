@@ -1,6 +1,5 @@
 """What the scheduler is asked: to check, submit, show and cancel jobs."""
 
-import getpass
 import re
 import shutil
 import subprocess
@@ -45,26 +44,30 @@ class Queued:
 def test(scheduler: str, script: Path) -> str:
     """Asks Slurm whether it would take a script, without submitting it; PBS cannot be asked.
 
-    Returns what it says, such as when the job could start. Raises HvcodError if it would not.
+    Returns what it says, such as when the job could start, or that Slurm is not here. Raises
+    HvcodError if it would not.
     """
     if scheduler != "slurm":
         return ""
+    if not shutil.which("sbatch"):
+        return "there is no sbatch here: Slurm could not be asked whether it would take the script"
     done = _call(["sbatch", "--test-only", str(script)])
     return done.stderr.strip().removeprefix("sbatch: ")
 
 
-def submit(scheduler: str, script: Path, after: Sequence[str]) -> str:
+def submit(scheduler: str, script: Path, after: Sequence[str], however: bool = False) -> str:
     """Submits a script and returns the job's id.
 
     Args:
         scheduler: ``slurm`` or ``pbs``.
         script: The script's file.
         after: Jobs that must have ended well before; if one does not, this job goes, too.
+        however: They may have ended in any way.
 
     Raises:
         HvcodError: The scheduler does not take it; says why.
     """
-    needed = ":".join(["afterok", *after])
+    needed = ":".join(["afterany" if however else "afterok", *after])
     if scheduler == "pbs":
         depend = ["-W", f"depend={needed}"] if after else []
         return _call(["qsub", *depend, str(script)]).stdout.strip()
@@ -88,12 +91,13 @@ def show(scheduler: str, ids: Sequence[str]) -> dict[str, list[Queued]]:
 
 
 def cancel(scheduler: str, ids: Sequence[str]) -> None:
-    """Cancels jobs; arrays wholly. Raises HvcodError."""
-    _call(["qdel" if scheduler == "pbs" else "scancel", *ids])
+    """Cancels jobs, given in the order of submission; arrays wholly. Raises HvcodError."""
+    # OpenPBS deletes what waits for a job along with it, and then does not know it any more.
+    _call(["qdel" if scheduler == "pbs" else "scancel", *reversed(ids)])
 
 
 def _show_slurm() -> Iterator[tuple[str, Queued]]:
-    words = ["squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}"]
+    words = ["squeue", "--noheader", "--array", "--states=all", "--me"]
     for line in _call([*words, f"--format={_SLURM_FORMAT}"]).stdout.splitlines():
         job, name, state, elapsed, _, reason, nodes = line.split("|")
         reason = "" if reason == "None" else reason
@@ -105,6 +109,9 @@ def _show_pbs(ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
     done = _call(["qstat", "-x", "-t", "-f", *ids], check=False)
     if not done.stdout.strip():
         done = _call(["qstat", "-f", *ids], check=False)
+    ended = re.search("Unknown Job|has finished", done.stderr, re.IGNORECASE)
+    if done.returncode and not done.stdout.strip() and not ended:
+        raise HvcodError(f"qstat does not answer: {_said(done)}")
     yield from parse_qstat(done.stdout, ids)
 
 
@@ -140,6 +147,9 @@ def _call(words: Sequence[str], check: bool = True) -> subprocess.CompletedProce
     except subprocess.TimeoutExpired as error:
         raise HvcodError(f"{words[0]} has not answered for {_SECONDS} s") from error
     if check and done.returncode:
-        said = (done.stderr or done.stdout).strip().replace("\n", "; ")
-        raise HvcodError(f"{words[0]} refused: {said}")
+        raise HvcodError(f"{words[0]} refused: {_said(done)}")
     return done
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr or done.stdout).strip().replace("\n", "; ")

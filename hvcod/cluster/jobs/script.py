@@ -16,7 +16,8 @@ class Script:
         about: A line for the person who reads it.
         command: Words of bash that every rank runs; ``$INDEX`` is the job's own in an array.
         options: What the job asks for.
-        after: Names of the scripts that must have ended well before.
+        after: Names of the scripts that must have ended before.
+        however: Whether these may have ended in any way, and not well only.
         indices: First and last index of an array of jobs; None for a single job.
         goes_on: The command saves when told to stop and exits with 75 to be started again.
         followed_by: Script that waits for this one, which PBS deletes when this one is to go on.
@@ -27,6 +28,7 @@ class Script:
     command: tuple[str, ...]
     options: JobOptions
     after: tuple[str, ...] = ()
+    however: bool = False
     indices: tuple[int, int] | None = None
     goes_on: bool = False
     followed_by: str | None = None
