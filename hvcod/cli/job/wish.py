@@ -90,8 +90,11 @@ def planned(
         parsed(["data", *preparation])
     if name == "train":
         options = _agree_on_groups(options, parameters)
-    folder = folder or parameters.get(FOLDERS.get(name, ""))
-    if folder is None:
+    if evaluate and name != "train":
+        raise UsageError("--evaluate goes with `-- train ...` only")
+    run = parameters.get(FOLDERS.get(name, ""))
+    folder = folder or run
+    if folder is None or (name == "train" and run is None):
         raise UsageError(
             f"{name}: say where the jobs belong: "
             + (
@@ -100,7 +103,7 @@ def planned(
                 else "--folder, for logs and the record of the jobs"
             )
         )
-    wish = Wish(tuple(words), folder, preparation, evaluate)
+    wish = Wish(tuple(words), folder, preparation, run if evaluate else None)
     return Planned(scripts(wish, options), folder, wish, options, parameters)
 
 
@@ -141,8 +144,17 @@ def _options(profile: str | None, flags: Mapping[str, Any]) -> JobOptions:
     scheduler = options.scheduler or present_scheduler()
     if scheduler is None:
         raise UsageError("neither sbatch nor qsub is here: say --scheduler slurm or pbs")
-    environment = options.environment or sys.prefix
+    environment = options.environment or _own_environment()
     return dataclasses.replace(options, scheduler=scheduler, environment=environment)
+
+
+def _own_environment() -> str:
+    if not Path(sys.prefix, "bin/hvcod").exists():
+        raise UsageError(
+            f"{sys.prefix}/bin holds no hvcod that a job could start: say --environment, the "
+            "folder whose bin/ holds it"
+        )
+    return sys.prefix
 
 
 def _agree_on_groups(options: JobOptions, parameters: Mapping[str, Any]) -> JobOptions:

@@ -12,7 +12,9 @@ from hvcod.cluster.jobs.options import SCHEDULERS, JobOptions
 from hvcod.cluster.jobs.plan import Wish, scripts, text
 from hvcod.config import Duration
 
-TRAIN = ("train", "--task", "commoncrawl", "--data", "data/cc", "--preset", "paper")
+RUN = Path("runs/cc")
+DATA = ("--task", "commoncrawl", "--data", "data/cc", "--preset", "paper")
+TRAIN = ("train", "--run-dir", str(RUN), *DATA)
 PREPARE = ("commoncrawl", "crawl/*.warc.wet.gz", "--output", "data/cc")
 CHURN = ("churn", "run", "--task", "criteo", "--data", "data/criteo", "--output", "runs/churn")
 
@@ -32,9 +34,8 @@ GPU = dataclasses.replace(CPU, ranks_per_node=4, cpus_per_rank=8, gpus_per_node=
 
 def examples() -> Iterator[tuple[Path, str]]:
     """Yields (path below ``jobs/``, content) of every script."""
-    run = Path("runs/cc")
-    train = Wish(TRAIN, run)
-    chain = Wish(TRAIN, run, PREPARE, evaluate=True)
+    train = Wish(TRAIN, RUN)
+    chain = Wish(TRAIN, RUN, PREPARE, evaluate=RUN)
     churn = Wish(CHURN, Path("runs/churn"))
     for scheduler in SCHEDULERS:
         cpu, gpu = (dataclasses.replace(each, scheduler=scheduler) for each in (CPU, GPU))

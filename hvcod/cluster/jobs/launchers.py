@@ -1,5 +1,6 @@
 """How a script starts its ranks: the launcher as words of bash, and the threads of a rank."""
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -10,6 +11,9 @@ NUMBERS = ("RANKS", "RANKS_PER_NODE", "CPUS_PER_RANK")
 
 HOST_FILE = '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}'
 """For an Open MPI that was built without PBS: the nodes, and a slot for every mpiprocs."""
+
+LIBRARIES = "${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}"
+"""Such an Open MPI reaches other nodes by ssh, which hands on nothing of the environment."""
 
 
 def launcher_words(options: JobOptions) -> list[str]:
@@ -28,11 +32,13 @@ def _srun(options: JobOptions) -> list[str]:
 
 def _mpirun(options: JobOptions) -> list[str]:
     """The words of Open MPI."""
-    words = ["mpirun", HOST_FILE] if options.scheduler == "pbs" else ["mpirun"]
+    pbs = options.scheduler == "pbs"
+    words = ["mpirun", HOST_FILE, LIBRARIES] if pbs else ["mpirun"]
     place = '"ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"'
     place = place if options.bind else '"ppr:$RANKS_PER_NODE:node"'
     words += ["--map-by", place, "--bind-to", "core" if options.bind else "none"]
-    return [*words, "-x", "PATH", "-x", "OMP_NUM_THREADS"]
+    exported = re.findall(r"\bexport\s+(\w+)=", options.setup) if pbs else []
+    return [*words, *(f"-x {name}" for name in ("PATH", "OMP_NUM_THREADS", *exported))]
 
 
 def _mpiexec(options: JobOptions) -> list[str]:
@@ -45,7 +51,7 @@ def array_of(name: str, words: Sequence[str]) -> str:
     """A bash array of a command, given as words of bash; a line for every option."""
     lines: list[str] = []
     for word in words:
-        if word.startswith("-") or not lines:
+        if word.startswith(("-", "${")) or not lines:
             lines.append(word)
         else:
             lines[-1] += f" {word}"

@@ -1,5 +1,6 @@
 """What a job is like: the options of ``hvcod job render|submit``, and keys of site profiles."""
 
+import re
 import shutil
 from dataclasses import dataclass
 
@@ -7,6 +8,9 @@ from hvcod.config import Duration, option
 from hvcod.errors import UsageError
 
 SCHEDULERS = ("slurm", "pbs")
+
+_LONGEST_WARNING = 65535
+"""Seconds, by sbatch(1)."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,27 @@ def check(options: JobOptions) -> None:
             f"{options.ranks_per_node} ranks cannot share the {options.gpus_per_node} GPUs of a "
             "node: a rank needs one of its own; use fewer --ranks-per-node"
         )
+    _check_words(options)
     if options.warning >= options.time:
         raise UsageError(
             f"--warning {options.warning:g}s: the wall time is only {options.time:g} s"
         )
     if options.scheduler == "pbs" and options.stop_by == "signal":
         raise UsageError("--stop-by signal: PBS sends no signal before the end; use clock")
+    if not options.by_clock and options.warning > _LONGEST_WARNING:
+        raise UsageError(
+            f"--warning {options.warning:g}s: Slurm's signal comes {_LONGEST_WARNING} s before the "
+            "end at the earliest; use --stop-by clock"
+        )
+
+
+def _check_words(options: JobOptions) -> None:
+    for name in ("name", "account", "partition", "qos", "chunk"):
+        value = str(getattr(options, name) or "")
+        if re.search(r"\s", value):
+            raise UsageError(f"--{name} {value!r}: #SBATCH and #PBS lines take no blanks in it")
+    if options.scheduler == "pbs" and re.search(r"[^A-Za-z0-9_.+-]", options.name or ""):
+        raise UsageError(
+            f"--name {options.name!r}: PBS takes letters, digits and _.+- only; without --name it "
+            "is that of the folder"
+        )

@@ -4,6 +4,10 @@ What is different from Slurm: there is no signal before the end of the wall time
 ``qdel`` or a preemption) every process of the job gets TERM, not only this shell. Output is copied
 when the job ends, so the script itself appends to its log. Only managers and operators of a server
 may ``qrerun``; so a job of anybody else submits the next one.
+
+TERM reaches the processes of the first node only; those of the other nodes get KILL. And there
+Open MPI's ``mpirun`` kills its ranks a second after TERM. So a preemption may cost what was trained
+since the last save; only the clock (``--time-limit``) surely lets the ranks save.
 """
 
 from pathlib import Path
@@ -12,7 +16,8 @@ from hvcod.cluster.jobs.options import JobOptions
 from hvcod.cluster.jobs.script import Script, clock, command, environment, once
 
 WAIT = """\
-# PBS sends TERM to every process of a job: the ranks save while this shell waits for them.
+# qdel and preemptions send TERM to the processes of this node: what ranks it leaves alive save,
+# and this shell waits for them.
 told='' again=1
 trap 'told=1 again=1' TERM
 "${LAUNCHER[@]}" "${COMMAND[@]}" &
@@ -29,7 +34,10 @@ AGAIN = """\
 # sent it to say whether this job runs again: qdel means no, a preemption yes.
 if ((status == 75)) && [[ ! $told ]]; then
     echo "$(date +%FT%T) saved; back into the queue"
-    qrerun "$PBS_JOBID" || submit_next
+    qrerun "$PBS_JOBID"
+    code=$?
+    # A rerun ends this job's processes with TERM (143), and qrerun is one of them.
+    ((code == 0 || code == 143)) || submit_next
 fi
 exit "$status"
 """
@@ -41,9 +49,20 @@ submit_next() {{
     mkdir -p {folder}/jobs
 {qsub}
     echo "$(date +%FT%T) goes on as job $next"
-    printf '{{"scheduler": "pbs", "name": "{name}", "id": "%s"}}\\n' "$next" \\
-        >>{folder}/jobs/submitted.jsonl
+    note {name} "$next"
 {follower}}}
+
+# For `hvcod job list` and `cancel`.
+note() {{
+    printf '{{"scheduler": "pbs", "name": "%s", "id": "%s"}}\\n' "$1" "$2" \\
+        >>{folder}/jobs/submitted.jsonl
+}}
+"""
+
+FOLLOWER = """\
+    # What waits for this job is deleted with it.
+    next=$(qsub -W depend=afterok:"$next" {folder}/jobs/{name}.sh) || return
+    note {name} "$next"
 """
 
 
@@ -55,7 +74,7 @@ def text(script: Script, folder: Path) -> str:
         "#!/usr/bin/env bash",
         *(f"#PBS {line}" for line in directives(script, folder)),
         f"# {script.about}",
-        f"# qsub {script.name}.sh",
+        f"# qsub {script.name}.sh{_beside(script, folder)}",
         "",
         'cd "$PBS_O_WORKDIR" || exit 1',
         *(["INDEX=${PBS_ARRAY_INDEX:-$INDEX}"] if script.indices else []),
@@ -85,6 +104,13 @@ def directives(script: Script, folder: Path) -> list[str]:
     return lines + options.directives.strip().splitlines()
 
 
+def _beside(script: Script, folder: Path) -> str:
+    waits = script.followed_by
+    return (
+        f", with {waits}.sh in {folder}/jobs: it is submitted again with this job" if waits else ""
+    )
+
+
 def _chunk(options: JobOptions) -> str:
     cores = options.ranks_per_node * options.cpus_per_rank
     parts = [f"ncpus={cores}"] if options.cpu_request else []
@@ -111,10 +137,6 @@ def _next(script: Script, folder: Path) -> str:
             f"    sed '/^#PBS -J/d' \"$0\" >{alone}\n"
             f'    next=$(qsub -v INDEX="$INDEX" {alone}) || return'
         )
-    follower = ""
-    if script.followed_by:
-        follower = (
-            "    # What waited for this job is deleted with it.\n"
-            f'    qsub -W depend=afterok:"$next" {folder}/jobs/{script.followed_by}.sh\n'
-        )
+    waits = script.followed_by
+    follower = FOLLOWER.format(folder=folder, name=waits) if waits else ""
     return NEXT.format(qsub=qsub, folder=folder, name=script.name, follower=follower)

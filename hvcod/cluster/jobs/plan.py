@@ -20,15 +20,15 @@ class Wish:
 
     Attributes:
         words: The command without ``hvcod``, such as ``train --run-dir R --task criteo``.
-        folder: Where logs, scripts and the record of the jobs go: the run directory.
+        folder: Where logs, scripts and the record of the jobs go: mostly the run directory.
         prepare: Words of ``hvcod data`` for a job before it; empty for none.
-        evaluate: Whether a job after it evaluates the run.
+        evaluate: The run directory that a job after it evaluates; None for no such job.
     """
 
     words: tuple[str, ...]
     folder: Path
     prepare: tuple[str, ...] = ()
-    evaluate: bool = False
+    evaluate: Path | None = None
 
 
 def scripts(wish: Wish, options: JobOptions) -> list[Script]:
@@ -37,15 +37,15 @@ def scripts(wish: Wish, options: JobOptions) -> list[Script]:
     Raises:
         UsageError: It is impossible.
     """
-    check(options)
     _check_folder(wish.folder)
     options = dataclasses.replace(options, name=options.name or wish.folder.absolute().name)
+    check(options)
     first = [_prepare(wish.prepare, options)] if wish.prepare else []
     main = _main(wish, options)
     if first:
         main = [dataclasses.replace(each, after=each.after or (first[0].name,)) for each in main]
-    last = [_evaluate(wish.folder, main, options)] if wish.evaluate else []
-    if last and len(main) == 1:
+    last = [_evaluate(wish.evaluate, main, options)] if wish.evaluate else []
+    if last and not options.job_per_group:
         main = [dataclasses.replace(main[0], followed_by=last[0].name)]
     return [*first, *main, *last]
 
@@ -74,13 +74,14 @@ def _main(wish: Wish, options: JobOptions) -> list[Script]:
         return _train(wish, options)
     if wish.words[:2] == ("churn", "run") and options.shares:
         return _shares(wish, options, options.shares)
-    if options.job_per_group or options.groups > 1 or wish.evaluate:
-        raise UsageError("--groups, --job-per-group and --evaluate go with `-- train ...` only")
+    if options.job_per_group or options.groups > 1:
+        raise UsageError("--groups and --job-per-group go with `-- train ...` only")
     if options.shares:
         raise UsageError("--shares goes with `-- churn run ...` only")
-    command = ("hvcod", *quoted(wish.words))
+    goes_on = wish.words[:2] == ("churn", "run")
+    words = _in_time(wish.words, options) if goes_on else wish.words
     about = f"hvcod {' '.join(wish.words[:2])} on {_place(options)}."
-    goes_on = wish.words[0] == "churn"
+    command = ("hvcod", *quoted(words))
     return [Script(wish.words[0], about, command, options, goes_on=goes_on)]
 
 
@@ -88,9 +89,14 @@ def _train(wish: Wish, options: JobOptions) -> list[Script]:
     if options.shares:
         raise UsageError("--shares goes with `-- churn run ...` only")
     groups = options.groups
-    rest = _in_time(without(wish.words[1:], "--groups", "--run-dir"), options)
+    if wish.evaluate and options.job_per_group and options.scheduler == "pbs":
+        # A group that goes on does so as another job, of which what waits knows nothing.
+        raise UsageError(
+            "--evaluate cannot wait for the jobs of --job-per-group on PBS: submit "
+            "`-- evaluate RUN` with --folder when they have ended"
+        )
     head = ["hvcod", "train", "--groups", str(groups)]
-    tail = ["--run-dir", str(wish.folder), *rest]
+    tail = _in_time(without(wish.words[1:], "--groups"), options)
     if not options.job_per_group:
         about = f"Codistillation: {_of_groups(groups)} in one job, on {_place(options)}."
         return [Script("train", about, (*head, *quoted(tail)), options, goes_on=True)]
@@ -116,16 +122,15 @@ def _shares(wish: Wish, options: JobOptions, shares: int) -> list[Script]:
     about = f"Retrains for churn: one of {shares} shares, on {_place(options)}."
     command = (*words, "--share", f'"$INDEX/{shares}"')
     share = Script("retrain", about, command, options, indices=(1, shares), goes_on=True)
-    report = Script(
-        "report", "Churn of all retrains, compared.", words, options, ("retrain",), goes_on=True
-    )
+    about = "Churn of all retrains, compared; what is missing is trained first."
+    report = Script("report", about, words, options, ("retrain",), however=True, goes_on=True)
     return [share, report]
 
 
-def _in_time(words: list[str], options: JobOptions) -> list[str]:
+def _in_time(words: Sequence[str], options: JobOptions) -> list[str]:
     """The words, with a time limit if the ranks are to look at the clock themselves."""
     if not options.by_clock or any(word.startswith("--time-limit") for word in words):
-        return words
+        return [*words]
     return [*words, "--time-limit", f"{options.time - options.warning:.0f}s"]
 
 
@@ -135,9 +140,9 @@ def _prepare(words: Sequence[str], options: JobOptions) -> Script:
     return Script("prepare", about, ("hvcod", "data", *quoted(words)), options)
 
 
-def _evaluate(folder: Path, main: Sequence[Script], options: JobOptions) -> Script:
+def _evaluate(run: Path, main: Sequence[Script], options: JobOptions) -> Script:
     about = f"Evaluation of the groups and of their ensemble, on {_place(options)}."
-    command = ("hvcod", "evaluate", str(folder), "--json")
+    command = ("hvcod", "evaluate", *quoted([str(run)]), "--json")
     return Script("evaluate", about, command, options, tuple(each.name for each in main))
 
 
@@ -153,8 +158,8 @@ def _of_groups(groups: int) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    if not re.fullmatch(r"[\w./@%+,:=~-]+", str(folder)):
+    if not re.fullmatch(r"[\w./@+=-]+", str(folder)):
         raise UsageError(
-            f"{str(folder)!r}: #SBATCH and #PBS lines take no folder with blanks or quotes in its "
-            "name; use another one"
+            f"{str(folder)!r}: in #SBATCH and #PBS lines a folder's name may have letters, digits "
+            "and ./_@+=- only; use another --folder"
         )

@@ -10,7 +10,7 @@
 #PBS -j oe
 #PBS -o runs/cc/logs/
 # Codistillation: 2 groups in one job, on 4 nodes of 8 ranks each.
-# qsub train.sh
+# qsub train.sh, with evaluate.sh in runs/cc/jobs: it is submitted again with this job
 
 cd "$PBS_O_WORKDIR" || exit 1
 LOG=runs/cc/logs/train.log
@@ -24,7 +24,9 @@ export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
 
 LAUNCHER=(
-    mpirun ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    mpirun
+    ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}
     --map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"
     --bind-to core
     -x PATH
@@ -46,13 +48,20 @@ submit_next() {
     mkdir -p runs/cc/jobs
     next=$(qsub "$0") || return
     echo "$(date +%FT%T) goes on as job $next"
-    printf '{"scheduler": "pbs", "name": "train", "id": "%s"}\n' "$next" \
-        >>runs/cc/jobs/submitted.jsonl
-    # What waited for this job is deleted with it.
-    qsub -W depend=afterok:"$next" runs/cc/jobs/evaluate.sh
+    note train "$next"
+    # What waits for this job is deleted with it.
+    next=$(qsub -W depend=afterok:"$next" runs/cc/jobs/evaluate.sh) || return
+    note evaluate "$next"
 }
 
-# PBS sends TERM to every process of a job: the ranks save while this shell waits for them.
+# For `hvcod job list` and `cancel`.
+note() {
+    printf '{"scheduler": "pbs", "name": "%s", "id": "%s"}\n' "$1" "$2" \
+        >>runs/cc/jobs/submitted.jsonl
+}
+
+# qdel and preemptions send TERM to the processes of this node: what ranks it leaves alive save,
+# and this shell waits for them.
 told='' again=1
 trap 'told=1 again=1' TERM
 "${LAUNCHER[@]}" "${COMMAND[@]}" &
@@ -67,6 +76,9 @@ done
 # sent it to say whether this job runs again: qdel means no, a preemption yes.
 if ((status == 75)) && [[ ! $told ]]; then
     echo "$(date +%FT%T) saved; back into the queue"
-    qrerun "$PBS_JOBID" || submit_next
+    qrerun "$PBS_JOBID"
+    code=$?
+    # A rerun ends this job's processes with TERM (143), and qrerun is one of them.
+    ((code == 0 || code == 143)) || submit_next
 fi
 exit "$status"

@@ -9,7 +9,7 @@
 #PBS -r y
 #PBS -j oe
 #PBS -o runs/churn/logs/
-# Churn of all retrains, compared.
+# Churn of all retrains, compared; what is missing is trained first.
 # qsub report.sh
 
 cd "$PBS_O_WORKDIR" || exit 1
@@ -24,7 +24,9 @@ export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
 
 LAUNCHER=(
-    mpirun ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    mpirun
+    ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}
     --map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"
     --bind-to core
     -x PATH
@@ -44,11 +46,17 @@ submit_next() {
     mkdir -p runs/churn/jobs
     next=$(qsub "$0") || return
     echo "$(date +%FT%T) goes on as job $next"
-    printf '{"scheduler": "pbs", "name": "report", "id": "%s"}\n' "$next" \
+    note report "$next"
+}
+
+# For `hvcod job list` and `cancel`.
+note() {
+    printf '{"scheduler": "pbs", "name": "%s", "id": "%s"}\n' "$1" "$2" \
         >>runs/churn/jobs/submitted.jsonl
 }
 
-# PBS sends TERM to every process of a job: the ranks save while this shell waits for them.
+# qdel and preemptions send TERM to the processes of this node: what ranks it leaves alive save,
+# and this shell waits for them.
 told='' again=1
 trap 'told=1 again=1' TERM
 "${LAUNCHER[@]}" "${COMMAND[@]}" &
@@ -63,6 +71,9 @@ done
 # sent it to say whether this job runs again: qdel means no, a preemption yes.
 if ((status == 75)) && [[ ! $told ]]; then
     echo "$(date +%FT%T) saved; back into the queue"
-    qrerun "$PBS_JOBID" || submit_next
+    qrerun "$PBS_JOBID"
+    code=$?
+    # A rerun ends this job's processes with TERM (143), and qrerun is one of them.
+    ((code == 0 || code == 143)) || submit_next
 fi
 exit "$status"

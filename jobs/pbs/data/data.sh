@@ -24,7 +24,9 @@ export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
 
 LAUNCHER=(
-    mpirun ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    mpirun
+    ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}
     --map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"
     --bind-to core
     -x PATH

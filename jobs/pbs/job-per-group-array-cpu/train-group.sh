@@ -26,7 +26,9 @@ export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
 
 LAUNCHER=(
-    mpirun ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    mpirun
+    ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}
+    ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}
     --map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"
     --bind-to core
     -x PATH
@@ -50,11 +52,17 @@ submit_next() {
     sed '/^#PBS -J/d' "$0" >runs/cc/jobs/train-group-"$INDEX".sh
     next=$(qsub -v INDEX="$INDEX" runs/cc/jobs/train-group-"$INDEX".sh) || return
     echo "$(date +%FT%T) goes on as job $next"
-    printf '{"scheduler": "pbs", "name": "train-group", "id": "%s"}\n' "$next" \
+    note train-group "$next"
+}
+
+# For `hvcod job list` and `cancel`.
+note() {
+    printf '{"scheduler": "pbs", "name": "%s", "id": "%s"}\n' "$1" "$2" \
         >>runs/cc/jobs/submitted.jsonl
 }
 
-# PBS sends TERM to every process of a job: the ranks save while this shell waits for them.
+# qdel and preemptions send TERM to the processes of this node: what ranks it leaves alive save,
+# and this shell waits for them.
 told='' again=1
 trap 'told=1 again=1' TERM
 "${LAUNCHER[@]}" "${COMMAND[@]}" &
@@ -69,6 +77,9 @@ done
 # sent it to say whether this job runs again: qdel means no, a preemption yes.
 if ((status == 75)) && [[ ! $told ]]; then
     echo "$(date +%FT%T) saved; back into the queue"
-    qrerun "$PBS_JOBID" || submit_next
+    qrerun "$PBS_JOBID"
+    code=$?
+    # A rerun ends this job's processes with TERM (143), and qrerun is one of them.
+    ((code == 0 || code == 143)) || submit_next
 fi
 exit "$status"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Churn of all retrains, compared.
+# Churn of all retrains, compared; what is missing is trained first.
 # mkdir -p runs/churn/logs && sbatch report.sh
 #SBATCH --job-name=churn-report
 #SBATCH --account=MY_ACCOUNT

@@ -4,6 +4,8 @@ No scheduler is needed here; that the scripts run is tested in test_slurm.py and
 """
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,12 +16,12 @@ import pytest
 from click.testing import CliRunner
 from conftest import missing
 
-from hvcod.cli.job import COMMANDS
+from hvcod.cli.job import COMMANDS, submit
 from hvcod.cli.main import cli
 from hvcod.cluster.jobs import profiles
 from hvcod.cluster.jobs.examples import examples
-from hvcod.cluster.jobs.queue import Queued, parse_qstat
-from hvcod.errors import UsageError
+from hvcod.cluster.jobs.queue import Queued, cancel, parse_qstat, show
+from hvcod.errors import HvcodError, UsageError
 
 TRAIN = ["train", "--task", "commoncrawl", "--run-dir", "runs/cc"]
 FOUR = ["--nodes", "2", "--ranks-per-node", "4", "--groups", "2"]
@@ -75,8 +77,10 @@ def test_slurm_is_asked_for_what_one_job_of_two_groups_needs() -> None:
     assert "    srun\n    --mpi=pmix\n" in script
     assert "--cpu-bind=cores" in script
     assert 'export OMP_NUM_THREADS="$CPUS_PER_RANK"' in script
-    assert "    hvcod train\n    --groups 2\n    --run-dir runs/cc\n" in script
+    words = ("hvcod train", "--groups 2", "--task commoncrawl", "--run-dir runs/cc")
+    assert "".join(f"    {each}\n" for each in words) in script
     assert "trap 'again=1; kill -USR2 \"$launch\"' USR1 TERM" in script
+    assert "JOB=$SLURM_JOB_ID\n" in script
     assert "if ((status == 75)) && scontrol show job" in script
     assert "--time-limit" not in script
 
@@ -102,7 +106,7 @@ def test_pbs_is_asked_for_what_one_job_of_two_groups_needs() -> None:
     # No signal comes beforehand: five minutes before the end the ranks stop by themselves.
     assert "--time-limit 13800s" in script
     assert "trap 'told=1 again=1' TERM" in script
-    assert 'qrerun "$PBS_JOBID" || submit_next' in script
+    assert "((code == 0 || code == 143)) || submit_next" in script
     assert 'next=$(qsub "$0")' in script
     assert "sbatch" not in script
     assert "SLURM" not in script
@@ -114,6 +118,7 @@ def test_a_job_for_each_group_is_an_array_or_single_jobs() -> None:
     assert "#SBATCH --array=0-2\n" in array
     assert "logs/train-group-%2a.log" in array
     assert "INDEX=$SLURM_ARRAY_TASK_ID" in array
+    assert "JOB=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" in array
     assert '    --groups 3\n    --group "$INDEX"\n' in array
     array = render("--scheduler", "pbs", *wish)["train-group"]
     assert "#PBS -J 0-2\n" in array
@@ -140,7 +145,26 @@ def test_a_chain_says_what_waits_for_what() -> None:
         assert "    hvcod evaluate runs/cc\n    --json\n" in scripts["evaluate"]
         # Only what saves before it exits may be told to go back.
         assert all("75" not in scripts[name] for name in ("prepare", "evaluate"))
-    assert 'qsub -W depend=afterok:"$next" runs/cc/jobs/evaluate.sh' in scripts["train"]
+    assert 'next=$(qsub -W depend=afterok:"$next" runs/cc/jobs/evaluate.sh)' in scripts["train"]
+    assert 'note evaluate "$next"' in scripts["train"]
+    assert "# qsub train.sh, with evaluate.sh in runs/cc/jobs" in scripts["train"]
+
+
+def test_a_job_for_each_group_and_an_evaluation_follow_each_other_on_slurm_only() -> None:
+    options = ["--groups", "2", "--job-per-group", "--evaluate"]
+    for more in ([], ["--no-array"]):
+        assert "when they have ended" in refusal("--scheduler", "pbs", *options, *more)
+        assert "evaluate" in render("--scheduler", "slurm", *options, *more)
+
+
+def test_the_folder_of_the_jobs_need_not_be_the_run_directory() -> None:
+    options = ["--scheduler", "slurm", *FOUR, "--folder", "elsewhere", "--evaluate"]
+    scripts = render(*options)
+    assert "#SBATCH --output=elsewhere/logs/train.log" in scripts["train"]
+    assert "    --run-dir runs/cc\n" in scripts["train"]
+    assert "    hvcod evaluate runs/cc\n" in scripts["evaluate"]
+    without = refusal(*options, command=["train", "--task", "commoncrawl"])
+    assert "--run-dir, which a job that is started again" in without
 
 
 def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
@@ -151,6 +175,9 @@ def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
         assert '    --share "$INDEX/24"\n' in scripts["retrain"]
         assert "--share" not in scripts["report"]
         assert "J 1-24" not in scripts["report"]
+        # Alone, too, it stops in time.
+        (script,) = render("--scheduler", scheduler, "--stop-by", "clock", command=command).values()
+        assert "--time-limit 3480s" in script
 
 
 @pytest.mark.parametrize(
@@ -203,11 +230,39 @@ def test_each_profile_says_where_it_is_from_and_gives_a_script(name: str) -> Non
         (["--time", "1m", "--warning", "2m"], "--warning 120s: the wall time is only 60 s"),
         (["--stop-by", "signal"], "PBS sends no signal before the end"),
         (["--shares", "3"], "--shares goes with `-- churn run ...` only"),
-        (["--folder", "two words"], "no folder with blanks"),
+        (["--folder", "two words"], "use another --folder"),
+        (["--folder", "runs/%j"], "use another --folder"),
+        (["--folder", "~/runs"], "use another --folder"),
+        (["--folder", "host:runs,2"], "use another --folder"),
+        (["--account", "a b"], "--account 'a b': #SBATCH and #PBS lines take no blanks"),
+        (["--partition", "a\nb"], "take no blanks"),
+        (["--name", "a@b"], "PBS takes letters"),
+        (["--folder", "runs/a@b"], "PBS takes letters"),
     ],
 )
 def test_what_is_impossible_is_refused(options: list[str], message: str) -> None:
     assert message in refusal("--scheduler", "pbs", *options)
+
+
+def test_slurm_warns_no_earlier_than_it_can() -> None:
+    options = ["--scheduler", "slurm", "--time", "48h", "--warning", "20h"]
+    assert "65535 s before the end" in refusal(*options)
+    assert render(*options, "--stop-by", "clock")
+
+
+def test_an_environment_without_hvcod_must_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", "/nowhere")
+    assert "/nowhere/bin holds no hvcod" in refusal("--scheduler", "slurm")
+    assert render("--scheduler", "slurm", "--environment", "$HOME/hvcod/.venv")
+
+
+def test_mpirun_on_pbs_hands_on_what_ssh_does_not() -> None:
+    options = [*FOUR, "--launcher", "mpirun", "--setup", "export A=1; export B_2=x\necho C=3"]
+    (script,) = render("--scheduler", "pbs", *options).values()
+    assert "    ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}\n" in script
+    assert "    -x OMP_NUM_THREADS\n    -x A\n    -x B_2\n)" in script
+    (script,) = render("--scheduler", "slurm", *options).values()
+    assert "-x A" not in script
 
 
 def test_a_training_that_could_not_go_on_is_refused() -> None:
@@ -241,6 +296,22 @@ def test_submit_refuses_what_the_training_would_refuse(
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_laptop_example_of_submit_works_where_no_scheduler_is(tmp_path: Path) -> None:
+    example = submit.EXAMPLES.partition("laptop")[2].partition("cluster")[0]
+    program = str(Path(sys.prefix, "bin"))
+    done = subprocess.run(
+        shlex.split(example.replace("\\\n", " ")),
+        cwd=tmp_path,
+        env={**os.environ, "PATH": program},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "there is no sbatch here" in done.stderr
+    assert (tmp_path / "runs/first/jobs/train.sh").exists()
+
+
 def check_shell(scripts: Mapping[str, str]) -> None:
     """`bash -n` and shellcheck."""
     if not shutil.which("shellcheck"):
@@ -253,9 +324,9 @@ def check_shell(scripts: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("scheduler", ["slurm", "pbs"])
 def test_all_that_is_rendered_is_good_shell(scheduler: str) -> None:
-    common = ["--scheduler", scheduler, *FOUR, "--evaluate", "--modules", "gcc openmpi"]
+    common = ["--scheduler", scheduler, *FOUR, "--modules", "gcc openmpi"]
     odd = [*TRAIN, "--set", "model.hidden=3", "--data", "it's mine -x"]
-    check_shell(render(*common, command=odd))
+    check_shell(render(*common, "--evaluate", command=odd))
     check_shell(render(*common, "--stop-by", "clock", "--launcher", "ibrun"))
     check_shell(render(*common, "--job-per-group", "--no-bind", "--launcher", "mpiexec"))
     assert "    --data 'it'\"'\"'s mine -x'\n" in render(*common, command=odd)["train"]
@@ -325,3 +396,30 @@ def test_what_qstat_prints_is_understood() -> None:
         ("13[].pbs", Queued("13[1].pbs", "F", "", "exit code 75", "")),
     ]
     assert [queued.over for _, queued in found] == [False, True]
+
+
+def answering(program: str, shell: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a program that answers in a way that no server does when it is asked to on PATH."""
+    path = folder / program
+    path.write_text(f"#!/bin/sh\n{shell}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_a_server_that_does_not_answer_is_not_taken_for_jobs_that_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering("qstat", "echo 'Connection refused' >&2; exit 255", tmp_path, monkeypatch)
+    with pytest.raises(HvcodError, match="qstat does not answer: Connection refused"):
+        show("pbs", ["12.pbs"])
+    for ended in ("Unknown Job Id 12.pbs", "12.pbs Job has finished, use -x or -H"):
+        answering("qstat", f"echo 'qstat: {ended}' >&2; exit 153", tmp_path, monkeypatch)
+        assert show("pbs", ["12.pbs"]) == {"12.pbs": []}
+
+
+def test_what_waits_is_cancelled_before_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering("qdel", f"echo $* >{tmp_path}/told", tmp_path, monkeypatch)
+    cancel("pbs", ["12.pbs", "13.pbs"])
+    assert (tmp_path / "told").read_text() == "13.pbs 12.pbs\n"
