@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from hvcod.churn.run.retrains import Retrain
 from hvcod.config import Duration, TrainOptions
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
-from hvcod.groups.environment import process_age
+from hvcod.groups.environment import CORES, process_age
 from hvcod.progress import silently
 from hvcod.training.signals import SIGNALS, StopSignals
 
@@ -86,7 +86,7 @@ class Processes:
         """
         groups = retrains[0].method.groups
         # Of a full house, also where fewer are left: threads decide the last bit of sums.
-        threads = max(1, len(os.sched_getaffinity(0)) // (self._at_once * groups))
+        threads = max(1, len(CORES) // (self._at_once * groups))
         each = [(retrain, group) for retrain in retrains for group in range(groups)]
         names = {
             self._context.Process(
