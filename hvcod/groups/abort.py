@@ -1,6 +1,7 @@
 """A rank that fails takes its world down: nobody is left waiting in a collective."""
 
 import contextlib
+import faulthandler
 import os
 import sys
 import threading
@@ -90,8 +91,10 @@ def _running_mpi() -> Any:
 
 def _end(code: int) -> NoReturn:
     if _world_size() > 1 and (mpi := _running_mpi()):
-        # Behind a dead network the launcher does not hear of it, and MPI waits for its answer.
-        threading.Timer(ABORT_PATIENCE, os._exit, [code]).start()
+        # Behind a dead network the launcher does not hear of it, and MPI waits for its answer, with
+        # Python's lock in its hands: only this timer, which is no thread of Python's, can end that.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        faulthandler.dump_traceback_later(ABORT_PATIENCE, exit=True, file=nowhere)
         mpi.COMM_WORLD.Abort(code)
     # No exit handlers: they would wait for peers (MPI_Finalize) or for threads that are stuck.
     os._exit(code)

@@ -17,7 +17,7 @@ from typing import Self
 from forkserver.launches import ForkServer
 
 NETWORK = "198.51.100."  # for documentation (RFC 5737); lives in the namespaces only
-TOOLS = ("ip", "tc", "unshare", "nsenter")
+TOOLS = ("ip", "tc", "unshare", "nsenter", "hostname", "mount")
 
 SWITCH = """
 set -eu
@@ -34,8 +34,8 @@ hostname "$1"
 ip link set lo up
 ip link add net0 type veth peer name "$1" netns "$3"
 nsenter --target "$3" --net ip link set "$1" master bridge up
-# A connection of which nothing is heard is given up after 6 s, not after a quarter of an hour.
-echo 4 >/proc/sys/net/ipv4/tcp_retries2
+# A connection of which nothing is heard is given up after 13 s, not after a quarter of an hour.
+echo 5 >/proc/sys/net/ipv4/tcp_retries2
 ip address add "$2/24" dev net0
 ip link set net0 up
 mount --bind "$4" /etc/hosts

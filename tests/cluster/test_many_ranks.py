@@ -7,7 +7,7 @@ from filesystems.launches import SMALL, step_lines
 from forkserver.launches import ForkServer
 
 RANKS, GROUPS = 64, 8
-STEPS, INTERVAL = 40, 4
+STEPS, INTERVAL = 40, 10
 
 
 def test_sixty_four_ranks_in_eight_groups_teach_each_other(
@@ -20,6 +20,8 @@ def test_sixty_four_ranks_in_eight_groups_teach_each_other(
         "steps": STEPS,
         "codistill.exchange_interval": INTERVAL,
         "codistill.burn_in": INTERVAL,
+        # On a busy machine some groups run ahead: let them wait.
+        "codistill.staleness": "exact",
         "log_interval": 5,
     }
     words: list[object] = ["hvcod", "train", "--data", tiny_data, "--run-dir", run, "--json"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from filesystems.launches import SMALL, step_lines
 from forkserver.launches import ForkServer
 
-SILENCE = 2
+SILENCE = 6
 
 
 def words(run: Path, data: Path, steps: int) -> list[object]:
@@ -27,6 +27,7 @@ def test_a_stopped_rank_ends_its_launch(
     try:
         while not step_lines(run / "group-0"):
             assert launch.poll() is None, errors.read_text()
+            time.sleep(0.05)
         os.kill(launch.rank_process(1), signal.SIGSTOP)
         launch.communicate(timeout=60)
     finally:
@@ -46,11 +47,12 @@ def test_a_launch_that_is_suspended_as_a_whole_goes_on(
     try:
         while not step_lines(run / "group-0"):
             assert launch.poll() is None
+            time.sleep(0.05)
         ranks = [launch.rank_process(rank) for rank in range(2)]
         for number in (signal.SIGSTOP, signal.SIGCONT):
             for rank in ranks:
                 os.kill(rank, number)
-            time.sleep(2 * SILENCE if number == signal.SIGSTOP else 0)
+            time.sleep(SILENCE + 3 if number == signal.SIGSTOP else 0)
         _, errors = launch.communicate(timeout=120)
     finally:
         launch.kill_all()

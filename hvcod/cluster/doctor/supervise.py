@@ -128,10 +128,14 @@ class _Child:
         """Waits for one outcome; what to note instead, if there will be none."""
         if not self._reports.poll(seconds):
             return Outcome(problem=f"no answer within {seconds:g} s: {stage.if_late}", late=True)
+        # A signal in the midst of a report would lose it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             self._outcomes[stage.name] = self._reports.recv()
         except EOFError:
             return Outcome(problem=self._cause_of_death())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
 
     def _cause_of_death(self) -> str:
