@@ -38,8 +38,8 @@ _OF_TRAINING = {
 _OTHERS = {key for key, _, _ in config.fields_of(TrainOptions)} - _OF_TRAINING
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
-_MANY = 3
-"""Teachers from which on ring or pairs is worth a thought."""
+_MANY = 8
+"""Groups from which on, about, ring or pairs is worth a thought: docs/plan.md."""
 
 HEAD = [
     "groups",
@@ -80,8 +80,10 @@ def command(
     given. The columns are explained in docs/plan.md.
     """
     options: PlanOptions = build(PlanOptions, flags)
-    if options.ranks is None or options.step_seconds is None:
-        raise UsageError("give --ranks and --step-seconds: what is to be planned")
+    if options.ranks is None or not options.step_seconds:
+        raise UsageError("give --ranks, and --step-seconds above 0: what is to be planned")
+    if options.node_bandwidth is not None and flags["ranks_per_node"] is None:
+        raise UsageError("--node-bandwidth is for groups inside a node: give --ranks-per-node")
     network, file_system = machine(options)
     training, size = _training(options, config_file, assignments, flags)
     wanted = Training(
@@ -112,6 +114,8 @@ def _training(
     """What the training that is planned is like, and how large its model is."""
     if options.parameters is None:
         training = resolve(config_file, assignments, flags)
+        if training.group_batch_size is not None:
+            raise UsageError("give --batch-size, with which --step-seconds was measured")
         return training, of_training(training)
     if config_file or assignments or any(flags[name] for name in ("task", "data", "preset")):
         raise UsageError("--parameters stands for a task: leave it out, or --task, --config, --set")
@@ -142,15 +146,17 @@ def _cells(row: Row) -> list[str]:
 
 def _remarks(rows: Sequence[Row], training: Training) -> list[str]:
     """What stands out, a sentence each."""
-    best = min(rows, key=lambda row: row.step_s)
-    said = [f"The shortest step: {best.groups} x {best.ranks_per_group} ranks."]
+    said = []
+    if len(rows) > 1:
+        best = min(rows, key=lambda row: row.step_s)
+        said.append(f"The shortest step: {best.groups} x {best.ranks_per_group} ranks.")
     late = [row for row in rows if row.exchange_interval > training.interval]
     if late:
         said.append(
             f"With {', '.join(str(row.groups) for row in late)} groups fresher teachers come less "
             f"often than every {training.interval} steps: too many, or too slow a file system."
         )
-    if training.topology == "full" and rows[-1].teachers > _MANY:
+    if training.topology == "full" and rows[-1].groups >= _MANY:
         said.append(
             "With topology full each group has all others as teachers: step, memory, reading and "
             "directory operations grow with the groups. With ring and pairs they do not."

@@ -113,8 +113,10 @@ def machine(options: PlanOptions) -> tuple[Network, FileSystem]:
 
 def ring_bandwidth(measured: Mapping[str, Any]) -> float:
     """Bytes a second over a link, from an allreduce of many bytes: equation 1 turned round."""
-    ranks = measured["allreduce_ranks"]
-    return float(allreduce_bytes(ranks, measured["allreduce_bytes_per_s"])) or 1 / 0
+    sent = allreduce_bytes(measured["allreduce_ranks"], measured["allreduce_bytes_per_s"])
+    if sent <= 0:
+        raise ValueError("an allreduce of one rank uses no link")
+    return float(sent)
 
 
 def pair_latency(measured: Mapping[str, Any]) -> float:

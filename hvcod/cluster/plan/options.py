@@ -15,12 +15,12 @@ class PlanOptions:
 
     ranks: int | None = option(None, "ranks that all groups share", minimum=1)
     groups: int | None = option(
-        None, "plan this number of groups alone; default: every number that divides them", minimum=1
+        None, "show this number of groups alone; default: every number that divides them", minimum=1
     )
     step_seconds: float | None = option(
         None,
         "seconds that a rank computes in a step, alone and without teachers (step_s of a run of "
-        "one rank)",
+        "one rank); above 0",
         minimum=0.0,
     )
     parameters: int | None = option(

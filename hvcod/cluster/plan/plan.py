@@ -20,6 +20,9 @@ announced, received, known to be received, switched to (`hvcod.codistill.transfe
 PUBLISHING_OPERATIONS = 10
 """Calls that name a file or folder, for a published checkpoint: counted, docs/plan.md."""
 
+ROUNDS = 20
+"""Of equations 3 and 5, each of which has the other's result in it."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
 """Seconds between two looks at a teacher's directory, of `hvcod.exchange.poll`."""
 
@@ -60,15 +63,15 @@ class Row:
         burn_in_step_s: Seconds of a step without teachers.
         step_s: Seconds of a step with all teachers.
         examples_per_s: Of all groups together, with teachers.
-        published_bytes: Bytes that a group writes in an interval.
-        read_bytes: Bytes that a group reads in an interval.
+        published_bytes: Bytes that a group writes for a published checkpoint.
+        read_bytes: Bytes that a group reads in `exchange_interval` steps.
         file_system_bytes_per_s: What all groups together write and read.
-        directory_operations: Operations of a group on the run directory in an interval, at most:
+        directory_operations: Operations of a group on the run directory in an interval, about:
             calls that name a file or folder.
         staleness: Mean of student's minus teacher's step, in steps, if the groups are as fast as
             each other.
-        exchange_interval: Steps after which all teachers are fresher, as far as the file system
-            and the group keep up.
+        exchange_interval: Steps after which all teachers are fresher: the training's interval, or
+            more where the file system or the group does not keep up.
         teacher_bytes: Memory of a rank that its teachers take.
         beats: Those smaller numbers of groups, so larger groups, whose step takes longer.
     """
@@ -110,20 +113,21 @@ def plan(
         size: Of the model.
         network: Inside a group.
         file_system: Between groups.
-        only: Plan this number of groups alone.
+        only: Return the row of this number of groups alone.
 
     Raises:
         UsageError: So many groups cannot share the ranks, or do not fit the topology.
     """
     if only is not None and training.ranks % only:
         raise UsageError(f"{only} groups cannot share {training.ranks} ranks equally")
-    numbers = [only] if only is not None else list(_numbers(training))
+    if only is not None:
+        teachers_of(0, only, training.topology)
     rows: list[Row] = []
-    for groups in numbers:
+    for groups in _numbers(training):
         row = _row(groups, training, size, network, file_system)
         beats = tuple(each.groups for each in rows if each.step_s > row.step_s)
         rows.append(Row(**row.to_dict() | {"beats": beats}))
-    return rows
+    return [row for row in rows if only in (None, row.groups)]
 
 
 def step_seconds(compute_s: float, teachers_s: float, communicate_s: float, messages: int) -> float:
@@ -159,19 +163,23 @@ def _row(
     ranks, interval = training.ranks // groups, training.interval
     teachers = len(teachers_of(0, groups, training.topology))
     gradients_s = network.allreduce_s(ranks, size.gradients)
-    # Fresher teachers come to the group root, and from there to every other rank.
-    passed = teachers * size.published / interval if ranks > 1 else 0.0
-    communicate_s = gradients_s + passed / network.link(ranks)
-    messages = math.ceil(size.gradients / MESSAGE_BYTES)
+    messages = max(1, math.ceil(size.gradients / MESSAGE_BYTES))
     teachers_s = teachers * training.teacher_share * training.step_s
-    step_s = step_seconds(training.step_s, teachers_s, communicate_s, messages)
     publish_s, read_s = files.publish_s(size.published), files.read_s(size.published)
-    arriving = read_s / step_s + SWITCHING_STEPS
-    exchange = max(interval, publish_s / step_s, teachers * arriving)
+    exchange = float(interval)
+    # Fewer fresh teachers make shorter steps, which make the file system slower in steps.
+    for _ in range(ROUNDS):
+        # Fresher teachers come to the group root, and from there to every other rank.
+        passed = teachers * size.published / exchange if ranks > 1 else 0.0
+        communicate_s = gradients_s + passed / network.link(ranks)
+        step_s = step_seconds(training.step_s, teachers_s, communicate_s, messages)
+        publishing = max(interval, publish_s / step_s)
+        arriving = read_s / step_s + SWITCHING_STEPS
+        exchange = max(publishing, teachers * arriving) if teachers else interval
     # Teachers come one after the other: the mean one waits for half of the others.
     behind = publish_s / step_s + arriving * (teachers + 1) / 2
     published = size.published if teachers else 0
-    traffic = groups * (1 + teachers) * published / (exchange * step_s)
+    traffic = groups * published * (1 / publishing + teachers / exchange) / step_s
     return Row(
         groups=groups,
         ranks_per_group=ranks,
@@ -185,7 +193,7 @@ def _row(
         published_bytes=published,
         read_bytes=teachers * published,
         file_system_bytes_per_s=traffic,
-        directory_operations=operations(teachers, exchange * step_s),
+        directory_operations=operations(teachers, interval * step_s),
         staleness=(exchange + 1) / 2 + behind if teachers else None,
         exchange_interval=exchange,
         teacher_bytes=teachers * size.teacher,
@@ -193,11 +201,11 @@ def _row(
 
 
 def operations(teachers: int, seconds: float) -> int:
-    """The most operations of a group on the run directory in an interval: equation 7.
+    """About how many operations a group asks of the run directory in an interval: equation 7.
 
     Args:
         teachers: Each directory is listed until there is something fresher in it, which is read.
-        seconds: Of an interval; a teacher has published at its end at the latest.
+        seconds: Of an interval, whose end is taken for the moment at which a teacher has published.
     """
     looks, passed, pause = 1, 0.0, FIRST_PAUSE
     while passed < seconds:

@@ -129,8 +129,11 @@ def test_numbers_of_groups_divide_the_ranks_and_fit_the_topology() -> None:
         6,
         12,
     ]
-    (only,) = plan(training(12), SIZE, NETWORK, FILES, only=3)
+    slow = Network(bandwidth=1e8, latency=1e-4)
+    (only,) = plan(training(12, "ring"), SIZE, slow, FILES, only=3)
     assert (only.groups, only.ranks_per_group) == (3, 4)
+    assert only == by_groups(plan(training(12, "ring"), SIZE, slow, FILES))[3]
+    assert only.beats == (1, 2)
     with pytest.raises(UsageError, match="5 groups cannot share 12 ranks"):
         plan(training(12), SIZE, NETWORK, FILES, only=5)
     with pytest.raises(UsageError, match="do not form pairs"):
@@ -175,6 +178,30 @@ def test_a_file_system_that_is_too_slow_costs_freshness() -> None:
     assert row.exchange_interval == pytest.approx(50 / row.step_s)
     assert row.exchange_interval > 100
     assert row.staleness and row.staleness > row.exchange_interval
+    assert row.file_system_bytes_per_s == pytest.approx(2 * 2 * 1e6)
+
+
+def test_one_group_exchanges_nothing_however_slow_the_file_system_is() -> None:
+    row = plan(training(2), SIZE, NETWORK, FileSystem(bandwidth=1e5, visible_s=100.0), only=1)[0]
+    assert (row.exchange_interval, row.file_system_bytes_per_s) == (50, 0)
+
+
+def test_groups_publish_every_interval_and_read_as_they_keep_up() -> None:
+    slow_to_read = FileSystem(bandwidth=1e9, visible_s=5.0)
+    row = plan(training(16), SIZE, NETWORK, slow_to_read, only=8)[0]
+    assert row.exchange_interval == pytest.approx(7 * (5 / row.step_s + 4))
+    assert row.exchange_interval > 60
+    passed = 7 * 50e6 / row.exchange_interval
+    assert row.inside_bytes == pytest.approx(100e6 + passed)
+    written, read = 8 * 50e6 / (50 * row.step_s), 8 * passed / row.step_s
+    assert row.file_system_bytes_per_s == pytest.approx(written + read)
+    assert row.directory_operations == operations(7, 50 * row.step_s)
+
+
+def test_a_model_of_sparse_tables_alone_sends_no_gradients() -> None:
+    row = plan(training(2), ModelSize(100, 0, 200, 400), NETWORK, FILES, only=1)[0]
+    assert (row.inside_bytes, row.allreduce_s) == (0, 0)
+    assert row.step_s == pytest.approx(0.3)
 
 
 def test_many_teachers_take_longer_than_an_interval() -> None:
@@ -288,10 +315,36 @@ def test_the_command_prints_json() -> None:
     assert all(math.isfinite(row["step_s"]) for row in said["rows"])
 
 
+def test_with_groups_the_command_shows_one_of_the_rows() -> None:
+    done = CliRunner().invoke(command, ["--ranks", "16", "--groups", "4", *GIVEN])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[:1] for line in done.output.splitlines()[1:4]] == [["groups"], ["4"], []]
+    assert "shortest step" not in done.output and "which know nothing" in done.output
+
+
+def test_a_group_without_teachers_is_not_said_to_get_them_late() -> None:
+    slow = [*GIVEN, "--publish-bandwidth", "1e5", "--topology", "ring"]
+    done = CliRunner().invoke(command, ["--ranks", "2", *slow])
+    assert "With 2 groups fresher teachers come less often" in done.output
+
+
+def test_a_batch_of_the_group_is_not_guessed_for_a_rank() -> None:
+    words = ["--ranks", "4", "--task", "criteo", *GIVEN[:-2]]
+    done = CliRunner().invoke(command, [*words, "--preset", "laptop"])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).startswith("give --batch-size, with which --step-seconds")
+    done = CliRunner().invoke(
+        command, [*words, "--preset", "laptop", "--batch-size", "8", "--json"]
+    )
+    assert json.loads(done.output)["rows"][0]["batch"] == 4 * 8
+
+
 @pytest.mark.parametrize(
     "words, says",
     [
         (["--ranks", "16"], "--step-seconds"),
+        (["--ranks", "16", *GIVEN, "--step-seconds", "0"], "--step-seconds above 0"),
+        (["--ranks", "16", *GIVEN, "--node-bandwidth", "1e10"], "give --ranks-per-node"),
         (GIVEN, "--ranks"),
         (["--ranks", "16", "--task", "criteo", *GIVEN], "--parameters stands for a task"),
         (["--ranks", "6", "--groups", "4", *GIVEN], "4 groups cannot share 6 ranks"),
