@@ -180,7 +180,8 @@ def moments(share: Share) -> list[tuple[float, int, int]]:
     """(seconds, group, step) of all publications of a process; groups are not in step."""
     found = []
     for group in range(share.first, share.end):
-        offset = random.Random(group).random()
+        # Far from an interval's ends: what is a little late is counted in the same interval.
+        offset = 0.2 + 0.5 * random.Random(group).random()
         for turn in range(share.intervals + WARM_UP):
             found.append(((turn + offset) * share.seconds, group, INTERVAL * (turn + 1)))
     return sorted(found)

@@ -5,21 +5,23 @@ from pathlib import Path
 from cluster.hosts import Hosts
 from cluster.plan.measure import Bench, Setting
 
-FACTOR = 2.5
+FACTOR = 3
 """On a machine with other work; the medians of docs/plan.md are closer."""
 
 
 def test_a_step_takes_as_long_as_was_planned(hosts: Hosts, tiny_data: Path, tmp_path: Path) -> None:
-    setting = Setting(bandwidth=20e6)
+    setting = Setting(bandwidth=10e6)
     bench = Bench(hosts, tiny_data, tmp_path)
     try:
-        alone = bench.step_s(setting, groups=2, steps=12)
-        rows = bench.planned(setting, bench.network(setting), alone)
+        report = bench.network(setting)
+        before = bench.step_s(setting, groups=2, steps=12)
         across = bench.step_s(setting, groups=1, steps=12)
+        alone = (before + bench.step_s(setting, groups=2, steps=12)) / 2
+        rows = bench.planned(setting, report, alone)
     finally:
         hosts.limit(1e9)
     planned = rows[1].burn_in_step_s
     assert planned / FACTOR < across < planned * FACTOR, (alone, planned, across)
     # The link is what the step waits for, and two groups, which do not use it, are faster.
-    assert across > 2 * alone
+    assert across > 1.5 * alone
     assert rows[2].burn_in_step_s == alone

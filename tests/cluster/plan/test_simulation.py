@@ -28,16 +28,15 @@ def test_a_group_asks_as_little_among_many_as_among_few(
     for load in (few, many):
         # A rename, an unlink, a listing, ...: none of them more often than once or twice.
         published = load.publishing["rename"]
-        assert published == pytest.approx(1, abs=0.3)
         assert sum(load.publishing.values()) / published == pytest.approx(
             PUBLISHING_OPERATIONS, abs=0.5
         )
-        assert load.loaded == pytest.approx(1, abs=0.3)
+        assert load.loaded / published == pytest.approx(1, abs=0.3)
     # By chance the groups' moments lie differently, and with them how often a teacher is late.
     assert many.operations < 1.5 * few.operations
 
 
-def test_the_plan_says_the_most_that_is_asked(
+def test_no_more_is_asked_than_is_planned(
     loads: dict[tuple[str, int], Load], scale: Callable[[int, int], int]
 ) -> None:
     for load in loads.values():
