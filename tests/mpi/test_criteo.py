@@ -121,10 +121,12 @@ def test_a_run_goes_on_with_other_ranks(
     fast_mpirun: ForkServer, alone: Path, tmp_path: Path
 ) -> None:
     """What was read stays read: the same rows a step, whoever reads them."""
-    whole = train(fast_mpirun, 1, alone, tmp_path / "whole")
-    first = train(fast_mpirun, 2, alone, tmp_path / "run", "--steps", 20)
+    # Only then may a run be made longer.
+    constant = ["--set", "optimizer.schedule=constant"]
+    whole = train(fast_mpirun, 1, alone, tmp_path / "whole", *constant)
+    first = train(fast_mpirun, 2, alone, tmp_path / "run", *constant, "--steps", 20)
     assert first[0]["ended"] == "finished"
-    second = train(fast_mpirun, 1, alone, tmp_path / "run")
+    second = train(fast_mpirun, 1, alone, tmp_path / "run", *constant)
     assert second[0]["ended"] == "finished"
     assert second[0]["validation_loss"] == pytest.approx(whole[0]["validation_loss"], abs=1e-4)
 
@@ -136,10 +138,10 @@ def test_the_laptop_preset_reaches_its_log_loss(
     source = real_data / "criteo/criteo_dac_110k.tsv.gz"
     fast_mpirun(2, "hvcod", "data", "criteo", source, "--output", tmp_path / "data")
     words = ["train", "--task", "criteo", "--data", tmp_path / "data", "--groups", 2, "--json"]
-    steps = scale(60, 380)
+    steps = scale(60, 345)
     done = fast_mpirun(
         4, "hvcod", *words, "--run-dir", tmp_path / "run", "--steps", steps, timeout=600
     )
     losses = [each["validation_loss"] for each in json.loads(done.stdout)]
-    assert max(losses) <= (0.487 if steps == 380 else 0.52)
+    assert max(losses) <= (0.487 if steps == 345 else 0.52)
     assert np.isfinite(losses).all()
