@@ -17,6 +17,7 @@ from hvcod.cluster.plan.options import PlanOptions
 from hvcod.cluster.plan.plan import Row, Training, plan
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
+from hvcod.units import byte_count
 
 EXAMPLES = """\b
 Examples:
@@ -36,7 +37,6 @@ _OF_TRAINING = {
     "codistill.topology",
 }
 _OTHERS = {key for key, _, _ in config.fields_of(TrainOptions)} - _OF_TRAINING
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 _MANY = 8
 """Groups from which on, about, ring or pairs is worth a thought: docs/plan.md."""
@@ -129,17 +129,17 @@ def _cells(row: Row) -> list[str]:
         str(row.groups),
         str(row.ranks_per_group),
         str(row.batch),
-        _bytes(row.inside_bytes),
+        byte_count(row.inside_bytes),
         _seconds(row.allreduce_s),
         str(row.teachers),
         _seconds(row.step_s),
         f"{row.examples_per_s:,.0f}",
         "-" if row.staleness is None else f"{row.staleness:.0f}",
-        _bytes(row.published_bytes),
-        _bytes(row.read_bytes),
-        f"{_bytes(row.file_system_bytes_per_s)}/s",
+        byte_count(row.published_bytes),
+        byte_count(row.read_bytes),
+        f"{byte_count(row.file_system_bytes_per_s)}/s",
         str(row.directory_operations),
-        _bytes(row.teacher_bytes),
+        byte_count(row.teacher_bytes),
         ", ".join(map(str, row.beats)) or "-",
     ]
 
@@ -166,11 +166,3 @@ def _remarks(rows: Sequence[Row], training: Training) -> list[str]:
 
 def _seconds(value: float) -> str:
     return f"{value:.3g}"
-
-
-def _bytes(value: float) -> str:
-    for unit in _UNITS[:-1]:
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} {_UNITS[-1]}"

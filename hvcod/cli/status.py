@@ -13,6 +13,7 @@ import click
 from hvcod.cli.options import json_option
 from hvcod.errors import HvcodError
 from hvcod.training.status.collect import GroupStatus, RunStatus, collect
+from hvcod.units import byte_count
 
 EXAMPLES = """\b
 Examples:
@@ -150,8 +151,8 @@ def _learning(group: GroupStatus, steps: int | None) -> list[str]:
 def _files(group: GroupStatus) -> list[str]:
     cells = [str(group.group)]
     for kept in (group.published, group.saved):
-        cells += [_number(kept.step), _duration(kept.age_s), _size(kept.bytes)]
-    return [*cells, _size(group.bytes), _number(group.restarts), str(group.skipped_steps)]
+        cells += [_number(kept.step), _duration(kept.age_s), byte_count(kept.bytes)]
+    return [*cells, byte_count(group.bytes), _number(group.restarts), str(group.skipped_steps)]
 
 
 def _troubles(group: GroupStatus) -> Iterator[str]:
@@ -205,11 +206,3 @@ def _duration(seconds: float | None) -> str:
     if hours:
         return f"{hours}h{minutes:02}m"
     return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

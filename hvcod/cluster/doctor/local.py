@@ -18,7 +18,7 @@ Outcomes = Mapping[str, Outcome]
 
 
 def mpi() -> ModuleType:
-    """mpi4py's MPI, imported but not started: `start_mpi` does that when it is its turn."""
+    """mpi4py's MPI, imported but not started: `Together.start` does that when it is its turn."""
     import mpi4py
 
     mpi4py.rc.initialize = False

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvcod.cluster.doctor.facts import Examination, Outcome, Rank
+from hvcod.units import byte_count
 
 OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 
@@ -53,13 +54,7 @@ def skipped(outcome: Outcome) -> Finding | None:
 
 def rate(bytes_per_s: float | None) -> str:
     """Such as 1.2 GB/s."""
-    if bytes_per_s is None:
-        return "unknown"
-    for unit in ("B", "kB", "MB"):
-        if bytes_per_s < 999.5:
-            return f"{bytes_per_s:.3g} {unit}/s"
-        bytes_per_s /= 1000
-    return f"{bytes_per_s:.3g} GB/s"
+    return "unknown" if bytes_per_s is None else f"{byte_count(bytes_per_s)}/s"
 
 
 def seconds(value: float | None) -> str:

@@ -15,6 +15,7 @@ from hvcod.cluster.doctor.checks.finding import (
     where,
 )
 from hvcod.cluster.doctor.facts import Examination, Files, Published, Written
+from hvcod.units import byte_count
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LITTLE = 1e9
@@ -50,14 +51,14 @@ def space(examination: Examination) -> Finding:
     if not known:
         return Finding(SKIPPED, "the run directory is not known")
     _, facts = min(known, key=lambda each: each[1].free_bytes)
-    free = f"{_size(facts.free_bytes)} free in {facts.folder}"
+    free = f"{byte_count(facts.free_bytes)} free in {facts.folder}"
     written = examination.first.get(Written)
     size = examination.options.bytes
     full = written is not None and written.code in _FULL
     mend = f"free some space, or {_ELSEWHERE}"
     if full or facts.free_bytes < size:
         why = f": {written.error}" if written and full else ""
-        return Finding(FAILED, f"{free}, no room for a checkpoint of {_size(size)}{why}", mend)
+        return Finding(FAILED, f"{free}, no room for a checkpoint of {byte_count(size)}{why}", mend)
     if facts.free_bytes < _LITTLE:
         return Finding(WARNING, f"{free}: a group keeps five checkpoints and states", mend)
     return Finding(OK, free)
@@ -110,11 +111,3 @@ def _mend(facts: Files) -> str:
     if facts.code == errno.EROFS:
         return f"it is mounted read-only here: {_ELSEWHERE}"
     return _ELSEWHERE
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
