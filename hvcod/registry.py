@@ -1,0 +1,61 @@
+"""Names that a user may choose, and the code behind each.
+
+To add a loss, a topology, an exchange, a base algorithm or a scheduler, write its file and add one
+line here. Code is imported when its name is first used: the help page lists names and stays light.
+"""
+
+import contextlib
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Generic, TypeVar, overload
+
+from hvcod.errors import UsageError
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Sequence[str], Generic[Entry]):
+    """The names that one option accepts, in the order in which the help page shows them."""
+
+    def __init__(self, option: str, places: Mapping[str, str]) -> None:
+        """
+        Args:
+            option: The flag that takes these names, for messages.
+            places: Where the code of each name is: ``module:attribute``.
+        """
+        self._option = option
+        self._entries: dict[str, str | Entry] = dict(places)
+
+    def load(self, name: str) -> Entry:
+        """Returns the code behind a name.
+
+        Raises:
+            UsageError: The name is unknown.
+        """
+        if name not in self._entries:
+            raise UsageError(f"{self._option} {name}: choose one of {', '.join(self)}")
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
+            found: Entry = getattr(importlib.import_module(module), attribute)
+            self._entries[name] = entry = found
+        return entry
+
+    @contextlib.contextmanager
+    def added(self, name: str, entry: Entry) -> Iterator[None]:
+        """Adds a name for as long as the context lasts, such as for a test."""
+        self._entries[name] = entry
+        try:
+            yield
+        finally:
+            del self._entries[name]
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return list(self._entries)[index]
+
+    def __len__(self) -> int:
+        return len(self._entries)
