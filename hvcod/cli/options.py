@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from hvcod import config
+from hvcod.config import TrainOptions
 
 
 def dataclass_options(
@@ -30,6 +31,26 @@ def dataclass_options(
         return command
 
     return decorate
+
+
+def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
+    """Adds the options of a training run, ``--config`` and ``--set``: see `hvcod.runs.layers`.
+
+    Args:
+        without: Keys of options that get no flag, because the command decides them.
+    """
+    file = click.option(
+        "--config", "config_file", type=click.Path(path_type=Path), help="Options from a TOML file."
+    )
+    assignments = click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any option by its key, such as model.hidden=512; may be repeated.",
+    )
+    flags = dataclass_options(TrainOptions, without)
+    return lambda command: flags(file(assignments(command)))
 
 
 def layer(options: type, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from hvcod import config
-from hvcod.cli.options import build, dataclass_options, json_option, layer
+from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
 from hvcod.cli.tables import columns
-from hvcod.cli.train import resolve, training_options
 from hvcod.cluster.plan.machine import machine
 from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training
 from hvcod.cluster.plan.options import PlanOptions
@@ -112,16 +111,17 @@ def _training(
     flags: dict[str, Any],
 ) -> tuple[TrainOptions, ModelSize]:
     """What the training that is planned is like, and how large its model is."""
+    given = layer(TrainOptions, flags)
     if options.parameters is None:
-        training = resolve(config_file, assignments, flags)
+        from hvcod.runs.layers import resolve
+
+        training = resolve(config_file, assignments, given)
         if training.group_batch_size is not None:
             raise UsageError("give --batch-size, with which --step-seconds was measured")
         return training, of_training(training)
     if config_file or assignments or any(flags[name] for name in ("task", "data", "preset")):
         raise UsageError("--parameters stands for a task: leave it out, or --task, --config, --set")
-    return config.resolve(TrainOptions, [layer(TrainOptions, flags)]), of_parameters(
-        options.parameters
-    )
+    return config.resolve(TrainOptions, [given]), of_parameters(options.parameters)
 
 
 def _cells(row: Row) -> list[str]:

@@ -2,17 +2,15 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hvcod import config
-from hvcod.cli.options import dataclass_options, json_option, layer
+from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.tables import columns
 from hvcod.config import TrainOptions
-from hvcod.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
@@ -20,26 +18,6 @@ Examples:
   cluster  srun --mpi=pmix -N 32 --ntasks-per-node 8 hvcod train --groups 2 --task commoncrawl \\
              --data /scratch/cc --preset paper --run-dir /scratch/runs/cc
 """
-
-
-def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
-    """Adds the options of a training, ``--config`` and ``--set``, as `resolve` takes them.
-
-    Args:
-        without: Keys that a command decides by itself.
-    """
-    file = click.option(
-        "--config", "config_file", type=click.Path(path_type=Path), help="Options from a TOML file."
-    )
-    assignments = click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Any option by its key, such as model.hidden=512; may be repeated.",
-    )
-    flags = dataclass_options(TrainOptions, without)
-    return lambda command: flags(file(assignments(command)))
 
 
 @click.command(epilog=EXAMPLES)
@@ -64,10 +42,11 @@ def command(
     # Before anything heavy is imported, which takes a while on a large machine.
     signals = StopSignals()
     from hvcod.groups.environment import launch_rank
+    from hvcod.runs.layers import resolve
     from hvcod.training.launch import Team, exit_code, launch
     from hvcod.training.record.lines import finite
 
-    options = resolve(config_file, assignments, flags)
+    options = resolve(config_file, assignments, layer(TrainOptions, flags))
     summaries = launch(options, Team.of_all(signals))
     if launch_rank() == 0:
         # A full disk under the log changes nothing of what the launch has done.
@@ -76,37 +55,6 @@ def command(
             for message in endings(summaries):
                 click.echo(f"hvcod: {message}", err=True)
     click.get_current_context().exit(exit_code(summaries))
-
-
-def resolve(
-    config_file: Path | None, assignments: Sequence[str], flags: dict[str, Any]
-) -> TrainOptions:
-    """The options of a run: defaults < preset < ``--config`` < ``--set`` and flags.
-
-    Raises:
-        UsageError: An option is unknown or does not fit, or there is no such task or preset.
-    """
-    from hvcod.tasks import load_task
-
-    of_file = config.read_toml(config_file) if config_file else {}
-    given = dict(config.parse_assignment(text) for text in assignments)
-    given |= layer(TrainOptions, flags)
-    chosen = of_file | given
-    task = load_task(str(chosen.get("task", TrainOptions.task)))
-    preset = str(chosen.get("preset", TrainOptions.preset))
-    if preset not in task.presets:
-        raise UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")
-    try:
-        config.resolve(TrainOptions, [of_file], task.Options)
-    except UsageError as error:
-        raise UsageError(f"{config_file}: {error}") from error
-    layers: list[Mapping[str, Any]] = [task.presets[preset]]
-    for each in (of_file, given):
-        # A rank's batch counts rather than one of the group that was said before it.
-        layers += [{"group_batch_size": None}] if "batch_size" in each else []
-        layers.append(each)
-    options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
-    return options
 
 
 def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,9 +9,8 @@ import click
 
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.run.options import StudyOptions
-from hvcod.cli.options import build, dataclass_options, json_option
-from hvcod.cli.train import resolve, training_options
-from hvcod.config import parse_assignment
+from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
+from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import PREEMPTED, UsageError
 from hvcod.groups.environment import is_launched
 
@@ -66,8 +65,10 @@ def command(
     crew = _crew(study)
     if given := {parse_assignment(each)[0] for each in assignments} & set(OF_A_STUDY):
         raise UsageError(f"--set {given.pop()}: hvcod churn run decides it for each retrain")
-    train = resolve(config_file, assignments, flags)
     from hvcod.churn.run.study import conduct
+    from hvcod.runs.layers import resolve
+
+    train = resolve(config_file, assignments, layer(TrainOptions, flags))
 
     outcome = conduct(study, train, build(CompareOptions, flags), output, crew)
     if crew.is_root:

@@ -21,12 +21,14 @@ def main(ranks: int, words: Sequence[str]) -> int:
     """
     mpi4py.rc.initialize = False
     from hvcod.cli.job.wish import parsed
-    from hvcod.cli.train import resolve
+    from hvcod.cli.options import layer
+    from hvcod.config import TrainOptions
+    from hvcod.runs.layers import resolve
     from hvcod.training.run.resume import per_rank
 
     _, flags = parsed(words)
     try:
-        options = resolve(flags.pop("config_file"), flags.pop("assignments"), flags)
+        options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
         per_rank(options, flags.get("ranks_per_group") or ranks)
     except UsageError as error:
         print(json.dumps(str(error)))

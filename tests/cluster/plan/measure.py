@@ -21,11 +21,11 @@ from filesystems.launches import step_lines
 from forkserver.launches import ForkServer
 
 from hvcod.cli.tables import columns
-from hvcod.cli.train import resolve
 from hvcod.cluster.plan.machine import machine
 from hvcod.cluster.plan.model import of_training
 from hvcod.cluster.plan.options import PlanOptions
 from hvcod.cluster.plan.plan import Row, Training, plan
+from hvcod.runs.layers import resolve
 
 BATCH, INTERVAL = 4, 50
 SIZES = {"model.embedding": 64, "model.hidden": 512, "model.layers": 1}

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvcod.cli.plan import command
-from hvcod.cli.train import resolve
 from hvcod.cluster.plan.machine import (
     MESSAGE_BYTES,
     FileSystem,
@@ -30,6 +29,7 @@ from hvcod.cluster.plan.plan import (
     step_seconds,
 )
 from hvcod.errors import UsageError
+from hvcod.runs.layers import resolve
 
 NETWORK = Network(bandwidth=1e9, latency=1e-4)
 FILES = FileSystem(bandwidth=1e8, visible_s=0.1)

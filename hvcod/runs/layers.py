@@ -1,0 +1,44 @@
+"""The options of a training run, resolved from layers of which later ones win."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hvcod import config
+from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
+from hvcod.tasks import load_task
+
+
+def resolve(
+    config_file: Path | None, assignments: Sequence[str], flags: Mapping[str, Any]
+) -> TrainOptions:
+    """Returns the options of a run: defaults < preset < ``--config`` < ``--set`` and flags.
+
+    Args:
+        config_file: A TOML file of options, such as the ``config.toml`` of a run.
+        assignments: The ``key=value`` of each ``--set``; later ones win.
+        flags: {key: value} of further options, which win over assignments.
+
+    Raises:
+        UsageError: An option is unknown or its value does not fit, or there is no such task or
+            preset.
+    """
+    of_file = config.read_toml(config_file) if config_file else {}
+    given = dict(config.parse_assignment(text) for text in assignments) | dict(flags)
+    chosen = of_file | given
+    task = load_task(str(chosen.get("task", TrainOptions.task)))
+    preset = str(chosen.get("preset", TrainOptions.preset))
+    if preset not in task.presets:
+        raise UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")
+    try:
+        config.resolve(TrainOptions, [of_file], task.Options)
+    except UsageError as error:
+        raise UsageError(f"{config_file}: {error}") from error
+    layers: list[Mapping[str, Any]] = [task.presets[preset]]
+    for layer in (of_file, given):
+        # A batch size per rank replaces one per group that a lower layer has set.
+        layers += [{"group_batch_size": None}] if "batch_size" in layer else []
+        layers.append(layer)
+    options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
+    return options
