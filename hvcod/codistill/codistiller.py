@@ -124,6 +124,24 @@ class Codistiller:
         """The last reason, with the path, of each of the `problems`."""
         return {what: failure.last for what, failure in self._failures.items() if failure.last}
 
+    def figures(self, step: int) -> dict[str, object]:
+        """Returns what a line of metrics shows: the teachers' steps and their staleness, in steps.
+
+        Args:
+            step: The student's.
+        """
+        teachers = self.teachers_used
+        staleness = {group: step - taught for group, taught in teachers.items()}
+        return {"teachers": teachers, "staleness": staleness}
+
+    def summary(self) -> dict[str, object]:
+        """Returns what a finished run shows: exchanges, mean staleness in steps, seconds."""
+        return {
+            "exchanges": self.exchanges,
+            "mean_staleness": self.mean_staleness,
+            "seconds": self.seconds,
+        }
+
     @property
     def hidden(self) -> dict[int, Any]:
         """{teacher group: hidden state} of this rank."""

@@ -102,8 +102,17 @@ def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member
         time.sleep(0.01)
     assert distilled > 20 * len(members)
     for member in members:
-        assert member.codistiller.exchanges >= 3
-        assert (member.codistiller.mean_staleness or 0) > 0
+        codistiller = member.codistiller
+        used = codistiller.teachers_used
+        staleness = {group: 80 - taught for group, taught in used.items()}
+        assert codistiller.figures(80) == {"teachers": used, "staleness": staleness}
+        assert codistiller.summary() == {
+            "exchanges": codistiller.exchanges,
+            "mean_staleness": codistiller.mean_staleness,
+            "seconds": codistiller.seconds,
+        }
+        assert codistiller.exchanges >= 3
+        assert (codistiller.mean_staleness or 0) > 0
 
 
 def test_a_group_alone_trains_without_a_term(tmp_path: Path) -> None:
