@@ -16,8 +16,8 @@ from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.predict import predict
 from hvcod.evaluation.sources import find
 from hvcod.groups.horovod import choose_device
-from hvcod.groups.launch import on_rank_zero, world
 from hvcod.groups.split import Group, split
+from hvcod.groups.world import on_rank_zero, world
 
 
 def predicted(

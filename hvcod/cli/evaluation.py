@@ -39,8 +39,8 @@ def prepare(
     from hvcod.evaluation.models import load_models
     from hvcod.evaluation.sources import find
     from hvcod.groups.horovod import choose_device
-    from hvcod.groups.launch import on_rank_zero, world
     from hvcod.groups.split import split
+    from hvcod.groups.world import on_rank_zero, world
 
     ranks = split(world(), 1)
     files = on_rank_zero(ranks.comm, lambda: find(sources, groups, options))

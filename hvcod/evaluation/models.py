@@ -16,9 +16,9 @@ from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.sources import WeightsFile
 from hvcod.exchange.decode import decode_tensors
 from hvcod.exchange.read import read_file
-from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
+from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
 from hvcod.training.state.layout import OUTLINE

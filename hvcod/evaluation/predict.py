@@ -18,8 +18,8 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.evaluate import mean_distribution, pairs
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.predictions import Array, Block, Shape, check_columns, writer
-from hvcod.groups.launch import on_rank_zero
 from hvcod.groups.split import Group
+from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
 from hvcod.tasks.base import Batch
 from hvcod.training.validation import predictive_distributions

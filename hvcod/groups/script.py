@@ -2,8 +2,8 @@
 
 from hvcod.groups.abort import abort_on_failure
 from hvcod.groups.environment import ready_for_horovod
-from hvcod.groups.launch import world
 from hvcod.groups.split import Group, split
+from hvcod.groups.world import world
 
 
 class Groups(Group):

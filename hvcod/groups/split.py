@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from hvcod.errors import UsageError
 from hvcod.groups import abort
-from hvcod.groups.launch import Place, place_in
+from hvcod.groups.world import Place, place_in
 
 
 @dataclass(frozen=True)

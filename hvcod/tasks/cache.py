@@ -10,7 +10,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError
-from hvcod.groups.launch import on_rank_zero, world
+from hvcod.groups.world import on_rank_zero, world
 
 _DAY = 86400
 

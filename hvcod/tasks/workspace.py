@@ -17,7 +17,7 @@ from typing import Any
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.launch import on_rank_zero, wait_quietly
+from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.progress import Progress
 from hvcod.tasks.files import read_json, write_json
 

@@ -11,8 +11,8 @@ from mpi4py import MPI
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED
 from hvcod.groups.horovod import choose_device, start_horovod
-from hvcod.groups.launch import Place, place_in, wait_quietly, world
 from hvcod.groups.split import split
+from hvcod.groups.world import Place, place_in, wait_quietly, world
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
 from hvcod.training.run.directory import open_run

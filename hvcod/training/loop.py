@@ -6,11 +6,11 @@ from hvcod.codistill.codistiller import Codistiller
 from hvcod.errors import GroupFailedError
 from hvcod.groups.watchdog import Watchdog
 from hvcod.tasks.base import Task
-from hvcod.training.optimizer import Optimizer
 from hvcod.training.preemption import Preemption
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.record.journal import Journal, Summary
 from hvcod.training.run.directory import Run
+from hvcod.training.sgd.synchronous import Optimizer
 from hvcod.training.signals import StopSignals
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.saver import Saver

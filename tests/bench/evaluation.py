@@ -15,8 +15,8 @@ from hvcod.evaluation.models import Trained, load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.predict import predict
 from hvcod.evaluation.sources import find
-from hvcod.groups.launch import world
 from hvcod.groups.split import Group, split
+from hvcod.groups.world import world
 from hvcod.tasks.base import Batch
 
 ROWS = 200_000

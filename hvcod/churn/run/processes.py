@@ -159,7 +159,7 @@ def _train_group(options: TrainOptions, number: int, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="hvcod-parent", daemon=True).start()
     from hvcod.groups.abort import abort
-    from hvcod.groups.launch import Place, world
+    from hvcod.groups.world import Place, world
     from hvcod.training.launch import Team, exit_code, launch
 
     where = str(options.run_dir).replace("%", "%%")

@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from hvcod.churn.run.retrains import Retrain
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
-from hvcod.groups.launch import on_rank_zero, wait_quietly
+from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.progress import silently
 from hvcod.training.launch import Team, exit_code, launch
 

@@ -145,8 +145,8 @@ def _is_mine(number: int, study: StudyOptions) -> bool:
 def _carry_out(retrains: Sequence[Retrain], study: StudyOptions, device: str, crew: Crew) -> int:
     """Trains retrains and lets them predict, until told to stop; how many it has done."""
     from hvcod.churn.predicting import predict_file
-    from hvcod.groups.launch import world
     from hvcod.groups.split import split
+    from hvcod.groups.world import world
 
     ranks = split(world(), 1)
     evaluation = EvaluationOptions(part=study.part, examples=study.examples, device=device)

@@ -48,7 +48,7 @@ def command(
     if not inputs and not download:
         raise UsageError("nothing to read: give INPUT files, or --download CRAWL-ID --files N")
     options = build(PrepareOptions, flags)
-    from hvcod.groups.launch import on_rank_zero, world
+    from hvcod.groups.world import on_rank_zero, world
     from hvcod.tasks.commoncrawl.preparation.prepare import prepare
     from hvcod.tasks.commoncrawl.preparation.summary import table
     from hvcod.tasks.commoncrawl.reading.reader import expand_inputs

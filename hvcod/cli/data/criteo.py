@@ -54,7 +54,7 @@ def command(
     if seed is not None and not generate:
         raise UsageError("--seed is that of generated rows: it needs --generate ROWS")
     options = build(PrepareOptions, flags)
-    from hvcod.groups.launch import on_rank_zero, world
+    from hvcod.groups.world import on_rank_zero, world
     from hvcod.tasks.criteo.preparation.prepare import prepare
     from hvcod.tasks.criteo.preparation.sources import expand_inputs, generated_inputs
     from hvcod.tasks.criteo.preparation.summary import table

@@ -36,7 +36,7 @@ def command(inputs: Sequence[str], output: Path, as_json: bool, **flags: Any) ->
     if not inputs:
         raise UsageError("nothing to read: give folders or tar files")
     options = build(PrepareOptions, flags)
-    from hvcod.groups.launch import on_rank_zero, world
+    from hvcod.groups.world import on_rank_zero, world
     from hvcod.tasks.imagenet.preparation.inputs import find_sources
     from hvcod.tasks.imagenet.preparation.prepare import prepare
     from hvcod.tasks.imagenet.preparation.summary import table

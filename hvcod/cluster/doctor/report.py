@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hvcod.cluster.doctor.checks import launch, node, software, storage
+from hvcod.cluster.doctor.checks import mpi, node, software, storage
 from hvcod.cluster.doctor.checks.finding import FAILED, FASTER, OK, WARNING, Finding
 from hvcod.cluster.doctor.facts import (
     Allreduce,
@@ -41,11 +41,11 @@ def start_up(examination: Examination) -> Finding:
 
 CHECKS: Mapping[str, Check] = {
     "mpi": software.one_mpi,
-    "launch": launch.world,
-    "mpi threads": launch.threads,
+    "launch": mpi.world,
+    "mpi threads": mpi.threads,
     "horovod": software.horovod,
-    "groups": launch.groups,
-    "allreduce": launch.allreduce,
+    "groups": mpi.groups,
+    "allreduce": mpi.allreduce,
     "gpu": node.gpus,
     "cores": node.cores,
     "binding": node.binding,
@@ -117,7 +117,7 @@ def _allreduces(examination: Examination) -> dict[str, Any]:
     by_horovod, by_mpi = (
         _groups(examination.outcomes[name].facts) for name in ("horovod_allreduce", "mpi_allreduce")
     )
-    low, bare = launch.slowest(list(by_horovod.values())), launch.slowest(list(by_mpi.values()))
+    low, bare = mpi.slowest(list(by_horovod.values())), mpi.slowest(list(by_mpi.values()))
     known = by_horovod or by_mpi
     latencies = [each.latency_s for each in by_horovod.values() if each.latency_s is not None]
     return {

@@ -14,9 +14,9 @@ from hvcod.codistill.codistiller import Codistiller
 from hvcod.errors import GroupFailedError
 from hvcod.progress import Progress
 from hvcod.tasks.base import Task
-from hvcod.training.optimizer import Optimizer
 from hvcod.training.record.metrics import Means, MetricsFile
 from hvcod.training.run.directory import Run
+from hvcod.training.sgd.synchronous import Optimizer
 from hvcod.training.state.saver import Saver
 
 log = logging.getLogger("hvcod.training")

@@ -11,9 +11,9 @@ from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Task, TrainingData
-from hvcod.training.optimizer import Optimizer
 from hvcod.training.record.journal import Journal
 from hvcod.training.run.directory import Run
+from hvcod.training.sgd.synchronous import Optimizer
 from hvcod.training.state.layout import About
 from hvcod.training.state.random_numbers import random_state, set_random_state
 from hvcod.training.state.restore import Restored, restore

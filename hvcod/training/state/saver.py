@@ -17,9 +17,9 @@ from hvcod.exchange.encode import encode
 from hvcod.exchange.precision import lossless
 from hvcod.exchange.publish import snapshot
 from hvcod.exchange.writer import Writer
-from hvcod.groups.launch import wait_quietly
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import gather_tensor
+from hvcod.groups.world import wait_quietly
 from hvcod.training.state.layout import OUTLINE, About
 from hvcod.tree import take_apart
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hvcod.cluster.doctor.checks import launch, node, software, storage
+from hvcod.cluster.doctor.checks import mpi, node, software, storage
 from hvcod.cluster.doctor.facts import (
     Allreduce,
     Cores,
@@ -250,7 +250,7 @@ def test_binding(allowed: Sequence[range], result: str, text: str) -> None:
 def test_the_world_as_launched(launched: int, size: int, problem: str, result: str) -> None:
     world = World(0, size, "MULTIPLE", True, 0, 1, 0) if size else None
     outcomes = {"world": Outcome(world, problem)}
-    found = launch.world(examined([a_rank(0)], outcomes, launched))
+    found = mpi.world(examined([a_rank(0)], outcomes, launched))
     assert found.result == result
     assert bool(found.mend) == (result != "ok")
 
@@ -267,7 +267,7 @@ def test_the_world_as_launched(launched: int, size: int, problem: str, result: s
 )
 def test_sums(stage: str, facts: Allreduce | None, problem: str, result: str) -> None:
     outcomes = {stage: Outcome(facts, problem)}
-    assert launch.allreduce(examined([a_rank(0)], outcomes)).result == result
+    assert mpi.allreduce(examined([a_rank(0)], outcomes)).result == result
 
 
 @pytest.mark.parametrize(

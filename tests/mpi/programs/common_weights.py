@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from hvcod.errors import HvcodError
-from hvcod.groups.launch import world
 from hvcod.groups.split import split
+from hvcod.groups.world import world
 from hvcod.training.validation import common_weights
 
 group = split(world(), 1)

@@ -8,8 +8,8 @@ import click
 
 from hvcod.cli.main import run
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.launch import world
 from hvcod.groups.split import split
+from hvcod.groups.world import world
 
 
 @click.command()

@@ -10,10 +10,10 @@ import torch
 
 from hvcod import config
 from hvcod.groups.horovod import start_horovod
-from hvcod.groups.launch import world
 from hvcod.groups.split import split
+from hvcod.groups.world import world
 from hvcod.tasks.commoncrawl.task import CommonCrawl
-from hvcod.training.optimizer import Optimizer
+from hvcod.training.sgd.synchronous import Optimizer
 
 group = split(world(), 1)
 start_horovod(group)

@@ -9,8 +9,8 @@ from mpi4py import MPI
 
 from hvcod.groups.agreement import Agreement
 from hvcod.groups.horovod import choose_device, start_horovod
-from hvcod.groups.launch import world
 from hvcod.groups.split import split
+from hvcod.groups.world import world
 
 everyone, count = world(), int(sys.argv[1])
 group = split(everyone, count)

@@ -11,9 +11,9 @@ from torch import nn
 
 from hvcod.config import OptimizerOptions
 from hvcod.groups.horovod import start_horovod
-from hvcod.groups.launch import world
 from hvcod.groups.split import split
-from hvcod.training.optimizer import Optimizer
+from hvcod.groups.world import world
+from hvcod.training.sgd.synchronous import Optimizer
 
 STEPS, ROWS = 6, 50
 

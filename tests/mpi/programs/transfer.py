@@ -20,8 +20,8 @@ from hvcod.codistill.transfer import Transfer, Update, broadcast_update
 from hvcod.exchange.format import Metadata
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups import tensors as messages
-from hvcod.groups.launch import world
 from hvcod.groups.split import split
+from hvcod.groups.world import world
 
 SENT = [(1, 50), (2, 50), (1, 100), (2, 150), (1, 200)]
 LATE_RANK = 2

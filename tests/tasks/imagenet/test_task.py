@@ -19,7 +19,7 @@ from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.imagenet.preparation.builtin import PER_CLASS, SHAPES, draw
 from hvcod.tasks.imagenet.resnet import ResNet
 from hvcod.tasks.imagenet.task import EVALUATION_BATCH, ImageNet
-from hvcod.training.schedule import learning_rate, weight_decay
+from hvcod.training.sgd.schedule import learning_rate, weight_decay
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import click
 
 from hvcod.cli.main import run
 from hvcod.config import TrainOptions
-from hvcod.groups.launch import world
 from hvcod.groups.split import split
+from hvcod.groups.world import world
 from hvcod.training.run.directory import open_run
 
 

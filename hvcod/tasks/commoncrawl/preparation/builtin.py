@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hvcod.config import flatten
 from hvcod.errors import HvcodError
-from hvcod.groups.launch import on_rank_zero, wait_quietly, world
+from hvcod.groups.world import on_rank_zero, wait_quietly, world
 from hvcod.tasks.cache import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare

@@ -24,7 +24,7 @@ from mpi4py import MPI
 
 from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.launch import on_rank_zero, threads_per_rank
+from hvcod.groups.world import on_rank_zero, threads_per_rank
 from hvcod.progress import Progress
 from hvcod.tasks.commoncrawl.preparation.collecting import (
     Accept,

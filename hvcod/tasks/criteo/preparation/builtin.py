@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from hvcod.groups.launch import world
+from hvcod.groups.world import world
 from hvcod.tasks.cache import made_once
 from hvcod.tasks.criteo.dataset import VERSION
 from hvcod.tasks.criteo.preparation.generate import RULES

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvcod.groups.launch import on_rank_zero
+from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.criteo.features import Features
 from hvcod.tasks.criteo.preparation.layout import CATEGORIES
 from hvcod.tasks.criteo.preparation.parse import Rows

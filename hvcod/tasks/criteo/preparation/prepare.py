@@ -24,7 +24,7 @@ from mpi4py import MPI
 
 from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.launch import on_rank_zero
+from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.criteo.dataset import PARTS, VERSION, ClickDataset, describe, shard_image
 from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
 from hvcod.tasks.criteo.preparation import learning

@@ -21,7 +21,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.groups.launch import on_rank_zero
+from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.files import read_json, write_json, write_whole
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
 from hvcod.tasks.imagenet.preparation.labels import Labels

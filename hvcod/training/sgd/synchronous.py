@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hvcod.config import OptimizerOptions
 from hvcod.errors import GroupFailedError, UsageError
-from hvcod.training.schedule import learning_rate, weight_decay
+from hvcod.training.sgd.schedule import learning_rate, weight_decay
 
 log = logging.getLogger("hvcod.training")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hvcod.config import Numbers, OptimizerOptions
-from hvcod.training.schedule import learning_rate, weight_decay
+from hvcod.training.sgd.schedule import learning_rate, weight_decay
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Base algorithms: how the ranks of a group train one copy of the model together."""
