@@ -19,10 +19,10 @@ from bench.row import Row, measure_pair
 from PIL import Image
 from torch.nn import functional as F
 
+from hvcod.tasks.imagenet.dataset import ImageDataset, ImagePart
 from hvcod.tasks.imagenet.pixels import View, random_box, uniform
 from hvcod.tasks.imagenet.preparation.builtin import SHAPES, draw
 from hvcod.tasks.imagenet.preparation.builtin import SIZE as SHAPE_SIZE
-from hvcod.tasks.imagenet.shards import ImageDataset, ImagePart
 from hvcod.tasks.imagenet.stream import Decoder
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from bench.row import Row, summarise_pair
 
-from hvcod.tasks.commoncrawl.tokens.shards import ShardInfo, describe_dataset, shard_image
+from hvcod.tasks.commoncrawl.tokens.dataset import ShardInfo, describe_dataset, shard_image
 
 VOCABULARY = 24006
 PAPER = {"embedding": 256, "hidden": 1024, "layers": 2}

@@ -15,7 +15,7 @@ from hvcod.exchange.decode import decode_tensors
 from hvcod.exchange.read import read_file
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 
 FEW = ("--examples", 64)
 

@@ -11,7 +11,7 @@ from forkserver.launches import ForkServer
 from tasks.commoncrawl.corpora import assert_same_files
 from tasks.commoncrawl.preparation.test_prepare import expected, stored
 
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces
 
 BOOKS = 6

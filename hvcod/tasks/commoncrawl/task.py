@@ -16,13 +16,13 @@ from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel, Layers
 from hvcod.tasks.commoncrawl.preparation.builtin import builtin_dataset
+from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import (
     Range,
     scored_ranges,
     scored_windows,
     unigram_entropy,
 )
-from hvcod.tasks.commoncrawl.tokens.shards import PARTS, TokenDataset
 from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
 from hvcod.tasks.commoncrawl.transformer import Transformer
 

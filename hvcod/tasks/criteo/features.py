@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.criteo.preparation.layout import CATEGORY_NAMES
+from hvcod.tasks.criteo.preparation.row_formats import CATEGORY_NAMES
 
 OUT_OF_VOCABULARY, MISSING, KNOWN = 0, 1, 2
 """Places of a feature's rows in the table, from where they begin."""

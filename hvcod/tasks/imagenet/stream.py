@@ -20,8 +20,8 @@ from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.base import Batch
+from hvcod.tasks.imagenet.dataset import ImagePart
 from hvcod.tasks.imagenet.pixels import Pixels, View, uniform
-from hvcod.tasks.imagenet.shards import ImagePart
 from hvcod.tasks.shuffle import shuffled
 
 PLACE = "example"

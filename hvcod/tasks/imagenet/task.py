@@ -14,10 +14,10 @@ from hvcod.config import Numbers, TrainOptions, option
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
+from hvcod.tasks.imagenet.dataset import UNLABELLED, ImageDataset, ImagePart
 from hvcod.tasks.imagenet.pixels import View
 from hvcod.tasks.imagenet.preparation.builtin import builtin_dataset
 from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
-from hvcod.tasks.imagenet.shards import UNLABELLED, ImageDataset, ImagePart
 from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream
 from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
 

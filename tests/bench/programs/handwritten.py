@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
 
 data = Path(sys.argv[1])

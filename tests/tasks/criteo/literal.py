@@ -4,7 +4,7 @@ import math
 import re
 from typing import NamedTuple
 
-from hvcod.tasks.criteo.preparation.layout import INTEGERS, Layout
+from hvcod.tasks.criteo.preparation.row_formats import INTEGERS, Layout
 
 
 class Row(NamedTuple):

@@ -13,10 +13,10 @@ import numpy as np
 from mpi4py import MPI
 from PIL import Image
 
+from hvcod.tasks.imagenet.dataset import PARTS, ImageDataset
 from hvcod.tasks.imagenet.preparation.inputs import find_sources
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.prepare import prepare
-from hvcod.tasks.imagenet.shards import PARTS, ImageDataset
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -9,8 +9,8 @@ import torch
 from tasks.imagenet.pictures import class_files, packed, write_files
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.imagenet.dataset import ImageDataset, ImagePart
 from hvcod.tasks.imagenet.pixels import View
-from hvcod.tasks.imagenet.shards import ImageDataset, ImagePart
 from hvcod.tasks.imagenet.stream import PLACE, Decoder, GroupShare, ImageStream
 
 

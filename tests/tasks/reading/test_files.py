@@ -11,8 +11,8 @@ from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs as texts
 from hvcod.tasks.criteo.dataset import ClickDataset
 from hvcod.tasks.criteo.preparation.sources import expand_inputs as rows
+from hvcod.tasks.imagenet.dataset import ImageDataset
 from hvcod.tasks.imagenet.preparation.inputs import find_sources as images
-from hvcod.tasks.imagenet.shards import ImageDataset
 from hvcod.tasks.reading.files import chunks, fitting
 
 LOOKS: dict[str, Callable[[Path], object]] = {

@@ -27,7 +27,7 @@ from hvcod.tasks.cache import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
 from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
-from hvcod.tasks.commoncrawl.tokens.shards import VERSION
+from hvcod.tasks.commoncrawl.tokens.dataset import VERSION
 
 OPTIONS = PrepareOptions(
     filters=FilterOptions(long_paragraphs=1), vocabulary_size=4096, validation_fraction=0.05

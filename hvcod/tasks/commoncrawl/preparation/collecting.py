@@ -19,7 +19,7 @@ from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.reading.reader import Document, ReadReport, Source, read_documents
 from hvcod.tasks.commoncrawl.tokens.tokenizer import count_characters
 from hvcod.tasks.files import read_arrays, write_arrays
-from hvcod.tasks.workspace import Workspace
+from hvcod.tasks.preparing.workspace import Workspace
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from hvcod.tasks.commoncrawl.preparation.collecting import read_index, read_kept
 from hvcod.tasks.commoncrawl.preparation.selection import Selection
-from hvcod.tasks.commoncrawl.tokens.shards import Tokens, shard_image
+from hvcod.tasks.commoncrawl.tokens.dataset import Tokens, shard_image
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces, mark
 from hvcod.tasks.files import read_arrays, write_arrays, write_whole
-from hvcod.tasks.workspace import Workspace
+from hvcod.tasks.preparing.workspace import Workspace
 
 BATCH_CHARACTERS = 1 << 20
 """Characters that one call of the tokenizer library encodes."""

@@ -41,10 +41,10 @@ from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, first_ones, select
 from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
 from hvcod.tasks.commoncrawl.reading.reader import Source
-from hvcod.tasks.commoncrawl.tokens.shards import VERSION, Shard, ShardInfo, describe_dataset
+from hvcod.tasks.commoncrawl.tokens.dataset import VERSION, Shard, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
 from hvcod.tasks.files import read_json, write_blocks, write_json, write_whole
-from hvcod.tasks.workspace import Workspace
+from hvcod.tasks.preparing.workspace import Workspace
 
 STAGES = ("kept", "encoded")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.reading.report import EXAMPLES_KEPT
-from hvcod.tasks.commoncrawl.tokens.shards import PARTS, ShardInfo
+from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, ShardInfo
 
 Report = dict[str, Any]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.tokens.shards import Shard, TokenDataset, Tokens
+from hvcod.tasks.commoncrawl.tokens.dataset import Shard, TokenDataset, Tokens
 from hvcod.tasks.shuffle import shuffled
 
 WINDOW = 32

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.criteo.preparation.layout import LONGEST_LINE
+from hvcod.tasks.criteo.preparation.row_formats import LONGEST_LINE
 
 BLOCK_BYTES = 2 * 2**20
 """Text that is parsed at once: what is made of it stays in a core's cache."""

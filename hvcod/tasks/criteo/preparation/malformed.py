@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from hvcod.tasks.criteo.preparation.layout import (
+from hvcod.tasks.criteo.preparation.row_formats import (
     CATEGORY_NAMES,
     LAYOUTS,
     LONGEST_LINE,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.tasks.criteo.preparation.layout import CATEGORIES, INTEGERS, Layout
 from hvcod.tasks.criteo.preparation.malformed import LONGEST_NUMBER, Malformed, examine
+from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, INTEGERS, Layout
 
 Array = npt.NDArray[Any]
 Words = npt.NDArray[np.uint64]

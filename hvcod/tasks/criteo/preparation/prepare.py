@@ -29,7 +29,6 @@ from hvcod.tasks.criteo.dataset import PARTS, VERSION, ClickDataset, describe, s
 from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
 from hvcod.tasks.criteo.preparation import learning
 from hvcod.tasks.criteo.preparation.generate import RULES
-from hvcod.tasks.criteo.preparation.layout import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.learning import Learning
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 from hvcod.tasks.criteo.preparation.reading import (
@@ -39,11 +38,12 @@ from hvcod.tasks.criteo.preparation.reading import (
     read_rows,
     too_many,
 )
+from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.sources import Source, Text, make_plain
 from hvcod.tasks.criteo.preparation.summary import Report, full_report
 from hvcod.tasks.files import read_arrays, read_json, write_json, write_whole
+from hvcod.tasks.preparing.workspace import Workspace
 from hvcod.tasks.reading.files import readable
-from hvcod.tasks.workspace import Workspace
 
 STAGES = ("plain", "read", *learning.STAGES, "encoded")
 

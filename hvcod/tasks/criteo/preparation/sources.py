@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from hvcod.errors import UsageError
 from hvcod.tasks.criteo.preparation.generate import GENERATED_AT_ONCE, generate
-from hvcod.tasks.criteo.preparation.layout import LAYOUTS, Layout, recognise
 from hvcod.tasks.criteo.preparation.malformed import LOST
+from hvcod.tasks.criteo.preparation.row_formats import LAYOUTS, Layout, recognise
 from hvcod.tasks.files import write_arrays, write_blocks
+from hvcod.tasks.preparing.workspace import Workspace
 from hvcod.tasks.reading.compression import (
     Codec,
     Gap,
@@ -20,7 +21,6 @@ from hvcod.tasks.reading.compression import (
     decompress,
 )
 from hvcod.tasks.reading.files import chunks, fitting, readable
-from hvcod.tasks.workspace import Workspace
 
 _CHUNK = 2**20
 _ENDINGS = (".txt", ".tsv", ".csv")

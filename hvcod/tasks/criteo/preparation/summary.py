@@ -6,8 +6,8 @@ from typing import Any
 
 from hvcod.tasks.criteo.dataset import PARTS
 from hvcod.tasks.criteo.features import Features
-from hvcod.tasks.criteo.preparation.layout import CATEGORIES, CATEGORY_NAMES
 from hvcod.tasks.criteo.preparation.reading import EXAMPLES_KEPT
+from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, CATEGORY_NAMES
 
 Report = dict[str, Any]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Protocol, Self
 
 from hvcod.errors import HvcodError, UsageError, reason_of
-from hvcod.tasks.imagenet.preparation.layout import (
+from hvcod.tasks.imagenet.preparation.paths import (
     ARCHIVE_SUFFIX,
     archive_folder,
     components,

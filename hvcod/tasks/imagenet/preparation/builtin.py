@@ -13,10 +13,10 @@ from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero, wait_quietly, world
 from hvcod.tasks.cache import made_once
 from hvcod.tasks.files import write_whole
+from hvcod.tasks.imagenet.dataset import VERSION
 from hvcod.tasks.imagenet.preparation.inputs import find_sources
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.prepare import prepare
-from hvcod.tasks.imagenet.shards import VERSION
 
 PER_CLASS = 800
 SIZE = 32

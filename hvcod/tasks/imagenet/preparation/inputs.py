@@ -15,7 +15,7 @@ from hvcod.tasks.imagenet.preparation.archive import (
     is_compressed,
     range_members,
 )
-from hvcod.tasks.imagenet.preparation.layout import (
+from hvcod.tasks.imagenet.preparation.paths import (
     ARCHIVE_SUFFIX,
     archive_folder,
     input_folder,

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hvcod.errors import UsageError, reason_of
-from hvcod.tasks.imagenet.preparation.layout import ARCHIVE_SUFFIX
+from hvcod.tasks.imagenet.preparation.paths import ARCHIVE_SUFFIX
 
 DEVKIT_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 DEVKIT_META = "meta.mat"

@@ -11,13 +11,13 @@ import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.files import read_arrays, write_arrays, write_whole
+from hvcod.tasks.imagenet.dataset import Integers, ShardInfo, shard_image
 from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.imagenet.preparation.check import DamagedError, check
 from hvcod.tasks.imagenet.preparation.labels import Labels
-from hvcod.tasks.imagenet.preparation.layout import Place, is_image_name, one_line, place
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.shards import Integers, ShardInfo, shard_image
-from hvcod.tasks.workspace import Workspace
+from hvcod.tasks.imagenet.preparation.paths import Place, is_image_name, one_line, place
+from hvcod.tasks.preparing.workspace import Workspace
 
 STAGE = "packed"
 NOTES = ("hash", "shard", "row", "begin", "size", "place")

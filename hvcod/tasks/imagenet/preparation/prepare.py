@@ -23,14 +23,7 @@ from mpi4py import MPI
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.files import read_json, write_json, write_whole
-from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
-from hvcod.tasks.imagenet.preparation.labels import Labels
-from hvcod.tasks.imagenet.preparation.layout import Place
-from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.packing import STAGE, pack, read_notes, too_much_damage
-from hvcod.tasks.imagenet.preparation.splitting import LAYOUT, Split, split
-from hvcod.tasks.imagenet.preparation.summary import full_report
-from hvcod.tasks.imagenet.shards import (
+from hvcod.tasks.imagenet.dataset import (
     COLUMNS,
     PARTS,
     VERSION,
@@ -39,8 +32,15 @@ from hvcod.tasks.imagenet.shards import (
     describe_dataset,
     index_image,
 )
+from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
+from hvcod.tasks.imagenet.preparation.labels import Labels
+from hvcod.tasks.imagenet.preparation.options import PrepareOptions
+from hvcod.tasks.imagenet.preparation.packing import STAGE, pack, read_notes, too_much_damage
+from hvcod.tasks.imagenet.preparation.paths import Place
+from hvcod.tasks.imagenet.preparation.splitting import LAYOUT, Split, split
+from hvcod.tasks.imagenet.preparation.summary import full_report
+from hvcod.tasks.preparing.workspace import Workspace
 from hvcod.tasks.reading.files import readable
-from hvcod.tasks.workspace import Workspace
 
 STAGES = ("listed", STAGE)
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.imagenet.preparation.layout import Place
-from hvcod.tasks.imagenet.shards import PARTS, UNLABELLED, Integers
+from hvcod.tasks.imagenet.dataset import PARTS, UNLABELLED, Integers
+from hvcod.tasks.imagenet.preparation.paths import Place
 
 Mask = npt.NDArray[np.bool_]
 SHOWN = 3

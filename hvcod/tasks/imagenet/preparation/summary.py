@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from hvcod.tasks.imagenet.dataset import PARTS, UNLABELLED
 from hvcod.tasks.imagenet.preparation.packing import EXAMPLES_KEPT
 from hvcod.tasks.imagenet.preparation.splitting import SHOWN, Split
-from hvcod.tasks.imagenet.shards import PARTS, UNLABELLED
 
 Report = dict[str, Any]
 COUNTS = ("read", "bytes", "misnamed", "other")

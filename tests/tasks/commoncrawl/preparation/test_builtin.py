@@ -16,8 +16,8 @@ from hvcod.tasks.commoncrawl.preparation.builtin import (
     docstrings,
     prose_paragraphs,
 )
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, unigram_entropy
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import WordPieces
 
 PROGRAM = """

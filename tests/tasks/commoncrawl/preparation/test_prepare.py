@@ -24,8 +24,8 @@ from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
 from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, unigram_entropy
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces
 
 HVCOD = Path(sys.executable).with_name("hvcod")

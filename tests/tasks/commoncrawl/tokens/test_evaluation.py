@@ -13,8 +13,8 @@ from tasks.commoncrawl.tokens.test_stream import VOCABULARY, make_dataset
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.base import Batch
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, scored_windows, unigram_entropy
-from hvcod.tasks.commoncrawl.tokens.shards import TokenDataset
 from hvcod.tasks.metrics import UNKNOWN
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.tokens.shards import (
+from hvcod.tasks.commoncrawl.tokens.dataset import (
     ShardInfo,
     TokenDataset,
     describe_dataset,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.criteo.preparation import lines
-from hvcod.tasks.criteo.preparation.layout import LONGEST_LINE
 from hvcod.tasks.criteo.preparation.lines import count_lines, line_blocks
+from hvcod.tasks.criteo.preparation.row_formats import LONGEST_LINE
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from tasks.criteo.literal import logarithm, read_row
 
 from hvcod.tasks.criteo.preparation.generate import generate
-from hvcod.tasks.criteo.preparation.layout import (
+from hvcod.tasks.criteo.preparation.malformed import LOST
+from hvcod.tasks.criteo.preparation.parse import Block, parse
+from hvcod.tasks.criteo.preparation.row_formats import (
     CATEGORIES,
     CSV,
     CSV_UNLABELLED,
@@ -21,8 +23,6 @@ from hvcod.tasks.criteo.preparation.layout import (
     TSV_UNLABELLED,
     Layout,
 )
-from hvcod.tasks.criteo.preparation.malformed import LOST
-from hvcod.tasks.criteo.preparation.parse import Block, parse
 
 GOOD = b"1\t" + b"\t".join([b"7", b"-3", *[b""] * 11, *[b"05db9164"] * 26])
 

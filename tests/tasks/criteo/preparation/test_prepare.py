@@ -22,7 +22,9 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.criteo.dataset import PARTS, ClickDataset
 from hvcod.tasks.criteo.features import KNOWN, MISSING, OUT_OF_VOCABULARY, Features
 from hvcod.tasks.criteo.preparation.generate import generate
-from hvcod.tasks.criteo.preparation.layout import (
+from hvcod.tasks.criteo.preparation.options import PrepareOptions
+from hvcod.tasks.criteo.preparation.prepare import prepare
+from hvcod.tasks.criteo.preparation.row_formats import (
     CATEGORIES,
     CSV,
     CSV_UNLABELLED,
@@ -31,8 +33,6 @@ from hvcod.tasks.criteo.preparation.layout import (
     TSV_UNLABELLED,
     Layout,
 )
-from hvcod.tasks.criteo.preparation.options import PrepareOptions
-from hvcod.tasks.criteo.preparation.prepare import prepare
 from hvcod.tasks.criteo.preparation.sources import expand_inputs, generated_inputs
 from hvcod.tasks.criteo.preparation.summary import table
 

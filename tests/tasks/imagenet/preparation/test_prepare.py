@@ -22,8 +22,8 @@ from tasks.imagenet.pictures import (
 
 from hvcod import config
 from hvcod.errors import UsageError
+from hvcod.tasks.imagenet.dataset import ImageDataset
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.shards import ImageDataset
 
 CATS_AND_DOGS = class_files(["cat", "dog"], 6)
 PARTED = class_files(["cat", "dog"], 4, "train/") | class_files(["cat", "dog"], 2, "val/")

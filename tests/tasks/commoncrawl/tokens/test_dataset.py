@@ -10,7 +10,7 @@ import pytest
 from tasks.commoncrawl.tokens.test_stream import make_dataset
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.commoncrawl.tokens.shards import (
+from hvcod.tasks.commoncrawl.tokens.dataset import (
     OPEN_SHARDS,
     TokenDataset,
     shard_image,

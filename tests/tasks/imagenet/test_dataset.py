@@ -9,7 +9,7 @@ import pytest
 from tasks.imagenet.pictures import class_files, packed, write_files
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.imagenet.shards import ImageDataset
+from hvcod.tasks.imagenet.dataset import ImageDataset
 
 FILES = class_files(["cat", "dog"], 10)
 

@@ -1,0 +1,1 @@
+"""Preparing data: one pipeline of stages and one way to list inputs for all tasks."""
