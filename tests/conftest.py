@@ -1,5 +1,6 @@
 """What all tests share: real data if it is there, and real launches under mpirun."""
 
+import fcntl
 import json
 import os
 import pydoc_data.topics
@@ -10,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+import launched
 import pytest
+import workers
 from forkserver.launches import ForkServer
 from hypothesis import settings
 
@@ -29,7 +32,9 @@ PROGRAMS = Path(__file__).parent / "mpi" / "programs"
 MpiRun = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    for hooks in (launched, workers):
+        pluginmanager.register(hooks)
     parser.addoption(
         "--long", action="store_true", help="more kills, more fuzz: hours, not minutes"
     )
@@ -91,17 +96,14 @@ def mpirun(mpi_environment: Mapping[str, str]) -> MpiRun:
         words = [str(word) for word in command]
         if words[0].endswith(".py"):
             words = [sys.executable, str(PROGRAMS / words[0]), *words[1:]]
-        done = subprocess.run(
-            ["mpirun", "-np", str(ranks), *words],
+        done = launched.run(
+            ["mpirun", "-np", ranks, *words],
             env={**mpi_environment, **(env or {})},
             cwd=cwd,
-            capture_output=True,
-            text=True,
             timeout=timeout,
-            check=False,
         )
         if check and done.returncode:
-            pytest.fail(f"mpirun exited {done.returncode}\n{done.stdout}\n{done.stderr}")
+            pytest.fail(f"mpirun exited {done.returncode}")
         return done
 
     return run
@@ -119,12 +121,21 @@ def fast_mpirun(mpi_environment: Mapping[str, str]) -> Iterator[ForkServer]:
 @pytest.fixture(scope="session")
 def tiny_data(mpi_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real English text (Python's own documentation) as `hvcod data` prepares it: 400 pieces."""
-    folder = tmp_path_factory.mktemp("tiny")
+    folder = workers.shared_folder(tmp_path_factory.getbasetemp()) / "tiny"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker prepares it for all
+        if not (folder / "data/dataset.json").exists():
+            prepare_tiny_data(folder, mpi_environment)
+    return folder / "data"
+
+
+def prepare_tiny_data(folder: Path, environment: Mapping[str, str]) -> None:
+    """Prepares ``folder/data``."""
     source = folder / "topics.jsonl"
     topics = sorted(pydoc_data.topics.topics.items())
     source.write_text("".join(json.dumps({"id": k, "text": v}) + "\n" for k, v in topics))
     words = ["hvcod", "data", "commoncrawl", source, "--output", folder / "data"]
     words += ["--vocabulary-size", 400, "--validation-fraction", 0.1, "--long-paragraphs", 0]
     command = [str(word) for word in words]
-    subprocess.run(command, env=dict(mpi_environment), capture_output=True, check=True)
-    return folder / "data"
+    subprocess.run(command, env=dict(environment), capture_output=True, check=True)

@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import pytest
 from forkserver.server import PIDS
+from launched import Process
 
 HERE = Path(__file__).parent
 
 
-class Launch(subprocess.Popen[str]):
+class Launch(Process):
     """A running ``mpirun``, and the processes of its ranks, which are not its descendants."""
 
     def __init__(self, words: list[str], folder: Path, server: int, **arguments: Any) -> None:
@@ -30,7 +31,7 @@ class Launch(subprocess.Popen[str]):
             arguments: Of `subprocess.Popen`.
         """
         self._folder, self._server = folder, server
-        super().__init__(words, start_new_session=True, text=True, **arguments)
+        super().__init__(words, **arguments)
 
     def processes(self) -> dict[int, int]:
         """The process number of each rank that has started."""
@@ -147,5 +148,5 @@ class ForkServer:
         finally:
             launch.kill_all()
         if check and launch.returncode:
-            pytest.fail(f"mpirun exited {launch.returncode}\n{out}\n{errors}")
+            pytest.fail(f"mpirun exited {launch.returncode}")
         return subprocess.CompletedProcess(launch.args, launch.returncode, out, errors)
