@@ -11,7 +11,7 @@ from hvcod.config import Duration, option
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """The launch that is to be trained, and how thoroughly to look."""
+    """The launch to examine, and the size of the measurements."""
 
     run_dir: Path = option(
         Path("runs"), "run directory of the training, or the folder that it will be made in"
