@@ -6,7 +6,8 @@ Nothing heavy is imported here: the help page reads this file.
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.config import Duration, option
+from hvcod.config import option
+from hvcod.values import Duration
 
 
 @dataclass(frozen=True)

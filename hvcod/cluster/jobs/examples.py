@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hvcod.cluster.jobs.options import SCHEDULERS, JobOptions
 from hvcod.cluster.jobs.plan import Wish, scripts, text
-from hvcod.config import Duration
+from hvcod.values import Duration
 
 RUN = Path("runs/cc")
 DATA = ("--task", "commoncrawl", "--data", "data/cc", "--preset", "paper")

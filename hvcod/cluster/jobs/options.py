@@ -4,8 +4,9 @@ import re
 import shutil
 from dataclasses import dataclass
 
-from hvcod.config import Duration, option
+from hvcod.config import option
 from hvcod.errors import UsageError
+from hvcod.values import Duration
 
 SCHEDULERS = ("slurm", "pbs")
 

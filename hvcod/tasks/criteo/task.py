@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvcod.codistill.losses import binary_distillation_loss
-from hvcod.config import Numbers, TrainOptions, option
+from hvcod.config import TrainOptions, option
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.tasks.criteo.dataset import ClickDataset, Examples
@@ -21,6 +21,7 @@ from hvcod.tasks.criteo.model import ClickModel
 from hvcod.tasks.criteo.preparation.builtin import builtin_dataset
 from hvcod.tasks.criteo.stream import GroupRows, RowStream
 from hvcod.tasks.metrics import UNKNOWN, AreaUnderCurve, Metric, negative_log_likelihood
+from hvcod.values import Numbers
 
 log = logging.getLogger("hvcod.tasks")
 
