@@ -110,7 +110,8 @@ def _table(folder: Path, table_rows: int) -> Path:
     Batches for a larger table are the same, with as many different categories: the frequent ones
     lie where they lie in the smallest one, the rare ones ever farther behind.
     """
-    from hvcod.tasks.criteo.dataset import describe, shard_image
+    from hvcod.tasks.columns import image
+    from hvcod.tasks.criteo.dataset import FORMAT, describe_dataset
 
     rows, random = 60_000, np.random.default_rng(0)
     least, size = SMALLEST // 26, table_rows // 26
@@ -123,10 +124,10 @@ def _table(folder: Path, table_rows: int) -> Path:
         "ids": np.arange(rows),
     }
     folder.mkdir()
-    (folder / "rows.h5").write_bytes(shard_image(columns))
+    (folder / "rows.h5").write_bytes(image(columns, FORMAT))
     parts = {"training": (0, rows - 1000), "validation": (rows - 1000, rows), "test": (rows, rows)}
     known = {"table_rows": table_rows, "click_rate": 0.5, "generated": False}
-    content = describe([("rows.h5", rows)], parts, **known)
+    content = describe_dataset([("rows.h5", rows)], parts, **known)
     (folder / "dataset.json").write_text(json.dumps(content))
     return folder
 

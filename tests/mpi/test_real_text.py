@@ -82,7 +82,7 @@ def test_every_kept_document_decodes_to_its_normalised_text(
 ) -> None:
     output, report = prepared
     dataset = TokenDataset(output)
-    pieces = WordPieces.load(dataset.tokenizer_path)
+    pieces = WordPieces.load(dataset.folder / "tokenizer.json")
     documents, texts = stored(dataset), expected(inputs)
     assert documents.keys() == texts.keys()
     assert len(texts) == report["kept"]

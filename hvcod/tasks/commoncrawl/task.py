@@ -1,6 +1,5 @@
 """The language model of the paper on Common Crawl text (section 3.1)."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,9 +12,9 @@ from hvcod.config import TrainOptions, option
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
+from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel, Layers
-from hvcod.tasks.commoncrawl.preparation.builtin import builtin_dataset
 from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import (
     Range,
@@ -25,8 +24,6 @@ from hvcod.tasks.commoncrawl.tokens.evaluation import (
 )
 from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
 from hvcod.tasks.commoncrawl.transformer import Transformer
-
-log = logging.getLogger("hvcod.tasks")
 
 SCORED_TEXTS = 32
 """Texts that an evaluation reads side by side, whatever the number of ranks."""
@@ -88,9 +85,7 @@ class CommonCrawl(Task):
         """Opens the data; without ``--data`` those built in. Collective over the launch."""
         super().__init__(options, group)
         self.sizes: LanguageModelOptions = options.model
-        if options.data is None and group.is_root:
-            log.info("no --data given: training on the built-in corpus (documentation in English)")
-        self.dataset = TokenDataset(options.data or builtin_dataset())
+        self.dataset = TokenDataset(data_folder("commoncrawl", options.data, group))
 
     def build_model(self) -> nn.Module:
         """Embeddings, the layers of ``model.kind``, softmax."""

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.errors import HvcodError
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORY_NAMES
+from hvcod.tasks.columns import Columns, image
+from hvcod.tasks.criteo.dataset import CATEGORY_NAMES
 
 OUT_OF_VOCABULARY, MISSING, KNOWN = 0, 1, 2
 """Places of a feature's rows in the table, from where they begin."""
@@ -55,16 +54,11 @@ class Features:
 
     def image(self) -> bytes:
         """The bytes of ``features.h5``."""
-        with h5py.File("features", "w", driver="core", backing_store=False) as file:
-            for name, values, counts in zip(CATEGORY_NAMES, self.values, self.counts, strict=True):
-                group = file.create_group(name)
-                group.create_dataset("values", data=values.astype("<u4", copy=False))
-                group.create_dataset("counts", data=counts.astype("<u4", copy=False))
-            file.create_dataset("mean", data=self.mean.astype("<f8"))
-            file.create_dataset("deviation", data=self.deviation.astype("<f8"))
-            file.flush()
-            image: bytes = file.id.get_file_image()
-        return image
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for name, values, counts in zip(CATEGORY_NAMES, self.values, self.counts, strict=True):
+            columns[f"{name}/values"] = values
+            columns[f"{name}/counts"] = counts
+        return image({**columns, "mean": self.mean, "deviation": self.deviation})
 
     @staticmethod
     def load(path: Path) -> "Features":
@@ -73,15 +67,12 @@ class Features:
         Raises:
             HvcodError: The file is missing or damaged.
         """
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                values, counts = (
-                    [np.asarray(file[name][kind][:], dtype=np.uint32) for name in CATEGORY_NAMES]
-                    for kind in ("values", "counts")
-                )
-                return Features(values, counts, file["mean"][:], file["deviation"][:])
-        except (OSError, KeyError, ValueError) as error:
-            raise HvcodError(f"cannot read {path}: {error}; prepare the data again") from error
+        file = Columns(path)
+        values, counts = (
+            [file.read(f"{name}/{kind}") for name in CATEGORY_NAMES]
+            for kind in ("values", "counts")
+        )
+        return Features(values, counts, file.read("mean"), file.read("deviation"))
 
 
 class Lookup:

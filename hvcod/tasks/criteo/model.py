@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, INTEGERS
+from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS
 
 INITIAL_DEVIATION = 0.05
 """Of the embeddings, drawn from a normal distribution."""

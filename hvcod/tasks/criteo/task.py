@@ -1,6 +1,5 @@
 """Click prediction (paper, sections 3.1 and 3.5)."""
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ from hvcod.codistill.losses import binary_distillation_loss
 from hvcod.config import TrainOptions, option
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
+from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.criteo.dataset import ClickDataset, Examples
 from hvcod.tasks.criteo.model import ClickModel
-from hvcod.tasks.criteo.preparation.builtin import builtin_dataset
 from hvcod.tasks.criteo.stream import GroupRows, RowStream
 from hvcod.tasks.metrics import UNKNOWN, AreaUnderCurve, Metric, negative_log_likelihood
 from hvcod.values import Numbers
-
-log = logging.getLogger("hvcod.tasks")
 
 SCORED_ROWS = 1024
 """Rows of a batch of an evaluation, whatever the number of ranks."""
@@ -98,9 +95,7 @@ class Criteo(Task):
         """Opens the data; without ``--data`` generated rows. Collective over the launch."""
         super().__init__(options, group)
         self.sizes: ClickModelOptions = options.model
-        if options.data is None and group.is_root:
-            log.info("no --data given: training on generated rows")
-        self.dataset = ClickDataset(options.data or builtin_dataset())
+        self.dataset = ClickDataset(data_folder("criteo", options.data, group))
 
     def build_model(self) -> nn.Module:
         """One table of embeddings, ReLU layers, one logit."""

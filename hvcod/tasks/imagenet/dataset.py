@@ -1,4 +1,4 @@
-"""Packed images: few large HDF5 files that hold the images' own bytes, and one index.
+"""Packed images: the data that ``hvcod data imagenet`` prepares.
 
 A dataset is a folder::
 
@@ -10,31 +10,27 @@ A dataset is a folder::
                        size    its bytes (32 bit)
                        label   its class, or -1 if that is not known (32 bit)
     report.json        what was read, skipped and damaged
-    shards/00003-00.h5 images  encoded images (JPEG mostly), one behind the other, as they came
+    shards/00003-00.h5 images  encoded images (JPEG mostly), one behind the other, unchanged
                        offsets where each begins, and the end (64 bit)
                        ids     the images' names, UTF-8, a line feed behind each
 
-A shard is written while its images stream by, when the set of classes is not known yet: that is why
-labels are in the index. The bytes depend on the inputs and options alone: no times, no paths, no
-ranks.
+Labels are in the index because a shard is written while its images stream by, when the set of
+classes is not known yet. The bytes depend on the inputs and the options alone: no times, no paths,
+no ranks.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.errors import HvcodError
-from hvcod.tasks.files import read_json
-from hvcod.tasks.reading.files import readable
+from hvcod.tasks.columns import Columns, DataFormat, described, image, lines
 
-FORMAT, VERSION = "hvcod-images", 1
+FORMAT = DataFormat("hvcod-images", 1, "hvcod data imagenet")
 PARTS = ("training", "validation", "test")
 UNLABELLED = -1
 COLUMNS = {"shard": "<i4", "row": "<i4", "begin": "<i8", "size": "<i4", "label": "<i4"}
@@ -54,37 +50,26 @@ class ShardInfo:
 
 
 def shard_image(content: bytearray, sizes: Sequence[int], ids: Sequence[str]) -> bytes:
-    """A shard as the bytes of an HDF5 file.
+    """Returns a shard as the bytes of an HDF5 file.
 
     Args:
         content: Encoded images, one behind the other.
         sizes: The bytes of each.
         ids: The name of each, without line feeds.
     """
-    with h5py.File("shard", "w", driver="core", backing_store=False) as file:
-        file.attrs.update(format=FORMAT, version=VERSION)
-        names = "".join(f"{name}\n" for name in ids).encode()
-        file.create_dataset("images", data=np.frombuffer(content, np.uint8))
-        file.create_dataset("offsets", data=np.cumsum([0, *sizes]).astype("<i8"))
-        file.create_dataset("ids", data=np.frombuffer(names, np.uint8))
-        return _image(file)
+    offsets = np.cumsum([0, *sizes], dtype=np.int64)
+    images = np.frombuffer(content, np.uint8)
+    return image({"images": images, "offsets": offsets, "ids": lines(ids)}, FORMAT)
 
 
 def index_image(parts: Mapping[str, Mapping[str, Integers]]) -> bytes:
-    """The index as the bytes of an HDF5 file; ``parts`` gives {column: values} for each part."""
-    with h5py.File("index", "w", driver="core", backing_store=False) as file:
-        file.attrs.update(format=FORMAT, version=VERSION)
-        for part in PARTS:
-            group = file.create_group(part)
-            for column, dtype in COLUMNS.items():
-                group.create_dataset(column, data=parts[part][column].astype(dtype))
-        return _image(file)
-
-
-def _image(file: h5py.File) -> bytes:
-    file.flush()
-    image: bytes = file.id.get_file_image()
-    return image
+    """Returns the index as the bytes of an HDF5 file, from {part: {column: values}}."""
+    columns = {
+        f"{part}/{column}": parts[part][column].astype(dtype)
+        for part in PARTS
+        for column, dtype in COLUMNS.items()
+    }
+    return image(columns, FORMAT)
 
 
 def describe_dataset(
@@ -93,10 +78,9 @@ def describe_dataset(
     shards: Sequence[ShardInfo],
     plan: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of ``dataset.json``; ``counts`` are the images of each part."""
+    """Returns the content of ``dataset.json``; ``counts`` are the images of each part."""
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        **FORMAT.attributes(),
         "classes": list(classes),
         "images": dict(counts),
         "plan": dict(plan),
@@ -104,48 +88,8 @@ def describe_dataset(
     }
 
 
-class Shard:
-    """An open shard: its images are read from the file when asked for, by any number of threads."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            with _opened(path) as file:
-                self._start: int = file["images"].id.get_offset() or 0
-                self._end: int = file["images"].shape[0]
-            self._file = os.open(path, os.O_RDONLY)
-        except (OSError, KeyError, ValueError) as error:
-            raise HvcodError(
-                f"cannot read the images in {path}: {error}; prepare the data again"
-            ) from error
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            os.close(self._file)
-
-    def read(self, begin: int, size: int) -> bytes:
-        """The bytes of one image.
-
-        Raises:
-            HvcodError: The file ends too early, or cannot be read.
-        """
-        try:
-            content = os.pread(self._file, size, self._start + begin)
-        except OSError as error:
-            raise HvcodError(f"cannot read {self._path}: {error.strerror}") from error
-        if len(content) < size or begin + size > self._end:
-            raise HvcodError(f"the images in {self._path} are cut off; prepare the data again")
-        return content
-
-    def ids(self) -> list[str]:
-        """The images' names, by row."""
-        with _opened(self._path) as file:
-            joined: str = file["ids"][:].tobytes().decode()
-        return joined.split("\n")[:-1]
-
-
 class ImagePart:
-    """One part of a dataset: where its images lie, and what they show.
+    """One part of a dataset: where its images lie, and their classes.
 
     Attributes:
         labels: The class of each image, or `UNLABELLED`; int32 [images].
@@ -160,28 +104,27 @@ class ImagePart:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, image: int) -> bytes:
-        """The encoded bytes of an image; safe in any thread."""
-        shard = self._dataset.shard(int(self._shard[image]))
-        return shard.read(int(self._begin[image]), int(self._size[image]))
+    def read(self, number: int) -> bytes:
+        """Returns the encoded bytes of an image; safe in any thread."""
+        begin, size = int(self._begin[number]), int(self._size[number])
+        shard = self._dataset.shard(int(self._shard[number]))
+        return shard.read_bytes("images", begin, begin + size)
 
     def ids(self, images: Integers) -> list[str]:
-        """The names of some images."""
-        return [
-            self._dataset.ids(shard)[row]
-            for shard, row in zip(
-                self._shard[images].tolist(), self._row[images].tolist(), strict=True
-            )
-        ]
+        """Returns the names of some images."""
+        rows = zip(self._shard[images].tolist(), self._row[images].tolist(), strict=True)
+        return [self._dataset.ids(shard)[row] for shard, row in rows]
 
 
 class ImageDataset:
     """A prepared dataset; opening it reads its description and its index.
 
     Attributes:
-        folder: Where it lies.
-        classes: The names of the classes; a label is a place in this list.
+        folder: Its path.
+        classes: The names of the classes; a label is an index into this list.
         parts: Training, validation and test part, some of them empty.
+        shard: Opens a shard by its index, or returns it from those that are kept open.
+        ids: Returns the names of a shard's images, by row.
 
     Raises:
         HvcodError: The folder holds no dataset, a damaged one or one of another format.
@@ -189,35 +132,13 @@ class ImageDataset:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with readable(folder):
-            finished = (folder / "dataset.json").is_file()
-        if not finished:
-            raise HvcodError(f"{folder} holds no finished data of `hvcod data imagenet`")
-        content = read_json(folder / "dataset.json")
-        try:
-            if (content["format"], content["version"]) != (FORMAT, VERSION):
-                raise HvcodError(f"{folder} holds data of another format than this hvcod reads")
+        with described(folder, FORMAT) as content:
             self.classes: list[str] = content["classes"]
-            self._files = [folder / shard["file"] for shard in content["shards"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise HvcodError(f"{folder / 'dataset.json'} is damaged: {error!r}") from error
-        self.parts = self._parts()
-        self.shard = lru_cache(OPEN_SHARDS)(lambda shard: Shard(self._files[shard]))
-        self.ids = lru_cache(2)(lambda shard: self.shard(shard).ids())
-
-    def _parts(self) -> dict[str, ImagePart]:
-        path = self.folder / "index.h5"
-        try:
-            with _opened(path) as file:
-                found = {part: {name: file[part][name][:] for name in COLUMNS} for part in PARTS}
-        except (OSError, KeyError, ValueError) as error:
-            raise HvcodError(f"cannot read {path}: {error}; prepare the data again") from error
-        return {part: ImagePart(self, columns) for part, columns in found.items()}
-
-
-def _opened(path: Path) -> h5py.File:
-    file = h5py.File(path, "r", locking=False)
-    if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-        file.close()
-        raise ValueError(f"not of the format {FORMAT} {VERSION}")
-    return file
+            files = [folder / shard["file"] for shard in content["shards"]]
+        index = Columns(folder / "index.h5", FORMAT)
+        self.parts = {
+            part: ImagePart(self, {name: index.read(f"{part}/{name}") for name in COLUMNS})
+            for part in PARTS
+        }
+        self.shard = lru_cache(OPEN_SHARDS)(lambda shard: Columns(files[shard], FORMAT))
+        self.ids = lru_cache(2)(lambda shard: self.shard(shard).read_lines("ids"))

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from hvcod.tasks.imagenet.preparation.check import FORMATS
-
 Pixels = npt.NDArray[np.uint8]
 Draws = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
 Box = tuple[float, float, float, float]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
+"""Formats that are decoded; few, as each is a parser that reads bytes of unknown origin."""
 
 AREA = (0.08, 1.0)
 """Smallest and largest share of the image's area that a resized crop shows."""

@@ -1,6 +1,5 @@
 """Labelled images: the paper's ImageNet experiments (section 3.1, 3.3.1) and smaller ones."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,15 +13,13 @@ from hvcod.config import TrainOptions, option
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
+from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.imagenet.dataset import UNLABELLED, ImageDataset, ImagePart
 from hvcod.tasks.imagenet.pixels import View
-from hvcod.tasks.imagenet.preparation.builtin import builtin_dataset
 from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
 from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream
 from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
 from hvcod.values import Numbers
-
-log = logging.getLogger("hvcod.tasks")
 
 EVALUATION_BATCH = 100
 """Images that are evaluated together, whatever the number of ranks."""
@@ -114,9 +111,7 @@ class ImageNet(Task):
         """Opens the data; without ``--data`` those built in. Collective over the launch."""
         super().__init__(options, group)
         self.images: ImageOptions = options.model
-        if options.data is None and group.is_root:
-            log.info("no --data given: training on built-in images (drawn shapes)")
-        self.dataset = ImageDataset(options.data or builtin_dataset())
+        self.dataset = ImageDataset(data_folder("imagenet", options.data, group))
         self._view = View(self.images.image_size, self.images.augmentation)
         self._threads = self.images.decoding_threads or group.threads
 

@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset, Tokens
+
 SENTENCES = [
     "The committee met in the old library to discuss the plans for the coming winter.",
     "Nobody had expected that the river would rise so quickly after the storm.",
@@ -52,6 +54,18 @@ def write_corpus(folder: Path, files: int = 4, documents: int = 30, seed: int = 
         path.write_bytes(gzip.compress(content) if number % 2 else content)
         paths.append(path)
     return paths
+
+
+def documents_of(dataset: TokenDataset, shard: int, part: str) -> dict[str, Tokens]:
+    """The tokens of the documents in a part of a shard, by their ids."""
+    columns = dataset.columns(shard)
+    offsets, tokens = columns.read(f"{part}/offsets"), columns.read(f"{part}/tokens")
+    ids = columns.read_lines(f"{part}/ids")
+    assert len(offsets) == len(ids) + 1
+    return {
+        name: tokens[begin:end]
+        for name, begin, end in zip(ids, offsets[:-1], offsets[1:], strict=True)
+    }
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hvcod.tasks.criteo.dataset import ClickDataset, describe, shard_image
+from hvcod.tasks.columns import image
+from hvcod.tasks.criteo.dataset import FORMAT, ClickDataset, describe_dataset
 
 TABLE_ROWS = 100
 
@@ -29,7 +30,7 @@ def make_dataset(
             "ids": np.arange(total, total + rows, dtype=np.int64) + 1000,
         }
         names.append((f"shards/{number:05d}.h5", rows))
-        (folder / names[-1][0]).write_bytes(shard_image(columns))
+        (folder / names[-1][0]).write_bytes(image(columns, FORMAT))
         total += rows
     training = total - validation - test
     parts = {
@@ -38,6 +39,6 @@ def make_dataset(
         "test": (total - test, total),
     }
     more = {"table_rows": TABLE_ROWS, "click_rate": 0.25, "generated": False}
-    content = describe(names, parts, **more)
+    content = describe_dataset(names, parts, **more)
     (folder / "dataset.json").write_text(json.dumps(content))
     return ClickDataset(folder)

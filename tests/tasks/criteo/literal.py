@@ -4,7 +4,8 @@ import math
 import re
 from typing import NamedTuple
 
-from hvcod.tasks.criteo.preparation.row_formats import INTEGERS, Layout
+from hvcod.tasks.criteo.dataset import INTEGERS
+from hvcod.tasks.criteo.preparation.row_formats import Layout
 
 
 class Row(NamedTuple):

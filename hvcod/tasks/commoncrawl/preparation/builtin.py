@@ -27,7 +27,7 @@ from hvcod.tasks.cache import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import prepare
 from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
-from hvcod.tasks.commoncrawl.tokens.dataset import VERSION
+from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT
 
 OPTIONS = PrepareOptions(
     filters=FilterOptions(long_paragraphs=1), vocabulary_size=4096, validation_fraction=0.05
@@ -71,7 +71,12 @@ def corpus_key() -> str:
         name: importlib.metadata.version(name) for name in installed_packages() if name in PACKAGES
     }
     versions[STANDARD_LIBRARY] = sysconfig.get_python_version()
-    about = {"rules": _RULES, "format": VERSION, "versions": versions, **flatten(asdict(OPTIONS))}
+    about = {
+        "rules": _RULES,
+        "format": FORMAT.version,
+        "versions": versions,
+        **flatten(asdict(OPTIONS)),
+    }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -26,6 +26,7 @@ from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.world import on_rank_zero, threads_per_rank
 from hvcod.progress import Progress
+from hvcod.tasks.columns import Columns
 from hvcod.tasks.commoncrawl.preparation.collecting import (
     Accept,
     DocumentList,
@@ -41,7 +42,7 @@ from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, first_ones, select
 from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
 from hvcod.tasks.commoncrawl.reading.reader import Source
-from hvcod.tasks.commoncrawl.tokens.dataset import VERSION, Shard, ShardInfo, describe_dataset
+from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
 from hvcod.tasks.files import read_json, write_blocks, write_json, write_whole
 from hvcod.tasks.preparing.workspace import Workspace
@@ -85,7 +86,7 @@ def _listed_and_plan(
 ) -> tuple[DocumentList | None, dict[str, Any]]:
     """The documents asked for, and all that the result follows from."""
     listed = DocumentList(options.document_ids) if options.document_ids else None
-    plan = {"version": VERSION, "inputs": [[each.name, _size(each)] for each in sources]}
+    plan = {"version": FORMAT.version, "inputs": [[each.name, _size(each)] for each in sources]}
     ids = hashlib.sha256(listed.hashes.tobytes()).hexdigest() if listed else None
     return listed, {**plan, **flatten(asdict(options)), "document_ids": ids}
 
@@ -217,8 +218,8 @@ class _Preparation:
         size = WordPieces.load(self._tokenizer_path).vocabulary_size
         counts = np.zeros(size, dtype=np.int64)
         for info in self._shards()[self._world.rank :: self._world.size]:
-            tokens = Shard(self._workspace.output / info.file, "training")
-            counts += np.bincount(tokens.read(0, info.training_tokens), minlength=size)
+            shard = Columns(self._workspace.output / info.file, FORMAT)
+            counts += np.bincount(shard.read("training/tokens"), minlength=size)
         total = np.empty_like(counts)
         self._world.Allreduce(counts, total)
         return total

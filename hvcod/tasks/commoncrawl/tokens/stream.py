@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.commoncrawl.tokens.dataset import Shard, TokenDataset, Tokens
+from hvcod.tasks.columns import Columns
+from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset, Tokens
 from hvcod.tasks.shuffle import shuffled
 
 WINDOW = 32
@@ -51,7 +52,7 @@ Integers = npt.NDArray[np.int64]
 class Deal:
     """What a group reads of one shard in one epoch: token ranges, dealt to its lanes in turn."""
 
-    shard: Shard
+    shard: Columns
     starts: Integers
     stops: Integers
     first: Integers  # of each lane; its next range is as many behind as there are lanes
@@ -126,8 +127,8 @@ class GroupShare:
         shard = int(self._order(epoch)[position])
         seed = (self._seed, 2, epoch, self._group, shard)
         mine = self.documents(shard)
-        opened = self.dataset.open_shard(shard, "training")
-        offsets = opened.offsets
+        opened = self.dataset.columns(shard)
+        offsets = opened.read("training/offsets")
         mine = mine[shuffled(len(mine), *seed)]
         starts, stops = _cut(offsets[mine], offsets[mine + 1], self._longest)
         turn = int(np.random.SeedSequence(seed).generate_state(1)[0]) % self.lane_count
@@ -193,7 +194,7 @@ class _Lane:
 
     def _read(self, unit: tuple[int, int, int]) -> Tokens:
         deal = self._deal(unit[0], unit[1])
-        return deal.shard.read(*deal.range(self._lane, unit[2]))
+        return deal.shard.read("training/tokens", *deal.range(self._lane, unit[2]))
 
     def _deal(self, epoch: int, shard: int) -> Deal:
         """The deal of a shard; that in use is held, whatever the other lanes do."""

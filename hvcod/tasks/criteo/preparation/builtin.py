@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hvcod.groups.world import world
 from hvcod.tasks.cache import made_once
-from hvcod.tasks.criteo.dataset import VERSION
+from hvcod.tasks.criteo.dataset import FORMAT
 from hvcod.tasks.criteo.preparation.generate import RULES
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 from hvcod.tasks.criteo.preparation.prepare import prepare
@@ -23,7 +23,7 @@ def builtin_dataset() -> Path:
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
     """
-    about = [RULES, VERSION, ROWS, SEED, asdict(OPTIONS)]
+    about = [RULES, FORMAT.version, ROWS, SEED, asdict(OPTIONS)]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     return made_once(lambda: f"criteo-{key}", _prepare)
 

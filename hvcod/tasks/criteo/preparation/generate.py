@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES
+from hvcod.tasks.criteo.dataset import CATEGORIES
 
 GENERATED_AT_ONCE = 2**17
 """Rows of one generated input."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from hvcod.groups.world import on_rank_zero
+from hvcod.tasks.criteo.dataset import CATEGORIES
 from hvcod.tasks.criteo.features import Features
 from hvcod.tasks.criteo.preparation.parse import Rows
 from hvcod.tasks.criteo.preparation.reading import read_rows
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES
 from hvcod.tasks.criteo.preparation.vocabulary import StoredCounts, count_feature, count_piece
 from hvcod.tasks.files import read_arrays, write_arrays, write_whole
 from hvcod.tasks.preparing.workspace import Workspace

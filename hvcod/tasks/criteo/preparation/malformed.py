@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
+from hvcod.tasks.criteo.dataset import CATEGORY_NAMES
 from hvcod.tasks.criteo.preparation.row_formats import (
-    CATEGORY_NAMES,
     LAYOUTS,
     LONGEST_LINE,
     Layout,

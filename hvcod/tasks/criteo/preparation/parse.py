@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.malformed import LONGEST_NUMBER, Malformed, examine
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, INTEGERS, Layout
+from hvcod.tasks.criteo.preparation.row_formats import Layout
 
 Array = npt.NDArray[Any]
 Words = npt.NDArray[np.uint64]

@@ -25,7 +25,15 @@ from mpi4py import MPI
 from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.world import on_rank_zero
-from hvcod.tasks.criteo.dataset import PARTS, VERSION, ClickDataset, describe, shard_image
+from hvcod.tasks.columns import image
+from hvcod.tasks.criteo.dataset import (
+    CATEGORIES,
+    FORMAT,
+    INTEGERS,
+    PARTS,
+    ClickDataset,
+    describe_dataset,
+)
 from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
 from hvcod.tasks.criteo.preparation import learning
 from hvcod.tasks.criteo.preparation.generate import RULES
@@ -38,7 +46,6 @@ from hvcod.tasks.criteo.preparation.reading import (
     read_rows,
     too_many,
 )
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.sources import Source, Text, make_plain
 from hvcod.tasks.criteo.preparation.summary import Report, full_report
 from hvcod.tasks.files import read_arrays, read_json, write_json, write_whole
@@ -88,7 +95,7 @@ def _plan(sources: Sequence[Source], options: PrepareOptions) -> dict[str, Any]:
     inputs = [source.identity() for source in sources]
     chosen = flatten(asdict(options))
     del chosen["max_malformed"]  # allowing more goes on where it was too many
-    return {"version": VERSION, "rules": RULES, "inputs": inputs, **chosen, "like": like}
+    return {"version": FORMAT.version, "rules": RULES, "inputs": inputs, **chosen, "like": like}
 
 
 class _Preparation:
@@ -241,7 +248,7 @@ class _Preparation:
             known = read_arrays(file)["probabilities"]
             before = self._lines_of_input_before(index)
             columns["probabilities"] = known[before : before + len(rows.lines)].astype(np.float32)
-        write_whole(self._workspace.output / _shard_name(index), shard_image(columns))
+        write_whole(self._workspace.output / _shard_name(index), image(columns, FORMAT))
         self._workspace.finish("encoded", index, self._counts(index, columns))
 
     @property
@@ -276,7 +283,7 @@ class _Preparation:
         distinct = None if self._options.like else self._learning.distinct()
         report = full_report(self._inputs_read(), parts, self._features, distinct)
         write_json(workspace.output / "report.json", report)
-        description = describe(
+        description = describe_dataset(
             [(_shard_name(index), self._results[index]["rows"]) for index in filled],
             self._parts,
             table_rows=int(self._features.offsets[-1]),

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.lines import count_lines, line_blocks
 from hvcod.tasks.criteo.preparation.malformed import Malformed
 from hvcod.tasks.criteo.preparation.parse import Rows, parse
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.sources import Text
 from hvcod.tasks.files import write_blocks
 from hvcod.tasks.preparing.workspace import Workspace

@@ -9,10 +9,8 @@ written as eight hexadecimal digits.
 from dataclasses import dataclass
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.criteo.dataset import CATEGORIES, CATEGORY_NAMES, INTEGER_NAMES, INTEGERS
 
-INTEGERS, CATEGORIES = 13, 26
-INTEGER_NAMES = tuple(f"I{number}" for number in range(1, INTEGERS + 1))
-CATEGORY_NAMES = tuple(f"C{number}" for number in range(1, CATEGORIES + 1))
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_LINE = 64 * 1024
 """Bytes of a line that are looked at; no row is nearly as long."""

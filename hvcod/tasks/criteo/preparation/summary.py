@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hvcod.tasks.criteo.dataset import PARTS
+from hvcod.tasks.criteo.dataset import CATEGORIES, CATEGORY_NAMES, PARTS
 from hvcod.tasks.criteo.features import Features
 from hvcod.tasks.criteo.preparation.reading import EXAMPLES_KEPT
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES, CATEGORY_NAMES
 
 Report = dict[str, Any]
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hvcod.tasks.criteo.dataset import CATEGORIES
 from hvcod.tasks.criteo.features import Hashes
 from hvcod.tasks.criteo.preparation.parse import Rows
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES
 
 ENTRIES_AT_ONCE = 2**22
 """Entries of all pieces that are added up at once: some hundred MB."""

@@ -13,7 +13,7 @@ from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero, wait_quietly, world
 from hvcod.tasks.cache import made_once
 from hvcod.tasks.files import write_whole
-from hvcod.tasks.imagenet.dataset import VERSION
+from hvcod.tasks.imagenet.dataset import FORMAT
 from hvcod.tasks.imagenet.preparation.inputs import find_sources
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.prepare import prepare
@@ -66,7 +66,7 @@ def builtin_dataset() -> Path:
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
     """
-    return made_once(lambda: f"builtin-images-{VERSION}-{_RULES}", _make)
+    return made_once(lambda: f"builtin-images-{FORMAT.version}-{_RULES}", _make)
 
 
 def draw(shape: str, *seed: int) -> bytes:

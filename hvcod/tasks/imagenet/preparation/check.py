@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
-"""What is decoded; few formats, as each is a parser that reads strangers' bytes."""
+from hvcod.tasks.imagenet.pixels import FORMATS
 
 SUFFIX_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "jpe": "JPEG"}
 """Formats by suffix where the suffix is not the format's name."""

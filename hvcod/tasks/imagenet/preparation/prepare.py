@@ -25,8 +25,8 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.files import read_json, write_json, write_whole
 from hvcod.tasks.imagenet.dataset import (
     COLUMNS,
+    FORMAT,
     PARTS,
-    VERSION,
     Integers,
     ShardInfo,
     describe_dataset,
@@ -81,7 +81,7 @@ def _labels_and_plan(
     labels = Labels.load(options.labels) if options.labels else None
     digest = hashlib.sha256(options.labels.read_bytes()).hexdigest() if options.labels else None
     return labels, {
-        "version": VERSION,
+        "version": FORMAT.version,
         "inputs": [[each.name, _size(each.location)] for each in sources],
         "labels": digest,
         "validation_fraction": options.validation_fraction,

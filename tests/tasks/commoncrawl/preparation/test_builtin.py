@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CLEAN_ENVIRONMENT
+from tasks.commoncrawl.corpora import documents_of
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.cache import cache_folder
@@ -81,11 +82,11 @@ def test_it_is_prose_that_a_model_can_learn(made: list[Path]) -> None:
     assert dataset.tokens("validation") > 2000
     ranges = scored_ranges(dataset.tokens("validation"), 1, 10**9)
     assert 5 < unigram_entropy(dataset, ranges) < 7.5
-    pieces, shard = WordPieces.load(dataset.tokenizer_path), dataset.shard(0, "training")
+    pieces = WordPieces.load(dataset.folder / "tokenizer.json")
     words = [
         word
-        for number in range(len(shard.offsets) - 1)
-        for word in pieces.decode(shard.document(number)).split()
+        for tokens in documents_of(dataset, 0, "training").values()
+        for word in pieces.decode(tokens).split()
     ]
     assert ">>>" not in words
     assert 0.03 < words.count("the") / len(words) < 0.12

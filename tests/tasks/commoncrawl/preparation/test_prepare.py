@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import CLEAN_ENVIRONMENT
 from mpi4py import MPI
-from tasks.commoncrawl.corpora import assert_same_files, contents, write_corpus
+from tasks.commoncrawl.corpora import assert_same_files, contents, documents_of, write_corpus
 
 from hvcod import config
 from hvcod.errors import HvcodError, UsageError
@@ -55,11 +55,10 @@ Prepared = tuple[Path, dict[str, Any]]
 def stored(dataset: TokenDataset) -> dict[str, np.ndarray]:
     """The tokens of every document by its id."""
     return {
-        name: shard.document(number)
+        name: tokens
         for part in ("training", "validation")
         for index in range(len(dataset.shards))
-        for shard in [dataset.shard(index, part)]
-        for number, name in enumerate(shard.ids())
+        for name, tokens in documents_of(dataset, index, part).items()
     }
 
 
@@ -100,7 +99,7 @@ def test_every_file_is_on_disk_before_it_gets_its_name(
 
 def test_every_kept_document_comes_back(corpus: list[Path], prepared: Prepared) -> None:
     dataset = TokenDataset(prepared[0])
-    pieces = WordPieces.load(dataset.tokenizer_path)
+    pieces = WordPieces.load(dataset.folder / "tokenizer.json")
     documents, texts = stored(dataset), expected(corpus)
     assert documents.keys() == texts.keys()
     assert len(texts) == 120
@@ -137,8 +136,7 @@ def test_the_report_adds_up(prepared: Prepared) -> None:
 def test_the_dataset_describes_its_tokens(prepared: Prepared) -> None:
     dataset = TokenDataset(prepared[0])
     training = [
-        dataset.shard(index, "training").read(0, info.training_tokens)
-        for index, info in enumerate(dataset.shards)
+        dataset.columns(index).read("training/tokens") for index in range(len(dataset.shards))
     ]
     counts = np.bincount(np.concatenate(training), minlength=dataset.vocabulary_size)
     assert (counts == dataset.unigram_counts).all()
@@ -183,7 +181,7 @@ def test_validation_does_not_depend_on_the_files(
         {
             name
             for index in range(len(each.shards))
-            for name in each.shard(index, "validation").ids()
+            for name in documents_of(each, index, "validation")
         }
         for each in (one, four)
     ]

@@ -1,12 +1,12 @@
 """Shards are the same bytes for the same documents, and say so when they are damaged."""
 
 import json
-import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from tasks.commoncrawl.corpora import documents_of
 from tasks.commoncrawl.tokens.test_stream import make_dataset
 
 from hvcod.errors import HvcodError
@@ -23,12 +23,12 @@ HELD_OUT = [False, True, False, False, True]
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [[10, 20, 30], [7, 8]], held_out=1)
-    training = dataset.shard(0, "training")
-    assert training.offsets.tolist() == [0, 10, 30]
-    assert training.ids() == ["0-0", "0-1"]
-    assert dataset.shard(1, "validation").ids() == ["1-1"]
-    assert training.document(0).tolist() == [*range(6, 15), 5]
-    assert training.read(9, 12).tolist() == [5, 15, 16]
+    training = documents_of(dataset, 0, "training")
+    assert [len(tokens) for tokens in training.values()] == [10, 20]
+    assert list(training) == ["0-0", "0-1"]
+    assert list(documents_of(dataset, 1, "validation")) == ["1-1"]
+    assert training["0-0"].tolist() == [*range(6, 15), 5]
+    assert dataset.columns(0).read("training/tokens", 9, 12).tolist() == [5, 15, 16]
     assert (dataset.documents("training"), dataset.tokens("training")) == (3, 37)
     assert (dataset.documents("validation"), dataset.tokens("validation")) == (2, 38)
     assert len(dataset.between("validation", 28, 33)) == 5
@@ -58,8 +58,8 @@ def test_any_hdf5_tool_opens_a_shard(tmp_path: Path, dtype: type) -> None:
 
 def test_a_shard_may_have_an_empty_part(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [[10, 20], [5]], held_out=1)
-    assert dataset.shard(1, "training").offsets.tolist() == [0]
-    assert dataset.shard(1, "training").ids() == []
+    assert dataset.columns(1).read("training/offsets").tolist() == [0]
+    assert documents_of(dataset, 1, "training") == {}
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
@@ -74,32 +74,10 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     ]:
         path.write_bytes(content)
         with pytest.raises(HvcodError, match=r"shards/0\.h5"):
-            TokenDataset(tmp_path).shard(0, "training")
+            TokenDataset(tmp_path).columns(0)
     path.unlink()
     with pytest.raises(HvcodError, match=r"shards/0\.h5"):
-        TokenDataset(tmp_path).shard(0, "training")
-
-
-def test_a_shard_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
-    shard = make_dataset(tmp_path, [[5000]], held_out=0).shard(0, "training")
-    with (tmp_path / "shards" / "0.h5").open("r+b") as file:
-        file.truncate(3000)
-    with pytest.raises(HvcodError, match="cut off"):
-        shard.document(0)
-
-
-def test_a_long_range_is_read_piece_by_piece(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shard = make_dataset(tmp_path, [[5000]], held_out=0).shard(0, "training")
-    whole, pread = shard.read(0, 5000), os.pread
-    monkeypatch.setattr(os, "pread", lambda file, size, at: pread(file, min(size, 999), at))
-    assert (shard.read(0, 5000) == whole).all()
-    assert (shard.read(17, 4000) == whole[17:4000]).all()
-    with (tmp_path / "shards" / "0.h5").open("r+b") as file:
-        file.truncate(8000)
-    with pytest.raises(HvcodError, match="cut off"):
-        shard.read(0, 5000)
+        TokenDataset(tmp_path).columns(0)
 
 
 @pytest.mark.parametrize(
@@ -132,5 +110,5 @@ def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
 def test_few_shards_are_open_at_once(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [[10]] * (OPEN_SHARDS + 5), held_out=0)
     for index in [*range(OPEN_SHARDS + 5), 0]:
-        assert dataset.shard(index, "training").offsets.tolist() == [0, 10]
-    assert len(dataset._open) == OPEN_SHARDS
+        assert dataset.columns(index).read("training/offsets").tolist() == [0, 10]
+    assert dataset.columns.cache_info().currsize == OPEN_SHARDS

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from tasks.commoncrawl.corpora import documents_of
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.tokens.dataset import (
@@ -57,10 +58,9 @@ def dataset(tmp_path: Path) -> TokenDataset:
 def training_documents(dataset: TokenDataset) -> list[tuple[int, ...]]:
     """The documents without their ends, which tell them apart."""
     return [
-        tuple(shard.document(number).tolist()[:-1])
+        tuple(tokens.tolist()[:-1])
         for index in range(len(dataset.shards))
-        for shard in [dataset.shard(index, "training")]
-        for number in range(len(shard.offsets) - 1)
+        for tokens in documents_of(dataset, index, "training").values()
     ]
 
 

@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tasks.criteo.literal import logarithm, read_row
 
+from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS
 from hvcod.tasks.criteo.preparation.generate import generate
 from hvcod.tasks.criteo.preparation.malformed import LOST
 from hvcod.tasks.criteo.preparation.parse import Block, parse
 from hvcod.tasks.criteo.preparation.row_formats import (
-    CATEGORIES,
     CSV,
     CSV_UNLABELLED,
-    INTEGERS,
     LAYOUTS,
     LONGEST_LINE,
     TSV,

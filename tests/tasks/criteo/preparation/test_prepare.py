@@ -19,16 +19,14 @@ from tasks.criteo.literal import Row, logarithm, read_row
 
 from hvcod import config
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.criteo.dataset import PARTS, ClickDataset
+from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS, PARTS, ClickDataset
 from hvcod.tasks.criteo.features import KNOWN, MISSING, OUT_OF_VOCABULARY, Features
 from hvcod.tasks.criteo.preparation.generate import generate
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 from hvcod.tasks.criteo.preparation.prepare import prepare
 from hvcod.tasks.criteo.preparation.row_formats import (
-    CATEGORIES,
     CSV,
     CSV_UNLABELLED,
-    INTEGERS,
     TSV,
     TSV_UNLABELLED,
     Layout,

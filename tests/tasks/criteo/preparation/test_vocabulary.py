@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hvcod.tasks.criteo.dataset import CATEGORIES
 from hvcod.tasks.criteo.features import Lookup
 from hvcod.tasks.criteo.preparation import vocabulary
 from hvcod.tasks.criteo.preparation.parse import Rows
-from hvcod.tasks.criteo.preparation.row_formats import CATEGORIES
 from hvcod.tasks.criteo.preparation.vocabulary import StoredCounts, count_feature, count_piece
 
 HASHES = st.one_of(st.integers(0, 6), st.integers(2**32 - 4, 2**32 - 1), st.integers(0, 2**32 - 1))
