@@ -7,9 +7,12 @@ line here. Code is imported when its name is first used: the help page lists nam
 import contextlib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from hvcod.errors import UsageError
+
+if TYPE_CHECKING:
+    from hvcod.cluster.jobs.schedulers.base import Scheduler
 
 Entry = TypeVar("Entry")
 
@@ -59,3 +62,12 @@ class Registry(Sequence[str], Generic[Entry]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+SCHEDULERS: Registry["type[Scheduler]"] = Registry(
+    "--scheduler",
+    {
+        "slurm": "hvcod.cluster.jobs.schedulers.slurm:Slurm",
+        "pbs": "hvcod.cluster.jobs.schedulers.pbs:Pbs",
+    },
+)

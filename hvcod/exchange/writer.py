@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.exchange.directory import checkpoint_path, prune, sweep
+from hvcod.exchange.directory import checkpoint_path, prune, sweep, write_new
 from hvcod.exchange.worker import Worker
-from hvcod.files import whole
 
 logger = logging.getLogger("hvcod.exchange")
 
@@ -162,8 +161,7 @@ class Writer(Generic[Item]):
         begun = time.perf_counter()
         data = self._build(item)
         self._directory.mkdir(parents=True, exist_ok=True)
-        save = whole.replace if self._replace else whole.write_new
-        save(path, data)
+        write_new(path, data, replace=self._replace)
         counters = self.counters
         counters.bytes, counters.seconds = len(data), time.perf_counter() - begun
         counters.longest_seconds = max(counters.longest_seconds, counters.seconds)

@@ -1,16 +1,15 @@
 """Fixtures of the exchange's tests."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from exchange.support import EXPECTED, Start
 
+from hvcod.exchange import writer
+from hvcod.exchange.directory import write_new
 from hvcod.exchange.poll import Poller
-from hvcod.files import whole
-
-Save = Callable[[Path, memoryview], None]
 
 
 @pytest.fixture
@@ -39,14 +38,10 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds every file just before it is written, until it is set."""
     event = threading.Event()
 
-    def hold(save: Save) -> Save:
-        def held(path: Path, data: memoryview) -> None:
-            assert event.wait(20)
-            save(path, data)
+    def held(path: Path, data: memoryview, *, replace: bool) -> None:
+        assert event.wait(20)
+        write_new(path, data, replace=replace)
 
-        return held
-
-    monkeypatch.setattr(whole, "write_new", hold(whole.write_new))
-    monkeypatch.setattr(whole, "replace", hold(whole.replace))
+    monkeypatch.setattr(writer, "write_new", held)
     yield event
     event.set()

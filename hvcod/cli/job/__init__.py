@@ -1,4 +1,4 @@
-"""``hvcod job``: batch scripts for Slurm and PBS; one file per command."""
+"""``hvcod job``: batch jobs; one file per command."""
 
 import click
 
@@ -6,9 +6,10 @@ from hvcod.cli.lazy import LazyGroup
 
 COMMANDS = {
     "render": "Print the batch scripts of a job.",
-    "submit": "Check the scripts and hand them to the scheduler.",
+    "submit": "Check the scripts and submit them to the scheduler.",
     "list": "Show the jobs of a run.",
     "cancel": "Cancel the jobs of a run.",
+    "run": "Launch a command inside a job; batch scripts do this.",
 }
 
 EXAMPLES = """\b
@@ -24,4 +25,4 @@ Examples:
 
 @click.group(cls=LazyGroup, package=__name__, known=COMMANDS, epilog=EXAMPLES)
 def command() -> None:
-    """Batch scripts for Slurm and PBS: print, submit, follow and cancel them."""
+    """Batch jobs on Slurm and PBS: print, submit, list, cancel and run them."""

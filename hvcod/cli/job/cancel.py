@@ -18,16 +18,16 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @json_option
 def command(run: Path, as_json: bool) -> None:
-    """Cancel all jobs of a run that wait or run; what they had saved stays."""
-    from hvcod.cluster.jobs import queue
+    """Cancel all jobs of a run that wait or run; what they have saved stays."""
     from hvcod.cluster.jobs.record import waiting_or_running
+    from hvcod.registry import SCHEDULERS
 
     jobs = waiting_or_running(run)
     for scheduler in sorted({job.scheduler for job in jobs}):
-        queue.cancel(scheduler, [job.id for job in jobs if job.scheduler == scheduler])
+        ids = [job.id for job in jobs if job.scheduler == scheduler]
+        SCHEDULERS.load(scheduler)().cancel(ids)
     if as_json:
         click.echo(json.dumps({"cancelled": [job.id for job in jobs]}))
     else:
-        click.echo(
-            "\n".join(f"cancelled {job.name}: {job.id}" for job in jobs) or "no job waits or runs"
-        )
+        lines = [f"cancelled {job.name}: {job.id}" for job in jobs]
+        click.echo("\n".join(lines) or "no job is waiting or running")

@@ -20,19 +20,19 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @json_option
 def command(run: Path, as_json: bool) -> None:
-    """Show the jobs that were submitted for a run, and how each is doing in the queue.
+    """Show the jobs that were submitted for a run, with their state in the queue.
 
-    How the training itself is doing is shown by `hvcod status RUN`.
+    The progress of the training itself is shown by `hvcod status RUN`.
     """
-    from hvcod.cluster.jobs.queue import Queued
-    from hvcod.cluster.jobs.record import states, submitted
+    from hvcod.cluster.jobs.record import queued, submitted
+    from hvcod.cluster.jobs.schedulers.base import Queued
 
     rows = []
-    for job, parts in states(submitted(run)):
+    for job, parts in queued(submitted(run)):
         # A scheduler forgets jobs some minutes after their end.
-        known = parts or [Queued(job.id, "forgotten", "", "ended some time ago", "")]
-        known.sort(key=lambda part: (len(part.id), part.id))
-        rows += [{"name": job.name} | dataclasses.asdict(part) for part in known]
+        shown = parts or [Queued(job.id, "forgotten", "", "ended some time ago", "")]
+        shown.sort(key=lambda part: (len(part.id), part.id))
+        rows += [{"name": job.name} | dataclasses.asdict(part) for part in shown]
     if as_json:
         click.echo(json.dumps(rows))
     elif rows:

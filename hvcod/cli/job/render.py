@@ -1,15 +1,13 @@
 """``hvcod job render``."""
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from hvcod.cli.job.wish import job_options, planned
+from hvcod.cli.job.request import job_options, plan_of
 from hvcod.cli.options import json_option
-from hvcod.cluster.jobs.plan import text
+from hvcod.cluster.jobs.script import text
 
 EXAMPLES = """\b
 Examples:
@@ -28,25 +26,17 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @job_options
 @json_option
-def command(
-    words: Sequence[str],
-    profile: str | None,
-    folder: Path | None,
-    prepare: str | None,
-    evaluate: bool,
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def command(as_json: bool, **options: Any) -> None:
     """Print the batch scripts for a command of hvcod, such as `-- train --run-dir R ...`.
 
     A job that is told to stop saves and goes back into the queue; see docs/jobs.md. Flags replace
-    what a --profile says. Nothing is submitted, and no scheduler need be here.
+    the options of a --profile. Nothing is submitted, and no scheduler is needed.
     """
-    plan = planned(words, profile, folder, prepare, evaluate, flags)
-    rendered = {script.name: text(script, plan.folder) for script in plan.scripts}
+    plan = plan_of(**options)
+    rendered = {script.name: text(script, plan.request.folder) for script in plan.scripts}
     if as_json:
         click.echo(json.dumps(rendered))
     elif len(rendered) == 1:
         click.echo(next(iter(rendered.values())), nl=False)
     else:
-        click.echo("\n".join(f"==> {name}.sh <==\n{each}" for name, each in rendered.items()))
+        click.echo("\n".join(f"==> {name}.sh <==\n{body}" for name, body in rendered.items()))

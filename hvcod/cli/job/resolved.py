@@ -1,6 +1,6 @@
-"""``python -m hvcod.cli.job.resolved RANKS COMMAND...``: would a training take these options?
+"""``python -m hvcod.cli.job.resolved RANKS COMMAND...``: checks the options of a training.
 
-Exits with 2, and prints why as JSON, if not. MPI is imported, but not started.
+If they are wrong, it exits with 2 and prints the reason as JSON. MPI is imported, but not started.
 """
 
 import json
@@ -13,14 +13,14 @@ from hvcod.errors import UsageError
 
 
 def main(ranks: int, words: Sequence[str]) -> int:
-    """The exit code: 0 or 2.
+    """Returns the exit code: 0 or 2.
 
     Args:
-        ranks: Of a group.
+        ranks: Number of ranks in a group.
         words: The command without ``hvcod``.
     """
     mpi4py.rc.initialize = False
-    from hvcod.cli.job.wish import parsed
+    from hvcod.cli.job.request import parsed
     from hvcod.cli.options import layer
     from hvcod.config import TrainOptions
     from hvcod.runs.layers import resolve

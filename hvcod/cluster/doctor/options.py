@@ -6,13 +6,12 @@ Nothing heavy is imported here: the help page reads this file.
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.config import option
-from hvcod.values import Duration
+from hvcod.config import Duration, option
 
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """The launch to examine, and the size of the measurements."""
+    """The launch that is to be trained, and how thoroughly to look."""
 
     run_dir: Path = option(
         Path("runs"), "run directory of the training, or the folder that it will be made in"

@@ -1,1 +1,1 @@
-"""Batch scripts for Slurm and PBS: plain functions that return text, and what a queue is asked."""
+"""Batch jobs: which jobs a request takes, their scripts, and what each start of a job does."""

@@ -1,17 +1,16 @@
-"""What a job is like: the options of ``hvcod job render|submit``, and keys of site profiles."""
+"""The options of ``hvcod job render|submit``, which are the keys of site profiles, too."""
 
 import re
 import shutil
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hvcod.config import option
+from hvcod.config import Duration, option
 from hvcod.errors import UsageError
-from hvcod.values import Duration
+from hvcod.registry import SCHEDULERS
 
-SCHEDULERS = ("slurm", "pbs")
-
-_LONGEST_WARNING = 65535
-"""Seconds, by sbatch(1)."""
+if TYPE_CHECKING:
+    from hvcod.cluster.jobs.schedulers.base import Scheduler
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,7 @@ class JobOptions:
     """The options of ``hvcod job render|submit``; a profile is a TOML file of the same keys."""
 
     scheduler: str | None = option(
-        None,
-        "whose scripts; default: slurm where there is sbatch, pbs where there is qsub",
-        choices=SCHEDULERS,
+        None, "batch system; default: the one whose programs are on PATH", choices=SCHEDULERS
     )
     nodes: int = option(
         1, "nodes of the job; with --job-per-group of each group's own job", minimum=1
@@ -29,47 +26,57 @@ class JobOptions:
     ranks_per_node: int = option(1, "MPI ranks on a node; on GPU nodes one per GPU", minimum=1)
     groups: int = option(1, "groups that the ranks form", minimum=1)
     job_per_group: bool = option(
-        False, "a job for every group: groups survive each other and need not start together"
+        False, "a job for each group: groups survive each other and need not start together"
     )
-    array: bool = option(True, "--job-per-group as one array of jobs, or else as single jobs")
-    cpus_per_rank: int = option(1, "cores of a rank, and its computing threads", minimum=1)
-    gpus_per_node: int = option(0, "GPUs of a node", minimum=0)
+    array: bool = option(True, "--job-per-group as one array of jobs rather than as single jobs")
+    cpus_per_rank: int = option(
+        1, "cores of a rank, which computes with as many threads", minimum=1
+    )
+    gpus_per_node: int = option(0, "GPUs of each node", minimum=0)
     time: Duration = option(Duration("1h"), "wall time, such as 3h55m or 03:55:00", minimum=60)
     warning: Duration = option(
         Duration("2m"), "how long before the end of the wall time a training saves", minimum=1
     )
     stop_by: str | None = option(
         None,
-        "how ranks learn of that: by the signal that Slurm sends beforehand and the launcher hands "
-        "on, or by their own clock (--time-limit); default: clock with PBS and ibrun, else signal",
+        "how the ranks learn of that: by a signal that the scheduler sends beforehand and the "
+        "launcher passes on, or by their own clock (--time-limit); default: clock with PBS and "
+        "ibrun, else signal",
         choices=("signal", "clock"),
     )
     shares: int | None = option(
-        None, "jobs that share the retrains of `churn run` as an array", minimum=2
+        None, "jobs of an array that share the retrains of `churn run`", minimum=2
     )
-    name: str | None = option(None, "name of the jobs in the queue; default: that of the folder")
+    name: str | None = option(
+        None, "name of the jobs in the queue; default: the name of the folder"
+    )
     launcher: str | None = option(
         None,
         "srun, mpirun (Open MPI), mpiexec, ibrun, or words of your own, with $RANKS, "
         "$RANKS_PER_NODE and $CPUS_PER_RANK; default: srun with Slurm, mpirun with PBS",
     )
-    bind: bool = option(True, "bind each rank to cores of its own")
-    account: str | None = option(None, "project that pays")
+    bind: bool = option(True, "bind each rank to its own cores")
+    account: str | None = option(None, "project that is charged")
     partition: str | None = option(None, "partition (Slurm) or queue (PBS)")
     qos: str | None = option(None, "quality of service (Slurm)")
-    modules: str = option("", "environment modules to load, with blanks between them")
+    modules: str = option("", "environment modules to load, separated by blanks")
     environment: str | None = option(
         None, "folder whose bin/ holds hvcod; default: the environment of this command"
     )
     setup: str = option("", "shell lines before the launch, such as exports")
-    directives: str = option("", "further lines of what #SBATCH or #PBS takes, such as -C gpu")
+    directives: str = option("", "further lines for #SBATCH or #PBS, such as -C gpu")
     gpu_request: str | None = option(
         None,
-        "how GPUs are asked for, {gpus} per node, or nothing; default: --gpus-per-node={gpus} "
-        "(Slurm), ngpus={gpus} in each chunk (PBS)",
+        "request for {gpus} GPUs per node, may be empty; default: --gpus-per-node={gpus} (Slurm), "
+        "ngpus={gpus} in each chunk (PBS)",
     )
-    cpu_request: bool = option(True, "ask for cores, too; not on sites that give away whole nodes")
-    chunk: str = option("", "more of what a chunk of PBS is, such as system=polaris")
+    cpu_request: bool = option(True, "ask for cores; not on sites that allocate whole nodes")
+    chunk: str = option("", "further resources of a chunk (PBS), such as system=polaris")
+
+    @property
+    def batch_system(self) -> "Scheduler":
+        """The scheduler that was chosen."""
+        return SCHEDULERS.load(str(self.scheduler))()
 
     @property
     def ranks(self) -> int:
@@ -81,23 +88,24 @@ class JobOptions:
         """Whether the ranks stop by their own clock, and not by a signal."""
         if self.stop_by is not None:
             return self.stop_by == "clock"
-        return self.scheduler == "pbs" or self.launcher == "ibrun"
+        return self.launcher == "ibrun" or not self.batch_system.warns
 
 
 def present_scheduler() -> str | None:
-    """The scheduler whose programs are here; Slurm's own may come with a ``qsub``, too."""
-    programs = {"sbatch": "slurm", "qsub": "pbs"}
-    return next((kind for program, kind in programs.items() if shutil.which(program)), None)
+    """Returns the first scheduler whose programs are on PATH."""
+    # Slurm comes first: it may bring a qsub of its own.
+    present = (name for name in SCHEDULERS if shutil.which(SCHEDULERS.load(name).submit_program))
+    return next(present, None)
 
 
 def check(options: JobOptions) -> None:
-    """Refuses what no scheduler can give. Raises UsageError."""
+    """Refuses options that contradict each other or the scheduler. Raises UsageError."""
     ranks, groups = options.ranks, options.groups
     if not options.job_per_group and ranks % groups:
-        near = sorted({max(1, ranks // groups) * groups, (ranks // groups + 1) * groups})
+        possible = sorted({max(1, ranks // groups) * groups, (ranks // groups + 1) * groups})
         raise UsageError(
             f"{groups} groups cannot share {ranks} ranks ({options.nodes} nodes of "
-            f"{options.ranks_per_node}): use {' or '.join(map(str, near))} ranks, or "
+            f"{options.ranks_per_node}): use {' or '.join(map(str, possible))} ranks, or "
             "--job-per-group"
         )
     if options.job_per_group and groups == 1:
@@ -105,29 +113,19 @@ def check(options: JobOptions) -> None:
     if 0 < options.gpus_per_node < options.ranks_per_node:
         raise UsageError(
             f"{options.ranks_per_node} ranks cannot share the {options.gpus_per_node} GPUs of a "
-            "node: a rank needs one of its own; use fewer --ranks-per-node"
+            "node: each rank needs its own; use fewer --ranks-per-node"
         )
     _check_words(options)
     if options.warning >= options.time:
         raise UsageError(
             f"--warning {options.warning:g}s: the wall time is only {options.time:g} s"
         )
-    if options.scheduler == "pbs" and options.stop_by == "signal":
-        raise UsageError("--stop-by signal: PBS sends no signal before the end; use clock")
-    if not options.by_clock and options.warning > _LONGEST_WARNING:
-        raise UsageError(
-            f"--warning {options.warning:g}s: Slurm's signal comes {_LONGEST_WARNING} s before the "
-            "end at the earliest; use --stop-by clock"
-        )
+    if refusal := options.batch_system.refusal(options):
+        raise UsageError(refusal)
 
 
 def _check_words(options: JobOptions) -> None:
     for name in ("name", "account", "partition", "qos", "chunk"):
         value = str(getattr(options, name) or "")
         if re.search(r"\s", value):
-            raise UsageError(f"--{name} {value!r}: #SBATCH and #PBS lines take no blanks in it")
-    if options.scheduler == "pbs" and re.search(r"[^A-Za-z0-9_.+-]", options.name or ""):
-        raise UsageError(
-            f"--name {options.name!r}: PBS takes letters, digits and _.+- only; without --name it "
-            "is that of the folder"
-        )
+            raise UsageError(f"--{name} {value!r}: it may not contain blanks")

@@ -1,4 +1,4 @@
-"""Which jobs belong to a run: noted below the run directory, in ``jobs/submitted.jsonl``."""
+"""The record of a run's jobs, in ``jobs/submitted.jsonl`` below its folder."""
 
 import contextlib
 import dataclasses
@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.cluster.jobs import queue
+from hvcod.cluster.jobs.schedulers.base import Queued
 from hvcod.errors import HvcodError
+from hvcod.registry import SCHEDULERS
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,9 @@ class Submitted:
     """A job that was submitted for a run.
 
     Attributes:
-        scheduler: ``slurm`` or ``pbs``.
-        name: Of its script, such as ``train``.
-        id: The scheduler's name of it.
+        scheduler: Its name, such as ``slurm``.
+        name: Of the script, such as ``train``.
+        id: The scheduler's identifier.
     """
 
     scheduler: str
@@ -25,57 +26,62 @@ class Submitted:
     id: str
 
 
-def path_of(folder: Path) -> Path:
-    """Where the jobs of a run are noted; PBS scripts that submit the next job write there, too."""
-    return folder / "jobs" / "submitted.jsonl"
-
-
 def note(folder: Path, job: Submitted) -> None:
     """Adds a job to the record of a run. Raises HvcodError."""
+    path = _record_of(folder)
     try:
-        with path_of(folder).open("a") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
             file.write(json.dumps(dataclasses.asdict(job)) + "\n")
     except OSError as error:
         raise HvcodError(
-            f"job {job.id} was submitted, but cannot be noted in {path_of(folder)}: "
-            f"{error.strerror}"
+            f"job {job.id} was submitted, but cannot be noted in {path}: {error.strerror}"
         ) from error
 
 
 def submitted(folder: Path) -> list[Submitted]:
-    """The jobs of a run, in the order of submission; none if there is no record.
+    """Returns the jobs of a run in the order of submission; none if there is no record.
 
     Raises:
         HvcodError: The record cannot be read.
     """
+    path = _record_of(folder)
     try:
-        lines = path_of(folder).read_text().splitlines()
+        lines = path.read_text().splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise HvcodError(f"cannot read {path_of(folder)}: {error.strerror}") from error
+        raise HvcodError(f"cannot read {path}: {error.strerror}") from error
     jobs = []
     for line in lines:
-        # A line that a full disk cut short names no job that could be asked for.
+        # A line that a full disk cut short has no usable id.
         with contextlib.suppress(ValueError, TypeError):
             jobs.append(Submitted(**json.loads(line)))
     return jobs
 
 
-def states(jobs: list[Submitted]) -> list[tuple[Submitted, list[queue.Queued]]]:
-    """The jobs with what their scheduler knows of each; nothing once it has forgotten it.
+def queued(jobs: list[Submitted]) -> list[tuple[Submitted, list[Queued]]]:
+    """Returns each job with its state, or those of its array; none once it is forgotten.
 
     Raises:
         HvcodError: A scheduler does not answer.
     """
-    known: dict[str, dict[str, list[queue.Queued]]] = {}
+    parts: dict[tuple[str, str], list[Queued]] = {}
     for scheduler in {job.scheduler for job in jobs}:
         ids = [job.id for job in jobs if job.scheduler == scheduler]
-        known[scheduler] = queue.show(scheduler, ids)
-    return [(job, known[job.scheduler][job.id]) for job in jobs]
+        for submitted_as, part in SCHEDULERS.load(scheduler)().queued(ids):
+            parts.setdefault((scheduler, submitted_as), []).append(part)
+    return [(job, parts.get((job.scheduler, job.id), [])) for job in jobs]
 
 
 def waiting_or_running(folder: Path) -> list[Submitted]:
-    """The jobs of a run that have not ended. Raises HvcodError."""
-    found = states(submitted(folder))
-    return [job for job, parts in found if any(not part.over for part in parts)]
+    """Returns the jobs of a run that have not ended. Raises HvcodError."""
+    return [
+        job
+        for job, parts in queued(submitted(folder))
+        if any(part.state not in SCHEDULERS.load(job.scheduler).ended_states for part in parts)
+    ]
+
+
+def _record_of(folder: Path) -> Path:
+    return folder / "jobs" / "submitted.jsonl"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import HvcodError
-from hvcod.files.appender import Appender
+from hvcod.training.record.lines import Appender
 
 
 class EventFile:

@@ -1,10 +1,12 @@
-"""A Slurm on this machine, and what tests ask of it; it needs root."""
+"""A Slurm on this machine, which needs root, and a queue of shell scripts, which needs nothing."""
 
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 from cluster import slurm as virtual
+from cluster.jobs.shellqueue import PROGRAMS
 from conftest import missing
 
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "PENDING")
@@ -86,13 +89,12 @@ class Cluster:
         return shown.partition(f" {name}=")[2].split()[0]
 
     def until(self, condition: Callable[[], object], seconds: float = 90) -> None:
-        """Waits for a condition, and fails if it does not come."""
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                logs = [path.read_text()[-2000:] for path in self.home.glob("*/logs/*")]
-                pytest.fail("waited in vain\n" + self.call("squeue", "--all") + "\n".join(logs))
-            time.sleep(0.2)
+        """Waits for a condition, and fails if it does not come true."""
+        wait_until(condition, self._report, seconds)
+
+    def _report(self) -> str:
+        logs = [path.read_text()[-2000:] for path in self.home.glob("*/logs/*")]
+        return self.call("squeue", "--all") + "\n".join(logs)
 
     def finish(self, job: str, seconds: float = 90) -> str:
         """The state in which a job ends."""
@@ -179,3 +181,91 @@ def undisturbed(slurm: Cluster, tiny_data: Path) -> list[str]:
 
 TWO_NODES = ("--nodes", 2, "--groups", 2, "--time", "5m")
 EXACT = ("--staleness", "exact")
+
+
+@dataclass(frozen=True)
+class ShellJobs:
+    """``hvcod job`` with a queue of shell scripts, and light trainings in its jobs.
+
+    Attributes:
+        home: The folder that commands are given in; its ``bin/`` comes first on PATH.
+    """
+
+    home: Path
+
+    @property
+    def queue(self) -> Path:
+        """A folder for each job: its process id, log, exit code and arguments of submission."""
+        return self.home / "queue"
+
+    def program(self, name: str, text: str) -> None:
+        """Puts a shell script on PATH."""
+        path = self.home / "bin" / name
+        path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+        path.chmod(0o755)
+
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+        """Starts ``hvcod job`` with its standard input and output as pipes."""
+        path = f"{self.home}/bin:{os.environ['PATH']}"
+        return subprocess.Popen(
+            [self.home / "bin/hvcod", "job", *words],
+            env={**os.environ, "PATH": path, "QUEUE": str(self.queue), **variables},
+            cwd=self.home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs ``hvcod job`` to its end."""
+        with self.start(*words, **variables) as process:
+            output, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+    def call(self, *words: str) -> str:
+        """Returns the output of ``hvcod job``, which must succeed."""
+        done = self.run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def log(self, job: str) -> str:
+        """Returns the log of a job."""
+        path = self.queue / job / "log"
+        return path.read_text() if path.exists() else ""
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Waits for a condition, and fails if it does not come true."""
+        wait_until(condition, lambda: "\n".join(x.read_text() for x in self.queue.glob("*/log")))
+
+
+def wait_until(
+    condition: Callable[[], object], explain: Callable[[], str], seconds: float = 90
+) -> None:
+    """Waits for a condition, and fails with an explanation if it does not come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail("waited in vain\n" + explain())
+        time.sleep(0.05)
+
+
+def light_environment(folder: Path, hvcod: str) -> None:
+    """Makes ``bin/hvcod`` in a folder: ``job`` is the real one, anything else a light training."""
+    light = shlex.join([sys.executable, str(Path(__file__).with_name("light.py"))])
+    program = folder / "bin/hvcod"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\n[ "$1" = job ] && exec {hvcod} "$@"\nexec {light} "$@"\n')
+    program.chmod(0o755)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> ShellJobs:
+    """An empty queue of shell scripts."""
+    jobs = ShellJobs(tmp_path)
+    extension = Path(__file__).with_name("shellqueue.py")
+    light_environment(tmp_path, shlex.join([sys.executable, str(extension)]))
+    jobs.queue.mkdir()
+    for name, text in PROGRAMS.items():
+        jobs.program(name, text)
+    return jobs

@@ -1,4 +1,4 @@
-"""The text of scripts, by the manuals of sbatch(1) and of OpenPBS's qsub(1B); and what is refused.
+"""The text of scripts, by the manuals of sbatch(1) and of OpenPBS's qsub(1B), and refusals.
 
 No scheduler is needed here; that the scripts run is tested in test_slurm.py and its neighbours.
 """
@@ -20,8 +20,10 @@ from hvcod.cli.job import COMMANDS, submit
 from hvcod.cli.main import cli
 from hvcod.cluster.jobs import profiles
 from hvcod.cluster.jobs.examples import examples
-from hvcod.cluster.jobs.queue import Queued, cancel, parse_qstat, show
+from hvcod.cluster.jobs.schedulers.base import Queued
+from hvcod.cluster.jobs.schedulers.pbs import Pbs, parse_qstat
 from hvcod.errors import HvcodError, UsageError
+from hvcod.registry import SCHEDULERS
 
 TRAIN = ["train", "--task", "commoncrawl", "--run-dir", "runs/cc"]
 FOUR = ["--nodes", "2", "--ranks-per-node", "4", "--groups", "2"]
@@ -29,7 +31,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def render(*options: str, command: list[str] = TRAIN) -> dict[str, str]:
-    """The scripts by name."""
+    """Returns the scripts by name."""
     words = ["job", "render", "--json", *options, "--", *command]
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -38,19 +40,24 @@ def render(*options: str, command: list[str] = TRAIN) -> dict[str, str]:
 
 
 def refusal(*options: str, command: list[str] = TRAIN) -> str:
-    """Why a wish is refused."""
+    """Returns why a request is refused."""
     with pytest.raises(UsageError) as error:
         render(*options, command=command)
     return str(error.value)
 
 
 def directives(script: str, prefix: str) -> list[str]:
-    """What a script asks the scheduler for; nothing may stand between these lines."""
+    """Returns the lines that the scheduler reads; no command may stand between them."""
     lines = script.splitlines()
     found = [line.removeprefix(f"{prefix} ") for line in lines if line.startswith(prefix)]
     first_command = next(i for i, x in enumerate(lines) if x and not x.startswith("#"))
     assert all(not line.startswith(prefix) for line in lines[first_command:])
     return found
+
+
+def on_one_line(script: str) -> str:
+    """Returns a script whose last command is not wrapped."""
+    return script.replace(" \\\n    ", " ")
 
 
 def test_slurm_is_asked_for_what_one_job_of_two_groups_needs() -> None:
@@ -74,14 +81,11 @@ def test_slurm_is_asked_for_what_one_job_of_two_groups_needs() -> None:
         "--signal=B:USR1@300",
         "--constraint=a100",
     ]
-    assert "    srun\n    --mpi=pmix\n" in script
-    assert "--cpu-bind=cores" in script
+    assert 'srun --mpi=pmix --cpus-per-task="$CPUS_PER_RANK" --cpu-bind=cores' in script
     assert 'export OMP_NUM_THREADS="$CPUS_PER_RANK"' in script
-    words = ("hvcod train", "--groups 2", "--task commoncrawl", "--run-dir runs/cc")
-    assert "".join(f"    {each}\n" for each in words) in script
-    assert "trap 'again=1; kill -USR2 \"$launch\"' USR1 TERM" in script
-    assert "JOB=$SLURM_JOB_ID\n" in script
-    assert "if ((status == 75)) && scontrol show job" in script
+    assert "    hvcod train --groups 2 --task commoncrawl --run-dir runs/cc\n" in script
+    run = 'exec hvcod job run --scheduler slurm --folder runs/cc --name train --script "$0" -- \\\n'
+    assert run in script
     assert "--time-limit" not in script
 
 
@@ -105,30 +109,26 @@ def test_pbs_is_asked_for_what_one_job_of_two_groups_needs() -> None:
     assert '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}' in script
     # No signal comes beforehand: five minutes before the end the ranks stop by themselves.
     assert "--time-limit 13800s" in script
-    assert "trap 'told=1 again=1' TERM" in script
-    assert "((code == 0 || code == 143)) || submit_next" in script
-    assert 'next=$(qsub "$0")' in script
+    assert 'hvcod job run --scheduler pbs --folder runs/cc --name train --script "$0"' in script
     assert "sbatch" not in script
     assert "SLURM" not in script
 
 
 def test_a_job_for_each_group_is_an_array_or_single_jobs() -> None:
-    wish = ["--nodes", "2", "--groups", "3", "--job-per-group"]
-    array = render("--scheduler", "slurm", *wish)["train-group"]
+    request = ["--nodes", "2", "--groups", "3", "--job-per-group"]
+    array = render("--scheduler", "slurm", *request)["train-group"]
     assert "#SBATCH --array=0-2\n" in array
     assert "logs/train-group-%2a.log" in array
     assert "INDEX=$SLURM_ARRAY_TASK_ID" in array
-    assert "JOB=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" in array
-    assert '    --groups 3\n    --group "$INDEX"\n' in array
-    array = render("--scheduler", "pbs", *wish)["train-group"]
+    assert '--index "$INDEX"' in array
+    assert 'hvcod train --groups 3 --group "$INDEX" --task' in array
+    array = render("--scheduler", "pbs", *request)["train-group"]
     assert "#PBS -J 0-2\n" in array
     assert "INDEX=${PBS_ARRAY_INDEX:-$INDEX}" in array
-    # The next start of one group is no array any more.
-    assert 'qsub -v INDEX="$INDEX" runs/cc/jobs/train-group-"$INDEX".sh' in array
-    assert "sed '/^#PBS -J/d'" in array
-    singles = render("--scheduler", "slurm", *wish, "--no-array")
+    assert '--index "$INDEX"' in array
+    singles = render("--scheduler", "slurm", *request, "--no-array")
     assert list(singles) == [f"train-group-0{at}" for at in range(3)]
-    assert "    --group 2\n" in singles["train-group-02"]
+    assert "hvcod train --groups 3 --group 2 --task" in singles["train-group-02"]
     assert "--array" not in singles["train-group-02"]
 
 
@@ -138,16 +138,14 @@ def test_a_chain_says_what_waits_for_what() -> None:
     for scheduler in ("slurm", "pbs"):
         scripts = render("--scheduler", scheduler, *FOUR, *gpus, *options)
         assert list(scripts) == ["prepare", "train", "evaluate"]
-        assert (
-            "    hvcod data commoncrawl 'crawl/*.gz'\n    --output data/cc\n" in scripts["prepare"]
-        )
+        prepared = "    hvcod data commoncrawl 'crawl/*.gz' --output data/cc\n"
+        assert prepared in scripts["prepare"]
         assert "gpus" not in scripts["prepare"]
-        assert "    hvcod evaluate runs/cc\n    --json\n" in scripts["evaluate"]
-        # Only what saves before it exits may be told to go back.
-        assert all("75" not in scripts[name] for name in ("prepare", "evaluate"))
-    assert 'next=$(qsub -W depend=afterok:"$next" runs/cc/jobs/evaluate.sh)' in scripts["train"]
-    assert 'note evaluate "$next"' in scripts["train"]
-    assert "# qsub train.sh, with evaluate.sh in runs/cc/jobs" in scripts["train"]
+        assert "    hvcod evaluate runs/cc --json\n" in scripts["evaluate"]
+        # Only a command that saves is warned.
+        assert all("USR1" not in scripts[name] for name in ("prepare", "evaluate"))
+        # On PBS, what waits for a job is submitted again with it.
+        assert ("--followed-by evaluate" in scripts["train"]) == (scheduler == "pbs")
 
 
 def test_a_job_for_each_group_and_an_evaluation_follow_each_other_on_slurm_only() -> None:
@@ -161,10 +159,11 @@ def test_the_folder_of_the_jobs_need_not_be_the_run_directory() -> None:
     options = ["--scheduler", "slurm", *FOUR, "--folder", "elsewhere", "--evaluate"]
     scripts = render(*options)
     assert "#SBATCH --output=elsewhere/logs/train.log" in scripts["train"]
-    assert "    --run-dir runs/cc\n" in scripts["train"]
-    assert "    hvcod evaluate runs/cc\n" in scripts["evaluate"]
+    assert "--folder elsewhere --name train" in scripts["train"]
+    assert " --run-dir runs/cc\n" in scripts["train"]
+    assert "    hvcod evaluate runs/cc --json\n" in scripts["evaluate"]
     without = refusal(*options, command=["train", "--task", "commoncrawl"])
-    assert "--run-dir, which a job that is started again" in without
+    assert "add --run-dir, without which a job could not resume" in without
 
 
 def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
@@ -172,10 +171,10 @@ def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
     for scheduler, line in (("slurm", "#SBATCH --array=1-24"), ("pbs", "#PBS -J 1-24")):
         scripts = render("--scheduler", scheduler, "--shares", "24", command=command)
         assert line in scripts["retrain"]
-        assert '    --share "$INDEX/24"\n' in scripts["retrain"]
+        assert ' --share "$INDEX/24"\n' in scripts["retrain"]
         assert "--share" not in scripts["report"]
         assert "J 1-24" not in scripts["report"]
-        # Alone, too, it stops in time.
+        # A single job stops in time, too.
         (script,) = render("--scheduler", scheduler, "--stop-by", "clock", command=command).values()
         assert "--time-limit 3480s" in script
 
@@ -184,16 +183,17 @@ def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
     ("launcher", "words"),
     [
         ("mpirun", '--map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK"'),
-        ("mpiexec", 'mpiexec\n    -n "$RANKS"'),
-        ("ibrun", "    ibrun\n"),
-        ("srun --mpi=pmi2", "    srun --mpi=pmi2\n"),
+        ("mpiexec", '    mpiexec -n "$RANKS" -ppn "$RANKS_PER_NODE"'),
+        ("ibrun", "    ibrun \\\n"),
+        ("srun --mpi=pmi2", "    srun --mpi=pmi2 \\\n"),
     ],
 )
 def test_the_launcher_is_a_variable(launcher: str, words: str) -> None:
     (script,) = render("--scheduler", "slurm", *FOUR, "--launcher", launcher).values()
     assert words in script
-    # What hands on no signals gets a time limit instead.
+    # A launcher that passes no signals on gets a time limit instead.
     assert ("--time-limit 3480s" in script) == (launcher == "ibrun")
+    assert ("--stop-by clock --" in script) == (launcher == "ibrun")
     assert ("--signal" in script) == (launcher != "ibrun")
 
 
@@ -209,7 +209,9 @@ def test_a_profile_of_ones_own_lies_below_the_flags(tmp_path: Path) -> None:
     assert "export A=1\nexport B=2\n" in script
     file.write_text('acount = "abc"\n')
     assert "did you mean account?" in refusal("--profile", str(file))
-    assert "none of the examples: alcf, jsc, nersc, olcf, tacc" in refusal("--profile", "elsewhere")
+    assert "nor one of the examples: alcf, jsc, nersc, olcf, tacc" in refusal(
+        "--profile", "elsewhere"
+    )
 
 
 @pytest.mark.parametrize("name", profiles.names())
@@ -234,8 +236,8 @@ def test_each_profile_says_where_it_is_from_and_gives_a_script(name: str) -> Non
         (["--folder", "runs/%j"], "use another --folder"),
         (["--folder", "~/runs"], "use another --folder"),
         (["--folder", "host:runs,2"], "use another --folder"),
-        (["--account", "a b"], "--account 'a b': #SBATCH and #PBS lines take no blanks"),
-        (["--partition", "a\nb"], "take no blanks"),
+        (["--account", "a b"], "--account 'a b': it may not contain blanks"),
+        (["--partition", "a\nb"], "may not contain blanks"),
         (["--name", "a@b"], "PBS takes letters"),
         (["--folder", "runs/a@b"], "PBS takes letters"),
     ],
@@ -246,7 +248,7 @@ def test_what_is_impossible_is_refused(options: list[str], message: str) -> None
 
 def test_slurm_warns_no_earlier_than_it_can() -> None:
     options = ["--scheduler", "slurm", "--time", "48h", "--warning", "20h"]
-    assert "65535 s before the end" in refusal(*options)
+    assert "at most 65535 s before the end" in refusal(*options)
     assert render(*options, "--stop-by", "clock")
 
 
@@ -258,16 +260,18 @@ def test_an_environment_without_hvcod_must_be_meant(monkeypatch: pytest.MonkeyPa
 
 def test_mpirun_on_pbs_hands_on_what_ssh_does_not() -> None:
     options = [*FOUR, "--launcher", "mpirun", "--setup", "export A=1; export B_2=x\necho C=3"]
-    (script,) = render("--scheduler", "pbs", *options).values()
-    assert "    ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}\n" in script
-    assert "    -x OMP_NUM_THREADS\n    -x A\n    -x B_2\n)" in script
+    script = on_one_line(render("--scheduler", "pbs", *options)["train"])
+    assert " ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH} -x A -x B_2 " in script
+    assert " -x PATH -x OMP_NUM_THREADS " in script
     (script,) = render("--scheduler", "slurm", *options).values()
     assert "-x A" not in script
 
 
 def test_a_training_that_could_not_go_on_is_refused() -> None:
     slurm = ["--scheduler", "slurm"]
-    assert "--run-dir, which a job that is started again" in refusal(*slurm, command=["train"])
+    assert "add --run-dir, without which a job could not resume" in refusal(
+        *slurm, command=["train"]
+    )
     numbered = [*TRAIN, "--group", "1"]
     assert "--job-per-group makes a job for each group" in refusal(*slurm, command=numbered)
     twice = [*TRAIN, "--groups", "4"]
@@ -308,7 +312,7 @@ def test_the_laptop_example_of_submit_works_where_no_scheduler_is(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "there is no sbatch here" in done.stderr
+    assert "sbatch is not on PATH" in done.stderr
     assert (tmp_path / "runs/first/jobs/train.sh").exists()
 
 
@@ -322,20 +326,22 @@ def check_shell(scripts: Mapping[str, str]) -> None:
             assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}\n{script}"
 
 
-@pytest.mark.parametrize("scheduler", ["slurm", "pbs"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_all_that_is_rendered_is_good_shell(scheduler: str) -> None:
     common = ["--scheduler", scheduler, *FOUR, "--modules", "gcc openmpi"]
     odd = [*TRAIN, "--set", "model.hidden=3", "--data", "it's mine -x"]
     check_shell(render(*common, "--evaluate", command=odd))
     check_shell(render(*common, "--stop-by", "clock", "--launcher", "ibrun"))
     check_shell(render(*common, "--job-per-group", "--no-bind", "--launcher", "mpiexec"))
-    assert "    --data 'it'\"'\"'s mine -x'\n" in render(*common, command=odd)["train"]
+    assert " --data 'it'\"'\"'s mine -x'" in render(*common, command=odd)["train"]
 
 
 def test_the_templates_are_what_render_prints_and_good_shell() -> None:
     templates = dict(examples())
     there = {x.relative_to(PROJECT / "jobs") for x in (PROJECT / "jobs").rglob("*.sh")}
-    assert there == set(templates), "python -m hvcod.cluster.jobs.examples jobs"
+    assert there == set(templates), "run python -m hvcod.cluster.jobs.examples jobs"
+    assert len(templates) == 8
+    assert all(len(text.splitlines()) <= 32 for text in templates.values())
     for place, text in templates.items():
         assert (PROJECT / "jobs" / place).read_text() == text
     check_shell({str(place): text for place, text in templates.items()})
@@ -395,7 +401,7 @@ def test_what_qstat_prints_is_understood() -> None:
         ("12.pbs", Queued("12.pbs", "R", "00:12:01", "", "node1/0*8+node2/0*8")),
         ("13[].pbs", Queued("13[1].pbs", "F", "", "exit code 75", "")),
     ]
-    assert [queued.over for _, queued in found] == [False, True]
+    assert [queued.state in Pbs.ended_states for _, queued in found] == [False, True]
 
 
 def answering(program: str, shell: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,15 +417,15 @@ def test_a_server_that_does_not_answer_is_not_taken_for_jobs_that_have_ended(
 ) -> None:
     answering("qstat", "echo 'Connection refused' >&2; exit 255", tmp_path, monkeypatch)
     with pytest.raises(HvcodError, match="qstat does not answer: Connection refused"):
-        show("pbs", ["12.pbs"])
+        list(Pbs().queued(["12.pbs"]))
     for ended in ("Unknown Job Id 12.pbs", "12.pbs Job has finished, use -x or -H"):
         answering("qstat", f"echo 'qstat: {ended}' >&2; exit 153", tmp_path, monkeypatch)
-        assert show("pbs", ["12.pbs"]) == {"12.pbs": []}
+        assert not list(Pbs().queued(["12.pbs"]))
 
 
 def test_what_waits_is_cancelled_before_what_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering("qdel", f"echo $* >{tmp_path}/told", tmp_path, monkeypatch)
-    cancel("pbs", ["12.pbs", "13.pbs"])
+    Pbs().cancel(["12.pbs", "13.pbs"])
     assert (tmp_path / "told").read_text() == "13.pbs 12.pbs\n"

@@ -90,7 +90,7 @@ def test_a_run_is_cancelled_with_what_waits_for_it(slurm: Cluster, tiny_data: Pa
     listed = json.loads(slurm.call("hvcod", "job", "list", "cancelled", "--json"))
     # Not back into the queue, although the ranks may have saved and exited with 75.
     assert [each["state"] for each in listed] == ["CANCELLED", "CANCELLED"]
-    assert "no job waits or runs" in slurm.call("hvcod", "job", "cancel", "cancelled")
+    assert "no job is waiting or running" in slurm.call("hvcod", "job", "cancel", "cancelled")
 
 
 def test_what_slurm_would_not_take_is_not_submitted(slurm: Cluster, tiny_data: Path) -> None:

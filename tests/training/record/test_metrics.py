@@ -14,7 +14,6 @@ from mpi4py import MPI
 from training.conftest import Limit
 
 from hvcod.errors import HvcodError
-from hvcod.files.appender import Appender
 from hvcod.training.record import lines, metrics
 from hvcod.training.record.metrics import Means, MetricsFile
 
@@ -27,13 +26,13 @@ def read(path: Path) -> list[dict[str, Any]]:
 def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """A file system that takes nothing until the event is set."""
     event = threading.Event()
-    append = Appender.append
+    append = lines.Appender.append
 
-    def wait(self: Appender, record: bytes) -> None:
+    def wait(self: lines.Appender, record: bytes) -> None:
         event.wait(30)
         append(self, record)
 
-    monkeypatch.setattr(Appender, "append", wait)
+    monkeypatch.setattr(lines.Appender, "append", wait)
     yield event
     event.set()
 

@@ -1,0 +1,149 @@
+"""The command line of ``hvcod job render`` and ``submit``: job options, and the command to run."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hvcod import config
+from hvcod.cli.options import dataclass_options, layer
+from hvcod.cluster.jobs import profiles
+from hvcod.cluster.jobs.options import JobOptions, present_scheduler
+from hvcod.cluster.jobs.request import Request, scripts
+from hvcod.cluster.jobs.script import Script
+from hvcod.errors import UsageError
+from hvcod.registry import SCHEDULERS
+
+FOLDERS = {"train": "run_dir", "churn run": "output"}
+"""The option of each command that names the folder of its jobs, too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Jobs that are ready to be submitted.
+
+    Attributes:
+        scripts: In an order in which they can be submitted.
+        request: What they are for.
+        options: What each job asks for.
+        parameters: The options of the command that runs, as click parsed them.
+    """
+
+    scripts: list[Script]
+    request: Request
+    options: JobOptions
+    parameters: Mapping[str, Any]
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds all parameters of `plan_of` to a command."""
+    known = ", ".join(profiles.names())
+    decorators = (
+        click.argument("words", nargs=-1, required=True, metavar="-- COMMAND..."),
+        click.option(
+            "--profile",
+            metavar="FILE|NAME",
+            help=f"Options from a TOML file, or from an example that comes with hvcod: {known}.",
+        ),
+        click.option(
+            "--folder",
+            type=click.Path(path_type=Path),
+            help="Folder of scripts, logs and the record of the jobs; default: the run directory.",
+        ),
+        click.option(
+            "--prepare",
+            metavar="WORDS",
+            help="Arguments of `hvcod data` for a job before the training.",
+        ),
+        click.option("--evaluate", is_flag=True, help="Add a job that evaluates the trained run."),
+        dataclass_options(JobOptions),
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def plan_of(
+    words: Sequence[str],
+    profile: str | None,
+    folder: Path | None,
+    prepare: str | None,
+    evaluate: bool,
+    **flags: Any,
+) -> Plan:
+    """Returns the jobs for a command line.
+
+    Raises:
+        UsageError: Something is wrong or impossible.
+    """
+    options = _options(profile, flags)
+    name, parameters = parsed(words)
+    preparation = tuple(shlex.split(prepare or ""))
+    if preparation:
+        parsed(["data", *preparation])
+    if name == "train":
+        options = _agree_on_groups(options, parameters)
+    if evaluate and name != "train":
+        raise UsageError("--evaluate goes with `-- train ...` only")
+    run = parameters.get(FOLDERS.get(name, ""))
+    if name == "train" and run is None:
+        raise UsageError("train: add --run-dir, without which a job could not resume")
+    folder = folder or run
+    if folder is None:
+        raise UsageError(f"{name}: add --folder, for logs and the record of the jobs")
+    request = Request(tuple(words), folder, preparation, run if evaluate else None)
+    return Plan(scripts(request, options), request, options, parameters)
+
+
+def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Parses a command line of hvcod into the name of the command and its options.
+
+    Raises:
+        click.UsageError: The command line is wrong.
+    """
+    from hvcod.cli.main import cli
+
+    names: list[str] = []
+    rest = list(words)
+    command: click.Command | None = cli
+    context = click.Context(cli, info_name="hvcod")
+    while isinstance(command, click.Group):
+        name, command, rest = command.resolve_command(context, rest or [""])
+        names.append(str(name))
+        parent, context = context, click.Context(command or cli, info_name=name, parent=context)
+    if command is None:
+        raise UsageError(f"hvcod has no command {' '.join(names)}")
+    return " ".join(names), command.make_context(names[-1], rest, parent=parent).params
+
+
+def _options(profile: str | None, flags: Mapping[str, Any]) -> JobOptions:
+    layers = [profiles.read(profile)] if profile else []
+    options: JobOptions = config.resolve(JobOptions, [*layers, layer(JobOptions, flags)])
+    scheduler = options.scheduler or present_scheduler()
+    if scheduler is None:
+        known = ", ".join(SCHEDULERS)
+        raise UsageError(f"no scheduler's programs are on PATH: add --scheduler, one of {known}")
+    environment = options.environment or _own_environment()
+    return dataclasses.replace(options, scheduler=scheduler, environment=environment)
+
+
+def _own_environment() -> str:
+    if not Path(sys.prefix, "bin/hvcod").exists():
+        raise UsageError(
+            f"{sys.prefix}/bin holds no hvcod that a job could start: add --environment, the "
+            "folder whose bin/ holds it"
+        )
+    return sys.prefix
+
+
+def _agree_on_groups(options: JobOptions, parameters: Mapping[str, Any]) -> JobOptions:
+    if parameters["group"] is not None:
+        raise UsageError("--group: --job-per-group makes a job for each group, and numbers them")
+    groups = parameters["groups"]
+    if groups is not None and options.groups not in (1, groups):
+        raise UsageError(f"--groups {options.groups} before --, but {groups} behind it")
+    return dataclasses.replace(options, groups=groups or options.groups)

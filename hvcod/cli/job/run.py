@@ -1,0 +1,67 @@
+"""``hvcod job run``."""
+
+from pathlib import Path
+
+import click
+
+from hvcod.registry import SCHEDULERS
+
+EXAMPLES = """\b
+Examples:
+  laptop   bash runs/first/jobs/train.sh    # its last command is `hvcod job run`
+  cluster  hvcod job run --scheduler slurm --folder runs/cc --name train --script "$0" \\
+             -- srun --mpi=pmix hvcod train --groups 2 --run-dir runs/cc
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("words", nargs=-1, required=True, metavar="-- COMMAND...")
+@click.option(
+    "--scheduler",
+    required=True,
+    type=click.Choice(SCHEDULERS),
+    help="The batch system that runs this job.",
+)
+@click.option(
+    "--folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where scripts, logs and the record of the jobs are.",
+)
+@click.option("--name", required=True, help="The name of the job's script, such as train.")
+@click.option(
+    "--script",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The batch script, to be submitted again where a job may not be requeued.",
+)
+@click.option("--index", type=int, help="The job's index in its array.")
+@click.option("--followed-by", metavar="NAME", help="The script whose job waits for this one.")
+@click.option(
+    "--stop-by",
+    type=click.Choice(["signal", "clock"]),
+    default="signal",
+    show_default=True,
+    help="Pass warnings on to COMMAND, or not, as its ranks watch the clock (--time-limit).",
+)
+def command(
+    words: tuple[str, ...],
+    scheduler: str,
+    folder: Path,
+    name: str,
+    script: Path,
+    index: int | None,
+    followed_by: str | None,
+    stop_by: str,
+) -> None:
+    """Run COMMAND in a batch job: a launcher and what it launches.
+
+    When the scheduler warns this process by USR1, USR2 or TERM, COMMAND gets USR2. If it exits with
+    75 (saved, start me again), the job goes back into the queue, unless somebody cancelled it. The
+    exit code is that of COMMAND.
+    """
+    from hvcod.cluster.jobs.running import run
+    from hvcod.cluster.jobs.script import RunningJob
+
+    job = RunningJob(folder, name, script, index, followed_by)
+    click.get_current_context().exit(run(scheduler, job, words, stop_by == "clock"))

@@ -1,0 +1,141 @@
+"""From a request to its scripts: the jobs, the command of each, and which job waits for which."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hvcod.cluster.jobs.launchers import quoted
+from hvcod.cluster.jobs.options import JobOptions, check
+from hvcod.cluster.jobs.script import Script
+from hvcod.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a user wants to run.
+
+    Attributes:
+        words: The command without ``hvcod``, such as ``train --run-dir R --task criteo``.
+        folder: Where logs, scripts and the record of the jobs go: usually the run directory.
+        prepare: Words of ``hvcod data`` for a job before it; empty for no such job.
+        evaluate: The run directory that a job after it evaluates; None for no such job.
+    """
+
+    words: tuple[str, ...]
+    folder: Path
+    prepare: tuple[str, ...] = ()
+    evaluate: Path | None = None
+
+
+def scripts(request: Request, options: JobOptions) -> list[Script]:
+    """Returns the jobs for a request, in an order in which they can be submitted.
+
+    Raises:
+        UsageError: The request is impossible.
+    """
+    _check_folder(request.folder)
+    options = dataclasses.replace(options, name=options.name or request.folder.absolute().name)
+    check(options)
+    first = [_prepare(request.prepare, options)] if request.prepare else []
+    main = _main(request, options)
+    if first:
+        main = [dataclasses.replace(each, after=each.after or (first[0].name,)) for each in main]
+    last = [_evaluate(request.evaluate, main, options)] if request.evaluate else []
+    if last and not options.batch_system.keeps_id:
+        main = [dataclasses.replace(main[0], followed_by=last[0].name)]
+    return [*first, *main, *last]
+
+
+def _main(request: Request, options: JobOptions) -> list[Script]:
+    churn = request.words[:2] == ("churn", "run")
+    if options.shares and not churn:
+        raise UsageError("--shares goes with `-- churn run ...` only")
+    if request.words[:1] == ("train",):
+        return _train(request, options)
+    if churn and options.shares:
+        return _shares(request, options, options.shares)
+    if options.job_per_group or options.groups > 1:
+        raise UsageError("--groups and --job-per-group go with `-- train ...` only")
+    words = _in_time(request.words, options) if churn else request.words
+    about = f"hvcod {' '.join(request.words[:2])} on {_nodes(options)}."
+    return [Script(request.words[0], about, ("hvcod", *quoted(words)), options, saves=churn)]
+
+
+def _train(request: Request, options: JobOptions) -> list[Script]:
+    groups = options.groups
+    if request.evaluate and options.job_per_group and not options.batch_system.keeps_id:
+        # A group continues as another job, of which the waiting job does not know.
+        raise UsageError(
+            f"--evaluate cannot wait for the jobs of --job-per-group on {options.scheduler}: "
+            "submit `-- evaluate RUN` with --folder when they have ended"
+        )
+    words = _in_time(_without(request.words[1:], "--groups"), options)
+
+    def script(
+        name: str, about: str, *group: str, indices: tuple[int, int] | None = None
+    ) -> Script:
+        command = ("hvcod train", f"--groups {groups}", *group, *quoted(words))
+        about = f"Codistillation: {about} on {_nodes(options)}."
+        return Script(name, about, command, options, indices=indices, saves=True)
+
+    if not options.job_per_group:
+        return [script("train", f"{groups} group{'s' * (groups > 1)} in one job,")]
+    about = f"one of {groups} groups, each a job of its own"
+    if options.array:
+        return [script("train-group", about, '--group "$INDEX"', indices=(0, groups - 1))]
+    return [script(f"train-group-{index:02}", about, f"--group {index}") for index in range(groups)]
+
+
+def _shares(request: Request, options: JobOptions, shares: int) -> list[Script]:
+    words = ("hvcod", *quoted(_in_time(_without(request.words, "--share"), options)))
+    about = f"Retrains for churn: one of {shares} shares, on {_nodes(options)}."
+    command = (*words, f'--share "$INDEX/{shares}"')
+    share = Script("retrain", about, command, options, indices=(1, shares), saves=True)
+    about = "Churn of all retrains, compared; missing ones are trained first."
+    report = Script("report", about, words, options, ("retrain",), after_any=True, saves=True)
+    return [share, report]
+
+
+def _prepare(words: Sequence[str], options: JobOptions) -> Script:
+    options = dataclasses.replace(options, gpus_per_node=0)
+    about = f"Preparation of the data, on {_nodes(options)}."
+    return Script("prepare", about, ("hvcod data", *quoted(words)), options)
+
+
+def _evaluate(run: Path, main: Sequence[Script], options: JobOptions) -> Script:
+    about = f"Evaluation of the groups and of their ensemble, on {_nodes(options)}."
+    command = ("hvcod evaluate", *quoted([str(run)]), "--json")
+    return Script("evaluate", about, command, options, tuple(each.name for each in main))
+
+
+def _in_time(words: Sequence[str], options: JobOptions) -> list[str]:
+    """Returns the words, with a time limit if the ranks are to watch the clock themselves."""
+    if not options.by_clock or any(word.startswith("--time-limit") for word in words):
+        return [*words]
+    return [*words, "--time-limit", f"{options.time - options.warning:.0f}s"]
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """Returns a command line without an option and its value."""
+    kept, is_value = [], False
+    for word in words:
+        if not is_value and word != option and not word.startswith(f"{option}="):
+            kept.append(word)
+        is_value = word == option and not is_value
+    return kept
+
+
+def _nodes(options: JobOptions) -> str:
+    nodes = "1 node" if options.nodes == 1 else f"{options.nodes} nodes"
+    gpus = f" and {options.gpus_per_node} GPUs" if options.gpus_per_node else ""
+    ranks = "1 rank" if options.ranks_per_node == 1 else f"{options.ranks_per_node} ranks"
+    return f"{nodes} of {ranks}{gpus} each"
+
+
+def _check_folder(folder: Path) -> None:
+    if not re.fullmatch(r"[\w./@+=-]+", str(folder)):
+        raise UsageError(
+            f"{str(folder)!r}: the scheduler takes letters, digits and ./_@+=- only in a folder's "
+            "name; use another --folder"
+        )

@@ -1,0 +1,89 @@
+"""One start of a job: waits for the launcher, passes warnings on, goes back into the queue.
+
+``hvcod job run`` takes the place of the batch script's shell, once per job, on its first node.
+"""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from hvcod.cluster.jobs.record import Submitted, note
+from hvcod.cluster.jobs.script import RunningJob
+from hvcod.errors import PREEMPTED, HvcodError
+from hvcod.registry import SCHEDULERS
+
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+PASSED_ON = signal.SIGUSR2
+"""Passed on by srun and mpirun to all ranks. On TERM, mpirun would kill them."""
+
+
+def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool) -> int:
+    """Runs a command to its end, and requeues the job if it exits with 75.
+
+    Args:
+        scheduler: The name of this job's scheduler.
+        job: This job.
+        command: The launcher and its command.
+        by_clock: The ranks watch the clock; warnings are not passed on to the launcher.
+
+    Returns:
+        The command's exit code, or 128 and the number of the signal that ended it.
+
+    Raises:
+        HvcodError: The command cannot be started.
+    """
+    batch_system = SCHEDULERS.load(scheduler)()
+    launch = _Launch(pass_on=batch_system.warns and not by_clock)
+    _say(batch_system.start_of(job))
+    code = launch.run(command)
+    # Any other code is the end: only 75 means "saved, start me again".
+    if code == PREEMPTED:
+        try:
+            if batch_system.may_requeue(launch.received):
+                _say("saved; back into the queue")
+                for name, job_id in batch_system.requeue(job):
+                    _say(f"{name} goes on as job {job_id}")
+                    note(job.folder, Submitted(scheduler, name, job_id))
+        except (HvcodError, OSError) as error:
+            print(f"hvcod: not back in the queue: {error}", file=sys.stderr, flush=True)
+    return code
+
+
+class _Launch:
+    """A launcher, and the signals that arrive while it runs."""
+
+    def __init__(self, pass_on: bool) -> None:
+        self.received: set[signal.Signals] = set()
+        self._pass_on = pass_on
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in WARNINGS:
+            signal.signal(number, self._warned)
+
+    def run(self, command: Sequence[str]) -> int:
+        """Starts the command, waits for it, and returns its exit code."""
+        try:
+            self._process = subprocess.Popen(command)
+        except OSError as error:
+            raise HvcodError(f"cannot start {command[0]}: {error.strerror}") from error
+        if self.received:
+            self._warn()
+        # Signals do not end this wait.
+        code = self._process.wait()
+        return code if code >= 0 else 128 - code
+
+    def _warned(self, number: int, frame: FrameType | None) -> None:
+        self.received.add(signal.Signals(number))
+        self._warn()
+
+    def _warn(self) -> None:
+        if self._process and self._pass_on:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(PASSED_ON)
+
+
+def _say(text: str) -> None:
+    print(time.strftime("%FT%T"), text, flush=True)

@@ -1,0 +1,1 @@
+"""Batch schedulers: one class each, listed in `hvcod.registry.SCHEDULERS`."""

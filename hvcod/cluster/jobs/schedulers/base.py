@@ -1,0 +1,158 @@
+"""The contract of a batch scheduler: text for its scripts, and the requests that it answers."""
+
+import abc
+import shutil
+import signal
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from hvcod.cluster.jobs.options import JobOptions
+from hvcod.cluster.jobs.script import RunningJob, Script
+from hvcod.errors import HvcodError
+
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job, or one job of an array, as its scheduler reports it.
+
+    Attributes:
+        id: The scheduler's identifier.
+        state: In the scheduler's words, such as ``RUNNING`` (Slurm) or ``R`` (PBS).
+        elapsed: Wall time used so far; may be empty.
+        reason: Why it waits, or how it ended; may be empty.
+        nodes: Where it runs; may be empty.
+    """
+
+    id: str
+    state: str
+    elapsed: str
+    reason: str
+    nodes: str
+
+
+class Scheduler(abc.ABC):
+    """A batch scheduler, reached through its command-line programs.
+
+    Attributes:
+        prefix: The start of a line of a script that the scheduler reads.
+        submit_program: The program that submits scripts; where it is on PATH, so is the scheduler.
+        launcher: The launcher used unless the options name one.
+        index: The index of a job in its array, as a word of bash.
+        warns: A signal comes before the end of the wall time.
+        keeps_id: A job that goes back into the queue keeps its id, so that jobs that wait for it go
+            on waiting.
+        ended_states: The states of jobs that have ended.
+    """
+
+    prefix: ClassVar[str]
+    submit_program: ClassVar[str]
+    launcher: ClassVar[str]
+    index: ClassVar[str] = "$INDEX"
+    warns: ClassVar[bool] = True
+    keeps_id: ClassVar[bool] = True
+    ended_states: ClassVar[Collection[str]]
+
+    def refusal(self, options: JobOptions) -> str:
+        """Returns why this scheduler cannot serve the options; empty if it can."""
+        return ""
+
+    @abc.abstractmethod
+    def directives(self, script: Script, folder: Path) -> list[str]:
+        """Returns what the job asks for, without the prefix; logs go to ``folder/logs``."""
+
+    def preamble(self, script: Script, folder: Path) -> list[str]:
+        """Returns the first commands of a script."""
+        return []
+
+    def sizes(self, options: JobOptions) -> dict[str, str]:
+        """Returns the variables of a script that a launcher's words may use, with their values."""
+        return {
+            "RANKS": str(options.ranks),
+            "RANKS_PER_NODE": str(options.ranks_per_node),
+            "CPUS_PER_RANK": str(options.cpus_per_rank),
+        }
+
+    def mpirun_words(self, options: JobOptions) -> list[str]:
+        """Returns words of bash by which Open MPI finds its nodes and passes variables on."""
+        return []
+
+    def test(self, script: Path) -> str:
+        """Asks whether the scheduler would take a script, and returns its answer, if any.
+
+        Raises:
+            HvcodError: It would not.
+        """
+        return ""
+
+    @abc.abstractmethod
+    def submit(self, script: Path, after: Sequence[str] = (), after_any: bool = False) -> str:
+        """Submits a script and returns the job's id.
+
+        Args:
+            script: The script's file.
+            after: Ids of jobs that must have succeeded first.
+            after_any: These jobs only need to have ended, well or not.
+
+        Raises:
+            HvcodError: The scheduler refuses, with its reason.
+        """
+
+    @abc.abstractmethod
+    def queued(self, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
+        """Yields (id at submission, job) for the jobs that the scheduler still knows.
+
+        An array yields several jobs; jobs that were not asked for may be among them.
+
+        Raises:
+            HvcodError: The scheduler does not answer.
+        """
+
+    @abc.abstractmethod
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Cancels jobs and whole arrays, given in the order of submission. Raises HvcodError."""
+
+    @abc.abstractmethod
+    def start_of(self, job: RunningJob) -> str:
+        """Returns a line about this start of a job: its id, the number of the start, its nodes."""
+
+    @abc.abstractmethod
+    def may_requeue(self, received: Collection[signal.Signals]) -> bool:
+        """Returns whether this job, which has saved, should run again: nobody has cancelled it.
+
+        Args:
+            received: The signals that this start has received.
+        """
+
+    @abc.abstractmethod
+    def requeue(self, job: RunningJob) -> Iterator[tuple[str, str]]:
+        """Puts a job back into the queue.
+
+        Yields (name, id) of each job submitted in its place. Raises HvcodError.
+        """
+
+
+def call(words: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs a program of the scheduler.
+
+    Raises:
+        HvcodError: It is missing or too slow, or with ``check`` it fails.
+    """
+    if not shutil.which(words[0]):
+        raise HvcodError(f"{words[0]} is not on PATH: use a login node of the cluster")
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise HvcodError(f"{words[0]} has not answered for {_SECONDS} s") from error
+    if check and done.returncode:
+        raise HvcodError(f"{words[0]} refused: {answer_of(done)}")
+    return done
+
+
+def answer_of(done: subprocess.CompletedProcess[str]) -> str:
+    """Returns what a program printed, on one line."""
+    return (done.stderr or done.stdout).strip().replace("\n", "; ")

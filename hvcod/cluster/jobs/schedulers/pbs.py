@@ -1,0 +1,157 @@
+"""OpenPBS and PBS Pro, by the manual pages qsub(1B) and qrerun(1B) of OpenPBS.
+
+Differences from Slurm: no signal comes before the end of the wall time; then (and by ``qdel`` or a
+preemption) every process of the job gets TERM, not only the script. Output is copied when the job
+ends, so the script itself appends to its log. Only managers and operators of a server may
+``qrerun``; for anybody else a job submits the next one.
+
+TERM reaches the processes of the first node only; those of the other nodes get KILL. On the first
+node, Open MPI's ``mpirun`` kills its ranks a second after TERM. So a preemption may cost all steps
+since the last save; only the clock (``--time-limit``) reliably lets the ranks save.
+"""
+
+import os
+import re
+import signal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hvcod.cluster.jobs.options import JobOptions
+from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call
+from hvcod.cluster.jobs.script import RunningJob, Script, clock
+from hvcod.errors import HvcodError
+
+# For an Open MPI that was built without PBS: the nodes, with a slot for every mpiprocs. It reaches
+# other nodes by ssh, which passes no environment on.
+_HOST_FILE = '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}'
+_LIBRARIES = "${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}"
+
+
+class Pbs(Scheduler):
+    """PBS: the ranks watch the clock, and a job submits the next one if it may not be rerun."""
+
+    prefix = "#PBS"
+    submit_program = "qsub"
+    launcher = "mpirun"
+    index = "${PBS_ARRAY_INDEX:-$INDEX}"
+    warns = False
+    keeps_id = False
+    # C is Torque's word for OpenPBS's F; X is a job of an array that has ended.
+    ended_states = frozenset("CFX")
+
+    def refusal(self, options: JobOptions) -> str:
+        """Refuses to stop by a signal, and names that PBS does not take."""
+        if not options.by_clock:
+            return "--stop-by signal: PBS sends no signal before the end; use clock"
+        if re.search(r"[^A-Za-z0-9_.+-]", options.name or ""):
+            return (
+                f"--name {options.name!r}: PBS takes letters, digits and _.+- only; without --name "
+                "it is the name of the folder"
+            )
+        return ""
+
+    def directives(self, script: Script, folder: Path) -> list[str]:
+        """Returns the options of qsub."""
+        options = script.options
+        lines = [f"-N {options.name}-{script.name}", "-S /bin/bash"]
+        lines += [f"-A {options.account}"] if options.account else []
+        lines += [f"-q {options.partition}"] if options.partition else []
+        lines += [f"-l select={options.nodes}:{_chunk(options)}", "-l place=scatter"]
+        lines += [f"-l walltime={clock(options.time)}", "-r y", "-j oe", f"-o {folder}/logs/"]
+        return lines + (["-J {}-{}".format(*script.indices)] if script.indices else [])
+
+    def preamble(self, script: Script, folder: Path) -> list[str]:
+        """Returns what Slurm does by itself: change to the folder, append to the log."""
+        log = f'{script.name}-$(printf %02d "$INDEX")' if script.indices else script.name
+        appending = f'mkdir -p {folder}/logs && exec >>"{folder}/logs/{log}.log" 2>&1'
+        return ['cd "$PBS_O_WORKDIR" || exit 1', appending]
+
+    def mpirun_words(self, options: JobOptions) -> list[str]:
+        """Returns the host file and the variables, which ssh would not pass on."""
+        exported = re.findall(r"\bexport\s+(\w+)=", options.setup)
+        return [_HOST_FILE, _LIBRARIES, *(f"-x {name}" for name in exported)]
+
+    def submit(self, script: Path, after: Sequence[str] = (), after_any: bool = False) -> str:
+        """Submits a script by qsub."""
+        needed = ":".join(["afterany" if after_any else "afterok", *after])
+        return _qsub(*(["-W", f"depend={needed}"] if after else []), str(script))
+
+    def queued(self, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
+        """Yields jobs by qstat."""
+        # -x: finished ones, too, where the server keeps them; -t: the jobs of an array.
+        done = call(["qstat", "-x", "-t", "-f", *ids], check=False)
+        if not done.stdout.strip():
+            done = call(["qstat", "-f", *ids], check=False)
+        ended = re.search("Unknown Job|has finished", done.stderr, re.IGNORECASE)
+        if done.returncode and not done.stdout.strip() and not ended:
+            raise HvcodError(f"qstat does not answer: {answer_of(done)}")
+        yield from parse_qstat(done.stdout, ids)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Cancels by qdel, the last job first: PBS deletes what waits for a job along with it."""
+        call(["qdel", *reversed(ids)])
+
+    def start_of(self, job: RunningJob) -> str:
+        """Returns the line; the number of the start is counted in the log."""
+        log = job.folder / "logs" / f"{job.log_name}.log"
+        earlier = log.read_text(errors="replace").count(", start ") if log.exists() else 0
+        return f"job {os.environ.get('PBS_JOBID', '')}, start {earlier + 1}"
+
+    def may_requeue(self, received: Collection[signal.Signals]) -> bool:
+        """Returns whether no TERM came: its sender decides. qdel means no, a preemption yes."""
+        return signal.SIGTERM not in received
+
+    def requeue(self, job: RunningJob) -> Iterator[tuple[str, str]]:
+        """Reruns the job if this user may do so, or else submits the next one."""
+        done = call(["qrerun", os.environ.get("PBS_JOBID", "")], check=False)
+        # A rerun ends the processes of this job by TERM, and qrerun is one of them.
+        if done.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
+            return
+        (job.folder / "jobs").mkdir(parents=True, exist_ok=True)
+        script, variables = job.script, []
+        if job.index is not None:
+            # An array has two jobs at least: this one goes on alone.
+            script = job.folder / "jobs" / f"{job.name}-{job.index}.sh"
+            script.write_text(re.sub("(?m)^#PBS -J.*\n", "", job.script.read_text()))
+            variables = ["-v", f"INDEX={job.index}"]
+        following = _qsub(*variables, str(script))
+        yield job.name, following
+        if job.followed_by:
+            # PBS deletes what waits for this job, which did not end well.
+            waiting = job.folder / "jobs" / f"{job.followed_by}.sh"
+            yield job.followed_by, self.submit(waiting, [following])
+
+
+def parse_qstat(text: str, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
+    """Yields (id at submission, job) for the jobs in the output of ``qstat -f``."""
+    # Long values continue on the next line, after a tab.
+    text = re.sub(r"\n\t(?![\w.]+ = )", "", text)
+    submitted = {job.partition(".")[0]: job for job in ids}
+    for block in re.split(r"^Job Id:\s*", text, flags=re.MULTILINE)[1:]:
+        name, _, rest = block.partition("\n")
+        fields = dict(re.findall(r"^\s+([\w.]+) = (.*)$", rest, flags=re.MULTILINE))
+        number = re.sub(r"\[\d*\]", "[]", name.strip()).partition(".")[0]
+        if number in submitted:
+            yield submitted[number], _job_of(name.strip(), fields)
+
+
+def _job_of(name: str, fields: Mapping[str, str]) -> Queued:
+    code = fields.get("Exit_status")
+    reason = f"exit code {code}" if code else fields.get("comment", "")
+    state, elapsed = fields.get("job_state", "?"), fields.get("resources_used.walltime", "")
+    return Queued(name, state, elapsed, reason, fields.get("exec_host", ""))
+
+
+def _qsub(*words: str) -> str:
+    return call(["qsub", *words]).stdout.strip()
+
+
+def _chunk(options: JobOptions) -> str:
+    cores = options.ranks_per_node * options.cpus_per_rank
+    parts = [f"ncpus={cores}"] if options.cpu_request else []
+    parts += [f"mpiprocs={options.ranks_per_node}"]
+    parts += [f"ompthreads={options.cpus_per_rank}"] if options.cpu_request else []
+    request = "ngpus={gpus}" if options.gpu_request is None else options.gpu_request
+    if options.gpus_per_node and request:
+        parts.append(request.format(gpus=options.gpus_per_node))
+    return ":".join([*parts, *([options.chunk] if options.chunk else [])])

@@ -1,0 +1,116 @@
+"""Slurm, by its manual (https://slurm.schedmd.com/sbatch.html)."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from hvcod.cluster.jobs.options import JobOptions
+from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, call
+from hvcod.cluster.jobs.script import RunningJob, Script, clock
+
+_LONGEST_WARNING = 65535
+"""Seconds."""
+
+
+class Slurm(Scheduler):
+    """Slurm: it warns the script by a signal, and requeues a job under the same id."""
+
+    prefix = "#SBATCH"
+    submit_program = "sbatch"
+    launcher = "srun"
+    index = "$SLURM_ARRAY_TASK_ID"
+    ended_states = frozenset(
+        {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
+        | {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
+    )
+
+    def refusal(self, options: JobOptions) -> str:
+        """Refuses a warning that would have to come too early."""
+        if options.by_clock or options.warning <= _LONGEST_WARNING:
+            return ""
+        return (
+            f"--warning {options.warning:g}s: Slurm sends its signal at most {_LONGEST_WARNING} s "
+            "before the end; use --stop-by clock"
+        )
+
+    def directives(self, script: Script, folder: Path) -> list[str]:
+        """Returns the options of sbatch."""
+        options = script.options
+        named = {"account": options.account, "partition": options.partition, "qos": options.qos}
+        lines = [f"--job-name={options.name}-{script.name}"]
+        lines += [f"--{name}={value}" for name, value in named.items() if value]
+        lines += [f"--nodes={options.nodes}", f"--ntasks-per-node={options.ranks_per_node}"]
+        lines += [f"--cpus-per-task={options.cpus_per_rank}"] if options.cpu_request else []
+        lines += _gpus(options)
+        lines += [f"--time={clock(options.time)}"]
+        if script.indices:
+            lines.append("--array={}-{}".format(*script.indices))
+        # Each start appends to the log of the one before; %2a is the index, in two digits.
+        log = f"{script.name}-%2a" if script.indices else script.name
+        lines += [f"--output={folder}/logs/{log}.log", "--open-mode=append", "--requeue"]
+        if script.saves and not options.by_clock:
+            lines.append(f"--signal=B:USR1@{options.warning:.0f}")
+        return lines
+
+    def sizes(self, options: JobOptions) -> dict[str, str]:
+        """Returns variables that follow the ``#SBATCH`` lines when somebody edits these."""
+        sizes = {"RANKS": "$SLURM_NTASKS", "RANKS_PER_NODE": "$SLURM_NTASKS_PER_NODE"}
+        sizes |= {"CPUS_PER_RANK": "$SLURM_CPUS_PER_TASK"} if options.cpu_request else {}
+        return super().sizes(options) | sizes
+
+    def test(self, script: Path) -> str:
+        """Returns when the job could start, or that Slurm could not be asked."""
+        if not shutil.which("sbatch"):
+            return "sbatch is not on PATH: Slurm was not asked whether it would take the script"
+        done = call(["sbatch", "--test-only", str(script)])
+        return done.stderr.strip().removeprefix("sbatch: ")
+
+    def submit(self, script: Path, after: Sequence[str] = (), after_any: bool = False) -> str:
+        """Submits a script by sbatch; it is cancelled if a job that it needs fails."""
+        needed = ":".join(["afterany" if after_any else "afterok", *after])
+        depend = [f"--dependency={needed}", "--kill-on-invalid-dep=yes"] if after else []
+        done = call(["sbatch", "--parsable", *depend, str(script)])
+        return done.stdout.strip().partition(";")[0]
+
+    def queued(self, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
+        """Yields the user's jobs, by squeue."""
+        words = ["squeue", "--noheader", "--array", "--states=all", "--me"]
+        for line in call([*words, "--format=%F|%i|%T|%M|%r|%N"]).stdout.splitlines():
+            submitted, job, state, elapsed, reason, nodes = line.split("|")
+            reason = "" if reason == "None" else reason
+            yield submitted, Queued(job, state, elapsed, reason, nodes)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Cancels by scancel."""
+        call(["scancel", *ids])
+
+    def start_of(self, job: RunningJob) -> str:
+        """Returns the line; Slurm itself counts the starts."""
+        start = int(os.environ.get("SLURM_RESTART_COUNT") or 0) + 1
+        return f"job {_job_id()}, start {start}, on {os.environ['SLURM_JOB_NODELIST']}"
+
+    def may_requeue(self, received: Collection[signal.Signals]) -> bool:
+        """Returns whether the job still runs or has reached its time limit; not after scancel."""
+        shown = call(["scontrol", "show", "job", _job_id()]).stdout
+        return bool(re.search("JobState=RUNNING|Reason=TimeLimit", shown))
+
+    def requeue(self, job: RunningJob) -> Iterator[tuple[str, str]]:
+        """Requeues the job under its own id; Slurm ends this process soon after."""
+        call(["scontrol", "requeue", _job_id()])
+        return iter(())
+
+
+def _job_id() -> str:
+    # The last job of an array has the id of the whole array for its SLURM_JOB_ID.
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def _gpus(options: JobOptions) -> list[str]:
+    request = options.gpu_request
+    request = "--gpus-per-node={gpus}" if request is None else request
+    wanted = options.gpus_per_node and request
+    return [request.format(gpus=options.gpus_per_node)] if wanted else []
