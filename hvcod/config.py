@@ -10,59 +10,16 @@ import contextlib
 import dataclasses
 import difflib
 import math
-import re
 import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from hvcod.errors import UsageError
-
-
-class Duration(float):
-    """Seconds; also made of text such as ``90``, ``3h55m``, ``03:55:00`` or ``1-12:00:00``."""
-
-    _UNITS: ClassVar[Mapping[str, int]] = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-    def __new__(cls, value: float | str) -> Self:
-        """Raises ValueError for text that is no duration."""
-        if isinstance(value, str):
-            value = cls._seconds(value.strip().lower())
-        return super().__new__(cls, value)
-
-    @classmethod
-    def _seconds(cls, text: str) -> float:
-        days, dash, clock_text = text.partition("-")
-        if dash:
-            return int(days) * cls._UNITS["d"] + cls._seconds(clock_text)
-        if ":" in text:
-            clock = [int(part) for part in text.split(":")]
-            return float(sum(part * 60.0**at for at, part in enumerate(reversed(clock))))
-        found = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
-        if found and "".join(number + unit for number, unit in found) == text:
-            return sum(float(number) * cls._UNITS[unit] for number, unit in found)
-        return float(text)
-
-
-class Numbers(str):
-    """Numbers as text with commas between them, such as ``0.3,0.6``; may be empty."""
-
-    EXPECTED: ClassVar[str] = "numbers with commas between them, such as 0.3,0.6"
-
-    def __new__(cls, text: str | float = "") -> Self:
-        """Raises ValueError for text that is no such list."""
-        parts = [part.strip() for part in str(text).split(",")] if str(text).strip() else []
-        if not all(math.isfinite(float(part)) for part in parts):
-            raise ValueError(text)
-        return super().__new__(cls, ",".join(parts))
-
-    @property
-    def values(self) -> list[float]:
-        """The numbers."""
-        return [float(part) for part in self.split(",")] if self else []
+from hvcod.values import Duration, Numbers
 
 
 def option(
@@ -75,17 +32,17 @@ def option(
     launch: bool = False,
     result: bool = True,
 ) -> Any:
-    """A dataclass field that is an option of hvcod.
+    """Returns a dataclass field that is an option of hvcod.
 
     Args:
-        default: The value when nothing else is said.
+        default: The value unless another one is given.
         meaning: One line for the help page, with units; the default is added to it.
         choices: The only strings allowed.
         minimum: The smallest number allowed.
         maximum: The largest number allowed.
-        launch: The option belongs to one launch, not to the run: left out of ``config.toml``.
-        result: Whether it changes what is learned; a run can be resumed with another value of
-            those that do not.
+        launch: Whether it belongs to one launch, not to the run: then ``config.toml`` omits it.
+        result: Whether it changes what is learned; a run can be resumed with other values of
+            options that do not.
     """
     bounds = {"minimum": minimum, "maximum": maximum}
     metadata = {"meaning": meaning, "choices": choices, **bounds}
@@ -95,7 +52,7 @@ def option(
 
 @dataclass(frozen=True)
 class CodistillOptions:
-    """How the groups teach each other (paper, section 2)."""
+    """Options of codistillation between the groups (paper, section 2)."""
 
     exchange_interval: int = option(
         50, "steps between two publications, and between two looks for fresher teachers", minimum=1
@@ -107,8 +64,8 @@ class CodistillOptions:
     topology: str = option("full", "who teaches whom", choices=("full", "ring", "pairs"))
     staleness: str = option(
         "freshest",
-        "which teachers: the freshest there are, without ever waiting; or exactly those of an "
-        "interval ago, waiting for them, so that a run can be repeated bit for bit",
+        "age of the teachers: freshest takes the newest there are and never waits; exact waits for "
+        "those of one interval ago, so that a run can be repeated bit for bit",
         choices=("freshest", "exact"),
     )
     teacher_wait: Duration = option(
@@ -130,16 +87,16 @@ class CodistillOptions:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """The optimiser and its schedule: linear warm-up, then constant, a decay to zero, or drops."""
+    """Options of the optimiser and its schedule: a linear warm-up, then constant or decaying."""
 
     algorithm: str = option(
-        "adam", "how gradients become updates", choices=("adam", "adagrad", "sgd")
+        "adam", "algorithm that makes updates of gradients", choices=("adam", "adagrad", "sgd")
     )
     learning_rate: float = option(1e-3, "learning rate after the warm-up", minimum=0.0)
     scale_batch: int | None = option(
         None,
-        "the learning rate is that of a group's batch of so many examples and grows in proportion "
-        "to the batch (Goyal et al.'s linear scaling: 256)",
+        "examples in a group's batch for which --learning-rate is meant; the rate grows in "
+        "proportion to the batch (Goyal et al.'s linear scaling: 256)",
         minimum=1,
     )
     beta1: float = option(0.9, "Adam's decay of the gradient average", minimum=0.0, maximum=0.9999)
@@ -148,7 +105,7 @@ class OptimizerOptions:
     )
     momentum: float = option(0.9, "Nesterov's momentum in sgd", minimum=0.0, maximum=0.9999)
     initial_accumulator: float = option(
-        0.0, "Adagrad's sum of squared gradients to begin with", minimum=0.0
+        0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0
     )
     weight_decay: float = option(
         0.0,
@@ -157,7 +114,7 @@ class OptimizerOptions:
         minimum=0.0,
     )
     weight_decay_drops: Numbers = option(
-        Numbers(), "weight decay after each of the --drops, such as 1e-5,0; empty: it stays"
+        Numbers(), "weight decay after each of the --drops, such as 1e-5,0; empty: unchanged"
     )
     warmup: int = option(100, "steps over which the learning rate grows from zero", minimum=0)
     schedule: str = option(
@@ -167,7 +124,7 @@ class OptimizerOptions:
     )
     drops: Numbers = option(
         Numbers("0.333,0.667,0.889"),
-        "shares of the steps after which --schedule drops multiplies the learning rate by 0.1",
+        "fractions of --steps after which --schedule drops multiplies the learning rate by 0.1",
     )
     clip: float = option(1.0, "largest norm of the gradient; 0 for no clipping", minimum=0.0)
 
@@ -193,19 +150,19 @@ class TrainOptions:
         launch=True,
     )
     fresh: bool = option(
-        False, "start anew; without it a run directory is resumed where it stopped", launch=True
+        False, "start anew; otherwise a run directory is resumed where it stopped", launch=True
     )
     force: bool = option(False, "with --fresh: delete the run that is there", launch=True)
     time_limit: Duration | None = option(
         None,
-        "save and exit with 75 before so much time has passed, such as 3h55m",
+        "save and exit with 75 before this much time has passed, such as 3h55m",
         minimum=1,
         launch=True,
     )
     silence_limit: Duration = option(
         Duration(300),
-        "end the launch if a rank of a group is silent for so long, such as 5m, as behind a "
-        "network that is down; 0: never",
+        "end the launch if a rank of a group has been silent for this long, such as 5m, for "
+        "example because the network is down; 0: never",
         minimum=0,
         launch=True,
     )
@@ -229,7 +186,7 @@ class TrainOptions:
     seed: int = option(1, "seed of the run; every group derives its own", minimum=0)
     order_seed: int | None = option(
         None,
-        "seed of what the data decide by lot, their order above all; default: --seed",
+        "seed of everything random about the training data, above all their order; default: --seed",
         minimum=0,
     )
     same_data: bool = option(False, "all groups read the same documents, each in its own order")
@@ -248,12 +205,12 @@ class TrainOptions:
 
     @property
     def data_seed(self) -> int:
-        """The seed of all that the training data decide by lot: their order, crops of images."""
+        """The seed of everything random about the training data: order, crops of images."""
         return self.seed if self.order_seed is None else self.order_seed
 
 
 def fields_of(options: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
-    """Yields (key, field, type) of every option below a dataclass, nested ones with dotted keys."""
+    """Yields (key, field, type) of every option in a dataclass; keys of nested ones have dots."""
     hints = typing.get_type_hints(options)
     for item in dataclasses.fields(options):
         kind = hints[item.name]
@@ -266,11 +223,11 @@ def fields_of(options: type, prefix: str = "") -> Iterator[tuple[str, dataclasse
 def known_fields(
     options: type, model: type | None = None
 ) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    """All options of a tree by key, the task's own below ``model`` among them."""
-    found = list(fields_of(options))
+    """Returns {key: (field, type)} of every option of a tree, the task's own as ``model.*``."""
+    fields = list(fields_of(options))
     if model is not None:
-        found += fields_of(model, "model.")
-    return {key: (item, kind) for key, item, kind in found}
+        fields += fields_of(model, "model.")
+    return {key: (item, kind) for key, item, kind in fields}
 
 
 def resolve(options: type, layers: Sequence[Mapping[str, Any]], model: type | None = None) -> Any:
@@ -303,7 +260,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             tree = tomllib.load(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read the configuration {path}: {error}") from error
-    # A run notes its identity beside its options.
+    # A run also records its identity there.
     tree.pop("run", None)
     return flatten(tree)
 
@@ -332,14 +289,14 @@ def parse_assignment(text: str) -> tuple[str, str]:
 
 
 def to_tree(options: Any) -> dict[str, Any]:
-    """The options of a run as nested plain values, without those that are unset or of a launch."""
+    """Returns a run's options as nested plain values, except those unset or of one launch."""
     tree: dict[str, Any] = {}
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)
         if dataclasses.is_dataclass(value):
             tree[item.name] = to_tree(value)
         elif value is not None and not item.metadata.get("launch"):
-            # A run must be found again from another folder.
+            # The data must be found again from another folder.
             tree[item.name] = str(value.absolute()) if isinstance(value, Path) else value
     return tree
 
@@ -382,7 +339,7 @@ def _checked(key: str, item: dataclasses.Field[Any], kind: Any, value: Any) -> A
 
 
 def plain_type(kind: Any) -> type:
-    """The type of an option without ``None``: ``Path | None`` gives ``Path``."""
+    """Returns the type of an option without ``None``: ``Path`` for ``Path | None``."""
     if isinstance(kind, types.UnionType):
         kind = next(part for part in kind.__args__ if part is not type(None))
     return typing.cast(type, kind)

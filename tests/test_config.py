@@ -6,8 +6,9 @@ import pytest
 import tomli_w
 
 from hvcod import config
-from hvcod.config import Numbers, TrainOptions
+from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
+from hvcod.values import Duration, Numbers
 
 
 def test_numbers_are_text_a_list_or_nothing() -> None:
@@ -89,7 +90,7 @@ def test_a_file_that_is_not_toml_is_a_usage_error(tmp_path: Path) -> None:
     ],
 )
 def test_a_duration_is_written_as_people_write_it(text: str, seconds: float) -> None:
-    assert config.Duration(text) == seconds
+    assert Duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "3x", "5h tomorrow", "1:b", "h", "-5", "0", "x-1"])

@@ -1,35 +1,45 @@
 """Several tests at a time: how many workers there are, and which tests share one.
 
-`bin/test` calls pytest-xdist with ``-n auto --dist loadgroup --no-loadscope-reorder``. Tests of one
-group run one after the other in one worker; by default a file is a group.
+`bin/test` calls pytest-xdist with ``-n auto --no-loadscope-reorder``. The tests of a group run one
+after the other in one worker, so that it sets up once what they share. A file is a group, unless
+`GROUPS` says otherwise.
 """
 
 import os
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
 TESTS = Path(__file__).parent
 
-SHARED = {"slurm": "slurm", "volume": "gluster"}
-"""Fixtures that are expensive to set up, and the group of all tests that use them."""
-
-FOLDERS = {"faults": "faults"}
-"""Folders whose tests are one group."""
+GROUPS = {
+    "cluster/jobs/*": "slurm",
+    "filesystems/test_network.py": "gluster",
+    "filesystems/test_owner.py": "gluster",
+    "filesystems/test_step_time.py": "gluster",
+    "faults/*": "faults",
+}
+"""Groups of several files."""
 
 LONGEST = (
-    "filesystems",
-    "cluster/jobs",
-    "faults",
-    "mpi",
-    "churn/run",
-    "cluster",
-    "training",
-    "tasks/commoncrawl",
-    "exchange",
-    "setup",
+    "filesystems/*",
+    "cluster/jobs/*",
+    "faults/*",
+    "mpi/*",
+    "churn/run/*",
+    "cluster/*",
+    "training/*",
+    "tasks/commoncrawl/*",
+    "exchange/*",
+    "setup/*",
 )
-"""Folders whose tests are started first, so that no worker is left with a long group at the end."""
+"""Groups that start first, so that no worker is left with a long one at the end."""
 
 MOST_WORKERS = 4
 """More would not help: the longest group takes as long as it takes."""
@@ -46,25 +56,31 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), MOST_WORKERS))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Orders the tests and marks each one with its group, if there are several workers."""
-    if config.getoption("loadgroup", False):
-        items.sort(key=lambda item: (_rank(item.path), _group(item)))
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "LoadScopeScheduling":
+    """Returns the scheduler that gives whole groups to the workers."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    def split_scope(_: Any, nodeid: str) -> str:
+        return _group(Path(nodeid.partition("::")[0]).relative_to(TESTS.name).as_posix())
+
+    by_group = type("ByGroup", (LoadScopeScheduling,), {"_split_scope": split_scope})
+    scheduler: LoadScopeScheduling = by_group(config, log)
+    return scheduler
 
 
-def _group(item: pytest.Item) -> str:
-    fixtures: list[str] = getattr(item, "fixturenames", [])
-    path = item.path.relative_to(TESTS)
-    shared = [group for fixture, group in SHARED.items() if fixture in fixtures]
-    folders = [group for folder, group in FOLDERS.items() if path.is_relative_to(folder)]
-    return next(iter([*shared, *folders, path.as_posix()]))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the tests for the scheduler: groups that take long first."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
 
 
-def _rank(path: Path) -> int:
-    matches = (path.is_relative_to(TESTS / folder) for folder in LONGEST)
+def _group(path: str) -> str:
+    return next((group for pattern, group in GROUPS.items() if fnmatch(path, pattern)), path)
+
+
+def _rank(path: str) -> int:
+    matches = (fnmatch(path, pattern) for pattern in LONGEST)
     return next((rank for rank, match in enumerate(matches) if match), len(LONGEST))
 
 

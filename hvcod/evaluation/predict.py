@@ -18,6 +18,7 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.evaluate import mean_distribution, pairs
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.predictions import Array, Block, Shape, check_columns, writer
+from hvcod.files.whole import whole_file
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
@@ -140,14 +141,12 @@ def _put_together(output: Path, shares: Sequence[_Share]) -> int:
         classes=classes.pop(),
         labelled=any(share.labelled for share in shares),
     )
-    temporary = output.with_name(f".{output.name}.tmp")
     with _told(output), contextlib.ExitStack() as stack:
-        stack.callback(temporary.unlink, missing_ok=True)
         files = [
             stack.enter_context(_share_file(output, rank).open("rb")) for rank in range(len(shares))
         ]
-        writer(output)(temporary, shape, _in_order(files, shares))
-        temporary.replace(output)
+        whole = stack.enter_context(whole_file(output, replace=True))
+        writer(output)(Path(whole.name), shape, _in_order(files, shares))
     return shape.count
 
 

@@ -60,7 +60,7 @@ class Shape:
 def writer(path: Path) -> Callable[[Path, Shape, Iterable[Block]], None]:
     """The function that writes a file of that name's kind: (path, what it will hold, blocks).
 
-    It raises OSError if the disk is full, and leaves the disk to the caller.
+    It raises OSError if the disk is full; the file is the caller's to sync.
 
     Raises:
         UsageError: There is no such kind.
@@ -97,7 +97,6 @@ def _write_hdf5(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
                 values = getattr(block, name)
                 values = values.astype(shape.ids) if name == "ids" else values
                 places[column] = place + _write(raw.fileno(), values.tobytes(), place)
-        os.fsync(raw.fileno())
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
@@ -136,5 +135,3 @@ def _write_csv(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
             labels = [["" if each < 0 else each] for each in block.labels.tolist()]
             for name, row, label in zip(ids.tolist(), figures, labels, strict=True):
                 lines.writerow([name, *row, *(label if shape.labelled else [])])
-        file.flush()
-        os.fsync(file.fileno())

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.directory import PIECE, open_regular
 from hvcod.exchange.format import (
     Metadata,
     RefusedError,
@@ -20,6 +19,8 @@ from hvcod.exchange.format import (
 )
 from hvcod.exchange.layout import Attribute
 from hvcod.exchange.precision import is_finite
+from hvcod.files.regular import open_regular
+from hvcod.files.whole import PIECE
 
 _Kind = TypeVar("_Kind", str, int, float)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.exchange.directory import checkpoint_path, prune, sweep, write_new
+from hvcod.exchange.directory import checkpoint_path, prune, sweep
 from hvcod.exchange.worker import Worker
+from hvcod.files import whole
 
 logger = logging.getLogger("hvcod.exchange")
 
@@ -161,7 +162,8 @@ class Writer(Generic[Item]):
         begun = time.perf_counter()
         data = self._build(item)
         self._directory.mkdir(parents=True, exist_ok=True)
-        write_new(path, data, replace=self._replace)
+        save = whole.replace if self._replace else whole.write_new
+        save(path, data)
         counters = self.counters
         counters.bytes, counters.seconds = len(data), time.perf_counter() - begun
         counters.longest_seconds = max(counters.longest_seconds, counters.seconds)

@@ -1,30 +1,22 @@
-"""Files that appear whole or not at all.
-
-Published checkpoints have a writer of their own, `hvcod.exchange.directory.write_new`: it never
-replaces a file, as a stage that is repeated here does.
-"""
+"""Files of a dataset: JSON, arrays and bytes that appear whole or not at all."""
 
 import contextlib
 import io
 import json
-import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.errors import HvcodError
-from hvcod.exchange.directory import sync_directory
+from hvcod.errors import HvcodError, reason_of
+from hvcod.files.whole import whole_file
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name beside it, then renames it.
-
-    The content reaches the disk before the name appears, and the name before this returns, except
-    on file systems that cannot sync a directory.
+    """Writes or replaces a file, which appears whole and on disk.
 
     Raises:
         HvcodError: The file system refused, for example because it is full.
@@ -38,20 +30,22 @@ def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
     Raises:
         HvcodError: The file system refused, for example because it is full.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with writing(path) as file:
+        file.writelines(blocks)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file to write to, which becomes `path`, whole and on disk, when the block ends.
+
+    Raises:
+        HvcodError: The file system refused, for example because it is full.
+    """
     try:
-        with temporary.open("wb") as file:
-            for block in blocks:
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with whole_file(path, replace=True) as file:
+            yield file
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise HvcodError(f"cannot write {path}: {error.strerror}") from error
-    with contextlib.suppress(OSError):  # some network file systems refuse; the name is there
-        sync_directory(path.parent)
+        raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:

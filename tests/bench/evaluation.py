@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from bench.row import Row, measure_pair
 
-from hvcod.config import Numbers
 from hvcod.evaluation.models import Trained, load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.predict import predict
@@ -18,6 +17,7 @@ from hvcod.evaluation.sources import find
 from hvcod.groups.split import Group, split
 from hvcod.groups.world import world
 from hvcod.tasks.base import Batch
+from hvcod.values import Numbers
 
 ROWS = 200_000
 REPEATS = 5

@@ -1,15 +1,16 @@
 """Fixtures of the exchange's tests."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from exchange.support import EXPECTED, Start
 
-from hvcod.exchange import writer
-from hvcod.exchange.directory import write_new
 from hvcod.exchange.poll import Poller
+from hvcod.files import whole
+
+Save = Callable[[Path, memoryview], None]
 
 
 @pytest.fixture
@@ -38,10 +39,14 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds every file just before it is written, until it is set."""
     event = threading.Event()
 
-    def held(path: Path, data: memoryview, *, replace: bool) -> None:
-        assert event.wait(20)
-        write_new(path, data, replace=replace)
+    def hold(save: Save) -> Save:
+        def held(path: Path, data: memoryview) -> None:
+            assert event.wait(20)
+            save(path, data)
 
-    monkeypatch.setattr(writer, "write_new", held)
+        return held
+
+    monkeypatch.setattr(whole, "write_new", hold(whole.write_new))
+    monkeypatch.setattr(whole, "replace", hold(whole.replace))
     yield event
     event.set()

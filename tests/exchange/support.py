@@ -11,11 +11,12 @@ import h5py
 import pytest
 import torch
 
-from hvcod.exchange.directory import checkpoint_path, write_new
+from hvcod.exchange.directory import checkpoint_path
 from hvcod.exchange.encode import encode
 from hvcod.exchange.format import Metadata, seal, specification
 from hvcod.exchange.layout import ALIGNMENT
 from hvcod.exchange.poll import Arrival, Poller
+from hvcod.files.whole import replace
 
 Start = Callable[..., Poller]
 
@@ -62,7 +63,7 @@ def put(directory: Path, step: int, data: bytes | None = None) -> Path:
     path = checkpoint_path(directory, step)
     content = checkpoint(step, value=step % 1000) if data is None else data
     # At once: somebody may be looking.
-    write_new(path, memoryview(content), replace=True)
+    replace(path, content)
     return path
 
 

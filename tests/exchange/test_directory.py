@@ -1,29 +1,20 @@
-"""Names, whole files, orphans."""
+"""Names, generations, orphans."""
 
-import errno
 import os
-import resource
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from exchange.support import listing, temporaries
+from exchange.support import temporaries
 
-from hvcod.errors import HvcodError
-from hvcod.exchange import directory as names
 from hvcod.exchange.directory import (
     checkpoint_path,
     list_steps,
-    open_regular,
     prune,
     published_directory,
-    write_new,
 )
 
 
@@ -50,104 +41,6 @@ def test_listing_sees_published_checkpoints_only(tmp_path: Path) -> None:
     ):
         (tmp_path / name).touch()
     assert list_steps(tmp_path) == [50, 100, 1_234_567_890]
-
-
-def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
-    path = checkpoint_path(tmp_path, 50)
-    write_new(path, memoryview(b"abc" * 1000))
-    assert path.read_bytes() == b"abc" * 1000
-    assert listing(tmp_path) == [path.name]
-
-
-def test_the_content_is_on_disk_before_the_name_and_then_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    sync, rename = os.fsync, Path.rename
-
-    def noted_sync(descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        whole = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "directory"
-        calls.append(f"sync {whole}")
-        sync(descriptor)
-
-    def noted_rename(path: Path, target: Path) -> Path:
-        calls.append(f"rename to {target.name}")
-        return rename(path, target)
-
-    monkeypatch.setattr(os, "fsync", noted_sync)
-    monkeypatch.setattr(Path, "rename", noted_rename)
-    write_new(checkpoint_path(tmp_path, 50), memoryview(b"abc"))
-    assert calls == ["sync 3 bytes", "rename to step-00000050.h5", "sync directory"]
-
-
-def test_a_published_name_is_never_replaced(tmp_path: Path) -> None:
-    path = checkpoint_path(tmp_path, 50)
-    write_new(path, memoryview(b"first"))
-    with pytest.raises(FileExistsError):
-        write_new(path, memoryview(b"second"))
-    assert path.read_bytes() == b"first"
-    assert listing(tmp_path) == [path.name]
-
-
-@pytest.fixture
-def file_size_limit() -> Iterator[int]:
-    """No file of this process may grow beyond it: a write comes back short, the next fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limit = 100_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_write_that_ends_short_fails_cleanly(tmp_path: Path, file_size_limit: int) -> None:
-    with pytest.raises(OSError, match="File too large") as caught:
-        write_new(checkpoint_path(tmp_path, 50), memoryview(b"x" * (file_size_limit + 1)))
-    assert caught.value.errno == errno.EFBIG
-    assert listing(tmp_path) == []
-    write_new(checkpoint_path(tmp_path, 50), memoryview(b"x" * file_size_limit))
-    assert list_steps(tmp_path) == [50]
-
-
-def test_large_files_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "PIECE", 1000)
-    data = bytes(range(256)) * 40
-    write_new(checkpoint_path(tmp_path, 50), memoryview(data))
-    assert checkpoint_path(tmp_path, 50).read_bytes() == data
-
-
-def test_the_temporary_name_says_who_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "4711[3]/x")
-    seen: list[str] = []
-
-    def stop(path: Path, data: memoryview) -> None:
-        seen.append(path.name)
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(names, "_write_through", stop)
-    with pytest.raises(OSError, match="full"):
-        write_new(checkpoint_path(tmp_path, 50), memoryview(b""))
-    host = socket.gethostname()
-    assert seen == [f".step-00000050.h5.4711-3--x@{host}@{os.getpid()}.tmp"]
-
-
-def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    regular = tmp_path / "regular"
-    regular.write_bytes(b"abc")
-    (tmp_path / "link").symlink_to(regular)
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    with open_regular(regular) as file:
-        assert file.read() == b"abc"
-    with pytest.raises(HvcodError, match="symbolic link"):
-        open_regular(tmp_path / "link")
-    for name in ("folder", "pipe"):
-        with pytest.raises(HvcodError, match="not a regular file"):
-            open_regular(tmp_path / name)
-    with pytest.raises(FileNotFoundError):
-        open_regular(tmp_path / "missing")
 
 
 def test_the_last_generations_stay(tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from hvcod.churn.run.retrains import Retrain
-from hvcod.config import Duration, TrainOptions
+from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
 from hvcod.groups.environment import CORES, process_age
 from hvcod.progress import silently
 from hvcod.training.signals import SIGNALS, StopSignals
+from hvcod.values import Duration
 
 Result = TypeVar("Result")
 

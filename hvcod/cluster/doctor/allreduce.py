@@ -1,6 +1,6 @@
-"""An allreduce in all groups at once, as in a training: is it right, and how fast is it.
+"""An allreduce in all groups at once, as in training: checks the sum and measures the speed.
 
-Each function is a stage, and collective over the world.
+Each function is a stage and is collective over the world.
 """
 
 import statistics
@@ -18,11 +18,11 @@ Reduce = Callable[[Any], Any]
 """Sums a message over the group. [n] -> [n]"""
 
 Fill = Callable[[int, float], Any]
-"""A message of so many numbers, all of that value. -> [n]"""
+"""Makes a message of n numbers, all of the same value: (n, value) -> [n]"""
 
 
 def by_mpi(together: Together, size: int) -> Callable[[Outcomes], Allreduce | None]:
-    """The stage that uses MPI alone, from host memory; `size` bytes."""
+    """The stage that sums `size` bytes of host memory with MPI alone."""
 
     def run(outcomes: Outcomes) -> Allreduce | None:
         import numpy as np
@@ -40,7 +40,7 @@ def by_mpi(together: Together, size: int) -> Callable[[Outcomes], Allreduce | No
 
 
 def by_horovod(together: Together, size: int) -> Callable[[Outcomes], Allreduce | None]:
-    """The stage that uses Horovod, from the device of the training; `size` bytes."""
+    """The stage that sums `size` bytes with Horovod, on the device used for training."""
 
     def run(outcomes: Outcomes) -> Allreduce | None:
         device, horovod = outcomes["device"].facts, outcomes["horovod"].facts
@@ -98,7 +98,7 @@ def _median(comm: Any, act: Callable[[], object], count: int) -> float:
 
 
 def _gathered(together: Together, speed: GroupSpeed, ready: float = 0.0) -> Allreduce | None:
-    """What the group roots measured; on rank 0."""
+    """The measurements of all group roots, on rank 0; None on the other ranks."""
     found = together.everyone.gather(speed if together.group.is_root else None)
     if found is None:
         return None

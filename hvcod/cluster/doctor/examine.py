@@ -16,7 +16,7 @@ _SLOW_NETWORK = "slow network? raise --patience"
 
 
 def stages(options: DoctorOptions, together: Together) -> list[Stage]:
-    """What there is to find out, in order: by a rank itself, then in the MPI world."""
+    """All stages in order: first those of a rank alone, then those of the MPI world."""
     place = options.run_dir
     return [
         # Before torch: with it comes libgomp, which may bind this thread to one core.
@@ -51,12 +51,12 @@ def stages(options: DoctorOptions, together: Together) -> list[Stage]:
 
 
 def examine(options: DoctorOptions) -> Examination | None:
-    """Finds out all that there is to judge; on the first rank of the launch, None on the others.
+    """Runs all stages; returns the facts on the first rank of the launch, None on the others.
 
     Collective over the launch. Never hangs: what takes longer than `options.patience` is given up.
 
     Raises:
-        HvcodError: On other ranks: they met something that the first one cannot know of.
+        HvcodError: On another rank: something failed that the first rank cannot know of.
     """
     together = Together(options)
     outcomes = supervise(stages(options, together), options.patience)
@@ -68,7 +68,7 @@ def examine(options: DoctorOptions) -> Examination | None:
 
 
 def _check_alone(outcomes: Mapping[str, Outcome]) -> None:
-    """Raises what the first rank cannot know: `hvcod.groups.abort` waits until it has told."""
+    """Raises what the first rank cannot know of, after that rank has had time to report."""
     names = list(outcomes)
     told = names.index("ranks") + 1 if not outcomes["ranks"].problem else 0
     for name in names[told:]:

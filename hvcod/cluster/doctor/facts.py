@@ -1,4 +1,4 @@
-"""What is found out, before anybody judges it: plain values that travel between processes."""
+"""The facts that the stages find: plain values that travel between processes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,14 +11,14 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one stage on one rank.
+    """The outcome of one stage on one rank.
 
     Attributes:
-        facts: What it found; None if it did not get that far.
-        problem: Why not; empty if it did.
-        seconds: How long it took.
-        reached: Whether it was tried at all.
-        late: Whether it was given up for want of time.
+        facts: The facts that it found; None if it failed.
+        problem: The reason why it failed; empty if it did not.
+        seconds: Its duration.
+        reached: False if it was not even tried.
+        late: True if it took too long and was abandoned.
     """
 
     facts: Any = None
@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Mpi4py:
-    """mpi4py, not yet started. `library`: the file that its calls go to; `says`: its name."""
+    """mpi4py, before MPI is started. `library`: the file that its calls go to; `says`: its name."""
 
     version: str
     library: str
@@ -58,7 +58,7 @@ class Horovod:
 
 @dataclass(frozen=True)
 class Hdf5:
-    """libhdf5. `locking`: the variable HDF5_USE_FILE_LOCKING, None if it is not set."""
+    """The HDF5 library. `locking`: the variable HDF5_USE_FILE_LOCKING, None if it is not set."""
 
     h5py: str
     hdf5: str
@@ -70,9 +70,9 @@ class Cores:
     """Cores of this process.
 
     Attributes:
-        allowed: Those that it is bound to.
+        allowed: The cores that it is bound to.
         machine: All cores of the node.
-        quota: How many of them its container may use at once; None for all.
+        quota: Cores' worth of time that its container may use; None for all.
         omp_threads: OMP_NUM_THREADS, None if it is not set.
     """
 
@@ -100,8 +100,8 @@ class Files:
         folder: That folder.
         kind: Type of its file system, such as nfs4 or lustre.
         free_bytes: Free for this user.
-        user: Number of the user that tried.
-        error: Why a small file cannot be written there; empty if it can.
+        user: Number of the user that tried to write.
+        error: The reason why a small file cannot be written; empty if it can.
         code: The system's number of that error.
     """
 
@@ -115,7 +115,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Written:
-    """A large file, written by the first rank; `error`, `code`: why it could not be."""
+    """The large file that the first rank wrote; `error`, `code`: the reason why it could not."""
 
     bytes_per_s: float | None = None
     error: str = ""
@@ -124,7 +124,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Locks:
-    """Whether files in the run directory can be locked; `error`: why not."""
+    """Locking of files in the run directory; `error`: the reason why it does not work."""
 
     works: bool
     error: str = ""
@@ -145,7 +145,7 @@ class World:
 
 @dataclass(frozen=True)
 class Split:
-    """This rank's group; `problem`: why there are no groups, so that all ranks count as one."""
+    """This rank's group; `problem`: the reason why all ranks had to form one group instead."""
 
     group: int
     groups: int
@@ -155,12 +155,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Device:
-    """Where this rank would compute; `problem`: why it could not.
+    """The device on which this rank would compute; `problem`: the reason why it could not.
 
     Attributes:
         kind: cpu or cuda.
-        index: As torch counts.
-        uuid: Names the device, whoever sees it under whichever number; empty on a CPU.
+        index: Its number in torch.
+        uuid: Identifies the device, whatever number a process gives it; empty on a CPU.
         threads: Computing threads.
     """
 
@@ -174,10 +174,10 @@ class Device:
 
 @dataclass(frozen=True)
 class Rank:
-    """All that one rank found until all ranks put it together.
+    """All that one rank found before the ranks were gathered.
 
     Attributes:
-        rank: As the launcher counts.
+        rank: Its number in the launch.
         host: The node's name.
         outcomes: By name of the stage.
         versions: Of Python and packages, by name.
@@ -194,14 +194,14 @@ class Rank:
         return f"rank {self.rank} on {self.host}"
 
     def get(self, kind: type[Kind]) -> Kind | None:
-        """The facts of that kind; None if the stage that finds them did not get so far."""
+        """The facts of a kind; None if the stage that finds them failed."""
         for outcome in self.outcomes.values():
             if isinstance(outcome.facts, kind):
                 return outcome.facts
         return None
 
     def problem(self, stage: str) -> str:
-        """Why a stage found nothing; empty if it did."""
+        """The reason why a stage failed; empty if it did not."""
         outcome = self.outcomes.get(stage)
         return outcome.problem if outcome else "not reached"
 
@@ -211,7 +211,7 @@ class GroupSpeed:
     """An allreduce in one group, timed.
 
     Attributes:
-        right: Whether every rank got the right sum.
+        right: True if every rank got the right sum.
         bytes_per_s: Bytes of the message / median seconds; None in a group of one rank.
         latency_s: Median seconds of a message of one number; None in a group of one rank.
     """
@@ -241,8 +241,8 @@ class Published:
         nodes: Nodes that took part.
         bytes: Size of a checkpoint.
         bytes_per_s: While publishing.
-        visible_s: By reader's host: median seconds from visible to verified; None: never seen.
-        problem: Why nothing was measured.
+        visible_s: {reader's host: median seconds from visible to verified, None if never seen}.
+        problem: The reason why nothing was measured.
     """
 
     nodes: int
@@ -254,13 +254,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Examination:
-    """All that there is to judge.
+    """All facts, for the checks.
 
     Attributes:
-        launched: Processes that the launcher says it started; 1 without one.
-        options: What was asked for.
-        ranks: All ranks that could be asked, at least this one.
-        outcomes: Rank 0's, with those stages that need all ranks.
+        launched: Number of processes according to the launcher; 1 without one.
+        options: The options of the command.
+        ranks: All ranks that answered, at least this one.
+        outcomes: The outcomes of rank 0, with the stages that need all ranks.
     """
 
     launched: int
@@ -270,10 +270,10 @@ class Examination:
 
     @property
     def first(self) -> Rank:
-        """Rank 0, or who speaks for it."""
+        """Rank 0, or the rank that reports in its place."""
         return self.ranks[0]
 
     def all(self, kind: type[Kind]) -> list[tuple[Rank, Kind]]:
-        """The facts of that kind of every rank that has them."""
+        """(rank, facts of a kind) for every rank that has them."""
         found = ((rank, rank.get(kind)) for rank in self.ranks)
         return [(rank, facts) for rank, facts in found if facts is not None]

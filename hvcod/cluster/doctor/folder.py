@@ -1,4 +1,4 @@
-"""What the run directory is fit for. Each function is a stage: it may fail, crash or hang."""
+"""Stages that try the run directory. Each of them may fail, crash or hang."""
 
 import contextlib
 import fcntl
@@ -11,11 +11,11 @@ from pathlib import Path
 from hvcod.cluster.doctor.facts import Files, Locks, Written
 from hvcod.cluster.doctor.local import Outcomes
 from hvcod.errors import HvcodError
-from hvcod.exchange.directory import write_new
+from hvcod.files.whole import replace
 from hvcod.groups.environment import launch_rank
 
 PREFIX = ".hvcod-doctor-"
-"""How the names of all files and folders begin that the doctor makes, and removes."""
+"""Prefix of the names of all files and folders that the doctor makes and removes."""
 
 
 def files(run_dir: Path) -> Callable[[Outcomes], Files]:
@@ -24,7 +24,7 @@ def files(run_dir: Path) -> Callable[[Outcomes], Files]:
 
 
 def written(run_dir: Path, size: int) -> Callable[[Outcomes], Written]:
-    """The stage in which the first rank writes as much as a checkpoint has."""
+    """The stage in which the first rank writes a file of the size of a checkpoint."""
 
     def run(outcomes: Outcomes) -> Written:
         small: Files = outcomes["files"].facts
@@ -43,7 +43,7 @@ def written(run_dir: Path, size: int) -> Callable[[Outcomes], Written]:
 
 
 def locks(run_dir: Path) -> Callable[[Outcomes], Locks | None]:
-    """The stage that reads an HDF5 file as hvcod does, and locks it as other programs do."""
+    """The stage that reads an HDF5 file without a lock, as hvcod does, and then locks it."""
 
     def run(outcomes: Outcomes) -> Locks | None:
         # Where no file can be written, none can be locked.
@@ -53,7 +53,7 @@ def locks(run_dir: Path) -> Callable[[Outcomes], Locks | None]:
 
 
 def existing(folder: Path) -> Path:
-    """The folder itself or, if it is still to be made, the nearest one above it."""
+    """The folder itself or, if it does not exist, the nearest one above it that does."""
     return next(each for each in (folder, *folder.parents) if each.exists())
 
 
@@ -99,10 +99,10 @@ def _lock(path: Path) -> Locks:
 
 @contextlib.contextmanager
 def _file(folder: Path, data: memoryview) -> Iterator[Path]:
-    """A file with that content, on disk, for a while."""
+    """A temporary file with some content, on disk."""
     path = folder / f"{PREFIX}{os.uname().nodename}-{os.getpid()}"
     try:
-        write_new(path, data, replace=True)
+        replace(path, data)
         yield path
     finally:
         with contextlib.suppress(OSError):

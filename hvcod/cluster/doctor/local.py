@@ -1,4 +1,4 @@
-"""What a process finds out by itself. Each function is a stage: it may fail, crash or hang."""
+"""Stages that a process runs by itself. Each of them may fail, crash or hang."""
 
 import ctypes
 import importlib.metadata
@@ -18,7 +18,7 @@ Outcomes = Mapping[str, Outcome]
 
 
 def mpi() -> ModuleType:
-    """mpi4py's MPI, imported but not started: `Together.start` does that when it is its turn."""
+    """mpi4py's MPI, imported but not started: `Together.start` starts it."""
     import mpi4py
 
     mpi4py.rc.initialize = False
@@ -29,7 +29,7 @@ def mpi() -> ModuleType:
 
 
 def mpi4py_alone(outcomes: Outcomes) -> Mpi4py:
-    """Which MPI mpi4py is linked to."""
+    """Finds the MPI library that mpi4py is linked to."""
     import mpi4py
 
     says = str(mpi().Get_library_version()).partition("\n")[0].strip("\0")
@@ -38,9 +38,9 @@ def mpi4py_alone(outcomes: Outcomes) -> Mpi4py:
 
 
 def horovod_alone(outcomes: Outcomes) -> Horovod:
-    """Horovod and torch, and which MPI Horovod is linked to.
+    """Finds Horovod, torch, and the MPI library that Horovod is linked to.
 
-    mpi4py comes first, as in a training: what is loaded first may decide for both.
+    mpi4py is imported first, as in training: the first library loaded may serve both.
     """
     if not outcomes["mpi4py"].problem:
         mpi()
@@ -59,7 +59,7 @@ def horovod_alone(outcomes: Outcomes) -> Horovod:
 
 
 def hdf5_alone(outcomes: Outcomes) -> Hdf5:
-    """Which HDF5."""
+    """Finds the version of HDF5."""
     import h5py
 
     version = h5py.version
@@ -67,13 +67,13 @@ def hdf5_alone(outcomes: Outcomes) -> Hdf5:
 
 
 def cores(outcomes: Outcomes) -> Cores:
-    """Which cores this process may use, and how many threads it was told to."""
+    """Finds the cores that this process may use, and OMP_NUM_THREADS."""
     allowed = sorted(os.sched_getaffinity(0))
     return Cores(allowed, os.cpu_count() or 1, _quota(), os.environ.get("OMP_NUM_THREADS"))
 
 
 def gpus(outcomes: Outcomes) -> Gpus:
-    """Which GPUs torch sees; none of them is touched."""
+    """Counts the GPUs that torch sees, without touching any of them."""
     import torch
 
     built = torch.version.cuda or getattr(torch.version, "hip", None)
@@ -82,10 +82,9 @@ def gpus(outcomes: Outcomes) -> Gpus:
 
 
 def devices(dev: Path) -> int:
-    """The GPUs of a node that torch could compute on, by their device files below `dev`.
+    """The number of GPUs that torch could use on this node, by the device files below `dev`.
 
-    Screens and integrated graphics have a ``renderD*`` too; those of AMD compute if there is a
-    ``kfd``.
+    Integrated graphics have a ``renderD*`` too; AMD's GPUs can compute where there is a ``kfd``.
     """
     nvidia = list(dev.glob("nvidia[0-9]*"))
     amd = list(dev.glob("dri/renderD*")) if (dev / "kfd").exists() else []
@@ -93,10 +92,10 @@ def devices(dev: Path) -> int:
 
 
 def library_behind(extension: str) -> str:
-    """The file that the MPI calls of a loaded extension module go to; empty if it makes none.
+    """The library file that the MPI calls of an extension module reach; empty if it makes none.
 
-    Asks the dynamic linker for a function of MPI as that module would find it, and the memory map
-    for the file at that address: whatever names, versions and search paths were involved.
+    Asks the dynamic linker for an MPI function as that module would find it, and the memory map
+    for the file at that address. So names, versions and search paths do not matter.
     """
     try:
         handle = ctypes.CDLL(extension)
@@ -113,7 +112,7 @@ def library_behind(extension: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the system and the packages, by name; nothing is imported for it."""
+    """{name: version} of Python, the system and the packages, without importing them."""
     found = {"hvcod": __version__, "python": platform.python_version()}
     for name in ("mpi4py", "horovod", "torch", "h5py", "numpy"):
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -6,12 +6,13 @@ Nothing heavy is imported here: the help page reads this file.
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.config import Duration, option
+from hvcod.config import option
+from hvcod.values import Duration
 
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """The launch that is to be trained, and how thoroughly to look."""
+    """The launch to examine, and the size of the measurements."""
 
     run_dir: Path = option(
         Path("runs"), "run directory of the training, or the folder that it will be made in"

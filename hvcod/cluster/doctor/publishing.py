@@ -1,4 +1,4 @@
-"""How soon other nodes see what one of them publishes, by the very code of a training."""
+"""Measures how soon other nodes see a published checkpoint, with the code that training uses."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _COUNT = 3
 _PAUSE = 0.002
 _SHARE = 0.8
-"""Of the patience for the whole stage: what readers wait, all in all."""
+"""Part of the stage's patience that readers may wait in total."""
 
 _RUN, _GROUP = "hvcod doctor", 0
 
@@ -59,7 +59,7 @@ def publishing(
 
 @contextmanager
 def _folder(together: Together, run_dir: Path) -> Iterator[tuple[str, str]]:
-    """A new folder of rank 0's and why there is none, on all ranks; removed again. Collective."""
+    """A temporary folder made by rank 0, or the reason why there is none. Collective."""
     place, problem = "", ""
     if together.everyone.rank == 0:
         try:
@@ -75,7 +75,7 @@ def _folder(together: Together, run_dir: Path) -> Iterator[tuple[str, str]]:
 
 
 class _Renaming:
-    """When this process last began to give a file its name: from then on others may see it."""
+    """Notes the time of the last rename in this process: from then on others may see the file."""
 
     def __init__(self) -> None:
         self.at = 0.0
@@ -87,9 +87,9 @@ class _Renaming:
 
 
 class _Publishing:
-    """One checkpoint after the other: from rank 0 to each reader, who tells rank 0 by MPI.
+    """Sends one checkpoint after another from rank 0 to each reader, which answers by MPI.
 
-    So all times are of rank 0's clock, and hold what a message takes.
+    So all times are of rank 0's clock, and include the time of a message.
     """
 
     def __init__(self, together: Together, options: DoctorOptions, place: Path) -> None:
@@ -106,7 +106,7 @@ class _Publishing:
         self._readers = self._readers or [min(1, self._everyone.size - 1)]
 
     def measure(self) -> Published | None:
-        """What came of it, on rank 0. Collective."""
+        """Publishes, reads and returns the times on rank 0; None elsewhere. Collective."""
         from hvcod.exchange.format import specification
         from hvcod.exchange.poll import Poller
         from hvcod.exchange.publish import Publisher
@@ -142,7 +142,7 @@ class _Publishing:
         return Published(self._nodes, counters.bytes, rate, visible, counters.last_error)
 
     def _arrivals(self, step: int, poller: "Poller") -> dict[int, float | None]:
-        """When each reader had the checkpoint, by rank 0's clock."""
+        """{reader: time of rank 0's clock at which it had the checkpoint, None if it never had}."""
         if self._readers == [0]:
             return {0: time.perf_counter() if self._sees(step, poller) else None}
         arrived: dict[int, float | None] = {}
@@ -163,7 +163,7 @@ class _Publishing:
                 break
 
     def _sees(self, step: int, poller: "Poller") -> bool:
-        """Whether the checkpoint arrives here in time, and is right."""
+        """Returns True if the checkpoint arrives here in time and has the right values."""
         while time.monotonic() < self._deadline:
             poller.look(step)
             arrival = poller.take()

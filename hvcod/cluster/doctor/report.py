@@ -1,4 +1,4 @@
-"""From what was found to the report: findings, measured numbers, versions."""
+"""The report made from the facts: findings, measured numbers, versions."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _SLOW = 60.0
 
 
 def start_up(examination: Examination) -> Finding:
-    """How long it takes until a training can begin."""
+    """Checks the time that training needs to start."""
     measured = measure(examination)
     imports, start = measured["import_s"], measured["start_s"]
     found = f"{imports:.1f} s of imports"
@@ -56,16 +56,16 @@ CHECKS: Mapping[str, Check] = {
     "start-up": start_up,
     "versions": software.versions,
 }
-"""All checks by name, in the order of the table; each judges alone."""
+"""All checks by name, in the order of the table; they do not depend on each other."""
 
 
 def judge(examination: Examination) -> dict[str, Finding]:
-    """What each check says, by its name."""
+    """{name of the check: its finding}."""
     return {name: check(examination) for name, check in CHECKS.items()}
 
 
 def measure(examination: Examination) -> dict[str, Any]:
-    """The numbers, by the names that `hvcod.cluster.doctor` promises."""
+    """The measured numbers, by the names documented in `hvcod.cluster.doctor`."""
     outcomes = examination.outcomes
     published: Published | None = outcomes["published"].facts
     files, written = examination.first.get(Files), examination.first.get(Written)
@@ -83,7 +83,7 @@ def measure(examination: Examination) -> dict[str, Any]:
 
 
 def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[str, Any]:
-    """The report as plain values (`hvcod.cluster.doctor`)."""
+    """The report as plain values, documented in `hvcod.cluster.doctor`."""
     checks = [{"check": name, **dataclasses.asdict(each)} for name, each in findings.items()]
     options = dataclasses.asdict(examination.options)
     options["run_dir"] = str(options["run_dir"])
@@ -101,12 +101,12 @@ def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[s
 
 
 def is_well(findings: Mapping[str, Finding]) -> bool:
-    """Whether a training would run."""
+    """Returns True if training would run: no check failed."""
     return all(each.result != FAILED for each in findings.values())
 
 
 def versions(rank: Rank) -> dict[str, str]:
-    """Everything that a report of a bug needs, as one rank has it."""
+    """{name: version} of everything that a bug report needs, on one rank."""
     mpi4py, hdf5 = rank.get(Mpi4py), rank.get(Hdf5)
     found = dict(rank.versions)
     found |= {"mpi": mpi4py.says, "libmpi": mpi4py.library} if mpi4py else {}

@@ -1,8 +1,8 @@
-"""Stages that may crash or hang, run in a process of their own that can be given up.
+"""Runs stages that may crash or hang in a process of their own, which can be abandoned.
 
-The process that `mpirun` or `srun` started does not start MPI: a child of it does, which is the
-rank to MPI. So whatever an installation does (a library that crashes when it is loaded, an
-`MPI_Init` that never returns), there is somebody left who tells.
+The process that `mpirun` or `srun` started does not start MPI itself: its child does, and is the
+rank. So whatever an installation does (a library that crashes when it is loaded, an `MPI_Init`
+that never returns), the parent is left to report it.
 """
 
 import ctypes
@@ -27,14 +27,14 @@ _LAST_WORDS = 2.0
 
 @dataclass(frozen=True)
 class Stage:
-    """One thing to find out.
+    """One step of the examination.
 
     Attributes:
-        name: Names its outcome.
-        run: Finds it out, from the outcomes so far; a dataclass of `facts`.
-        needs: Stages without which it cannot be run.
-        patience: Longest wait, in parts of the usual one.
-        if_late: What may be the matter if that is not enough, and what to do.
+        name: Name of its outcome.
+        run: Returns its facts (a dataclass of `facts`), given the outcomes so far.
+        needs: Stages that must have succeeded before.
+        patience: Longest wait, as a multiple of the usual one.
+        if_late: The likely cause and the advice if it takes longer.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Stage:
 
 
 class _Told(BaseException):
-    """The launch is being ended from outside."""
+    """Raised when the launch is being ended from outside."""
 
 
 def supervise(stages: Sequence[Stage], patience: float) -> dict[str, Outcome]:
-    """Runs stages one after the other and survives whatever they do; their outcomes by name.
+    """Runs stages one after another, survives whatever they do, and returns {name: outcome}.
 
-    A stage that kills its process or hangs is given up, and the others go on in another process.
-    Ends early on SIGTERM, by which a launcher tells that another rank has failed. From then on
-    this process ignores SIGTERM, so that it can still tell what it found.
+    A stage that kills its process or hangs is abandoned, and the others go on in a new process.
+    Ends early on SIGTERM, which a launcher sends when another rank has failed. From then on this
+    process ignores SIGTERM, so that it can still report.
 
     Args:
         stages: In order.
@@ -65,7 +65,7 @@ def supervise(stages: Sequence[Stage], patience: float) -> dict[str, Outcome]:
         while left := [stage for stage in stages if stage.name not in outcomes]:
             _Child(left, outcomes).watch(patience)
     except _Told:
-        ended = Outcome(problem="the launch was ended from outside before", reached=False)
+        ended = Outcome(problem="the launch was ended before this stage", reached=False)
         outcomes |= {s.name: ended for s in stages if s.name not in outcomes}
         before = signal.SIG_IGN
     finally:
@@ -79,7 +79,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 class _Child:
-    """A process that runs stages and reports each."""
+    """A process that runs stages and reports the outcome of each."""
 
     def __init__(self, stages: Sequence[Stage], outcomes: dict[str, Outcome]) -> None:
         self._stages, self._outcomes = stages, outcomes
@@ -112,7 +112,7 @@ class _Child:
             self._end(_LAST_WORDS if ended else 0.0)
 
     def _note_the_end(self) -> None:
-        """Takes the reports that are there, and says which stage was being run."""
+        """Takes the reports that have come, and names the stage that was running."""
         left = [stage.name for stage in self._stages if stage.name not in self._outcomes]
         with suppress(EOFError):
             while left and self._reports.poll():
@@ -120,12 +120,12 @@ class _Child:
                 del left[0]
         if left:
             self._outcomes[left[0]] = Outcome(
-                problem="the launch was ended from outside in the midst of it: another rank may "
-                "have failed, and told why on standard error"
+                problem="the launch was ended during this stage: another rank may have failed, "
+                "and printed the reason on standard error"
             )
 
     def _report_of(self, stage: Stage, seconds: float) -> Outcome | None:
-        """Waits for one outcome; what to note instead, if there will be none."""
+        """Waits for one outcome; returns a substitute if it will never come."""
         if not self._reports.poll(seconds):
             return Outcome(problem=f"no answer within {seconds:g} s: {stage.if_late}", late=True)
         # A signal in the midst of a report would lose it.
@@ -145,10 +145,10 @@ class _Child:
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
             return f"the process was killed by {signal.Signals(-code).name}"
-        return f"the process was ended, with exit code {code}; standard error may tell more"
+        return f"the process ended with exit code {code}; standard error may say more"
 
     def _end(self, grace: float) -> None:
-        """Sees to it that the process is gone, if the system can end it at all."""
+        """Makes sure that the process has ended, as far as the system can end it."""
         self._reports.close()
         if not self._is_gone(grace):
             os.kill(self._process, signal.SIGKILL)
@@ -168,7 +168,7 @@ class _Child:
 def _work(
     stages: Sequence[Stage], known: Mapping[str, Outcome], reports: Connection, parent: int
 ) -> NoReturn:
-    """The life of the child."""
+    """Runs the stages in the child, and ends it."""
     code = 1
     try:
         _become_child(parent)
@@ -178,7 +178,7 @@ def _work(
             reports.send(outcome)
         code = 0
     finally:
-        # No exit handlers: those of a library that is out of order may wait for ever.
+        # No exit handlers: those of a broken library may wait for ever.
         os._exit(code)
 
 
@@ -187,7 +187,7 @@ def _become_child(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    # The standard output belongs to the report.
+    # Standard output is reserved for the report.
     os.dup2(2, 1)
 
 
@@ -195,7 +195,9 @@ def _outcome(stage: Stage, outcomes: Mapping[str, Outcome]) -> Outcome:
     for name in stage.needs:
         lacking = outcomes[name]
         if lacking.problem:
-            root = f"not reached, for want of: {name}" if lacking.reached else lacking.problem
+            root = (
+                f"not reached, because this failed: {name}" if lacking.reached else lacking.problem
+            )
             return Outcome(problem=root, reached=False)
     begun = time.perf_counter()
     facts, problem = None, ""

@@ -1,6 +1,6 @@
-"""What the ranks find out together: each method is a stage, and collective over the world.
+"""Stages that all ranks run together: each method is a stage and is collective over the world.
 
-They run in order, in one process; a rank that missed one never comes to the next.
+They run in order in one process; a rank that fails in one never reaches the next.
 """
 
 import os
@@ -44,7 +44,7 @@ class Together:
 
     @property
     def me(self) -> World:
-        """Where this rank sits."""
+        """This rank in the MPI world."""
         assert self._world is not None
         return self._world
 
@@ -53,9 +53,9 @@ class Together:
         library = mpi()
         if not library.Is_initialized():
             with warnings.catch_warnings():
-                # That a launcher is another MPI's is ours to tell.
+                # The check of the launch reports a launcher of another MPI.
                 warnings.simplefilter("ignore", RuntimeWarning)
-                library.Init_thread(_wished_level(library))
+                library.Init_thread(_requested_level(library))
         everyone, level = self.everyone, library.Query_thread()
         node = everyone.Split_type(library.COMM_TYPE_SHARED, everyone.rank)
         first = node.bcast(everyone.rank)
@@ -67,7 +67,7 @@ class Together:
         return self._world
 
     def split(self, outcomes: Outcomes) -> Split:
-        """Forms the groups; one of all ranks, if they cannot be formed as wished."""
+        """Forms the groups, or one group of all ranks if that is impossible."""
         from hvcod.groups.split import split
 
         problem = ""
@@ -79,7 +79,7 @@ class Together:
         return Split(self.group.index, self.group.count, self.group.size, problem)
 
     def device(self, outcomes: Outcomes) -> Device:
-        """Chooses the device as a training does."""
+        """Chooses the device as training does."""
         if not self.all_agree(not outcomes["horovod"].problem):
             return Device(problem="Horovod does not import on all ranks")
         import torch
@@ -98,28 +98,28 @@ class Together:
         return Device("cuda", device.index, uuid, about.name, threads)
 
     def this_rank(self, outcomes: Outcomes) -> Rank:
-        """What this rank has found so far; not collective."""
+        """The facts of this rank so far. Not collective."""
         return Rank(launch_rank(), os.uname().nodename, dict(outcomes), versions(), self._age)
 
     def ranks(self, outcomes: Outcomes) -> list[Rank] | None:
-        """All that each rank has found so far; on rank 0."""
+        """The facts of all ranks so far, on rank 0; None elsewhere."""
         gathered: list[Rank] | None = self.everyone.gather(self.this_rank(outcomes))
         return gathered
 
     def end(self, outcomes: Outcomes) -> None:
-        """Ends MPI: a rank that just goes makes launchers complain."""
+        """Ends MPI: launchers complain about a rank that exits without it."""
         mpi().Finalize()
 
     def all_agree(self, here: bool) -> bool:
-        """Whether something is so on all ranks."""
+        """Returns True if `here` is true on all ranks."""
         return bool(self.everyone.allreduce(int(here), op=mpi().MIN))
 
 
-def _wished_level(library: Any) -> int:
+def _requested_level(library: Any) -> int:
     import mpi4py
 
     environment, rc = os.environ, mpi4py.rc
     threads = environment.get("MPI4PY_RC_THREADS", str(rc.threads)).lower()
     level = environment.get("MPI4PY_RC_THREAD_LEVEL", rc.thread_level)
-    wished = level if threads in ("true", "yes", "on", "y", "1") else "single"
-    return int(getattr(library, f"THREAD_{wished.upper()}"))
+    requested = level if threads in ("true", "yes", "on", "y", "1") else "single"
+    return int(getattr(library, f"THREAD_{requested.upper()}"))

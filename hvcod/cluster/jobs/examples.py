@@ -11,8 +11,8 @@ from pathlib import Path
 from hvcod.cluster.jobs.options import JobOptions
 from hvcod.cluster.jobs.request import Request, scripts
 from hvcod.cluster.jobs.script import text
-from hvcod.config import Duration
 from hvcod.registry import SCHEDULERS
+from hvcod.values import Duration
 
 RUN = Path("runs/cc")
 DATA = ("--task", "commoncrawl", "--data", "data/cc", "--preset", "paper")

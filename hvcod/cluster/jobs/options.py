@@ -5,9 +5,10 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hvcod.config import Duration, option
+from hvcod.config import option
 from hvcod.errors import UsageError
 from hvcod.registry import SCHEDULERS
+from hvcod.values import Duration
 
 if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler

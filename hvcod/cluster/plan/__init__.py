@@ -1,1 +1,1 @@
-"""What a run would cost before it runs: bytes, seconds, staleness, by the number of groups."""
+"""``hvcod plan``: the bytes, seconds and staleness of a run, for each number of groups."""

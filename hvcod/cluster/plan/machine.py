@@ -1,4 +1,4 @@
-"""What a cluster can do: its network and its file system, measured by ``hvcod doctor`` or given."""
+"""The speed of a cluster's network and file system, given or measured by ``hvcod doctor``."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from hvcod.cluster.plan.options import PlanOptions
 from hvcod.errors import UsageError
 
 MESSAGE_BYTES = 32 * 2**20
-"""Gradients that travel in one message: `hvcod.training.sgd.synchronous.BUCKET_BYTES`."""
+"""Bytes of gradients that travel in one message: `hvcod.training.sgd.synchronous.BUCKET_BYTES`."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Network:
         bandwidth: Bytes a second over the slowest link between neighbours in the ring.
         latency: Seconds of an allreduce of one number between two ranks.
         node_ranks: Ranks of a node.
-        node_bandwidth: Bytes a second between ranks of a node; None: as between nodes.
+        node_bandwidth: Bytes a second between ranks of a node; None: `bandwidth`.
     """
 
     bandwidth: float
@@ -31,7 +31,7 @@ class Network:
     node_bandwidth: float | None = None
 
     def link(self, ranks: int) -> float:
-        """Bytes a second over the slowest link of groups of so many neighbouring ranks."""
+        """Bytes a second over the slowest link of a group of neighbouring ranks."""
         inside = self.node_ranks % ranks == 0
         return self.node_bandwidth if inside and self.node_bandwidth else self.bandwidth
 
@@ -43,13 +43,13 @@ class Network:
 
 @dataclass(frozen=True)
 class FileSystem:
-    """Where groups meet.
+    """The file system through which the groups exchange checkpoints.
 
     Attributes:
         bandwidth: Bytes a second from weights in memory to a visible checkpoint.
         visible_s: Seconds from there until another group has them in memory, verified.
-        visible_bytes: The size of checkpoint for which `visible_s` holds; larger ones take longer
-            in proportion. None: for the one that is planned.
+        visible_bytes: Size of the checkpoint for which `visible_s` was measured; larger ones take
+            longer in proportion. None: the size of the planned one.
     """
 
     bandwidth: float
@@ -68,16 +68,16 @@ class FileSystem:
 def allreduce_bytes(ranks: int, size: float) -> float:
     """Bytes that each rank sends in an allreduce of `size` bytes: docs/plan.md, equation 1.
 
-    The least that there can be, which the ring needs (Patarasuk & Yuan 2009).
+    The lower bound, which a ring reaches (Patarasuk & Yuan 2009).
     """
     return 2 * (ranks - 1) / ranks * size
 
 
 def machine(options: PlanOptions) -> tuple[Network, FileSystem]:
-    """The network and the file system from the options and, for what they leave out, the doctor.
+    """The network and the file system, from the options and, where they are silent, the doctor.
 
     Raises:
-        UsageError: Something is neither given nor measured, or the doctor's file cannot be read.
+        UsageError: A value is neither given nor measured, or the doctor's file cannot be read.
     """
     measured = _read(options.doctor) if options.doctor else {}
     where = f" and {options.doctor} has not measured it" if options.doctor else ""
@@ -95,7 +95,7 @@ def machine(options: PlanOptions) -> tuple[Network, FileSystem]:
                 "`mpirun -np N hvcod doctor --json` printed on the nodes"
             ) from error
 
-    # None times, over or against a number is a TypeError: what was not measured is null.
+    # A value that was not measured is None, with which arithmetic raises a TypeError.
     network = Network(
         bandwidth=need("bandwidth", lambda: ring_bandwidth(measured)),
         latency=need("latency", lambda: pair_latency(measured)),
@@ -112,7 +112,7 @@ def machine(options: PlanOptions) -> tuple[Network, FileSystem]:
 
 
 def ring_bandwidth(measured: Mapping[str, Any]) -> float:
-    """Bytes a second over a link, from an allreduce of many bytes: equation 1 turned round."""
+    """Bytes a second over a link, from a large allreduce: equation 1 solved for the bandwidth."""
     sent = allreduce_bytes(measured["allreduce_ranks"], measured["allreduce_bytes_per_s"])
     if sent <= 0:
         raise ValueError("an allreduce of one rank uses no link")
@@ -120,7 +120,7 @@ def ring_bandwidth(measured: Mapping[str, Any]) -> float:
 
 
 def pair_latency(measured: Mapping[str, Any]) -> float:
-    """Seconds of a small allreduce between two ranks, from one among more: equation 2."""
+    """Seconds of a small allreduce between two ranks, from one of more ranks: equation 2."""
     return float(measured["allreduce_latency_s"] / math.log2(measured["allreduce_ranks"]))
 
 

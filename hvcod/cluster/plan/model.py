@@ -1,4 +1,4 @@
-"""How many bytes a model is worth: as gradients, on its way to other groups, as a teacher."""
+"""The size of a model in bytes: its gradients, its published checkpoint, a teacher."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from hvcod.config import TrainOptions
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Bytes of a model.
+    """The size of a model.
 
     Attributes:
-        parameters: Their number.
-        gradients: Bytes that are averaged inside a group in a step, without the tables that are
-            updated by rows.
+        parameters: Number of parameters.
+        gradients: Bytes that are averaged inside a group in a step, without embedding tables that
+            are updated by rows.
         published: Bytes of a published checkpoint, in half precision.
-        teacher: Bytes of a copy that teaches.
+        teacher: Bytes of a teacher in memory.
     """
 
     parameters: int
@@ -24,16 +24,16 @@ class ModelSize:
 
 
 def of_parameters(parameters: int) -> ModelSize:
-    """A model of so many parameters in single precision."""
+    """The size of a model in single precision, from its number of parameters."""
     return ModelSize(parameters, 4 * parameters, 2 * parameters, 4 * parameters)
 
 
 def of_training(options: TrainOptions) -> ModelSize:
-    """The model that a training would train; it is built, and imports torch and MPI.
+    """The size of the model that a run would train. Builds it, and so imports torch and MPI.
 
     Raises:
         UsageError: There is no such task.
-        HvcodError: The data, of which the model's size depends, cannot be read.
+        HvcodError: The data, on which the model's size depends, cannot be read.
     """
     from mpi4py import MPI
     from torch import nn

@@ -1,4 +1,4 @@
-"""The options of ``hvcod plan`` beside those of a training."""
+"""The options of ``hvcod plan``, in addition to those of ``hvcod train``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,13 @@ TEACHER_SHARE = 0.24
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What is planned, and what the machine can do."""
+    """The run to plan, and the speed of the machine."""
 
     ranks: int | None = option(None, "ranks that all groups share", minimum=1)
     groups: int | None = option(
-        None, "show this number of groups alone; default: every number that divides them", minimum=1
+        None,
+        "show only this number of groups; default: every number that divides the ranks",
+        minimum=1,
     )
     step_seconds: float | None = option(
         None,
@@ -24,7 +26,7 @@ class PlanOptions:
         minimum=0.0,
     )
     parameters: int | None = option(
-        None, "parameters of the model, instead of those that the task's model has", minimum=1
+        None, "parameters of the model; default: those of the task's model", minimum=1
     )
     teacher_share: float = option(
         TEACHER_SHARE, "what a teacher adds to a step, as a share of --step-seconds", minimum=0.0
@@ -40,7 +42,7 @@ class PlanOptions:
     latency: float | None = option(
         None, "seconds of an allreduce of one number between two ranks", minimum=0.0
     )
-    ranks_per_node: int = option(1, "ranks of a node, for --node-bandwidth", minimum=1)
+    ranks_per_node: int = option(1, "ranks on a node, for --node-bandwidth", minimum=1)
     node_bandwidth: float | None = option(
         None,
         "bytes a second between ranks of a node, where a group fits into one; default: --bandwidth",

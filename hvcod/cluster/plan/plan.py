@@ -1,4 +1,4 @@
-"""The plan: a row for each number of groups, by the equations of docs/plan.md."""
+"""The plan: a row for each number of groups, calculated by the equations of docs/plan.md."""
 
 import math
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from hvcod.codistill.topology import teachers_of
 from hvcod.errors import UsageError
 
 FORWARD_SHARE = 1 / 3
-"""Of a step's computing; the backward pass has twice the operations of the forward pass."""
+"""Part of a step's computation: a backward pass takes twice the operations of a forward pass."""
 
 SWITCHING_STEPS = 4
 """Steps that fresher weights take from the group root to all its ranks, one teacher after another:
 announced, received, known to be received, switched to (`hvcod.codistill.transfer`)."""
 
 PUBLISHING_OPERATIONS = 10
-"""Calls that name a file or folder, for a published checkpoint: counted, docs/plan.md."""
+"""Calls that name a file or folder to publish a checkpoint; counted in docs/plan.md."""
 
 ROUNDS = 20
-"""Of equations 3 and 5, each of which has the other's result in it."""
+"""Iterations of equations 3 and 5, which depend on each other."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
 """Seconds between two looks at a teacher's directory, of `hvcod.exchange.poll`."""
@@ -29,15 +29,15 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0
 
 @dataclass(frozen=True)
 class Training:
-    """What is planned, but for the number of groups.
+    """The planned run, without the number of groups.
 
     Attributes:
-        ranks: Of all groups together.
+        ranks: Ranks of all groups together.
         batch_size: Examples per rank and step.
         interval: Steps between two exchanges.
-        topology: Who teaches whom.
+        topology: Name of the topology.
         step_s: Seconds that a rank computes in a step, without teachers.
-        teacher_share: What a teacher adds to that, as a share of it.
+        teacher_share: Cost of a teacher, as a share of `step_s`.
     """
 
     ranks: int
@@ -50,30 +50,30 @@ class Training:
 
 @dataclass(frozen=True)
 class Row:
-    """What a run in so many groups costs.
+    """The cost of a run with one number of groups.
 
     Attributes:
-        groups: Of the run.
-        ranks_per_group: The others' number follows.
+        groups: Number of groups.
+        ranks_per_group: Ranks of each group.
         batch: Examples of a group in a step.
-        teachers: Of each group.
-        inside_bytes: Bytes that a rank sends in a step: gradients, and its part in passing on
-            fresher teachers.
-        allreduce_s: Seconds of a step's allreduce, if nothing else were to be done.
+        teachers: Teachers of each group.
+        inside_bytes: Bytes that a rank sends in a step: gradients, and its part of handing fresher
+            teachers to its group.
+        allreduce_s: Seconds of a step's allreduce alone.
         burn_in_step_s: Seconds of a step without teachers.
         step_s: Seconds of a step with all teachers.
-        examples_per_s: Of all groups together, with teachers.
+        examples_per_s: Examples a second of all groups together, with teachers.
         published_bytes: Bytes that a group writes for a published checkpoint.
         read_bytes: Bytes that a group reads in `exchange_interval` steps.
-        file_system_bytes_per_s: What all groups together write and read.
-        directory_operations: Operations of a group on the run directory in an interval, about:
-            calls that name a file or folder.
+        file_system_bytes_per_s: Bytes that all groups together write and read in a second.
+        directory_operations: Approximate number of calls of a group that name a file or folder
+            of the run directory in an interval.
         staleness: Mean of student's minus teacher's step, in steps, if the groups are as fast as
             each other.
-        exchange_interval: Steps after which all teachers are fresher: the training's interval, or
-            more where the file system or the group does not keep up.
-        teacher_bytes: Memory of a rank that its teachers take.
-        beats: Those smaller numbers of groups, so larger groups, whose step takes longer.
+        exchange_interval: Steps after which all teachers are fresher: the run's interval, or more
+            where the file system or the group does not keep up.
+        teacher_bytes: Memory that the teachers take on a rank.
+        beats: The smaller numbers of groups (with larger groups) whose step takes longer.
     """
 
     groups: int
@@ -106,17 +106,17 @@ def plan(
     file_system: FileSystem,
     only: int | None = None,
 ) -> list[Row]:
-    """A row for each number of groups that divides the ranks and fits the topology, ascending.
+    """Rows for all numbers of groups that divide the ranks and fit the topology, ascending.
 
     Args:
-        training: What is planned.
-        size: Of the model.
-        network: Inside a group.
-        file_system: Between groups.
-        only: Return the row of this number of groups alone.
+        training: The planned run.
+        size: Size of the model.
+        network: The network inside a group.
+        file_system: The file system between groups.
+        only: Return only the row of this number of groups.
 
     Raises:
-        UsageError: So many groups cannot share the ranks, or do not fit the topology.
+        UsageError: `only` does not divide the ranks or does not fit the topology.
     """
     if only is not None and training.ranks % only:
         raise UsageError(f"{only} groups cannot share {training.ranks} ranks equally")
@@ -131,13 +131,13 @@ def plan(
 
 
 def step_seconds(compute_s: float, teachers_s: float, communicate_s: float, messages: int) -> float:
-    """Seconds of a step whose messages travel while the rest is computed: equation 3.
+    """Seconds of a step that overlaps communication with computation: equation 3.
 
     Args:
         compute_s: Forward and backward pass and update.
         teachers_s: Forward passes of the teachers, which come before the backward pass.
         communicate_s: All messages one after the other.
-        messages: Their number; each starts when its part of the backward pass is done.
+        messages: Number of messages; each starts when its part of the backward pass is done.
     """
     first = (FORWARD_SHARE + (1 - FORWARD_SHARE) / messages) * compute_s
     return teachers_s + max(first + communicate_s, compute_s + communicate_s / messages)
@@ -201,11 +201,11 @@ def _row(
 
 
 def operations(teachers: int, seconds: float) -> int:
-    """About how many operations a group asks of the run directory in an interval: equation 7.
+    """Approximate number of a group's operations on the run directory in an interval: equation 7.
 
     Args:
-        teachers: Each directory is listed until there is something fresher in it, which is read.
-        seconds: Of an interval, whose end is taken for the moment at which a teacher has published.
+        teachers: Number of teachers; a directory is listed until it has a fresher checkpoint.
+        seconds: Length of the interval, at whose end a teacher is assumed to have published.
     """
     looks, passed, pause = 1, 0.0, FIRST_PAUSE
     while passed < seconds:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvcod.codistill.losses import binary_distillation_loss
-from hvcod.config import Numbers, TrainOptions, option
+from hvcod.config import TrainOptions, option
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.tasks.builtin import data_folder
@@ -20,6 +20,7 @@ from hvcod.tasks.criteo.dataset import ClickDataset, Examples
 from hvcod.tasks.criteo.model import ClickModel
 from hvcod.tasks.criteo.stream import GroupRows, RowStream
 from hvcod.tasks.metrics import UNKNOWN, AreaUnderCurve, Metric, negative_log_likelihood
+from hvcod.values import Numbers
 
 SCORED_ROWS = 1024
 """Rows of a batch of an evaluation, whatever the number of ranks."""

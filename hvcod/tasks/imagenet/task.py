@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hvcod.config import Numbers, TrainOptions, option
+from hvcod.config import TrainOptions, option
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
@@ -19,6 +19,7 @@ from hvcod.tasks.imagenet.pixels import View
 from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
 from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream
 from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
+from hvcod.values import Numbers
 
 EVALUATION_BATCH = 100
 """Images that are evaluated together, whatever the number of ranks."""

@@ -3,7 +3,6 @@
 Nothing heavy is imported: commands that only look at a run use it too.
 """
 
-import contextlib
 import json
 import math
 import os
@@ -18,60 +17,6 @@ LONGEST_LINE = 2**20
 """Bytes beyond which a line is taken for garbage."""
 
 _BLOCK = 2**16
-
-
-class Appender:
-    """A file that grows by whole records: what a full disk cut short is cut away again.
-
-    For one thread. Nothing is buffered in this process, so that its death loses nothing.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Raises OSError if the file cannot be opened."""
-        self._file = path.open("ab", buffering=0)
-        self._end = self._on_disk = self._file.tell()
-        self._torn = False
-
-    def append(self, record: bytes) -> None:
-        """Raises OSError if the record could not be written whole; nothing of it stays then."""
-        self._mend()
-        rest = memoryview(record)
-        self._torn = True
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            self._torn = False
-        finally:
-            with contextlib.suppress(OSError):
-                self._mend()
-        self._end = self._file.tell()
-
-    def sync(self) -> None:
-        """Puts the records on disk.
-
-        Raises OSError if some could not be put there, which a network file system may notice as
-        late as this; the file then ends with what was on disk before.
-        """
-        if self._on_disk == self._end:
-            return
-        try:
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._end, self._torn = self._on_disk, True
-            with contextlib.suppress(OSError):
-                self._mend()
-            raise
-        self._on_disk = self._end
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-    def _mend(self) -> None:
-        if self._torn:
-            # Gives space back, and so works on a full disk.
-            os.ftruncate(self._file.fileno(), self._end)
-            self._torn = False
 
 
 def to_line(figures: Mapping[str, Any]) -> bytes:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.worker import Worker
-from hvcod.training.record.lines import Appender, keep_lines, to_line
+from hvcod.files.appender import Appender
+from hvcod.training.record.lines import keep_lines, to_line
 from hvcod.training.record.tensorboard import EventFile
 
 _MOST_WAITING = 10_000

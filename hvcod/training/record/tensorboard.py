@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import HvcodError
-from hvcod.training.record.lines import Appender
+from hvcod.files.appender import Appender
 
 
 class EventFile:

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Self
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.directory import open_regular
+from hvcod.files.regular import open_regular
+from hvcod.files.shared import create, patiently
+from hvcod.files.whole import replace
 from hvcod.groups import abort
 from hvcod.training.run.claim import Claim
-from hvcod.training.run.small_files import create, patiently, replace
 
 BEAT = 10.0
 """Seconds between two touches of an owner."""

@@ -16,10 +16,10 @@ from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.exchange.format import RefusedError
 from hvcod.exchange.layout import Attribute
 from hvcod.exchange.read import read_file
+from hvcod.files.shared import patiently
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
 from hvcod.groups.world import on_rank_zero
-from hvcod.training.run.small_files import patiently
 from hvcod.training.state.layout import OUTLINE, About, State, share_out
 from hvcod.tree import put_together
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.exchange.directory import open_regular
+from hvcod.files.regular import open_regular
 from hvcod.training.run.claim import Claim
 from hvcod.training.run.owner import NAME
 from hvcod.training.status.tail import Tail, read_tail

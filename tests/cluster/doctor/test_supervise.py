@@ -61,8 +61,8 @@ def fine(outcomes: object) -> Locks:
     ("stage", "problem"),
     [
         (killed, "the process was killed by SIGKILL"),
-        (ended, "the process was ended, with exit code 17; standard error may tell more"),
-        (hung, "no answer within 0.2 s: slow file system? raise --patience"),
+        (ended, "the process ended with exit code 17; standard error may say more"),
+        (hung, "no answer within 0.3 s: slow file system? raise --patience"),
         (refused, "out of order"),
         (wrong, "ImportError: no module"),
     ],
@@ -72,21 +72,20 @@ def test_what_one_stage_does_is_told_and_the_others_are_run(
 ) -> None:
     stages = [
         Stage("first", fine),
-        Stage("bad", stage),
+        # The others have a minute: a busy machine must not make them late.
+        Stage("bad", stage, patience=0.005 if stage is hung else 1.0),
         Stage("needy", fine, ("first", "bad")),
         Stage("needier", fine, ("needy",)),
         Stage("free", fine, ("first",)),
     ]
-    begun = time.monotonic()
-    found = supervise(stages, 0.2)
-    assert time.monotonic() - begun < 10
+    found = supervise(stages, 60)
     assert list(found) == ["first", "bad", "needy", "needier", "free"]
     assert found["bad"].problem == problem
     assert found["bad"].late == (stage is hung)
     assert found["first"].facts == found["free"].facts == Locks(True)
     for name in ("needy", "needier"):
         assert not found[name].reached
-        assert found[name].problem == "not reached, for want of: bad"
+        assert found[name].problem == "not reached, because this failed: bad"
 
 
 def test_the_standard_output_belongs_to_the_report(capfd: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +110,7 @@ def test_what_was_found_is_kept_when_the_launch_is_ended() -> None:
     a, b, c = json.loads(out)
     assert a == [True, ""]
     assert b[0]
-    assert b[1].startswith("the launch was ended from outside in the midst of it")
+    assert b[1].startswith("the launch was ended during this stage")
     assert not c[0]
 
 

@@ -12,7 +12,8 @@ import pytest
 from training.conftest import Limit
 
 from hvcod.errors import HvcodError
-from hvcod.training.record.lines import Appender, from_line, keep_lines, last_lines, to_line
+from hvcod.files.appender import Appender
+from hvcod.training.record.lines import from_line, keep_lines, last_lines, to_line
 
 
 def lines_of(*steps: int) -> bytes:
@@ -174,7 +175,8 @@ def test_only_the_end_of_a_file_is_looked_at(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from hvcod.training.record.lines import Appender, keep_lines, to_line
+from hvcod.files.appender import Appender
+from hvcod.training.record.lines import keep_lines, to_line
 path = Path(sys.argv[1])
 last = keep_lines(path).get("step", 0)
 file = Appender(path)

@@ -14,6 +14,7 @@ from mpi4py import MPI
 from training.conftest import Limit
 
 from hvcod.errors import HvcodError
+from hvcod.files.appender import Appender
 from hvcod.training.record import lines, metrics
 from hvcod.training.record.metrics import Means, MetricsFile
 
@@ -26,13 +27,13 @@ def read(path: Path) -> list[dict[str, Any]]:
 def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """A file system that takes nothing until the event is set."""
     event = threading.Event()
-    append = lines.Appender.append
+    append = Appender.append
 
-    def wait(self: lines.Appender, record: bytes) -> None:
+    def wait(self: Appender, record: bytes) -> None:
         event.wait(30)
         append(self, record)
 
-    monkeypatch.setattr(lines.Appender, "append", wait)
+    monkeypatch.setattr(Appender, "append", wait)
     yield event
     event.set()
 

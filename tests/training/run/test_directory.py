@@ -20,10 +20,11 @@ from mpi4py import MPI
 from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
+from hvcod.files import shared
 from hvcod.groups.split import Group, split
 from hvcod.tasks.commoncrawl.task import CommonCrawl
 from hvcod.training.run import directory as run
-from hvcod.training.run import owner, small_files
+from hvcod.training.run import owner
 from hvcod.training.run.claim import Claim
 from hvcod.training.run.directory import open_run
 from hvcod.training.run.resume import shared_out
@@ -259,7 +260,7 @@ def test_a_run_of_a_newer_hvcod_says_so(directory: Path) -> None:
 def test_a_file_that_is_no_configuration_of_a_run(
     directory: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
 ) -> None:
-    monkeypatch.setattr(small_files, "PATIENCE", 0.1)
+    monkeypatch.setattr(shared, "PATIENCE", 0.1)
     path = directory / "config.toml"
     directory.mkdir()
     if content is None:

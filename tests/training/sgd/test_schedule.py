@@ -2,8 +2,9 @@
 
 import pytest
 
-from hvcod.config import Numbers, OptimizerOptions
+from hvcod.config import OptimizerOptions
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
+from hvcod.values import Numbers
 
 
 @pytest.mark.parametrize(

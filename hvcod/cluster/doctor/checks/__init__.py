@@ -1,1 +1,1 @@
-"""What is right and what is wrong: plain functions of the facts, each a check of its own."""
+"""The checks: plain functions from the facts to a finding, one for each line of the table."""

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The finding of a check, and the phrases that several checks share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,19 +27,22 @@ class Finding:
 
 
 def where(ranks: Sequence[Rank]) -> str:
-    """Names ranks, of many the first."""
+    """Names the ranks; of several, the first and how many more there are."""
     more = len(ranks) - 1
     return f"{ranks[0]}" + (f" and {more} more" if more else "")
 
 
 def failures(examination: Examination, stage: str) -> tuple[list[Rank], str]:
-    """The ranks on which a stage of a rank by itself failed, and why it did on the first."""
+    """The ranks on which a stage failed, and the reason on the first of them."""
     found = [rank for rank in examination.ranks if rank.problem(stage)]
     return found, found[0].problem(stage) if found else ""
 
 
 def unusable(examination: Examination, stage: str, what: str, mend: str) -> Finding | None:
-    """For software that fails on some ranks; `mend` does not help where it only takes too long."""
+    """The finding about software that fails on some ranks; None if it works on all.
+
+    `mend` is left out where the software only took too long to load.
+    """
     ranks, problem = failures(examination, stage)
     if not ranks:
         return None
@@ -48,17 +51,17 @@ def unusable(examination: Examination, stage: str, what: str, mend: str) -> Find
 
 
 def skipped(outcome: Outcome) -> Finding | None:
-    """For a stage that was not reached."""
+    """The finding about a stage that was not reached; None if it was."""
     return None if outcome.reached else Finding(SKIPPED, outcome.problem)
 
 
 def rate(bytes_per_s: float | None) -> str:
-    """Such as 1.2 GB/s."""
+    """A rate as text, such as 1.2 GB/s."""
     return "unknown" if bytes_per_s is None else f"{byte_count(bytes_per_s)}/s"
 
 
 def seconds(value: float | None) -> str:
-    """Such as 12 ms."""
+    """A time as text, such as 12 ms."""
     if value is None:
         return "unknown"
     return f"{1000 * value:.3g} ms" if value < 0.9995 else f"{value:.3g} s"

@@ -1,4 +1,4 @@
-"""The launch: is it one MPI world, does it form the groups, and do their sums come out right."""
+"""Checks of the launch: one MPI world, the groups, and the sums inside the groups."""
 
 from hvcod.cluster.doctor.checks.finding import (
     FAILED,
@@ -17,14 +17,14 @@ _LAUNCHER = "start with the mpirun of the MPI that mpi4py calls (see above), or 
 
 
 def world(examination: Examination) -> Finding:
-    """The world must have as many ranks as were launched."""
+    """Checks that the MPI world has as many ranks as processes were launched."""
     launched, outcome = examination.launched, examination.outcomes["world"]
     facts: World | None = outcome.facts
     if facts is None and not outcome.reached:
         return Finding(SKIPPED, outcome.problem)
     if facts is None and launched == 1:
         found = f"MPI does not start without a launcher: {outcome.problem}"
-        mend = "normal on login nodes of some machines; ask again in a job: srun hvcod doctor"
+        mend = "normal on some login nodes; run the doctor in a job: srun hvcod doctor"
         return Finding(WARNING, found, mend)
     if facts is None:
         return Finding(FAILED, f"MPI does not start: {outcome.problem}", _LAUNCHER)
@@ -40,7 +40,7 @@ def world(examination: Examination) -> Finding:
 
 
 def threads(examination: Examination) -> Finding:
-    """MPI must let several threads communicate."""
+    """Checks that MPI lets several threads communicate."""
     known = examination.all(World)
     if not known:
         return Finding(SKIPPED, "MPI was not started")
@@ -56,23 +56,23 @@ def threads(examination: Examination) -> Finding:
 
 
 def groups(examination: Examination) -> Finding:
-    """The groups must divide the ranks."""
+    """Checks that the ranks can be divided into the groups."""
     wish, known = examination.options.groups, examination.all(Split)
     if not known:
         return Finding(SKIPPED, "MPI was not started")
     _, first = known[0]
     if first.problem and len(known) == 1:
-        # Without a launcher, or with the wrong one: see there.
+        # Without a launcher, or with the wrong one: the check of the launch says so.
         return Finding(SKIPPED, f"{wish} groups need more than one rank")
     if first.problem:
-        return Finding(FAILED, first.problem, "start another number of ranks, or ask for others")
+        return Finding(FAILED, first.problem, "start another number of ranks, or change --groups")
     if examination.options.group is not None:
         return Finding(OK, f"group {first.group} of {wish}, {ranks(first.size)}")
     return Finding(OK, f"{wish} group{'s' * (wish > 1)} of {ranks(first.size)}")
 
 
 def allreduce(examination: Examination) -> Finding:
-    """Sums of all groups at once, through MPI and through Horovod, must be right."""
+    """Checks the sums of all groups at once, through MPI and through Horovod."""
     by_mpi, by_horovod = (
         examination.outcomes[name] for name in ("mpi_allreduce", "horovod_allreduce")
     )
@@ -94,18 +94,18 @@ def allreduce(examination: Examination) -> Finding:
 
 
 def slowest(groups: list[GroupSpeed]) -> GroupSpeed | None:
-    """The group of the lowest bandwidth; None if none has any (groups of one rank)."""
+    """The group with the lowest bandwidth; None if none was measured (groups of one rank)."""
     known = [each for each in groups if each.bytes_per_s is not None]
     return min(known, key=lambda each: each.bytes_per_s or 0.0, default=None)
 
 
 def nodes(count: int) -> str:
-    """Such as "2 nodes"."""
+    """A number of nodes as text, such as "2 nodes"."""
     return f"{count} node{'s' * (count > 1)}"
 
 
 def ranks(count: int) -> str:
-    """Such as "2 ranks"."""
+    """A number of ranks as text, such as "2 ranks"."""
     return f"{count} rank{'s' * (count > 1)}"
 
 
@@ -114,7 +114,7 @@ def _told(horovod: Allreduce, mpi: Allreduce) -> str:
     count = len(horovod.groups)
     right = f"right in {count} group{'s' * (count > 1)}"
     if low is None or bare is None:
-        return f"{right} of one rank, which adds nothing up"
+        return f"{right} of one rank, where there is nothing to sum"
     what = f"{rate(low.bytes_per_s)}, {seconds(low.latency_s)}"
     which = f"slowest: group {low.group}, " if count > 1 else ""
     return f"{right}; {which}{what} (MPI alone {rate(bare.bytes_per_s)})"

@@ -16,7 +16,7 @@ from hvcod.cluster.doctor.facts import Cores, Device, Examination, Gpus, Rank, S
 
 
 def gpus(examination: Examination) -> Finding:
-    """Each rank must have a GPU of its own, or none of them one."""
+    """Checks that each rank has a GPU of its own, or that no rank has one."""
     failed = unusable(examination, "gpus", "torch", "install torch again")
     if failed:
         return failed
@@ -40,7 +40,7 @@ def gpus(examination: Examination) -> Finding:
 
 
 def cores(examination: Examination) -> Finding:
-    """The ranks of a node must not compute with more threads than there are cores."""
+    """Checks that the ranks of a node compute with no more threads than it has cores."""
     nodes = _by_node(examination)
     full = max(nodes, key=lambda ranks: _wanted(ranks) / _cores(ranks))
     if _wanted(full) <= _cores(full):
@@ -52,7 +52,7 @@ def cores(examination: Examination) -> Finding:
 
 
 def binding(examination: Examination) -> Finding:
-    """Ranks must not be bound to the same few cores while others are idle."""
+    """Checks that ranks are not bound to the same few cores while others are idle."""
     known = examination.all(Cores)
     for ranks in _by_node(examination):
         for rank in ranks:
@@ -80,7 +80,7 @@ def _no_gpus(known: Sequence[tuple[Rank, Gpus]]) -> Finding:
 
 
 def _by_device(examination: Examination) -> dict[tuple[int, str], list[Rank]]:
-    """The ranks that would compute on each GPU, by node and the device's lasting name."""
+    """The ranks that would compute on each GPU, by node and UUID of the device."""
     found: dict[tuple[int, str], list[Rank]] = defaultdict(list)
     for rank, device in examination.all(Device):
         world = rank.get(World)
@@ -114,12 +114,12 @@ def _threads_on_cores(ranks: Sequence[Rank]) -> str:
 
 
 def _wanted(ranks: Sequence[Rank]) -> int:
-    """The computing threads of some ranks together."""
+    """The number of computing threads of some ranks together."""
     return sum(_threads(rank) for rank in ranks)
 
 
 def _threads(rank: Rank) -> int:
-    """The computing threads of a rank: what torch would use, or else what it was told."""
+    """The number of computing threads of a rank: torch's, or else that of OMP_NUM_THREADS."""
     device, known = rank.get(Device), rank.get(Cores)
     if device is not None and device.threads:
         return device.threads
@@ -156,7 +156,7 @@ def _crowded(rank: Rank, mine: Cores, sharing: Sequence[Rank]) -> Finding:
 
 
 def _span(cores: Sequence[int]) -> str:
-    """Such as ``4 (0-3)``."""
+    """Cores as text, such as ``4 (0-3)``."""
     if len(cores) == 1:
         return f"1 (core {cores[0]})"
     whole = cores[-1] - cores[0] + 1 == len(cores)

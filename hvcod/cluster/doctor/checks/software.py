@@ -1,4 +1,4 @@
-"""MPI, mpi4py, Horovod, HDF5: is each there, and do they belong together."""
+"""Checks of MPI, mpi4py, Horovod and HDF5: each is installed, and they fit together."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ _WITH_MPI = "build Horovod with HOROVOD_WITH_MPI=1 and that MPI's mpicxx on PATH
 
 
 def one_mpi(examination: Examination) -> Finding:
-    """mpi4py and Horovod must call the same libmpi: one gives its communicator to the other."""
+    """Checks that mpi4py and Horovod call the same libmpi, as they share a communicator."""
     broken = unusable(examination, "mpi4py", "mpi4py does not import", f"mpi4py: {_REBUILD}")
     if broken:
         return broken
@@ -36,7 +36,7 @@ def one_mpi(examination: Examination) -> Finding:
 
 
 def horovod(examination: Examination) -> Finding:
-    """Horovod must be there, with MPI, and with NCCL where it has to do with GPUs."""
+    """Checks that Horovod was built with MPI, and with NCCL where there are GPUs."""
     broken = unusable(examination, "horovod", "does not import", _WITH_MPI)
     if broken:
         return broken
@@ -60,7 +60,7 @@ def horovod(examination: Examination) -> Finding:
 
 
 def hdf5(examination: Examination) -> Finding:
-    """HDF5 must read files in the run directory, whether or not they can be locked there."""
+    """Checks that HDF5 reads files in the run directory, even where they cannot be locked."""
     again = "install h5py again: pip install --force-reinstall h5py"
     failed = unusable(examination, "hdf5", "h5py does not import", again)
     if failed:
@@ -84,7 +84,7 @@ def hdf5(examination: Examination) -> Finding:
 
 
 def versions(examination: Examination) -> Finding:
-    """All ranks must have the same."""
+    """Checks that all ranks have the same versions."""
     first = examination.first
     for rank in examination.ranks:
         for name in first.versions:
@@ -97,7 +97,7 @@ def versions(examination: Examination) -> Finding:
 
 
 def short(says: str) -> str:
-    """An MPI's name and version out of what it says of itself."""
+    """An MPI's name and version, out of its own long description."""
     return " ".join(says.partition(",")[0].replace("Version:", "").split())
 
 

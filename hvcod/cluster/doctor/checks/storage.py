@@ -1,4 +1,4 @@
-"""The run directory: can it be written, is there room, and how soon do other nodes see it."""
+"""Checks of the run directory: permission, space, and how soon other nodes see a file."""
 
 import errno
 
@@ -24,7 +24,7 @@ _ELSEWHERE = "name another --run-dir"
 
 
 def run_dir(examination: Examination) -> Finding:
-    """Every rank's node must be able to write there."""
+    """Checks that every rank's node can write to the run directory."""
     ranks, problem = failures(examination, "files")
     if ranks:
         found = f"{examination.options.run_dir}: {problem} ({where(ranks)})"
@@ -46,7 +46,7 @@ def run_dir(examination: Examination) -> Finding:
 
 
 def space(examination: Examination) -> Finding:
-    """There must be room for a checkpoint."""
+    """Checks that there is room for a checkpoint."""
     known = examination.all(Files)
     if not known:
         return Finding(SKIPPED, "the run directory is not known")
@@ -65,7 +65,7 @@ def space(examination: Examination) -> Finding:
 
 
 def publish(examination: Examination) -> Finding:
-    """What one node publishes must be seen by the others, soon."""
+    """Checks that the other nodes soon see a checkpoint that one node publishes."""
     outcome = examination.outcomes["published"]
     facts: Published | None = outcome.facts
     if outcome.problem or facts is None:
@@ -95,10 +95,10 @@ def _seen(facts: Published) -> Finding:
     others = facts.nodes - 1
     found = f"seen after {seconds(late)} on {others} other node{'s' * (others > 1)}"
     if facts.nodes == 1:
-        found = f"seen after {seconds(late)}; all on one node, which says nothing about a second"
+        found = f"seen after {seconds(late)}; all on one node, so that a second one was not tested"
     found += f"; published at {rate(facts.bytes_per_s)}"
     if late is not None and late > _STALE:
-        mend = "teachers get that much staler; NFS: mount with a small acdirmax, or use Lustre"
+        mend = "teachers are staler by that much; NFS: mount with a small acdirmax, or use Lustre"
         return Finding(WARNING, found, mend)
     return Finding(OK, found)
 
@@ -107,7 +107,7 @@ def _mend(facts: Files) -> str:
     if facts.code in _FULL:
         return f"free some space, or {_ELSEWHERE}"
     if facts.code in (errno.EACCES, errno.EPERM):
-        return f"have its owner give you the right to write (chmod u+w), or {_ELSEWHERE}"
+        return f"ask its owner for write permission (chmod u+w), or {_ELSEWHERE}"
     if facts.code == errno.EROFS:
         return f"it is mounted read-only here: {_ELSEWHERE}"
     return _ELSEWHERE

@@ -18,7 +18,7 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.reading.reader import Document, ReadReport, Source, read_documents
 from hvcod.tasks.commoncrawl.tokens.tokenizer import count_characters
-from hvcod.tasks.files import read_arrays, write_arrays
+from hvcod.tasks.files import read_arrays, write_arrays, writing
 from hvcod.tasks.preparing.workspace import Workspace
 
 if sys.version_info >= (3, 14):
@@ -115,10 +115,7 @@ def collect(
     """
     read, dropped = ReadReport(), Counter[str]()
     kept = _kept(source, accept, read, dropped, advance)
-    try:
-        documents = _write(workspace.file("kept", index, ".zst"), kept)
-    except OSError as error:
-        raise HvcodError(f"cannot write below {workspace.folder}: {error.strerror}") from error
+    documents = _write(workspace.file("kept", index, ".zst"), kept)
     write_arrays(workspace.file("kept", index, ".npz"), **documents._asdict())
     report = {"name": source.name, "dropped": dict(sorted(dropped.items())), **vars(read)}
     workspace.finish("kept", index, report)
@@ -167,8 +164,7 @@ def _write(path: Path, documents: Iterable[tuple[str, str]]) -> KeptIndex:
     """Writes documents chunk by chunk and returns their index."""
     hashes, sizes = [], []
     used = np.zeros(_CODE_POINTS, dtype=np.int64)
-    temporary = path.with_suffix(".tmp")
-    with zstd.open(temporary, "wb", level=1) as file:
+    with writing(path) as raw, zstd.open(raw, "wb", level=1) as file:
         for chunk in _chunks(documents):
             hashes += [hash_id(name) for name, _ in chunk]
             sizes += [len(text) for _, text in chunk]
@@ -176,7 +172,6 @@ def _write(path: Path, documents: Iterable[tuple[str, str]]) -> KeptIndex:
             used[: len(counts)] += counts
             joined = "".join(f"{name}{_ID_END}{text}{_TEXT_END}" for name, text in chunk)
             file.write(joined.encode())
-    temporary.replace(path)
     codes = np.flatnonzero(used)
     return KeptIndex(
         np.array(hashes, dtype=np.uint64), np.array(sizes, dtype=np.int64), codes, used[codes]

@@ -73,6 +73,30 @@ def expected(inputs: list[Path]) -> dict[str, str]:
     return texts
 
 
+def test_every_file_is_on_disk_before_it_gets_its_name(
+    corpus: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, rename = os.fsync, Path.rename
+    on_disk: set[tuple[int, int]] = set()
+    named: list[str] = []
+
+    def noted_sync(descriptor: int) -> None:
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        on_disk.add((status.st_ino, status.st_size))
+
+    def checked_rename(path: Path, target: Path) -> Path:
+        status = path.stat()
+        assert (status.st_ino, status.st_size) in on_disk, target
+        named.append(target.suffix)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "rename", checked_rename)
+    run(corpus, tmp_path / "data")
+    assert {".zst", ".npz", ".json", ".h5"} <= set(named)
+
+
 def test_every_kept_document_comes_back(corpus: list[Path], prepared: Prepared) -> None:
     dataset = TokenDataset(prepared[0])
     pieces = WordPieces.load(dataset.folder / "tokenizer.json")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hvcod.training.run import small_files
-from hvcod.training.run.small_files import create, create_whole, patiently, replace
+from hvcod.files import shared
+from hvcod.files.shared import create, create_whole, patiently
+from hvcod.files.whole import replace
 
 Create = Callable[[Path, bytes], bool]
 
@@ -87,7 +88,7 @@ def test_a_replaced_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
 def test_a_look_is_repeated_while_it_fails_in_a_way_that_passes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(small_files, "PATIENCE", 0.5)
+    monkeypatch.setattr(shared, "PATIENCE", 0.5)
     failures = [OSError(errno.ESTALE, "stale"), ValueError("half")]
 
     def look() -> int:
@@ -102,7 +103,7 @@ def test_a_look_is_repeated_while_it_fails_in_a_way_that_passes(
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_files, "PATIENCE", 0.3)
+    monkeypatch.setattr(shared, "PATIENCE", 0.3)
     begun = time.monotonic()
     with pytest.raises(FileNotFoundError):
         patiently(lambda: Path("/no such file").stat(), OSError)

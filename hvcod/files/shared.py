@@ -1,0 +1,84 @@
+"""Small files that several processes share: made by exactly one of them, read patiently."""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from hvcod.files.temporaries import temporary_path
+from hvcod.files.whole import sync, sync_directory
+
+PATIENCE = 2.0
+"""Seconds for which a network file system may fail to read a file that was just replaced."""
+
+_PAUSE = 0.1
+
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+
+Result = TypeVar("Result")
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Writes a file under a free name; False if the name is taken.
+
+    Of several processes on any nodes exactly one succeeds. Readers may see the file empty for a
+    moment, and for good if the process is killed then: see `create_whole`.
+
+    Raises:
+        OSError: It cannot be written; nothing is left behind.
+    """
+    try:
+        file = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(content)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def create_whole(path: Path, content: bytes) -> bool:
+    """As `create`, but the file appears whole and on disk, or not at all.
+
+    This takes a hard link, which a distributed file system without a central server was seen to
+    make under one name twice when two nodes asked at once (GlusterFS): readers decide what counts.
+    On a file system without hard links this does the same as `create`.
+    """
+    temporary = temporary_path(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            sync(file)
+        os.link(temporary, path)
+    except FileExistsError:
+        # The server's answer may have been lost and the request repeated: the link was made.
+        return temporary.stat().st_nlink == 2
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return create(path, content)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    sync_directory(path.parent)
+    return True
+
+
+def patiently(look: Callable[[], Result], *passing: type[Exception]) -> Result:
+    """What `look` returns, tried for `PATIENCE` seconds while it raises one of `passing`.
+
+    Raises:
+        Exception: What `look` raised last.
+    """
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(*passing):
+            return look()
+        time.sleep(_PAUSE)
+    return look()

@@ -1,0 +1,56 @@
+"""Names of files that are still being written, and which of them nobody writes any more."""
+
+import os
+import re
+import socket
+import uuid
+from pathlib import Path
+
+_NAME = re.compile(r"\..+\.[\w.-]*@([\w.-]+)@([0-9]+)\.tmp", re.ASCII)
+
+_ORPHAN_SECONDS = 3600.0
+
+
+def temporary_path(path: Path) -> Path:
+    """A free name beside `path` that says which process on which host writes there."""
+    writer = f"{uuid.uuid4().hex[:12]}@{_host()}@{os.getpid()}"
+    return path.with_name(f".{path.name.lstrip('.')}.{writer}.tmp")
+
+
+def is_orphan(path: Path, now: float) -> bool:
+    """Whether this is a temporary file that no live process is writing.
+
+    To be called between two writes of this process: its own leftovers count as a former process's
+    of the same number.
+
+    Args:
+        path: Any file.
+        now: The time by the clock of the file system, for the writers of other hosts: their files
+            are orphans after an hour.
+    """
+    match = _NAME.fullmatch(path.name)
+    if not match:
+        return False
+    host, process = match[1], int(match[2])
+    if host == _host() and not _is_alive(process):
+        return True
+    try:
+        return now - path.stat().st_mtime > _ORPHAN_SECONDS
+    except OSError:
+        return False
+
+
+def _host() -> str:
+    return re.sub(r"[^\w.-]", "-", socket.gethostname(), flags=re.ASCII) or "unknown"
+
+
+def _is_alive(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,49 @@
+"""Types of options that people write as text: durations, lists of numbers."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+
+class Duration(float):
+    """Seconds; can be made from text such as ``90``, ``3h55m``, ``03:55:00`` or ``1-12:00:00``."""
+
+    _UNITS: ClassVar[Mapping[str, int]] = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+    def __new__(cls, value: float | str) -> Self:
+        """Raises ValueError for text that is not a duration."""
+        if isinstance(value, str):
+            value = cls._seconds(value.strip().lower())
+        return super().__new__(cls, value)
+
+    @classmethod
+    def _seconds(cls, text: str) -> float:
+        days, dash, clock_text = text.partition("-")
+        if dash:
+            return int(days) * cls._UNITS["d"] + cls._seconds(clock_text)
+        if ":" in text:
+            clock = [int(part) for part in text.split(":")]
+            return float(sum(part * 60.0**power for power, part in enumerate(reversed(clock))))
+        parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+        if parts and "".join(number + unit for number, unit in parts) == text:
+            return sum(float(number) * cls._UNITS[unit] for number, unit in parts)
+        return float(text)
+
+
+class Numbers(str):
+    """A list of numbers as text with commas between them, such as ``0.3,0.6``; may be empty."""
+
+    EXPECTED: ClassVar[str] = "numbers with commas between them, such as 0.3,0.6"
+
+    def __new__(cls, text: str | float = "") -> Self:
+        """Raises ValueError for text that is not such a list."""
+        parts = [part.strip() for part in str(text).split(",")] if str(text).strip() else []
+        if not all(math.isfinite(float(part)) for part in parts):
+            raise ValueError(text)
+        return super().__new__(cls, ",".join(parts))
+
+    @property
+    def values(self) -> list[float]:
+        """The numbers, in order."""
+        return [float(part) for part in self.split(",")] if self else []
