@@ -10,9 +10,9 @@ from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
 from hvcod.errors import UsageError
 from hvcod.evaluation.options import EvaluationOptions
-from hvcod.exchange.layout import USER_BLOCK
 from hvcod.groups.environment import launch_rank
 from hvcod.tasks.reading.files import fitting, readable
+from hvcod.tensorfile.layout import USER_BLOCK
 
 ONE_METHOD = "retrains"
 

@@ -22,11 +22,11 @@ from hvcod.codistill.topology import teachers_of
 from hvcod.config import CodistillOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.directory import published_directory
-from hvcod.exchange.format import Metadata, TensorSpec
 from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json
+from hvcod.tensorfile.format import Metadata, TensorSpec
 
 log = logging.getLogger("hvcod.codistill")
 

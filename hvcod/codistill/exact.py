@@ -12,11 +12,11 @@ from pathlib import Path
 from hvcod.codistill.transfer import Update, broadcast_update
 from hvcod.config import CodistillOptions
 from hvcod.errors import GroupFailedError, HvcodError
-from hvcod.exchange.format import TensorSpec
 from hvcod.exchange.poll import Arrival, Failure, fetch
 from hvcod.groups.agreement import any_rank
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json
+from hvcod.tensorfile.format import TensorSpec
 
 log = logging.getLogger("hvcod.codistill")
 

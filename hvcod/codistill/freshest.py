@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hvcod.codistill.transfer import Transfer, Update
 from hvcod.config import CodistillOptions
-from hvcod.exchange.format import TensorSpec
 from hvcod.exchange.poll import Failure, Poller
 from hvcod.groups.split import Group
+from hvcod.tensorfile.format import TensorSpec
 
 
 class FreshestTeachers:

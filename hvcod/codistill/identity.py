@@ -8,11 +8,12 @@ from mpi4py import MPI
 
 from hvcod import __version__
 from hvcod.errors import HvcodError, UsageError
-from hvcod.exchange.directory import list_steps, published_directory
-from hvcod.exchange.format import Metadata, TensorSpec
+from hvcod.exchange.directory import published_directory
 from hvcod.exchange.poll import fetch
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json
+from hvcod.tensorfile.format import Metadata, TensorSpec
+from hvcod.tensorfile.steps import list_steps
 
 _TASK = "custom"
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.format import TensorSpec, specification, stored_dtypes
+from hvcod.tensorfile.format import TensorSpec, specification, stored_dtypes
 
 
 def specified(model: nn.Module) -> dict[str, TensorSpec]:

@@ -14,13 +14,13 @@ from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.sources import WeightsFile
-from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.read import read_file
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.read import read_file
 from hvcod.training.state.layout import OUTLINE
 from hvcod.training.state.restore import state_of
 from hvcod.tree import put_together

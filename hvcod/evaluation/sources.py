@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
-from hvcod.exchange.directory import checkpoint_path, list_steps
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 
 @dataclass(frozen=True)

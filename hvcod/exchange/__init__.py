@@ -1,4 +1,1 @@
-"""Published checkpoints: half-precision copies of the weights that groups leave for each other.
-
-Knows files, knows no training.
-"""
+"""Published checkpoints: half-precision copies of the weights that groups leave for each other."""

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.exchange.directory import checkpoint_path, list_steps
-from hvcod.exchange.format import DamagedError, Metadata, RefusedError, TensorSpec
 from hvcod.exchange.read import read_checkpoint
-from hvcod.exchange.worker import Worker
+from hvcod.tensorfile.format import DamagedError, Metadata, RefusedError, TensorSpec
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
+from hvcod.tensorfile.worker import Worker
 
 logger = logging.getLogger("hvcod.exchange")
 

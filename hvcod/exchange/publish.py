@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hvcod.exchange.encode import encode
-from hvcod.exchange.format import Metadata
-from hvcod.exchange.writer import Writer, WriterCounters
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.writer import Writer, WriterCounters
 
 _LARGE = 4 * 2**20
 

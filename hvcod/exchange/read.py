@@ -1,6 +1,5 @@
-"""Reading one file: the bytes of any, and a published checkpoint that fits the local model."""
+"""Reads a published checkpoint that fits the local model."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -9,37 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.format import (
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.format import (
     Metadata,
     RefusedError,
     TensorSpec,
     largest_file,
     stored_dtypes,
 )
-from hvcod.exchange.layout import Attribute
-from hvcod.exchange.precision import is_finite
-from hvcod.files.regular import open_regular
-from hvcod.files.whole import PIECE
+from hvcod.tensorfile.layout import Attribute
+from hvcod.tensorfile.precision import is_finite
+from hvcod.tensorfile.read import read_file
 
 _Kind = TypeVar("_Kind", str, int, float)
-
-
-def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
-    """The bytes of a regular file, in memory that is asked for only if they are `limit` at most.
-
-    Raises OSError if it cannot be read, HvcodError if it is not a regular file, RefusedError if
-    it is too large. The HvcodErrors' messages do not name the path.
-    """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise RefusedError(f"has {size} bytes, more than the {limit} that it can need")
-        data = np.empty(size, np.uint8)
-        done = 0
-        while count := file.readinto(data.data[done : done + PIECE]):
-            done += count
-    return data[:done]
 
 
 def decode(

@@ -14,8 +14,8 @@ from conftest import MpiRun
 
 from hvcod.cli.main import cli
 from hvcod.errors import HvcodError, UsageError
-from hvcod.exchange.directory import list_steps
 from hvcod.tasks.skeleton import write_skeleton
+from hvcod.tensorfile.steps import list_steps
 
 NAME, TASK = "my_shop", "my_shop.task:MyShopTask"
 

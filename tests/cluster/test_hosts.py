@@ -12,7 +12,8 @@ from typing import Any
 from cluster.hosts import Hosts
 from filesystems.launches import SMALL, step_lines
 
-from hvcod.exchange.directory import list_steps, published_directory
+from hvcod.exchange.directory import published_directory
+from hvcod.tensorfile.steps import list_steps
 
 ENDLESS = 10**6
 SILENCE = 3

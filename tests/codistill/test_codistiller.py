@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.losses import distillation_loss
 from hvcod.config import CodistillOptions
-from hvcod.exchange.format import Metadata
 from hvcod.groups.split import Group
+from hvcod.tensorfile.format import Metadata
 
 INTERVAL, BURN_IN, WEIGHT = 5, 10, 0.7
 

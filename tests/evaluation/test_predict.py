@@ -11,11 +11,11 @@ from conftest import MpiRun
 from evaluation.conftest import STEPS, Hvcod
 
 from hvcod.evaluation.predictions import Block, Shape, writer
-from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.read import read_file
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.read import read_file
 
 FEW = ("--examples", 64)
 

@@ -1,16 +1,15 @@
 """Fixtures of the exchange's tests."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from exchange.support import EXPECTED, Start
+from tensorfile.gate import gate
 
 from hvcod.exchange.poll import Poller
-from hvcod.files import whole
 
-Save = Callable[[Path, memoryview], None]
+__all__ = ["gate"]
 
 
 @pytest.fixture
@@ -32,21 +31,3 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def teacher(tmp_path: Path) -> Path:
     (tmp_path / "0").mkdir()
     return tmp_path / "0"
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Holds every file just before it is written, until it is set."""
-    event = threading.Event()
-
-    def hold(save: Save) -> Save:
-        def held(path: Path, data: memoryview) -> None:
-            assert event.wait(20)
-            save(path, data)
-
-        return held
-
-    monkeypatch.setattr(whole, "write_new", hold(whole.write_new))
-    monkeypatch.setattr(whole, "replace", hold(whole.replace))
-    yield event
-    event.set()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from hvcod.exchange.directory import list_steps
-from hvcod.exchange.format import Metadata
 from hvcod.exchange.publish import Publisher
+from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.steps import list_steps
 
 
 def tensors(step: int) -> dict[str, torch.Tensor]:

@@ -11,12 +11,12 @@ import h5py
 import pytest
 import torch
 
-from hvcod.exchange.directory import checkpoint_path
-from hvcod.exchange.encode import encode
-from hvcod.exchange.format import Metadata, seal, specification
-from hvcod.exchange.layout import ALIGNMENT
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.files.whole import replace
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.format import Metadata, seal, specification
+from hvcod.tensorfile.layout import ALIGNMENT
+from hvcod.tensorfile.steps import checkpoint_path
 
 Start = Callable[..., Poller]
 

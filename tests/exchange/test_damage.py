@@ -15,10 +15,10 @@ from exchange.support import (
 )
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.directory import checkpoint_path
-from hvcod.exchange.format import DamagedError, specification
-from hvcod.exchange.layout import USER_BLOCK
 from hvcod.exchange.read import decode, read_checkpoint
+from hvcod.tensorfile.format import DamagedError, specification
+from hvcod.tensorfile.layout import USER_BLOCK
+from hvcod.tensorfile.steps import checkpoint_path
 
 LARGE = {f"layer.{i}": torch.linspace(0.1, 1.0, 3000) for i in range(6)}
 

@@ -11,8 +11,8 @@ from exchange.support import EXPECTED, checkpoint, crafted, put
 
 from hvcod.errors import HvcodError
 from hvcod.exchange import poll
-from hvcod.exchange.directory import checkpoint_path
 from hvcod.exchange.poll import Arrival, fetch
+from hvcod.tensorfile.steps import checkpoint_path
 
 
 def get(directory: Path, step: int) -> Arrival | None:

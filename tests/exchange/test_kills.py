@@ -9,9 +9,9 @@ import torch
 from exchange.publish_and_die import tensors
 from exchange.support import temporaries
 
-from hvcod.exchange.directory import list_steps
-from hvcod.exchange.format import specification
 from hvcod.exchange.poll import Arrival, Poller
+from hvcod.tensorfile.format import specification
+from hvcod.tensorfile.steps import list_steps
 
 KILLS = 20
 

@@ -24,9 +24,9 @@ from exchange.support import (
 )
 
 from hvcod.exchange import poll
-from hvcod.exchange.directory import checkpoint_path
 from hvcod.exchange.poll import Poller
 from hvcod.exchange.publish import Publisher
+from hvcod.tensorfile.steps import checkpoint_path
 
 
 def test_the_highest_step_arrives(teacher: Path, start: Start) -> None:

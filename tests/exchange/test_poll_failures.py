@@ -22,9 +22,9 @@ from exchange.support import (
 )
 
 from hvcod.exchange import poll, read
-from hvcod.exchange.directory import checkpoint_path
 from hvcod.exchange.poll import Failure, Poller
 from hvcod.exchange.read import decode
+from hvcod.tensorfile.steps import checkpoint_path
 
 
 def wait_for_failure(poller: Poller, cause: str) -> None:

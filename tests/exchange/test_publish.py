@@ -24,9 +24,9 @@ from exchange.support import (
     wait_until,
 )
 
-from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.exchange.read import read_checkpoint
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 
 def publish_now(publisher: Publisher, step: int, value: float = 0.5) -> None:

@@ -23,12 +23,12 @@ from exchange.support import (
     wait_until,
 )
 
-from hvcod.exchange.directory import checkpoint_path, list_steps
-from hvcod.exchange.format import specification
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.exchange.publish import Publisher
 from hvcod.exchange.read import read_checkpoint
 from hvcod.files.whole import replace
+from hvcod.tensorfile.format import specification
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 
 def arrived(poller: Poller, step: int) -> Arrival:

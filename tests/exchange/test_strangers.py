@@ -19,9 +19,9 @@ from exchange.support import (
     wait_until,
 )
 
-from hvcod.exchange.directory import checkpoint_path
-from hvcod.exchange.format import Metadata
 from hvcod.exchange.poll import Poller
+from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.steps import checkpoint_path
 
 
 def reads_are(poller: Poller, count: int) -> bool:

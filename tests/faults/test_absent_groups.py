@@ -6,7 +6,7 @@ from pathlib import Path
 from forkserver.launches import ForkServer
 from mpi.test_resume import command, finished, lines
 
-from hvcod.exchange.directory import checkpoint_path, list_steps
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 
 def test_a_group_that_never_starts_is_mentioned_once(

@@ -9,7 +9,8 @@ from typing import Any
 
 from forkserver.launches import ForkServer, Launch
 
-from hvcod.exchange.directory import list_steps, published_directory
+from hvcod.exchange.directory import published_directory
+from hvcod.tensorfile.steps import list_steps
 
 STEPS, INTERVAL, BURN_IN, LOG = 400, 10, 40, 5
 

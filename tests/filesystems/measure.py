@@ -24,10 +24,10 @@ from filesystems import writers
 from filesystems.gluster import volume
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.directory import list_steps
-from hvcod.exchange.format import specification
 from hvcod.exchange.poll import Poller
 from hvcod.exchange.read import read_checkpoint
+from hvcod.tensorfile.format import specification
+from hvcod.tensorfile.steps import list_steps
 
 TESTS = Path(__file__).parent.parent
 EXPECTED = specification(writers.tensors(0))

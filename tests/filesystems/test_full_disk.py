@@ -14,8 +14,8 @@ from pathlib import Path
 from filesystems.launches import SMALL, step_lines, train
 from forkserver.launches import ForkServer, Launch
 
-from hvcod.exchange.directory import checkpoint_path, list_steps
-from hvcod.exchange.format import verify
+from hvcod.tensorfile.format import verify
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 FULL = os.strerror(28)
 LINES = 256 * 1024  # room for some lines of metrics, not for a checkpoint

@@ -9,7 +9,7 @@ from filesystems.gluster import Volume, blocked
 from filesystems.launches import SMALL, step_lines
 from filesystems.step_time import HARMS, OPTIONS, Bench, table
 
-from hvcod.exchange.directory import list_steps
+from hvcod.tensorfile.steps import list_steps
 
 QUICK = {**OPTIONS, **SMALL, "save_interval": 25}
 

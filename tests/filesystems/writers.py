@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from hvcod.exchange.encode import encode
-from hvcod.exchange.format import Metadata
 from hvcod.exchange.publish import Publisher
 from hvcod.files.whole import sync_directory, write_new
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.format import Metadata
 
 LATEST = "latest"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from forkserver.launches import ForkServer
 from mpi.test_resume import SMALL, command, lines
 
-from hvcod.exchange.directory import list_steps, published_directory
+from hvcod.exchange.directory import published_directory
+from hvcod.tensorfile.steps import list_steps
 
 PROGRAM = "diverges.py"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from forkserver.launches import ForkServer, Launch
 
-from hvcod.exchange.directory import list_steps
+from hvcod.tensorfile.steps import list_steps
 
 STEPS = 60
 SMALL = {

@@ -7,7 +7,8 @@ import pytest
 from conftest import MpiRun
 from forkserver.launches import ForkServer
 
-from hvcod.exchange.directory import list_steps, published_directory
+from hvcod.exchange.directory import published_directory
+from hvcod.tensorfile.steps import list_steps
 
 
 def test_a_script_that_just_ends_has_published_its_last_weights(

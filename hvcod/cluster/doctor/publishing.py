@@ -22,9 +22,9 @@ from hvcod.errors import reason_of
 if TYPE_CHECKING:
     import torch
 
-    from hvcod.exchange.format import Metadata
     from hvcod.exchange.poll import Poller
     from hvcod.exchange.publish import Publisher
+    from hvcod.tensorfile.format import Metadata
 
 _COUNT = 3
 _PAUSE = 0.002
@@ -107,9 +107,9 @@ class _Publishing:
 
     def measure(self) -> Published | None:
         """Publishes, reads and returns the times on rank 0; None elsewhere. Collective."""
-        from hvcod.exchange.format import specification
         from hvcod.exchange.poll import Poller
         from hvcod.exchange.publish import Publisher
+        from hvcod.tensorfile.format import specification
 
         rank, expected = self._everyone.rank, specification(self._tensors(0))
         publisher = Publisher(self._directory) if rank == 0 else None
@@ -179,6 +179,6 @@ class _Publishing:
 
 
 def _about(step: int) -> "Metadata":
-    from hvcod.exchange.format import Metadata
+    from hvcod.tensorfile.format import Metadata
 
     return Metadata(_RUN, "doctor", _GROUP, step, step, None, "", __version__)

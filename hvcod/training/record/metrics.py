@@ -15,8 +15,8 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.worker import Worker
 from hvcod.files.appender import Appender
+from hvcod.tensorfile.worker import Worker
 from hvcod.training.record.lines import keep_lines, to_line
 from hvcod.training.record.tensorboard import EventFile
 

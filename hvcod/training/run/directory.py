@@ -18,11 +18,11 @@ from mpi4py import MPI
 from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
-from hvcod.exchange.format import Metadata
 from hvcod.files.shared import create_whole, patiently
 from hvcod.files.whole import replace
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
+from hvcod.tensorfile.format import Metadata
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
 from hvcod.training.run.resume import check_equal, examples_per_step, per_rank, resumed

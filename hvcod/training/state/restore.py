@@ -11,15 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.directory import checkpoint_path, list_steps
-from hvcod.exchange.format import RefusedError
-from hvcod.exchange.layout import Attribute
-from hvcod.exchange.read import read_file
 from hvcod.files.shared import patiently
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
 from hvcod.groups.world import on_rank_zero
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.layout import Attribute
+from hvcod.tensorfile.read import read_file
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.training.state.layout import OUTLINE, About, State, share_out
 from hvcod.tree import put_together
 

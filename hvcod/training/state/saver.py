@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.encode import encode
-from hvcod.exchange.precision import lossless
 from hvcod.exchange.publish import snapshot
-from hvcod.exchange.writer import Writer
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import gather_tensor
 from hvcod.groups.world import wait_quietly
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.precision import lossless
+from hvcod.tensorfile.writer import Writer
 from hvcod.training.state.layout import OUTLINE, About
 from hvcod.tree import take_apart
 

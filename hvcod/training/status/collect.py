@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.exchange.directory import checkpoint_path
+from hvcod.tensorfile.steps import checkpoint_path
 from hvcod.training.run.owner import BEAT, NAME
 from hvcod.training.status.folder import Folder, look
 from hvcod.training.status.tail import mapping, number

@@ -14,8 +14,8 @@ from typing import Any
 
 from forkserver.launches import ForkServer, Launch
 
-from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.read import read_file
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.read import read_file
 
 STEPS, LOG, SAVE = 120, 5, 10
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from hvcod.codistill import transfer
 from hvcod.codistill.transfer import Transfer, Update, broadcast_update
-from hvcod.exchange.format import Metadata
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups import tensors as messages
 from hvcod.groups.split import split
 from hvcod.groups.world import world
+from hvcod.tensorfile.format import Metadata
 
 SENT = [(1, 50), (2, 50), (1, 100), (2, 150), (1, 200)]
 LATE_RANK = 2

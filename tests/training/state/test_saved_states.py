@@ -9,8 +9,8 @@ import torch
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.directory import checkpoint_path, list_steps
 from hvcod.groups.split import Group
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.training.state.layout import About
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver

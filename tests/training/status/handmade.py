@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hvcod.exchange.directory import checkpoint_path
+from hvcod.tensorfile.steps import checkpoint_path
 from hvcod.training.record.lines import to_line
 from hvcod.training.run.claim import Claim
 

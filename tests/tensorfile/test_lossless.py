@@ -9,12 +9,12 @@ import torch
 from exchange.support import checkpoint, crafted, sealed
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.encode import encode
-from hvcod.exchange.format import DamagedError, RefusedError
-from hvcod.exchange.layout import LONGEST_TEXT, USER_BLOCK, Attribute
-from hvcod.exchange.precision import lossless
-from hvcod.exchange.read import read_file
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.format import DamagedError, RefusedError
+from hvcod.tensorfile.layout import LONGEST_TEXT, USER_BLOCK, Attribute
+from hvcod.tensorfile.precision import lossless
+from hvcod.tensorfile.read import read_file
 
 TENSORS = {
     "z": torch.tensor([math.nan, -math.inf, 1e-45, 3.4e38, -0.0]),

@@ -1,7 +1,7 @@
 """What the structure of an HDF5 image says, read in a process of its own.
 
 Of hundreds of forged files one or two crash libhdf5 itself, some by corrupting the memory. So
-no process that trains ever shows it a file: `hvcod.exchange.inspector` starts this one, which has
+no process that trains ever shows it a file: `hvcod.tensorfile.inspector` starts this one, which has
 neither torch nor MPI, and checks again whatever it says.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5t
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.layout import FILE_TYPES, LONGEST_TEXT, Attribute
-from hvcod.exchange.memory import MemoryFile
+from hvcod.tensorfile.layout import FILE_TYPES, LONGEST_TEXT, Attribute
+from hvcod.tensorfile.memory import MemoryFile
 
 SIZE = struct.Struct("<Q")
 """Precedes the bytes of a file."""

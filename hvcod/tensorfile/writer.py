@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.exchange.directory import checkpoint_path, prune, sweep
-from hvcod.exchange.worker import Worker
 from hvcod.files import whole
+from hvcod.tensorfile.steps import checkpoint_path, prune, sweep
+from hvcod.tensorfile.worker import Worker
 
 logger = logging.getLogger("hvcod.exchange")
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.format import specification
-from hvcod.exchange.memory import MemoryFile
-from hvcod.exchange.precision import choose_storage
 from hvcod.exchange.read import decode
+from hvcod.tensorfile.format import specification
+from hvcod.tensorfile.memory import MemoryFile
+from hvcod.tensorfile.precision import choose_storage
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6)
 FLOATS = {

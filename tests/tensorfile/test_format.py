@@ -13,7 +13,8 @@ import torch
 from exchange.support import ABOUT, EXPECTED, checkpoint, encoded, model, sealed
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.format import (
+from hvcod.exchange.read import decode
+from hvcod.tensorfile.format import (
     DamagedError,
     RefusedError,
     TensorSpec,
@@ -21,9 +22,8 @@ from hvcod.exchange.format import (
     specification,
     verify,
 )
-from hvcod.exchange.inspector import Inspector
-from hvcod.exchange.layout import USER_BLOCK
-from hvcod.exchange.read import decode
+from hvcod.tensorfile.inspector import Inspector
+from hvcod.tensorfile.layout import USER_BLOCK
 
 
 def test_a_whole_checkpoint_verifies() -> None:

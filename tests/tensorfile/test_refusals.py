@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from exchange.refusing import NAME, SHAPE, refused, replacing, say_source
 from exchange.support import EXPECTED, checkpoint, crafted, sealed
 from h5py import h5d, h5p, h5s, h5t, h5z
+from tensorfile.refusing import NAME, SHAPE, refused, replacing, say_source
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.format import RefusedError
-from hvcod.exchange.layout import USER_BLOCK
 from hvcod.exchange.read import decode
+from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.layout import USER_BLOCK
 
 
 def test_the_untouched_checkpoint_is_accepted() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from exchange.support import temporaries
 
-from hvcod.exchange.directory import (
+from hvcod.exchange.directory import published_directory
+from hvcod.tensorfile.steps import (
     checkpoint_path,
     list_steps,
     prune,
-    published_directory,
 )
 
 

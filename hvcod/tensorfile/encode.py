@@ -8,10 +8,10 @@ import torch
 from h5py import h5d, h5p, h5s
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.format import file_type, largest_file, seal, specification
-from hvcod.exchange.layout import ALIGNMENT, LONGEST_TEXT, USER_BLOCK, Attribute
-from hvcod.exchange.memory import MemoryFile
-from hvcod.exchange.precision import Rounding, blocks, choose_storage
+from hvcod.tensorfile.format import file_type, largest_file, seal, specification
+from hvcod.tensorfile.layout import ALIGNMENT, LONGEST_TEXT, USER_BLOCK, Attribute
+from hvcod.tensorfile.memory import MemoryFile
+from hvcod.tensorfile.precision import Rounding, blocks, choose_storage
 
 
 def encode(

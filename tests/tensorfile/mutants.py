@@ -10,11 +10,11 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exchange.good_files import STEP, Seed, seeds, word
-from exchange.lookup3 import lookup3
 from exchange.support import sealed
+from tensorfile.good_files import STEP, Seed, seeds, word
+from tensorfile.lookup3 import lookup3
 
-from hvcod.exchange.layout import USER_BLOCK
+from hvcod.tensorfile.layout import USER_BLOCK
 
 _ODD = (0, 1, 2, 0x10, 0x7F, 0x80, 0xFE, 0xFF)
 

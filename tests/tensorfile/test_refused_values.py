@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from exchange.refusing import NAME, SHAPE, Change, refused, replacing, say_source
 from exchange.support import EXPECTED, checkpoint, encoded
 from h5py import h5d, h5p, h5s, h5t
+from tensorfile.refusing import NAME, SHAPE, Change, refused, replacing, say_source
 
-from hvcod.exchange.format import RefusedError, TensorSpec
 from hvcod.exchange.read import decode
+from hvcod.tensorfile.format import RefusedError, TensorSpec
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import torch
 from h5py import h5t
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.layout import FILE_TYPES, USER_BLOCK
+from hvcod.tensorfile.layout import FILE_TYPES, USER_BLOCK
 
 FORMAT_VERSION = 1
 # Like PNG's: the high bit and the line end show a transfer that changed text.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from exchange.support import EXPECTED, crafted
 
-from hvcod.exchange.format import RefusedError
 from hvcod.exchange.read import decode
+from hvcod.tensorfile.format import RefusedError
 
 NAME = "lstm.0.weight"
 SHAPE = (8, 4)

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from hvcod.exchange.format import RefusedError
-from hvcod.exchange.structure import READY, SIZE
+from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.structure import READY, SIZE
 
 # The signals by which a batch system stops a job mean the training, which ends this one.
 _PROGRAM = """
@@ -20,7 +20,7 @@ import signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 sys.path[:] = sys.argv[1:]
-from hvcod.exchange.structure import serve
+from hvcod.tensorfile.structure import serve
 serve(sys.stdin.buffer, sys.stdout.buffer)
 """
 
@@ -51,7 +51,7 @@ class Inspector:
         self._lock = threading.Lock()
 
     def inspect(self, data: memoryview) -> dict[str, Any]:
-        """What `hvcod.exchange.structure.answer` says of a file's bytes; believe none of it.
+        """What `hvcod.tensorfile.structure.answer` says of a file's bytes; believe none of it.
 
         Raises RefusedError for a file that is refused or that the process dies of, OSError if the
         process cannot be started.

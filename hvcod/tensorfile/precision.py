@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.format import stored_dtypes
+from hvcod.tensorfile.format import stored_dtypes
 
 SMALLEST_NORMAL = torch.finfo(torch.float16).smallest_normal
 """2**-14: halves below it have fewer than 11 significant bits."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from exchange.good_files import EXPECTED, STEP, TENSORS
-from exchange.mutants import DAMAGE, FORGED, mutant
 from exchange.support import about, encoded, put, wait_until
+from tensorfile.good_files import EXPECTED, STEP, TENSORS
+from tensorfile.mutants import DAMAGE, FORGED, mutant
 
 from hvcod.exchange.poll import Poller
 

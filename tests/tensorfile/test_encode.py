@@ -8,8 +8,8 @@ import torch
 from exchange.support import EXPECTED, encoded, model
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.format import specification
 from hvcod.exchange.read import decode
+from hvcod.tensorfile.format import specification
 
 
 def test_the_snapshot_is_consumed() -> None:

@@ -12,9 +12,9 @@ import pytest
 from exchange.support import listing, wait_until
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.directory import checkpoint_path, list_steps
-from hvcod.exchange.writer import Writer
 from hvcod.files.whole import write_new
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
+from hvcod.tensorfile.writer import Writer
 
 
 def build(item: bytes) -> memoryview:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hvcod.exchange.format import RefusedError, dtype_called, stored_dtypes, verify
-from hvcod.exchange.inspector import inspector
-from hvcod.exchange.layout import ALIGNMENT, USER_BLOCK, Attribute
+from hvcod.tensorfile.format import RefusedError, dtype_called, stored_dtypes, verify
+from hvcod.tensorfile.inspector import inspector
+from hvcod.tensorfile.layout import ALIGNMENT, USER_BLOCK, Attribute
 
 
 def decode_tensors(

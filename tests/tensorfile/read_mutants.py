@@ -24,13 +24,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from exchange.good_files import EXPECTED, TENSORS, seeds
-from exchange.mutants import FORGED, Mutant, mutant
+from tensorfile.good_files import EXPECTED, TENSORS, seeds
+from tensorfile.mutants import FORGED, Mutant, mutant
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.decode import decode_tensors
-from hvcod.exchange.format import DamagedError
 from hvcod.exchange.read import decode
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.format import DamagedError
 
 
 def verdict(each: Mutant) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from exchange.support import checkpoint, wait_until
 
-from hvcod.exchange import inspector as module
-from hvcod.exchange.format import RefusedError
-from hvcod.exchange.inspector import Inspector
+from hvcod.tensorfile import inspector as module
+from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.inspector import Inspector
 
 GOOD = memoryview(checkpoint())
 
@@ -112,7 +112,7 @@ def test_the_signals_of_a_batch_system_leave_it_alone(inspector: Inspector) -> N
 OWNER = """
 import sys, time
 from exchange.support import checkpoint
-from hvcod.exchange.inspector import inspector
+from hvcod.tensorfile.inspector import inspector
 inspector.inspect(memoryview(checkpoint()))
 print(inspector._process.pid, flush=True)
 time.sleep(600 if sys.argv[1] == "stay" else 0)

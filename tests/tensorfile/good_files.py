@@ -9,13 +9,13 @@ from functools import cache, cached_property
 import h5py
 import numpy as np
 import torch
-from exchange.lookup3 import lookup3
 from exchange.support import ABOUT, encoded, sealed
+from tensorfile.lookup3 import lookup3
 
-from hvcod.exchange.encode import encode
-from hvcod.exchange.format import specification
-from hvcod.exchange.layout import ALIGNMENT, USER_BLOCK
-from hvcod.exchange.precision import lossless
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.format import specification
+from hvcod.tensorfile.layout import ALIGNMENT, USER_BLOCK
+from hvcod.tensorfile.precision import lossless
 
 STEP = ABOUT.step
 

@@ -1,0 +1,63 @@
+"""Names of the files of steps, in directories of published checkpoints and of training states.
+
+Nothing here looks into a file and nothing heavy is imported: commands that only list use it too.
+"""
+
+import contextlib
+import math
+import re
+from pathlib import Path
+
+from hvcod.files.temporaries import is_orphan
+
+_STEP = re.compile(r"step-([0-9]{8,})\.h5")
+
+
+def checkpoint_path(directory: Path, step: int) -> Path:
+    """The only name that the file of `step` can have."""
+    return directory / f"step-{step:08d}.h5"
+
+
+def list_steps(directory: Path) -> list[int]:
+    """The steps of the files in `directory`, ascending; one listing, no look at any file.
+
+    Other names are ignored. Raises OSError if the directory cannot be listed.
+    """
+    return _steps([path.name for path in directory.iterdir()])
+
+
+def prune(directory: Path, step: int, keep: int | None) -> None:
+    """Removes what writing the file of `step` made superfluous in `directory`.
+
+    Of the files up to `step` the last `keep` stay (all, if it is None); later ones, of a life of
+    the group that this one has not caught up with, stay too. Temporary files of dead writers go.
+    What cannot be removed now is left to the next time.
+    """
+    try:
+        names = [path.name for path in directory.iterdir()]
+        # The file server's clock, as that of every file here: nodes' clocks differ.
+        now = checkpoint_path(directory, step).stat().st_mtime
+    except OSError:
+        return
+    done = [s for s in _steps(names) if s <= step]
+    superfluous = 0 if keep is None else max(0, len(done) - keep)
+    doomed = [checkpoint_path(directory, s) for s in done[:superfluous]]
+    doomed += [directory / name for name in names if is_orphan(directory / name, now)]
+    for path in doomed:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def sweep(directory: Path) -> None:
+    """Removes what killed writers of this machine left half written: it may be all that there is
+    room for. What cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for path in list(directory.iterdir()):
+            if is_orphan(path, -math.inf):
+                path.unlink()
+
+
+def _steps(names: list[str]) -> list[int]:
+    matches = (_STEP.fullmatch(name) for name in names)
+    pairs = ((int(match[1]), match[0]) for match in matches if match)
+    return sorted(step for step, name in pairs if name == checkpoint_path(Path(), step).name)

@@ -1,0 +1,5 @@
+"""Fixtures of the tests of tensor files."""
+
+from tensorfile.gate import gate
+
+__all__ = ["gate"]
