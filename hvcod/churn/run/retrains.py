@@ -12,6 +12,7 @@ import numpy as np
 from hvcod.churn.run.options import StudyOptions
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
+from hvcod.runs.spec import RunSpec
 
 NEVER = 10**9
 """More steps than anybody makes."""
@@ -74,32 +75,17 @@ def _method(word: str) -> Method:
     raise UsageError(f"--methods {word}: choose of {known}")
 
 
-@dataclass(frozen=True)
-class Retrain:
+@dataclass(frozen=True, kw_only=True)
+class Retrain(RunSpec):
     """One training of a method.
 
     Attributes:
-        method: What is retrained.
-        number: Which of the method's retrains, from 1.
-        options: What it trains with; its run directory is among them.
-        predictions: The file of what it predicts, which is there once it is done.
+        method: The method.
+        predictions: The file of its predictions, which exists once the retrain is done.
     """
 
-    method: Method
-    number: int
-    options: TrainOptions
+    method: str
     predictions: Path
-
-    @property
-    def name(self) -> str:
-        """What it is called in tables and messages."""
-        return f"{self.method.name} {self.number}"
-
-    @property
-    def run_dir(self) -> Path:
-        """Its run directory."""
-        assert self.options.run_dir is not None  # `retrains_of` gave it
-        return self.options.run_dir
 
 
 def retrains_of(
@@ -121,10 +107,11 @@ def retrains_of(
     part = study.part if study.examples is None else f"{study.part}-{study.examples}"
     return [
         Retrain(
-            method,
-            number,
+            f"{method.name} {number}",
             _options(method, number, train, output / "retrains" / method.name / f"{number:03}"),
-            output / "predictions" / part / method.name / f"{number:03}.h5",
+            method.predicts,
+            method=method.name,
+            predictions=output / "predictions" / part / method.name / f"{number:03}.h5",
         )
         for method in methods
         for number in range(1, study.repeats + 1)

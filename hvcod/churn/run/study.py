@@ -1,11 +1,9 @@
 """A study of retrains from beginning to end (paper, section 3.5 and table 1)."""
 
 import dataclasses
-import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from hvcod.churn.compare import compare
 from hvcod.churn.measures.slices import parse_edges
@@ -16,45 +14,19 @@ from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
-from hvcod.progress import Progress, silently
-
-Result = TypeVar("Result")
-
-
-class Crew(Protocol):
-    """Who trains: the processes of this machine, or the ranks of a launch."""
-
-    @property
-    def is_root(self) -> bool:
-        """Whether this process speaks for all."""
-        ...
-
-    def decide(self, function: Callable[[], Result]) -> Result:
-        """What a function says on one of the ranks, on all of them."""
-        ...
-
-    def is_told(self) -> bool:
-        """Whether one of the processes was told to stop; asked by all of them."""
-        ...
-
-    def at_once(self, groups: int) -> int:
-        """How many retrains of so many groups can be trained at the same time."""
-        ...
-
-    def train(self, retrains: Sequence[Retrain]) -> bool:
-        """Trains retrains of one method; whether they came to their end."""
-        ...
+from hvcod.runs.crew import Crew
+from hvcod.runs.options import Share
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What has become of a study.
+    """The state of a study when its command ends.
 
     Attributes:
         done: Retrains that have been trained and have predicted.
-        retrains: In all.
-        preempted: Whether it was stopped, and wants to go on.
-        report: Of all, once they are done; on the process that speaks for all.
+        retrains: Retrains in all.
+        preempted: Whether it was told to stop before it was done.
+        report: The comparison of all retrains, on the root once all are done.
     """
 
     done: int
@@ -70,116 +42,96 @@ def conduct(
     output: Path,
     crew: Crew,
 ) -> Outcome:
-    """Trains what is missing of a study, lets it predict, and compares all.
+    """Trains the missing retrains of a study, lets them predict, and compares all.
 
-    What is there in the folder is used again; so a study that was interrupted goes on, and can be
-    given more methods and repeats. Collective over the launch.
+    Retrains that are finished are used again, so an interrupted study goes on, and methods and
+    repeats can be added later. Collective over the launch.
 
     Args:
-        study: Which retrains.
-        train: What they train with, but for what their methods say.
+        study: The retrains.
+        train: The options of training, except those that the methods decide.
         options: How predictions are compared.
-        output: Folder of the study: ``retrains/METHOD/NUMBER`` are their run directories,
-            ``predictions/PART/METHOD/NUMBER.h5`` is what they predict.
-        crew: Who trains.
+        output: Folder of the study: ``retrains/METHOD/NUMBER`` are the run directories,
+            ``predictions/PART/METHOD/NUMBER.h5`` the predictions.
+        crew: Trains the retrains.
 
     Raises:
         UsageError: There is no such method, or there are too few ranks for one.
-        HvcodError: A retrain failed, or one that is there was trained with other options.
+        HvcodError: A retrain failed, or an existing one was trained with other options.
     """
     methods = methods_of(study.methods)
     retrains = retrains_of(methods, study, train, output)
     for method in methods:
         crew.at_once(method.groups)
-    _check(retrains, study, options)
+    share = crew.options.share
+    _check(retrains, study, options, share)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    missing = crew.decide(lambda: _missing(retrains, study.ranks_per_group))
-    mine = [retrains[number] for number in missing if _is_mine(number, study)]
-    finished = _carry_out(mine, study, train.device, crew) if mine else 0
+    missing = crew.on_root(lambda: _missing(retrains, crew.options.ranks_per_group))
+    ours = [retrain for retrain in crew.share_of(retrains) if retrain.name in missing]
+    finished = _complete(ours, study, train.device, crew) if ours else 0
     done = len(retrains) - len(missing) + finished
-    if finished < len(mine):
+    if finished < len(ours):
         return Outcome(done, len(retrains), preempted=True)
-    if study.share or not crew.is_root:
+    if share or not crew.is_root:
         return Outcome(done, len(retrains))
     return Outcome(done, len(retrains), report=_compare(retrains, train, options))
 
 
-def _check(retrains: Sequence[Retrain], study: StudyOptions, options: CompareOptions) -> None:
-    """Tells now what would only fail when all has been trained."""
+def _check(
+    retrains: Sequence[Retrain], study: StudyOptions, options: CompareOptions, share: Share | None
+) -> None:
+    """Raises now what would otherwise be raised after all the training."""
     parse_edges(options.slice_edges)
     if options.slices and not options.slices.exists():
         raise UsageError(f"--slices {options.slices}: no such file or folder")
-    if len(retrains) < 2 and not study.share:
+    if len(retrains) < 2 and not share:
         raise UsageError(f"--repeats {study.repeats}: churn is between two retrains or more")
 
 
-def _missing(retrains: Sequence[Retrain], ranks_per_group: int) -> list[int]:
-    """The places of the retrains that have not predicted yet."""
-    # Here, as what reads a run directory starts MPI: other processes have been forked before.
+def _missing(retrains: Sequence[Retrain], ranks_per_group: int) -> set[str]:
+    """The names of the retrains that have not predicted yet."""
+    # Imported here because it starts MPI, which must not happen before the crew is made.
     from hvcod.training.run.directory import check_options
 
-    missing = []
-    for number, retrain in enumerate(retrains):
-        run, predicted = retrain.run_dir, retrain.predictions.exists()
+    missing = [retrain for retrain in retrains if not retrain.predictions.exists()]
+    for retrain in retrains:
+        run, predictions, predicted = retrain.run_dir, retrain.predictions, retrain not in missing
         advice = f"use the same options, another --output, or delete {run}"
-        advice += f" and {retrain.predictions}" if predicted else ""
-        if not check_options(run, retrain.options, ranks_per_group, advice) and predicted:
+        advice += f" and {predictions}" if predicted else ""
+        there = check_options(run, retrain.options, ranks_per_group, advice)
+        if predicted and not there:
             raise HvcodError(
-                f"{run} is gone, which tells how {retrain.predictions} came about; delete that, "
-                "too, and it is trained again"
+                f"{predictions} was predicted by a run that is missing: {run}; delete the "
+                "predictions, and the same command trains that run again"
             )
-        if not predicted:
-            missing.append(number)
-    for folder in {retrains[number].predictions.parent for number in missing}:
+    for folder in {retrain.predictions.parent for retrain in missing}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HvcodError(f"cannot write {folder}: {reason_of(error)}") from error
-    return missing
+    return {retrain.name for retrain in missing}
 
 
-def _is_mine(number: int, study: StudyOptions) -> bool:
-    return study.share is None or number % study.share.shares == study.share.number - 1
-
-
-def _carry_out(retrains: Sequence[Retrain], study: StudyOptions, device: str, crew: Crew) -> int:
-    """Trains retrains and lets them predict, until told to stop; how many it has done."""
+def _complete(retrains: Sequence[Retrain], study: StudyOptions, device: str, crew: Crew) -> int:
+    """Trains retrains and lets them predict, until told to stop; returns how many are done."""
     from hvcod.churn.predicting import predict_file
     from hvcod.groups.split import split
     from hvcod.groups.world import world
 
     ranks = split(world(), 1)
     evaluation = EvaluationOptions(part=study.part, examples=study.examples, device=device)
-    progress = Progress(len(retrains), "training", "retrain", shown=crew.is_root)
-    done = 0
-    for together in _batches(retrains, crew):
-        if crew.is_told() or not crew.train(together):
-            break
-        for retrain in together:
-            if crew.is_told():
-                break
-            group = retrain.method.predicts
-            with silently():
-                predict_file(retrain.run_dir, retrain.predictions, evaluation, group, ranks)
-            done += 1
-            progress.update(figures=retrain.name)
-    progress.close()
-    return done
 
+    def predict(retrain: Retrain) -> None:
+        predict_file(retrain.run_dir, retrain.predictions, evaluation, retrain.group, ranks)
 
-def _batches(retrains: Sequence[Retrain], crew: Crew) -> Iterator[list[Retrain]]:
-    """Retrains of one method, as many as can be trained at the same time."""
-    for method, alike in itertools.groupby(retrains, key=lambda each: each.method):
-        waiting, size = list(alike), crew.at_once(method.groups)
-        for first in range(0, len(waiting), size):
-            yield waiting[first : first + size]
+    return crew.complete(retrains, predict)
 
 
 def _compare(retrains: Sequence[Retrain], train: TrainOptions, options: CompareOptions) -> Report:
     if train.task == "criteo" and not options.slices:
-        # By how rare their features are: the paper expects most churn there.
+        # Slices by how rare the features are: the paper expects most churn among rare ones.
         options = dataclasses.replace(options, slices=train.data)
     methods: dict[str, list[Path]] = {}
     for retrain in retrains:
-        methods.setdefault(retrain.method.name, []).append(retrain.predictions)
+        methods.setdefault(retrain.method, []).append(retrain.predictions)
     return compare(methods, options, {each.predictions: each.name for each in retrains})

@@ -12,10 +12,11 @@ from hvcod.churn.run.options import StudyOptions
 from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
 from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import PREEMPTED, UsageError
-from hvcod.groups.environment import is_launched
+from hvcod.runs.crew import crew_of
+from hvcod.runs.options import CrewOptions
 
 if TYPE_CHECKING:
-    from hvcod.churn.run.study import Crew, Outcome
+    from hvcod.churn.run.study import Outcome
 
 EXAMPLES = """\b
 Examples:
@@ -36,6 +37,7 @@ OF_FILES = ("by_row", "common", "slice_column")
 
 @click.command(epilog=EXAMPLES)
 @dataclass_options(StudyOptions)
+@dataclass_options(CrewOptions)
 @click.option(
     "--output",
     required=True,
@@ -62,7 +64,8 @@ def command(
     --share each.
     """
     study = build(StudyOptions, flags)
-    crew = _crew(study)
+    # Before anything is imported that starts MPI.
+    crew = crew_of(build(CrewOptions, flags))
     if given := {parse_assignment(each)[0] for each in assignments} & set(OF_A_STUDY):
         raise UsageError(f"--set {given.pop()}: hvcod churn run decides it for each retrain")
     from hvcod.churn.run.study import conduct
@@ -74,17 +77,6 @@ def command(
     if crew.is_root:
         _give_out(outcome, output, as_json)
     click.get_current_context().exit(PREEMPTED if outcome.preempted else 0)
-
-
-def _crew(study: StudyOptions) -> "Crew":
-    """Who trains; processes are made ready before anything is imported that starts MPI."""
-    if is_launched():
-        from hvcod.churn.run.ranks import Ranks
-
-        return Ranks(study.ranks_per_group)
-    from hvcod.churn.run.processes import Processes
-
-    return Processes(study.at_once, study.ranks_per_group)
 
 
 def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hvcod.churn.run.options import Share, StudyOptions
+from hvcod.churn.run.options import StudyOptions
 from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
@@ -82,10 +82,3 @@ def test_folders_and_files() -> None:
 def test_methods_that_are_none(words: str) -> None:
     with pytest.raises(UsageError, match="--methods"):
         methods_of(words)
-
-
-def test_shares() -> None:
-    assert (Share("3/24").number, Share("3/24").shares) == (3, 24)
-    for text in ("0/2", "3/2", "1", "a/b", "1/2/3", "-1/2", ""):
-        with pytest.raises(ValueError):
-            Share(text)

@@ -1,8 +1,8 @@
-"""Retrains without ranks: every group of a retrain is a process of its own on this machine.
+"""Runs without MPI ranks: each group of a run is a process of its own on this machine.
 
-Groups share nothing but the run directory, so they can be launches of one process each; no MPI
-launcher is needed. Nothing that starts MPI may be imported in this file: what it leaves behind in
-the environment would make its children take themselves for ranks.
+Groups share nothing but the run directory, so each can be a launch of one process, and no MPI
+launcher is needed. Do not import anything that starts MPI in this file: its traces in the
+environment would make the child processes take themselves for ranks.
 """
 
 import contextlib
@@ -20,11 +20,13 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from hvcod.churn.run.retrains import Retrain
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
 from hvcod.groups.environment import CORES, process_age
 from hvcod.progress import silently
+from hvcod.runs.crew import Crew
+from hvcod.runs.options import CrewOptions
+from hvcod.runs.spec import RunSpec
 from hvcod.training.signals import SIGNALS, StopSignals
 from hvcod.values import Duration
 
@@ -35,27 +37,28 @@ _SECONDS_TO_END = 60.0
 _WRONG_USAGE = 2
 
 
-class Processes:
+class Processes(Crew):
     """Processes of this machine, forked from one that has torch in memory.
 
     Args:
-        at_once: Retrains at the same time.
-        ranks_per_group: Of each group of a retrain: one.
+        options: Runs at the same time; one rank in each group.
 
     Raises:
-        UsageError: Groups of several ranks are wanted.
+        UsageError: Groups of several ranks are asked for.
     """
 
     is_root = True
 
-    def __init__(self, at_once: int, ranks_per_group: int) -> None:
-        if ranks_per_group > 1:
+    def __init__(self, options: CrewOptions) -> None:
+        super().__init__(options)
+        if options.ranks_per_group > 1:
             raise UsageError(
-                f"--ranks-per-group {ranks_per_group}: groups of several ranks need a launcher, "
-                "such as mpirun -np 8 hvcod churn run ..."
+                f"--ranks-per-group {options.ranks_per_group}: groups of several ranks need a "
+                "launcher, such as mpirun -np 8 in front of the command"
             )
-        self._at_once, self._begun = at_once, time.monotonic() - process_age()
-        # Schedulers tell all processes of a job: the server must outlive that, and inherits this.
+        self._begun = time.monotonic() - process_age()
+        # Schedulers signal all processes of a job. The fork server must survive that: it inherits
+        # that these signals are ignored.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         self._context = multiprocessing.get_context("forkserver")
@@ -64,36 +67,34 @@ class Processes:
         self._signals = StopSignals()
         self._running: list[BaseProcess] = []
 
-    def decide(self, function: Callable[[], Result]) -> Result:
-        """What a function says."""
+    def on_root(self, function: Callable[[], Result]) -> Result:
+        """Calls the function and returns its result."""
         return function()
 
-    def is_told(self) -> bool:
+    def is_told_to_stop(self) -> bool:
         """Whether this process was told to stop."""
         return bool(self._signals.received)
 
     def at_once(self, groups: int) -> int:
-        """How many retrains are trained at the same time, whatever their groups."""
-        return self._at_once
+        """Returns how many runs are trained at the same time, however many groups they have."""
+        return self.options.at_once
 
-    def train(self, retrains: Sequence[Retrain]) -> bool:
-        """Trains retrains of one method at the same time, from where they stopped.
-
-        Returns:
-            Whether all of them came to their end; else they were preempted and have saved.
+    def train(self, runs: Sequence[RunSpec]) -> bool:
+        """Trains runs at the same time, each group in a process; see `Crew.train`.
 
         Raises:
-            HvcodError: One failed; it has said why.
+            HvcodError: A run failed; its process has printed why.
         """
-        groups = retrains[0].method.groups
-        # Of a full house, also where fewer are left: threads decide the last bit of sums.
-        threads = max(1, len(CORES) // (self._at_once * groups))
-        each = [(retrain, group) for retrain in retrains for group in range(groups)]
+        groups = runs[0].options.groups
+        # Computed for a full batch, even if fewer runs are left: the number of threads decides the
+        # last bit of sums.
+        threads = max(1, len(CORES) // (self.options.at_once * groups))
+        launches = [(run, group) for run in runs for group in range(groups)]
         names = {
             self._context.Process(
-                target=_train_group, args=(self._options(retrain, group), number, threads)
-            ): retrain.name
-            for number, (retrain, group) in enumerate(each)
+                target=_train_group, args=(self._of_group(run.options, group), number, threads)
+            ): run.name
+            for number, (run, group) in enumerate(launches)
         }
         try:
             for process in names:
@@ -104,19 +105,18 @@ class Processes:
             self._end()
         return all(process.exitcode == 0 for process in names)
 
-    def _options(self, retrain: Retrain, group: int) -> TrainOptions:
-        options = retrain.options
+    def _of_group(self, options: TrainOptions, group: int) -> TrainOptions:
         left = options.time_limit
         if left is not None:
             left = Duration(max(1.0, left - (time.monotonic() - self._begun)))
-        only = group if retrain.method.groups > 1 else None
+        only = group if options.groups > 1 else None
         return dataclasses.replace(options, group=only, time_limit=left)
 
     def _wait(self, names: Mapping[Any, str]) -> None:
         running = dict(names)
         while running:
-            if self.is_told():
-                # Again and again: one that does not listen yet ignores it.
+            if self.is_told_to_stop():
+                # At every look: a process that does not handle signals yet ignores it.
                 self._pass_on()
             wait([process.sentinel for process in running], _SECONDS_BETWEEN_LOOKS)
             for process in [each for each in running if each.exitcode is not None]:
@@ -141,19 +141,18 @@ class Processes:
 
 
 def _failure(name: str, exitcode: int) -> HvcodError:
-    """What to say of a process that has failed; but for signals it has said why by itself."""
+    """The error for a process that has failed; unless a signal ended it, it has printed why."""
     if exitcode == _WRONG_USAGE:
-        return UsageError(f"retrain {name} cannot be trained like that")
+        return UsageError(f"{name} cannot be trained with these options")
     if exitcode > 0:
-        return HvcodError(f"retrain {name} failed")
+        return HvcodError(f"{name} failed")
     return HvcodError(
-        f"retrain {name} failed: signal {-exitcode} ended it; the same command goes on where it "
-        "stopped"
+        f"{name} failed: signal {-exitcode} ended it; the same command goes on where it stopped"
     )
 
 
 def _train_group(options: TrainOptions, number: int, threads: int) -> None:
-    """What a process does: a launch of one rank, on the device of its number."""
+    """Runs in a process of its own: a launch of one rank, on the device of its number."""
     # Before anything heavy is imported.
     signals = StopSignals()
     # Ctrl-C reaches all processes of a terminal: the parent tells this one to save and end.

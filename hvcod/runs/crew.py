@@ -1,0 +1,109 @@
+"""The crew that trains several runs: processes of this machine, or the ranks of a launch."""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from hvcod.groups.environment import is_launched
+from hvcod.progress import Progress, silently
+from hvcod.runs.options import CrewOptions
+from hvcod.runs.spec import RunSpec
+
+Result = TypeVar("Result")
+Spec = TypeVar("Spec", bound=RunSpec)
+
+
+class Crew(ABC):
+    """Trains several runs, some at the same time. Every method is collective over the launch.
+
+    Attributes:
+        options: Ranks in each group, runs at the same time, the share of this job.
+    """
+
+    def __init__(self, options: CrewOptions) -> None:
+        self.options = options
+
+    @property
+    @abstractmethod
+    def is_root(self) -> bool:
+        """Whether this process speaks for all."""
+
+    @abstractmethod
+    def on_root(self, function: Callable[[], Result]) -> Result:
+        """Calls a function on one rank and returns its result on all of them."""
+
+    @abstractmethod
+    def is_told_to_stop(self) -> bool:
+        """Whether any process was told to stop."""
+
+    @abstractmethod
+    def at_once(self, groups: int) -> int:
+        """Returns how many runs of `groups` groups can be trained at the same time.
+
+        Raises:
+            UsageError: Not even one.
+        """
+
+    @abstractmethod
+    def train(self, runs: Sequence[RunSpec]) -> bool:
+        """Trains runs of equally many groups at the same time, from where they stopped.
+
+        Returns:
+            Whether all of them are finished; the others were preempted and have saved.
+
+        Raises:
+            HvcodError: One failed.
+        """
+
+    def share_of(self, runs: Sequence[Spec]) -> list[Spec]:
+        """Returns the runs in the share of this job: of N shares every Nth run."""
+        share = self.options.share
+        return list(runs) if share is None else list(runs[share.number - 1 :: share.shares])
+
+    def complete(self, runs: Sequence[Spec], finish: Callable[[Spec], object]) -> int:
+        """Trains runs to their end, in order, until told to stop.
+
+        Args:
+            runs: The runs; those that were interrupted go on.
+            finish: Called for each run once it is trained, by all ranks.
+
+        Returns:
+            How many runs were trained and finished.
+        """
+        progress = Progress(len(runs), "training", "run", shown=self.is_root)
+        done = 0
+        for together in self._batches(runs):
+            if self.is_told_to_stop() or not self.train(together):
+                break
+            for run in together:
+                if self.is_told_to_stop():
+                    break
+                with silently():
+                    finish(run)
+                done += 1
+                progress.update(figures=run.name)
+        progress.close()
+        return done
+
+    def _batches(self, runs: Sequence[Spec]) -> list[list[Spec]]:
+        """Successive runs of equally many groups, as many as can be trained at the same time."""
+        batches = []
+        for groups, alike in itertools.groupby(runs, key=lambda run: run.options.groups):
+            waiting, size = list(alike), self.at_once(groups)
+            batches += [waiting[at : at + size] for at in range(0, len(waiting), size)]
+        return batches
+
+
+def crew_of(options: CrewOptions) -> Crew:
+    """Returns the ranks of this launch as a crew, or processes if no launcher started any.
+
+    Call it before anything that starts MPI is imported: see `hvcod.runs.processes`.
+    """
+    if is_launched():
+        from hvcod.runs.ranks import Ranks
+
+        return Ranks(options)
+    from hvcod.runs.processes import Processes
+
+    return Processes(options)

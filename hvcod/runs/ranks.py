@@ -1,0 +1,84 @@
+"""Runs on the ranks of a launch: in teams side by side, as many as there are ranks for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar, cast
+
+from mpi4py import MPI
+
+from hvcod.errors import PREEMPTED, HvcodError, UsageError
+from hvcod.groups.world import on_rank_zero, wait_quietly
+from hvcod.progress import silently
+from hvcod.runs.crew import Crew
+from hvcod.runs.options import CrewOptions
+from hvcod.runs.spec import RunSpec
+from hvcod.training.launch import Team, exit_code, launch
+
+Result = TypeVar("Result")
+
+
+class Ranks(Crew):
+    """All ranks of this launch.
+
+    Args:
+        options: Ranks in each group.
+    """
+
+    def __init__(self, options: CrewOptions) -> None:
+        super().__init__(options)
+        self._all = Team.of_all()
+        self._everyone = self._all.ranks
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is rank 0."""
+        return bool(self._everyone.rank == 0)
+
+    def on_root(self, function: Callable[[], Result]) -> Result:
+        """Calls the function on rank 0 and returns its result on all ranks."""
+        return on_rank_zero(self._everyone, function)
+
+    def is_told_to_stop(self) -> bool:
+        """Whether any rank was told to stop."""
+        return bool(self._everyone.allreduce(bool(self._all.signals.received), MPI.LOR))
+
+    def at_once(self, groups: int) -> int:
+        """Returns how many runs of `groups` groups there are enough ranks for.
+
+        Raises:
+            UsageError: Not even one.
+        """
+        size = groups * self.options.ranks_per_group
+        if size > self._everyone.size:
+            raise UsageError(
+                f"a run with --groups {groups} and --ranks-per-group "
+                f"{self.options.ranks_per_group} needs {size} ranks, but this launch has "
+                f"{self._everyone.size}: start more ranks, or run hvcod without a launcher"
+            )
+        return self._everyone.size // size
+
+    def train(self, runs: Sequence[RunSpec]) -> bool:
+        """Trains runs at the same time, each on a team of ranks; see `Crew.train`.
+
+        Raises:
+            HvcodError: A run failed; names it, and says why.
+        """
+        size = runs[0].options.groups * self.options.ranks_per_group
+        number = self._everyone.rank // size
+        colour = number if number < len(runs) else MPI.UNDEFINED
+        team, ended = self._everyone.Split(colour, self._everyone.rank), 0
+        if team != MPI.COMM_NULL:
+            ended = self._launch(runs[number], cast(MPI.Intracomm, team))
+            team.Free()
+        wait_quietly(self._everyone)
+        return not any(self._everyone.allgather(ended == PREEMPTED))
+
+    def _launch(self, run: RunSpec, team: MPI.Intracomm) -> int:
+        try:
+            with silently():
+                summaries = launch(run.options, replace(self._all, ranks=team))
+        except HvcodError as error:
+            raise type(error)(f"{run.name}: {error}") from error
+        if failed := [each["reason"] for each in summaries if each["ended"] == "failed"]:
+            raise HvcodError(f"{run.name}: {failed[0]}")
+        return exit_code(summaries)
