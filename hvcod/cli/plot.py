@@ -17,11 +17,11 @@ Examples:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="The picture (.png, .svg, .pdf).  [default: curves.png in the first RUN]",
+    help="The picture to write (.png, .svg, .pdf).  [default: curves.png in the first RUN]",
 )
 def command(runs: Sequence[Path], output: Path | None) -> None:
-    """Draw the learning curves of runs, each group a curve; also while they are alive."""
-    from hvcod.training.record.plot import draw
+    """Draw the learning curves of runs, one curve per group. The runs may still be training."""
+    from hvcod.runs.plot import draw
 
     picture = output or runs[0] / "curves.png"
     draw(runs, picture)
