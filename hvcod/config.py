@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import UsageError
+from hvcod.registry import BASE_ALGORITHMS
 from hvcod.values import Duration, Numbers
 
 
@@ -171,6 +172,12 @@ class TrainOptions:
     )
     keep_states: int = option(
         2, "saved training states that a group keeps", minimum=1, result=False
+    )
+    sgd: str = option(
+        "sync",
+        "how the ranks of a group train one model together: sync averages their gradients at "
+        "each step",
+        choices=BASE_ALGORITHMS,
     )
     nonfinite: str = option(
         "stop",

@@ -13,6 +13,7 @@ from hvcod.errors import UsageError
 
 if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler
+    from hvcod.training.sgd.base import BaseAlgorithm
 
 Entry = TypeVar("Entry")
 
@@ -70,4 +71,7 @@ SCHEDULERS: Registry["type[Scheduler]"] = Registry(
         "slurm": "hvcod.cluster.jobs.schedulers.slurm:Slurm",
         "pbs": "hvcod.cluster.jobs.schedulers.pbs:Pbs",
     },
+)
+BASE_ALGORITHMS: Registry[type["BaseAlgorithm"]] = Registry(
+    "--sgd", {"sync": "hvcod.training.sgd.synchronous:Synchronous"}
 )

@@ -15,7 +15,7 @@ from hvcod.evaluation.models import load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.predict import predict
 from hvcod.evaluation.sources import find
-from hvcod.groups.horovod import choose_device
+from hvcod.groups.device import choose_device
 from hvcod.groups.split import Group, split
 from hvcod.groups.world import on_rank_zero, world
 

@@ -38,7 +38,7 @@ def prepare(
     """
     from hvcod.evaluation.models import load_models
     from hvcod.evaluation.sources import find
-    from hvcod.groups.horovod import choose_device
+    from hvcod.groups.device import choose_device
     from hvcod.groups.split import split
     from hvcod.groups.world import on_rank_zero, world
 

@@ -13,7 +13,7 @@ from hvcod.groups.world import Place, place_in
 
 @dataclass(frozen=True)
 class Group:
-    """The ranks that train one copy of the model by synchronous SGD, as one of them sees it.
+    """The ranks that train one copy of the model together, as one of them sees it.
 
     Attributes:
         index: Which group this is, from 0.
@@ -40,14 +40,29 @@ class Group:
         return self.rank == 0
 
     @property
+    def role(self) -> str:
+        """This rank's part in its group: always ``trainer``, as every rank trains."""
+        return "trainer"
+
+    @property
+    def trainers(self) -> int:
+        """Ranks of the group that train; they are its first ones."""
+        return self.size
+
+    @property
+    def training_comm(self) -> MPI.Intracomm:
+        """The communicator of the group's trainers."""
+        return self.comm
+
+    @property
     def shards(self) -> int:
-        """Parts of the training data, one for each rank of all groups, other launches included."""
-        return self.count * self.size
+        """Parts of the training data: one for each trainer of all groups, other launches too."""
+        return self.count * self.trainers
 
     @property
     def shard(self) -> int:
-        """Which of the `shards` is this rank's, if every group is to learn from data of its own."""
-        return self.index * self.size + self.rank
+        """The number of this rank's part among the `shards`, if each group has data of its own."""
+        return self.index * self.trainers + self.rank
 
     def seed(self, run_seed: int, *more: int) -> int:
         """A seed of the group's own: copies must start apart to have something to teach each other.

@@ -1,4 +1,4 @@
-"""From options to a finished run: MPI, groups, Horovod, task, loop."""
+"""From options to a finished run: MPI, groups, task, loop."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from mpi4py import MPI
 
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED
-from hvcod.groups.horovod import choose_device, start_horovod
+from hvcod.groups.device import choose_device
 from hvcod.groups.split import split
 from hvcod.groups.world import Place, place_in, wait_quietly, world
 from hvcod.tasks import load_task
@@ -53,12 +53,11 @@ def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, An
     team = team or Team.of_all()
     everyone = team.ranks
     group = split(everyone, options.groups, options.group, team.place)
-    options = per_rank(options, group.size)
+    options = per_rank(options, group.trainers)
     level = logging.INFO if group.is_root else logging.ERROR
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
     with closing(open_run(options, group, everyone)) as run:
-        options = shared_out(options, group.size, run.examples)
-        start_horovod(group)
+        options = shared_out(options, group.trainers, run.examples)
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
         summary = train(task, run, device, team.signals).to_dict()

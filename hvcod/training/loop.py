@@ -5,12 +5,12 @@ import torch
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.errors import GroupFailedError
 from hvcod.groups.watchdog import Watchdog
+from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks.base import Task
 from hvcod.training.preemption import Preemption
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.record.journal import Journal, Summary
 from hvcod.training.run.directory import Run
-from hvcod.training.sgd.synchronous import Optimizer
 from hvcod.training.signals import StopSignals
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.saver import Saver
@@ -20,8 +20,9 @@ from hvcod.training.validation import common_weights, validate
 def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> Summary:
     """Trains the model of this rank's group, from where it stopped, to the end or a preemption.
 
-    Inside the group Horovod averages the gradients; from the other groups come stale teachers,
-    whose mean prediction the model is pulled towards once the burn-in is over. Collective.
+    Inside the group the base algorithm makes one model of what all ranks learn. The other groups
+    send stale teachers: once the burn-in is over, the model is pulled towards their mean
+    prediction. Collective.
     """
     options, group = task.options, task.group
     torch.manual_seed(group.seed(options.seed))
@@ -30,15 +31,14 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
     torch.manual_seed(group.seed(options.seed, 1 + group.rank))
     saver = Saver(group, run.states, options.keep_states)
     preemption = Preemption(group, signals, options.time_limit, lambda: saver.seconds)
-    examples = group.size * options.batch_size
-    optimizer = Optimizer(model, options.optimizer, options.steps, examples, options.nonfinite)
+    optimizer = BASE_ALGORITHMS.load(options.sgd)(model, group, options)
     codistiller = Codistiller(
         model,
         group,
         run.directory,
         options.codistill,
         about=run.about(options, group),
-        examples_per_step=examples,
+        examples_per_step=group.trainers * options.batch_size,
         predict=task.predict,
         distillation_loss=task.distillation_loss,
         stop=preemption.wished,

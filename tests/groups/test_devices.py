@@ -1,4 +1,4 @@
-"""Which device a rank computes on; the ranks of a node are played, torch's devices too."""
+"""The device of a rank; the ranks of a node are played, and torch's devices too."""
 
 import horovod.torch as hvd
 import pytest
@@ -6,7 +6,8 @@ import torch
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError
-from hvcod.groups.horovod import choose_device
+from hvcod.groups.device import choose_device
+from hvcod.groups.horovod import check_device
 from hvcod.groups.split import Group
 
 
@@ -20,19 +21,12 @@ def groups_on_one_node(count: int, size: int) -> list[Group]:
     ]
 
 
-def play_devices(
-    monkeypatch: pytest.MonkeyPatch, count: int, built_with: str = "cuda"
-) -> list[torch.device]:
-    """Lets torch see so many devices; the list is of those that are set from here on.
-
-    Horovod says that it was built with `built_with`.
-    """
+def play_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> list[torch.device]:
+    """Lets torch see so many devices; returns the list of those that are set from here on."""
     chosen: list[torch.device] = []
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the threads of this process are not at stake
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(hvd, "cuda_built", lambda: built_with == "cuda")
-    monkeypatch.setattr(hvd, "rocm_built", lambda: built_with == "rocm")
     return chosen
 
 
@@ -50,11 +44,8 @@ def test_the_rank_on_the_node_picks_the_device(
     assert chosen == answered  # what goes to "the current device" goes there too
 
 
-@pytest.mark.parametrize("built_with", ["cuda", "rocm"])
-def test_two_groups_of_one_rank_do_not_share_a_device(
-    monkeypatch: pytest.MonkeyPatch, built_with: str
-) -> None:
-    play_devices(monkeypatch, 2, built_with)
+def test_two_groups_of_one_rank_do_not_share_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    play_devices(monkeypatch, 2)
     one, other = (choose_device(group, "auto") for group in groups_on_one_node(2, 1))
     assert (one, other) == (torch.device("cuda:0"), torch.device("cuda:1"))
 
@@ -74,11 +65,15 @@ def test_a_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch)
         choose_device(groups_on_one_node(1, 1)[0], "cuda")
 
 
-@pytest.mark.parametrize("wish", ["auto", "cuda"])
+@pytest.mark.parametrize("built_with", ["cuda", "rocm", ""])
 def test_a_horovod_that_cannot_use_the_device_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, wish: str
+    monkeypatch: pytest.MonkeyPatch, built_with: str
 ) -> None:
-    chosen = play_devices(monkeypatch, 1, built_with="")
-    with pytest.raises(HvcodError, match=r"this Horovod was built without .* use --device cpu"):
-        choose_device(groups_on_one_node(1, 1)[0], wish)
-    assert chosen == []
+    monkeypatch.setattr(hvd, "cuda_built", lambda: built_with == "cuda")
+    monkeypatch.setattr(hvd, "rocm_built", lambda: built_with == "rocm")
+    check_device(torch.device("cpu"))
+    if built_with:
+        check_device(torch.device("cuda:0"))
+    else:
+        with pytest.raises(HvcodError, match=r"this Horovod was built without .* use --device cpu"):
+            check_device(torch.device("cuda:0"))

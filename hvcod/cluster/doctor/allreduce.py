@@ -52,9 +52,9 @@ def by_horovod(together: Together, size: int) -> Callable[[Outcomes], Allreduce 
         from hvcod.groups.horovod import start_horovod
 
         begun = time.perf_counter()
-        start_horovod(together.group)
+        place = torch.device(f"cuda:{device.index}" if device.kind == "cuda" else "cpu")
+        start_horovod(together.group, place)
         ready = together.everyone.allreduce(time.perf_counter() - begun, op=mpi().MAX)
-        place = torch.device(device.kind, device.index) if device.kind == "cuda" else "cpu"
 
         def reduce(message: Any) -> Any:
             total = hvd.allreduce(message, op=hvd.Sum, name="doctor")

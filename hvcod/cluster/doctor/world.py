@@ -84,10 +84,12 @@ class Together:
             return Device(problem="Horovod does not import on all ranks")
         import torch
 
-        from hvcod.groups.horovod import choose_device
+        from hvcod.groups.device import choose_device
+        from hvcod.groups.horovod import check_device
 
         try:
             device = choose_device(self.group, "auto")
+            check_device(device)
         except HvcodError as error:
             return Device(problem=str(error))
         threads = torch.get_num_threads()

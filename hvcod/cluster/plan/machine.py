@@ -11,7 +11,7 @@ from hvcod.cluster.plan.options import PlanOptions
 from hvcod.errors import UsageError
 
 MESSAGE_BYTES = 32 * 2**20
-"""Bytes of gradients that travel in one message: `hvcod.training.sgd.synchronous.BUCKET_BYTES`."""
+"""Bytes of gradients that travel in one message: `hvcod.training.sgd.allreduce.BUCKET_BYTES`."""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class CommonCrawl(Task):
         stream = TokenStream(
             self.dataset,
             lanes=range(group.rank * rows, (group.rank + 1) * rows),
-            lane_count=group.size * rows,
+            lane_count=group.trainers * rows,
             seed=options.data_seed,
             group=group.index,
             groups=group.count,

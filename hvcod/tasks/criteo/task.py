@@ -109,7 +109,7 @@ class Criteo(Task):
         self.dataset.part("validation")  # the first validation comes too late to fail
         rows = GroupRows(
             self.dataset,
-            batch=group.size * size,
+            batch=group.trainers * size,
             seed=options.data_seed,
             group=group.index,
             groups=group.count,

@@ -142,7 +142,7 @@ class ImageNet(Task):
             self._view,
             part.labels,
             rows=range(group.rank * rows, (group.rank + 1) * rows),
-            batch=group.size * rows,
+            batch=group.trainers * rows,
             seed=seed,
         )
 

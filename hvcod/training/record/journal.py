@@ -16,7 +16,7 @@ from hvcod.progress import Progress
 from hvcod.tasks.base import Task
 from hvcod.training.record.metrics import Means, MetricsFile
 from hvcod.training.run.directory import Run
-from hvcod.training.sgd.synchronous import Optimizer
+from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.state.saver import Saver
 
 log = logging.getLogger("hvcod.training")
@@ -79,7 +79,7 @@ class Journal:
     """
 
     def __init__(
-        self, task: Task, run: Run, optimizer: Optimizer, codistiller: Codistiller, saver: Saver
+        self, task: Task, run: Run, optimizer: BaseAlgorithm, codistiller: Codistiller, saver: Saver
     ) -> None:
         self._task, self._options, self._group, self._run = task, task.options, task.group, run
         self._optimizer, self._codistiller, self._saver = optimizer, codistiller, saver
@@ -241,6 +241,6 @@ class Journal:
             return
         if self._restarts:
             figures = {"restarts": self._restarts} | figures
-        examples = step * self._group.size * self._options.batch_size
+        examples = step * self._group.trainers * self._options.batch_size
         wall_s = round(time.monotonic() - self._begun, 3)
         self._file.write({"step": step, "examples": examples, "wall_s": wall_s} | figures)

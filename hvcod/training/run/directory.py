@@ -86,11 +86,11 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
     if options.force and not options.fresh:
         raise UsageError("--force only goes with --fresh, to delete the run that is there")
     directory = on_rank_zero(world, lambda: _directory(options))
-    run_id, examples = on_rank_zero(world, lambda: _begin(directory, options, group.size))
+    run_id, examples = on_rank_zero(world, lambda: _begin(directory, options, group.trainers))
     folder = directory / f"group-{group.index}"
     run = Run(directory, run_id, folder, examples, _own(folder, group, world))
     try:
-        on_rank_zero(world, lambda: _note(directory, run_id, options, group.size))
+        on_rank_zero(world, lambda: _note(directory, run_id, options, group.trainers))
     except HvcodError:
         run.close()
         raise

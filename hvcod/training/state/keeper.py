@@ -13,7 +13,7 @@ from hvcod.groups.split import Group
 from hvcod.tasks.base import Task, TrainingData
 from hvcod.training.record.journal import Journal
 from hvcod.training.run.directory import Run
-from hvcod.training.sgd.synchronous import Optimizer
+from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.state.layout import About
 from hvcod.training.state.random_numbers import random_state, set_random_state
 from hvcod.training.state.restore import Restored, restore
@@ -37,7 +37,7 @@ class Keeper:
         device: torch.device,
         saver: Saver,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: BaseAlgorithm,
         codistiller: Codistiller,
         data: TrainingData,
         journal: Journal,

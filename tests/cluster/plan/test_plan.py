@@ -65,7 +65,7 @@ def test_a_group_that_fits_into_a_node_uses_the_network_of_the_node() -> None:
 
 
 def test_messages_are_those_of_the_optimiser() -> None:
-    from hvcod.training.sgd.synchronous import BUCKET_BYTES
+    from hvcod.training.sgd.allreduce import BUCKET_BYTES
 
     assert MESSAGE_BYTES == BUCKET_BYTES
 

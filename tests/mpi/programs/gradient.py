@@ -9,14 +9,12 @@ from pathlib import Path
 import torch
 
 from hvcod import config
-from hvcod.groups.horovod import start_horovod
 from hvcod.groups.split import split
 from hvcod.groups.world import world
 from hvcod.tasks.commoncrawl.task import CommonCrawl
-from hvcod.training.sgd.synchronous import Optimizer
+from hvcod.training.sgd.synchronous import Synchronous
 
 group = split(world(), 1)
-start_horovod(group)
 layer = {
     "data": sys.argv[1],
     "batch_size": int(sys.argv[2]),
@@ -28,7 +26,7 @@ options = config.resolve(config.TrainOptions, [layer], CommonCrawl.Options)
 task = CommonCrawl(options, group)
 torch.manual_seed(5)
 model = task.build_model().double()
-optimizer = Optimizer(model, options.optimizer, steps=1, examples=1)
+optimizer = Synchronous(model, group, options)
 batch = task.training_data().next()
 logits, _ = task.predict(model, batch.inputs, None)
 optimizer.step(task.loss(logits, batch.targets))

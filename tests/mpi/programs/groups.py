@@ -8,7 +8,8 @@ import torch
 from mpi4py import MPI
 
 from hvcod.groups.agreement import Agreement
-from hvcod.groups.horovod import choose_device, start_horovod
+from hvcod.groups.device import choose_device
+from hvcod.groups.horovod import start_horovod
 from hvcod.groups.split import split
 from hvcod.groups.world import world
 
@@ -18,12 +19,13 @@ assert (group.count, group.size) == (count, everyone.size // count)
 assert (group.index, group.rank) == divmod(everyone.rank, group.size)  # contiguous
 assert group.is_root == (group.rank == 0)
 
-start_horovod(group)
+device = choose_device(group, "cpu")
+assert device == torch.device("cpu")
+start_horovod(group, device)
 assert (hvd.rank(), hvd.size()) == (group.rank, group.size)
 # The trap: Horovod's local rank restarts in every group of a node, the device must not.
 assert hvd.local_rank() == group.rank
 assert group.node_rank == everyone.rank
-assert choose_device(group, "cpu") == torch.device("cpu")
 cores = len(os.sched_getaffinity(0))
 assert group.threads == max(1, cores // everyone.size)
 

@@ -9,11 +9,10 @@ import sys
 import torch
 from torch import nn
 
-from hvcod.config import OptimizerOptions
-from hvcod.groups.horovod import start_horovod
+from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.groups.split import split
 from hvcod.groups.world import world
-from hvcod.training.sgd.synchronous import Optimizer
+from hvcod.training.sgd.synchronous import Synchronous
 
 STEPS, ROWS = 6, 50
 
@@ -32,18 +31,18 @@ class Clicks(nn.Module):
 
 algorithm, kind, path = sys.argv[1:]
 group = split(world(), 1)
-start_horovod(group)
 torch.manual_seed(group.rank)  # rank 0's weights count
 model = Clicks(kind == "sparse").double()
-options = OptimizerOptions(algorithm=algorithm, learning_rate=0.1, warmup=0, clip=0.05)
-optimizer = Optimizer(model, options, steps=STEPS, examples=8)
+of_optimizer = OptimizerOptions(algorithm=algorithm, learning_rate=0.1, warmup=0, clip=0.05)
+options = TrainOptions(steps=STEPS, nonfinite="skip", optimizer=of_optimizer)
+optimizer = Synchronous(model, group, options)
 torch.manual_seed(10 + group.rank)
 for step in range(STEPS):
     if step == STEPS // 2:  # goes on in another life
         states = group.comm.allgather(optimizer.state_dict())
         state = states[0]  # as it is saved: rank 0's for all
         model = copy.deepcopy(model)
-        optimizer = Optimizer(model, options, steps=STEPS, examples=8)
+        optimizer = Synchronous(model, group, options)
         optimizer.load_state_dict(state)
     ids = torch.randint(0, ROWS // 2, (8, 3))
     # The last rank does not use all tables in every step; the others wait for it all the same.
@@ -52,7 +51,7 @@ for step in range(STEPS):
     gradients = [table.weight.grad for table in model.tables]
     assert all(each is not None and each.is_sparse == (kind == "sparse") for each in gradients)
 model = copy.deepcopy(model)
-optimizer = Optimizer(model, options, steps=STEPS, examples=8, nonfinite="skip")
+optimizer = Synchronous(model, group, options)
 bad = model(torch.zeros(2, 3, dtype=torch.long)).mean()
 good = {name: each.detach().clone() for name, each in model.state_dict().items()}
 assert not optimizer.step(bad * (torch.nan if group.rank == group.size - 1 else 1.0))

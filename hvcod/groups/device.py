@@ -1,0 +1,32 @@
+"""The device on which a rank computes."""
+
+import os
+
+import torch
+
+from hvcod.errors import HvcodError
+from hvcod.groups.split import Group
+
+
+def choose_device(group: Group, device: str) -> torch.device:
+    """Returns the device of this rank, chosen by its number on the node.
+
+    Also gives torch this rank's share of the node's cores, unless OMP_NUM_THREADS is set.
+
+    Args:
+        group: This rank's group.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        HvcodError: ``cuda`` is asked for, and torch sees no such device.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(group.threads)
+    devices = torch.cuda.device_count()
+    if device == "cuda" and not devices:
+        raise HvcodError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if device == "cpu" or not devices:
+        return torch.device("cpu")
+    chosen = torch.device("cuda", group.node_rank % devices)
+    torch.cuda.set_device(chosen)
+    return chosen

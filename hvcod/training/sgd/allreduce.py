@@ -1,0 +1,67 @@
+"""Gradients averaged over a group by Horovod, while the backward pass still computes others."""
+
+from collections.abc import Iterable
+
+import horovod.torch as hvd
+import torch
+from torch import nn
+
+from hvcod.groups.horovod import start_horovod
+from hvcod.groups.split import Group
+from hvcod.training.sgd.updates import Updates
+
+BUCKET_BYTES = 32 * 2**20
+"""Gradients that travel in one message, so that the first travel while the last are computed."""
+
+
+class Allreduce:
+    """Replaces the gradients of each backward pass by their means over the group's trainers.
+
+    Of embedding tables only the rows travel that occur in the group's batch.
+    """
+
+    def __init__(self, model: nn.Module, group: Group, updates: Updates) -> None:
+        """Starts Horovod; all ranks leave with rank 0's weights. Collective over the trainers.
+
+        Args:
+            model: The model, whose parameters are watched from now on.
+            group: This rank's group.
+            updates: Tells dense parameters from tables.
+        """
+        start_horovod(group, next(model.parameters()).device)
+        hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+        self._tables = updates.tables
+        dense = updates.dense
+        # Only the hooks of this optimiser are used: it sends gradients, and updates nothing.
+        self._hooks = hvd.DistributedOptimizer(
+            torch.optim.SGD(dense.values(), lr=0.0),
+            named_parameters=dense.items(),
+            groups=_buckets(dense.values()),
+        )
+
+    def wait(self) -> None:
+        """Returns when all gradients are means. Collective; after `Updates.complete`."""
+        pending = {
+            name: hvd.sparse_allreduce_async(table.grad, name, hvd.Average)
+            for name, table in self._tables.items()
+        }
+        for name, finish in pending.items():
+            self._tables[name].grad = finish().coalesce()
+        self._hooks.synchronize()
+
+
+def _buckets(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Returns the parameters in the order of the backward pass, in messages of a fixed size.
+
+    Left alone, Horovod puts together what happens to be ready. Sums of three or more ranks then
+    depend on it in their last bit, and a run could not be repeated.
+    """
+    buckets: list[list[nn.Parameter]] = [[]]
+    size = 0
+    for parameter in reversed([each for each in parameters if each.requires_grad]):
+        if buckets[-1] and size + parameter.nbytes > BUCKET_BYTES:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(parameter)
+        size += parameter.nbytes
+    return buckets

@@ -1,0 +1,75 @@
+"""The seam for base algorithms: what the training loop needs of one.
+
+A base algorithm decides how the ranks of a group train one model together. To add one, derive a
+class from `BaseAlgorithm` in a file of its own and name it in ``BASE_ALGORITHMS`` of
+hvcod/registry.py.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from hvcod.config import TrainOptions
+from hvcod.groups.split import Group
+from hvcod.training.sgd.updates import Updates
+
+
+class BaseAlgorithm(ABC):
+    """Trains the model of a group from the losses of its ranks.
+
+    Attributes:
+        model: The model that it trains.
+        group: This rank's group.
+        updates: Applies gradients to the model, whatever way they came.
+    """
+
+    def __init__(self, model: nn.Module, group: Group, options: TrainOptions) -> None:
+        """Collective over the group's trainers.
+
+        Args:
+            model: What to train, on its device.
+            group: This rank's group.
+            options: Those of the training.
+
+        Raises:
+            UsageError: The options do not fit the model.
+        """
+        self.model, self.group = model, group
+        self.updates = Updates(model, options, group.trainers * options.batch_size)
+
+    @abstractmethod
+    def step(self, loss: Tensor) -> bool:
+        """Makes one step from this rank's loss; returns False if it was skipped.
+
+        Collective over the group's trainers, unless the algorithm is asynchronous.
+
+        Raises:
+            GroupFailedError: The gradient is NaN or infinite. The weights are still good.
+        """
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.updates.learning_rate
+
+    @property
+    def skipped(self) -> int:
+        """Steps that were skipped, as their gradient was NaN or infinite."""
+        return self.updates.skipped
+
+    def replicated(self) -> Iterable[Tensor]:
+        """Returns the tensors that are bit-equal on all trainers: by default, all parameters."""
+        return self.model.parameters()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what the algorithm has to remember, beside the model; the group root's is kept.
+
+        Numbers, strings and tensors in dictionaries, lists and tuples.
+        """
+        return self.updates.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned, on every rank."""
+        self.updates.load_state_dict(state)

@@ -1,0 +1,147 @@
+"""Updates of a model from gradients, however these came: rates, clipping, NaN and infinity."""
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvcod.config import TrainOptions
+from hvcod.errors import GroupFailedError
+from hvcod.training.sgd.optimizers import dense_optimizer, sparse_optimizer, sparse_tables
+from hvcod.training.sgd.schedule import learning_rate, weight_decay
+
+log = logging.getLogger("hvcod.training")
+
+MOST_SKIPPED = 100
+"""Steps in a row that may be skipped because their gradient is NaN or infinite."""
+
+
+class Updates:
+    """Applies the gradients of a model's parameters by Adam, Adagrad or SGD, clipped before.
+
+    A step is `begin`, a backward pass, `complete`, what the base algorithm does with the gradients,
+    and `apply`. Embedding tables with sparse gradients (``nn.Embedding(sparse=True)``) are updated
+    by the rows that occur in a batch; the other rows cost nothing.
+
+    Attributes:
+        dense: The parameters with dense gradients, by name.
+        tables: The embedding tables with sparse gradients, by name.
+        learning_rate: That of the last step.
+        skipped: Steps that were skipped, as their gradient was NaN or infinite.
+    """
+
+    def __init__(self, model: nn.Module, options: TrainOptions, examples: int) -> None:
+        """
+        Args:
+            model: What to update.
+            options: The optimiser's, its schedule's, and what to do with NaN and infinity.
+            examples: The batch behind an update, for linear scaling of the learning rate.
+
+        Raises:
+            UsageError: The optimiser cannot update a table by rows.
+        """
+        self._options, self._steps, self._examples = options.optimizer, options.steps, examples
+        self._skip = options.nonfinite == "skip"
+        tables = sparse_tables(model)
+        named = list(model.named_parameters())
+        self.dense = {name: parameter for name, parameter in named if parameter not in tables}
+        self.tables = {name: parameter for name, parameter in named if parameter in tables}
+        self._parameters = [parameter for _, parameter in named]
+        self._dense = dense_optimizer(list(self.dense.values()), options.optimizer)
+        self._sparse: torch.optim.Optimizer | None = None
+        if tables:
+            self._sparse = sparse_optimizer(list(self.tables.values()), options.optimizer)
+        self._done = self._in_a_row = 0
+        self.skipped = 0
+        self.learning_rate = 0.0
+
+    def begin(self) -> None:
+        """Sets the rates of the next step and clears the gradients."""
+        self.learning_rate = learning_rate(self._done, self._steps, self._examples, self._options)
+        decay = weight_decay(self._done, self._steps, self._options)
+        for part in self._dense.param_groups:
+            part["lr"] = self.learning_rate
+            part["weight_decay"] = decay if part["decays"] else 0.0
+        for part in self._sparse.param_groups if self._sparse is not None else []:
+            part["lr"] = self.learning_rate
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def complete(self) -> None:
+        """Gives a gradient of zero to each parameter that the backward pass did not reach."""
+        # By a backward pass, as it calls the hooks that send gradients to other ranks.
+        unused = [each for each in self.dense.values() if each.requires_grad and each.grad is None]
+        if unused:
+            torch.autograd.backward(unused, [torch.zeros_like(each) for each in unused])
+        for table in self.tables.values():
+            table.grad = _rows(table)
+
+    def apply(self) -> bool:
+        """Updates the model from its gradients, once clipped; returns False if it is left alone.
+
+        Raises:
+            GroupFailedError: The gradient is NaN or infinite, and the step is not to be skipped, or
+                too many in a row were. The weights are still good.
+        """
+        norm = self._clip()
+        self._done += 1
+        if not math.isfinite(norm):
+            self._not_finite(norm)
+            return False
+        self._in_a_row = 0
+        self._dense.step()
+        if self._sparse is not None:
+            self._sparse.step()
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the optimiser's averages and the counters."""
+        return {
+            "dense": self._dense.state_dict(),
+            "sparse": None if self._sparse is None else self._sparse.state_dict(),
+            "done": self._done,
+            "skipped": self.skipped,
+            "in_a_row": self._in_a_row,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned."""
+        self._dense.load_state_dict(state["dense"])
+        if self._sparse is not None:
+            self._sparse.load_state_dict(state["sparse"])
+        self._done, self.skipped = state["done"], state["skipped"]
+        self._in_a_row = state["in_a_row"]
+
+    def _clip(self) -> float:
+        """Shortens the gradient to the largest norm allowed; returns its norm before."""
+        gradients = [each.grad for each in self._parameters if each.grad is not None]
+        values = [each.values() if each.is_sparse else each for each in gradients]
+        norm = float(nn.utils.get_total_norm(values))
+        if self._options.clip and norm > self._options.clip:
+            for each in values:
+                each.mul_(self._options.clip / (norm + 1e-6))
+        return norm
+
+    def _not_finite(self, norm: float) -> None:
+        if not self._skip or self._in_a_row == MOST_SKIPPED:
+            before = f", as in the {MOST_SKIPPED} steps before" if self._skip else ""
+            skip = "" if self._skip else "go on with --nonfinite skip, or "
+            raise GroupFailedError(
+                f"the gradient is {norm} at step {self._done}{before}; {skip}start a new run with "
+                "a lower --learning-rate or --clip"
+            )
+        self.skipped += 1
+        self._in_a_row += 1
+        log.warning("step %d skipped: its gradient is %s", self._done, norm)
+
+
+def _rows(table: nn.Parameter) -> Tensor:
+    """Returns the gradient of a table, one entry a row; no rows if this step did not use it."""
+    if table.grad is not None:
+        return table.grad.coalesce()
+    rows = table.new_empty((0, *table.shape[1:]))
+    none = torch.sparse_coo_tensor(torch.empty((1, 0), dtype=torch.int64), rows, table.shape)
+    return none.coalesce()

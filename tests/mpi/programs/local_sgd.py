@@ -1,0 +1,38 @@
+"""``hvcod train`` with a base algorithm of its own, which averages weights now and then."""
+
+from collections.abc import Iterable
+
+from mpi4py import MPI
+from torch import Tensor
+
+from hvcod.registry import BASE_ALGORITHMS
+from hvcod.training.sgd.base import BaseAlgorithm
+
+INTERVAL = 8
+
+
+class Local(BaseAlgorithm):
+    """Each rank goes down its own gradients; after some steps all take the mean of the weights."""
+
+    done = 0
+
+    def step(self, loss: Tensor) -> bool:
+        self.updates.begin()
+        loss.backward()
+        self.updates.complete()
+        updated = self.updates.apply()
+        self.done += 1
+        if self.done % INTERVAL == 0:
+            for parameter in self.model.parameters():
+                self.group.training_comm.Allreduce(MPI.IN_PLACE, parameter.data.numpy())
+                parameter.data /= self.group.trainers
+        return updated
+
+    def replicated(self) -> Iterable[Tensor]:
+        return self.model.parameters() if self.done % INTERVAL == 0 else ()
+
+
+with BASE_ALGORITHMS.added("local", Local):
+    from hvcod.cli.main import main
+
+    main()
