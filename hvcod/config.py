@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import UsageError
-from hvcod.registry import BASE_ALGORITHMS
+from hvcod.registry import BASE_ALGORITHMS, LOSSES, TOPOLOGIES
 from hvcod.values import Duration, Numbers
 
 
@@ -62,7 +62,12 @@ class CodistillOptions:
         1000, "steps before the distillation term is switched on (Algorithm 1)", minimum=0
     )
     distill_weight: float = option(1.0, "factor of the distillation term", minimum=0.0)
-    topology: str = option("full", "who teaches whom", choices=("full", "ring", "pairs"))
+    distill_loss: str = option(
+        "cross-entropy",
+        "distillation loss that pulls a student towards its teachers (psi of Algorithm 1)",
+        choices=LOSSES,
+    )
+    topology: str = option("full", "who teaches whom", choices=TOPOLOGIES)
     staleness: str = option(
         "freshest",
         "age of the teachers: freshest takes the newest there are and never waits; exact waits for "

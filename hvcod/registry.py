@@ -6,13 +6,14 @@ line here. Code is imported when its name is first used: the help page lists nam
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from hvcod.errors import UsageError
 
 if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler
+    from hvcod.codistill.losses import Loss
     from hvcod.training.sgd.base import BaseAlgorithm
 
 Entry = TypeVar("Entry")
@@ -64,6 +65,21 @@ class Registry(Sequence[str], Generic[Entry]):
     def __len__(self) -> int:
         return len(self._entries)
 
+
+LOSSES: Registry["Loss"] = Registry(
+    "--distill-loss", {"cross-entropy": "hvcod.codistill.losses:cross_entropy"}
+)
+"""Distillation losses: (student's logits, each teacher's logits, likelihood) -> scalar."""
+
+TOPOLOGIES: Registry[Callable[[int, int], list[int]]] = Registry(
+    "--topology",
+    {
+        "full": "hvcod.codistill.topology:full",
+        "ring": "hvcod.codistill.topology:ring",
+        "pairs": "hvcod.codistill.topology:pairs",
+    },
+)
+"""Who teaches whom: (group, number of groups) -> the groups that teach it."""
 
 SCHEDULERS: Registry["type[Scheduler]"] = Registry(
     "--scheduler",

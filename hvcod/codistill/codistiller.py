@@ -4,7 +4,7 @@ import atexit
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hvcod import config
 from hvcod.codistill import identity
 from hvcod.codistill.exact import ExactTeachers
 from hvcod.codistill.freshest import FreshestTeachers
-from hvcod.codistill.losses import distillation_loss as agreement_with_mean
+from hvcod.codistill.losses import DistillationLoss, named_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
 from hvcod.codistill.student import check_unchanged, check_weights, device_of, specified
 from hvcod.codistill.teachers import Predict, Teachers
@@ -29,9 +29,6 @@ from hvcod.groups.tensors import broadcast_json
 from hvcod.tensorfile.format import Metadata, TensorSpec
 
 log = logging.getLogger("hvcod.codistill")
-
-DistillationLoss = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""(student's logits, logits of each teacher) -> scalar."""
 
 
 class Codistiller:
@@ -57,7 +54,9 @@ class Codistiller:
         *,
         logits: Logits = None,
         predict: Predict = call,
-        distillation_loss: DistillationLoss = agreement_with_mean,
+        likelihood: str = "classes",
+        distillation_loss: DistillationLoss | None = None,
+        reuse_logits: bool = False,
         run_id: str | None = None,
         examples_per_step: int = 0,
         about: Metadata | None = None,
@@ -74,8 +73,12 @@ class Codistiller:
                 mapping (a name), an attribute (a name), what a function finds; None: all.
             predict: How a teacher of a model with a hidden state predicts: (model, inputs, state)
                 -> (outputs, next state). The default calls the model.
+            likelihood: What the logits predict: ``classes`` in the last dimension, or ``binary``:
+                the probability of a yes each.
             distillation_loss: psi of Algorithm 1: (student's logits, logits of each teacher) ->
-                scalar. The default is for logits of classes in the last dimension.
+                scalar. By default the one that the options name, for the likelihood.
+            reuse_logits: Whether the memory of a teacher's logits may be overwritten, which saves
+                the largest temporary of a step: they must not be part of its hidden state.
             run_id: Names the run; needed where the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
             about: What published checkpoints say of themselves, if more is known than `run_id`.
@@ -89,7 +92,10 @@ class Codistiller:
         given = vars(options or CodistillOptions())
         self._options: CodistillOptions = config.resolve(CodistillOptions, [given])
         self._model, self._group, self._run_dir = model, group, Path(run_dir).absolute()
-        self._logits, self._distillation_loss, self._stop = logits, distillation_loss, stop
+        self._logits, self._stop = logits, stop
+        self._psi = distillation_loss or named_loss(
+            self._options.distill_loss, likelihood, reuse_logits
+        )
         self._examples_per_step = examples_per_step
         self._sources = teachers_of(group.index, group.count, self._options.topology)
         self._specification: dict[str, TensorSpec] = specified(model) if self._sources else {}
@@ -217,7 +223,7 @@ class Codistiller:
             behind = [self._done + 1 - step for step in self.teachers_used.values()]
             self._staleness += sum(behind) / len(behind)
             self._distilled += 1
-        psi = self._distillation_loss(logits, self._teachers.predict(inputs, self.teachers_used))
+        psi = self._psi(logits, self._teachers.predict(inputs, self.teachers_used))
         return self._options.distill_weight * psi
 
     def step(self) -> None:

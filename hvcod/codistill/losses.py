@@ -1,4 +1,9 @@
-"""The distillation loss (psi of Algorithm 1): agreement with the teachers' mean prediction."""
+"""Distillation losses (psi of Algorithm 1); `hvcod.registry.LOSSES` gives them their names.
+
+A loss is a function of the student's logits, the logits of each teacher and the likelihood that
+they parametrise (`LIKELIHOODS`). It returns a scalar, lets no gradient flow into the teachers and
+may overwrite the first teacher's logits, which nobody needs afterwards.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,7 +13,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
+from hvcod.registry import LOSSES
+
+Loss = Callable[[Tensor, Sequence[Tensor], str], Tensor]
+"""(student's logits, logits of each teacher, likelihood) -> scalar."""
+
+DistillationLoss = Callable[[Tensor, Sequence[Tensor]], Tensor]
+"""(student's logits, logits of each teacher) -> scalar: a loss whose likelihood is settled."""
+
+LIKELIHOODS = ("classes", "binary")
+"""What logits can predict: classes in their last dimension, or the probability of a yes each."""
 
 _CPU_CHUNK = 2**17
 """Logits of a chunk per thread: a chunk of student and teacher stays in a core's cache."""
@@ -17,52 +32,56 @@ _DEVICE_CHUNK = 2**24
 """Logits of a chunk elsewhere: few kernel launches, and temporaries of 64 MiB at most."""
 
 
-def distillation_loss(
-    student_logits: Tensor, teacher_logits: Sequence[Tensor], *, overwrite_teachers: bool = False
+def named_loss(name: str, likelihood: str, reuse_logits: bool) -> DistillationLoss:
+    """Returns a loss by its name, for logits of one likelihood.
+
+    Args:
+        name: One of `hvcod.registry.LOSSES`.
+        likelihood: One of `LIKELIHOODS`.
+        reuse_logits: Whether the loss may overwrite the first teacher's logits; otherwise it gets
+            a copy.
+
+    Raises:
+        UsageError: There is no such loss or likelihood.
+    """
+    if likelihood not in LIKELIHOODS:
+        raise UsageError(f"likelihood {likelihood!r}: choose one of {', '.join(LIKELIHOODS)}")
+    loss = LOSSES.load(name)
+
+    def settled(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
+        first = teachers[:1] if reuse_logits else [logits.clone() for logits in teachers[:1]]
+        return loss(student, [*first, *teachers[1:]], likelihood)
+
+    return settled
+
+
+def cross_entropy(
+    student_logits: Tensor, teacher_logits: Sequence[Tensor], likelihood: str
 ) -> Tensor:
     """Cross entropy of the student against the mean of the teachers' predictive distributions.
 
     The mean is over the distributions, not over the logits (Algorithm 1; section 2), and the loss
-    is the mean over positions, in nats. No gradient flows into the teachers.
+    is the mean over positions, in nats. With several classes its gradient is kept in the memory of
+    the first teacher's logits, which saves the largest temporary of a step.
 
     Args:
-        student_logits: [..., classes], any floating type; computed in float32 at least.
+        student_logits: [..., classes], or of any shape if they are binary; of any floating type,
+            computed in float32 at least.
         teacher_logits: One tensor or more, shaped like the student's.
-        overwrite_teachers: Keep the gradient in the memory of the first teacher's logits, which
-            are lost. Saves the largest temporary of a step; for logits that nobody needs any more.
+        likelihood: ``classes`` or ``binary``.
 
     Returns:
         The loss, a scalar. It can be differentiated once.
 
     Raises:
-        HvcodError: There is no teacher, or one whose logits differ in shape.
+        HvcodError: There is no teacher, or the logits of one differ in shape.
     """
     _check(student_logits, teacher_logits)
+    if likelihood == "binary":
+        return _binary(student_logits, teacher_logits)
     rows = (-1, student_logits.shape[-1])
     teachers = [logits.detach().reshape(rows) for logits in teacher_logits]
-    return _distillation(student_logits.reshape(rows), teachers, overwrite_teachers)
-
-
-def binary_distillation_loss(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> Tensor:
-    """The same for one logit of a yes: cross entropy against the teachers' mean probability.
-
-    The mean is over the probabilities, not over the logits (Algorithm 1; section 2), and the loss
-    is the mean over positions, in nats. No gradient flows into the teachers.
-
-    Args:
-        student_logits: Of any shape and floating type; computed in float32 at least.
-        teacher_logits: One tensor or more, shaped like the student's.
-
-    Raises:
-        HvcodError: There is no teacher, or one whose logits differ in shape.
-    """
-    _check(student_logits, teacher_logits)
-    precision = torch.promote_types(student_logits.dtype, torch.float32)
-    mean = torch.zeros_like(student_logits, dtype=precision, requires_grad=False)
-    for logits in teacher_logits:
-        mean += torch.sigmoid(logits.detach().to(precision))
-    mean /= len(teacher_logits)
-    return binary_cross_entropy_with_logits(student_logits.to(precision), mean)
+    return _classes(student_logits.reshape(rows), teachers)
 
 
 def _check(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> None:
@@ -76,7 +95,16 @@ def _check(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> None:
             )
 
 
-class _Distillation(torch.autograd.Function):
+def _binary(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> Tensor:
+    precision = torch.promote_types(student_logits.dtype, torch.float32)
+    mean = torch.zeros_like(student_logits, dtype=precision, requires_grad=False)
+    for logits in teacher_logits:
+        mean += torch.sigmoid(logits.detach().to(precision))
+    mean /= len(teacher_logits)
+    return binary_cross_entropy_with_logits(student_logits.to(precision), mean)
+
+
+class _CrossEntropy(torch.autograd.Function):
     """Loss and gradient in one pass over the logits, a cache-sized chunk of rows at a time.
 
     For the student's distribution q and the teachers' mean p the loss of a row is -p log q, its
@@ -84,12 +112,12 @@ class _Distillation(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teachers: list[Tensor], overwrite: bool) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teachers: list[Tensor]) -> Tensor:
         precision = torch.promote_types(student.dtype, torch.float32)
         total = student.new_zeros((), dtype=precision)
         gradient = None
         if ctx.needs_input_grad[0]:
-            reusable = overwrite and teachers[0].dtype == precision
+            reusable = teachers[0].dtype == precision
             gradient = teachers[0] if reusable else torch.empty_like(student, dtype=precision)
         for rows in _chunks(student):
             mean = torch.softmax(teachers[0][rows], dim=-1, dtype=precision)
@@ -105,14 +133,14 @@ class _Distillation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None]:
         gradient, ctx.gradient = ctx.gradient, None  # scaled in place: good for one use
         if gradient is None:
             raise HvcodError("the distillation loss can be differentiated only once per evaluation")
-        return gradient.mul_(grad_loss / len(gradient)).to(ctx.dtype), None, None
+        return gradient.mul_(grad_loss / len(gradient)).to(ctx.dtype), None
 
 
-_distillation: Callable[..., Tensor] = _Distillation.apply
+_classes: Callable[..., Tensor] = _CrossEntropy.apply
 
 
 def _chunks(logits: Tensor) -> Iterator[slice]:

@@ -111,6 +111,11 @@ def _checked(name: str, module: ModuleType, found: Any) -> "type[Task]":
         raise UsageError(f"--task {name}: {found!r} is no subclass of hvcod.tasks.base.Task")
     if missing := sorted(found.__abstractmethods__):
         raise UsageError(f"--task {name}: {found.__name__} lacks {', '.join(missing)}()")
+    if hasattr(found, "distillation_loss"):
+        raise UsageError(
+            f"--task {name}: {found.__name__}.distillation_loss() is not used any more: delete it, "
+            'set likelihood = "classes" or "binary" in the class, and choose with --distill-loss'
+        )
     if not is_dataclass(getattr(found, "Options", None)):
         raise UsageError(f"--task {name}: {found.__name__}.Options must be a dataclass of options")
     if "laptop" not in getattr(found, "presets", {}):

@@ -1,4 +1,4 @@
-"""The contract of a task: data, model, loss, metrics, presets; only it knows what is trained."""
+"""The contract of a task: data, model, loss, metrics and presets of one thing to train."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from hvcod.codistill.losses import distillation_loss
 from hvcod.config import TrainOptions
 from hvcod.groups.split import Group
 from hvcod.tasks.metrics import UNKNOWN, Metric, negative_log_likelihood
@@ -20,7 +20,7 @@ from hvcod.tree import map_tensors
 __all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData"]
 
 Ids = Sequence[str] | npt.NDArray[np.int64]
-"""A name or a number for each prediction, by which files of predictions are put side by side."""
+"""A name or a number for each prediction, by which files of predictions are compared."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Batch:
     Attributes:
         inputs: What the model sees: a tensor, or a tuple or mapping of tensors, whose first
             dimension counts examples.
-        targets: What it should say: class indices, [N] or [N, T]; `UNKNOWN` is not scored.
+        targets: The right answers: class indices, [N] or [N, T]; `UNKNOWN` is not scored.
         ids: For evaluation: an id of each prediction, in the order of the flattened targets; a
-            negative number marks padding, which is no prediction.
-        begins: For evaluation: it is the first of a sequence; hidden states start anew.
+            negative number marks padding, which is not a prediction.
+        begins: For evaluation: whether it is the first of a sequence; hidden states start anew.
     """
 
     inputs: Any
@@ -42,10 +42,10 @@ class Batch:
     begins: bool = True
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         if device.type == "cpu":
             return self
-        inputs = map_tensors(lambda each: each.to(device, non_blocking=True), self.inputs)
+        inputs = map_tensors(lambda tensor: tensor.to(device, non_blocking=True), self.inputs)
         targets = self.targets.to(device, non_blocking=True)
         return dataclasses.replace(self, inputs=inputs, targets=targets)
 
@@ -54,18 +54,18 @@ class TrainingData(Protocol):
     """An endless stream of batches that knows its exact position."""
 
     def next(self) -> Batch:
-        """The next batch of this rank."""
+        """Returns the next batch of this rank."""
         ...
 
     def state_dict(self) -> Mapping[str, np.ndarray]:
-        """The position of this rank, as small arrays whose first dimension counts its examples.
+        """Returns the position of this rank: arrays whose first dimension counts its examples.
 
-        So a group can be resumed with other ranks that share out the same examples.
+        So a group can be resumed with a different number of ranks that share the same examples.
         """
         ...
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Puts the stream back to a position that `state_dict` gave."""
+        """Puts the stream back to a position that `state_dict` returned."""
         ...
 
 
@@ -75,11 +75,15 @@ class Task(ABC):
     Attributes:
         Options: The task's own options, the section ``model`` of the tree (`hvcod.config.option`).
         presets: Sets of defaults by name: {key: value}; every task has ``laptop`` and ``paper``.
+        likelihood: What the logits predict. ``classes``: the logarithm of a probability of each
+            class, up to a constant, in the last dimension. ``binary``: each is that of a yes
+            against a no. Loss, distillation loss and predictions follow from it.
         state_rows: The dimension of the tensors in a hidden state that counts examples.
     """
 
     Options: ClassVar[type]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    likelihood: ClassVar[str] = "classes"
     state_rows: ClassVar[int] = 0
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
@@ -87,15 +91,20 @@ class Task(ABC):
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """A freshly initialised model; the caller has seeded torch."""
+        """Returns a freshly initialised model; the caller has seeded torch."""
 
     @abstractmethod
     def training_data(self) -> TrainingData:
-        """This rank's share of the training data."""
+        """Returns this rank's share of the training data.
+
+        Everything random about the data (order, offsets, crops) follows from ``data_seed`` of the
+        options, never from ``seed``: with ``--order-seed`` several runs see the same data in the
+        same order and differ in their weights alone.
+        """
 
     @abstractmethod
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
-        """This rank's share of one pass over a part of the data, the same in every group.
+        """Yields this rank's share of one pass over a part of the data, the same in every group.
 
         The part is divided into sequences of batches, most often of one batch each, in a way that
         does not depend on the ranks: rank r of n gets every n-th of them from the r-th on, so that
@@ -103,39 +112,59 @@ class Task(ABC):
         limits the pass.
 
         Args:
-            part: ``validation``, ``training`` or what other parts the data have.
+            part: ``validation``, ``training`` or another part that the data have.
 
         Raises:
             HvcodError: The data have no such part.
         """
 
-    @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The task loss (phi of Algorithm 1), a scalar: the mean over the scored predictions."""
+        """Returns the task loss (phi of Algorithm 1), a scalar: the mean over scored predictions.
+
+        By default the cross entropy of the likelihood, in nats.
+        """
+        if self.likelihood == "binary":
+            known = targets != UNKNOWN
+            yes = targets[known].to(logits.dtype)
+            return F.binary_cross_entropy_with_logits(logits[known], yes)
+        return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=UNKNOWN)
+
+    def class_frequencies(self) -> npt.NDArray[np.float64] | None:
+        """Returns how frequent each class is in the training data, [classes]; None if unknown.
+
+        They sum to 1 and none is zero. Binary likelihoods have the classes no and yes.
+        """
+        return None
 
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Logits of student or teacher, and the hidden state that it carries to the next batch.
+        """Returns the logits of a student or teacher, and its hidden state for the next batch.
 
-        The state is made of dictionaries, lists, tuples, plain values and tensors, or is None.
+        The distillation loss may overwrite a teacher's logits: they must not be part of its state.
+
+        Args:
+            model: The student, or a teacher.
+            inputs: Those of the batch.
+            state: The hidden state after the batch before; None at first. It is made of
+                dictionaries, lists, tuples, plain values and tensors.
         """
         return model(inputs), None
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
-        """The predictive distributions, [N, classes] in float32 and natural logarithms."""
+        """Returns predictive distributions, [N, classes] in float32 and natural logarithms."""
+        if self.likelihood == "binary":
+            logits = logits.flatten()
+            return F.logsigmoid(torch.stack([-logits, logits], dim=1).float())
         return torch.log_softmax(logits.flatten(0, -2), dim=-1, dtype=torch.float32)
 
     def predictions(self, log_probabilities: Tensor) -> Tensor:
-        """What `hvcod predict` writes: of each example its distribution [N, classes] or less."""
-        return log_probabilities.exp()
+        """Returns what `hvcod predict` writes: probabilities [N, classes], or of a yes [N]."""
+        probabilities = log_probabilities.exp()
+        return probabilities[:, 1] if self.likelihood == "binary" else probabilities
 
     def metrics(self) -> dict[str, Metric]:
-        """What is measured of a model besides training; ``loss`` is always among them."""
+        """Returns what is measured of a model besides training; ``loss`` is always among them."""
         return {"loss": negative_log_likelihood()}
 
-    def distillation_loss(self, logits: Tensor, teachers: Sequence[Tensor]) -> Tensor:
-        """The distillation loss (psi of Algorithm 1), a scalar; may overwrite the teachers."""
-        return distillation_loss(logits, teachers, overwrite_teachers=True)
-
     def reference(self) -> Mapping[str, float]:
-        """Named validation losses to compare with, such as that of a model without context."""
+        """Returns validation losses to compare with, by name, such as that without any context."""
         return {}

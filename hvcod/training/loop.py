@@ -40,7 +40,8 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> S
         about=run.about(options, group),
         examples_per_step=group.trainers * options.batch_size,
         predict=task.predict,
-        distillation_loss=task.distillation_loss,
+        likelihood=task.likelihood,
+        reuse_logits=True,
         stop=preemption.wished,
     )
     data = Prefetch(task.training_data())

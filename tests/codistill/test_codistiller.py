@@ -10,7 +10,6 @@ from mpi4py import MPI
 from torch import Tensor, nn
 
 from hvcod.codistill.codistiller import Codistiller
-from hvcod.codistill.losses import distillation_loss
 from hvcod.config import CodistillOptions
 from hvcod.groups.split import Group
 from hvcod.tensorfile.format import Metadata
@@ -42,7 +41,6 @@ class Member:
             about=about,
             examples_per_step=4,
             predict=predict,
-            distillation_loss=distillation_loss,
         )
         self.history: list[dict[str, Tensor]] = []
 

@@ -1,7 +1,7 @@
 """The distillation loss against a literal transcription of Algorithm 1."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hvcod.codistill import losses
-from hvcod.codistill.losses import binary_distillation_loss, distillation_loss
-from hvcod.errors import HvcodError
+from hvcod.codistill.losses import cross_entropy, named_loss
+from hvcod.errors import HvcodError, UsageError
+from hvcod.registry import LOSSES
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def distillation_loss(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
+    """Of classes; the teachers' logits are left as they were."""
+    return named_loss("cross-entropy", "classes", reuse_logits=False)(student, teachers)
+
+
+def binary_distillation_loss(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
+    return cross_entropy(student, teachers, "binary")
 
 
 def literal_psi(student: Tensor, teachers: list[Tensor]) -> Tensor:
@@ -87,7 +97,7 @@ def test_overwriting_gives_the_same_gradient_in_the_first_teachers_memory(
     student, *teachers = draw(models, *shape)
     kept = value_and_gradient(distillation_loss(student, teachers), student)
     spare = [teacher.detach().clone() for teacher in teachers]
-    loss = distillation_loss(student, spare, overwrite_teachers=True)
+    loss = cross_entropy(student, spare, "classes")
     overwritten = value_and_gradient(loss, student)
     torch.testing.assert_close(overwritten, kept, rtol=0, atol=0)
     assert overwritten[1].data_ptr() == spare[0].data_ptr()
@@ -98,7 +108,7 @@ def test_overwriting_leaves_alone_what_it_cannot_use() -> None:
     student = torch.randn(4, 5, requires_grad=True)
     teacher = torch.randn(4, 5, dtype=torch.bfloat16)
     before = teacher.clone()
-    distillation_loss(student, [teacher], overwrite_teachers=True).backward()
+    cross_entropy(student, [teacher], "classes").backward()
     assert torch.equal(teacher, before)
 
 
@@ -235,3 +245,22 @@ def test_one_logit_gives_teachers_no_gradient_and_needs_one() -> None:
         binary_distillation_loss(student, [])
     with pytest.raises(HvcodError, match="teacher 0 gave logits of shape"):
         binary_distillation_loss(student, [torch.zeros(4)])
+
+
+@pytest.mark.parametrize("likelihood", ["classes", "binary"])
+def test_a_loss_is_one_function_and_its_registration(likelihood: str) -> None:
+    def squares(student: Tensor, teachers: Sequence[Tensor], of: str) -> Tensor:
+        assert of == likelihood
+        return (student - sum(teachers) / len(teachers)).square().mean()
+
+    student, *teachers = draw(3, 4, 5)
+    with LOSSES.added("squares", squares):
+        loss = named_loss("squares", likelihood, reuse_logits=False)(student, teachers)
+    torch.testing.assert_close(loss, squares(student, teachers, likelihood))
+
+
+def test_losses_and_likelihoods_that_do_not_exist() -> None:
+    with pytest.raises(UsageError, match="--distill-loss hinge: choose one of cross-entropy"):
+        named_loss("hinge", "classes", reuse_logits=False)
+    with pytest.raises(UsageError, match="likelihood 'ranks': choose one of classes, binary"):
+        named_loss("cross-entropy", "ranks", reuse_logits=False)

@@ -2,8 +2,11 @@
 
 import pytest
 
+from hvcod import config
 from hvcod.codistill.topology import teachers_of
+from hvcod.config import CodistillOptions
 from hvcod.errors import UsageError
+from hvcod.registry import TOPOLOGIES
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,11 @@ def test_one_group_has_no_teacher(topology: str) -> None:
 def test_an_odd_number_of_groups_has_no_pairs() -> None:
     with pytest.raises(UsageError, match="3 groups do not form pairs"):
         teachers_of(2, 3, "pairs")
+
+
+def test_a_topology_is_one_function_and_its_registration() -> None:
+    with TOPOLOGIES.added("star", lambda group, groups: [0] if group else [1]):
+        options = config.resolve(CodistillOptions, [{"topology": "star"}])
+        assert [teachers_of(group, 3, options.topology) for group in range(3)] == [[1], [0], [0]]
+    with pytest.raises(UsageError, match="--topology star: choose one of full, ring, pairs"):
+        teachers_of(0, 3, "star")

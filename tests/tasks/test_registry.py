@@ -32,10 +32,12 @@ class Whole(Half):
     def build_model(self) -> Any: ...
     def training_data(self) -> Any: ...
     def evaluation_data(self, part: str = "validation") -> Any: ...
-    def loss(self, logits: Any, targets: Any) -> Any: ...
 
 class NoPresets(Whole):
     presets = {"cluster": {}}
+
+class OldLoss(Whole):
+    def distillation_loss(self, logits: Any, teachers: Any) -> Any: ...
 
 class NoOptions(Whole):
     Options = dict
@@ -80,8 +82,12 @@ def test_a_class_of_a_module_in_the_current_folder() -> None:
         ("mypackage.mymodule:Shop", "no such class; the tasks there: Half, Whole, NoPr"),
         ("mypackage.mymodule:", "mypackage.mymodule has no such class"),
         ("mypackage.mymodule:NUMBER", "7 is no subclass of hvcod.tasks.base.Task"),
-        ("mypackage.mymodule:Half", "Half lacks build_model, evaluation_data, loss, training_data"),
+        ("mypackage.mymodule:Half", "Half lacks build_model, evaluation_data, training_data"),
         ("mypackage.mymodule:NoPresets", "NoPresets.presets must hold 'laptop'"),
+        (
+            "mypackage.mymodule:OldLoss",
+            "distillation_loss.* delete it, set likelihood",
+        ),
         ("mypackage.mymodule:NoOptions", "NoOptions.Options must be a dataclass"),
         ("json:JSONDecoder", "is no subclass of hvcod.tasks.base.Task"),
         (":Shop", "'' is no name of a module"),

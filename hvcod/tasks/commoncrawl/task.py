@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hvcod.config import TrainOptions, option
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
-from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
+from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel, Layers
@@ -21,6 +21,7 @@ from hvcod.tasks.commoncrawl.tokens.evaluation import (
     scored_ranges,
     scored_windows,
     unigram_entropy,
+    unigram_frequencies,
 )
 from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
 from hvcod.tasks.commoncrawl.transformer import Transformer
@@ -125,9 +126,9 @@ class CommonCrawl(Task):
         logits, state = model(inputs, state)
         return logits, state
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy in nats per token."""
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=UNKNOWN)
+    def class_frequencies(self) -> npt.NDArray[np.float64]:
+        """Returns how frequent each token is in the training part, with one added to its count."""
+        return unigram_frequencies(self.dataset)
 
     def reference(self) -> Mapping[str, float]:
         """The loss of a model that knows only how frequent each token is."""

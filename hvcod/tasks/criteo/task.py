@@ -1,17 +1,15 @@
 """Click prediction (paper, sections 3.1 and 3.5)."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from hvcod.codistill.losses import binary_distillation_loss
 from hvcod.config import TrainOptions, option
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
@@ -54,6 +52,7 @@ class Criteo(Task):
     """Predicting whether an advertisement is clicked on; an example is a row."""
 
     Options = ClickModelOptions
+    likelihood = "binary"  # a click or none
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1: Adagrad with learning rate 0.001. Batch and epochs are not in the paper.
         "paper": {
@@ -125,22 +124,10 @@ class Criteo(Task):
             examples = self.dataset.examples(rows.start, rows.stop)
             yield _batch(examples, ids.astype(np.int64))
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Log loss in nats: cross entropy of click and no click."""
-        known = targets != UNKNOWN
-        return F.binary_cross_entropy_with_logits(logits[known], targets[known].to(logits.dtype))
-
-    def distillation_loss(self, logits: Tensor, teachers: Sequence[Tensor]) -> Tensor:
-        """Cross entropy of click and no click against the teachers' mean probability."""
-        return binary_distillation_loss(logits, teachers)
-
-    def log_probabilities(self, logits: Tensor) -> Tensor:
-        """Of no click and click, [N, 2]."""
-        return F.logsigmoid(torch.stack([-logits, logits], dim=1).float())
-
-    def predictions(self, log_probabilities: Tensor) -> Tensor:
-        """The probability of a click, [N]."""
-        return log_probabilities[:, 1].exp()
+    def class_frequencies(self) -> npt.NDArray[np.float64]:
+        """Returns the shares of rows without and with a click in the training part."""
+        rate = self.dataset.click_rate
+        return np.array([1 - rate, rate])
 
     def metrics(self) -> dict[str, Metric]:
         """Log loss and area under the ROC curve."""

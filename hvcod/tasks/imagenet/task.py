@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -165,6 +166,12 @@ class ImageNet(Task):
         smoothing = self.images.label_smoothing
         return F.cross_entropy(logits, targets, ignore_index=UNKNOWN, label_smoothing=smoothing)
 
+    def class_frequencies(self) -> npt.NDArray[np.float64]:
+        """Returns how frequent each class is in the training part, with one added to its count."""
+        labels = self._part("training").labels
+        counts = np.bincount(labels, minlength=len(self.dataset.classes)) + 1
+        return np.asarray(counts / counts.sum(), dtype=np.float64)
+
     def metrics(self) -> dict[str, Metric]:
         """Loss without label smoothing, and how many images were recognised."""
         return {"loss": negative_log_likelihood(), "accuracy": accuracy()}
@@ -173,9 +180,7 @@ class ImageNet(Task):
         """The loss of a model that knows only how frequent each class is."""
         part = self._part("validation")
         labels = part.labels[self._chosen(part)]
-        counts = np.bincount(self._part("training").labels, minlength=len(self.dataset.classes))
-        frequencies = (counts + 1.0) / (counts + 1.0).sum()
-        return {"class_entropy": float(-np.log(frequencies[labels]).mean())}
+        return {"class_entropy": float(-np.log(self.class_frequencies()[labels]).mean())}
 
     def _part(self, name: str) -> ImagePart:
         found = self.dataset.parts.get(name)

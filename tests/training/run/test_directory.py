@@ -18,10 +18,12 @@ from conftest import MpiRun
 from mpi4py import MPI
 
 from hvcod import config
+from hvcod.codistill.losses import cross_entropy
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files import shared
 from hvcod.groups.split import Group, split
+from hvcod.registry import LOSSES
 from hvcod.tasks.commoncrawl.task import CommonCrawl
 from hvcod.training.run import directory as run
 from hvcod.training.run import owner
@@ -36,6 +38,13 @@ HERE = Path(__file__).parent
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"BEAT": 0.2, "WATCH": 1.0, "GRACE": 0.3}.items():
         monkeypatch.setattr(owner, name, value)
+
+
+@pytest.fixture(autouse=True)
+def other_choices() -> Iterator[None]:
+    """Adds a second choice to options that have one so far."""
+    with LOSSES.added("other", cross_entropy):
+        yield
 
 
 @pytest.fixture
@@ -99,6 +108,7 @@ CHANGES: dict[str, Any] = {
     "codistill.exchange_interval": 51,
     "codistill.burn_in": 51,
     "codistill.distill_weight": 0.5,
+    "codistill.distill_loss": "other",
     "codistill.topology": "ring",
     "codistill.staleness": "exact",
     "codistill.max_staleness": 51,

@@ -1,9 +1,9 @@
 """Tokens that are scored: which, in which windows, and what knowing no context costs."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from hvcod.errors import HvcodError
@@ -90,13 +90,17 @@ def _window(
 def unigram_entropy(dataset: TokenDataset, ranges: Sequence[Range]) -> float:
     """Loss, in nats per scored token, of a model that knows only how frequent each token is.
 
-    The cross entropy of the validation tokens that `scored_windows` scores under the distribution
-    of the training tokens, with one added to every count.
+    The cross entropy of the validation tokens that `scored_windows` scores under
+    `unigram_frequencies`.
     """
     held_out = np.zeros(dataset.vocabulary_size, dtype=np.int64)
     for first, last in ranges:
         scored = dataset.between("validation", first + 1, last + 1)
         held_out += np.bincount(scored, minlength=dataset.vocabulary_size)
-    counts = dataset.unigram_counts + 1.0
-    log_probability = np.log(counts) - math.log(counts.sum())
-    return float(-(held_out * log_probability).sum() / held_out.sum())
+    return float(-(held_out * np.log(unigram_frequencies(dataset))).sum() / held_out.sum())
+
+
+def unigram_frequencies(dataset: TokenDataset) -> npt.NDArray[np.float64]:
+    """Returns how frequent each token is in the training part, with one added to its count."""
+    counts = dataset.unigram_counts + 1
+    return np.asarray(counts / counts.sum(), dtype=np.float64)
