@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hvcod import config
 from hvcod.codistill import identity
-from hvcod.codistill.exact import ExactTeachers
-from hvcod.codistill.freshest import FreshestTeachers
+from hvcod.codistill.exchanges.exact import ExactTeachers
+from hvcod.codistill.exchanges.freshest import FreshestTeachers
 from hvcod.codistill.losses import DistillationLoss, named_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
 from hvcod.codistill.student import check_unchanged, check_weights, device_of, specified

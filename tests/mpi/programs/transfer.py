@@ -15,8 +15,8 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hvcod.codistill import transfer
-from hvcod.codistill.transfer import Transfer, Update, broadcast_update
+from hvcod.codistill.exchanges import transfer
+from hvcod.codistill.exchanges.transfer import Transfer, Update, broadcast_update
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups import tensors as messages
 from hvcod.groups.split import split

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from hvcod.codistill.transfer import Transfer, Update
+from hvcod.codistill.exchanges.transfer import Transfer, Update
 from hvcod.config import CodistillOptions
 from hvcod.exchange.poll import Failure, Poller
 from hvcod.groups.split import Group

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hvcod.codistill.transfer import Update, broadcast_update
+from hvcod.codistill.exchanges.transfer import Update, broadcast_update
 from hvcod.config import CodistillOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.poll import Arrival, Failure, fetch
