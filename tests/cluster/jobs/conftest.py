@@ -39,7 +39,7 @@ SMALL = {
 
 
 def train_words(data: Path, run: Path, *more: object, **changed: object) -> list[str]:
-    """A short training of hvcod, whose summary is JSON."""
+    """Returns the words of a short training, whose summary is JSON."""
     words: list[object] = ["train", "--data", data, "--run-dir", run, "--json", *more]
     options = SMALL | {name.replace("__", "."): value for name, value in changed.items()}
     words += [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
@@ -59,7 +59,7 @@ class Cluster:
     home: Path
 
     def call(self, *words: object, check: bool = True) -> str:
-        """What a command prints."""
+        """Returns the output of a command."""
         command = [str(word) for word in words]
         done = subprocess.run(
             command,
@@ -74,17 +74,32 @@ class Cluster:
         return done.stdout if check else done.stdout + done.stderr
 
     def submit(self, *options: object, command: Sequence[str]) -> list[dict[str, Any]]:
-        """The jobs that ``hvcod job submit --json`` submits."""
+        """Submits jobs by ``hvcod job submit --json`` and returns them."""
         shown = self.call("hvcod", "job", "submit", "--json", *options, "--", *command)
         jobs: list[dict[str, Any]] = json.loads(shown)
         return jobs
 
+    @property
+    def light(self) -> tuple[object, ...]:
+        """Options of jobs whose ``hvcod train`` and the like are light.py."""
+        return ("--environment", self.home / "light")
+
+    def finish_trainings(self, run: str) -> None:
+        """Ends the light trainings of a run, now or as soon as they start."""
+        (self.home / run).mkdir(exist_ok=True)
+        (self.home / run / "finish").touch()
+
+    def listed(self, run: str) -> list[tuple[str, str, str]]:
+        """Returns (name, id, state) of the jobs of a run, from ``hvcod job list``."""
+        jobs = json.loads(self.call("hvcod", "job", "list", run, "--json"))
+        return [(job["name"], job["id"], job["state"]) for job in jobs]
+
     def state(self, job: str) -> str:
-        """``PENDING``, ``RUNNING``, ``COMPLETED``, ..."""
+        """Returns ``PENDING``, ``RUNNING``, ``COMPLETED``, ..."""
         return self.field(job, "JobState")
 
     def field(self, job: str, name: str) -> str:
-        """One of the fields that ``scontrol show job`` has."""
+        """Returns one of the fields of ``scontrol show job``."""
         shown = self.call("scontrol", "--oneliner", "show", "job", job)
         return shown.partition(f" {name}=")[2].split()[0]
 
@@ -97,29 +112,30 @@ class Cluster:
         return self.call("squeue", "--all") + "\n".join(logs)
 
     def finish(self, job: str, seconds: float = 90) -> str:
-        """The state in which a job ends."""
+        """Waits for the end of a job and returns its state."""
         self.until(lambda: self.state(job) not in RUNNING, seconds)
         return self.state(job)
 
     def start_again(self, job: str) -> None:
-        """Starts a requeued job now; Slurm would wait for two minutes."""
+        """Starts a requeued job soon; Slurm would wait for two minutes."""
         self.until(lambda: self.state(job) == "PENDING")
-        self.call("scontrol", "update", f"jobid={job}", "StartTime=now")
+        # A node refuses to start a job in the second in which it killed that job.
+        self.call("scontrol", "update", f"jobid={job}", "StartTime=now+2")
 
     def steps(self, run: str, group: int = 0) -> list[int]:
-        """The steps that a group has logged, in the order of the lines."""
+        """Returns the steps that a group has logged, in the order of the lines."""
         path = self.home / run / f"group-{group}/metrics.jsonl"
         text = path.read_text() if path.exists() else ""
         lines = [json.loads(x) for x in text.splitlines(keepends=True) if x.endswith("\n")]
         return [line["step"] for line in lines if "loss" in line]
 
     def kill_ranks(self, job: str) -> None:
-        """Kills all ranks of a job at once, by no means of Slurm's."""
+        """Kills all ranks of a job at once, without Slurm."""
         conf = f"SLURM_CONF={self.environment['SLURM_CONF']}"
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (process / "environ").read_text().split("\0")
-                # The script and srun are of no step.
+                # The script and srun do not belong to a step.
                 of_step = any(word.startswith("SLURM_STEP_ID=") for word in words)
                 if of_step and {conf, f"SLURM_JOB_ID={job}"} <= {*words}:
                     os.kill(int(process.name), signal.SIGKILL)
@@ -128,21 +144,33 @@ class Cluster:
         """Waits until a group has logged a step."""
         self.until(lambda: self.steps(run, group)[-1:] >= [step])
 
+    def logged(self, run: str, text: str, name: str = "train") -> None:
+        """Waits until a text is in the log of a job."""
+        self.until(lambda: text in self.log(run, name))
+
     def log(self, run: str, name: str = "train") -> str:
-        """The log of a job."""
-        return (self.home / run / f"logs/{name}.log").read_text()
+        """Returns the log of a job; empty before its start."""
+        path = self.home / run / f"logs/{name}.log"
+        return path.read_text() if path.exists() else ""
 
     def summaries(self, run: str, name: str = "train") -> list[dict[str, Any]]:
-        """What the last start of a training printed."""
+        """Returns what the last start of a training printed."""
         lines = [line for line in self.log(run, name).splitlines() if line.startswith("[{")]
         found: list[dict[str, Any]] = json.loads(lines[-1])
         return found
 
     def weights(self, run: str) -> list[str]:
-        """The digests of the weights of all groups, which must have finished."""
+        """Returns digests of the weights of all groups, which must have finished."""
         summaries = self.summaries(run)
         assert {each["ended"] for each in summaries} == {"finished"}
         return [each["weights"] for each in summaries]
+
+
+@pytest.fixture
+def long(pytestconfig: pytest.Config) -> None:
+    """Skips a test that takes long unless ``--long`` is given."""
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("takes more than half a minute: --long")
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +186,9 @@ def slurm(
         # The nodes share this machine's network, and its other addresses may come and go.
         network = {"OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_oob_tcp_if_include": "lo"}
         conf = {"SLURM_CONF": str(served.configuration)}
-        yield Cluster({**mpi_environment, **network, **conf}, tmp_path_factory.mktemp("cluster"))
+        home = tmp_path_factory.mktemp("cluster")
+        light_environment(home / "light", str(Path(sys.executable).with_name("hvcod")))
+        yield Cluster({**mpi_environment, **network, **conf}, home)
 
 
 @pytest.fixture(autouse=True)
