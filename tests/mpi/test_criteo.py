@@ -85,9 +85,7 @@ def test_an_error_is_one_line_and_nothing_hangs(
     code: int,
 ) -> None:
     launch = [*words, "--piece-bytes", 100_000, "--output", tmp_path / "data"]
-    done = fast_mpirun(
-        2, "hvcod", "data", "criteo", *launch, check=False, timeout=60, cwd=rows.parent
-    )
+    done = fast_mpirun(2, "hvcod", "data", "criteo", *launch, check=False, cwd=rows.parent)
     assert done.returncode == code
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
@@ -106,12 +104,13 @@ def train(
 
 def test_groups_teach_each_other(fast_mpirun: ForkServer, alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    summaries = train(fast_mpirun, 4, alone, run, "--groups", 2)
+    summaries = train(fast_mpirun, 4, alone, run, "--groups", 2, "--staleness", "exact")
     for group, summary in enumerate(summaries):
         assert summary["ended"] == "finished"
         text = (run / f"group-{group}/metrics.jsonl").read_text()
         lines = [json.loads(line) for line in text.splitlines()]
-        assert any(line.get("distill_loss") for line in lines)
+        taught = [line["step"] for line in lines if line.get("distill_loss")]
+        assert (taught[0] > 10) and taught[-1] == 40
         final = [line for line in lines if "validation_loss" in line][-1]
         assert final["validation_loss"] < 0.6
         assert final["validation_auc"] > 0.55

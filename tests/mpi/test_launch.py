@@ -5,10 +5,10 @@ from pathlib import Path
 from conftest import MpiRun
 
 
-def test_an_mpi_without_threads_is_refused_in_one_line(mpirun: MpiRun, tmp_path: Path) -> None:
+def test_an_mpi_without_threads_is_refused_in_one_line(fast_mpirun: MpiRun, tmp_path: Path) -> None:
     single = {"MPI4PY_RC_THREAD_LEVEL": "single"}
     words = ["hvcod", "train", "--groups", 2, "--run-dir", tmp_path / "run"]
-    done = mpirun(2, *words, check=False, env=single, timeout=60)
+    done = fast_mpirun(2, *words, check=False, env=single)
     assert done.returncode == 1
     shown = [line for line in done.stderr.splitlines() if line.startswith("hvcod:")]
     assert len(shown) == 1

@@ -20,9 +20,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def alone(corpus: list[Path], tmp_path_factory: pytest.TempPathFactory, mpirun: MpiRun) -> Path:
+def alone(
+    corpus: list[Path], tmp_path_factory: pytest.TempPathFactory, fast_mpirun: ForkServer
+) -> Path:
     output = tmp_path_factory.mktemp("alone") / "data"
-    mpirun(1, "hvcod", "data", "commoncrawl", *corpus, *OPTIONS, output)
+    fast_mpirun(1, "hvcod", "data", "commoncrawl", *corpus, *OPTIONS, output)
     return output
 
 
@@ -77,7 +79,7 @@ def test_wrong_usage_is_said_once_and_nothing_hangs(
         [*corpus, "--document-ids", "nowhere.txt", "--output", tmp_path / "data"],
         [*corpus, "--language", "klingon", "--output", tmp_path / "data"],
     ):
-        done = fast_mpirun(3, "hvcod", "data", "commoncrawl", *words, check=False, timeout=60)
+        done = fast_mpirun(3, "hvcod", "data", "commoncrawl", *words, check=False)
         assert done.returncode == 2
         assert done.stderr.count("hvcod: ") == 1
         assert "Traceback" not in done.stderr
@@ -89,7 +91,7 @@ def test_an_input_that_one_rank_cannot_read_ends_the_launch(
     raw = tmp_path / "raw.warc"
     raw.write_bytes(b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: 2\r\n\r\nab\r\n\r\n")
     words = [*corpus, raw, "--output", tmp_path / "data"]
-    done = fast_mpirun(3, "hvcod", "data", "commoncrawl", *words, check=False, timeout=60)
+    done = fast_mpirun(3, "hvcod", "data", "commoncrawl", *words, check=False)
     assert done.returncode == 1
     assert "raw.warc" in done.stderr
     assert "Traceback" not in done.stderr
@@ -108,7 +110,7 @@ def test_a_list_that_one_node_has_is_enough(
     output, other = tmp_path / "data", tmp_path / "other"
     other.mkdir()
     words = [*corpus, "--document-ids", "document-ids.txt", *OPTIONS, output]
-    mpirun(1, *on_two_nodes(fast_mpirun, *words, wdirs=(alone, other)), timeout=60)
+    mpirun(1, *on_two_nodes(fast_mpirun, *words, wdirs=(alone, other)))
     assert (output / "document-ids.txt").read_text() == (alone / "document-ids.txt").read_text()
 
 
@@ -120,7 +122,7 @@ def test_inputs_that_one_node_lacks_end_the_launch_in_a_line(
     launch = on_two_nodes(
         fast_mpirun, *names, *OPTIONS, tmp_path / "data", wdirs=(corpus[0].parent, other)
     )
-    done = mpirun(1, *launch, check=False, timeout=60)
+    done = mpirun(1, *launch, check=False)
     assert done.returncode == 1
     assert "part-" in done.stderr
     assert "cannot be read: No such file" in done.stderr
@@ -134,7 +136,7 @@ def test_an_output_that_the_nodes_do_not_share_is_named(
     for node in nodes:
         node.mkdir()
     launch = on_two_nodes(fast_mpirun, *corpus, *OPTIONS, "data", wdirs=nodes)
-    done = mpirun(1, *launch, check=False, timeout=60)
+    done = mpirun(1, *launch, check=False)
     assert done.returncode == 1
     assert "all nodes must share --output" in done.stderr
     assert "Traceback" not in done.stderr
@@ -143,7 +145,7 @@ def test_an_output_that_the_nodes_do_not_share_is_named(
 def test_ranks_make_the_built_in_corpus_together(fast_mpirun: ForkServer, tmp_path: Path) -> None:
     program, cache = tmp_path / "program.py", tmp_path / "cache"
     program.write_text(PROGRAM)
-    done = fast_mpirun(2, program, env={"HVCOD_CACHE": str(cache)}, timeout=100)
+    done = fast_mpirun(2, program, env={"HVCOD_CACHE": str(cache)})
     folders = set(done.stdout.split())
     assert {str(path) for path in cache.iterdir()} == folders
     assert len(folders) == 1

@@ -32,7 +32,10 @@ TINY = [
     "--seed",
     "3",
 ]
-EXCHANGE = ["--steps", "240", "--exchange-interval", "10", "--burn-in", "40"]
+# Exact, so that no assertion depends on which group is ahead on a busy machine. Teachers as fresh as
+# possible are in tests/faults.
+EXCHANGE = ["--exchange-interval", "10", "--burn-in", "40", "--staleness", "exact"]
+STEPS = 120
 
 
 def train(
@@ -62,7 +65,7 @@ def two_groups(
 ) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     """Two groups of two ranks that taught each other."""
     run = tmp_path_factory.mktemp("runs") / "two"
-    yield run, train(mpirun, 4, tiny_data, run, "--groups", 2, *EXCHANGE)
+    yield run, train(mpirun, 4, tiny_data, run, "--groups", 2, *EXCHANGE, "--steps", STEPS)
 
 
 TwoGroups = tuple[Path, list[dict[str, Any]]]
@@ -73,19 +76,17 @@ def test_both_groups_teach_each_other_from_the_end_of_the_burn_in(two_groups: Tw
     assert [each["group"] for each in summaries] == [0, 1]
     for each in summaries:
         other = str(1 - each["group"])
-        assert each["exchanges"] >= 3
-        assert 0 < each["mean_staleness"] < 100
-        lines = logged(run, each["group"])
-        # It first looks an interval before the burn-in ends; a busy machine may need a few.
-        first = next(line["step"] for line in lines if line["teachers"])
-        assert 40 < first <= 160
-        for line in lines:
-            if line["step"] < first:
+        # One for every interval from the end of the burn-in, each one or two intervals old.
+        assert each["exchanges"] == len(range(40, STEPS + 1, 10))
+        assert 10 < each["mean_staleness"] < 20
+        for line in logged(run, each["group"]):
+            if line["step"] <= 40:
                 assert line["teachers"] == {}
                 assert line["distill_loss"] == 0
             else:
-                assert line["teachers"][other] % 10 == 0
-                assert line["staleness"][other] == line["step"] - line["teachers"][other]
+                teacher = (line["step"] - 1) // 10 * 10 - 10
+                assert line["teachers"] == {other: teacher}
+                assert line["staleness"][other] == line["step"] - teacher
                 assert line["distill_loss"] > 0
             assert line["loss"] == pytest.approx(line["task_loss"] + line["distill_loss"])
 
@@ -102,7 +103,7 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
         losses = [
             m["validation_loss"] for m in metrics(run, each["group"]) if "validation_loss" in m
         ]
-        assert len(losses) == 8
+        assert len(losses) == STEPS // 30
         assert losses[-1] == each["validation_loss"] < losses[0]
         assert losses[-1] < each["reference"]["unigram_entropy"] + 0.5
 
@@ -112,21 +113,21 @@ def test_metrics_lines_hold_what_the_contract_names(two_groups: TwoGroups) -> No
     run, _ = two_groups
     lines = logged(run, 1)
     assert all(names | {"step_s", "teachers"} <= line.keys() for line in lines)
-    assert [line["step"] for line in lines] == list(range(5, 245, 5))
+    assert [line["step"] for line in lines] == list(range(5, STEPS + 1, 5))
     assert all(line["examples"] == line["step"] * 2 * 4 for line in lines)
     rates = [line["learning_rate"] for line in lines]
     assert rates[:3] == pytest.approx([0.005, 0.01, 0.01])  # a warm-up of ten steps
 
 
-def test_published_files_are_half_precision_or_say_why_not(two_groups: TwoGroups) -> None:
+def test_published_files_are_half_precision(two_groups: TwoGroups) -> None:
     run, _ = two_groups
-    files = sorted((run / "group-0/published").iterdir())
-    assert [path.name for path in files] == [f"step-{step:08d}.h5" for step in (220, 230, 240)]
-    with h5py.File(files[-1]) as file:
+    with h5py.File(run / f"group-0/published/step-{STEPS:08d}.h5") as file:
         assert len(file) > 5
-        for tensor in file.values():
-            source = tensor.attrs["source_dtype"].decode()
-            assert tensor.dtype == np.float16 or str(tensor.dtype) == source
+        types = {
+            name: (tensor.dtype, tensor.attrs["source_dtype"]) for name, tensor in file.items()
+        }
+    # Of this model every tensor survives half precision.
+    assert set(types.values()) == {(np.float16, b"float32")}
 
 
 def test_a_run_directory_says_what_ran(
@@ -150,7 +151,8 @@ def test_a_run_directory_says_what_ran(
 def test_other_worlds(
     fast_mpirun: MpiRun, tiny_data: Path, tmp_path: Path, ranks: int, words: Sequence[object]
 ) -> None:
-    summaries = train(fast_mpirun, ranks, tiny_data, tmp_path / "run", *words, *EXCHANGE)
+    words = [*words, *EXCHANGE, "--steps", 60]
+    summaries = train(fast_mpirun, ranks, tiny_data, tmp_path / "run", *words)
     groups = int(str(words[1]))
     taught_by = 1 if "ring" in words else groups - 1
     assert len(summaries) == len({each["weights"] for each in summaries}) == groups
@@ -161,7 +163,8 @@ def test_other_worlds(
 def test_one_group_is_plain_synchronous_sgd(
     fast_mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
-    summaries = train(fast_mpirun, 2, tiny_data, tmp_path / "run", *EXCHANGE, "--tensorboard")
+    words = ["--steps", 60, "--tensorboard"]
+    summaries = train(fast_mpirun, 2, tiny_data, tmp_path / "run", *words)
     assert summaries[0]["exchanges"] == 0
     assert summaries[0]["mean_staleness"] is None
     names = sorted(path.name for path in (tmp_path / "run/group-0").iterdir())
@@ -186,15 +189,15 @@ def test_groups_may_be_launches_of_their_own(
 ) -> None:
     run = tmp_path / "run"
     words = ["hvcod", "train", "--data", tiny_data, "--run-dir", run, *TINY, "--json"]
-    words += ["--groups", 2, *EXCHANGE, "--steps", 400]
+    words += ["--groups", 2, *EXCHANGE, "--steps", 100]
     first = fast_mpirun.start(2, *words, "--group", 0)
     # The other one comes when the first is under way.
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not ((run / "group-0/metrics.jsonl").exists() and logged(run, 0)):
         assert time.monotonic() < end
         time.sleep(0.01)
     launches = [first, fast_mpirun.start(2, *words, "--group", 1)]
-    summaries = [json.loads(launch.communicate(timeout=120)[0])[0] for launch in launches]
+    summaries = [json.loads(launch.communicate(timeout=300)[0])[0] for launch in launches]
     assert [launch.returncode for launch in launches] == [0, 0]
     assert [each["group"] for each in summaries] == [0, 1]
     assert all(each["exchanges"] >= 1 for each in summaries)

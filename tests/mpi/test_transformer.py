@@ -74,8 +74,9 @@ def test_other_ranks_go_on_with_the_same_memories(
 def test_two_groups_learn_more_than_frequencies(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
+    exact = ["--staleness", "exact"]
     changed = {"steps": 200, "validation_interval": 200, "batch_size": 8, "log_interval": 50}
-    words = command(tiny_data, tmp_path / "run", "--groups", 2, model__dropout=0, **changed)
+    words = command(tiny_data, tmp_path / "run", "--groups", 2, *exact, model__dropout=0, **changed)
     for each in finished(fast_mpirun, 2, words):
         assert each["exchanges"] > 1
         assert each["validation_loss"] < each["reference"]["unigram_entropy"] - 0.3
