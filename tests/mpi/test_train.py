@@ -32,8 +32,8 @@ TINY = [
     "--seed",
     "3",
 ]
-# Exact, so that no assertion depends on which group is ahead on a busy machine. Teachers as fresh as
-# possible are in tests/faults.
+# Exact, so that no assertion depends on which group is ahead on a busy machine.
+# Teachers as fresh as possible are in tests/faults.
 EXCHANGE = ["--exchange-interval", "10", "--burn-in", "40", "--staleness", "exact"]
 STEPS = 120
 
@@ -61,11 +61,11 @@ def logged(run: Path, group: int) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def two_groups(
-    mpirun: MpiRun, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+    fast_mpirun: MpiRun, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     """Two groups of two ranks that taught each other."""
     run = tmp_path_factory.mktemp("runs") / "two"
-    yield run, train(mpirun, 4, tiny_data, run, "--groups", 2, *EXCHANGE, "--steps", STEPS)
+    yield run, train(fast_mpirun, 4, tiny_data, run, "--groups", 2, *EXCHANGE, "--steps", STEPS)
 
 
 TwoGroups = tuple[Path, list[dict[str, Any]]]
@@ -127,7 +127,7 @@ def test_published_files_are_half_precision(two_groups: TwoGroups) -> None:
             name: (tensor.dtype, tensor.attrs["source_dtype"]) for name, tensor in file.items()
         }
     # Of this model every tensor survives half precision.
-    assert set(types.values()) == {(np.float16, b"float32")}
+    assert set(types.values()) == {(np.dtype(np.float16), b"float32")}
 
 
 def test_a_run_directory_says_what_ran(
@@ -161,10 +161,10 @@ def test_other_worlds(
 
 
 def test_one_group_is_plain_synchronous_sgd(
-    fast_mpirun: MpiRun, tiny_data: Path, tmp_path: Path
+    mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
     words = ["--steps", 60, "--tensorboard"]
-    summaries = train(fast_mpirun, 2, tiny_data, tmp_path / "run", *words)
+    summaries = train(mpirun, 2, tiny_data, tmp_path / "run", *words)
     assert summaries[0]["exchanges"] == 0
     assert summaries[0]["mean_staleness"] is None
     names = sorted(path.name for path in (tmp_path / "run/group-0").iterdir())
