@@ -141,17 +141,21 @@ class Codistiller:
         return {"teachers": teachers, "staleness": staleness}
 
     def summary(self) -> dict[str, object]:
-        """Returns what a finished run shows: exchanges, mean staleness in steps, seconds."""
+        """Returns what a finished run shows: exchanges, mean staleness in steps, seconds a step."""
         return {
             "exchanges": self.exchanges,
             "mean_staleness": self.mean_staleness,
-            "seconds": self.seconds,
+            "exchange_s": self.seconds / max(1, self._done),
         }
 
     @property
     def hidden(self) -> dict[int, Any]:
         """{teacher group: hidden state} of this rank."""
         return self._teachers.hidden
+
+    @hidden.setter
+    def hidden(self, states: Mapping[int, Any]) -> None:
+        self._teachers.set_hidden(states)
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and teachers, the same on all ranks of the group; with `hidden` it is all.

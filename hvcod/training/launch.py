@@ -60,7 +60,7 @@ def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, An
         options = shared_out(options, group.trainers, run.examples)
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
-        summary = train(task, run, device, team.signals).to_dict()
+        summary = train(task, run, device, team.signals)
         summary["reference"] = dict(task.reference())
     # A group that has finished leaves its cores to those that have not.
     wait_quietly(everyone)

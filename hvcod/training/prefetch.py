@@ -1,65 +1,71 @@
-"""Batches that are made while the step before them computes."""
+"""Batches that are made while the previous step computes."""
 
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from hvcod.tasks.base import Batch, TrainingData
+from hvcod.training.record.means import Means
 
-Position = Mapping[str, np.ndarray]
+Position = Mapping[str, Tensor]
 
 
 class Prefetch:
-    """Training data one batch ahead; its position is that of the batches that were handed out.
+    """Training data one batch ahead; its position is behind the last batch that was handed out.
 
     Attributes:
-        waited: Seconds for which the training loop waited for a batch.
+        waits: Mean seconds for which the training loop waited for a batch, ``data_s``.
     """
 
     def __init__(self, data: TrainingData) -> None:
         self._data = data
-        self._position = data.state_dict()
+        self._position = _position(data)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hvcod-data")
         self._ahead: Future[tuple[Batch, Position]] | None = None
-        self.waited = 0.0
+        self.waits = Means()
 
     def next(self) -> Batch:
-        """The next batch of this rank.
+        """Returns the next batch of this rank.
 
         Raises:
-            Exception: What making it raised.
+            Exception: Making it failed.
         """
         begun = time.perf_counter()
         ahead = self._ahead or self._thread.submit(self._make)
         batch, self._position = ahead.result()
-        self.waited += time.perf_counter() - begun
+        self.waits.add(data_s=time.perf_counter() - begun)
         self._ahead = self._thread.submit(self._make)
         return batch
 
     def state_dict(self) -> Position:
-        """The position behind the last batch that was handed out."""
+        """Returns the position behind the last batch that was handed out."""
         return self._position
 
-    def load_state_dict(self, state: Position) -> None:
-        """Goes to a position that `state_dict` gave."""
+    def load_state_dict(self, state: Position, /) -> None:
+        """Goes to a position that `state_dict` returned."""
         if self._ahead is not None:
             self._ahead.result()
             self._ahead = None
-        self._data.load_state_dict(state)
-        self._position = self._data.state_dict()
+        self._data.load_state_dict({name: tensor.numpy() for name, tensor in state.items()})
+        self._position = _position(self._data)
 
     def close(self) -> None:
-        """Ends the thread; what was made ahead is dropped."""
+        """Ends the thread; a batch that was made ahead is dropped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _make(self) -> tuple[Batch, Position]:
-        return self._data.next(), self._data.state_dict()
+        return self._data.next(), _position(self._data)
+
+
+def _position(data: TrainingData) -> Position:
+    return {name: torch.from_numpy(array) for name, array in data.state_dict().items()}
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, each made while the one before it is used."""
+    """Yields the same batches, each made while the one before it is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="hvcod-data") as thread:
         following = thread.submit(next, batches, None)
         while (batch := following.result()) is not None:

@@ -1,4 +1,4 @@
-"""What a run says of itself: ``metrics.jsonl``, TensorBoard events, means over a group."""
+"""The file of metrics of a group, ``metrics.jsonl``, and TensorBoard events beside it."""
 
 import contextlib
 import logging
@@ -8,11 +8,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-import torch
-from mpi4py import MPI
-from torch import Tensor
 
 from hvcod.errors import HvcodError
 from hvcod.files.appender import Appender
@@ -146,35 +141,3 @@ class _Entry(NamedTuple):
 def _is_scalar(name: str, value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and name != "step"
-
-
-class Means:
-    """Running means of named scalars; tensors stay on their device until somebody asks."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor | float] = {}
-        self._count = 0
-
-    def add(self, **values: Tensor | float) -> None:
-        """Adds one value of each name, the same names at every call."""
-        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in values.items()}
-        self._count += 1
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """This rank's sums and their count, on the host."""
-        sums = {name: torch.as_tensor(value).cpu() for name, value in self._sums.items()}
-        return sums | {"count": torch.tensor(self._count)}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from what `state_dict` gave."""
-        sums = dict(state)
-        self._count = int(sums.pop("count"))
-        self._sums = dict(sums)
-
-    def take(self, comm: MPI.Intracomm) -> dict[str, float]:
-        """The means over all ranks since the last call, and starts anew. Collective."""
-        totals = np.array([float(each) for each in self._sums.values()] + [self._count])
-        comm.Allreduce(MPI.IN_PLACE, totals)
-        means = dict(zip(self._sums, (totals[:-1] / totals[-1]).tolist(), strict=True))
-        self._sums, self._count = {}, 0
-        return means

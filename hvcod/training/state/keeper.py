@@ -1,98 +1,143 @@
-"""What a training state holds of a group: the one place that takes it apart and puts it back."""
+"""Saves a group's training and restores it. Every part of a training is registered here."""
 
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import nn
-
 from hvcod import __version__
-from hvcod.codistill.codistiller import Codistiller
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
-from hvcod.tasks.base import Task, TrainingData
-from hvcod.training.record.journal import Journal
 from hvcod.training.run.directory import Run
-from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.state.layout import About
-from hvcod.training.state.random_numbers import random_state, set_random_state
+from hvcod.training.state.part import Part
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
-from hvcod.tree import map_tensors
+from hvcod.tree import take_apart
 
 _RANK_BYTES = 2**31
-"""More than a hidden state, place in the data and random numbers of one rank can take.
+"""More than a hidden state, position in the data and random numbers of one rank can take.
 
 MPI gathers no larger tensor; a Transformer's memory at the paper's sizes is 134 million bytes.
 """
 
 
 class Keeper:
-    """Saves a group's training and puts it back, exactly as it was."""
+    """Saves the registered parts of a group's training and restores them, bit for bit.
 
-    def __init__(
+    The shared parts are restored first, then each rank's own, in the order of their registration.
+    So random numbers are registered last: building and loading other parts may draw some.
+    """
+
+    def __init__(self, options: TrainOptions, group: Group, run: Run) -> None:
+        """Collective over the group.
+
+        Args:
+            options: Of the training.
+            group: This rank's group.
+            run: Where the states are.
+        """
+        self._options, self._group, self._run = options, group, run
+        self._saver = Saver(group, run.states, options.keep_states)
+        self._shared: dict[str, Part] = {}
+        self._own: dict[str, Part] = {}
+        self._rows: dict[str, int] = {}
+        self._anew: dict[str, Callable[[int], object]] = {}
+        self._first, self._saved = 0, -1
+
+    def shared(self, name: str, part: Part) -> None:
+        """Registers a part that is the same on all ranks: the group root's is saved."""
+        self._shared[name] = part
+
+    def own(
         self,
-        task: Task,
-        run: Run,
-        device: torch.device,
-        saver: Saver,
-        model: nn.Module,
-        optimizer: BaseAlgorithm,
-        codistiller: Codistiller,
-        data: TrainingData,
-        journal: Journal,
+        name: str,
+        part: Part,
+        rows: int | None = None,
+        anew: Callable[[int], object] | None = None,
     ) -> None:
-        self._task, self._run, self._device, self._saver = task, run, device, saver
-        self._model, self._optimizer, self._codistiller = model, optimizer, codistiller
-        self._data, self._journal = data, journal
-        self._options: TrainOptions = task.options
-        self._group: Group = task.group
-        self._saved = -1
-        self._first = 0
+        """Registers a part of which each rank has its own, of the same form on all of them.
 
-    def restore(self) -> tuple[int, Any]:
-        """Puts the newest state back: the steps done and the hidden state; (0, None) if new.
+        Args:
+            name: Its name in the state.
+            part: This rank's.
+            rows: The dimension of its tensors that counts this rank's examples, along which it is
+                shared out if a group goes on with another number of ranks. None: it cannot be
+                shared out, and begins anew with other ranks.
+            anew: Called with the number of steps done if it begins anew.
+        """
+        self._own[name] = part
+        if rows is not None:
+            self._rows[name] = rows
+        if anew is not None:
+            self._anew[name] = anew
 
-        Collective over the group.
+    def restore(self) -> int:
+        """Restores the newest state; returns the steps done, 0 in a new run. Collective.
 
         Raises:
-            HvcodError: No state can be read, though there are some, or it does not fit.
+            HvcodError: There are states, but none can be read, or the newest does not fit.
+            GroupFailedError: A part cannot go on, and the group ends.
         """
-        rows = {"data": 0, "hidden": self._task.state_rows, "teachers": self._task.state_rows}
         found = restore(
             self._run.states,
             self._group,
             self._run.id,
             self._options.batch_size,
             self._largest(),
-            rows,
+            self._rows,
         )
         if found is not None:
-            self._put_back(found)
-            self._saved = self._first = found.about.step
-        self._journal.begin(self._first)
-        return self._first, self._here(found.mine["hidden"]) if found else None
+            self._first = self._saved = found.about.step
+            self._load(found)
+        return self._first
 
-    def step(self, step: int, hidden: Any) -> None:
-        """Saves the state if it is due. Collective over the group."""
-        # A first one soon tells how long a save takes.
+    def step(self, step: int) -> None:
+        """Saves the state if that is due after so many steps. Collective over the group."""
+        # An early save shows how long saving takes, which the time limit must allow for.
         measure = self._options.time_limit is not None and step == self._first + 1
         if measure or step % self._options.save_interval == 0:
-            self.save(step, hidden)
+            self._save(step)
 
-    def finish(self, step: int, hidden: Any) -> None:
-        """Saves the last state, once more if it was due already and failed. Collective."""
+    def finish(self, step: int) -> None:
+        """Saves the last state, again if it was due already and failed. Collective."""
         if step == self._saved and not self._saver.flush():
             self._saved = -1
-        self.save(step, hidden)
+        self._save(step)
 
-    def save(self, step: int, hidden: Any) -> None:
-        """Saves the state, off the training thread. Collective over the group.
+    def close(self) -> bool:
+        """Ends saving; returns whether the last state is on disk. Collective over the group."""
+        return self._saver.close()
 
-        Args:
-            step: Steps done.
-            hidden: This rank's hidden state.
-        """
+    @property
+    def error(self) -> str:
+        """Why the last state could not be saved, with its path; empty if it was."""
+        return self._saver.error
+
+    @property
+    def seconds(self) -> float:
+        """The longest time that a save took until it was on disk; on the group root."""
+        return self._saver.seconds
+
+    @property
+    def problems(self) -> dict[str, int]:
+        """How often saving failed; on the group root."""
+        return {"not saved": self._saver.failed} if self._saver.failed else {}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why saving failed last."""
+        return {"not saved": self._saver.error} if self._saver.failed else {}
+
+    def figures(self, step: int) -> dict[str, object]:
+        """Returns nothing: saving has no figures but its problems."""
+        return {}
+
+    def summary(self) -> dict[str, object]:
+        """Returns nothing, as `figures`."""
+        return {}
+
+    def _save(self, step: int) -> None:
+        """Saves the state, off the training thread. Collective over the group."""
         if step == self._saved:
             return
         self._saved = step
@@ -107,58 +152,38 @@ class Keeper:
             __version__,
             "",
         )
-        self._saver.save(about, self._shared() if group.is_root else None, self._mine(hidden))
+        own = {name: part.state_dict() for name, part in self._own.items()}
+        self._saver.save(about, self._shared_state() if group.is_root else None, own)
 
-    def _shared(self) -> dict[str, Any]:
-        return {
-            "model": dict(self._model.state_dict()),
-            "optimizer": self._optimizer.state_dict(),
-            "codistiller": self._codistiller.state_dict(),
-            "journal": self._journal.state_dict(),
-        }
+    def _shared_state(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._shared.items()}
 
-    def _mine(self, hidden: Any) -> dict[str, Any]:
-        return {
-            "data": {name: torch.from_numpy(v) for name, v in self._data.state_dict().items()},
-            "hidden": hidden,
-            "teachers": self._codistiller.hidden,
-            # Running statistics are each rank's own.
-            "buffers": dict(self._model.named_buffers()),
-            "losses": self._journal.losses.state_dict(),
-            "random": random_state(self._device),
-        }
-
-    def _put_back(self, found: Restored) -> None:
-        shared, mine = found.shared, found.mine
+    def _load(self, found: Restored) -> None:
+        of_rank = self._own if found.same_ranks else self._rows
+        strange = (found.shared.keys() ^ self._shared.keys()) | (found.mine.keys() ^ of_rank.keys())
+        if strange:
+            raise self._misfit(found, f"only one of them knows {sorted(strange)[0]}")
         try:
-            self._model.load_state_dict(shared["model"])
-            self._optimizer.load_state_dict(shared["optimizer"])
-            self._journal.load_state_dict(shared["journal"])
+            for name, part in self._shared.items():
+                part.load_state_dict(found.shared[name])
+            for name, part in self._own.items():
+                if name in found.mine:
+                    part.load_state_dict(found.mine[name])
+                elif name in self._anew:
+                    self._anew[name](found.about.step)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise HvcodError(
-                f"the training state of step {found.about.step} in {self._run.states}, written by "
-                f"hvcod {found.about.project_version}, does not fit this model or this hvcod: "
-                f"{' '.join(str(error).split())}"
-            ) from error
-        self._data.load_state_dict({name: each.numpy() for name, each in mine["data"].items()})
-        if mine["buffers"] is not None:
-            self._model.load_state_dict(mine["buffers"], strict=False)
-        self._codistiller.load_state_dict(shared["codistiller"], self._here(mine["teachers"]))
-        if mine["losses"] is not None:
-            self._journal.losses.load_state_dict(mine["losses"])
-        if mine["random"] is not None:
-            set_random_state(mine["random"], self._device)
-        else:
-            seed = self._group.seed(self._options.seed, 1 + self._group.rank, found.about.step)
-            torch.manual_seed(seed)
+            raise self._misfit(found, " ".join(str(error).split())) from error
 
-    def _here(self, tree: Any) -> Any:
-        """A hidden state, or several, on this rank's device."""
-        return map_tensors(lambda leaf: leaf.to(self._device), tree)
+    def _misfit(self, found: Restored, problem: str) -> HvcodError:
+        return HvcodError(
+            f"the training state of step {found.about.step} in {self._run.states}, written by "
+            f"hvcod {found.about.project_version}, does not fit this model or this hvcod: {problem}"
+        )
 
     def _largest(self) -> int:
-        """Bytes that no state of this model exceeds, however it was saved."""
-        weights: int = sum(tensor.nbytes for tensor in self._model.state_dict().values())
+        """Returns a number of bytes that no state of this training exceeds, however it is saved."""
+        _, tensors = take_apart(self._shared_state(), "shared")
+        weights = sum(tensor.nbytes for tensor in tensors.values())
         # The student, its optimiser in up to double precision, a teacher of each group.
         return (8 + self._group.count) * weights + (
             (1 + self._group.size) * (1 + self._group.count) * _RANK_BYTES

@@ -32,14 +32,15 @@ class Restored:
 
     Attributes:
         about: Where it comes from.
-        shared: The tree that is the same on all ranks.
-        mine: This rank's own trees by part. With other ranks than then, a part that belongs to a
-            rank and not to its examples, such as random numbers, is None.
+        shared: The trees that are the same on all ranks, by part.
+        mine: This rank's own trees by part; with other ranks, only those that can be shared out.
+        same_ranks: Whether the group has as many ranks as when it was saved.
     """
 
     about: About
-    shared: Any
+    shared: dict[str, Any]
     mine: dict[str, Any]
+    same_ranks: bool
 
 
 def restore(
@@ -88,7 +89,7 @@ def _fit(state: State, ranks: int, batch_size: int, rows: Mapping[str, int]) -> 
             "but not their product with the batch size"
         )
     log.info("shared out from %d ranks to %d, %d examples each", about.ranks, ranks, batch_size)
-    state.ranks = {part: each if part in rows else None for part, each in state.ranks.items()}
+    state.ranks = {part: state.ranks[part] for part in rows if part in state.ranks}
     for name, tensor in list(state.tensors.items()):
         side, _, rest = name.partition(".")
         part = rest.partition(".")[0]
@@ -104,11 +105,12 @@ def _hand_out(state: State | None, group: Group) -> Restored:
         header = [dataclasses.asdict(state.about), state.shared, state.ranks]
         shared = {n: t for n, t in state.tensors.items() if n.startswith("shared")}
         mine = {n: t for n, t in state.tensors.items() if n.startswith("ranks")}
-    about, shared_outline, outline = broadcast_json(group.comm, header)
+    header, shared_outline, outline = broadcast_json(group.comm, header)
     everyones = broadcast_tensors(group.comm, shared)
     own = scatter_tensors(group.comm, mine)
     tree = {part: put_together(each, own) for part, each in outline.items()}
-    return Restored(About(**about), put_together(shared_outline, everyones), tree)
+    everyone, about = put_together(shared_outline, everyones), About(**header)
+    return Restored(about, everyone, tree, about.ranks == group.size)
 
 
 def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | None:

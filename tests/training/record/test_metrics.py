@@ -16,7 +16,8 @@ from training.conftest import Limit
 from hvcod.errors import HvcodError
 from hvcod.files.appender import Appender
 from hvcod.training.record import lines, metrics
-from hvcod.training.record.metrics import Means, MetricsFile
+from hvcod.training.record.means import Means
+from hvcod.training.record.metrics import MetricsFile
 
 
 def read(path: Path) -> list[dict[str, Any]]:

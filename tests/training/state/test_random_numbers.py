@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from hvcod.training.state.random_numbers import random_state, set_random_state
+from hvcod.training.state.random_numbers import RandomNumbers
 
 CPU = torch.device("cpu")
 
@@ -22,10 +22,10 @@ def draw() -> list[float]:
 
 def test_all_generators_go_on_where_they_were() -> None:
     draw()
-    state = random_state(CPU)
+    state = RandomNumbers(CPU).state_dict()
     expected = draw()
     draw()
-    set_random_state(state, CPU)
+    RandomNumbers(CPU).load_state_dict(state)
     assert draw() == expected
 
 
@@ -33,5 +33,5 @@ def test_taking_the_state_draws_nothing() -> None:
     torch.manual_seed(1)
     first = torch.rand(1)
     torch.manual_seed(1)
-    random_state(CPU)
+    RandomNumbers(CPU).state_dict()
     assert torch.equal(torch.rand(1), first)

@@ -1,0 +1,137 @@
+"""One copy of the model, and how it learns (paper, Algorithm 1)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hvcod.codistill.codistiller import Codistiller
+from hvcod.registry import BASE_ALGORITHMS
+from hvcod.tasks.base import Task
+from hvcod.training.prefetch import Prefetch
+from hvcod.training.run.directory import Run
+from hvcod.training.state.keeper import Keeper
+from hvcod.training.state.part import Attribute, Buffers
+from hvcod.training.validation import validate
+
+
+class Losses(NamedTuple):
+    """What a step came to on this rank.
+
+    Attributes:
+        task: The task loss (phi of Algorithm 1).
+        distill: The weighted distillation loss (psi); zero without a teacher.
+        updated: Whether the weights were updated; a gradient that is NaN or infinite may be left
+            out.
+    """
+
+    task: Tensor
+    distill: Tensor
+    updated: bool
+
+
+class Copy:
+    """The copy of the model that a group trains, as one of its ranks sees it.
+
+    Attributes:
+        model: The student.
+        data: This rank's share of the training data.
+        optimizer: The base algorithm, which makes one model of what all ranks of the group learn.
+        codistiller: Brings teachers from the other groups, and publishes the student for them.
+        hidden: The hidden state that the student carries from batch to batch; None at first.
+    """
+
+    def __init__(
+        self, task: Task, run: Run, device: torch.device, stop: Callable[[], bool]
+    ) -> None:
+        """Collective over the group.
+
+        Args:
+            task: What to train.
+            run: Where the groups meet.
+            device: Where to compute.
+            stop: Whether this rank has been told to stop; ends a wait for a teacher.
+        """
+        options, group = task.options, task.group
+        self._task, self._group, self._device = task, group, device
+        torch.manual_seed(group.seed(options.seed))
+        self.model = task.build_model().to(device)
+        # All ranks of a group have the same weights, but each drops out units of its own.
+        torch.manual_seed(group.seed(options.seed, 1 + group.rank))
+        self.optimizer = BASE_ALGORITHMS.load(options.sgd)(self.model, group, options)
+        self.codistiller = Codistiller(
+            self.model,
+            group,
+            run.directory,
+            options.codistill,
+            about=run.about(options, group),
+            examples_per_step=group.trainers * options.batch_size,
+            predict=task.predict,
+            likelihood=task.likelihood,
+            reuse_logits=True,
+            stop=stop,
+        )
+        self.data = Prefetch(task.training_data())
+        self.hidden: Any = None
+
+    def learn(self) -> Losses:
+        """Makes one step of Algorithm 1. Collective over the group.
+
+        Raises:
+            GroupFailedError: The group cannot go on; the other groups do.
+        """
+        batch = self.data.next().to(self._device)
+        logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
+        task_loss = self._task.loss(logits, batch.targets)
+        distill_loss = self.codistiller.loss(logits, batch.inputs)
+        updated = self.optimizer.step(task_loss + distill_loss)
+        self.hidden = hidden if updated else self.hidden
+        self.codistiller.step()
+        return Losses(task_loss, distill_loss, updated)
+
+    def validate(self) -> dict[str, float]:
+        """Measures the student on the validation data, see `validate`. Collective."""
+        metrics = validate(self._task, self.model, self._device)
+        self.codistiller.validation_loss = metrics["loss"]
+        return metrics
+
+    def register(self, keeper: Keeper) -> None:
+        """Registers everything that a training state holds of the copy."""
+        rows = self._task.state_rows
+        keeper.shared("model", self.model)
+        keeper.shared("optimizer", self.optimizer)
+        keeper.shared("codistiller", self.codistiller)
+        keeper.own("data", self.data, rows=0)
+        keeper.own("hidden", Attribute(self, "hidden", self._device), rows)
+        keeper.own("teachers", Attribute(self.codistiller, "hidden", self._device), rows)
+        keeper.own("buffers", Buffers(self.model))
+
+    def close(self, publish: bool) -> None:
+        """Ends its threads. Collective over the group.
+
+        Args:
+            publish: Whether the weights are worth publishing once more.
+        """
+        self.data.close()
+        self.codistiller.close(publish)
+
+    @property
+    def problems(self) -> dict[str, int]:
+        """How many steps were skipped in this life; on the group root."""
+        skipped = self.optimizer.skipped
+        return {"skipped steps": skipped} if skipped and self._group.is_root else {}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Nothing: why a step was skipped is in the log."""
+        return {}
+
+    def figures(self, step: int) -> dict[str, object]:
+        """Returns mean seconds of waiting for data, and the learning rate. Collective."""
+        waits = self.data.waits.take(self._group.comm)
+        return {**waits, "learning_rate": self.optimizer.learning_rate}
+
+    def summary(self) -> dict[str, object]:
+        """Returns the steps left out because their gradient was NaN or infinite."""
+        return {"skipped": self.optimizer.skipped}

@@ -1,0 +1,40 @@
+"""Means over the steps and ranks of a group."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+
+class Means:
+    """Running means of named scalars; tensors stay on their device until the means are taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor | float] = {}
+        self._count = 0
+
+    def add(self, **values: Tensor | float) -> None:
+        """Adds one value for each name; the names are the same at every call."""
+        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in values.items()}
+        self._count += 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns this rank's sums and their count, on the host."""
+        sums = {name: torch.as_tensor(value).cpu() for name, value in self._sums.items()}
+        return sums | {"count": torch.tensor(self._count)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from what `state_dict` returned."""
+        sums = dict(state)
+        self._count = int(sums.pop("count"))
+        self._sums = dict(sums)
+
+    def take(self, comm: MPI.Intracomm) -> dict[str, float]:
+        """Returns the means over all ranks since the last call. Collective over `comm`."""
+        totals = np.array([float(total) for total in self._sums.values()] + [self._count])
+        comm.Allreduce(MPI.IN_PLACE, totals)
+        means = dict(zip(self._sums, (totals[:-1] / totals[-1]).tolist(), strict=True))
+        self._sums, self._count = {}, 0
+        return means
