@@ -1,4 +1,4 @@
-"""The options of ``hvcod churn compare``; the only place where they are defined.
+"""The options of ``hvcod churn``; the only place where they are defined.
 
 Nothing heavy is imported here: the help pages read this file.
 """
@@ -30,3 +30,20 @@ class CompareOptions:
     slice_edges: str | None = option(
         None, "numbers such as 10,100,1000 at which slices of numbers begin"
     )
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Which retrains are compared, and on which examples."""
+
+    methods: str = option(
+        "dnn,ensemble,codistill",
+        "methods to compare, the baseline first: dnn; ensemble or ensemble-4 (copies); codistill "
+        "or codistill-4 (groups); and to find where churn comes from: same (all equal), same-init "
+        "(other order), same-order (other initialisation)",
+    )
+    repeats: int = option(
+        5, "retrains of each method; statistics of independent pairs use an even number", minimum=1
+    )
+    part: str = option("validation", "part of the data that all retrains predict")
+    examples: int | None = option(None, "only so many examples of that part", minimum=1)

@@ -14,8 +14,6 @@ from hvcod.errors import UsageError
 from hvcod.evaluation.models import load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.predict import predict
-from hvcod.evaluation.sources import find
-from hvcod.groups.device import choose_device
 from hvcod.groups.split import Group, split
 from hvcod.groups.world import on_rank_zero, world
 
@@ -39,7 +37,7 @@ def predicted(
     Raises:
         UsageError: The folder of temporary files is not shared by all nodes.
     """
-    ranks = split(world(), 1)
+    ranks = split(world())
     folder = on_rank_zero(ranks.comm, lambda: tempfile.mkdtemp(prefix="hvcod-churn-"))
     try:
         if not ranks.comm.allreduce(Path(folder).is_dir(), MPI.LAND):
@@ -73,7 +71,6 @@ def predict_file(
         ranks: That share the work.
     """
     groups = [] if group is None or source.is_file() else [group]
-    weights = on_rank_zero(ranks.comm, lambda: find([source], groups, evaluation))
-    device = choose_device(ranks, evaluation.device)
-    predict(load_models(weights, evaluation, ranks, device), evaluation.part, output, ranks, device)
+    models = load_models([source], groups, evaluation, ranks)
+    predict(models, evaluation.part, output, ranks)
     return output

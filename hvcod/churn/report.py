@@ -9,7 +9,7 @@ from typing import Any
 
 from hvcod.churn.measures.comparison import MethodFigures
 from hvcod.churn.measures.pair import Disagreement
-from hvcod.churn.statistics.retrains import (
+from hvcod.churn.statistics import (
     Estimate,
     difference,
     of_all_pairs,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hvcod.cli.evaluation import prepare, sources
+from hvcod.cli.evaluation import load, sources
 from hvcod.cli.options import build, dataclass_options, json_option
 from hvcod.cli.tables import columns
 from hvcod.evaluation.options import EvaluationOptions
@@ -35,11 +35,11 @@ def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **fla
     the figures do not depend on their number.
     """
     options = build(EvaluationOptions, flags)
-    models, ranks, device = prepare(sources, groups, options)
+    models, ranks = load(sources, groups, options)
     from hvcod.evaluation.evaluate import evaluate
     from hvcod.training.record.lines import finite
 
-    found = evaluate(models, options.part, ranks, device)
+    found = evaluate(models, options.part, ranks)
     if ranks.is_root:
         plain = finite([each.to_dict() for each in found])
         click.echo(json.dumps(plain) if as_json else _table(found))

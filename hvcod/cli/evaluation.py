@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    import torch
-
     from hvcod.evaluation.models import Trained
     from hvcod.evaluation.options import EvaluationOptions
     from hvcod.groups.split import Group
 
 
 def sources(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the arguments that say whose weights are meant."""
+    """Adds ``SOURCE...`` and ``--group``, which name the models."""
     group = click.option(
         "--group",
         "groups",
@@ -29,20 +27,13 @@ def sources(command: Callable[..., Any]) -> Callable[..., Any]:
     return source(group(command))
 
 
-def prepare(
+def load(
     sources: Sequence[Path], groups: Sequence[int], options: "EvaluationOptions"
-) -> "tuple[list[Trained], Group, torch.device]":
-    """The models of some sources, the ranks that share the work, and where they compute.
-
-    Collective over the launch: all its ranks together.
-    """
+) -> "tuple[list[Trained], Group]":
+    """Returns the models of some sources, and the ranks that share the work: all of the launch."""
     from hvcod.evaluation.models import load_models
-    from hvcod.evaluation.sources import find
-    from hvcod.groups.device import choose_device
     from hvcod.groups.split import split
-    from hvcod.groups.world import on_rank_zero, world
+    from hvcod.groups.world import world
 
-    ranks = split(world(), 1)
-    files = on_rank_zero(ranks.comm, lambda: find(sources, groups, options))
-    device = choose_device(ranks, options.device)
-    return load_models(files, options, ranks, device), ranks, device
+    ranks = split(world())
+    return load_models(sources, groups, options, ranks), ranks

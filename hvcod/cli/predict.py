@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hvcod.cli.evaluation import prepare, sources
+from hvcod.cli.evaluation import load, sources
 from hvcod.cli.options import build, dataclass_options, json_option
 from hvcod.evaluation.options import EvaluationOptions
 
@@ -46,14 +46,13 @@ def command(
     not depend on their number.
     """
     options = build(EvaluationOptions, flags)
-    models, ranks, device = prepare(sources, groups, options)
+    models, ranks = load(sources, groups, options)
     from hvcod.evaluation.predict import predict
 
     together = ensemble or len(models) == 1
     wanted = {output: models} if together else {_own(output, each.name): [each] for each in models}
     written = {
-        str(path): predict(chosen, options.part, path, ranks, device)
-        for path, chosen in wanted.items()
+        str(path): predict(chosen, options.part, path, ranks) for path, chosen in wanted.items()
     }
     if ranks.is_root:
         lines = [f"{path}: {count} predictions" for path, count in written.items()]

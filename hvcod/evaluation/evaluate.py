@@ -38,9 +38,7 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(
-    models: Sequence[Trained], part: str, group: Group, device: torch.device
-) -> list[Evaluation]:
+def evaluate(models: Sequence[Trained], part: str, group: Group) -> list[Evaluation]:
     """The metrics of some models, and of their ensemble if there are several.
 
     The ensemble predicts the mean of its members' predictive distributions. Collective: the ranks
@@ -50,7 +48,6 @@ def evaluate(
         models: Of one task.
         part: Of the data of the first one.
         group: The ranks.
-        device: Where the models are.
 
     Raises:
         HvcodError: The part has nothing with a label, or the models do not go together.
@@ -59,7 +56,7 @@ def evaluate(
     metrics = [metrics_of(models[0].task) for _ in names]
     scored = 0
     progress = Progress(None, f"evaluating on {part}", "batch", shown=group.is_root)
-    for batch, answers in predictive_distributions(pairs(models), part, device):
+    for batch, answers in predictive_distributions(pairs(models), part, models[0].device):
         if len(models) > 1:
             answers.append(mean_distribution(answers, models))
         for place, logs in enumerate(answers):

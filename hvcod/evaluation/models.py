@@ -13,7 +13,8 @@ from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
-from hvcod.evaluation.sources import WeightsFile
+from hvcod.evaluation.sources import WeightsFile, find
+from hvcod.groups.device import choose_device
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
 from hvcod.groups.world import on_rank_zero
@@ -31,11 +32,12 @@ class Trained:
     """A trained model with the task that it was trained for.
 
     Attributes:
-        name: What it is called in tables.
+        name: Its name in tables.
         path: The file of its weights.
-        step: The updates that they have seen.
+        step: The number of updates that its weights have seen.
         task: Brings the data and knows how the model predicts.
-        model: In evaluation mode.
+        model: The model, in evaluation mode.
+        device: Where the model is.
     """
 
     name: str
@@ -43,54 +45,55 @@ class Trained:
     step: int
     task: Task
     model: nn.Module
+    device: torch.device
 
 
 def load_models(
-    files: Sequence[WeightsFile],
-    options: EvaluationOptions,
-    group: Group,
-    device: torch.device,
+    sources: Sequence[Path], groups: Sequence[int], options: EvaluationOptions, ranks: Group
 ) -> list[Trained]:
-    """Makes the models of some files of weights. Collective; rank 0 alone reads the files.
+    """Loads the models of some runs and files. Collective; rank 0 alone reads the files.
 
     Args:
-        files: One or more.
-        options: Which data, and how many examples of them.
-        group: The ranks that share the work.
-        device: Where the models shall be.
+        sources: Run directories, training states, published checkpoints.
+        groups: The wanted groups of a run; empty for all.
+        options: Which weights, on which data, and where to compute.
+        ranks: The ranks that share the work.
 
     Raises:
-        HvcodError: A file cannot be read or does not fit its run, or the runs differ in task.
+        UsageError: A source is neither a run nor a file, or has no such group or step.
+        HvcodError: A file cannot be read or does not fit its run.
     """
-    return [_load(file, options, group, device) for file in files]
+    files = on_rank_zero(ranks.comm, lambda: find(sources, groups, options))
+    device = choose_device(ranks, options.device)
+    return [_load(file, options, ranks, device) for file in files]
 
 
 def _load(
-    file: WeightsFile, options: EvaluationOptions, group: Group, device: torch.device
+    file: WeightsFile, options: EvaluationOptions, ranks: Group, device: torch.device
 ) -> Trained:
-    # Made on every rank: the class of a task in the current folder is to be found there first.
-    trained = _options(on_rank_zero(group.comm, lambda: config.read_toml(file.config)), file.config)
+    # Made on every rank: a task's class in the current folder is found there first.
+    trained = _options(on_rank_zero(ranks.comm, lambda: config.read_toml(file.config)), file.config)
     of_run = dataclasses.replace(
         trained, data=options.data or trained.data, validation_examples=options.examples
     )
-    task = load_task(of_run.task)(of_run, group)
+    task = load_task(of_run.task)(of_run, ranks)
     model = task.build_model()
     weights: dict[str, Tensor] = {}
 
     def read() -> int:
-        step, found = _read(file.path)
-        weights.update(found)
+        step, tensors = _read(file.path)
+        weights.update(tensors)
         return step
 
-    step = on_rank_zero(group.comm, read)
-    tensors = broadcast_tensors(group.comm, weights if group.is_root else None)
+    step = on_rank_zero(ranks.comm, read)
+    tensors = broadcast_tensors(ranks.comm, weights if ranks.is_root else None)
     if problem := _misfit(model.state_dict(), tensors):
         raise HvcodError(
             f"{file.path} does not fit the model that {file.config} describes for these data: "
             f"{problem}"
         )
     model.load_state_dict(tensors)
-    return Trained(file.name, file.path, step, task, model.to(device).eval())
+    return Trained(file.name, file.path, step, task, model.to(device).eval(), device)
 
 
 def _misfit(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.evaluate import mean_distribution, pairs
@@ -55,9 +54,7 @@ class _Share:
         self.labelled |= bool((block.labels >= 0).any())
 
 
-def predict(
-    models: Sequence[Trained], part: str, output: Path, group: Group, device: torch.device
-) -> int:
+def predict(models: Sequence[Trained], part: str, output: Path, group: Group) -> int:
     """Writes the predictions of a model, or of the ensemble of several, to a file.
 
     Collective. The bytes of the file do not depend on the number of ranks.
@@ -67,7 +64,6 @@ def predict(
         part: Of the data of the first one.
         output: The file, ``.h5`` or ``.csv``; all ranks see its folder.
         group: The ranks that share the data.
-        device: Where the models are.
 
     Returns:
         How many predictions were written, on every rank.
@@ -78,7 +74,7 @@ def predict(
     """
     on_rank_zero(group.comm, lambda: writer(output))
     with _removed(_share_file(output, rank) for rank in range(group.size)):
-        shares = group.comm.allgather(_predict(models, part, output, group, device))
+        shares = group.comm.allgather(_predict(models, part, output, group))
         return on_rank_zero(group.comm, lambda: _put_together(output, shares))
 
 
@@ -93,13 +89,11 @@ def _removed(paths: Iterable[Path]) -> Iterator[None]:
                 path.unlink()
 
 
-def _predict(
-    models: Sequence[Trained], part: str, output: Path, group: Group, device: torch.device
-) -> _Share:
+def _predict(models: Sequence[Trained], part: str, output: Path, group: Group) -> _Share:
     share, path = _Share(), _share_file(output, group.rank)
     progress = Progress(None, f"predicting {part}", "example", shown=group.is_root)
     with _told(path), path.open("wb") as file:
-        for batch, answers in predictive_distributions(pairs(models), part, device):
+        for batch, answers in predictive_distributions(pairs(models), part, models[0].device):
             logs = answers[0] if len(models) == 1 else mean_distribution(answers, models)
             block = _block(batch, models[0].task.predictions(logs).float().cpu().numpy())
             check_columns(output, block.predictions)

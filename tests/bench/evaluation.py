@@ -13,7 +13,6 @@ from bench.row import Row, measure_pair
 from hvcod.evaluation.models import Trained, load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.predict import predict
-from hvcod.evaluation.sources import find
 from hvcod.groups.split import Group, split
 from hvcod.groups.world import world
 from hvcod.tasks.base import Batch
@@ -34,7 +33,7 @@ def predict_forward() -> Row:
         _hvcod(*train, "--set", f"model.hidden={LAYERS}", "--set", "model.embedding=16")
         group = split(world())
         options = EvaluationOptions(device="cpu", examples=ROWS // 10)
-        (trained,) = load_models(find([run], [], options), options, group, torch.device("cpu"))
+        (trained,) = load_models([run], [], options, group)
         batches = list(trained.task.evaluation_data())
         pair = measure_pair(
             lambda: _predict(trained, folder / "predictions.h5", group),
@@ -52,7 +51,7 @@ def _hvcod(*words: object) -> None:
 
 def _predict(trained: Trained, output: Path, group: Group) -> None:
     with contextlib.redirect_stderr(io.StringIO()):
-        predict([trained], "validation", output, group, torch.device("cpu"))
+        predict([trained], "validation", output, group)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hvcod.churn.statistics.retrains import (
+from hvcod.churn.statistics import (
     Estimate,
     difference,
     of_all_pairs,

@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-RESOLUTION = 1 / 128
-"""Width of a bin over its lower end: how exact quantiles are, relative to themselves."""
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 _SHIFT = 16
 _BINS = int(np.float32(1.0).view(np.uint32) >> _SHIFT) + 1

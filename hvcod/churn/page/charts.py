@@ -9,7 +9,7 @@ from hvcod.churn.measures.differences import Differences
 from hvcod.churn.measures.pair import PairFigures
 from hvcod.churn.page.plot import BOTTOM, TOP, WIDTH, Plot, colour
 from hvcod.churn.report import Report, slice_means
-from hvcod.churn.statistics.retrains import Estimate
+from hvcod.churn.statistics import Estimate
 
 BARS = 50
 SLICE_HEIGHT = 16

@@ -8,7 +8,7 @@ from hvcod import __version__
 from hvcod.churn.page import charts
 from hvcod.churn.page.plot import colour
 from hvcod.churn.report import OF_PAIRS, OF_RETRAINS, Report
-from hvcod.churn.statistics.retrains import Estimate
+from hvcod.churn.statistics import Estimate
 from hvcod.errors import HvcodError, reason_of
 
 MOST_PAIRS = 100

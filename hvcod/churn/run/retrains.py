@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hvcod.churn.run.options import StudyOptions
+from hvcod.churn.options import StudyOptions
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.runs.spec import RunSpec

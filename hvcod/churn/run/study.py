@@ -7,9 +7,8 @@ from pathlib import Path
 
 from hvcod.churn.compare import compare
 from hvcod.churn.measures.slices import parse_edges
-from hvcod.churn.options import CompareOptions
+from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.report import Report
-from hvcod.churn.run.options import StudyOptions
 from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
@@ -118,7 +117,7 @@ def _complete(retrains: Sequence[Retrain], study: StudyOptions, device: str, cre
     from hvcod.groups.split import split
     from hvcod.groups.world import world
 
-    ranks = split(world(), 1)
+    ranks = split(world())
     evaluation = EvaluationOptions(part=study.part, examples=study.examples, device=device)
 
     def predict(retrain: Retrain) -> None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hvcod.churn.options import CompareOptions
-from hvcod.churn.run.options import StudyOptions
+from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
 from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import PREEMPTED, UsageError

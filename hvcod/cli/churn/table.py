@@ -7,7 +7,7 @@ from hvcod.cli.tables import columns
 
 if TYPE_CHECKING:
     from hvcod.churn.report import Report
-    from hvcod.churn.statistics.retrains import Estimate
+    from hvcod.churn.statistics import Estimate
 
 MOST_PAIRS = 10
 """Pairs that are shown one by one."""

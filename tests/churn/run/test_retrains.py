@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hvcod.churn.run.options import StudyOptions
+from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError

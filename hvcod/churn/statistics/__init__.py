@@ -1,1 +1,0 @@
-"""How sure one can be of a measure, given so many retrains."""
