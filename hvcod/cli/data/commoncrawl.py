@@ -1,12 +1,12 @@
 """``hvcod data commoncrawl``."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hvcod.cli.data.result import run_and_show
 from hvcod.cli.options import build, dataclass_options, inputs_and_output, json_option
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
@@ -49,17 +49,15 @@ def command(
         raise UsageError("nothing to read: give INPUT files, or --download CRAWL-ID --files N")
     options = build(PrepareOptions, flags)
     from hvcod.groups.world import on_rank_zero, world
-    from hvcod.tasks.commoncrawl.preparation.prepare import prepare
+    from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
     from hvcod.tasks.commoncrawl.preparation.summary import table
-    from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
+    from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
     ranks = world()
     sources = on_rank_zero(
         ranks, lambda: expand_inputs([*inputs, *_addresses(download, files, server)])
     )
-    report = prepare(sources, output, options, ranks)
-    if ranks.rank == 0:
-        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{output} is ready")
+    run_and_show(TextPreparation(sources, output, options, ranks), table, as_json)
 
 
 def _addresses(crawl: str | None, files: int | None, server: str | None) -> list[str]:

@@ -1,12 +1,12 @@
 """``hvcod data criteo``."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hvcod.cli.data.result import run_and_show
 from hvcod.cli.options import build, dataclass_options, inputs_and_output, json_option
 from hvcod.errors import UsageError
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
@@ -55,7 +55,7 @@ def command(
         raise UsageError("--seed is that of generated rows: it needs --generate ROWS")
     options = build(PrepareOptions, flags)
     from hvcod.groups.world import on_rank_zero, world
-    from hvcod.tasks.criteo.preparation.prepare import prepare
+    from hvcod.tasks.criteo.preparation.prepare import ClickPreparation
     from hvcod.tasks.criteo.preparation.sources import expand_inputs, generated_inputs
     from hvcod.tasks.criteo.preparation.summary import table
 
@@ -64,6 +64,4 @@ def command(
         sources = generated_inputs(generate, 1 if seed is None else seed)
     else:
         sources = on_rank_zero(ranks, lambda: expand_inputs(inputs))
-    report = prepare(sources, output, options, ranks)
-    if ranks.rank == 0:
-        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{output} is ready")
+    run_and_show(ClickPreparation(sources, output, options, ranks), table, as_json)

@@ -1,12 +1,12 @@
 """``hvcod data imagenet``."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hvcod.cli.data.result import run_and_show
 from hvcod.cli.options import build, dataclass_options, inputs_and_output, json_option
 from hvcod.errors import UsageError
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
@@ -38,11 +38,9 @@ def command(inputs: Sequence[str], output: Path, as_json: bool, **flags: Any) ->
     options = build(PrepareOptions, flags)
     from hvcod.groups.world import on_rank_zero, world
     from hvcod.tasks.imagenet.preparation.inputs import find_sources
-    from hvcod.tasks.imagenet.preparation.prepare import prepare
+    from hvcod.tasks.imagenet.preparation.prepare import ImagePreparation
     from hvcod.tasks.imagenet.preparation.summary import table
 
     ranks = world()
     sources = on_rank_zero(ranks, lambda: find_sources(inputs))
-    report = prepare(sources, output, options, ranks)
-    if ranks.rank == 0:
-        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{output} is ready")
+    run_and_show(ImagePreparation(sources, output, options, ranks), table, as_json)

@@ -16,7 +16,7 @@ from PIL import Image
 from hvcod.tasks.imagenet.dataset import PARTS, ImageDataset
 from hvcod.tasks.imagenet.preparation.inputs import find_sources
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.prepare import prepare
+from hvcod.tasks.imagenet.preparation.prepare import ImagePreparation
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -88,7 +88,7 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
 def packed(inputs: Sequence[Path], output: Path, **options: Any) -> dict[str, Any]:
     """Prepares a dataset and returns its report."""
     sources = find_sources([str(path) for path in inputs])
-    return prepare(sources, output, PrepareOptions(**options), MPI.COMM_SELF)
+    return ImagePreparation(sources, output, PrepareOptions(**options), MPI.COMM_SELF).run()
 
 
 def everything(folder: Path) -> dict[str, dict[str, tuple[str, bytes]]]:

@@ -25,8 +25,8 @@ from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero, wait_quietly, world
 from hvcod.tasks.cache import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
-from hvcod.tasks.commoncrawl.preparation.prepare import prepare
-from hvcod.tasks.commoncrawl.reading.reader import expand_inputs
+from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
+from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT
 
 OPTIONS = PrepareOptions(
@@ -88,7 +88,7 @@ def _prepare(folder: Path) -> None:
             _write(folder / "text" / f"{name}.jsonl", package_documents(name, sources))
     wait_quietly(ranks)
     inputs = on_rank_zero(ranks, lambda: expand_inputs([str(folder / "text")]))
-    prepare(inputs, folder / "data", OPTIONS, ranks)
+    TextPreparation(inputs, folder / "data", OPTIONS, ranks).run()
 
 
 def _make(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""First pass of a preparation: every input is read once, and what is kept goes to the work folder.
+"""The first stage: every input is read once, and what is kept goes to the work folder.
 
-Per input and stage ``kept``: the texts (zstd), an index of the documents (their hashes and sizes,
-and the characters they use), and a report that also says that the input is done.
+For each input it holds the texts (zstd), an index of the documents (their hashes and sizes, and the
+characters they use), and the counts for the report.
 """
 
 import hashlib
@@ -9,22 +9,28 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
-from hvcod.tasks.commoncrawl.reading.reader import Document, ReadReport, Source, read_documents
+from hvcod.tasks.commoncrawl.reading.document import Document
+from hvcod.tasks.commoncrawl.reading.reader import read_documents
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.sources import Source
 from hvcod.tasks.commoncrawl.tokens.tokenizer import count_characters
 from hvcod.tasks.files import read_arrays, write_arrays, writing
-from hvcod.tasks.preparing.workspace import Workspace
+from hvcod.tasks.preparing.pipeline import Look, Report
+from hvcod.tasks.preparing.workspace import Stage, Workspace
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+KEPT = Stage("kept", "reading", "document")
 
 CHUNK = 1 << 20
 """Characters that are compressed, and bytes that are decompressed, at once."""
@@ -40,9 +46,9 @@ Integers = npt.NDArray[np.int64]
 
 
 def hash_id(document_id: str) -> int:
-    """64 bits that decide where a document goes, whichever ranks and files are used.
+    """Returns 64 bits that decide what becomes of a document, whichever ranks and files are used.
 
-    Two of ten million documents share them with a probability of 3 in a million; the later one
+    Among ten million documents two share them with a probability of 3 in a million; the later one
     then counts as a duplicate.
     """
     digest = hashlib.blake2b(document_id.encode(), digest_size=8).digest()
@@ -68,15 +74,15 @@ class DocumentList:
             raise UsageError(f"--document-ids {path} lists no documents")
 
     def accept(self, document: Document) -> str | None:
-        """Nothing if the document is listed, else the rule that drops it."""
+        """Returns None if the document is listed, else the name of the rule that drops it."""
         hashed = np.uint64(hash_id(document.id))
-        place = int(np.searchsorted(self.hashes, hashed))
-        listed = place < len(self.hashes) and self.hashes[place] == hashed
+        index = int(np.searchsorted(self.hashes, hashed))
+        listed = index < len(self.hashes) and self.hashes[index] == hashed
         return None if listed else NOT_LISTED
 
-    def report(self, found: Hashes) -> dict[str, Any]:
-        """How many documents are listed, how many were not found, and a few of these."""
-        absent = np.setdiff1d(self.hashes, found)
+    def report(self, kept: Hashes) -> Report:
+        """Returns the numbers of documents that are listed and missing, and a few missing ones."""
+        absent = np.setdiff1d(self.hashes, kept)
         wanted = set(absent[:_EXAMPLES].tolist())
         names = dict.fromkeys(name for name in self._names() if hash_id(name) in wanted)
         return {"listed": len(self.hashes), "missing": len(absent), "examples": list(names)}
@@ -102,33 +108,32 @@ def collect(
     index: int,
     source: Source,
     accept: Accept,
-    advance: Callable[[int], None],
-) -> None:
-    """Reads one input and writes down what is kept.
+    look: Look,
+) -> Report:
+    """Reads one input, writes what is kept to the work folder and returns the counts.
 
     Args:
-        workspace: Where to write it.
+        workspace: The workspace of the preparation.
         index: Number of the input.
         source: The input.
-        accept: Names the rule that drops a document, if any.
-        advance: Hears how many documents were read so far.
+        accept: Returns the name of the rule that drops a document, or None.
+        look: Called with the number of documents read so far.
     """
     read, dropped = ReadReport(), Counter[str]()
-    kept = _kept(source, accept, read, dropped, advance)
-    documents = _write(workspace.file("kept", index, ".zst"), kept)
-    write_arrays(workspace.file("kept", index, ".npz"), **documents._asdict())
-    report = {"name": source.name, "dropped": dict(sorted(dropped.items())), **vars(read)}
-    workspace.finish("kept", index, report)
+    kept = _kept(source, accept, read, dropped, look)
+    documents = _write(workspace.file(KEPT, index, ".zst"), kept)
+    write_arrays(workspace.file(KEPT, index, ".npz"), **documents._asdict())
+    return {"name": source.name, "dropped": dict(sorted(dropped.items())), **vars(read)}
 
 
 def read_index(workspace: Workspace, index: int) -> KeptIndex:
-    """The index of a finished input."""
-    return KeptIndex(**read_arrays(workspace.file("kept", index, ".npz")))
+    """Reads the index of a finished input."""
+    return KeptIndex(**read_arrays(workspace.file(KEPT, index, ".npz")))
 
 
 def read_kept(workspace: Workspace, index: int) -> Iterator[tuple[str, str]]:
-    """The (id, normalised text) of an input's documents, streamed in order."""
-    path = workspace.file("kept", index, ".zst")
+    """Yields the (id, normalised text) of an input's documents in order."""
+    path = workspace.file(KEPT, index, ".zst")
     rest = ""
     if path.stat().st_size == 0:  # nothing was kept
         return
@@ -148,10 +153,10 @@ def _kept(
     accept: Accept,
     read: ReadReport,
     dropped: Counter[str],
-    advance: Callable[[int], None],
+    look: Look,
 ) -> Iterator[tuple[str, str]]:
     for document in read_documents(source, read):
-        advance(read.documents)
+        look(read.documents)
         reason = accept(document)
         text = "" if reason else normalise(document.text, document.hard_wrapped)
         if text:

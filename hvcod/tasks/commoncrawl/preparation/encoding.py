@@ -1,17 +1,21 @@
-"""Second pass of a preparation: what was kept becomes token shards, input by input."""
+"""The second stage: the kept documents of each input become token shards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.tasks.commoncrawl.preparation.collecting import read_index, read_kept
+from hvcod.tasks.columns import lines
+from hvcod.tasks.commoncrawl.preparation.collecting import KEPT, read_index, read_kept
 from hvcod.tasks.commoncrawl.preparation.selection import Selection
 from hvcod.tasks.commoncrawl.tokens.dataset import Tokens, shard_image
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces, mark
 from hvcod.tasks.files import read_arrays, write_arrays, write_whole
-from hvcod.tasks.preparing.workspace import Workspace
+from hvcod.tasks.preparing.pipeline import Look, Report
+from hvcod.tasks.preparing.workspace import Stage, Workspace
+
+ENCODED = Stage("encoded", "encoding", "document")
 
 BATCH_CHARACTERS = 1 << 20
 """Characters that one call of the tokenizer library encodes."""
@@ -21,13 +25,13 @@ Mask = npt.NDArray[np.bool_]
 
 
 def write_first(workspace: Workspace, index: int, first: Mask) -> None:
-    """Notes which documents of an input are not duplicates."""
-    write_arrays(workspace.file("kept", index, ".first.npz"), first=first)
+    """Writes which documents of an input are not duplicates."""
+    write_arrays(workspace.file(KEPT, index, ".first.npz"), first=first)
 
 
 def read_first(workspace: Workspace, index: int) -> Mask:
-    """What `write_first` noted."""
-    return read_arrays(workspace.file("kept", index, ".first.npz"))["first"]
+    """Reads what `write_first` wrote."""
+    return read_arrays(workspace.file(KEPT, index, ".first.npz"))["first"]
 
 
 def encode_input(
@@ -36,14 +40,14 @@ def encode_input(
     pieces: WordPieces,
     selection: Selection,
     shard_tokens: int,
-    advance: Callable[[int], None],
-) -> None:
-    """Writes the shards of one input, the ids of its documents, and its counts.
+    look: Look,
+) -> Report:
+    """Writes the shards of one input and the ids of its documents; returns shards and counts.
 
-    ``advance`` hears the documents encoded so far.
+    ``look`` is called with the number of documents encoded so far.
     """
     first = read_first(workspace, index)
-    documents = _heard(_encoded(workspace, index, first, pieces, selection), advance)
+    documents = _shown(_encoded(workspace, index, first, pieces, selection), look)
     ids, shards = [], []
     characters = int(read_index(workspace, index).sizes[first].sum())
     counts = {"documents": 0, "characters": characters, "tokens": 0, "out_of_vocabulary": 0}
@@ -59,15 +63,14 @@ def encode_input(
         counts["out_of_vocabulary"] += sum(
             int((document == OUT_OF_VOCABULARY).sum()) for _, document in tokens
         )
-    text = "".join(f"{name}\n" for name in ids)
-    write_whole(workspace.file("encoded", index, ".ids"), text.encode())
-    workspace.finish("encoded", index, {"shards": shards, "counts": counts})
+    write_whole(workspace.file(ENCODED, index, ".ids"), lines(ids).tobytes())
+    return {"shards": shards, "counts": counts}
 
 
-def _heard(documents: Iterator[Encoded], advance: Callable[[int], None]) -> Iterator[Encoded]:
+def _shown(documents: Iterator[Encoded], look: Look) -> Iterator[Encoded]:
     for number, document in enumerate(documents, start=1):
         yield document
-        advance(number)
+        look(number)
 
 
 def _shards(documents: Iterator[Encoded], shard_tokens: int) -> Iterator[list[Encoded]]:
@@ -89,9 +92,9 @@ def _encoded(
     pieces: WordPieces,
     selection: Selection,
 ) -> Iterator[Encoded]:
-    """The tokens of an input's documents, and whether each is held out for validation."""
+    """Yields (id, tokens, whether it is held out for validation) of an input's documents."""
     held_out = selection.in_validation(read_index(workspace, index).hashes)
-    places = iter(np.flatnonzero(first))
+    numbers = iter(np.flatnonzero(first))
     documents = (
         document
         for document, wanted in zip(read_kept(workspace, index), first, strict=True)
@@ -99,13 +102,13 @@ def _encoded(
     )
     for names, tokens in _batches(documents, pieces):
         for name, document in zip(names, tokens, strict=True):
-            yield name, document, bool(held_out[next(places)])
+            yield name, document, bool(held_out[next(numbers)])
 
 
 def _batches(
     documents: Iterator[tuple[str, str]], pieces: WordPieces
 ) -> Iterator[tuple[list[str], list[Tokens]]]:
-    """Encodes batch by batch; while the library encodes one, the next one is made ready."""
+    """Encodes batch by batch; the next one is prepared while the library encodes one."""
     waiting: tuple[list[str], Future[list[Tokens]]] | None = None
     with ThreadPoolExecutor(1) as library:
         for names, marked in _marked(documents):

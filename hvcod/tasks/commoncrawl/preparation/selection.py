@@ -1,7 +1,7 @@
-"""Which kept documents are duplicates, validation text, or text that the word pieces learn from.
+"""The choice of duplicates, of validation text and of the text that word pieces are learned from.
 
 All three follow from the hash of a document's id, so they depend neither on ranks nor on how the
-documents are spread over files; of documents with the same id the first one counts.
+documents are spread over files. Of documents with the same id the first one counts.
 """
 
 from collections.abc import Sequence
@@ -12,28 +12,29 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.preparation.collecting import Hashes, Integers, KeptIndex
+from hvcod.tasks.preparing.summary import first_of_equal
 
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The rule that puts documents into their places.
+    """The rule by which documents are held out and sampled.
 
     Attributes:
-        validation_below: Documents whose lower 32 bits of the hash are below are held out.
-        sample_up_to: Of the others, those with a hash up to this one teach the word pieces.
+        validation_below: Documents are held out if the lower 32 bits of their hash are below this.
+        sample_up_to: Word pieces are learned from the others with a hash up to this one.
     """
 
     validation_below: int
     sample_up_to: int
 
     def in_validation(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        """Which documents are held out."""
+        """Tells which documents are held out."""
         return (hashes & _LOW_BITS) < np.uint64(self.validation_below)
 
     def in_sample(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        """Which documents the word pieces are learned from."""
+        """Tells which documents the word pieces are learned from."""
         return (hashes <= np.uint64(self.sample_up_to)) & ~self.in_validation(hashes)
 
 
@@ -41,10 +42,11 @@ def select(hashes: Hashes, sizes: Integers, fraction: float, sample: int) -> Sel
     """Finds the thresholds for documents without duplicates.
 
     Args:
-        hashes: Of their ids.
+        hashes: The hashes of their ids.
         sizes: Their characters.
         fraction: Share to hold out; at least one document is held out and one is not.
-        sample: Characters to learn the word pieces from; the document that reaches them counts.
+        sample: Characters to learn the word pieces from; the document that reaches this number is
+            included.
 
     Raises:
         HvcodError: There are fewer than two documents.
@@ -64,9 +66,7 @@ def select(hashes: Hashes, sizes: Integers, fraction: float, sample: int) -> Sel
 
 
 def first_ones(indices: Sequence[KeptIndex]) -> list[npt.NDArray[np.bool_]]:
-    """For each input, which documents are not duplicates of an earlier one."""
-    every = np.concatenate([index.hashes for index in indices])
-    first = np.zeros(len(every), dtype=bool)
-    first[np.unique(every, return_index=True)[1]] = True
+    """Tells for each input which documents are not duplicates of an earlier one."""
+    first = first_of_equal(np.concatenate([index.hashes for index in indices]))
     ends = np.cumsum([len(index.hashes) for index in indices])
     return np.split(first, ends[:-1])

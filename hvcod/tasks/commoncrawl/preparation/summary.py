@@ -1,14 +1,12 @@
 """The report of a preparation, as numbers that add up and as a short table."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.reading.report import EXAMPLES_KEPT
 from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, ShardInfo
-
-Report = dict[str, Any]
+from hvcod.tasks.preparing.pipeline import Report
+from hvcod.tasks.preparing.summary import text_table, total
 
 COUNTS = (
     "read",
@@ -24,7 +22,7 @@ COUNTS = (
 
 
 def input_report(read: Report, encoded: Report, accepted: int) -> Report:
-    """What became of one input: ``read`` is kept, duplicates and dropped ones together.
+    """Returns the report of one input; its ``read`` is the sum of kept, duplicate and dropped ones.
 
     Args:
         read: The report of the first pass.
@@ -65,8 +63,8 @@ def full_report(
     vocabulary_asked: int,
     listed: Report | None,
 ) -> Report:
-    """The report over all inputs, with those of the inputs at its end."""
-    examples = [example for each in per_input for example in each["damage_examples"]]
+    """Returns the report over all inputs, with those of the inputs at its end."""
+    examples = [example for one in per_input for example in one["damage_examples"]]
     parts = {
         part: {
             "documents": sum(shard.documents(part) for shard in shards),
@@ -75,11 +73,11 @@ def full_report(
         for part in PARTS
     }
     return {
-        **{name: sum(each[name] for each in per_input) for name in COUNTS},
-        "dropped": _total(each["dropped"] for each in per_input),
-        "damage_reasons": _total(each["damage_reasons"] for each in per_input),
+        **{name: sum(one[name] for one in per_input) for name in COUNTS},
+        "dropped": total(one["dropped"] for one in per_input),
+        "damage_reasons": total(one["damage_reasons"] for one in per_input),
         "damage_examples": examples[:EXAMPLES_KEPT],
-        "truncated": sum(each["truncated"] for each in per_input),
+        "truncated": sum(one["truncated"] for one in per_input),
         **parts,
         "vocabulary_size": vocabulary_size,
         "vocabulary_asked": vocabulary_asked,
@@ -89,7 +87,7 @@ def full_report(
 
 
 def table(report: Report) -> str:
-    """The report in a few lines."""
+    """Returns the report in a few lines."""
     dropped = [(f"  {rule.replace('_', ' ')}", count) for rule, count in report["dropped"].items()]
     rows = [
         ("documents read", report["read"]),
@@ -104,8 +102,7 @@ def table(report: Report) -> str:
         *((f"  {part}", report[part]["tokens"]) for part in PARTS),
         ("word pieces", report["vocabulary_size"]),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([f"{name:{width}} {count:>15,}" for name, count in rows] + _remarks(report))
+    return text_table(rows, _remarks(report))
 
 
 def _remarks(report: Report) -> list[str]:
@@ -121,10 +118,3 @@ def _remarks(report: Report) -> list[str]:
             + (f", such as {listed['examples'][0]}" if listed["missing"] else "")
         )
     return remarks
-
-
-def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(sorted(total.items()))

@@ -1,1 +1,1 @@
-"""Documents out of WET, JSON lines and plain text, whatever is compressed or damaged."""
+"""Reading documents from WET, JSON lines and plain text."""

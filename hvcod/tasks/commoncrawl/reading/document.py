@@ -1,17 +1,17 @@
-"""What every reader hands out."""
+"""A document, which every reader yields."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Document:
-    """One document as its source has it.
+    """One document of a source.
 
     Attributes:
         id: One line that names it. WET: the WARC-Record-ID without its brackets. JSON lines: the
             field ``id``, else ``NAME#LINE``. Plain text: ``NAME#PART``. NAME is the source's name.
-        text: The text, line breaks kept; what was no UTF-8 is U+FFFD.
-        hard_wrapped: Blank lines separate the paragraphs, not every line is one.
+        text: The text, line breaks kept; bytes that are not UTF-8 are U+FFFD.
+        hard_wrapped: Paragraphs are separated by blank lines; otherwise every line is one.
     """
 
     id: str
@@ -20,7 +20,7 @@ class Document:
 
 
 def decode(data: bytes) -> tuple[str, bool]:
-    """The text of UTF-8 bytes, and whether some of them were none and became U+FFFD."""
+    """Returns the text of bytes, and whether some were not UTF-8 and became U+FFFD."""
     try:
         return data.decode(), False
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Bytes from http and https servers: streamed, never stored, resumed where a connection broke."""
+"""Bytes from http and https servers: streamed, never stored, resumed after a broken connection."""
 
 import itertools
 import re
@@ -24,12 +24,12 @@ LONGEST_WAIT_S = 60.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server may take and how often it may fail.
+    """The time that a server may take and the failures it may have.
 
     Attributes:
-        timeout_s: Seconds to wait for a connection, and for each next piece of data.
-        attempts: Failures in a row, without one new byte in between, before giving up.
-        first_wait_s: Seconds before the second attempt; doubles with each, up to a minute.
+        timeout_s: Seconds to wait for a connection, and for each piece of data.
+        attempts: Failures in a row, without a new byte in between, before giving up.
+        first_wait_s: Seconds before the second attempt; doubled each time, up to a minute.
     """
 
     timeout_s: float = 60.0
@@ -38,9 +38,9 @@ class Patience:
 
 
 def stream(url: str, patience: Patience) -> Iterator[bytes]:
-    """Yields the bytes behind an address; a broken connection is resumed at the byte it broke.
+    """Yields the bytes at an address; a broken connection is resumed at the byte where it broke.
 
-    A busy server (408, 429, 5xx) is asked again, after as long as it says, but at most a minute.
+    A busy server (408, 429, 5xx) is asked again after the time it names, at most a minute.
 
     Raises:
         HvcodError: The server refused, kept failing, or the file changed while it was read.
@@ -52,20 +52,20 @@ def stream(url: str, patience: Patience) -> Iterator[bytes]:
 def wet_urls(
     crawl: str, files: int, base_url: str = COMMON_CRAWL, patience: Patience | None = None
 ) -> list[str]:
-    """The addresses of the first WET files of a crawl, in the order of its ``wet.paths.gz``.
+    """Returns the addresses of the first WET files of a crawl, in the order of ``wet.paths.gz``.
 
     Args:
         crawl: Name of the crawl, such as ``CC-MAIN-2020-50``.
-        files: How many; all of them if the crawl has fewer.
-        base_url: Where the crawls lie.
+        files: Their number; all of them if the crawl has fewer.
+        base_url: The server of the crawls.
         patience: Time limits and attempts.
 
     Raises:
-        UsageError: The crawl's name is not one, or ``files`` is less than one.
-        HvcodError: The list cannot be had or is damaged.
+        UsageError: The name cannot be a crawl's, or ``files`` is less than one.
+        HvcodError: The list cannot be read or is damaged.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", crawl):
-        raise UsageError(f"--download {crawl}: no name of a crawl; one looks like CC-MAIN-2020-50")
+        raise UsageError(f"--download {crawl}: not the name of a crawl, such as CC-MAIN-2020-50")
     if files < 1:
         raise UsageError(f"--files {files}: must be at least 1")
     base = base_url.rstrip("/")
@@ -89,7 +89,7 @@ def _lines(url: str, patience: Patience) -> Iterator[str]:
 
 
 def _session(patience: Patience) -> requests.Session:
-    """A session whose requests, up to the first byte of the answer, are repeated by the library."""
+    """Returns a session that repeats requests until the first byte of the answer arrives."""
     retry = _BoundedRetry(
         total=patience.attempts - 1,
         status_forcelist=_BUSY,
@@ -105,7 +105,7 @@ def _session(patience: Patience) -> requests.Session:
 
 
 class _BoundedRetry(Retry):
-    """Waits as long as a server asks for with Retry-After, but not for hours."""
+    """Waits for the time that a server asks for with Retry-After, but not for hours."""
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         asked = super().get_retry_after(response)
@@ -113,22 +113,22 @@ class _BoundedRetry(Retry):
 
 
 class _Transfer:
-    """One file on its way: how many bytes came, and which version of the file they belong to."""
+    """One file being read: the bytes so far, and the version of the file that they belong to."""
 
     def __init__(self, url: str, patience: Patience, session: requests.Session) -> None:
         self._url, self._patience, self._session = url, patience, session
-        self._came = 0
+        self._received = 0
         self._version: str | None = None
 
     def chunks(self) -> Iterator[bytes]:
         failures = 0
         while True:
-            before = self._came
+            before = self._received
             try:
                 yield from self._rest()
                 return
             except HTTPError as error:
-                failures = 1 if self._came > before else failures + 1
+                failures = 1 if self._received > before else failures + 1
                 if failures >= self._patience.attempts:
                     raise self._failed(f"broke {failures} times, the last time: {error}") from error
                 time.sleep(min(self._patience.first_wait_s * 2 ** (failures - 1), LONGEST_WAIT_S))
@@ -141,12 +141,12 @@ class _Transfer:
             for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
                 fresh = chunk[skip:]
                 skip -= len(chunk) - len(fresh)
-                self._came += len(fresh)
+                self._received += len(fresh)
                 if fresh:
                     yield fresh
 
     def _request(self) -> requests.Response:
-        headers = {"Range": f"bytes={self._came}-"} if self._came else {}
+        headers = {"Range": f"bytes={self._received}-"} if self._received else {}
         try:
             return self._session.get(
                 self._url, headers=headers, stream=True, timeout=self._patience.timeout_s
@@ -155,28 +155,28 @@ class _Transfer:
             raise self._failed(str(error)) from error
 
     def _bytes_to_skip(self, response: requests.Response) -> int:
-        """Checks that the answer continues the same file; bytes of it that came before already."""
+        """Checks that the answer continues the file; returns the number of its bytes to skip."""
         if response.status_code == RANGE_NOT_SATISFIABLE and self._is_whole(response):
             return 0
         if response.status_code not in (OK, PARTIAL_CONTENT):
             status = f"{response.status_code} {response.reason}".strip()
             raise self._failed(f"the server answered {status}")
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        if self._came and version != self._version:
+        if self._received and version != self._version:
             raise self._failed("the file changed on the server while it was read")
         self._version = version
         if response.status_code == OK:
-            return self._came
-        if not response.headers.get("Content-Range", "").startswith(f"bytes {self._came}-"):
+            return self._received
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {self._received}-"):
             raise self._failed("the server sent another part of the file than the one asked for")
         return 0
 
     def _is_whole(self, response: requests.Response) -> bool:
-        """Asked for what follows the last byte, the server says that nothing does."""
-        return response.headers.get("Content-Range") == f"bytes */{self._came}"
+        """Tells whether the server answers that nothing follows the last byte."""
+        return response.headers.get("Content-Range") == f"bytes */{self._received}"
 
     def _failed(self, problem: str) -> HvcodError:
         return HvcodError(
-            f"{self._url}: {problem} (after {self._came} bytes); "
+            f"{self._url}: {problem} (after {self._received} bytes); "
             "check the address and the network, then run the same command again"
         )

@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, its text in the field ``text``, its id in ``id`` if it has one."""
+"""JSON lines: one object a line with its text in the field ``text``, and perhaps an ``id``."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _SKIPPED_AT_ONCE = 64 * 1024
 
 
 def read_json_lines(reader: SegmentReader) -> Iterator[Document]:
-    """Yields the documents of the lines that hold one; blank lines are nothing."""
+    """Yields the documents; blank lines are skipped."""
     number = 0
     while reader.next_segment():
         while line := reader.readline():
@@ -47,16 +47,16 @@ def _parse(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedError("broken JSON") from error
     if not isinstance(row, dict):
-        raise DamagedError("JSON that is no object")
+        raise DamagedError("JSON that is not an object")
     if "text" not in row:
         raise DamagedError("no field 'text'")
     if not isinstance(row["text"], str):
-        raise DamagedError("the field 'text' is no string")
+        raise DamagedError("the field 'text' is not a string")
     return row
 
 
 def _whole_characters(text: str) -> tuple[str, bool]:
-    """The text with U+FFFD for every half of a surrogate pair, and whether there were any.
+    """Returns the text with U+FFFD for each half of a surrogate pair, and whether there were any.
 
     JSON can write such a half as an escape; UTF-8, and so every file written later, cannot.
     """
@@ -65,8 +65,8 @@ def _whole_characters(text: str) -> tuple[str, bool]:
 
 
 def _id(row: dict[str, Any]) -> str:
-    """The document's own id on one line; empty if there is none that is a string or a number."""
-    given = row.get("id")
-    if isinstance(given, bool) or not isinstance(given, str | int):
+    """Returns the document's own id on one line; empty unless it is a string or a number."""
+    identity = row.get("id")
+    if isinstance(identity, bool) or not isinstance(identity, str | int):
         return ""
-    return " ".join(_whole_characters(str(given))[0].split())
+    return " ".join(_whole_characters(str(identity))[0].split())

@@ -1,4 +1,4 @@
-"""Plain text: one document a file, cut into parts at blank lines so that memory stays flat."""
+"""Plain text: one document a file, cut into parts at blank lines to bound the memory."""
 
 from collections.abc import Iterator
 
@@ -6,16 +6,16 @@ from hvcod.tasks.commoncrawl.reading.document import Document, decode
 from hvcod.tasks.commoncrawl.reading.segments import SegmentReader
 
 PART_BYTES = 1024**2
-"""A part ends at the first blank line behind this many bytes,"""
+"""A part ends at the first blank line after this many bytes,"""
 
 LONGEST_PART_BYTES = 4 * PART_BYTES
-"""or at the end of a line (of a word, in a line longer than a part) behind this many."""
+"""or at the end of a line (of a word, in a line longer than a part) after this many."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_plain_text(reader: SegmentReader) -> Iterator[Document]:
-    """Yields the parts of the file that hold more than white space; a gap ends a part, too."""
+    """Yields the parts of the file that hold more than white space; a gap also ends a part."""
     number = 0
     while reader.next_segment():
         for data in _parts(reader):
@@ -39,7 +39,7 @@ def _parts(reader: SegmentReader) -> Iterator[bytes]:
 
 
 def _line(reader: SegmentReader) -> bytes:
-    """The next line, or of a very long one the words that fit into a part."""
+    """Returns the next line, or the words of a very long one that fit into a part."""
     line = reader.readline(PART_BYTES)
     if len(line) < PART_BYTES or line.endswith(b"\n"):
         return line
@@ -49,7 +49,7 @@ def _line(reader: SegmentReader) -> bytes:
 
 
 def _last_character(data: bytes) -> int:
-    """Where the last character of UTF-8 bytes begins, so that none is torn apart."""
+    """Returns where the last character of UTF-8 bytes begins, so that none is torn apart."""
     start = len(data) - 1
     while len(data) - start < 4 and data[start] & 0xC0 == 0x80:
         start -= 1

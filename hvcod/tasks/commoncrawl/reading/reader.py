@@ -1,9 +1,10 @@
-"""Documents out of WET, JSON lines and plain text, as they are or compressed, whatever is damaged.
+"""Reading documents from WET, JSON lines and plain text, plain or compressed, behind damage too.
 
 The compression is recognised by the first bytes, and by the name where those are damaged. The
-format: what begins with ``WARC/``, or is called ``.wet`` or ``.warc``, is WET; then the name
-decides (``.jsonl .ndjson .json``, ``.txt .text``); without such a name, what begins with ``{`` is
-JSON lines and the rest plain text. All is read as a stream and held one record at a time.
+format: a source that begins with ``WARC/``, or is named ``.wet`` or ``.warc``, is WET; then the
+name decides (``.jsonl .ndjson .json``, ``.txt .text``); without such a name, a source that begins
+with ``{`` is JSON lines, any other one plain text. Sources are read as streams, and one record at a
+time is held in memory.
 """
 
 import itertools
@@ -22,7 +23,6 @@ from hvcod.tasks.commoncrawl.reading.sources import (
     TEXT_NAMES,
     WET_NAMES,
     Source,
-    expand_inputs,
     plain_name,
 )
 from hvcod.tasks.commoncrawl.reading.wet import RECORD_START, read_wet
@@ -32,8 +32,6 @@ from hvcod.tasks.reading.compression import (
     codec_by_name,
     decompress,
 )
-
-__all__ = ["Document", "ReadReport", "Source", "expand_inputs", "read_documents"]
 
 _P = TypeVar("_P", bytes, Piece)
 Format = Callable[[SegmentReader], Iterator[Document]]
@@ -47,11 +45,11 @@ _HTML = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 def read_documents(
     source: Source, report: ReadReport, patience: Patience | None = None
 ) -> Iterator[Document]:
-    """Yields the good documents of a source in their order, and counts what is not good.
+    """Yields the good documents of a source in their order, and counts the damaged ones.
 
     Args:
-        source: What to read.
-        report: Where documents, damage and bytes are counted; may be shared by several sources.
+        source: The input.
+        report: Counts documents, damage and bytes; may be shared by several sources.
         patience: Time limits and attempts for a server.
 
     Raises:
@@ -83,7 +81,7 @@ def _counted(chunks: Iterator[bytes], report: ReadReport) -> Iterator[bytes]:
 
 
 def _peek(pieces: Iterator[_P]) -> tuple[bytes, Iterator[_P]]:
-    """The first bytes of a stream, and the whole stream again."""
+    """Returns the first bytes of a stream, and the whole stream again."""
     taken: list[_P] = []
     head = b""
     for piece in pieces:
@@ -112,7 +110,7 @@ def _is_binary(head: bytes) -> bool:
 
 
 def _unfit(head: bytes) -> str:
-    """Why a source cannot be text at all; empty if it can."""
+    """Says why a source cannot be text at all; empty if it can."""
     if _is_binary(head):
         return "binary data, not text"
     return "an HTML page, not text" if _HTML.match(head) else ""

@@ -1,4 +1,4 @@
-"""What reading found: how much was good, what was damaged and where."""
+"""Counts of what was read, and of what was damaged and where."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ EXAMPLES_KEPT = 10
 
 @dataclass
 class ReadReport:
-    """Counts over all that was read so far; reports of several ranks or files can be merged.
+    """Counts over everything that was read so far.
 
     Attributes:
-        documents: Documents handed out.
+        documents: Documents that could be read.
         damaged: Places that could not be read: each a record, a line, or a stretch of bytes.
-        reasons: How often each reason for damage was met; the values add up to ``damaged``.
+        reasons: The number of places by reason; the values add up to ``damaged``.
         examples: The first damaged places, one line each: source, position, reason.
-        replaced: Documents in which bytes that are no UTF-8, or surrogates, became U+FFFD.
+        replaced: Documents in which bytes that are not UTF-8, or surrogates, became U+FFFD.
         bytes_read: Bytes taken from files and servers, before decompression.
         truncated: Sources that end too early.
     """
@@ -29,20 +29,10 @@ class ReadReport:
     truncated: list[str] = field(default_factory=list)
 
     def damage(self, source: str, position: str, reason: str, truncated: bool = False) -> None:
-        """Counts one damaged place and keeps it as an example if there are few yet."""
+        """Counts one damaged place and keeps it as an example if there are few."""
         self.damaged += 1
         if truncated and source not in self.truncated:
             self.truncated.append(source)
         self.reasons[reason] += 1
         if len(self.examples) < EXAMPLES_KEPT:
             self.examples.append(f"{source}, {position}: {reason}")
-
-    def merge(self, other: "ReadReport") -> None:
-        """Adds what another report counted; merge in the order of the sources."""
-        self.documents += other.documents
-        self.damaged += other.damaged
-        self.reasons.update(other.reasons)
-        self.examples = (self.examples + other.examples)[:EXAMPLES_KEPT]
-        self.replaced += other.replaced
-        self.bytes_read += other.bytes_read
-        self.truncated += other.truncated

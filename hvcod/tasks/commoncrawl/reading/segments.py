@@ -1,4 +1,4 @@
-"""Reading lines and blocks from decompressed pieces that damage has torn into segments."""
+"""Lines and blocks of decompressed data that damage has divided into segments."""
 
 from collections.abc import Iterator
 
@@ -10,24 +10,24 @@ MAX_RECORD_BYTES = 64 * 1024**2
 
 
 class DamagedError(Exception):
-    """A record or a line that cannot be used; the message is the reason for the report."""
+    """Raised for a record or a line that cannot be used; the message goes to the report."""
 
 
 class SegmentReader:
-    """A buffered reader whose data end at every gap, until `next_segment` goes on behind it.
+    """A buffered reader whose data end at every gap, until `next_segment` goes on after it.
 
-    Where a format starts a new record with every member, a segment also ends there, so that a
-    record with a wrong length cannot reach into the next one.
+    If a format starts a new record with every member, a segment also ends there, so that a record
+    with a wrong length cannot reach into the next one.
 
-    It counts damage, and counts it once: a gap right behind a damaged record, a record that a gap
-    cut, and what is left of a record behind a gap are the same damaged place as the gap.
+    Damage is counted once: a gap right after a damaged record, a record that a gap cuts, and the
+    rest of a record after a gap are the same damaged place as the gap.
 
     Args:
         pieces: Decompressed bytes, marks and gaps.
         source: Name for the report.
-        report: Where damage is counted.
-        record_start: What a member begins with if it begins with a new record; empty for formats
-            whose records do not care about members.
+        report: Counts the damage.
+        record_start: The first bytes of a member that begins with a new record; empty for formats
+            whose records have nothing to do with members.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class SegmentReader:
         self.finished = False  # all pieces of the source were taken
         self._ended = True  # all pieces of this segment were taken
         self._cut = False  # this segment ended in a gap
-        self._behind_gap = False  # it began behind one, and no record was seen since
+        self._behind_gap = False  # it began after one, and no record was seen since
         self._clean = True  # its last record was not damaged
 
     def next_segment(self) -> bool:
-        """Goes on behind a gap or a member's end; false if there is nothing more."""
+        """Goes on after a gap or a member's end; returns False if there is nothing more."""
         while not self.finished:
             self._behind_gap, self._clean = self._cut, True
             self._ended = self._cut = False
@@ -53,7 +53,7 @@ class SegmentReader:
         return False
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, possibly fewer; nothing at the end of the segment."""
+        """Returns at most ``size`` bytes, possibly fewer; none at the end of the segment."""
         if self._at == len(self._buffer) and not self._pull():
             return b""
         data = self._buffer[self._at : self._at + size]
@@ -61,7 +61,7 @@ class SegmentReader:
         return data
 
     def readline(self, limit: int = MAX_RECORD_BYTES) -> bytes:
-        """Up to the end of the line, of the segment, or ``limit`` bytes, whichever comes first."""
+        """Returns bytes up to the end of the line or the segment, at most ``limit`` bytes."""
         parts: list[bytes] = []
         length = 0
         while length < limit and (self._at < len(self._buffer) or self._pull()):
@@ -75,17 +75,17 @@ class SegmentReader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def peek(self, size: int) -> bytes:
-        """What `read` would return, left in place."""
+        """Returns what `read` would, and leaves it there."""
         data = self.read(size)
         self._at -= len(data)
         return data
 
     def unread(self, data: bytes) -> None:
-        """Puts bytes back in front of what is read next."""
+        """Puts bytes back, to be read next."""
         self._buffer, self._at = data + self._buffer[self._at :], 0
 
     def good(self, replaced: bool) -> None:
-        """Counts a good document, and whether some of its bytes had to be replaced."""
+        """Counts a good document; ``replaced`` if some of its bytes were."""
         self.report.documents += 1
         self.report.replaced += replaced
         self._clean, self._behind_gap = True, False
@@ -113,7 +113,7 @@ class SegmentReader:
 
 
 def _segment_ends(pieces: Iterator[Piece], record_start: bytes) -> Iterator[Piece]:
-    """Leaves only those member ends that a new record follows."""
+    """Drops the member ends that no new record follows."""
     held = False
     for piece in pieces:
         if isinstance(piece, Mark):

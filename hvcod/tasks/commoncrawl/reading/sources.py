@@ -1,4 +1,4 @@
-"""The inputs of a data preparation: files, folders, globs and addresses, and their bytes."""
+"""The inputs of text: files, folders, globs and addresses, and their bytes."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading.download import Patience, stream
+from hvcod.tasks.preparing.inputs import file_size, listed
 from hvcod.tasks.reading.compression import codec_by_name
-from hvcod.tasks.reading.files import chunks, fitting, readable
+from hvcod.tasks.reading.files import chunks
 
 CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")
@@ -23,50 +24,47 @@ class Source:
     Attributes:
         location: Path or address.
         name: Its file name, with as many folders in front as set it apart from the other inputs'
-            names. Documents that carry no id of their own are called after it.
+            names. Documents without an id of their own are named after it.
     """
 
     location: str
     name: str
 
     @property
-    def is_url(self) -> bool:
-        """The source is read from a server."""
-        return _is_url(self.location)
+    def size(self) -> int | None:
+        """Bytes of a file, by which a changed input is noticed; None for an address."""
+        return None if _is_url(self.location) else file_size(Path(self.location))
 
     def chunks(self, patience: Patience) -> Iterator[bytes]:
-        """Yields the bytes as they are stored.
+        """Yields the stored bytes.
 
         Raises:
             HvcodError: The file or the server cannot be read.
         """
-        if self.is_url:
+        if _is_url(self.location):
             return stream(self.location, patience)
         return chunks(Path(self.location), CHUNK_BYTES)
 
 
 def expand_inputs(inputs: Sequence[str]) -> list[Source]:
-    """Finds the sources that the inputs stand for, sorted by location, each once.
+    """Returns the sources that the inputs stand for, sorted by location, each once.
 
-    An input is a file, an http or https address, a glob (``**`` matches any folders), or a folder,
-    of which every file below it counts that is called like WET, JSON lines or plain text.
+    An input is a file, an http or https address, a glob, or a folder, which stands for every file
+    below it that is named like WET, JSON lines or plain text.
 
     Raises:
-        UsageError: An input matches nothing.
+        UsageError: An input matches nothing, or there is none.
     """
-    found = {given: _locations(given) for given in inputs}
-    empty = [given for given, locations in found.items() if not locations]
-    if empty or not found:
-        problem = f"nothing matches {', '.join(empty)}" if empty else "no input given"
-        raise UsageError(f"{problem}; give files, folders, globs or http(s) addresses")
-    every = sorted(location for locations in found.values() for location in locations)
+    if not inputs:
+        raise UsageError("no input given; give files, folders, globs or http(s) addresses")
+    every = sorted(location for text in inputs for location in _locations(text))
     unique = sorted({_identity(location): location for location in reversed(every)}.values())
     names = _short_names(unique)
     return [Source(location, names[location]) for location in unique]
 
 
 def plain_name(name: str) -> str:
-    """The name in lower case, without an address's query and the ending of the compression."""
+    """Returns the name in lower case, without an address's query and a compression's suffix."""
     bare = name.partition("?")[0].lower()
     return bare.rpartition(".")[0] if codec_by_name(bare) else bare
 
@@ -75,23 +73,12 @@ def _is_url(location: str) -> bool:
     return location.startswith(("http://", "https://"))
 
 
-def _locations(given: str) -> list[str]:
-    if _is_url(given):
-        return [given]
-    path = Path(given).expanduser()
-    with readable(path):
-        if path.is_dir():
-            return [str(file) for file in path.rglob("*") if _belongs(file)]
-        if path.exists():
-            return [str(path)]
-        files = [file for file in fitting(path) if file.is_file()]
-    return [str(file) for file in files if not file.name.startswith(".")]
+def _locations(text: str) -> list[str]:
+    return [text] if _is_url(text) else [str(file) for file in listed(text, _is_text_name)]
 
 
-def _belongs(file: Path) -> bool:
-    """The file is called like something that can be read; others may lie beside it."""
-    endings = WET_NAMES + JSON_LINES_NAMES + TEXT_NAMES
-    return plain_name(file.name).endswith(endings) and not file.name.startswith(".")
+def _is_text_name(name: str) -> bool:
+    return plain_name(name).endswith(WET_NAMES + JSON_LINES_NAMES + TEXT_NAMES)
 
 
 def _identity(location: str) -> str:
@@ -99,7 +86,7 @@ def _identity(location: str) -> str:
 
 
 def _short_names(locations: Sequence[str]) -> dict[str, str]:
-    """The shortest ends of the paths, cut at folders, that no two of them share."""
+    """Returns the shortest ends of the paths, cut at folders, that no two of them share."""
     parts = {location: location.split("/") for location in locations}
     names: dict[str, str] = {}
     depth = 1

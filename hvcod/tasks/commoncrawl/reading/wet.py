@@ -1,8 +1,8 @@
 """WET: the text that Common Crawl extracted from its pages, in WARC ``conversion`` records.
 
-warcio reads the records (ISO 28500) and checks their block digests. What is added here is finding
-the next record behind a damaged one: the lines that follow are searched for one that begins a
-record, also those that a wrong Content-Length took for the damaged record's text.
+warcio reads the records (ISO 28500) and checks their block digests. This module adds the search for
+the next record after a damaged one: it looks for a line that begins a record, also among those that
+a wrong Content-Length took for the damaged record's text.
 """
 
 import logging
@@ -45,10 +45,10 @@ class _Record:
 
 
 def read_wet(reader: SegmentReader) -> Iterator[Document]:
-    """Yields the documents of the conversion records whose digest, if they have one, is right.
+    """Yields the documents of the conversion records whose digest, if there is one, is right.
 
     Raises:
-        UsageError: The records are not of the kind that WET holds.
+        UsageError: The records are of a kind that WET does not hold.
     """
     number, conversions = 0, 0
     while reader.next_segment():
@@ -70,7 +70,7 @@ def read_wet(reader: SegmentReader) -> Iterator[Document]:
 
 
 def _next_record(reader: SegmentReader, count_junk: bool) -> bytes:
-    """Goes to the next line that begins a record, and returns it; nothing at the segment's end."""
+    """Returns the next line that begins a record; none at the segment's end."""
     at_line_start = True
     while line := reader.readline(_LONGEST_SEARCHED_LINE):
         if at_line_start and _VERSION_LINE.fullmatch(line):
@@ -101,7 +101,7 @@ def _record(reader: SegmentReader, version: bytes) -> _Record:
 
 
 def _body(reader: SegmentReader, record: Any) -> bytes:
-    """Reads what Content-Length says and checks it; puts all of it back if it is wrong."""
+    """Reads the bytes that Content-Length names; puts all of them back if they are wrong."""
     parts: list[bytes] = []
     try:
         while part := record.raw_stream.read(_CHUNK_BYTES):
@@ -138,7 +138,7 @@ def _document(reader: SegmentReader, record: _Record, number: int) -> Document:
 
 
 def _refuse_raw(source: str, kind: str) -> None:
-    """Tells a WARC or WAT file given by mistake from a WET file."""
+    """Raises UsageError for a WARC or WAT file that was given by mistake."""
     if kind in _RAW_KINDS:
         raise UsageError(
             f"{source}: not WET but {_RAW_KINDS[kind]}; "

@@ -1,4 +1,4 @@
-"""Data for a machine without any: generated rows, made once per user."""
+"""Built-in data: generated rows, made once per user."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from hvcod.tasks.cache import made_once
 from hvcod.tasks.criteo.dataset import FORMAT
 from hvcod.tasks.criteo.preparation.generate import RULES
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
-from hvcod.tasks.criteo.preparation.prepare import prepare
+from hvcod.tasks.criteo.preparation.prepare import ClickPreparation
 from hvcod.tasks.criteo.preparation.sources import generated_inputs
 
 ROWS, SEED = 200_000, 1
@@ -18,7 +18,7 @@ OPTIONS = PrepareOptions()
 
 
 def builtin_dataset() -> Path:
-    """The folder of the generated rows, made first if it is not there. Collective.
+    """Returns the folder of the generated rows, which are made if they are not there. Collective.
 
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
@@ -29,4 +29,4 @@ def builtin_dataset() -> Path:
 
 
 def _prepare(folder: Path) -> None:
-    prepare(generated_inputs(ROWS, SEED), folder / "data", OPTIONS, world())
+    ClickPreparation(generated_inputs(ROWS, SEED), folder / "data", OPTIONS, world()).run()

@@ -2,8 +2,8 @@
 
 Numbers of categories, missing values and sizes of integers are about those of the Kaggle set; a
 category's frequency falls with its rank as in Zipf's law. The logit of a click is a sum of one
-effect per category, a slope per integer, and products of the effects of a few pairs of features.
-So a model's log loss can be compared with the best that there is: that of the true probabilities.
+effect per category, a slope per integer, and products of the effects of a few pairs of features. So
+a model's log loss can be compared with the best possible one, that of the true probabilities.
 """
 
 import math
@@ -18,7 +18,7 @@ GENERATED_AT_ONCE = 2**17
 """Rows of one generated input."""
 
 RULES = 1
-"""Number of the rules by which rows are generated; new ones make new rows."""
+"""Version of the rules by which rows are generated; other rules make other rows."""
 
 _CARDINALITIES = (
     *(1460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5683, 8_351_593, 3194),
@@ -42,12 +42,12 @@ Integers = npt.NDArray[np.int64]
 
 
 def generate(seed: int, first: int, rows: int) -> tuple[bytes, Floats]:
-    """Rows as labelled text, tabs between the columns, and the probability of a click of each.
+    """Returns labelled rows as tab-separated text, and the click probability of each.
 
     Args:
-        seed: Of all rows.
+        seed: The seed of all rows.
         first: Number of the first row; the same seed and number give the same rows.
-        rows: How many.
+        rows: Their number.
     """
     draw = _Draws(seed, first, rows)
     logit = np.full(rows, _BIAS)
@@ -64,7 +64,7 @@ def generate(seed: int, first: int, rows: int) -> tuple[bytes, Floats]:
         effects.append(_effect(feature, ranks))
         logit += _EFFECT * effects[-1]
         digits = _hash(feature, ranks).astype(">u4").tobytes().hex()
-        hashes = (digits[place : place + 8] for place in range(0, 8 * rows, 8))
+        hashes = (digits[begin : begin + 8] for begin in range(0, 8 * rows, 8))
         categories.append(_texts(hashes, absent))
     for one, other in _PAIRS:
         logit += _PAIR_EFFECT * effects[one] * effects[other]
@@ -76,24 +76,24 @@ def generate(seed: int, first: int, rows: int) -> tuple[bytes, Floats]:
 
 
 class _Draws:
-    """Random columns; the same in all versions of NumPy, as PCG64's raw numbers are (NEP 19)."""
+    """Draws random columns, the same in all versions of NumPy: PCG64's raw numbers are (NEP 19)."""
 
     def __init__(self, seed: int, first: int, rows: int) -> None:
         self._bits, self._rows = np.random.PCG64(np.random.SeedSequence([seed, first])), rows
 
     def uniform(self) -> Floats:
-        """From 0 to below 1."""
+        """Returns numbers from 0 to below 1."""
         bits = self._bits.random_raw(self._rows) >> np.uint64(11)
         return bits.astype(np.float64) * 2.0**-53
 
     def normal(self) -> Floats:
-        """Of mean 0 and standard deviation 1 (Box and Muller)."""
+        """Returns numbers of mean 0 and standard deviation 1 (Box and Muller)."""
         radius = np.sqrt(-2 * np.log1p(-self.uniform()))
         return np.asarray(radius * np.cos(2 * math.pi * self.uniform()))
 
 
 def _hash(feature: int, ranks: Integers) -> npt.NDArray[np.uint32]:
-    """32 bits that no two categories of a feature share (the finaliser of MurmurHash3)."""
+    """Returns 32 bits that no two categories of a feature share (the finaliser of MurmurHash3)."""
     key = (ranks + feature * 0x9E3779B1).astype(np.uint32)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         key = (key ^ (key >> np.uint32(shift))) * np.uint32(factor)
@@ -101,13 +101,13 @@ def _hash(feature: int, ranks: Integers) -> npt.NDArray[np.uint32]:
 
 
 def _effect(feature: int, ranks: Integers) -> Floats:
-    """What a category adds to the logit, of mean 0 and variance 1 over the categories."""
+    """Returns a category's effect on the logit, of mean 0 and variance 1 over the categories."""
     uniform = _hash(feature + CATEGORIES, ranks) * 2.0**-32
     return np.asarray((2 * uniform - 1) * math.sqrt(3))
 
 
 def _texts(values: Any, absent: npt.NDArray[np.bool_]) -> list[str]:
     texts = list(values)
-    for place in np.flatnonzero(absent).tolist():
-        texts[place] = ""
+    for index in np.flatnonzero(absent).tolist():
+        texts[index] = ""
     return texts

@@ -1,4 +1,4 @@
-"""Whole lines out of a part of a file, so that several ranks can read one file."""
+"""Whole lines of a part of a file, so that several ranks can read one file."""
 
 import os
 from collections.abc import Iterator
@@ -9,16 +9,14 @@ from hvcod.errors import HvcodError
 from hvcod.tasks.criteo.preparation.row_formats import LONGEST_LINE
 
 BLOCK_BYTES = 2 * 2**20
-"""Text that is parsed at once: what is made of it stays in a core's cache."""
+"""Text that is parsed at once: the arrays made from it stay in a core's cache."""
 
 
 def line_blocks(path: Path, start: int, stop: int, begin: int = 0) -> Iterator[bytes]:
-    """The lines that begin from ``start`` to before ``stop``, several at a time.
+    """Yields the lines that begin from ``start`` to before ``stop``, several at a time.
 
-    The file's first line begins at ``begin``.
-
-    A block ends with a line feed, also where the file does not. Of a line longer than
-    `LONGEST_LINE` only the beginning comes, and one byte more than that.
+    The file's first line begins at ``begin``. A block ends with a line feed, even where the file
+    does not. A line longer than `LONGEST_LINE` is cut one byte behind that length.
 
     Raises:
         HvcodError: The file cannot be read.
@@ -42,12 +40,12 @@ def line_blocks(path: Path, start: int, stop: int, begin: int = 0) -> Iterator[b
 
 
 def count_lines(path: Path, stop: int, begin: int) -> int:
-    """Lines that begin from ``begin`` to before ``stop``."""
+    """Counts the lines that begin from ``begin`` to before ``stop``."""
     return sum(block.count(b"\n") for block in line_blocks(path, 0, stop, begin))
 
 
 def _line_after(file: int, position: int) -> int:
-    """The first position from this one on at which a line begins, or the end of the file."""
+    """Returns the first position from this one on at which a line begins, or the file's end."""
     if position == 0:
         return 0
     position -= 1

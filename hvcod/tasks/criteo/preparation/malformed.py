@@ -1,4 +1,4 @@
-"""Why a line is no row, in words: slow and exact, for the few lines that `parse` has refused."""
+"""The reason why a line is not a row: slow and exact, for the few lines that `parse` refused."""
 
 import re
 from typing import NamedTuple
@@ -14,7 +14,7 @@ LONGEST_NUMBER = 18
 """Digits of a number, so that it fits into 64 bits."""
 
 LOST = b"\0lost: "
-"""Begins a line that stands for text which the compression has lost; the reason follows."""
+"""The beginning of a line that stands for text lost in decompression; the reason follows."""
 
 _NUMBER = re.compile(rf"-?[0-9]{{1,{LONGEST_NUMBER}}}", re.ASCII)
 _ID = re.compile(rf"[0-9]{{1,{LONGEST_NUMBER}}}", re.ASCII)
@@ -23,15 +23,15 @@ _SHOWN = 40
 
 
 class Malformed(NamedTuple):
-    """A line that is no row: its number from 0, the kind of damage, and what was found."""
+    """A line that is not a row: its number from 0, the kind of damage, and a description of it."""
 
     line: int
     kind: str
-    found: str
+    damage: str
 
 
 def examine(number: int, line: bytes, layout: Layout) -> Malformed:
-    """Says why a line, without its line feed, is no row of a layout."""
+    """Explains why a line, without its line feed, is not a row of a layout."""
     return Malformed(number, *_reason(line.removesuffix(b"\r"), layout))
 
 

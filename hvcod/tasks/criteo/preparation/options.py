@@ -11,31 +11,34 @@ from hvcod.config import option
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How rows become features, and which of them are held out."""
+    """The options by which rows become features and are held out."""
 
     min_count: int = option(
         8,
-        "rows of the training part in which a category must occur to get an id of its own; others "
-        "share the out-of-vocabulary id of their feature",
+        "rows of the training part in which a category must occur to get an id of its own; the "
+        "others share the out-of-vocabulary id of their feature",
         minimum=1,
     )
     validation_fraction: float = option(
         0.1,
-        "share of the rows that validates: those before the test part",
+        "share of the rows that is held out for validation: those before the test part",
         minimum=0.0,
         maximum=1.0,
     )
     test_fraction: float = option(
-        0.0, "share of the rows that tests: the last ones", minimum=0.0, maximum=1.0
+        0.0,
+        "share of the rows that is held out for testing: the last ones",
+        minimum=0.0,
+        maximum=1.0,
     )
     like: Path | None = option(
         None,
-        "prepared folder whose categories and scales are used; all rows become the part test, and "
+        "prepared folder whose categories and scales are used; all rows become the test part and "
         "need no labels",
     )
     max_malformed: int = option(
         1000, "malformed rows that are skipped; more are an error", minimum=0
     )
     piece_bytes: int = option(
-        64 * 2**20, "bytes of text that a rank takes at a time and that become a shard", minimum=1
+        64 * 2**20, "bytes of text that a rank reads at a time and that become a shard", minimum=1
     )

@@ -1,8 +1,8 @@
-"""Rows out of text, a block of lines at once, without a loop over rows or fields.
+"""Parsing rows, a block of lines at once, without a loop over rows or fields.
 
-Eight bytes are taken as one 64-bit number wherever a field is read: a hash of eight hexadecimal
-digits and the last eight digits of an integer fit into one, and are checked and turned into their
-value by a few operations on all bytes at once.
+Eight bytes of a field are read as one 64-bit number: a hash of eight hexadecimal digits and the
+last eight digits of an integer fit into one, and a few operations on all its bytes at once check
+them and turn them into their value.
 """
 
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What is in a block of lines: the rows, the lines that are none, and how many lines."""
+    """The content of a block of lines: rows, lines that are not rows, and the number of lines."""
 
     rows: Rows
     malformed: list[Malformed]
@@ -51,7 +51,7 @@ class Block(NamedTuple):
 
 
 def parse(text: bytes, layout: Layout) -> Block:
-    """Takes a block of lines apart; every line is a row or malformed.
+    """Parses a block of lines; every line is a row or malformed.
 
     Args:
         text: Lines, each with a line feed.
@@ -79,13 +79,13 @@ def parse(text: bytes, layout: Layout) -> Block:
 
 
 class _Fields:
-    """Where the fields lie, of the lines that have as many as they should.
+    """The positions of the fields in the lines that have the right number of them.
 
     Attributes:
-        line_count: All lines.
-        rows: Lines with the right number of fields.
-        lines: Their numbers.
-        ends: Position behind each field, [columns, rows].
+        line_count: The number of all lines.
+        rows: The number of lines with the right number of fields.
+        lines: The numbers of these lines.
+        ends: The position behind each field, [columns, rows].
         lengths: Bytes of each field, [columns, rows].
     """
 
@@ -126,15 +126,15 @@ class _Fields:
         self.lengths[-1] -= returns
 
     def first_byte(self, columns: int | slice) -> Array:
-        """The first byte of fields; of an empty one, something else."""
+        """Returns the first byte of fields; of an empty one, any byte."""
         return np.asarray(self._bytes[self.ends[columns] - self.lengths[columns] + _WORD])
 
     def last_eight(self, columns: int | slice) -> Words:
-        """The eight bytes in front of the ends of fields, the first one in the lowest bits."""
+        """Returns the eight bytes before the ends of fields, the first one in the lowest bits."""
         return np.asarray(self._words[self.ends[columns]], dtype=np.uint64)
 
     def text(self, column: int, row: int) -> bytes:
-        """One field."""
+        """Returns one field."""
         end = int(self.ends[column, row]) + _WORD
         return self._bytes[end - int(self.lengths[column, row]) : end].tobytes()
 
@@ -146,7 +146,7 @@ def _ids(fields: _Fields) -> tuple[Array, Array]:
 
 
 def _integers(fields: _Fields, columns: slice) -> tuple[Array, Array]:
-    """Their logarithms, [13, rows], and which rows hold nothing but integers."""
+    """Returns logarithms, [13, rows], and which rows hold nothing but integers."""
     lengths = fields.lengths[columns]
     negative = (fields.first_byte(columns) == _MINUS) & (lengths > 0)
     digits = lengths - negative
@@ -159,7 +159,7 @@ def _integers(fields: _Fields, columns: slice) -> tuple[Array, Array]:
 
 
 def _numbers(fields: _Fields, columns: slice, digits: Array) -> tuple[Array, Array]:
-    """Numbers of so many digits at the ends of fields, and which are such."""
+    """Returns numbers of so many digits at the ends of fields, and which are numbers."""
     unused = (np.maximum(_WORD - digits, 0) * 8).astype(np.uint64)
     word = ((fields.last_eight(columns) ^ np.uint64(0x30 * _ONES)) >> unused) << unused
     good = ((word + np.uint64(0x76 * _ONES)) | word) & np.uint64(0x80 * _ONES) == 0
@@ -175,7 +175,7 @@ def _numbers(fields: _Fields, columns: slice, digits: Array) -> tuple[Array, Arr
 
 
 def _categories(fields: _Fields, columns: slice) -> tuple[Array, Array, Array]:
-    """Hashes [26, rows], which are missing as bits, and which rows hold nothing but hashes."""
+    """Returns hashes [26, rows], the missing ones as bits, and which rows hold only hashes."""
     lengths, word = fields.lengths[columns], fields.last_eight(columns)
     nibbles = word & np.uint64(0x0F * _ONES)
     letters = (word >> np.uint64(6)) & np.uint64(_ONES)

@@ -1,9 +1,9 @@
-"""The forms in which Criteo's rows come, and how they are told apart.
+"""The formats of Criteo's rows, and how they are recognised.
 
-The official files (Kaggle 2014 and the Terabyte set alike) have no header: label, 13 integers and
-26 categories, separated by tabs; those of the test set lack the label. The CSV form has a header,
-an id in front, and commas. An empty field is a missing value. A category is a hash of 32 bits,
-written as eight hexadecimal digits.
+The official files (Kaggle 2014 and the Terabyte set) have no header: label, 13 integers and 26
+categories, separated by tabs; those of the test set lack the label. The CSV format has a header, an
+id in the first column, and commas. An empty field is a missing value. A category is a hash of 32
+bits, written as eight hexadecimal digits.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hvcod.tasks.criteo.dataset import CATEGORIES, CATEGORY_NAMES, INTEGER_NAMES
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_LINE = 64 * 1024
-"""Bytes of a line that are looked at; no row is nearly as long."""
+"""Bytes of a line that are read; no row is nearly as long."""
 
 _LINES_TRIED = 100
 
@@ -23,9 +23,9 @@ class Layout:
     """The columns of a file.
 
     Attributes:
-        delimiter: What separates them.
+        delimiter: The byte between two columns.
         has_id: The first column is a number that names the row.
-        has_label: The next one says 1 for a click and 0 for none.
+        has_label: The next one is 1 for a click and 0 for none.
         header: The first line names the columns.
     """
 
@@ -50,14 +50,14 @@ TSV, TSV_UNLABELLED, CSV, CSV_UNLABELLED = LAYOUTS = (
 
 
 def recognise(name: str, head: bytes) -> tuple[int, int]:
-    """The layout of a file, as its place in `LAYOUTS`, and the byte at which its rows begin.
+    """Returns a file's layout, as an index into `LAYOUTS`, and the byte at which its rows begin.
 
     Args:
-        name: How the file is called in an error.
+        name: The name of the file in an error.
         head: Its beginning, some hundred lines.
 
     Raises:
-        HvcodError: It is none of the known ones.
+        HvcodError: It is not one of the known ones.
     """
     begin = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
     lines = head[begin:].split(b"\n")[:_LINES_TRIED]
@@ -69,10 +69,10 @@ def recognise(name: str, head: bytes) -> tuple[int, int]:
             return index, begin
         if layout.header and lines[0].rstrip(b"\r") == ",".join(layout.names).encode():
             return index, begin + len(lines[0]) + 1
-    raise HvcodError(f"{name} {_what_else(lines[0])}")
+    raise HvcodError(f"{name} {_difference(lines[0])}")
 
 
-def _what_else(line: bytes) -> str:
+def _difference(line: bytes) -> str:
     shown = line[:60].decode(errors="replace")
     known = "40 columns (39 without label) separated by tabs"
     if line.count(b",") >= INTEGERS + CATEGORIES:

@@ -1,14 +1,12 @@
 """The report of a preparation, as numbers that add up and as a short table."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hvcod.tasks.criteo.dataset import CATEGORIES, CATEGORY_NAMES, PARTS
 from hvcod.tasks.criteo.features import Features
 from hvcod.tasks.criteo.preparation.reading import EXAMPLES_KEPT
-
-Report = dict[str, Any]
+from hvcod.tasks.preparing.pipeline import Report
+from hvcod.tasks.preparing.summary import text_table, total
 
 
 def full_report(
@@ -17,24 +15,23 @@ def full_report(
     features: Features,
     distinct: Sequence[int] | None,
 ) -> Report:
-    """The report over all inputs, with those of the inputs at its end.
+    """Returns the report over all inputs, with those of the inputs at its end.
 
     Args:
-        inputs: Of each input: lines, rows, malformed lines by kind, and examples of them.
-        parts: Of each part: rows, clicks and fields that are missing or out of vocabulary.
-        features: What was learned from the training part.
+        inputs: For each input, lines, rows, malformed lines by kind, and examples of them.
+        parts: For each part, rows, clicks and fields that are missing or out of vocabulary.
+        features: The features that were learned from the training part.
         distinct: Distinct values of each categorical feature in the training part.
     """
-    kinds: Counter[str] = Counter()
-    for each in inputs:
-        kinds.update(each["malformed"])
-        each["examples"] = each["examples"][:EXAMPLES_KEPT]
-    examples = [example for each in inputs for example in each["examples"]]
+    kinds = total(one["malformed"] for one in inputs)
+    for one in inputs:
+        one["examples"] = one["examples"][:EXAMPLES_KEPT]
+    examples = [example for one in inputs for example in one["examples"]]
     return {
-        "lines": sum(each["lines"] for each in inputs),
-        "rows": sum(each["rows"] for each in inputs),
-        "malformed": kinds.total(),
-        "malformed_kinds": dict(sorted(kinds.items())),
+        "lines": sum(one["lines"] for one in inputs),
+        "rows": sum(one["rows"] for one in inputs),
+        "malformed": sum(kinds.values()),
+        "malformed_kinds": kinds,
         "malformed_examples": examples[:EXAMPLES_KEPT],
         **{part: dict(parts[part]) for part in PARTS},
         "table_rows": int(features.offsets[-1]),
@@ -50,7 +47,7 @@ def full_report(
 
 
 def table(report: Report) -> str:
-    """The report in a few lines."""
+    """Returns the report in a few lines."""
     known = sum(each["known"] for each in report["categories"].values())
     distinct = [each["distinct"] for each in report["categories"].values()]
     rows = [
@@ -62,15 +59,12 @@ def table(report: Report) -> str:
         ("  with an id of their own", known),
         ("rows of the embedding table", report["table_rows"]),
     ]
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{name:{width}} {count:>15,}" for name, count in rows]
-    for part in PARTS:
-        if counts := _fields(report[part]):
-            lines.append(f"{part}: {counts}")
-    return "\n".join([*lines, *(f"malformed: {each}" for each in report["malformed_examples"])])
+    shares = [f"{part}: {shares}" for part in PARTS if (shares := _shares(report[part]))]
+    malformed = [f"malformed: {example}" for example in report["malformed_examples"]]
+    return text_table(rows, [*shares, *malformed])
 
 
-def _fields(part: Mapping[str, int]) -> str:
+def _shares(part: Mapping[str, int]) -> str:
     if not part["rows"]:
         return ""
     fields = part["rows"] * CATEGORIES

@@ -1,8 +1,8 @@
-"""How often each category occurs in the training part, in memory that does not grow with it.
+"""The counts of each category in the training part, in memory that does not grow with it.
 
-Each piece is counted for itself: of each feature its distinct values in order, and their counts.
-Then each feature's counts are added up over all pieces, an interval of values at a time, so wide
-that a fixed number of entries lies in it. Only values that occur often enough are kept.
+Each piece is counted by itself: the distinct values of each feature in order, and their counts.
+Then each feature's counts are added up over all pieces, one interval of values at a time, which
+holds about a fixed number of entries. Only values that occur often enough are kept.
 """
 
 import itertools
@@ -24,7 +24,7 @@ Counts = npt.NDArray[np.uint32]
 
 
 class PieceCounts(NamedTuple):
-    """The distinct values of a piece: those of feature c are from ``offsets[c]`` on, ascending."""
+    """The distinct values of a piece; those of feature c begin at ``offsets[c]``, ascending."""
 
     offsets: Sequence[int]
     values: Hashes
@@ -56,11 +56,11 @@ def count_feature(pieces: Sequence[StoredCounts], least: int) -> tuple[Hashes, C
     """Adds up the counts of one feature.
 
     Args:
-        pieces: Where its values and their counts lie.
-        least: Count from which a value is kept.
+        pieces: Its values and their counts in each piece.
+        least: The count from which a value is kept.
 
     Returns:
-        The kept values, ascending, their counts, and how many distinct values there are.
+        The kept values, ascending, their counts, and the number of distinct values.
     """
     entries = sum(piece.stop - piece.start for piece in pieces)
     intervals = max(1, -(-entries // ENTRIES_AT_ONCE))
@@ -76,7 +76,7 @@ def count_feature(pieces: Sequence[StoredCounts], least: int) -> tuple[Hashes, C
 
 
 def _between(piece: StoredCounts, low: int, high: int) -> tuple[Hashes, Counts]:
-    """A copy of the entries in an interval: there are more pieces than files may be open."""
+    """Copies the entries in an interval: there are more pieces than files may be open."""
     if piece.start == piece.stop:
         return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32)
     values, counts = (
@@ -99,7 +99,7 @@ def _add_up(pieces: Sequence[tuple[Hashes, Counts]]) -> tuple[Hashes, Counts]:
 
 
 def _runs(ordered: Hashes) -> tuple[Hashes, Counts]:
-    """The distinct values of a sorted array and how often each stands there."""
+    """Returns the distinct values of a sorted array and their counts."""
     begins = _begins(ordered)
     counts = np.diff(begins, append=len(ordered)).astype(np.uint32)
     return ordered[begins], counts

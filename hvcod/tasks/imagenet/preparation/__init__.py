@@ -1,1 +1,1 @@
-"""From folders and tar files to packed images."""
+"""``hvcod data imagenet``: folders and tar files become packed images."""

@@ -1,4 +1,4 @@
-"""Tar files, plain or compressed, read as they stream by; nothing is ever extracted to disk."""
+"""Tar files, plain or compressed, read as streams; nothing is ever extracted to disk."""
 
 import contextlib
 import io
@@ -22,17 +22,17 @@ CHUNK_BYTES = 1024 * 1024
 BUFFER_BYTES = 64 * 1024
 LONGEST_HEAD = 16
 DEEPEST = 3
-"""Archives inside archives; the official training data are tar files in a tar file."""
+"""The greatest depth of archives in archives; the official training data have tar files in one."""
 
 MAX_IMAGE_BYTES = 256 * 2**20
-"""Bytes from which a member is too large to be an image; a sparse one may claim any size."""
+"""A member with more bytes is not read as an image; a sparse one may claim any size."""
 
 
 class Readable(Protocol):
-    """What tarfile needs of a stream."""
+    """A stream that tarfile can read."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most ``size`` bytes; nothing at the end."""
+        """Returns at most ``size`` bytes; none at the end."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Member:
 
     Attributes:
         path: Folders and name, archives counting as folders.
-        content: Its bytes; none of a member that is called like no image or is too large.
-        size: How many bytes it has, or claims to have.
+        content: Its bytes; None if it is not named like an image or is too large.
+        size: The bytes that it has, or claims to have.
     """
 
     path: tuple[str, ...]
@@ -51,7 +51,7 @@ class Member:
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; tarfile takes a damaged one for the end, this one says so."""
+    """A member's header that refuses damage, which tarfile takes for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -69,7 +69,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _WholeHeader(_Header):
-    """A header of an archive that is read to its end, where it has a mark."""
+    """A header of an archive that is read to its end, which has a mark."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -84,7 +84,7 @@ class _WholeHeader(_Header):
 
 
 class _Decompressed(io.RawIOBase):
-    """The bytes of a stream, decompressed if they are compressed."""
+    """The bytes of a stream, decompressed if necessary."""
 
     def __init__(self, stream: Readable) -> None:
         head = stream.read(LONGEST_HEAD)
@@ -94,7 +94,7 @@ class _Decompressed(io.RawIOBase):
         self._rest = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next ``size`` bytes, fewer at the end.
+        """Returns the next ``size`` bytes, fewer at the end.
 
         Raises:
             ReadError: The compressed data are damaged or cut off.
@@ -119,14 +119,14 @@ class _Window(io.RawIOBase):
         self._file, self._left = file, end - begin
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes of the range."""
+        """Returns the next bytes of the range."""
         content = self._file.read(min(size, self._left))
         self._left -= len(content)
         return content
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a tar file can only be read from its beginning.
+    """Tells whether a tar file is compressed, so that it can only be read from its beginning.
 
     Raises:
         UsageError: The file cannot be read, or is empty.
@@ -142,24 +142,24 @@ def is_compressed(path: Path) -> bool:
 
 
 def cuts(path: Path, unit_bytes: int) -> list[int]:
-    """Where a plain tar file can be cut into ranges of about a size: offsets of members, and ends.
+    """Returns offsets that cut a plain tar file at members into ranges of about a size.
 
     Only headers are read.
 
     Raises:
         HvcodError: The file is damaged or cut off.
     """
-    places = [0]
+    offsets = [0]
     with _explained(path), tarfile.open(path, "r:", tarinfo=_WholeHeader) as archive:
         while member := archive.next():
             _forget(archive)
-            if member.offset >= places[-1] + unit_bytes:
-                places.append(member.offset)
-        return [*places, archive.offset]
+            if member.offset >= offsets[-1] + unit_bytes:
+                offsets.append(member.offset)
+        return [*offsets, archive.offset]
 
 
 def range_members(path: Path, begin: int, end: int) -> Iterator[Member]:
-    """The files in a range of a plain tar file that `cuts` gave.
+    """Yields the files in a range of a plain tar file between two offsets of `cuts`.
 
     Raises:
         HvcodError: The file is damaged or cut off, or cannot be read.
@@ -169,10 +169,10 @@ def range_members(path: Path, begin: int, end: int) -> Iterator[Member]:
 
 
 def all_members(path: Path) -> Iterator[Member]:
-    """The files of a tar file, compressed or not, in one pass.
+    """Yields the files of a tar file, compressed or not, in one pass.
 
     Raises:
-        HvcodError: The file is damaged or cut off, no tar file, or cannot be read.
+        HvcodError: The file is damaged or cut off, not a tar file, or cannot be read.
     """
     with _explained(path), path.open("rb") as file:
         yield from _members(_Decompressed(file), (), _WholeHeader)
@@ -197,7 +197,7 @@ def _members(
 
 
 def _forget(archive: tarfile.TarFile) -> None:
-    """Drops the headers that tarfile collects: a million of them take a gigabyte."""
+    """Drops the headers that tarfile collects, a gigabyte for a million of them."""
     vars(archive)["members"].clear()
 
 

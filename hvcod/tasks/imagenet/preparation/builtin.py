@@ -1,4 +1,4 @@
-"""Images for a machine without data: ten shapes, drawn in any size, place, turn and colour."""
+"""Built-in images: ten shapes, drawn in any size, position, rotation and colour."""
 
 import colorsys
 import io
@@ -16,7 +16,7 @@ from hvcod.tasks.files import write_whole
 from hvcod.tasks.imagenet.dataset import FORMAT
 from hvcod.tasks.imagenet.preparation.inputs import find_sources
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.prepare import prepare
+from hvcod.tasks.imagenet.preparation.prepare import ImagePreparation
 
 PER_CLASS = 800
 SIZE = 32
@@ -24,13 +24,13 @@ NOISE = 24.0
 """Standard deviation of the noise, in steps of 256."""
 
 _RULES = 1
-"""Number of the rules by which images are drawn; new ones make a new dataset."""
+"""Version of the rules by which images are drawn; other rules make another dataset."""
 
 Points = list[tuple[float, float]]
 
 
 def _regular(corners: int, inner: float = 1.0, turn: float = 1.0) -> Points:
-    """Points around the middle, every second one nearer to it."""
+    """Returns points around the middle, every second one nearer to it."""
     angles = [2 * math.pi * turn * corner / corners for corner in range(corners)]
     radii = [inner if corner % 2 else 1.0 for corner in range(corners)]
     return [(r * math.cos(a), r * math.sin(a)) for r, a in zip(radii, angles, strict=True)]
@@ -59,9 +59,7 @@ SHAPES: dict[str, Points] = {
 
 
 def builtin_dataset() -> Path:
-    """The folder of the built-in dataset, made first if it is not there. Collective.
-
-    All ranks of the launch must call it.
+    """Returns the folder of the built-in dataset, which is made if it is not there. Collective.
 
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
@@ -70,7 +68,7 @@ def builtin_dataset() -> Path:
 
 
 def draw(shape: str, *seed: int) -> bytes:
-    """One image of a shape as a JPEG."""
+    """Draws one image of a shape; returns a JPEG."""
     random = np.random.default_rng(seed)
     hue, apart = random.random(), random.uniform(0.2, 0.8)
     ground, ink = (_colour(hue + more, random) for more in (0.0, apart))
@@ -102,7 +100,8 @@ def _make(folder: Path) -> None:
             write_whole(folder / "train" / f"{name}.tar", _archive(name, number))
     wait_quietly(ranks)
     sources = on_rank_zero(ranks, lambda: find_sources([str(folder / "train")]))
-    prepare(sources, folder / "data", PrepareOptions(validation_fraction=0.1), ranks)
+    options = PrepareOptions(validation_fraction=0.1)
+    ImagePreparation(sources, folder / "data", options, ranks).run()
 
 
 def _make_folder(folder: Path) -> None:
@@ -113,7 +112,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _archive(shape: str, number: int) -> bytes:
-    """A tar file of a class's images."""
+    """Returns a tar file of a class's images."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         for image in range(PER_CLASS):

@@ -1,4 +1,4 @@
-"""Whether a file is an image that can be trained on: it is decoded once to find out."""
+"""Checking by decoding that a file is an image that can be trained on."""
 
 import io
 import warnings
@@ -9,33 +9,33 @@ from PIL import Image, UnidentifiedImageError
 from hvcod.tasks.imagenet.pixels import FORMATS
 
 SUFFIX_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "jpe": "JPEG"}
-"""Formats by suffix where the suffix is not the format's name."""
+"""The formats of suffixes that differ from the format's name."""
 
 LONGEST_REASON = 100
 
 
 class DamagedError(Exception):
-    """An image that cannot be used; the message is the reason for the report."""
+    """Raised for an image that cannot be used; the message goes to the report."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What an image turned out to be: its format, and Pillow's mode, such as RGB, L or CMYK."""
+    """The format of an image, and Pillow's mode, such as RGB, L or CMYK."""
 
     format: str
     mode: str
 
     def misnamed(self, name: str) -> bool:
-        """Whether the file is called like another format."""
+        """Tells whether the file is named like another format."""
         suffix = name.rpartition(".")[2].lower()
         return SUFFIX_FORMATS.get(suffix, suffix.upper()) != self.format
 
 
 def check(content: bytes, max_pixels: int) -> Checked:
-    """Decodes an image, a JPEG at an eighth of its size: its whole data are read all the same.
+    """Decodes an image, a JPEG at an eighth of its size, which reads all its data nevertheless.
 
     Raises:
-        DamagedError: It is empty, no image, cut off, damaged or too large.
+        DamagedError: It is empty, not an image, cut off, damaged or too large.
     """
     if not content:
         raise DamagedError("empty file")
@@ -50,7 +50,7 @@ def check(content: bytes, max_pixels: int) -> Checked:
             raise DamagedError("not an image") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DamagedError("too many pixels") from error
-        # Decoders that meet broken data raise whatever their code runs into.
+        # Decoders raise all kinds of errors on broken data.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DamagedError(reason[:LONGEST_REASON]) from error

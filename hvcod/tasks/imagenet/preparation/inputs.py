@@ -1,7 +1,6 @@
-"""The inputs of the preparation and how they are cut into units, which the ranks share."""
+"""The inputs of images, cut into units that the ranks share."""
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from hvcod.tasks.imagenet.preparation.paths import (
     is_image_name,
     one_line,
 )
+from hvcod.tasks.preparing.inputs import file_size, files_below
 from hvcod.tasks.reading.files import readable
 
 UNIT_FILES = 8192
@@ -34,15 +34,20 @@ class Source:
 
     Attributes:
         location: A folder or a tar file.
-        name: What it is called in reports and, beside other inputs, in front of its images' names.
+        name: Its name in reports and, if there are other inputs, before its images' names.
     """
 
     location: Path
     name: str
 
     @property
+    def size(self) -> int | None:
+        """Bytes of a tar file, by which a changed input is noticed; None for a folder."""
+        return file_size(self.location)
+
+    @property
     def folder(self) -> str:
-        """The folder that it stands for when paths are read."""
+        """The name of the folder that it stands for."""
         own = self.location.resolve().name
         return own if self.location.is_dir() else input_folder(own)
 
@@ -61,12 +66,12 @@ class Unit:
 
 
 def find_sources(inputs: Sequence[str]) -> list[Source]:
-    """The inputs in the order in which they are given, each once.
+    """Returns the inputs in the given order, each once.
 
     Raises:
         UsageError: An input is missing, cannot be read, or is neither folder nor tar file.
     """
-    paths = [Path(given).expanduser() for given in inputs]
+    paths = [Path(text).expanduser() for text in inputs]
     for path in paths:
         with readable(path):
             there, folder = path.exists(), path.is_dir()
@@ -82,7 +87,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
 
 
 def units(source: Source, unit_bytes: int) -> list[Unit]:
-    """Cuts an input; the result does not depend on who asks.
+    """Cuts an input into units; the result is the same on every rank.
 
     Raises:
         HvcodError: The input is damaged or cannot be read.
@@ -93,22 +98,22 @@ def units(source: Source, unit_bytes: int) -> list[Unit]:
             return [Unit()]
         edges = cuts(path, unit_bytes)
         return [Unit(span=span) for span in itertools.pairwise(edges)]
-    found: list[Unit] = []
+    cut: list[Unit] = []
     files: list[str] = []
-    for name in _files_below(path):
+    for name in files_below(path, follow=True):
         archive = ARCHIVE_SUFFIX.search(name) is not None
         if files and (archive or len(files) == UNIT_FILES):
-            found.append(Unit(files=tuple(files)))
+            cut.append(Unit(files=tuple(files)))
             files = []
         if archive:
-            found.append(Unit(files=(name,)))
+            cut.append(Unit(files=(name,)))
         else:
             files.append(name)
-    return [*found, Unit(files=tuple(files))] if files else found
+    return [*cut, Unit(files=tuple(files))] if files else cut
 
 
 def members(source: Source, unit: Unit) -> Iterator[Member]:
-    """The files of a unit, in order.
+    """Yields the files of a unit, in order.
 
     Raises:
         HvcodError: The input is damaged or cannot be read.
@@ -141,29 +146,8 @@ def _file(path: Path, parts: tuple[str, ...]) -> Member:
     return Member(parts, path.read_bytes() if size <= MAX_IMAGE_BYTES else None, size)
 
 
-def _files_below(folder: Path, inner: str = "", above: tuple[Path, ...] = ()) -> Iterator[str]:
-    """The files of a folder and those below it, by name; links to a folder above are left out."""
-    here = (folder / inner).resolve()
-    if here in above:
-        return
-    try:
-        with os.scandir(folder / inner) as entries:
-            found = sorted(
-                # A link that leads nowhere may have been an image: reading it will tell.
-                (entry.name, entry.is_dir(), entry.is_file() or entry.is_symlink())
-                for entry in entries
-            )
-    except OSError as error:
-        raise HvcodError(f"{folder / inner}: cannot be read: {reason_of(error)}") from error
-    for name, is_folder, is_file in found:
-        if is_folder:
-            yield from _files_below(folder, f"{inner}{name}/", (*above, here))
-        elif is_file:
-            yield f"{inner}{name}"
-
-
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The ends of the paths that tell them apart."""
+    """Returns the shortest ends of the paths, cut at folders, that differ."""
     for depth in range(1, max(len(path.resolve().parts) for path in paths) + 1):
         names = ["/".join(path.resolve().parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):

@@ -1,4 +1,4 @@
-"""Classes of images that lie in no class folder, from a list or from the official devkit."""
+"""Classes of images outside class folders, from a list or from the official devkit."""
 
 import io
 import re
@@ -17,7 +17,7 @@ _SEPARATORS = re.compile(r"[,\s]+")
 
 
 class Labels:
-    """The class of an image by its file's name, with or without the suffix."""
+    """The classes of images by the names of their files, with or without the suffix."""
 
     def __init__(self, classes: Mapping[str, str]) -> None:
         self._classes = classes
@@ -26,7 +26,7 @@ class Labels:
         return len(self._classes)
 
     def of(self, name: str) -> str | None:
-        """The class of a file, if the list has it."""
+        """Returns the class of a file, or None if the list lacks it."""
         return self._classes.get(name) or self._classes.get(PurePosixPath(name).stem)
 
     @classmethod
@@ -34,7 +34,7 @@ class Labels:
         """Reads a list of ``name class`` lines (spaces, tabs or commas; more words are ignored).
 
         Lists of this kind are the ``val_annotations.txt`` of Tiny ImageNet and the
-        ``LOC_val_solution.csv`` of Kaggle. A tar file is taken for the devkit.
+        ``LOC_val_solution.csv`` of Kaggle. A tar file is read as the devkit.
 
         Raises:
             UsageError: The file cannot be read, or holds no labels.
@@ -55,7 +55,7 @@ def _listed(path: Path, lines: list[str]) -> dict[str, str]:
         if words == [""]:
             continue
         if len(words) < 2 or not words[1]:
-            raise UsageError(f"--labels {path}: line {number} is no `name class`: {line[:80]}")
+            raise UsageError(f"--labels {path}: line {number} is not `name class`: {line[:80]}")
         name = PurePosixPath(words[0]).name
         if classes.setdefault(name, words[1]) != words[1]:
             raise UsageError(f"--labels {path}: line {number} gives {name} a second class")
@@ -83,7 +83,7 @@ def _devkit(path: Path) -> dict[str, str]:
 
 
 def _synsets(meta: bytes) -> dict[int, str]:
-    """{ILSVRC2012_ID: WNID} of the devkit's table; ids above 1000 are inner nodes."""
+    """Returns {ILSVRC2012_ID: WNID} from the devkit's table; ids above 1000 are inner nodes."""
     from scipy.io import loadmat
 
     table: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]

@@ -1,11 +1,10 @@
-"""One unit of the inputs into shards, image by image as they stream by."""
+"""Packing one unit of the inputs into shards, image by image as they stream by."""
 
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -17,52 +16,28 @@ from hvcod.tasks.imagenet.preparation.check import DamagedError, check
 from hvcod.tasks.imagenet.preparation.labels import Labels
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.paths import Place, is_image_name, one_line, place
-from hvcod.tasks.preparing.workspace import Workspace
+from hvcod.tasks.preparing.pipeline import Report
+from hvcod.tasks.preparing.workspace import Stage, Workspace
 
-STAGE = "packed"
+PACKED = Stage("packed", "packing", "file")
 NOTES = ("hash", "shard", "row", "begin", "size", "place")
 EXAMPLES_KEPT = 5
 
 
-def pack(
-    workspace: Workspace,
-    unit: int,
-    members: Iterable[Member],
-    folder: str,
-    prefix: str,
-    labels: Labels | None,
-    options: PrepareOptions,
-    look: Callable[..., None],
-) -> None:
-    """Packs the images of a unit and notes where each lies.
+def read_notes(workspace: Workspace, unit: int) -> dict[str, Integers]:
+    """Reads for every image of a packed unit hash of its id, shard, row, begin, size and place."""
+    return read_arrays(workspace.file(PACKED, unit, ".npz"))
+
+
+class Packer:
+    """Packs the images of one unit and notes where each lies.
 
     Args:
-        workspace: Where the shards and the notes go.
+        workspace: Takes the shards and the notes.
         unit: The unit's number.
-        members: Its files.
-        folder: The folder that the input stands for, above all its files.
-        prefix: What goes in front of the images' names, with a slash, or nothing.
+        options: The options of the preparation.
         labels: Classes of images without a class folder.
-        options: What counts as damaged, and the size of a shard.
-        look: Called with the number of images so far.
-
-    Raises:
-        HvcodError: The input cannot be read, the disk refuses, or too much is damaged.
     """
-    packer = _Packer(workspace, unit, options, labels)
-    for number, member in enumerate(members, 1):
-        packer.add(member, folder, prefix)
-        look(number)
-    packer.finish()
-
-
-def read_notes(workspace: Workspace, unit: int) -> dict[str, Integers]:
-    """Of every image of a packed unit: hash of its id, shard, row, begin, size, place."""
-    return read_arrays(workspace.file(STAGE, unit, ".npz"))
-
-
-class _Packer:
-    """The images of one unit on their way into shards."""
 
     def __init__(
         self, workspace: Workspace, unit: int, options: PrepareOptions, labels: Labels | None
@@ -79,7 +54,16 @@ class _Packer:
         self._examples: list[str] = []
 
     def add(self, member: Member, folder: str, prefix: str) -> None:
-        """Takes one file."""
+        """Takes one file.
+
+        Args:
+            member: The file.
+            folder: The folder that the input stands for, above all its files.
+            prefix: Text before the images' names, with a slash, or nothing.
+
+        Raises:
+            HvcodError: The disk refuses, or too many images are damaged.
+        """
         name = member.path[-1]
         identity = one_line(prefix + "/".join(member.path))
         if not is_image_name(name):
@@ -129,28 +113,27 @@ class _Packer:
         self._shards.append(ShardInfo(file, len(self._ids), len(self._content)))
         self._content, self._sizes, self._ids = bytearray(), [], []
 
-    def finish(self) -> None:
-        """Writes what is left, and that this unit is done."""
+    def finish(self) -> Report:
+        """Writes the last shard and the notes; returns counts."""
         if self._ids:
             self._flush()
         notes = np.array(self._notes, dtype=np.int64).reshape(-1, len(NOTES)).T
-        path = self._workspace.file(STAGE, self._unit, ".npz")
+        path = self._workspace.file(PACKED, self._unit, ".npz")
         write_arrays(path, **dict(zip(NOTES, notes, strict=True)))
-        result: dict[str, Any] = {
+        return {
             "counts": dict(self._counts),
             "formats": dict(self._formats),
             "damaged": self._damaged,
             "other_examples": self._examples,
-            "places": [[each.label, each.part] for each in self._places],
+            "places": [[known.label, known.part] for known in self._places],
             "shards": [asdict(shard) for shard in self._shards],
         }
-        self._workspace.finish(STAGE, self._unit, result)
 
 
 def too_much_damage(damaged: list[tuple[str, str]], limit: int) -> str:
-    """What is said when more images are damaged than may be."""
+    """Returns the message for more damaged images than allowed."""
     name, reason = damaged[-1]
     return (
-        f"{len(damaged)} or more images are damaged, such as {name} ({reason}): mend the input, or "
-        f"skip more than {limit} of them with --max-damaged"
+        f"{len(damaged)} or more images are damaged, such as {name} ({reason}): correct the input, "
+        f"or skip more than {limit} of them with --max-damaged"
     )

@@ -1,4 +1,4 @@
-"""What an image's path says: its class, and the part of the data that it belongs to."""
+"""The class and the part of an image, read from its path."""
 
 import re
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""Folders that are parts, in lower case."""
+"""Names of folders that are parts, in lower case."""
 
 IMAGES_FOLDER = "images"
-"""A folder between class and images, as in Tiny ImageNet, that says nothing."""
+"""A folder between class and images without a meaning, as in Tiny ImageNet."""
 
 SUFFIXES = (".jpeg", ".jpg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".ppm")
-"""What images are called; other files are counted and left alone."""
+"""Suffixes of images; other files are counted and left alone."""
 
 ARCHIVE_SUFFIX = re.compile(r"\.(tar(\.(gz|gzip|xz|zst|zstd))?|tgz|txz|tzst)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the folders above an image say.
+    """The class and the part that the folders above an image name.
 
     Attributes:
         label: The name of its class, if it lies in a class folder.
-        part: The part, if one of the folders is called like one.
+        part: The part, if a folder is named like one.
     """
 
     label: str | None
@@ -38,7 +38,7 @@ class Place:
 
 
 def place(path: Sequence[str]) -> Place:
-    """Reads a path, the input's own name first: the folder above the image is its class.
+    """Reads a path that begins with the input's name: the folder above the image is its class.
 
     A folder above the class may be a part. An image right below a part's folder has no class.
     """
@@ -53,30 +53,30 @@ def place(path: Sequence[str]) -> Place:
 
 
 def archive_folder(name: str) -> str:
-    """The folder that a tar file stands for: ``n01440764.tar`` stands for ``n01440764``."""
+    """Returns the folder that a tar file stands for: ``n01440764`` for ``n01440764.tar``."""
     return ARCHIVE_SUFFIX.sub("", name)
 
 
 def input_folder(name: str) -> str:
-    """The same for an input, of which a word may name the part: ILSVRC2012_img_val is ``val``."""
+    """Returns the same for an input, where a word may name the part (ILSVRC2012_img_val)."""
     stem = archive_folder(name)
     words = [word for word in re.split(r"[^a-z]+", stem.lower()) if word in PART_NAMES]
     return words[0] if len(words) == 1 else stem
 
 
 def components(name: str) -> list[str]:
-    """The folders and the file of a member's name; steps upwards lead nowhere."""
+    """Returns the folders and the file of a member's name, without steps upwards."""
     return [part for part in name.split("/") if part not in ("", ".", "..")]
 
 
 def one_line(text: str) -> str:
-    """A name as one line of valid text: names of files may hold any bytes."""
+    """Returns a name as one line of valid text: names of files may hold any bytes."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is called like an image; hidden ones are not."""
+    """Tells whether a file is named like an image and is not hidden."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 

@@ -1,28 +1,27 @@
-"""From folders and tar files to packed images: the pipeline behind ``hvcod data imagenet``.
+"""From folders and tar files to packed images: the preparation behind ``hvcod data imagenet``.
 
 1. Every input is cut into units (`inputs`): some files, a range of a tar file, or a compressed tar
-   file; the ranks share the inputs.
-2. Every unit is read once, its images checked and packed into shards (`packing`); the ranks share
-   the units.
-3. One rank gives all images their classes and parts (`splitting`), writes index and report and,
-   last of all, ``dataset.json``.
+   file.
+2. Every unit is read once, its images checked and packed into shards (`packing`).
+3. One rank gives all images their classes and parts (`splitting`), writes the index, the report and
+   the description.
 
-The result depends on the inputs and the options, not on ranks or interruptions. Memory does not
-grow with the images, but for about 100 bytes for each of them on one rank at the end.
+Memory does not grow with the images, except for about 100 bytes for each of them on one rank at the
+end.
 """
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero
-from hvcod.tasks.files import read_json, write_json, write_whole
+from hvcod.tasks.files import write_whole
 from hvcod.tasks.imagenet.dataset import (
     COLUMNS,
     FORMAT,
@@ -35,181 +34,123 @@ from hvcod.tasks.imagenet.dataset import (
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
 from hvcod.tasks.imagenet.preparation.labels import Labels
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.packing import STAGE, pack, read_notes, too_much_damage
+from hvcod.tasks.imagenet.preparation.packing import PACKED, Packer, read_notes, too_much_damage
 from hvcod.tasks.imagenet.preparation.paths import Place
 from hvcod.tasks.imagenet.preparation.splitting import LAYOUT, Split, split
 from hvcod.tasks.imagenet.preparation.summary import full_report
-from hvcod.tasks.preparing.workspace import Workspace
-from hvcod.tasks.reading.files import readable
+from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
+from hvcod.tasks.preparing.workspace import Stage
 
-STAGES = ("listed", STAGE)
-
-Report = dict[str, Any]
+LISTED = Stage("listed", "listing", "file")
 
 
-def prepare(
-    sources: Sequence[Source], output: Path, options: PrepareOptions, world: MPI.Intracomm
-) -> Report:
-    """Packs a dataset, or finishes one that was interrupted. Collective.
+class ImagePreparation(Preparation):
+    """The preparation of images. Collective over the ranks, from its construction on."""
 
-    Args:
-        sources: The inputs; the result depends on their order.
-        output: The dataset's folder; new, empty, or that of the same preparation.
-        options: How to pack.
-        world: The ranks that share the work.
-
-    Returns:
-        The report, on every rank; the same is in ``report.json``.
-
-    Raises:
-        UsageError: The folder holds something else, or an option is wrong.
-        HvcodError: An input cannot be read, holds nothing to learn, or the disk refuses.
-    """
-    # One rank looks at the files: what it sees, or misses, holds for all.
-    labels, plan = on_rank_zero(world, lambda: _labels_and_plan(sources, options))
-    workspace = Workspace(output, world, STAGES)
-    if workspace.open(plan):
-        _Preparation(workspace, sources, options, labels, plan).run()
-    report: Report = on_rank_zero(world, lambda: read_json(output / "report.json"))
-    return report
-
-
-def _labels_and_plan(
-    sources: Sequence[Source], options: PrepareOptions
-) -> tuple[Labels | None, dict[str, Any]]:
-    """The classes asked for, and all that the result follows from."""
-    labels = Labels.load(options.labels) if options.labels else None
-    digest = hashlib.sha256(options.labels.read_bytes()).hexdigest() if options.labels else None
-    return labels, {
-        "version": FORMAT.version,
-        "inputs": [[each.name, _size(each.location)] for each in sources],
-        "labels": digest,
-        "validation_fraction": options.validation_fraction,
-        "max_pixels": options.max_pixels,
-        "shard_bytes": options.shard_bytes,
-    }
-
-
-def _size(path: Path) -> int | None:
-    """Bytes of a tar file, by which a changed input is noticed."""
-    with readable(path):
-        return None if path.is_dir() else path.stat().st_size
-
-
-class _Preparation:
-    """The stages, as one rank goes through them."""
+    data_format = FORMAT
+    tolerances = ("max_damaged",)
+    stages = (LISTED, PACKED)
+    options: PrepareOptions
 
     def __init__(
         self,
-        workspace: Workspace,
         sources: Sequence[Source],
+        output: Path,
         options: PrepareOptions,
-        labels: Labels | None,
-        plan: dict[str, Any],
+        world: MPI.Intracomm,
     ) -> None:
-        self._workspace, self._sources = workspace, sources
-        self._options, self._labels, self._plan = options, labels, plan
-        self._leads = workspace.world.rank == 0
+        """Raises UsageError if the labels cannot be read."""
+        super().__init__(sources, output, options, world)
+        file = options.labels
+        self._labels = on_rank_zero(world, lambda: Labels.load(file) if file else None)
 
-    def run(self) -> None:
-        """All stages. Collective."""
-        self._list()
-        found = on_rank_zero(self._workspace.world, self._units)
-        self._pack(found)
-        on_rank_zero(self._workspace.world, lambda: self._conclude(len(found)))
+    def digests(self) -> dict[str, Any]:
+        """Returns the digest of the list of labels."""
+        file = self.options.labels
+        return {"labels": file and hashlib.sha256(file.read_bytes()).hexdigest()}
 
-    def _list(self) -> None:
-        workspace, inputs = self._workspace, range(len(self._sources))
-        with workspace.shown("listed", "listing", len(inputs), "file") as look:
-            for index in workspace.share("listed", inputs):
-                try:
-                    cut = units(self._sources[index], self._options.shard_bytes)
-                except UsageError as error:  # known to this rank alone: ends the launch
-                    raise HvcodError(str(error)) from error
-                for number, unit in enumerate(cut):
-                    if unit.files is not None:
-                        names = b"\0".join(os.fsencode(name) for name in unit.files)
-                        write_whole(self._names(index, number), names)
-                spans = [unit.span if unit.files is None else "files" for unit in cut]
-                workspace.finish("listed", index, spans)
-            workspace.wait(look)
+    def work(self) -> None:
+        """Goes through the stages. Collective."""
+        self.each(LISTED, range(len(self.sources)), self._list)
+        self._units = self.once(self._found_units)
+        self.each(PACKED, range(len(self._units)), self._pack)
+
+    def _list(self, index: int, look: Look) -> list[Any]:
+        """Cuts an input into units; returns their ranges, or "files" where names are listed."""
+        cut = units(self.sources[index], self.options.shard_bytes)
+        for number, unit in enumerate(cut):
+            if unit.files is not None:
+                names = b"\0".join(os.fsencode(name) for name in unit.files)
+                write_whole(self._names(index, number), names)
+        return [unit.span if unit.files is None else "files" for unit in cut]
 
     def _names(self, index: int, unit: int) -> Path:
-        return self._workspace.file("listed", index, f"-{unit:05d}.names")
+        return self.workspace.file(LISTED, index, f"-{unit:05d}.names")
 
-    def _units(self) -> list[tuple[int, int, Any]]:
-        """Of every unit of all inputs: its input, its number there, and what it is."""
-        listed = [self._workspace.result("listed", index) for index in range(len(self._sources))]
+    def _found_units(self) -> list[tuple[int, int, Any]]:
+        """Returns for every unit of all inputs its input, its number there, and its range."""
+        spans = self.results(LISTED, range(len(self.sources)))
         return [
-            (index, number, what)
-            for index, spans in enumerate(listed)
-            for number, what in enumerate(spans)
+            (index, number, span)
+            for index, some in enumerate(spans)
+            for number, span in enumerate(some)
         ]
 
-    def _unit(self, index: int, number: int, what: Any) -> Unit:
-        if what == "files":
+    def _unit(self, index: int, number: int, span: Any) -> Unit:
+        if span == "files":
             names = self._names(index, number).read_bytes().split(b"\0")
             return Unit(files=tuple(os.fsdecode(name) for name in names))
-        return Unit(span=what and (what[0], what[1]))
+        return Unit(span=span and (span[0], span[1]))
 
-    def _pack(self, found: Sequence[tuple[int, int, Any]]) -> None:
-        workspace = self._workspace
-        with workspace.shown(STAGE, "packing", len(found), "file") as look:
-            for unit in workspace.share(STAGE, range(len(found))):
-                source = self._sources[found[unit][0]]
-                prefix = f"{source.name}/" if len(self._sources) > 1 else ""
-                files = members(source, self._unit(*found[unit]))
-                pack(
-                    workspace,
-                    unit,
-                    files,
-                    source.folder,
-                    prefix,
-                    self._labels,
-                    self._options,
-                    look,
-                )
-            workspace.wait(look)
+    def _pack(self, unit: int, look: Look) -> Report:
+        source: Source = self.sources[self._units[unit][0]]
+        prefix = f"{source.name}/" if len(self.sources) > 1 else ""
+        packer = Packer(self.workspace, unit, self.options, self._labels)
+        for number, member in enumerate(members(source, self._unit(*self._units[unit])), 1):
+            packer.add(member, source.folder, prefix)
+            look(number)
+        return packer.finish()
 
-    def _conclude(self, count: int) -> None:
-        workspace, output = self._workspace, self._workspace.output
-        results = [workspace.result(STAGE, unit) for unit in range(count)]
+    def conclude(self) -> tuple[Report, dict[str, Any]]:
+        """Writes the index; returns the report and the description."""
+        numbers = range(len(self._units))
+        results = self.results(PACKED, numbers)
         self._check(results)
-        columns, known = _joined(results, (read_notes(workspace, unit) for unit in range(count)))
-        fraction = self._options.validation_fraction
-        found = split(columns["hash"], columns["place"], known, fraction)
-        write_whole(output / "index.h5", _index(columns, found))
-        write_json(output / "report.json", full_report(results, found))
+        columns, known = _joined(results, (read_notes(self.workspace, unit) for unit in numbers))
+        fraction = self.options.validation_fraction
+        parts = split(columns["hash"], columns["place"], known, fraction)
+        write_whole(self.output / "index.h5", _index(columns, parts))
         shards = [ShardInfo(**shard) for result in results for shard in result["shards"]]
-        counts = {part: len(found.parts[part]) for part in PARTS}
-        description = describe_dataset(found.classes, counts, shards, self._plan)
-        write_json(output / "dataset.json", description)
-        workspace.remove()
+        counts = {part: len(parts.parts[part]) for part in PARTS}
+        description = describe_dataset(parts.classes, counts, shards, self.plan)
+        return full_report(results, parts), description
 
     def _check(self, results: Sequence[Report]) -> None:
-        damaged = [tuple(entry) for result in results for entry in result["damaged"]]
-        if len(damaged) > self._options.max_damaged:
-            raise HvcodError(too_much_damage(damaged, self._options.max_damaged))
+        damaged = [tuple(image) for result in results for image in result["damaged"]]
+        if len(damaged) > self.options.max_damaged:
+            raise HvcodError(too_much_damage(damaged, self.options.max_damaged))
         if not any(result["shards"] for result in results):
             other = sum(result["counts"].get("other", 0) for result in results)
-            names = ", ".join(source.name for source in self._sources)
+            names = ", ".join(source.name for source in self.sources)
             raise HvcodError(
                 f"no image in {names}: {len(damaged)} damaged, {other} other files; {LAYOUT}"
             )
 
 
-def _joined(results: Sequence[Report], notes: Any) -> tuple[dict[str, Integers], list[Place]]:
-    """The notes of all units as one, and the places that they refer to."""
+def _joined(
+    results: Sequence[Report], notes: Iterable[dict[str, Integers]]
+) -> tuple[dict[str, Integers], list[Place]]:
+    """Joins the notes of all units; returns them and the places that they refer to."""
     known: dict[Place, int] = {}
     shards, columns = 0, []
     for result, note in zip(results, notes, strict=True):
-        numbers = [known.setdefault(Place(*each), len(known)) for each in result["places"]]
+        numbers = [known.setdefault(Place(*place), len(known)) for place in result["places"]]
         note["place"] = np.array(numbers, dtype=np.int64)[note["place"]]
         note["shard"] = note["shard"] + shards
         shards += len(result["shards"])
         columns.append(note)
     names = columns[0]
-    return {name: np.concatenate([each[name] for each in columns]) for name in names}, list(known)
+    return {name: np.concatenate([note[name] for note in columns]) for name in names}, list(known)
 
 
 def _index(columns: dict[str, Integers], found: Split) -> bytes:

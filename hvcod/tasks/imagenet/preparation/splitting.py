@@ -1,4 +1,4 @@
-"""All packed images into classes and parts: the only place that sees the whole dataset at once."""
+"""Giving all packed images classes and parts: the one step that sees the whole dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from hvcod.errors import HvcodError
 from hvcod.tasks.imagenet.dataset import PARTS, UNLABELLED, Integers
 from hvcod.tasks.imagenet.preparation.paths import Place
+from hvcod.tasks.preparing.summary import first_of_equal
 
 Mask = npt.NDArray[np.bool_]
 SHOWN = 3
@@ -17,13 +18,13 @@ LAYOUT = "expected [train/]CLASS/image.jpg (hvcod data imagenet --help)"
 
 @dataclass(frozen=True)
 class Split:
-    """Where every image went.
+    """The class and the part of every image.
 
     Attributes:
-        classes: Names of the classes, sorted; a label is a place in this list.
-        parts: Of each part the numbers of its images.
+        classes: Names of the classes, sorted; a label is an index into this list.
+        parts: The numbers of the images of each part.
         labels: The class of every image, or `UNLABELLED`.
-        duplicates: Images that were left out, as another one before has the same name.
+        duplicates: Images that were left out because an earlier one has the same name.
     """
 
     classes: list[str]
@@ -37,13 +38,13 @@ def split(
 ) -> Split:
     """Gives every image its class and its part.
 
-    Where the inputs name no validation part, the training images with the smallest hashes of their
-    names are held out: the same ones whatever the order of the inputs.
+    If the inputs name no validation part, the training images with the smallest hashes of their
+    names are held out: the same ones in any order of the inputs.
 
     Args:
         hashes: 64 bits of each image's name.
-        places: For each image its place in ``known``.
-        known: What the folders said.
+        places: For each image an index into ``known``.
+        known: The class and the part that the folders above images name.
         validation_fraction: Share of the training images that is held out.
 
     Raises:
@@ -51,7 +52,7 @@ def split(
     """
     part_of, label_of, classes = _resolved(known)
     parts, labels = part_of[places], label_of[places]
-    first = _first_ones(hashes)
+    first = first_of_equal(hashes)
     held_out = not (parts == PARTS.index("validation")).any()
     if held_out:
         parts = _hold_out(parts, hashes, first, validation_fraction)
@@ -62,7 +63,7 @@ def split(
 
 
 def _resolved(known: Sequence[Place]) -> tuple[Integers, Integers, list[str]]:
-    """Part and label of each place, and the classes: those of the training part."""
+    """Returns part and label of each place, and the classes of the training part."""
     parts = [place.part or "training" for place in known]
     training = [place for place, part in zip(known, parts, strict=True) if part == "training"]
     classes = sorted({place.label for place in training if place.label is not None})
@@ -88,32 +89,26 @@ def _resolved(known: Sequence[Place]) -> tuple[Integers, Integers, list[str]]:
 
 
 def _check_validation(known: Sequence[Place], parts: Sequence[str], labels: Sequence[int]) -> None:
-    """Every validation image has a class that is trained, every test image one or none has."""
-    found = list(zip(known, parts, labels, strict=True))
+    """Raises HvcodError unless all validation images, and all or no test images, have a class."""
+    every = list(zip(known, parts, labels, strict=True))
     strange = [
-        place.label for place, part, label in found if part == "validation" and label == UNLABELLED
+        place.label for place, part, label in every if part == "validation" and label == UNLABELLED
     ]
     if strange:
         names = sorted({name for name in strange if name is not None})
         shown = ", ".join(names[:SHOWN]) or "images without a class folder"
         raise HvcodError(
-            f"the validation part has classes that the training part has not: {shown}; give both "
+            f"the validation part has classes that the training part lacks: {shown}; give both "
             "parts the same class folders, or the classes of flat images with --labels"
         )
-    tested = [(place.label, label) for place, part, label in found if part == "test"]
+    tested = [(place.label, label) for place, part, label in every if part == "test"]
     unknown = sorted({name for name, label in tested if label == UNLABELLED and name is not None})
     if unknown and any(label != UNLABELLED for _, label in tested):
         raise HvcodError(
-            "the test part has classes that the training part has not: "
+            "the test part has classes that the training part lacks: "
             f"{', '.join(unknown[:SHOWN])}; remove them, or give an unlabelled test part no class "
             "folders"
         )
-
-
-def _first_ones(hashes: Integers) -> Mask:
-    first = np.zeros(len(hashes), dtype=bool)
-    first[np.unique(hashes, return_index=True)[1]] = True
-    return first
 
 
 def _hold_out(parts: Integers, hashes: Integers, first: Mask, fraction: float) -> Integers:

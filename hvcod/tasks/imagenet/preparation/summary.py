@@ -1,41 +1,40 @@
 """The report of a preparation, as numbers that add up and as a short table."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from hvcod.tasks.imagenet.dataset import PARTS, UNLABELLED
 from hvcod.tasks.imagenet.preparation.packing import EXAMPLES_KEPT
 from hvcod.tasks.imagenet.preparation.splitting import SHOWN, Split
+from hvcod.tasks.preparing.pipeline import Report
+from hvcod.tasks.preparing.summary import text_table, total
 
-Report = dict[str, Any]
 COUNTS = ("read", "bytes", "misnamed", "other")
 
 
 def full_report(per_unit: Sequence[Report], split: Split) -> Report:
-    """What became of all files."""
-    damaged = [entry for each in per_unit for entry in each["damaged"]]
+    """Returns the report over all units."""
+    damaged = [image for unit in per_unit for image in unit["damaged"]]
     parts = {part: _part(split, part) for part in PARTS}
     return {
-        **{name: sum(each["counts"].get(name, 0) for each in per_unit) for name in COUNTS},
-        "other_examples": [name for each in per_unit for name in each["other_examples"]][
+        **{name: sum(unit["counts"].get(name, 0) for unit in per_unit) for name in COUNTS},
+        "other_examples": [name for unit in per_unit for name in unit["other_examples"]][
             :EXAMPLES_KEPT
         ],
         "damaged": len(damaged),
         "damaged_images": damaged,
         "duplicates": split.duplicates,
         "kept": sum(part["images"] for part in parts.values()),
-        "formats": _total([each["formats"] for each in per_unit]),
+        "formats": total(unit["formats"] for unit in per_unit),
         "classes": len(split.classes),
         **parts,
-        "shards": sum(len(each["shards"]) for each in per_unit),
+        "shards": sum(len(unit["shards"]) for unit in per_unit),
     }
 
 
 def table(report: Report) -> str:
-    """The report in a few lines."""
+    """Returns the report in a few lines."""
     rows = [
         ("images read", report["read"]),
         ("  damaged", report["damaged"]),
@@ -49,8 +48,7 @@ def table(report: Report) -> str:
         ("bytes", report["bytes"]),
         ("shards", report["shards"]),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([f"{name:{width}} {count:>15,}" for name, count in rows] + _remarks(report))
+    return text_table(rows, _remarks(report))
 
 
 def _part(split: Split, part: str) -> Report:
@@ -77,10 +75,3 @@ def _remarks(report: Report) -> list[str]:
     if report["other"]:
         remarks.append(f"left alone: {', '.join(report['other_examples'][:SHOWN])}")
     return remarks
-
-
-def _total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(sorted(total.items()))

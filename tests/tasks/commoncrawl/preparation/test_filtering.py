@@ -22,7 +22,9 @@ from hvcod.tasks.commoncrawl.preparation.filtering import (
 )
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions
 from hvcod.tasks.commoncrawl.reading.document import Document
-from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.reading.reader import read_documents
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 ENGLISH = (
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, "

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise, paragraphs
-from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.reading.reader import read_documents
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 
 def gaps() -> list[str]:

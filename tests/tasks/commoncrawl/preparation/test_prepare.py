@@ -22,8 +22,10 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
-from hvcod.tasks.commoncrawl.preparation.prepare import prepare
-from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
+from hvcod.tasks.commoncrawl.reading.reader import read_documents
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, unigram_entropy
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces
@@ -33,7 +35,8 @@ HVCOD = Path(sys.executable).with_name("hvcod")
 
 def run(inputs: list[Path], output: Path, **options: Any) -> dict[str, Any]:
     chosen = config.resolve(PrepareOptions, [{"vocabulary_size": 300, **options}])
-    return prepare(expand_inputs([str(path) for path in inputs]), output, chosen, MPI.COMM_WORLD)
+    sources = expand_inputs([str(path) for path in inputs])
+    return TextPreparation(sources, output, chosen, MPI.COMM_WORLD).run()
 
 
 @pytest.fixture(scope="module")

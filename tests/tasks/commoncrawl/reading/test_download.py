@@ -18,7 +18,9 @@ import pytest
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.reading import download
 from hvcod.tasks.commoncrawl.reading.download import Patience, stream, wet_urls
-from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.reading.reader import read_documents
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 QUICK = Patience(timeout_s=0.5, attempts=4, first_wait_s=0.01)
 DATA = random.Random(3).randbytes(1_000_000)

@@ -12,7 +12,9 @@ from tasks.commoncrawl.reading.wet_files import COMPRESSIONS, RECORDS, TEXTS, re
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.reading import json_lines, plain_text, segments
-from hvcod.tasks.commoncrawl.reading.reader import ReadReport, Source, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.reading.reader import read_documents
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.sources import Source, expand_inputs
 
 
 def test_real_json_lines(real_data: Path) -> None:
@@ -224,14 +226,3 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(HvcodError, match="gone: cannot be read: No such file"):
         list(read_documents(Source(str(tmp_path / "gone"), "gone"), ReadReport()))
-
-
-def test_reports_merge() -> None:
-    one, two = ReadReport(documents=2, bytes_read=5), ReadReport(documents=3, replaced=1)
-    one.damage("a", "line 1", "broken JSON")
-    two.damage("b", "line 9", "broken JSON", truncated=True)
-    one.merge(two)
-    assert (one.documents, one.damaged, one.replaced, one.bytes_read) == (5, 2, 1, 5)
-    assert one.reasons == {"broken JSON": 2}
-    assert one.examples == ["a, line 1: broken JSON", "b, line 9: broken JSON"]
-    assert one.truncated == ["b"]

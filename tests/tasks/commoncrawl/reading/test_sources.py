@@ -27,7 +27,6 @@ def names(inputs: list[str]) -> list[str]:
 def test_a_file_is_taken_whatever_it_is_called(folder: Path) -> None:
     [source] = expand_inputs([f"{folder}/deep/notes.pdf"])
     assert (source.name, source.location) == ("notes.pdf", f"{folder}/deep/notes.pdf")
-    assert not source.is_url
 
 
 def test_a_folder_is_searched_for_what_can_be_read(folder: Path) -> None:

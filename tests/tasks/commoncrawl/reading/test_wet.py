@@ -22,7 +22,9 @@ from tasks.commoncrawl.reading.wet_files import (
 
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading import wet
-from hvcod.tasks.commoncrawl.reading.reader import ReadReport, expand_inputs, read_documents
+from hvcod.tasks.commoncrawl.reading.reader import read_documents
+from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 
 def test_the_real_wet_file(real_data: Path) -> None:

@@ -20,7 +20,7 @@ def test_rows_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "validation": 60,
         "test": 0,
     }
-    monkeypatch.setattr(builtin, "prepare", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(builtin, "ClickPreparation", lambda *_: pytest.fail("made again"))
     assert builtin.builtin_dataset() == folder
     monkeypatch.setattr(builtin, "SEED", 2)
     with pytest.raises(pytest.fail.Exception, match="made again"):

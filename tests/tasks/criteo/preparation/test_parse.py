@@ -41,7 +41,7 @@ def assert_as_literal(text: bytes, layout: Layout, block: Block) -> int:
     assert block.lines == len(lines)
     assert rows.lines.tolist() == list(expected)
     assert [each.line for each in block.malformed] == sorted({*range(len(lines))} - {*expected})
-    assert all(each.kind and each.found for each in block.malformed)
+    assert all(each.kind and each.damage for each in block.malformed)
     literal = list(expected.values())
     assert rows.ids.tolist() == [-1 if row.identity is None else row.identity for row in literal]
     assert rows.labels.tolist() == [-1 if row.label is None else row.label for row in literal]
@@ -152,8 +152,8 @@ def test_a_malformed_line_is_told(name: str) -> None:
     line, kind, found = MALFORMED[name]
     (only,) = parse(GOOD + b"\n" + line + b"\n" + GOOD + b"\n", TSV).malformed
     assert (only.line, only.kind) == (1, kind)
-    assert found in only.found
-    assert len(only.found) < 120
+    assert found in only.damage
+    assert len(only.damage) < 120
 
 
 @pytest.mark.parametrize("identity", [b"", b"-1", b"x", b"1" * 19])

@@ -23,7 +23,7 @@ from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS, PARTS, ClickDataset
 from hvcod.tasks.criteo.features import KNOWN, MISSING, OUT_OF_VOCABULARY, Features
 from hvcod.tasks.criteo.preparation.generate import generate
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
-from hvcod.tasks.criteo.preparation.prepare import prepare
+from hvcod.tasks.criteo.preparation.prepare import ClickPreparation
 from hvcod.tasks.criteo.preparation.row_formats import (
     CSV,
     CSV_UNLABELLED,
@@ -46,7 +46,8 @@ Report = dict[str, Any]
 
 def run(inputs: Sequence[Path], output: Path, **options: Any) -> Report:
     chosen = config.resolve(PrepareOptions, [options])
-    return prepare(expand_inputs([str(each) for each in inputs]), output, chosen, MPI.COMM_WORLD)
+    sources = expand_inputs([str(path) for path in inputs])
+    return ClickPreparation(sources, output, chosen, MPI.COMM_WORLD).run()
 
 
 def columns(folder: Path) -> dict[str, np.ndarray]:
@@ -393,7 +394,8 @@ def test_a_row_alone_cannot_train_and_validate(text: bytes, tmp_path: Path) -> N
 def test_generated_rows_know_their_best_loss(tmp_path: Path) -> None:
     rows = 20_000
     chosen = config.resolve(PrepareOptions, [{"piece_bytes": 2**20}])
-    report = prepare(generated_inputs(rows, 4), tmp_path / "data", chosen, MPI.COMM_WORLD)
+    sources = generated_inputs(rows, 4)
+    report = ClickPreparation(sources, tmp_path / "data", chosen, MPI.COMM_WORLD).run()
     assert (report["rows"], report["malformed"]) == (rows, 0)
     dataset = ClickDataset(tmp_path / "data")
     assert dataset.generated
@@ -422,6 +424,7 @@ def test_generated_rows_know_their_best_loss(tmp_path: Path) -> None:
 def test_a_generator_repeats_itself(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         options = config.resolve(PrepareOptions, [{}])
-        prepare(generated_inputs(500, 9), tmp_path / folder, options, MPI.COMM_WORLD)
+        sources = generated_inputs(500, 9)
+        ClickPreparation(sources, tmp_path / folder, options, MPI.COMM_WORLD).run()
     assert_same_files([tmp_path / "one", tmp_path / "two"])
     assert generate(9, 0, 50)[0] != generate(10, 0, 50)[0]

@@ -202,7 +202,7 @@ LAYOUTS: dict[str, tuple[dict[str, bytes], str]] = {
     "no training part": (class_files(["cat", "dog"], 2, "val/"), "has 0 classes"),
     "another class in the validation part": (
         class_files(["cat", "dog"], 2, "train/") | class_files(["cow"], 2, "val/"),
-        "validation part has classes that the training part has not: cow",
+        "validation part has classes that the training part lacks: cow",
     ),
     "a validation part without classes": (
         class_files(["cat", "dog"], 2, "train/") | {"val/images/1.jpg": picture(1)},
@@ -210,7 +210,7 @@ LAYOUTS: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "another class in a labelled test part": (
         class_files(["cat", "dog"], 2, "train/") | class_files(["cat", "cow"], 2, "test/"),
-        "test part has classes that the training part has not: cow",
+        "test part has classes that the training part lacks: cow",
     ),
 }
 
@@ -253,7 +253,7 @@ def test_a_link_that_leads_nowhere_is_no_loss_in_silence(tmp_path: Path) -> None
 LABELS = {
     "missing": (None, "cannot be read: No such file"),
     "empty": (b"", "the file is empty"),
-    "one word": (b"cat_0.JPEG\n", "line 1 is no `name class`"),
+    "one word": (b"cat_0.JPEG\n", "line 1 is not `name class`"),
     "two classes": (b"a.jpg cat\nb.jpg dog\na.jpg dog\n", "line 3 gives a.jpg a second class"),
     "no text": (b"\xff\xfe\x00", "cannot be read"),
 }
