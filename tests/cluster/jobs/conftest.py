@@ -21,7 +21,7 @@ from conftest import missing
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "PENDING")
 
 # Small enough for seconds. Loss and weights can be compared between runs.
-STEPS = 80
+STEPS = 120
 SMALL = {
     "steps": STEPS,
     "batch_size": 4,
@@ -129,16 +129,35 @@ class Cluster:
         lines = [json.loads(x) for x in text.splitlines(keepends=True) if x.endswith("\n")]
         return [line["step"] for line in lines if "loss" in line]
 
-    def kill_ranks(self, job: str) -> None:
-        """Kills all ranks of a job at once, without Slurm."""
+    def signal_ranks(self, job: str, number: signal.Signals) -> list[Path]:
+        """Sends a signal to all ranks of a job without Slurm; returns their folders in /proc."""
         conf = f"SLURM_CONF={self.environment['SLURM_CONF']}"
+        ranks = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                words = (process / "environ").read_text().split("\0")
-                # The script and srun do not belong to a step.
-                of_step = any(word.startswith("SLURM_STEP_ID=") for word in words)
-                if of_step and {conf, f"SLURM_JOB_ID={job}"} <= {*words}:
-                    os.kill(int(process.name), signal.SIGKILL)
+                variables = (process / "environ").read_text().split("\0")
+                # The script and the launchers are not ranks.
+                is_rank = any(variable.startswith("PMIX_RANK=") for variable in variables)
+                if is_rank and {conf, f"SLURM_JOB_ID={job}"} <= {*variables}:
+                    os.kill(int(process.name), number)
+                    ranks.append(process)
+        return ranks
+
+    def preempt(self, job: str, run: str, step: int) -> None:
+        """Preempts a job by a more urgent one as soon as its training has reached a step."""
+        self.reached(run, step)
+        # The training waits until the warning has come, however busy this machine is.
+        ranks = self.signal_ranks(job, signal.SIGSTOP)
+        self.call(
+            "sbatch",
+            "--partition=urgent",
+            "--nodes=4",
+            "--exclusive",
+            "--output=/dev/null",
+            "--wrap=sleep 1",
+        )
+        self.until(lambda: sum(map(_is_warned, ranks)) == 2)
+        self.signal_ranks(job, signal.SIGCONT)
 
     def reached(self, run: str, step: int, group: int = 0) -> None:
         """Waits until a group has logged a step."""
@@ -267,6 +286,12 @@ class ShellJobs:
     def until(self, condition: Callable[[], object]) -> None:
         """Waits for a condition, and fails if it does not come true."""
         wait_until(condition, lambda: "\n".join(x.read_text() for x in self.queue.glob("*/log")))
+
+
+def _is_warned(process: Path) -> bool:
+    """Returns whether USR2 waits for a process that is stopped."""
+    pending = (process / "status").read_text().partition("ShdPnd:")[2].split()[0]
+    return bool(int(pending, 16) >> (signal.SIGUSR2 - 1) & 1)
 
 
 def wait_until(

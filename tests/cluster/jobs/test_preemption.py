@@ -1,5 +1,6 @@
 """Trainings that are preempted or killed on a real Slurm, and the weights with which they end."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,7 @@ def test_a_preempted_job_saves_and_its_second_start_ends_as_if_undisturbed(
     run = "preempted-mpirun" if launcher else "preempted-srun"
     options = (*TWO_NODES, *launcher)
     (job,) = slurm.submit(*options, command=train_words(tiny_data, Path(run), *EXACT))
-    slurm.reached(run, 5)
-    # A more urgent job on all nodes; Slurm sends the signal of --signal to this one.
-    urgent = ("--partition=urgent", "--nodes=4", "--exclusive", "--output=/dev/null")
-    slurm.call("sbatch", *urgent, "--wrap=sleep 1")
+    slurm.preempt(job["id"], run, step=5)
     slurm.start_again(job["id"])
     stopped = slurm.summaries(run)
     assert {each["reason"] for each in stopped} == {"SIGUSR2"}
@@ -41,7 +39,7 @@ def test_a_kill_without_warning_costs_at_most_the_save_interval(
     words = train_words(tiny_data, Path(run), *EXACT)
     (job,) = slurm.submit(*TWO_NODES, command=words)
     slurm.reached(run, 45)
-    slurm.kill_ranks(job["id"])
+    slurm.signal_ranks(job["id"], signal.SIGKILL)
     assert slurm.finish(job["id"]) == "FAILED"
     done = slurm.steps(run)[-1]
     (again,) = slurm.submit(*TWO_NODES, command=words)

@@ -2,6 +2,7 @@
 
 import json
 import pydoc_data.topics
+import signal
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_ranks_may_watch_the_clock_themselves(slurm: Cluster) -> None:
 def test_ranks_that_are_killed_do_not_put_their_job_back(slurm: Cluster) -> None:
     (job,) = slurm.submit(*slurm.light, *TWO_NODES, command=["train", "--run-dir", "killed"])
     slurm.logged("killed", "training all")
-    slurm.kill_ranks(job["id"])
+    slurm.signal_ranks(job["id"], signal.SIGKILL)
     # Only 75 puts a job back into the queue.
     assert slurm.finish(job["id"]) == "FAILED"
     assert slurm.field(job["id"], "Restarts") == "0"
