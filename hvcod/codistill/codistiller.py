@@ -26,7 +26,8 @@ from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json
-from hvcod.tensorfile.format import Metadata, TensorSpec
+from hvcod.tensorfile.format import TensorSpec
+from hvcod.tensorfile.origin import Origin
 
 log = logging.getLogger("hvcod.codistill")
 
@@ -59,7 +60,7 @@ class Codistiller:
         reuse_logits: bool = False,
         run_id: str | None = None,
         examples_per_step: int = 0,
-        about: Metadata | None = None,
+        about: Origin | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Collective over the group; over all groups of the launch, if it has to name the run.

@@ -6,19 +6,19 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from hvcod import __version__
 from hvcod.errors import HvcodError, UsageError
 from hvcod.exchange.directory import published_directory
 from hvcod.exchange.poll import fetch
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json
-from hvcod.tensorfile.format import Metadata, TensorSpec
+from hvcod.tensorfile.format import TensorSpec
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import list_steps
 
 _TASK = "custom"
 
 
-def of_script(group: Group, run_id: str | None) -> Metadata:
+def of_script(group: Group, run_id: str | None) -> Origin:
     """What published checkpoints of a script say of themselves.
 
     Collective over the world if the run has several groups and no name.
@@ -28,7 +28,7 @@ def of_script(group: Group, run_id: str | None) -> Metadata:
     """
     if run_id is None and group.count > 1:
         run_id = _new_id(group)
-    return Metadata(run_id or "", _TASK, group.index, 0, 0, None, "", __version__)
+    return Origin(run_id or "", _TASK, group.index, ranks=group.size)
 
 
 def check_directory(

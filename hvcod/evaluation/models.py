@@ -110,10 +110,10 @@ def _misfit(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
 def _read(path: Path) -> tuple[int, dict[str, Tensor]]:
     """The step and the weights of a training state or a published checkpoint."""
     try:
-        attributes, tensors = decode_tensors(read_file(path, path.stat().st_size))
+        origin, tensors = decode_tensors(read_file(path, path.stat().st_size))
         if OUTLINE not in tensors:
-            return int(attributes["step"]), tensors
-        state = state_of(attributes, tensors)
+            return origin.step, tensors
+        state = state_of(origin, tensors)
         parts = dict(state.shared["dict"])
         return state.about.step, put_together(parts["model"], state.tensors)
     except (KeyError, TypeError, ValueError) as error:

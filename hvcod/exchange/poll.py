@@ -13,7 +13,9 @@ import torch
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.exchange.read import read_checkpoint
-from hvcod.tensorfile.format import DamagedError, Metadata, RefusedError, TensorSpec
+from hvcod.tensorfile.errors import DamagedError, RefusedError
+from hvcod.tensorfile.format import TensorSpec
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tensorfile.worker import Worker
 
@@ -44,7 +46,7 @@ class Arrival:
 
     group: int
     step: int
-    metadata: Metadata
+    origin: Origin
     tensors: dict[str, torch.Tensor]
 
 
@@ -97,12 +99,12 @@ def fetch(
 def _read(
     path: Path, group: int, step: int, expected: Mapping[str, TensorSpec], run_id: str
 ) -> Arrival:
-    metadata, tensors = read_checkpoint(path, expected)
-    if metadata.run_id != run_id:
-        raise RefusedError(f"belongs to run {metadata.run_id!r}, not {run_id!r}")
-    if (metadata.group, metadata.step) != (group, step):
-        raise RefusedError(f"is step {metadata.step} of group {metadata.group} by its own word")
-    return Arrival(group, step, metadata, tensors)
+    origin, tensors = read_checkpoint(path, expected)
+    if origin.run_id != run_id:
+        raise RefusedError(f"belongs to run {origin.run_id!r}, not {run_id!r}")
+    if (origin.group, origin.step) != (group, step):
+        raise RefusedError(f"claims to be step {origin.step} of group {origin.group}")
+    return Arrival(group, step, origin, tensors)
 
 
 class Poller:

@@ -1,15 +1,13 @@
 """A group leaves its weights for the others, off the training thread."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hvcod.tensorfile.encode import encode
-from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.writer import Writer, WriterCounters
 
 _LARGE = 4 * 2**20
@@ -36,7 +34,7 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
     return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
-_Turn = tuple[dict[str, torch.Tensor], Metadata]
+_Turn = tuple[dict[str, torch.Tensor], Origin]
 
 
 class Publisher:
@@ -61,17 +59,17 @@ class Publisher:
         """What became of the snapshots."""
         return self._writer.counters
 
-    def publish(self, tensors: dict[str, torch.Tensor], metadata: Metadata) -> None:
+    def publish(self, tensors: dict[str, torch.Tensor], origin: Origin) -> None:
         """Hands over a `snapshot`, which is the publisher's from now on; returns at once.
 
         Args:
             tensors: The snapshot; it is emptied.
-            metadata: With the snapshot's step; the creation time is filled in.
+            origin: With the snapshot's step.
 
         Raises:
             Exception: What the publisher's thread died of, a mistake in the program.
         """
-        self._writer.write(metadata.step, (tensors, metadata))
+        self._writer.write(origin.step, (tensors, origin))
 
     def flush(self, timeout: float = 60.0) -> bool:
         """Waits up to `timeout` s for what was handed over; whether the last is published."""
@@ -86,7 +84,4 @@ class Publisher:
 
 
 def _build(turn: _Turn) -> memoryview:
-    tensors, metadata = turn
-    created = datetime.now(UTC).isoformat(timespec="milliseconds")
-    about = replace(metadata, created=created)
-    return encode(tensors, asdict(about), step=about.step)
+    return encode(*turn)

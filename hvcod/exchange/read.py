@@ -2,31 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.format import (
-    Metadata,
-    RefusedError,
-    TensorSpec,
-    largest_file,
-    stored_dtypes,
-)
-from hvcod.tensorfile.layout import Attribute
+from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.format import TensorSpec, largest_file, stored_dtypes
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import is_finite
 from hvcod.tensorfile.read import read_file
-
-_Kind = TypeVar("_Kind", str, int, float)
 
 
 def decode(
     data: bytes | bytearray | memoryview | NDArray[np.uint8], expected: Mapping[str, TensorSpec]
-) -> tuple[Metadata, dict[str, torch.Tensor]]:
-    """The metadata and the tensors of a published checkpoint that fits the local model.
+) -> tuple[Origin, dict[str, torch.Tensor]]:
+    """The origin and the tensors of a published checkpoint that fits the local model.
 
     `data` are the file's bytes, `expected` the local model's `specification`. On top of what
     `decode_tensors` refuses, names and shapes must be exactly the local model's, and the kinds of
@@ -36,47 +28,21 @@ def decode(
 
     Raises DamagedError or RefusedError.
     """
-    attributes, tensors = decode_tensors(data)
-    metadata = _metadata(attributes)
+    origin, tensors = decode_tensors(data)
     if missing := [name for name in expected if name not in tensors]:
         raise RefusedError(f"tensor {missing[0]} is missing ({len(missing)} in all)")
     if unknown := sorted(set(tensors).difference(expected)):
         raise RefusedError(f"tensor {unknown[0]} is not in the local model ({len(unknown)} in all)")
     for name, spec in expected.items():
         _check(name, tensors[name], spec)
-    return metadata, {name: tensors[name] for name in expected}
+    return origin, {name: tensors[name] for name in expected}
 
 
 def read_checkpoint(
     path: Path, expected: Mapping[str, TensorSpec]
-) -> tuple[Metadata, dict[str, torch.Tensor]]:
+) -> tuple[Origin, dict[str, torch.Tensor]]:
     """Reads and verifies one published checkpoint; raises what `read_file` and `decode` do."""
     return decode(read_file(path, largest_file(expected)), expected)
-
-
-def _metadata(attributes: Mapping[str, Attribute]) -> Metadata:
-    known = attributes.get("validation_loss")
-    return Metadata(
-        run_id=_attribute(attributes, "run_id", str),
-        task=_attribute(attributes, "task", str),
-        group=_attribute(attributes, "group", int),
-        step=_attribute(attributes, "step", int),
-        examples=_attribute(attributes, "examples", int),
-        validation_loss=None if known is None else _attribute(attributes, "validation_loss", float),
-        configuration_digest=_attribute(attributes, "configuration_digest", str),
-        project_version=_attribute(attributes, "project_version", str),
-        created=_attribute(attributes, "created", str),
-        format_version=_attribute(attributes, "format_version", int),
-    )
-
-
-def _attribute(attributes: Mapping[str, Attribute], name: str, kind: type[_Kind]) -> _Kind:
-    value = attributes.get(name)
-    if value is None:
-        raise RefusedError(f"attribute {name} is missing")
-    if not isinstance(value, kind):
-        raise RefusedError(f"attribute {name} has a type that hvcod does not write")
-    return value
 
 
 def _check(name: str, tensor: torch.Tensor, spec: TensorSpec) -> None:

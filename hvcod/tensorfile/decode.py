@@ -1,6 +1,6 @@
 """From the bytes of a file to tensors, trusting nothing in them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -8,21 +8,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hvcod.tensorfile.format import RefusedError, dtype_called, stored_dtypes, verify
+from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.format import dtype_called, stored_dtypes, verify
 from hvcod.tensorfile.inspector import inspector
 from hvcod.tensorfile.layout import ALIGNMENT, USER_BLOCK, Attribute
+from hvcod.tensorfile.origin import Origin
 
 
 def decode_tensors(
     data: bytes | bytearray | memoryview | NDArray[np.uint8],
-) -> tuple[dict[str, Attribute], dict[str, torch.Tensor]]:
-    """The root attributes and all tensors of a file that `encode` made.
+) -> tuple[Origin, dict[str, torch.Tensor]]:
+    """The origin and all tensors of a file that `encode` made.
 
     `data` are the file's bytes. Their digest is verified before libhdf5 sees anything, which it
     does in a process of its own. Then everything is refused that hvcod does not write: links,
     groups, external or virtual storage, filters, chunks, any type but plain numbers, values that
-    lie outside the file or in each other's place. Which names and attributes there must be is for
-    the caller to check.
+    lie outside the file or in each other's place. Which names there must be is for the caller to
+    check.
 
     The tensors come in the file's order and in the type they had at the source, but float16 where
     they were rounded to it. They are views of `data` (of a copy, if it is read-only), so that no
@@ -40,10 +42,9 @@ def decode_tensors(
         places = [_place(entry) for entry in structure["tensors"]]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RefusedError("libhdf5 tells nonsense when it reads its image") from error
-    _check_step(attributes, step)
     _check_places(places, len(memory))
     content = torch.from_numpy(memory)
-    return attributes, {place.name: _tensor(content, place) for place in places}
+    return _origin(attributes, step), {place.name: _tensor(content, place) for place in places}
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,13 @@ def _place(entry: dict[str, Any]) -> _Place:
     return _Place(name, stored, source, shape, start, start + size)
 
 
-def _check_step(attributes: dict[str, Attribute], step: int) -> None:
-    if "step" not in attributes:
-        raise RefusedError("attribute step is missing")
-    if attributes["step"] != step:
-        raise RefusedError(f"is of step {step} by its header, {attributes['step']} inside")
+def _origin(attributes: dict[str, Attribute], step: int) -> Origin:
+    names = [field.name for field in fields(Origin)]
+    known = {name: attributes[name] for name in names if name in attributes}
+    origin = Origin.parse({"validation_loss": None} | known)
+    if origin.step != step:
+        raise RefusedError(f"is of step {step} by its header, {origin.step} inside")
+    return origin
 
 
 def _check_places(places: list[_Place], end: int) -> None:

@@ -1,6 +1,8 @@
 """From a snapshot of tensors to the bytes of a file."""
 
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 import h5py
 import numpy as np
@@ -8,17 +10,17 @@ import torch
 from h5py import h5d, h5p, h5s
 
 from hvcod.errors import HvcodError
-from hvcod.tensorfile.format import file_type, largest_file, seal, specification
+from hvcod.tensorfile.format import FORMAT_VERSION, file_type, largest_file, seal, specification
 from hvcod.tensorfile.layout import ALIGNMENT, LONGEST_TEXT, USER_BLOCK, Attribute
 from hvcod.tensorfile.memory import MemoryFile
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import Rounding, blocks, choose_storage
 
 
 def encode(
     tensors: MutableMapping[str, torch.Tensor],
-    attributes: Mapping[str, Attribute | None],
+    origin: Origin,
     *,
-    step: int,
     storage: Callable[[str, torch.Tensor], Rounding] = choose_storage,
 ) -> memoryview:
     """The whole file, user block included, as a view of memory that nothing else holds.
@@ -32,13 +34,13 @@ def encode(
 
     Args:
         tensors: What to store, by name.
-        attributes: What the file says of itself; None is left out.
-        step: Updates done; becomes the attribute of that name.
+        origin: Where they come from; the creation time is filled in if it is empty.
         storage: How to store each tensor: `choose_storage` for teachers, `lossless` for resume.
 
     Raises HvcodError if a tensor or an attribute cannot be stored.
     """
-    attributes = {**attributes, "step": step}
+    created = origin.created or datetime.now(UTC).isoformat(timespec="milliseconds")
+    attributes = {**asdict(origin), "created": created, "format_version": FORMAT_VERSION}
     room = sum(len(text.encode()) for text in attributes.values() if isinstance(text, str))
     # Zeroes that the system hands out page by page, when they are first written.
     memory = np.zeros(largest_file(specification(tensors)) + room, np.uint8)
@@ -60,7 +62,7 @@ def encode(
         _describe(file, attributes)
         _describe_rounding(file, roundings)
     data = memory.data[: target.end]
-    seal(data, step)
+    seal(data, origin.step)
     return data
 
 

@@ -20,6 +20,7 @@ import torch
 from h5py import h5t
 
 from hvcod.errors import HvcodError
+from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.layout import FILE_TYPES, USER_BLOCK
 
 FORMAT_VERSION = 1
@@ -34,44 +35,6 @@ _TENSOR_OVERHEAD = 4 * 1024
 _TYPES: dict[torch.dtype, h5t.TypeID] = {
     getattr(torch, name): kind for name, kind in FILE_TYPES.items()
 }
-
-
-class DamagedError(HvcodError):
-    """The bytes are not those that a group wrote: cut short, changed, or something else."""
-
-
-class RefusedError(HvcodError):
-    """The bytes are whole, but do not fit the local model or run, or hold what hvcod never
-    writes."""
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a published checkpoint says of itself.
-
-    Attributes:
-        run_id: The run that it belongs to; no other run takes it for a teacher.
-        task: Name of the task.
-        group: The group whose weights these are.
-        step: Updates done.
-        examples: Training examples seen by the group.
-        validation_loss: The last one known, or None.
-        configuration_digest: Of the run's options.
-        project_version: Of the hvcod that wrote it.
-        created: UTC in ISO 8601; the publisher fills it in.
-        format_version: Of the file.
-    """
-
-    run_id: str
-    task: str
-    group: int
-    step: int
-    examples: int
-    validation_loss: float | None
-    configuration_digest: str
-    project_version: str
-    created: str = ""
-    format_version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.structure import READY, SIZE
 
 # The signals by which a batch system stops a job mean the training, which ends this one.

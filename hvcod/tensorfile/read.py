@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hvcod.files.regular import open_regular
 from hvcod.files.whole import PIECE
-from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.errors import RefusedError
 
 
 def read_file(path: Path, limit: int) -> NDArray[np.uint8]:

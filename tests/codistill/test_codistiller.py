@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.config import CodistillOptions
 from hvcod.groups.split import Group
-from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.origin import Origin
 
 INTERVAL, BURN_IN, WEIGHT = 5, 10, 0.7
 
@@ -29,7 +29,7 @@ class Member:
         self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
         world = MPI.COMM_SELF
         group = Group(index, groups, rank=0, size=1, comm=world, node_rank=0, threads=1)
-        about = Metadata("run", "test", index, 0, 0, None, "digest", "0", "")
+        about = Origin("run", "test", index)
         options = CodistillOptions(
             exchange_interval=INTERVAL, burn_in=BURN_IN, distill_weight=WEIGHT
         )

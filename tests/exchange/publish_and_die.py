@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from hvcod.exchange.publish import Publisher
-from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import list_steps
 
 
@@ -41,7 +41,7 @@ def publish(directory: Path, count: int) -> None:
     with closing(Publisher(directory)) as publisher:
         for done in range(count):
             step += 1
-            publisher.publish(tensors(step), Metadata("run-1", "t", 0, step, step, None, "", "0"))
+            publisher.publish(tensors(step), Origin("run-1", "t", 0, step))
             while publisher.counters.written == done:
                 time.sleep(0.0005)
 

@@ -4,7 +4,6 @@ import io
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -14,13 +13,14 @@ import torch
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.files.whole import replace
 from hvcod.tensorfile.encode import encode
-from hvcod.tensorfile.format import Metadata, seal, specification
+from hvcod.tensorfile.format import seal, specification
 from hvcod.tensorfile.layout import ALIGNMENT
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
 
 Start = Callable[..., Poller]
 
-ABOUT = Metadata(
+ABOUT = Origin(
     run_id="run-1",
     task="commoncrawl",
     group=0,
@@ -33,8 +33,8 @@ ABOUT = Metadata(
 )
 
 
-def about(step: int, group: int = 0, run_id: str = "run-1") -> Metadata:
-    return Metadata(run_id, "commoncrawl", group, step, step * 128, None, "0123abcd", "0.1.0")
+def about(step: int, group: int = 0, run_id: str = "run-1") -> Origin:
+    return Origin(run_id, "commoncrawl", group, step, step * 128, configuration_digest="0123abcd")
 
 
 def model(value: float = 0.5) -> dict[str, torch.Tensor]:
@@ -48,9 +48,9 @@ def model(value: float = 0.5) -> dict[str, torch.Tensor]:
 EXPECTED = specification(model())
 
 
-def encoded(tensors: dict[str, torch.Tensor], metadata: Metadata = ABOUT) -> memoryview:
+def encoded(tensors: dict[str, torch.Tensor], origin: Origin = ABOUT) -> memoryview:
     """What the publisher writes, but for the creation time."""
-    return encode(tensors, asdict(metadata), step=metadata.step)
+    return encode(tensors, origin)
 
 
 def checkpoint(step: int = 50, value: float = 0.5, group: int = 0, run_id: str = "run-1") -> bytes:

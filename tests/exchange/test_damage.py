@@ -16,7 +16,8 @@ from exchange.support import (
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode, read_checkpoint
-from hvcod.tensorfile.format import DamagedError, specification
+from hvcod.tensorfile.errors import DamagedError
+from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.layout import USER_BLOCK
 from hvcod.tensorfile.steps import checkpoint_path
 

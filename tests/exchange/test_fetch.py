@@ -24,7 +24,7 @@ def test_exactly_that_step(tmp_path: Path) -> None:
         put(tmp_path, step)
     arrival = get(tmp_path, 100)
     assert arrival is not None
-    assert (arrival.group, arrival.step, arrival.metadata.step) == (0, 100, 100)
+    assert (arrival.group, arrival.step, arrival.origin.step) == (0, 100, 100)
     assert torch.equal(arrival.tensors["lstm.0.weight"], torch.full((8, 4), 100.0).half())
     assert get(tmp_path, 75) is None
 
@@ -50,7 +50,7 @@ def test_what_may_pass_is_no_error(
 CASES = {
     "short": (checkpoint(50)[:-1], "bytes after its header"),
     "run": (checkpoint(50, run_id="run-0"), "belongs to run 'run-0', not 'run-1'"),
-    "group": (checkpoint(50, group=3), "is step 50 of group 3"),
+    "group": (checkpoint(50, group=3), "claims to be step 50 of group 3"),
     "model": (crafted(lambda f: f.__delitem__("lstm.0.bias")), "tensor lstm.0.bias is missing"),
 }
 

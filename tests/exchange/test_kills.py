@@ -18,7 +18,7 @@ KILLS = 20
 
 def check(arrival: Arrival, last: int) -> int:
     assert arrival.step > last
-    assert arrival.metadata.step == arrival.step
+    assert arrival.origin.step == arrival.step
     for tensor in arrival.tensors.values():
         assert torch.all(tensor == float(arrival.step % 2048))
     return arrival.step

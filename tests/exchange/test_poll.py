@@ -36,8 +36,8 @@ def test_the_highest_step_arrives(teacher: Path, start: Start) -> None:
     poller = start()
     poller.look(0)
     arrival = arrival_of(poller)
-    assert (arrival.group, arrival.step, arrival.metadata.step) == (0, 150, 150)
-    assert arrival.metadata.examples == 150 * 128
+    assert (arrival.group, arrival.step, arrival.origin.step) == (0, 150, 150)
+    assert arrival.origin.examples == 150 * 128
     assert torch.equal(arrival.tensors["lstm.0.weight"], torch.full((8, 4), 150.0).half())
     assert arrival.tensors["norm.num_batches_tracked"] == 7
     assert poller.take() is None

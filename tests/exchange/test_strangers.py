@@ -20,7 +20,7 @@ from exchange.support import (
 )
 
 from hvcod.exchange.poll import Poller
-from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
 
 
@@ -95,11 +95,11 @@ def test_a_directory_full_of_rubbish_costs_one_look_each(tmp_path: Path) -> None
 
 def test_metadata_of_a_lie_is_not_believed(tmp_path: Path) -> None:
     """A file that says it is another group's, under this one's name."""
-    lie = Metadata("run-1", "t", 3, 50, 1, None, "", "0")
+    lie = Origin("run-1", "t", 3, 50)
     path = put(tmp_path, 50, bytes(encoded(model(), lie)))
     with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
         poller.look(0)
         wait_until(lambda: poller.counters.failures["refused"])
         assert poller.take() is None
-        reason = f"{path}: is step 50 of group 3 by its own word"
+        reason = f"{path}: claims to be step 50 of group 3"
         assert poller.failures[0]["refused"].last == reason

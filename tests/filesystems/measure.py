@@ -160,7 +160,7 @@ def _polled(writer: subprocess.Popen[str], directory: Path) -> Seen:
             poller.look(0)
             time.sleep(0.001)
             if arrival := poller.take():
-                right = arrival.step == arrival.metadata.step not in seen.at
+                right = arrival.step == arrival.origin.step not in seen.at
                 seen.take(arrival.step, right and _is_right(arrival.step, arrival.tensors))
     seen.failures = poller.counters.failures
     return seen

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch
 from hvcod.exchange.publish import Publisher
 from hvcod.files.whole import sync_directory, write_new
 from hvcod.tensorfile.encode import encode
-from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.origin import Origin
 
 LATEST = "latest"
 
@@ -35,8 +34,8 @@ def tensors(step: int) -> dict[str, torch.Tensor]:
     return {f"layer.{i}": torch.full((128, 512), float(step % 2048)) for i in range(8)}
 
 
-def about(step: int) -> Metadata:
-    return Metadata("run-1", "t", 0, step, step, None, "", "0")
+def about(step: int) -> Origin:
+    return Origin("run-1", "t", 0, step)
 
 
 class Clock:
@@ -81,7 +80,7 @@ def pointer(step: int) -> memoryview:
 
 
 def image(step: int) -> memoryview:
-    return encode(tensors(step), asdict(about(step)), step=step)
+    return encode(tensors(step), about(step))
 
 
 def main(kind: str, directory: Path, count: int, pause: float) -> None:

@@ -15,6 +15,7 @@ from tensorfile.lookup3 import lookup3
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.layout import ALIGNMENT, USER_BLOCK
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
 
 STEP = ABOUT.step
@@ -74,7 +75,7 @@ class Seed:
 def seeds() -> dict[str, Seed]:
     """Two files that hvcod wrote and two of others, with all that hvcod never writes."""
     published = bytes(encoded(dict(TENSORS)))
-    state = bytes(encode(dict(TENSORS), {"task": "t"}, step=STEP, storage=lossless))
+    state = bytes(encode(dict(TENSORS), Origin("run-1", "t", step=STEP), storage=lossless))
     files = {"published": published, "state": state}
     files |= {"newest form": _newest_form(), "strange things": _strange_things()}
     return {name: _seed(data) for name, data in files.items()}

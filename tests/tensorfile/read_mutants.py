@@ -19,6 +19,7 @@ import resource
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -30,21 +31,22 @@ from tensorfile.mutants import FORGED, Mutant, mutant
 from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode
 from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.format import DamagedError
+from hvcod.tensorfile.errors import DamagedError
+from hvcod.tensorfile.origin import Origin
 
 
 def verdict(each: Mutant) -> str:
     """What becomes of one mutant, read as a training state and as a teacher."""
     data = bytearray(each.data)
     try:
-        attributes, tensors = decode_tensors(data)
+        origin, tensors = decode_tensors(data)
     except DamagedError as error:
         return f"damaged {error}"
     except HvcodError as error:
         return f"refused {error}"
     if each.kind not in FORGED:
         return "wrong: not what hvcod wrote"
-    if wrong := judged(data, attributes, tensors):
+    if wrong := judged(data, origin, tensors):
         return wrong
     try:
         _, tensors = decode(data, EXPECTED)
@@ -53,14 +55,12 @@ def verdict(each: Mutant) -> str:
     return f"wrong {wrong}" if (wrong := misfit(tensors)) else "accepted"
 
 
-def judged(
-    data: bytearray, attributes: Mapping[str, object], tensors: Mapping[str, torch.Tensor]
-) -> str:
+def judged(data: bytearray, origin: Origin, tensors: Mapping[str, torch.Tensor]) -> str:
     """`fault`, found by a process that may die of it; empty if there is none."""
     receiver, sender = os.pipe()
     if (process := os.fork()) == 0:
         try:
-            judge(data, attributes, tensors, sender)
+            judge(data, origin, tensors, sender)
         finally:
             os._exit(0)
     os.close(sender)
@@ -74,7 +74,7 @@ def judged(
 
 def judge(
     data: bytearray,
-    attributes: Mapping[str, object],
+    origin: Origin,
     tensors: Mapping[str, torch.Tensor],
     sender: int,
 ) -> None:
@@ -84,15 +84,13 @@ def judge(
     signal.alarm(30)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
-        found = fault(data, attributes, tensors)
+        found = fault(data, origin, tensors)
     except Exception as error:
         found = f"HDF5 itself cannot read it: {error!r}"
     os.write(sender, f"{found[:1000]}.".encode())
 
 
-def fault(
-    data: bytearray, attributes: Mapping[str, object], tensors: Mapping[str, torch.Tensor]
-) -> str:
+def fault(data: bytearray, origin: Origin, tensors: Mapping[str, torch.Tensor]) -> str:
     """What is wrong with tensors that were accepted; empty if nothing is.
 
     Right is what HDF5's own reading of the same bytes gives: the same names, shapes and values
@@ -113,8 +111,9 @@ def fault(
                 return f"tensor {name}: {tensor}, not {values}"
         told = {k: v.decode() if isinstance(v, bytes) else v.item() for k, v in file.attrs.items()}
         # As text: NaN is not equal to itself.
-        if str(sorted(told.items())) != str(sorted(attributes.items())):
-            return f"attributes {attributes}, not {told}"
+        known = {k: v for k, v in asdict(origin).items() if k in told}
+        if str(known) != str({k: told[k] for k in known}):
+            return f"{origin}, not {told}"
     return ""
 
 

@@ -8,7 +8,7 @@ import pytest
 from exchange.support import EXPECTED, crafted
 
 from hvcod.exchange.read import decode
-from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.errors import RefusedError
 
 NAME = "lstm.0.weight"
 SHAPE = (8, 4)

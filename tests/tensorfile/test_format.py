@@ -14,14 +14,8 @@ from exchange.support import ABOUT, EXPECTED, checkpoint, encoded, model, sealed
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode
-from hvcod.tensorfile.format import (
-    DamagedError,
-    RefusedError,
-    TensorSpec,
-    largest_file,
-    specification,
-    verify,
-)
+from hvcod.tensorfile.errors import DamagedError, RefusedError
+from hvcod.tensorfile.format import TensorSpec, largest_file, specification, verify
 from hvcod.tensorfile.inspector import Inspector
 from hvcod.tensorfile.layout import USER_BLOCK
 

@@ -15,7 +15,7 @@ import pytest
 from exchange.support import checkpoint, wait_until
 
 from hvcod.tensorfile import inspector as module
-from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.inspector import Inspector
 
 GOOD = memoryview(checkpoint())

@@ -1,7 +1,6 @@
 """Files for resume: every tensor comes back to the last bit, whatever it is called."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,9 @@ from exchange.support import checkpoint, crafted, sealed
 from hvcod.errors import HvcodError
 from hvcod.tensorfile.decode import decode_tensors
 from hvcod.tensorfile.encode import encode
-from hvcod.tensorfile.format import DamagedError, RefusedError
-from hvcod.tensorfile.layout import LONGEST_TEXT, USER_BLOCK, Attribute
+from hvcod.tensorfile.errors import DamagedError, RefusedError
+from hvcod.tensorfile.layout import LONGEST_TEXT, USER_BLOCK
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
 from hvcod.tensorfile.read import read_file
 
@@ -30,37 +30,35 @@ TENSORS = {
     "no brain": torch.zeros(2, 0).bfloat16(),
     "ünï": torch.ones(1),
 }
-ATTRIBUTES: dict[str, Attribute] = {
-    "task": "commoncrawl",
-    "loss": 0.1,
-    "ranks": 4,
-    "text": "ö" * 5000,
-    "empty": "",
-}
+ORIGIN = Origin(
+    run_id="ö" * 5000,
+    task="commoncrawl",
+    group=2,
+    step=7,
+    examples=2**62,
+    ranks=4,
+    batch_size=3,
+    validation_loss=0.1,
+    project_version="",
+    created="2026-01-01T00:00:00+00:00",
+)
 
 
-def written(attributes: Mapping[str, Attribute | None] = ATTRIBUTES) -> memoryview:
-    return encode(dict(TENSORS), attributes, step=7, storage=lossless)
+def written(origin: Origin = ORIGIN) -> memoryview:
+    return encode(dict(TENSORS), origin, storage=lossless)
 
 
 def bits(tensor: torch.Tensor) -> bytes:
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def test_every_tensor_and_attribute_comes_back() -> None:
-    attributes, tensors = decode_tensors(written())
-    errors = {"rounding_error": 0.0, "relative_rounding_error": 0.0}
-    assert attributes == ATTRIBUTES | {"step": 7} | errors
+def test_every_tensor_and_the_origin_come_back() -> None:
+    origin, tensors = decode_tensors(written())
+    assert origin == ORIGIN
     assert list(tensors) == list(TENSORS)
     for name, tensor in TENSORS.items():
         assert (tensors[name].dtype, tensors[name].shape) == (tensor.dtype, tensor.shape), name
         assert bits(tensors[name]) == bits(tensor), name
-
-
-def test_none_is_left_out_and_the_step_cannot_be_contradicted() -> None:
-    attributes, _ = decode_tensors(written({"loss": None, "step": 8}))
-    assert "loss" not in attributes
-    assert attributes["step"] == 7
 
 
 def test_values_are_views_of_the_bytes() -> None:
@@ -72,14 +70,14 @@ def test_values_are_views_of_the_bytes() -> None:
 
 
 def test_a_text_that_no_reader_would_take_is_not_written() -> None:
-    written({"text": "x" * LONGEST_TEXT})
-    with pytest.raises(HvcodError, match=f"attribute text has {LONGEST_TEXT + 1} bytes"):
-        written({"text": "x" * (LONGEST_TEXT + 1)})
+    written(Origin("x" * LONGEST_TEXT))
+    with pytest.raises(HvcodError, match=f"attribute run_id has {LONGEST_TEXT + 1} bytes"):
+        written(Origin("x" * (LONGEST_TEXT + 1)))
 
 
 def test_a_published_checkpoint_is_read_by_the_same_means() -> None:
-    attributes, tensors = decode_tensors(checkpoint())
-    assert attributes["run_id"] == "run-1"
+    origin, tensors = decode_tensors(checkpoint())
+    assert origin.run_id == "run-1"
     assert tensors["lstm.0.weight"].dtype is torch.float16
 
 
@@ -102,7 +100,7 @@ def test_a_source_that_cannot_be_is_refused(source: str) -> None:
 
 
 def test_two_tensors_in_one_place_are_refused() -> None:
-    data = bytearray(encode({"a": torch.ones(64), "b": torch.ones(64)}, {}, step=7))
+    data = bytearray(encode({"a": torch.ones(64), "b": torch.ones(64)}, Origin(step=7)))
     _, tensors = decode_tensors(bytearray(data))
     # The address in the layout message, which counts from the end of the user block.
     places = [2 * int(tensors[name].storage_offset()) - USER_BLOCK for name in "ab"]

@@ -14,7 +14,7 @@ from tensorfile.refusing import NAME, SHAPE, refused, replacing, say_source
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode
-from hvcod.tensorfile.format import RefusedError
+from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.layout import USER_BLOCK
 
 

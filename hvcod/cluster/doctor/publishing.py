@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvcod import __version__
 from hvcod.cluster.doctor.facts import Published
 from hvcod.cluster.doctor.folder import PREFIX, existing
 from hvcod.cluster.doctor.local import Outcomes
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from hvcod.exchange.poll import Poller
     from hvcod.exchange.publish import Publisher
-    from hvcod.tensorfile.format import Metadata
+    from hvcod.tensorfile.origin import Origin
 
 _COUNT = 3
 _PAUSE = 0.002
@@ -178,7 +177,7 @@ class _Publishing:
         return {"weights": torch.full((self._elements,), float(step))}
 
 
-def _about(step: int) -> "Metadata":
-    from hvcod.tensorfile.format import Metadata
+def _about(step: int) -> "Origin":
+    from hvcod.tensorfile.origin import Origin
 
-    return Metadata(_RUN, "doctor", _GROUP, step, step, None, "", __version__)
+    return Origin(_RUN, "doctor", _GROUP, step)

@@ -22,7 +22,7 @@ from hvcod.files.shared import create_whole, patiently
 from hvcod.files.whole import replace
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
-from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
 from hvcod.training.run.resume import check_equal, examples_per_step, per_rank, resumed
@@ -56,19 +56,16 @@ class Run:
         if self.owner is not None:
             self.owner.close()
 
-    def about(self, options: TrainOptions, group: Group) -> Metadata:
-        """What a group's published checkpoints say of the run."""
+    def origin(self, options: TrainOptions, group: Group) -> Origin:
+        """What the published checkpoints and training states of a group say of the run."""
         digest = hashlib.sha256(tomli_w.dumps(config.to_tree(options)).encode()).hexdigest()
-        return Metadata(
+        return Origin(
             run_id=self.id,
             task=options.task,
             group=group.index,
-            step=0,
-            examples=0,
-            validation_loss=None,
+            ranks=group.size,
+            batch_size=options.batch_size,
             configuration_digest=digest,
-            project_version=__version__,
-            created="",
         )
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from hvcod import __version__
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
+from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.directory import Run
-from hvcod.training.state.layout import About
 from hvcod.training.state.part import Part
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
@@ -142,15 +141,13 @@ class Keeper:
             return
         self._saved = step
         group, options = self._group, self._options
-        about = About(
-            self._run.id,
-            options.task,
-            group.index,
-            step,
-            group.size,
-            options.batch_size,
-            __version__,
-            "",
+        about = Origin(
+            run_id=self._run.id,
+            task=options.task,
+            group=group.index,
+            step=step,
+            ranks=group.size,
+            batch_size=options.batch_size,
         )
         own = {name: part.state_dict() for name, part in self._own.items()}
         self._saver.save(about, self._shared_state() if group.is_root else None, own)

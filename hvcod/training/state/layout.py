@@ -11,34 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from hvcod.errors import HvcodError
+from hvcod.tensorfile.origin import Origin
 
 OUTLINE = "outline"
 """The name under which the outlines of both parts lie in the file, as JSON text."""
-
-
-@dataclass(frozen=True)
-class About:
-    """What a training state says of itself.
-
-    Attributes:
-        run_id: The run that it belongs to.
-        task: Name of the task.
-        group: The group.
-        step: Updates done.
-        ranks: Ranks of the group.
-        batch_size: Examples per rank and step.
-        project_version: Of the hvcod that wrote it.
-        created: UTC in ISO 8601.
-    """
-
-    run_id: str
-    task: str
-    group: int
-    step: int
-    ranks: int
-    batch_size: int
-    project_version: str
-    created: str
 
 
 @dataclass
@@ -52,13 +28,13 @@ class State:
         tensors: The tensors of both by name; those of `ranks` stacked as [ranks, ...].
     """
 
-    about: About
+    about: Origin
     shared: Any
     ranks: Any
     tensors: dict[str, Tensor]
 
 
-def share_out(name: str, tensor: Tensor, about: About, ranks: int, rows: int) -> Tensor:
+def share_out(name: str, tensor: Tensor, about: Origin, ranks: int, rows: int) -> Tensor:
     """The rows of a group, stacked by saved ranks, stacked anew by other ranks.
 
     Args:

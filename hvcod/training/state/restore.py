@@ -16,11 +16,11 @@ from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
 from hvcod.groups.world import on_rank_zero
 from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.format import RefusedError
-from hvcod.tensorfile.layout import Attribute
+from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.read import read_file
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
-from hvcod.training.state.layout import OUTLINE, About, State, share_out
+from hvcod.training.state.layout import OUTLINE, State, share_out
 from hvcod.tree import put_together
 
 log = logging.getLogger("hvcod.training")
@@ -37,7 +37,7 @@ class Restored:
         same_ranks: Whether the group has as many ranks as when it was saved.
     """
 
-    about: About
+    about: Origin
     shared: dict[str, Any]
     mine: dict[str, Any]
     same_ranks: bool
@@ -109,7 +109,7 @@ def _hand_out(state: State | None, group: Group) -> Restored:
     everyones = broadcast_tensors(group.comm, shared)
     own = scatter_tensors(group.comm, mine)
     tree = {part: put_together(each, own) for part, each in outline.items()}
-    everyone, about = put_together(shared_outline, everyones), About(**header)
+    everyone, about = put_together(shared_outline, everyones), Origin(**header)
     return Restored(about, everyone, tree, about.ranks == group.size)
 
 
@@ -137,24 +137,22 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
     return None
 
 
-def state_of(attributes: Mapping[str, Attribute], tensors: dict[str, Tensor]) -> State:
+def state_of(origin: Origin, tensors: dict[str, Tensor]) -> State:
     """The training state that a file holds.
 
     Args:
-        attributes: Those of the file.
+        origin: That of the file.
         tensors: Those of the file.
 
     Raises:
-        RefusedError: It is none.
+        RefusedError: It is not a training state.
     """
     try:
-        known: dict[str, Any] = {f.name: attributes[f.name] for f in dataclasses.fields(About)}
-        about = About(**known)
         outlines = json.loads(tensors[OUTLINE].numpy().tobytes())
         rest = {name: tensor for name, tensor in tensors.items() if name != OUTLINE}
-        return State(about, outlines["shared"], dict(outlines["ranks"]["dict"]), rest)
+        return State(origin, outlines["shared"], dict(outlines["ranks"]["dict"]), rest)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise RefusedError(f"is no training state: {error!r}") from error
+        raise RefusedError(f"is not a training state: {error!r}") from error
 
 
 def _read(path: Path, step: int, group: int, run_id: str, limit: int) -> State:
@@ -162,5 +160,5 @@ def _read(path: Path, step: int, group: int, run_id: str, limit: int) -> State:
     about = state.about
     if (about.run_id, about.group, about.step) != (run_id, group, step):
         whose = f"step {about.step} of group {about.group} of run {about.run_id!r}"
-        raise RefusedError(f"is {whose} by its own word")
+        raise RefusedError(f"claims to be {whose}")
     return state

@@ -1,10 +1,8 @@
 """A group saves its training state, off the training thread."""
 
-import dataclasses
 import json
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,10 @@ from hvcod.groups.split import Group
 from hvcod.groups.tensors import gather_tensor
 from hvcod.groups.world import wait_quietly
 from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
 from hvcod.tensorfile.writer import Writer
-from hvcod.training.state.layout import OUTLINE, About
+from hvcod.training.state.layout import OUTLINE
 from hvcod.tree import take_apart
 
 _PATIENCE = 600.0
@@ -29,7 +28,7 @@ _PATIENCE = 600.0
 
 @dataclass
 class _Item:
-    about: About
+    about: Origin
     outlines: dict[str, Any]
     tensors: dict[str, Tensor]
 
@@ -72,7 +71,7 @@ class Saver:
         """The longest that a save took until it was on disk; on the group root."""
         return self._writer.counters.longest_seconds if self._writer else 0.0
 
-    def save(self, about: About, shared: Any, mine: Any) -> None:
+    def save(self, about: Origin, shared: Any, mine: Any) -> None:
         """Hands a state over; training may go on as soon as it returns. Collective.
 
         Args:
@@ -139,6 +138,4 @@ def _check_equal(described: list[tuple[str, dict[str, Any]]]) -> None:
 def _build(item: _Item) -> memoryview:
     text = json.dumps(item.outlines).encode()
     item.tensors[OUTLINE] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
-    created = datetime.now(UTC).isoformat(timespec="milliseconds")
-    about = dataclasses.asdict(item.about) | {"created": created}
-    return encode(item.tensors, about, step=item.about.step, storage=lossless)
+    return encode(item.tensors, item.about, storage=lossless)

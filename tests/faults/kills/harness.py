@@ -250,8 +250,8 @@ def verify_files(run: Path) -> int:
             data = read_file(path, 2**30)
         except FileNotFoundError:
             continue  # of a launch that goes on, and has removed it meanwhile
-        attributes, tensors = decode_tensors(data)
-        assert attributes["step"] == int(path.stem.removeprefix("step-"))
+        origin, tensors = decode_tensors(data)
+        assert origin.step == int(path.stem.removeprefix("step-"))
         assert tensors
         count += 1
     return count

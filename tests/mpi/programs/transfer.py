@@ -21,7 +21,7 @@ from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups import tensors as messages
 from hvcod.groups.split import split
 from hvcod.groups.world import world
-from hvcod.tensorfile.format import Metadata
+from hvcod.tensorfile.origin import Origin
 
 SENT = [(1, 50), (2, 50), (1, 100), (2, 150), (1, 200)]
 LATE_RANK = 2
@@ -45,7 +45,7 @@ class Shelf:
             return None
         self.taken.append(calls)
         index, step = self.waiting.popleft()
-        about = Metadata("run-1", "commoncrawl", index, step, step * 8, None, "0123abcd", "0.1.0")
+        about = Origin("run-1", "commoncrawl", index, step, step * 8)
         return Arrival(index, step, about, weights(index, step))
 
 

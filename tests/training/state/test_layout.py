@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from hvcod.errors import HvcodError
-from hvcod.training.state.layout import About, share_out
+from hvcod.tensorfile.origin import Origin
+from hvcod.training.state.layout import share_out
 
 
-def about(ranks: int, batch_size: int) -> About:
-    return About("run", "task", 0, 50, ranks, batch_size, "0.1.0", "")
+def about(ranks: int, batch_size: int) -> Origin:
+    return Origin("run", "task", step=50, ranks=ranks, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 6, 12])

@@ -10,8 +10,8 @@ from mpi4py import MPI
 
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
-from hvcod.training.state.layout import About
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
 
@@ -20,8 +20,8 @@ ROWS = {"data": 0, "hidden": 1}
 LIMIT = 2**24
 
 
-def about(step: int, run_id: str = "run-1", group: int = 0) -> About:
-    return About(run_id, "commoncrawl", group, step, 1, 4, "0.1.0", "")
+def about(step: int, run_id: str = "run-1", group: int = 0) -> Origin:
+    return Origin(run_id, "commoncrawl", group, step, batch_size=4)
 
 
 def shared(step: int) -> dict[str, Any]:

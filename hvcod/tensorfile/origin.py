@@ -1,0 +1,54 @@
+"""Where the tensors of a file come from."""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from hvcod import __version__
+from hvcod.tensorfile.errors import RefusedError
+
+_HIGHEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a published checkpoint or a training state says about itself.
+
+    Attributes:
+        run_id: The run that it belongs to; no other run uses it.
+        task: Name of the task.
+        group: The group whose weights these are.
+        step: Updates done.
+        examples: Training examples that the group has seen.
+        ranks: Ranks of the group.
+        batch_size: Examples per rank and step; 0 if unknown.
+        validation_loss: The last one known, or None.
+        configuration_digest: Of the run's options.
+        project_version: Of the hvcod that wrote it.
+        created: UTC in ISO 8601; filled in when the file is made.
+    """
+
+    run_id: str = ""
+    task: str = ""
+    group: int = 0
+    step: int = 0
+    examples: int = 0
+    ranks: int = 1
+    batch_size: int = 0
+    validation_loss: float | None = None
+    configuration_digest: str = ""
+    project_version: str = __version__
+    created: str = ""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """The origin with these values; raises RefusedError if it cannot be one."""
+        kinds = {field.name: typing.get_args(field.type) or (field.type,) for field in fields(cls)}
+        if strange := sorted(kinds.keys() ^ values.keys()):
+            raise RefusedError(f"origin: {strange[0]} is missing or unknown")
+        for name, value in values.items():
+            beyond = type(value) is int and not 0 <= value <= _HIGHEST
+            if beyond or type(value) not in kinds[name]:
+                raise RefusedError(f"origin: {name} has a value that hvcod does not write")
+        return cls(**values)
