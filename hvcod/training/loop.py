@@ -33,7 +33,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
     options, group = task.options, task.group
     keeper = Keeper(options, group, run)
     preemption = Preemption(group, signals, options.time_limit, lambda: keeper.seconds)
-    copy = Copy(task, run, device, stop=preemption.wished)
+    copy = Copy(task, run, device, stop=preemption.requested)
     journal = Journal(options, group, run)
     for source in (copy, copy.codistiller, keeper):
         journal.add(source)
@@ -68,5 +68,6 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
     if not keeper.close() and ended != "failed":
         ended, reason = "failed", f"the state of step {step} could not be saved: {keeper.error}"
     summary = journal.close(common_weights(copy.model, group), ended, reason)
+    preemption.close()
     watchdog.close()
     return summary

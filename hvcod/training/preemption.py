@@ -1,24 +1,29 @@
 """Stopping in time: signals and the time limit, agreed upon inside a group.
 
-A handler only sets a flag. At the end of each step the ranks of a group agree; then the group saves
-its state and the launch exits with 75: submit me again.
+A signal's handler only sets a flag. The ranks of a group exchange their flags with each step and
+act on them one step later, so that no rank waits for another. Then the group saves its state, and
+the launch exits with 75: submit it again.
 """
 
 import math
 import time
 from collections.abc import Callable
 
-from hvcod.groups.agreement import any_rank
+from hvcod.groups.agreement import Agreement, any_rank
 from hvcod.groups.environment import process_age
 from hvcod.groups.split import Group
 from hvcod.training.signals import StopSignals
 
 _SPARE_SECONDS = 5.0
-"""Left for the end of the processes, beside what saves and steps were seen to take."""
+"""Kept for the end of the processes, beside what steps and saves were measured to take."""
+
+_STEPS = 3
+"""Steps that must still fit into the time limit: one until all ranks know, one that they make
+before they look again, and one for safety."""
 
 
 class Preemption:
-    """Whether a group is to stop, the same on all of its ranks."""
+    """Decides when a group stops, at the same step on all of its ranks."""
 
     def __init__(
         self,
@@ -27,37 +32,58 @@ class Preemption:
         time_limit: float | None,
         save_seconds: Callable[[], float],
     ) -> None:
-        """
+        """Collective over the group.
+
         Args:
             group: This rank's group.
-            signals: What this process was told.
+            signals: The signals that this process has received.
             time_limit: Seconds from the start of the process until it must have ended.
-            save_seconds: How long a save takes; asked on the group root.
+            save_seconds: Returns how long a save takes; called on the group root.
         """
         self._group, self._signals, self._save_seconds = group, signals, save_seconds
         self._end = None if time_limit is None else time.monotonic() - process_age() + time_limit
         self._longest_step, self._lap = 0.0, math.inf
+        self._agreement = Agreement(group.comm, [False, False])
+        self._waited = False
 
-    def wished(self) -> bool:
-        """Whether this rank wants the group to stop."""
-        return bool(self._signals.received) or self._is_late(time.monotonic())
+    def requested(self) -> bool:
+        """Returns whether this rank wants the group to stop.
+
+        Called while the group waits for something, on all ranks or on none: if they agree to give
+        up that wait, no step may follow, and the next `reason` is agreed upon at once.
+        """
+        self._waited = True
+        return any(self._flags())
 
     def reason(self) -> str:
-        """Why to stop now; empty if there is no reason. Collective over the group, once a step."""
-        now = time.monotonic()
-        told, late = bool(self._signals.received), self._is_late(now)
+        """Returns why to stop now; empty if there is no reason.
+
+        Collective over the group, once before each step. Waits for the other ranks only where the
+        group has just waited for something, and before and after the first step.
+        """
+        flags, now = self._flags(), time.monotonic()
+        # Before the first step and after it, whose length nobody knew: not a step late.
+        at_once = self._waited or not self._longest_step
         self._longest_step, self._lap = max(self._longest_step, now - self._lap), now
-        # The ranks have just waited for each other's gradients: this costs microseconds.
-        told, late = any_rank(self._group.comm, told, late)
-        if told:
+        self._waited = False
+        if at_once:
+            signalled, late = any_rank(self._group.comm, *flags)
+        else:
+            signalled, late = map(bool, self._agreement.exchange(flags))
+        if signalled:
             return self._signals.received or "a signal to another rank"
         return "the time limit" if late else ""
+
+    def close(self) -> None:
+        """Ends the exchange of flags. Collective over the group."""
+        self._agreement.close()
+
+    def _flags(self) -> tuple[bool, bool]:
+        return bool(self._signals.received), self._is_late(time.monotonic())
 
     def _is_late(self, now: float) -> bool:
         # Each launch makes one step, whatever the limit: the first call comes before it.
         if self._end is None or not self._group.is_root or self._lap == math.inf:
             return False
-        needed = (
-            2 * max(self._longest_step, now - self._lap) + 2 * self._save_seconds() + _SPARE_SECONDS
-        )
-        return now + needed > self._end
+        step = max(self._longest_step, now - self._lap)
+        return now + _STEPS * step + 2 * self._save_seconds() + _SPARE_SECONDS > self._end
