@@ -9,7 +9,7 @@ from pathlib import Path
 from filesystems.launches import SMALL, step_lines
 from forkserver.launches import ForkServer
 
-SILENCE = 6
+SILENCE, STEPS = 3, 100
 
 
 def words(run: Path, data: Path, steps: int) -> list[object]:
@@ -29,7 +29,7 @@ def test_a_stopped_rank_ends_its_launch(
             assert launch.poll() is None, errors.read_text()
             time.sleep(0.05)
         os.kill(launch.rank_process(1), signal.SIGSTOP)
-        launch.communicate(timeout=60)
+        launch.communicate(timeout=300)
     finally:
         launch.kill_all()
     assert launch.returncode == 1
@@ -43,7 +43,7 @@ def test_a_launch_that_is_suspended_as_a_whole_goes_on(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    launch = fast_mpirun.start(2, *words(run, tiny_data, 300))
+    launch = fast_mpirun.start(2, *words(run, tiny_data, STEPS))
     try:
         while not step_lines(run / "group-0"):
             assert launch.poll() is None
@@ -52,9 +52,9 @@ def test_a_launch_that_is_suspended_as_a_whole_goes_on(
         for number in (signal.SIGSTOP, signal.SIGCONT):
             for rank in ranks:
                 os.kill(rank, number)
-            time.sleep(SILENCE + 3 if number == signal.SIGSTOP else 0)
-        _, errors = launch.communicate(timeout=120)
+            time.sleep(SILENCE + 1 if number == signal.SIGSTOP else 0)
+        _, errors = launch.communicate(timeout=300)
     finally:
         launch.kill_all()
     assert launch.returncode == 0, errors
-    assert step_lines(run / "group-0")[-1]["step"] == 300
+    assert step_lines(run / "group-0")[-1]["step"] == STEPS

@@ -7,7 +7,7 @@ from forkserver.launches import ForkServer
 from mpi.test_resume import SMALL, command, lines
 
 from hvcod.exchange.directory import published_directory
-from hvcod.tensorfile.steps import list_steps
+from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 PROGRAM = "diverges.py"
 
@@ -16,11 +16,12 @@ def test_a_group_that_diverges_stops_and_harms_nobody(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    words = command(tiny_data, run, "--groups", 2, steps=300)[1:]
-    done = fast_mpirun(4, PROGRAM, 1, 35, *words, check=False)
+    words = command(tiny_data, run, "--groups", 2, steps=200)[1:]
+    last = checkpoint_path(published_directory(run, 1), 30)
+    done = fast_mpirun(4, PROGRAM, 1, 35, last, *words, check=False)
     assert done.returncode == 1
     good, bad = json.loads(done.stdout)
-    assert (good["ended"], good["steps"]) == ("finished", 300)
+    assert (good["ended"], good["steps"]) == ("finished", 200)
     assert bad["ended"] == "failed"
     assert "the gradient is nan at step 35; go on with --nonfinite skip" in bad["reason"]
     assert "hvcod: group 1 failed: the gradient is nan at step 35" in done.stderr
@@ -30,7 +31,7 @@ def test_a_group_that_diverges_stops_and_harms_nobody(
     # What it learned until then goes on teaching.
     taught = [line["teachers"] for line in lines(run, 0) if "loss" in line]
     assert taught[-1] == {"1": 30}
-    done = fast_mpirun(4, PROGRAM, 1, 35, *words, "--nonfinite", "skip")
+    done = fast_mpirun(4, PROGRAM, 1, 35, "", *words, "--nonfinite", "skip")
     assert {each["ended"] for each in json.loads(done.stdout)} == {"finished"}
 
 
@@ -39,7 +40,7 @@ def test_steps_without_a_gradient_can_be_skipped(
 ) -> None:
     run = tmp_path / "run"
     words = command(tiny_data, run, "--nonfinite", "skip")[1:]
-    done = fast_mpirun(2, PROGRAM, 0, 35, *words)
+    done = fast_mpirun(2, PROGRAM, 0, 35, "", *words)
     (summary,) = json.loads(done.stdout)
     assert (summary["ended"], summary["steps"]) == ("finished", SMALL["steps"])
     assert summary["skipped"] == 1

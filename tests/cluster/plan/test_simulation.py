@@ -1,6 +1,7 @@
 """Directory operations of a group in an interval: the same however many groups there are."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cluster.plan.simulation import Load, simulate
@@ -10,14 +11,16 @@ from hvcod.cluster.plan.plan import PUBLISHING_OPERATIONS, operations
 
 @pytest.fixture(scope="module")
 def loads(scale: Callable[[int, int], int]) -> dict[tuple[str, int], Load]:
-    few, many = scale(4, 64), scale(12, 256)
-    seconds = scale(1, 10)
-    found = {}
-    for topology, groups in (("ring", few), ("ring", many), ("full", scale(6, 32))):
-        found[topology, groups] = simulate(
-            groups, topology, processes=2, intervals=2, seconds=seconds
-        )
-    return found
+    settings = [("ring", scale(4, 64)), ("ring", scale(12, 256)), ("full", scale(6, 32))]
+    processes, seconds = scale(1, 2), scale(1, 10)
+
+    def load(setting: tuple[str, int]) -> Load:
+        topology, groups = setting
+        return simulate(groups, topology, processes=processes, intervals=2, seconds=seconds)
+
+    # They wait for most of the time: every day side by side.
+    with ThreadPoolExecutor(max_workers=scale(len(settings), 1)) as pool:
+        return dict(zip(settings, pool.map(load, settings), strict=True))
 
 
 def test_a_group_asks_as_little_among_many_as_among_few(

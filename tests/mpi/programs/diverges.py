@@ -1,9 +1,13 @@
 """``hvcod train``, but what one rank of a group predicts is NaN at one of its steps, all of it.
 
-diverges.py GROUP STEP train ...
+    diverges.py GROUP STEP FILE train ...
+
+The other groups go on from that step only when the file exists, which may be "" for none.
 """
 
 import sys
+import time
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -12,8 +16,8 @@ from torch import Tensor, nn
 from hvcod.cli.main import main
 from hvcod.tasks.commoncrawl.task import CommonCrawl
 
-group, step = map(int, sys.argv[1:3])
-sys.argv[1:3] = []
+group, step, awaited = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+sys.argv[1:4] = []
 plain = CommonCrawl.predict
 calls = 0
 
@@ -22,6 +26,9 @@ def predict(task: CommonCrawl, model: nn.Module, inputs: Tensor, state: Any) -> 
     global calls
     logits, state = plain(task, model, inputs, state)
     calls += model.training  # neither a teacher nor a validation
+    if task.group.index != group and model.training and calls == step:
+        while awaited and not Path(awaited).exists():
+            time.sleep(0.01)
     poisoned = task.group.index == group and task.group.rank == task.group.size - 1
     if poisoned and model.training and calls == step:
         return logits * float("nan"), state * float("nan")
