@@ -1,1 +1,1 @@
-"""What the user types: one file per command; nothing heavy is imported until a command runs."""
+"""The command line: one file per command; nothing heavy is imported until a command runs."""

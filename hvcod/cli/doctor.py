@@ -28,13 +28,14 @@ _WIDTH = 100
 @dataclass_options(DoctorOptions)
 @json_option
 def command(as_json: bool, **flags: Any) -> None:
-    """Check whether a training would run here, and say how to mend what is wrong.
+    """Check whether training would run here, and say how to fix what is wrong.
 
-    Alone, as on a login node, it looks at the installation and the run directory. Start it as the
-    training is to be started (mpirun, srun, mpiexec), with the same --groups and --run-dir, and it
-    also looks at the launch, the groups, the GPUs, and what one node sees of another's files.
+    Without a launcher, as on a login node, it checks the installation and the run directory. Start
+    it as you would start the training (mpirun, srun, mpiexec), with the same --groups and
+    --run-dir, and it also checks the launch, the groups, the GPUs, and whether nodes see each
+    other's files in time.
 
-    Exits with 1 if a training would fail; warnings do not count. With --json: one object.
+    Exits with 1 if training would fail; warnings do not count. --json prints one object.
     """
     from hvcod.cluster.doctor.examine import examine
     from hvcod.cluster.doctor.report import is_well, judge, to_dict, versions
@@ -51,7 +52,7 @@ def command(as_json: bool, **flags: Any) -> None:
 
 
 def table(findings: "Mapping[str, Finding]", versions: Mapping[str, str]) -> str:
-    """The findings as a table, then what to do, then the versions, as lines for a person."""
+    """Returns the findings as a table, then what to do, then the versions."""
     rows = [["check", "result", "found"]]
     rows += [[name, each.result, each.found] for name, each in findings.items()]
     mends = [

@@ -32,7 +32,7 @@ def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **fla
 
     A SOURCE is a run directory, a training state or a published checkpoint. The ensemble predicts
     the mean of the models' predictive distributions. Under mpirun or srun the ranks share the data;
-    the figures do not depend on their number.
+    the results do not depend on the number of ranks.
     """
     options = build(EvaluationOptions, flags)
     models, ranks = load(sources, groups, options)

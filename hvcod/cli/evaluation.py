@@ -1,4 +1,4 @@
-"""What ``hvcod evaluate`` and ``hvcod predict`` share."""
+"""Arguments and loading shared by ``hvcod evaluate`` and ``hvcod predict``."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def sources(command: Callable[..., Any]) -> Callable[..., Any]:
         "groups",
         type=click.IntRange(0),
         multiple=True,
-        help="Only this group of a run; may be repeated.  [default: all]",
+        help="Use only this group of each run; may be repeated.  [default: all]",
     )
     source = click.argument(
         "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE..."

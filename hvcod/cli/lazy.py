@@ -1,4 +1,4 @@
-"""A group of commands each of which is imported only when it is needed."""
+"""A group of commands; each is imported only when it is needed."""
 
 import importlib
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules of a package, each as its ``command``."""
+    """A group whose commands are modules of a package, each with an attribute ``command``."""
 
     def __init__(self, *args: Any, package: str, known: Mapping[str, str], **settings: Any) -> None:
         """
         Args:
-            args: click's.
-            package: Where the modules are.
+            args: Passed to click.
+            package: The package of the modules.
             known: {name of command and module: a line about it}.
-            settings: click's.
+            settings: Passed to click.
         """
         super().__init__(*args, **settings)
         self._package, self._known = package, known
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, without importing any."""
+        """Returns the names of all commands, without importing any."""
         return list(self._known)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -10,15 +10,15 @@ from hvcod.cli.lazy import LazyGroup
 COMMANDS = {
     "train": "Train a model in groups that teach each other.",
     "evaluate": "Measure trained models on prepared data.",
-    "predict": "Write down what trained models predict.",
-    "churn": "Measure how much retrains disagree.",
-    "data": "Prepare the data of a task.",
-    "task": "List the tasks, or begin one of your own.",
-    "plot": "Draw the learning curves of runs.",
-    "status": "Show how the groups of a run are doing.",
+    "predict": "Write the predictions of trained models to a file.",
+    "churn": "Measure how much the predictions of retrained models differ.",
+    "data": "Prepare training data for a task.",
+    "task": "List the tasks, or start one of your own.",
+    "plot": "Plot the learning curves of runs.",
+    "status": "Show the progress of the groups of a run.",
     "job": "Submit training to Slurm or PBS, and follow it there.",
-    "doctor": "Check whether a training would run here.",
-    "plan": "Plan into how many groups to divide ranks.",
+    "doctor": "Check whether training would run here.",
+    "plan": "Estimate how to divide ranks into groups.",
 }
 
 
@@ -38,7 +38,11 @@ Examples:
 )
 @click.version_option(__version__, prog_name="hvcod")
 def cli() -> None:
-    """Codistillation: groups of MPI ranks train copies of a model that teach each other."""
+    """Train neural networks by codistillation.
+
+    Groups of MPI ranks train copies of a model that teach each other through small checkpoints on
+    a shared file system.
+    """
 
 
 def main() -> None:
@@ -47,13 +51,13 @@ def main() -> None:
 
 
 def run(command: click.Command) -> None:
-    """Runs a command and ends the process with the exit code of the contract.
+    """Runs a command and ends the process with its exit code.
 
-    0 done, 1 failed, 2 wrong usage, 75 preempted after saving. A failure of one rank while others
-    may be waiting for it takes the whole launch down (`hvcod.groups.abort`).
+    0 done, 1 failed, 2 wrong usage, 75 preempted after saving. If one rank fails, others may be
+    waiting for it, so the whole launch is aborted (`hvcod.groups.abort`).
     """
     try:
-        # What a command gave to `Context.exit`, if it did.
+        # The exit code that a command passed to `Context.exit`, if it did.
         code = command.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
@@ -68,7 +72,7 @@ def run(command: click.Command) -> None:
 
 
 def _say_once(error: click.ClickException) -> None:
-    """The command line is the same on every rank: the first one speaks for all."""
+    """Prints an error of the command line once: it is the same on every rank."""
     from hvcod.groups.environment import launch_rank
 
     if launch_rank() == 0:

@@ -1,4 +1,4 @@
-"""From the option tree to click: every field becomes a flag, and flags become a layer of values."""
+"""Options as click flags: every field of the option tree is a flag, and flags are one layer."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ from hvcod.config import TrainOptions
 def dataclass_options(
     options: type, without: Collection[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that gives a click command one flag for each option of a dataclass tree.
+    """Returns a decorator that adds one flag for each option of a dataclass tree.
 
     A flag is named by the last part of its key: ``codistill.burn_in`` is ``--burn-in``. Flags that
-    were not given arrive as ``None``; `layer` drops them, so that presets and files can speak.
+    were not given arrive as ``None``; `layer` drops them, so that presets and files count.
 
     Args:
         options: The dataclass.
@@ -40,45 +40,45 @@ def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
         without: Keys of options that get no flag, because the command decides them.
     """
     file = click.option(
-        "--config", "config_file", type=click.Path(path_type=Path), help="Options from a TOML file."
+        "--config", "config_file", type=click.Path(path_type=Path), help="A TOML file of options."
     )
     assignments = click.option(
         "--set",
         "assignments",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Any option by its key, such as model.hidden=512; may be repeated.",
+        help="Set any option by its key, such as model.hidden=512; may be repeated.",
     )
     flags = dataclass_options(TrainOptions, without)
     return lambda command: flags(file(assignments(command)))
 
 
 def layer(options: type, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given, as one layer of {key: value} for `config.resolve`."""
+    """Returns the flags that were given as one layer of {key: value} for `config.resolve`."""
     keys = (key for key, _, _ in config.fields_of(options))
     given = {key: flags.get(key.rpartition(".")[2]) for key in keys}
     return {key: value for key, value in given.items() if value is not None}
 
 
 def build(options: type, flags: Mapping[str, Any]) -> Any:
-    """The options dataclass with the flags that were given and defaults for the rest."""
+    """Returns the options dataclass with the flags that were given and defaults for the rest."""
     return config.resolve(options, [layer(options, flags)])
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--json``, which every command that prints a result has."""
+    """Adds ``--json``, an option of every command that prints a result."""
     decorator = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     return decorator(command)
 
 
 def inputs_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``INPUT...`` and ``--output``, which every preparation of data has."""
+    """Adds ``INPUT...`` and ``--output``, arguments of every preparation of data."""
     inputs = click.argument("inputs", nargs=-1, metavar="INPUT...")
     output = click.option(
         "--output",
         required=True,
         type=click.Path(path_type=Path),
-        help="Folder of the prepared data; after an interruption the same command goes on there.",
+        help="Folder for the prepared data; the same command continues after an interruption.",
     )
     return inputs(output(command))
 

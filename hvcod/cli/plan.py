@@ -38,7 +38,7 @@ _OF_TRAINING = {
 _OTHERS = {key for key, _, _ in config.fields_of(TrainOptions)} - _OF_TRAINING
 
 _MANY = 8
-"""Groups from which on, about, ring or pairs is worth a thought: docs/plan.md."""
+"""The number of groups from which ring or pairs is worth considering: docs/plan.md."""
 
 HEAD = [
     "groups",
@@ -59,9 +59,9 @@ HEAD = [
 ]
 
 UNKNOWN = """\
-Seconds and bytes by the equations of docs/plan.md, which know nothing of learning:
-half as large a group learns from batches half as large. Which division reaches a goal
-first is found by training."""
+Seconds and bytes follow the equations of docs/plan.md, which do not model learning:
+a group of half the size learns from batches of half the size. Only training shows which
+division reaches a goal first."""
 
 
 @click.command(epilog=EXAMPLES)
@@ -71,16 +71,16 @@ first is found by training."""
 def command(
     config_file: Path | None, assignments: Sequence[str], as_json: bool, **flags: Any
 ) -> None:
-    """Plan into how many groups to divide some ranks: bytes, seconds, staleness, memory.
+    """Estimate how to divide ranks into groups: bytes, seconds, staleness, memory.
 
-    Nothing is launched: it runs on a login node. The model is that of a task (--task, --data,
-    --preset, --set, or the --config of a run), which is built to count it, or has so many
-    --parameters. The network and the file system are those that `hvcod doctor` has measured, or
-    given. The columns are explained in docs/plan.md.
+    Nothing is launched, so it runs on a login node. The model is that of a task (--task, --data,
+    --preset, --set, or the --config of a run), which is built to count its parameters, or a model
+    of so many --parameters. The speed of the network and the file system comes from `hvcod doctor`
+    or from flags. docs/plan.md explains the columns.
     """
     options: PlanOptions = build(PlanOptions, flags)
     if options.ranks is None or not options.step_seconds:
-        raise UsageError("give --ranks, and --step-seconds above 0: what is to be planned")
+        raise UsageError("give --ranks, and --step-seconds above 0")
     if options.node_bandwidth is not None and flags["ranks_per_node"] is None:
         raise UsageError("--node-bandwidth is for groups inside a node: give --ranks-per-node")
     network, file_system = machine(options)
@@ -96,8 +96,8 @@ def command(
     rows = plan(wanted, size, network, file_system, options.groups)
     if as_json:
         given = {"training": wanted, "model": size, "network": network, "file_system": file_system}
-        said = {name: vars(value) for name, value in given.items()}
-        click.echo(json.dumps(said | {"rows": [row.to_dict() for row in rows]}))
+        inputs = {name: vars(value) for name, value in given.items()}
+        click.echo(json.dumps(inputs | {"rows": [row.to_dict() for row in rows]}))
     else:
         click.echo(f"{size.parameters:,} parameters, {training.codistill.topology} topology")
         click.echo(columns([HEAD, *(_cells(row) for row in rows)]))
@@ -110,17 +110,23 @@ def _training(
     assignments: Sequence[str],
     flags: dict[str, Any],
 ) -> tuple[TrainOptions, ModelSize]:
-    """What the training that is planned is like, and how large its model is."""
+    """The options of the planned training, and the size of its model."""
     given = layer(TrainOptions, flags)
     if options.parameters is None:
         from hvcod.runs.layers import resolve
 
         training = resolve(config_file, assignments, given)
         if training.group_batch_size is not None:
-            raise UsageError("give --batch-size, with which --step-seconds was measured")
+            raise UsageError(
+                "--group-batch-size: give instead the --batch-size with which --step-seconds was "
+                "measured"
+            )
         return training, of_training(training)
     if config_file or assignments or any(flags[name] for name in ("task", "data", "preset")):
-        raise UsageError("--parameters stands for a task: leave it out, or --task, --config, --set")
+        raise UsageError(
+            "--parameters describes a model without a task: leave out either --parameters or "
+            "--task, --data, --preset, --config and --set"
+        )
     return config.resolve(TrainOptions, [given]), of_parameters(options.parameters)
 
 
@@ -145,23 +151,25 @@ def _cells(row: Row) -> list[str]:
 
 
 def _remarks(rows: Sequence[Row], training: Training) -> list[str]:
-    """What stands out, a sentence each."""
-    said = []
+    """One sentence for each notable fact about the rows."""
+    remarks = []
     if len(rows) > 1:
         best = min(rows, key=lambda row: row.step_s)
-        said.append(f"The shortest step: {best.groups} x {best.ranks_per_group} ranks.")
+        remarks.append(f"Shortest step: {best.groups} x {best.ranks_per_group} ranks.")
     late = [row for row in rows if row.exchange_interval > training.interval]
     if late:
-        said.append(
+        remarks.append(
             f"With {', '.join(str(row.groups) for row in late)} groups fresher teachers come less "
-            f"often than every {training.interval} steps: too many, or too slow a file system."
+            f"often than every {training.interval} steps: there are too many groups, or the file "
+            "system is too slow."
         )
     if training.topology == "full" and rows[-1].groups >= _MANY:
-        said.append(
-            "With topology full each group has all others as teachers: step, memory, reading and "
-            "directory operations grow with the groups. With ring and pairs they do not."
+        remarks.append(
+            "With topology full each group has all others as teachers: the step, memory, reading "
+            "and directory operations grow with the number of groups. With ring and pairs they do "
+            "not."
         )
-    return said
+    return remarks
 
 
 def _seconds(value: float) -> str:

@@ -25,10 +25,12 @@ Examples:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="The file: .h5 (datasets id, prediction, label) or .csv (columns of these names). Of "
-    "several models each writes one of its own: out.h5 becomes out.group-0.h5.",
+    help="The file to write: .h5 (datasets id, prediction, label) or .csv (columns of the same "
+    "names). Each of several models gets its own file: out.h5 becomes out.group-0.h5.",
 )
-@click.option("--ensemble", is_flag=True, help="One file: the mean of the models' predictions.")
+@click.option(
+    "--ensemble", is_flag=True, help="Write one file: the mean of the models' predictions."
+)
 @dataclass_options(EvaluationOptions)
 @json_option
 def command(
@@ -39,11 +41,11 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Write down what trained models predict for each example of prepared data.
+    """Write the predictions of trained models for each example of prepared data.
 
     A SOURCE is a run directory, a training state or a published checkpoint. A prediction is a
-    probability, or one for each class. Under mpirun or srun the ranks share the data; the file does
-    not depend on their number.
+    probability, or one probability per class. Under mpirun or srun the ranks share the data; the
+    file does not depend on the number of ranks.
     """
     options = build(EvaluationOptions, flags)
     models, ranks = load(sources, groups, options)

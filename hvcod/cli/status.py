@@ -27,7 +27,7 @@ _MOST_TROUBLES = 20
 
 class _Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Lets ``--watch`` stand in front of RUN: what follows need not be its SECONDS."""
+        """Accepts ``--watch`` in front of RUN without SECONDS."""
         for at, word in enumerate(args):
             if (
                 word == "--watch"
@@ -43,14 +43,14 @@ class _Command(click.Command):
     "--watch",
     type=click.FloatRange(min=0.1),
     metavar="[SECONDS]",
-    help=f"Look again every so many seconds [{_PAUSE:g}], until all groups are finished or Ctrl-C.",
+    help=f"Refresh every SECONDS [{_PAUSE:g}] until all groups are finished or Ctrl-C.",
 )
 @json_option
 def command(run: Path, watch: float | None, as_json: bool) -> None:
-    """Show how the groups of a run are doing: alive, ended or killed.
+    """Show the progress of the groups of a run, and whether they are training, ended or killed.
 
-    Only files of the run are read, so it works from any machine that sees them.
-    With --watch and --json: one object a line.
+    It only reads files of the run, so it works on any machine that can see them. --watch with
+    --json prints one object per line.
     """
     if watch is None:
         status = collect(run)
@@ -63,12 +63,12 @@ def command(run: Path, watch: float | None, as_json: bool) -> None:
 
 
 def to_json(status: RunStatus, indent: int | None = None) -> str:
-    """The status as one JSON object."""
+    """Returns the status as one JSON object."""
     return json.dumps(dataclasses.asdict(status), indent=indent)
 
 
 def table(status: RunStatus) -> list[str]:
-    """The status as lines for a person; all but reasons and paths fit 100 columns."""
+    """Returns the status as lines of text; all but reasons and paths fit into 100 columns."""
     count = len(status.groups)
     about = [status.task or "unknown task", f"{count} group{'s' if count > 1 else ''}"]
     about += [f"{status.steps} steps"] if status.steps is not None else []
@@ -113,7 +113,7 @@ def _show(lines: list[str], redraw: bool) -> None:
 
 
 def _plain(status: RunStatus) -> Iterator[str]:
-    """One line for each group, for a log."""
+    """Yields one line for each group, for a log."""
     clock = time.strftime("%H:%M:%S")
     for each in status.groups:
         parts = [f"{clock} group {each.group}: {_state(each)}"]
@@ -173,7 +173,7 @@ def _state(group: GroupStatus) -> str:
 
 
 def _staleness(group: GroupStatus) -> str:
-    """``1: 50`` (teacher: steps); of many teachers the least and the most."""
+    """``1: 50`` (teacher: steps), or the range if there are more than two teachers."""
     if len(group.staleness) <= 2:
         return ", ".join(f"{k}: {v}" for k, v in group.staleness.items()) or "-"
     steps = group.staleness.values()
@@ -195,7 +195,7 @@ def _number(value: float | None, form: str = "") -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """The two largest units, such as ``2h05m``."""
+    """A duration in its two largest units, such as ``2h05m``."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(int(seconds), 60)

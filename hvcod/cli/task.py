@@ -1,4 +1,4 @@
-"""``hvcod task``: the tasks there are, and a new one."""
+"""``hvcod task``: lists the tasks, or writes a new one."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ Examples:
 
 @click.group(epilog=EXAMPLES)
 def command() -> None:
-    """List the tasks, or begin one of your own."""
+    """List the tasks, or start one of your own."""
 
 
 @command.command(epilog=EXAMPLES)
@@ -29,14 +29,14 @@ def command() -> None:
     "--output",
     type=click.Path(path_type=Path),
     default=Path(),
-    help="Where the new folder is made.  [default: here]",
+    help="Where to make the new folder.  [default: here]",
 )
 @json_option
 def new(name: str, output: Path, as_json: bool) -> None:
-    """Write a package with a task that works, for you to change.
+    """Write a package with a working task for you to change.
 
-    The new folder NAME holds the package, its tests and how to install it; README.md there tells
-    what to change first.
+    The new folder NAME holds the package, its tests and how to install it. Its README.md says what
+    to change first.
     """
     from hvcod.tasks.skeleton import write_skeleton
 
@@ -44,7 +44,7 @@ def new(name: str, output: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "task": task}))
         return
-    click.echo(f"{folder}: a task that trains as it is; change {folder / name / 'task.py'}")
+    click.echo(f"{folder}: a working task; change {folder / name / 'task.py'}")
     click.echo(f"  cd {folder}")
     click.echo("  python -m pytest")
     click.echo(f"  mpirun -np 2 hvcod train --groups 2 --task {task}")
@@ -53,7 +53,7 @@ def new(name: str, output: Path, as_json: bool) -> None:
 @command.command("list", epilog=EXAMPLES)
 @json_option
 def list_tasks(as_json: bool) -> None:
-    """Show the tasks that go by a name, and which package brings each."""
+    """Show the tasks that have a name, and the package that brings each."""
     from hvcod.tasks import known_tasks
 
     known = known_tasks()

@@ -28,14 +28,15 @@ def command(
 ) -> None:
     """Train a model in groups of ranks that teach each other.
 
-    Start it with mpirun, srun or mpiexec. Each group trains a copy by synchronous SGD and publishes
-    its weights; after the burn-in it is also pulled towards what the other groups predict.
+    Start it with mpirun, srun or mpiexec. Each group trains a copy of the model by synchronous SGD
+    and publishes its weights. After the burn-in a further term of the loss pulls each copy towards
+    the predictions of the other groups.
 
-    A preset replaces the defaults shown here; a file, then flags, replace the preset. All that ran
-    is written to config.toml in the run directory.
+    The preset replaces the defaults shown here, --config the preset, and flags and --set replace
+    both. The run directory gets a config.toml with all options of the run.
 
-    The same command on a run directory goes on where the run stopped. On SIGUSR1, SIGUSR2, SIGTERM
-    or close to its --time-limit a run saves its state and exits with 75: submit it again.
+    The same command on the same run directory continues a run. On SIGUSR1, SIGUSR2, SIGTERM or
+    shortly before its --time-limit a run saves its state and exits with 75: submit it again.
     """
     from hvcod.training.signals import StopSignals
 
@@ -49,7 +50,7 @@ def command(
     options = resolve(config_file, assignments, layer(TrainOptions, flags))
     summaries = launch(options, Team.of_all(signals))
     if launch_rank() == 0:
-        # A full disk under the log changes nothing of what the launch has done.
+        # If the disk of the log is full, the launch has still done its work.
         with contextlib.suppress(OSError):
             click.echo(json.dumps(finite(summaries)) if as_json else table(summaries))
             for message in endings(summaries):
@@ -58,7 +59,7 @@ def command(
 
 
 def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each group that did not come to its end: why, and what to do."""
+    """Returns a line for each group that failed or was preempted: why, and what to do."""
     lines = []
     for each in summaries:
         if each["ended"] == "failed":
@@ -66,13 +67,13 @@ def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:
         if each["ended"] == "preempted":
             lines.append(
                 f"group {each['group']} stopped for {each['reason']} and saved step "
-                f"{each['steps']}; the same command with --run-dir {each['run_dir']} goes on"
+                f"{each['steps']}; the same command with --run-dir {each['run_dir']} continues"
             )
     return lines
 
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
-    """The summaries of the groups as a table, with what a model without context would reach."""
+    """Returns the summaries of the groups as a table, followed by the task's reference figures."""
     metrics = [name for name in summaries[0]["metrics"] if name != "loss"]
     head = ["group", "validation loss", *(f"validation {name}" for name in metrics)]
     head += ["teacher exchanges", "mean staleness", "s/step", "run directory"]

@@ -1,12 +1,12 @@
-"""``hvcod churn``: how much retrains disagree; one file per command."""
+"""``hvcod churn``: measures how much retrains disagree; one file per command."""
 
 import click
 
 from hvcod.cli.lazy import LazyGroup
 
 COMMANDS = {
-    "run": "Train a model again and again, in several ways, and compare the retrains.",
-    "compare": "Compare the predictions of models, whoever trained them.",
+    "run": "Train a model repeatedly, by several methods, and compare the retrains.",
+    "compare": "Compare predictions of any models, also from elsewhere.",
 }
 
 EXAMPLES = """\b
@@ -20,4 +20,4 @@ Examples:
 
 @click.group(cls=LazyGroup, package=__name__, known=COMMANDS, epilog=EXAMPLES)
 def command() -> None:
-    """How much do retrains of a model disagree, and what helps."""
+    """Measure how much the predictions of retrained models differ (prediction churn)."""

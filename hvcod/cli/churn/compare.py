@@ -28,9 +28,9 @@ Examples:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="The group of a run whose model is meant.",
+    help="Which group of a run to compare.",
 )
-@click.option("--ensemble", is_flag=True, help="Of a run the mean of all its groups is meant.")
+@click.option("--ensemble", is_flag=True, help="Compare the mean of all groups of a run.")
 @dataclass_options(EvaluationOptions)
 @output_options
 def command(
@@ -44,13 +44,13 @@ def command(
 ) -> None:
     """Compare the predictions of two or more retrains on the same examples.
 
-    A SOURCE is a file of predictions, or what `hvcod predict` takes: a run directory, a training
-    state or a published checkpoint. A file of predictions is CSV with the columns
-    id,prediction[,label], perhaps compressed, or HDF5 with datasets of these names; prediction_0,
-    prediction_1, ... (HDF5: rows of several) are classes. Without ids, rows are aligned by number.
+    A SOURCE is a file of predictions, a run directory, a training state or a published checkpoint.
+    A file of predictions is CSV (or compressed CSV) with the columns id,prediction[,label], or HDF5
+    with datasets of these names. For several classes there are columns prediction_0, prediction_1,
+    ..., or an HDF5 dataset [rows, classes]. Files without ids are aligned by row number.
 
-    Sources that are retrains of different methods get METHOD= in front: each method is compared
-    with itself, and all with the first.
+    Write METHOD=SOURCE if the sources are retrains of several methods: the retrains of each method
+    are compared with each other, and the churn of each method with that of the first.
     """
     from hvcod.churn.sources import by_method, compare_sources
 

@@ -1,4 +1,4 @@
-"""How the commands of ``hvcod churn`` give out what they found."""
+"""The output of the commands of ``hvcod churn``."""
 
 import json
 from collections.abc import Callable
@@ -21,14 +21,14 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "html_file",
         type=file,
         metavar="FILE",
-        help="Draw the result on one self-contained page, too.",
+        help="Also write the result as a self-contained HTML page.",
     )
     figures = click.option(
         "--csv",
         "csv_file",
         type=file,
         metavar="FILE",
-        help="Write every figure as a line of this file, too.",
+        help="Also write every figure as a line of this CSV file.",
     )
     return figures(page(json_option(command)))
 
@@ -36,7 +36,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def give_out(
     report: "Report", csv_file: Path | None, html_file: Path | None, as_json: bool
 ) -> None:
-    """Prints a report, and writes the files that are wanted."""
+    """Prints a report, and writes its figures and page to files if they are given."""
     from hvcod.churn.page.page import write_page
     from hvcod.churn.report import write_csv
     from hvcod.cli.churn.table import table

@@ -28,10 +28,10 @@ Examples:
 """
 
 OF_A_STUDY = ("run_dir", "groups", "group", "fresh", "force", "order_seed", "keep_states")
-"""What is decided for each retrain, and so is no option here."""
+"""Options of training that the study sets for each retrain."""
 
 OF_FILES = ("by_row", "common", "slice_column")
-"""What only files need that others have written."""
+"""Options of a comparison that apply only to files from elsewhere."""
 
 
 @click.command(epilog=EXAMPLES)
@@ -41,7 +41,7 @@ OF_FILES = ("by_row", "common", "slice_column")
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of the study; the same command goes on there, and reuses what is finished.",
+    help="Folder of the study; the same command continues it, and reuses finished retrains.",
 )
 @training_options(without=OF_A_STUDY)
 @dataclass_options(CompareOptions, without=OF_FILES)
@@ -53,20 +53,21 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Train a model again and again, in several ways, and compare the retrains.
+    """Train a model repeatedly, by several methods, and compare the retrains.
 
-    Each retrain is a normal `hvcod train` with initialisation and order of its own, in a folder of
-    its own. All predict the same examples; then log loss and churn of the methods are compared.
+    Each retrain is a normal `hvcod train` in its own folder, with its own initialisation and its
+    own order of the data. All retrains predict the same examples; then the log loss and the churn
+    of the methods are compared.
 
-    Alone it trains one retrain after the other, each group in a process of this machine. Under
-    mpirun or srun the ranks train as many at the same time as they can. Jobs of a cluster take a
-    --share each.
+    Without a launcher it trains --at-once retrains at a time, each group in a process on this
+    machine. Under mpirun or srun the ranks train as many retrains at a time as there are ranks for.
+    On a cluster, several jobs can train one --share each.
     """
     study = build(StudyOptions, flags)
     # Before anything is imported that starts MPI.
     crew = crew_of(build(CrewOptions, flags))
     if given := {parse_assignment(each)[0] for each in assignments} & set(OF_A_STUDY):
-        raise UsageError(f"--set {given.pop()}: hvcod churn run decides it for each retrain")
+        raise UsageError(f"--set {given.pop()}: hvcod churn run sets it for each retrain")
     from hvcod.churn.run.study import conduct
     from hvcod.runs.layers import resolve
 
@@ -83,7 +84,7 @@ def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:
 
     if outcome.report is None:
         text = f"{outcome.done} of {outcome.retrains} retrains are done; the same command "
-        text += "goes on" if outcome.preempted else "without --share trains the rest and compares"
+        text += "continues" if outcome.preempted else "without --share trains the rest and compares"
         click.echo(
             json.dumps({"done": outcome.done, "retrains": outcome.retrains}) if as_json else text
         )
@@ -91,4 +92,4 @@ def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:
     figures, page = (output / f"churn.{kind}" for kind in ("csv", "html"))
     give_out(outcome.report, figures, page, as_json)
     if not as_json:
-        click.echo(f"\n{page} has the pictures, {figures} every figure")
+        click.echo(f"\npictures: {page}\nall figures: {figures}")

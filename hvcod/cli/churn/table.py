@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from hvcod.churn.statistics import Estimate
 
 MOST_PAIRS = 10
-"""Pairs that are shown one by one."""
+"""The largest number of pairs that are shown one by one."""
 
 
 def table(report: "Report") -> str:
-    """What was found: by method, by pair if they are few, and by slice."""
+    """Returns the report by method, by pair if there are few, and by slice."""
     parts = [f"{report.rows:,} rows", _methods(report)]
     if sum(len(method.pairs) for method in report.methods.values()) <= MOST_PAIRS:
         parts.append(_pairs(report))
@@ -24,8 +24,8 @@ def table(report: "Report") -> str:
 
 
 def _methods(report: "Report") -> str:
-    head = ["method", "retrains", "log loss", "churn", "independent pairs", "less churn"]
-    rows = [[*head, "log loss added"]]
+    head = ["method", "retrains", "log loss", "churn", "independent pairs", "churn reduction"]
+    rows = [[*head, "log loss change"]]
     for name, method in report.methods.items():
         found = report.estimates[name]
         change = report.against_first.get(name, {})
@@ -50,11 +50,11 @@ def _pairs(report: "Report") -> str:
     decision = "top class" if report.classes else f"decision at {report.threshold:g}"
     figures: list[tuple[str, list[float | None]]] = [
         ("churn (mean absolute difference)", [pair.overall.churn for pair in pairs]),
-        ("  half of the rows at most", [pair.quantiles["0.5"] for pair in pairs]),
-        ("  99% of the rows at most", [pair.quantiles["0.99"] for pair in pairs]),
+        ("  median", [pair.quantiles["0.5"] for pair in pairs]),
+        ("  99th percentile", [pair.quantiles["0.99"] for pair in pairs]),
         ("  largest", [pair.quantiles["1"] for pair in pairs]),
         ("rank correlation", [pair.rank_correlation for pair in pairs]),
-        (f"other {decision}", [pair.overall.disagreement for pair in pairs]),
+        (f"different {decision}", [pair.overall.disagreement for pair in pairs]),
         ("good churn (wrong to right)", [pair.overall.good_churn for pair in pairs]),
         ("bad churn (right to wrong)", [pair.overall.bad_churn for pair in pairs]),
         ("good / bad", [pair.overall.churn_ratio for pair in pairs]),

@@ -101,7 +101,7 @@ def test_other_options_are_refused_by_name(
     for words, code, message in (
         (["--learning-rate", 0.02], 1, "optimizer.learning_rate=0.02"),
         (["--steps", 24], 1, "belongs to a run with steps=12, this one has steps=24"),
-        (["--set", "groups=3"], 2, "--set groups: hvcod churn run decides it for each retrain"),
+        (["--set", "groups=3"], 2, "--set groups: hvcod churn run sets it for each retrain"),
         (
             ["--methods", "codistill"],
             2,

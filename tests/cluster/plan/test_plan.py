@@ -301,7 +301,7 @@ def test_the_command_prints_a_table() -> None:
     assert lines[0] == "25,000,000 parameters, full topology"
     assert [line.split()[0] for line in lines[1:7]] == ["groups", "1", "2", "4", "8", "16"]
     assert "With topology full each group has all others as teachers" in done.output
-    assert "which know nothing of learning" in done.output
+    assert "which do not model learning" in done.output
 
 
 def test_the_command_prints_json() -> None:
@@ -319,7 +319,7 @@ def test_with_groups_the_command_shows_one_of_the_rows() -> None:
     done = CliRunner().invoke(command, ["--ranks", "16", "--groups", "4", *GIVEN])
     assert done.exit_code == 0, done.output
     assert [line.split()[:1] for line in done.output.splitlines()[1:4]] == [["groups"], ["4"], []]
-    assert "shortest step" not in done.output and "which know nothing" in done.output
+    assert "Shortest step" not in done.output and "which do not model" in done.output
 
 
 def test_a_group_without_teachers_is_not_said_to_get_them_late() -> None:
@@ -332,7 +332,7 @@ def test_a_batch_of_the_group_is_not_guessed_for_a_rank() -> None:
     words = ["--ranks", "4", "--task", "criteo", *GIVEN[:-2]]
     done = CliRunner().invoke(command, [*words, "--preset", "laptop"])
     assert isinstance(done.exception, UsageError)
-    assert str(done.exception).startswith("give --batch-size, with which --step-seconds")
+    assert str(done.exception).startswith("--group-batch-size: give instead the --batch-size")
     done = CliRunner().invoke(
         command, [*words, "--preset", "laptop", "--batch-size", "8", "--json"]
     )
@@ -346,7 +346,10 @@ def test_a_batch_of_the_group_is_not_guessed_for_a_rank() -> None:
         (["--ranks", "16", *GIVEN, "--step-seconds", "0"], "--step-seconds above 0"),
         (["--ranks", "16", *GIVEN, "--node-bandwidth", "1e10"], "give --ranks-per-node"),
         (GIVEN, "--ranks"),
-        (["--ranks", "16", "--task", "criteo", *GIVEN], "--parameters stands for a task"),
+        (
+            ["--ranks", "16", "--task", "criteo", *GIVEN],
+            "--parameters describes a model without",
+        ),
         (["--ranks", "6", "--groups", "4", *GIVEN], "4 groups cannot share 6 ranks"),
         (["--ranks", "6", *GIVEN[2:]], "--bandwidth is not given"),
     ],
