@@ -88,6 +88,8 @@ SCHEDULERS: Registry["type[Scheduler]"] = Registry(
         "pbs": "hvcod.cluster.jobs.schedulers.pbs:Pbs",
     },
 )
+"""Batch schedulers; where several are on PATH, the first is the default."""
+
 BASE_ALGORITHMS: Registry[type["BaseAlgorithm"]] = Registry(
     "--sgd", {"sync": "hvcod.training.sgd.synchronous:Synchronous"}
 )

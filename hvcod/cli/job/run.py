@@ -8,7 +8,8 @@ from hvcod.registry import SCHEDULERS
 
 EXAMPLES = """\b
 Examples:
-  laptop   bash runs/first/jobs/train.sh    # its last command is `hvcod job run`
+  laptop   hvcod job run --scheduler pbs --folder runs/first --name train --script train.sh \\
+             -- mpirun -np 2 hvcod train --groups 2 --run-dir runs/first
   cluster  hvcod job run --scheduler slurm --folder runs/cc --name train --script "$0" \\
              -- srun --mpi=pmix hvcod train --groups 2 --run-dir runs/cc
 """
@@ -33,7 +34,7 @@ Examples:
     "--script",
     required=True,
     type=click.Path(path_type=Path),
-    help="The batch script, to be submitted again where a job may not be requeued.",
+    help="The batch script, which is submitted again where a job may not be requeued.",
 )
 @click.option("--index", type=int, help="The job's index in its array.")
 @click.option("--followed-by", metavar="NAME", help="The script whose job waits for this one.")
@@ -42,7 +43,7 @@ Examples:
     type=click.Choice(["signal", "clock"]),
     default="signal",
     show_default=True,
-    help="Pass warnings on to COMMAND, or not, as its ranks watch the clock (--time-limit).",
+    help="Pass warnings on to COMMAND, or leave it alone: its ranks watch the clock.",
 )
 def command(
     words: tuple[str, ...],
@@ -54,11 +55,11 @@ def command(
     followed_by: str | None,
     stop_by: str,
 ) -> None:
-    """Run COMMAND in a batch job: a launcher and what it launches.
+    """Run COMMAND, a launcher and its arguments, inside a batch job; scripts end with this.
 
-    When the scheduler warns this process by USR1, USR2 or TERM, COMMAND gets USR2. If it exits with
-    75 (saved, start me again), the job goes back into the queue, unless somebody cancelled it. The
-    exit code is that of COMMAND.
+    When the scheduler warns by USR1, USR2 or TERM, COMMAND gets USR2. If it exits with 75 (saved,
+    start me again), the job goes back into the queue, unless somebody has cancelled it. The exit
+    code is that of COMMAND.
     """
     from hvcod.cluster.jobs.running import run
     from hvcod.cluster.jobs.script import RunningJob

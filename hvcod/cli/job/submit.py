@@ -30,9 +30,9 @@ Examples:
 def command(dry_run: bool, as_json: bool, **options: Any) -> None:
     """Check the batch scripts for a command of hvcod, and submit them to the scheduler.
 
-    The scripts are written to RUN/jobs and shown, the options of the command are checked as it
-    would check them, and Slurm is asked whether it would take the jobs. Then they are submitted and
-    noted for `hvcod job list` and `cancel`. Logs go to RUN/logs.
+    The scripts are written to RUN/jobs and shown. The options of the command are checked, and
+    Slurm is asked whether it would take the jobs. Then they are submitted and noted for `hvcod job
+    list` and `cancel`. Logs go to RUN/logs.
     """
     plan = plan_of(**options)
     if warning := check_command(plan):

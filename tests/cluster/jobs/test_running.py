@@ -113,6 +113,13 @@ def test_a_launcher_that_is_missing_is_one_line(shell: ShellJobs) -> None:
     assert done.stderr == "hvcod: cannot start nosuchrun: No such file or directory\n"
 
 
+def test_outside_of_slurm_its_jobs_do_not_run(shell: ShellJobs) -> None:
+    done = shell.run(*words(command=["true"], scheduler="slurm"))
+    assert done.returncode == 1
+    line = "hvcod: SLURM_JOB_ID is not set: call this in a batch script of Slurm\n"
+    assert done.stderr == line
+
+
 def test_running_a_job_imports_nothing_heavy(shell: ShellJobs) -> None:
     program = (
         "import sys; from hvcod.cli.main import cli\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 from hvcod.cluster.jobs.options import JobOptions
 from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, call
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
+from hvcod.errors import HvcodError
 
 _LONGEST_WARNING = 65535
 """Seconds."""
@@ -104,6 +105,8 @@ class Slurm(Scheduler):
 
 
 def _job_id() -> str:
+    if "SLURM_JOB_ID" not in os.environ:
+        raise HvcodError("SLURM_JOB_ID is not set: call this in a batch script of Slurm")
     # The last job of an array has the id of the whole array for its SLURM_JOB_ID.
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
