@@ -108,11 +108,29 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
         assert losses[-1] < each["reference"]["unigram_entropy"] + 0.5
 
 
-def test_metrics_lines_hold_what_the_contract_names(two_groups: TwoGroups) -> None:
-    names = {"step", "examples", "wall_s", "loss", "task_loss", "distill_loss", "learning_rate"}
-    run, _ = two_groups
+BEGIN = ("step", "examples", "wall_s")
+LOSSES = ("loss", "task_loss", "distill_loss", "step_s", "data_s", "learning_rate")
+TROUBLES = {"problems", "reasons"}
+
+SUMMARY = [
+    *("group", "ended", "reason", "steps", "restarts", "validation_loss", "metrics", "exchanges"),
+    *("mean_staleness", "step_s", "exchange_s", "skipped", "peak_memory", "weights", "problems"),
+    *("run_dir", "reference"),
+]
+
+
+def test_metrics_lines_and_summaries_hold_what_the_contract_names(two_groups: TwoGroups) -> None:
+    run, summaries = two_groups
+    assert all(each.keys() == set(SUMMARY) for each in summaries)
+    wanted = {
+        (*BEGIN, *LOSSES, "teachers", "staleness"),
+        (*BEGIN, "validation_loss"),
+        (*BEGIN, "event"),
+    }
+    for group in range(2):
+        shown = [tuple(key for key in m if key not in TROUBLES) for m in metrics(run, group)]
+        assert set(shown) == wanted
     lines = logged(run, 1)
-    assert all(names | {"step_s", "teachers"} <= line.keys() for line in lines)
     assert [line["step"] for line in lines] == list(range(5, STEPS + 1, 5))
     assert all(line["examples"] == line["step"] * 2 * 4 for line in lines)
     rates = [line["learning_rate"] for line in lines]

@@ -6,16 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from mpi4py import MPI
+from training.handmade import ALONE
 
 from hvcod.errors import HvcodError
-from hvcod.groups.split import Group
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
 
-ALONE = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, 1)
 ROWS = {"data": 0, "hidden": 1}
 LIMIT = 2**24
 

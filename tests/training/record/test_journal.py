@@ -1,0 +1,97 @@
+"""What a journal writes comes from sources that are registered, none of which it knows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training.handmade import ALONE, run_in
+
+from hvcod.config import TrainOptions
+from hvcod.errors import GroupFailedError
+from hvcod.training.record.journal import Journal
+
+LOSS = torch.tensor(2.0)
+
+
+class Thermometer:
+    """A source that an extension brings."""
+
+    def __init__(self, problems: dict[str, int]) -> None:
+        self.problems = problems
+        self.reasons = {"too hot": "fan 2"} if problems else {}
+
+    def figures(self, step: int) -> dict[str, object]:
+        return {"degrees": 20 + step}
+
+    def summary(self) -> dict[str, object]:
+        return {"hottest": 99}
+
+
+def journal_in(directory: Path) -> Journal:
+    return Journal(TrainOptions(log_interval=2, steps=4, batch_size=4), ALONE, run_in(directory))
+
+
+def lines(directory: Path) -> list[dict[str, Any]]:
+    text = (directory / "group-0/metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    journal.add(Thermometer({"too hot": 3}))
+    journal.add(Thermometer({}))
+    journal.begin(0)
+    for step in range(1, 5):
+        journal.step(step, LOSS, LOSS / 2, updated=True)
+    journal.validated(4, {"loss": 1.5})
+    summary = journal.close("digest", "finished", "")
+    figures = [line for line in lines(tmp_path) if "loss" in line]
+    assert [(line["step"], line["loss"], line["degrees"]) for line in figures] == [
+        (2, 3.0, 22),
+        (4, 3.0, 24),
+    ]
+    for line in figures:
+        assert line["problems"] == {"too hot": 3}
+        assert line["reasons"] == {"too hot": "fan 2"}
+    assert (summary["hottest"], summary["problems"]) == (99, {"too hot": 3})
+    assert (summary["validation_loss"], summary["ended"]) == (1.5, "finished")
+
+
+def test_without_problems_a_line_has_none(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    journal.begin(0)
+    journal.step(1, LOSS, LOSS, updated=False)
+    journal.step(2, LOSS, LOSS, updated=False)
+    journal.close("digest", "failed", "it was hot")
+    started, skipped, ended = lines(tmp_path)
+    assert started["event"] == "started"
+    assert skipped.keys() == {"step", "examples", "wall_s", "step_s"}
+    assert (ended["event"], ended["reason"], ended["examples"]) == ("failed", "it was hot", 8)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_group(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    journal.begin(0)
+    journal.step(1, LOSS, LOSS, updated=True)
+    with pytest.raises(GroupFailedError, match="the loss is nan at step 2"):
+        journal.step(2, LOSS, LOSS * torch.nan, updated=True)
+    journal.close("digest", "failed", "")
+
+
+def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
+    first = journal_in(tmp_path)
+    first.begin(0)
+    first.step(1, LOSS, LOSS, updated=True)
+    first.validated(1, {"loss": 1.5})
+    second = journal_in(tmp_path)
+    second.load_state_dict(first.state_dict())
+    second.losses.load_state_dict(first.losses.state_dict())
+    first.close("digest", "preempted", "")
+    second.begin(1)
+    second.step(2, LOSS * 2, LOSS, updated=True)
+    summary = second.close("digest", "finished", "")
+    assert (summary["restarts"], summary["steps"], summary["validation_loss"]) == (1, 2, 1.5)
+    # A line is a mean over the steps of both lives.
+    assert [line["task_loss"] for line in lines(tmp_path) if "loss" in line] == [3.0]
