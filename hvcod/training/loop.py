@@ -45,11 +45,10 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
         RandomNumbers(device),
         anew=lambda step: torch.manual_seed(group.seed(options.seed, 1 + group.rank, step)),
     )
-    step = keeper.restore()
-    journal.begin(step)
+    step, reason = 0, ""
     watchdog = Watchdog(group, options.silence_limit, lambda: step)
-    reason = ""
     try:
+        step = keeper.restore(journal.begin)
         while step < options.steps and not (reason := preemption.reason()):
             step += 1
             losses = copy.learn()

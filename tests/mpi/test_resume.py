@@ -209,6 +209,17 @@ def test_a_wait_for_an_exact_teacher_ends_with_the_signal(
     launch.communicate(timeout=60)
     assert launch.returncode == 75
     assert list_steps(run / "group-0/state")[-1] == 20
+    # It waits again as it is restored; when that is in vain, the group has failed, and says so.
+    again = fast_mpirun(2, *command(tiny_data, run, *words, "--teacher-wait", "1s"), check=False)
+    assert again.returncode == 1
+    assert "hvcod: group 0 failed: group 0 waited 1 s for step 10 of group 1" in again.stderr
+    (summary,) = json.loads(again.stdout)
+    assert (summary["ended"], summary["steps"], summary["restarts"]) == ("failed", 20, 1)
+    assert [line["event"] for line in lines(run)[-2:]] == ["resumed", "failed"]
+    shown = json.loads(fast_mpirun(0, "hvcod", "status", run, "--json").stdout)
+    assert shown["groups"][0]["state"] == "failed"
+    assert "waited 1 s for step 10 of group 1" in shown["groups"][0]["reason"]
+    assert list_steps(run / "group-0/state")[-1] == 20
 
 
 def test_a_teacher_too_far_behind_is_left_out_and_told_once(

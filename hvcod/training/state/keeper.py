@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.directory import Run
@@ -70,8 +70,11 @@ class Keeper:
         if anew is not None:
             self._anew[name] = anew
 
-    def restore(self) -> int:
+    def restore(self, begin: Callable[[int], object] = lambda step: None) -> int:
         """Restores the newest state; returns the steps done, 0 in a new run. Collective.
+
+        Args:
+            begin: Called with the steps done, also if the group then fails: it tells so.
 
         Raises:
             HvcodError: There are states, but none can be read, or the newest does not fit.
@@ -87,7 +90,12 @@ class Keeper:
         )
         if found is not None:
             self._first = self._saved = found.about.step
-            self._load(found)
+            try:
+                self._load(found)
+            except GroupFailedError:
+                begin(self._first)
+                raise
+        begin(self._first)
         return self._first
 
     def step(self, step: int) -> None:
@@ -137,7 +145,8 @@ class Keeper:
 
     def _save(self, step: int) -> None:
         """Saves the state, off the training thread. Collective over the group."""
-        if step == self._saved:
+        # A group that failed as it was restored has made no step.
+        if step <= self._saved:
             return
         self._saved = step
         group, options = self._group, self._options
