@@ -128,13 +128,14 @@ def test_a_part_that_cannot_go_on_says_why(tmp_path: Path, error: Exception) -> 
 
 
 def test_saves_are_due_at_the_interval_and_early_under_a_time_limit(tmp_path: Path) -> None:
-    for limit, saved in ((None, [10]), (3600, [1, 10])):
-        directory = tmp_path / str(limit)
+    # Of two saves in a row the first may be dropped: one each.
+    for limit, last, saved in ((None, 9, []), (None, 19, [10]), (3600, 9, [1])):
+        directory = tmp_path / f"{limit}-{last}"
         keeper = keeper_in(directory, time_limit=limit)
         keeper.shared("model", Counter())
         keeper.restore()
-        for step in range(1, 15):
+        for step in range(1, last + 1):
             keeper.step(step)
         assert keeper.close()
-        files = sorted((directory / "group-0/state").iterdir())
+        files = (directory / "group-0").glob("state/step-*")
         assert [int(path.stem.removeprefix("step-")) for path in files] == saved
