@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import UsageError
-from hvcod.registry import BASE_ALGORITHMS, LOSSES, TOPOLOGIES
+from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES, TOPOLOGIES
 from hvcod.values import Duration, Numbers
 
 
@@ -68,6 +68,7 @@ class CodistillOptions:
         choices=LOSSES,
     )
     topology: str = option("full", "who teaches whom", choices=TOPOLOGIES)
+    exchange: str = option("files", "how the weights of groups reach each other", choices=EXCHANGES)
     staleness: str = option(
         "freshest",
         "age of the teachers: freshest takes the newest there are and never waits; exact waits for "

@@ -13,6 +13,7 @@ from hvcod.errors import UsageError
 
 if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler
+    from hvcod.codistill.exchanges.base import MakeExchange
     from hvcod.codistill.losses import Loss
     from hvcod.training.sgd.base import BaseAlgorithm
 
@@ -70,6 +71,11 @@ LOSSES: Registry["Loss"] = Registry(
     "--distill-loss", {"cross-entropy": "hvcod.codistill.losses:cross_entropy"}
 )
 """Distillation losses: (student's logits, each teacher's logits, likelihood) -> scalar."""
+
+EXCHANGES: Registry["MakeExchange"] = Registry(
+    "--exchange", {"files": "hvcod.codistill.exchanges.files:files"}
+)
+"""Ways in which the weights of groups reach each other: (`Exchange`'s arguments) -> exchange."""
 
 TOPOLOGIES: Registry[Callable[[int, int], list[int]]] = Registry(
     "--topology",

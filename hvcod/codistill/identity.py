@@ -1,7 +1,9 @@
-"""Which run it is that a user's own script trains: nobody keeps a run directory for it."""
+"""The run that published checkpoints belong to."""
 
+import atexit
+import dataclasses
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mpi4py import MPI
@@ -15,35 +17,88 @@ from hvcod.tensorfile.format import TensorSpec
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import list_steps
 
-_TASK = "custom"
 
+class Identity:
+    """A run whose directory somebody else keeps and has checked, such as `hvcod train`.
 
-def of_script(group: Group, run_id: str | None) -> Origin:
-    """What published checkpoints of a script say of themselves.
-
-    Collective over the world if the run has several groups and no name.
-
-    Raises:
-        UsageError: It has no name, and this launch is not all of it.
+    Attributes:
+        origin: What its checkpoints say about themselves, apart from their step and figures.
     """
-    if run_id is None and group.count > 1:
-        run_id = _new_id(group)
-    return Origin(run_id or "", _TASK, group.index, ranks=group.size)
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+
+    def resume(self, run_id: str) -> None:
+        """Goes on with the run of a saved state; raises HvcodError if it is another one."""
+        if run_id != self.origin.run_id:
+            raise HvcodError(f"the state belongs to run {run_id!r}, not to {self.origin.run_id!r}")
+
+    def begin(
+        self, run_dir: Path, expected: Mapping[str, TensorSpec], close: Callable[[], None]
+    ) -> None:
+        """Called before the first exchange; there is nothing left to do."""
 
 
-def check_directory(
-    run_dir: Path, group: Group, expected: Mapping[str, TensorSpec], run_id: str
-) -> None:
-    """Raises HvcodError if the group's folder holds what another run published. Collective.
+class ScriptIdentity(Identity):
+    """A run of a user's own script: nobody keeps a run directory for it."""
 
-    Its files would stay, as what is published never changes, and be taken for this run's.
-    """
-    problem = _foreign(run_dir, group, expected, run_id) if group.is_root else ""
-    if problem := broadcast_json(group.comm, problem):
-        raise HvcodError(
-            f"an earlier run published in {run_dir} ({problem}): go on from its saved state with "
-            "codistiller.load_state_dict(), give another folder, or delete this one"
-        )
+    def __init__(self, group: Group, run_id: str | None) -> None:
+        """Collective over the world if the run has several groups and no name.
+
+        Args:
+            group: This rank's group.
+            run_id: The name of the run; None: a new one.
+
+        Raises:
+            UsageError: It has no name, and there are groups in other launches.
+        """
+        self._group, self._is_new = group, run_id is None
+        if run_id is None and group.count > 1:
+            run_id = _new_id(group)
+        super().__init__(Origin(run_id or "", "custom", group.index, ranks=group.size))
+
+    def resume(self, run_id: str) -> None:
+        """Goes on with the run of a saved state, whose name this one takes if it has none."""
+        if self._is_new:
+            self.origin = dataclasses.replace(self.origin, run_id=run_id)
+        super().resume(run_id)
+
+    def begin(
+        self, run_dir: Path, expected: Mapping[str, TensorSpec], close: Callable[[], None]
+    ) -> None:
+        """Checks the group's folder, and closes the exchange when the script ends. Collective.
+
+        Published files never change: those of another run would stay and be taken for this one's.
+
+        Args:
+            run_dir: The folder that the groups share.
+            expected: The tensors of the group's checkpoints.
+            close: Ends the exchange. Otherwise groups would miss the last weights, and MPI must
+                not end during a transfer.
+
+        Raises:
+            HvcodError: The folder holds checkpoints of another run.
+        """
+        problem = self._foreign(run_dir, expected) if self._group.is_root else ""
+        if problem := broadcast_json(self._group.comm, problem):
+            raise HvcodError(
+                f"an earlier run published in {run_dir} ({problem}): go on from its saved state "
+                "with codistiller.load_state_dict(), give another folder, or delete this one"
+            )
+        atexit.register(close)
+
+    def _foreign(self, run_dir: Path, expected: Mapping[str, TensorSpec]) -> str:
+        directory = published_directory(run_dir, self._group.index)
+        try:
+            steps = list_steps(directory)
+        except OSError:
+            return ""
+        try:
+            if steps:
+                fetch(directory, steps[-1], expected, self.origin.run_id, self._group.index)
+        except HvcodError as error:
+            return str(error)
+        return ""
 
 
 def _new_id(group: Group) -> str:
@@ -54,17 +109,3 @@ def _new_id(group: Group) -> str:
             'Codistiller(..., run_id="...")'
         )
     return str(broadcast_json(everyone, uuid.uuid4().hex))
-
-
-def _foreign(run_dir: Path, group: Group, expected: Mapping[str, TensorSpec], run_id: str) -> str:
-    directory = published_directory(run_dir, group.index)
-    try:
-        steps = list_steps(directory)
-    except OSError:
-        return ""
-    try:
-        if steps:
-            fetch(directory, steps[-1], expected, run_id, group.index)
-    except HvcodError as error:
-        return str(error)
-    return ""

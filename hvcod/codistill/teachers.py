@@ -1,6 +1,8 @@
 """Teachers: frozen stale copies of other groups' models (paper, section 2.1)."""
 
-from collections.abc import Callable, Collection, Mapping
+import copy
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from hvcod.codistill.outputs import Logits, logits_of
-from hvcod.codistill.student import frozen_copy
+from hvcod.errors import HvcodError
+from hvcod.tensorfile.format import TensorSpec
+
+log = logging.getLogger("hvcod.codistill")
 
 Predict = Callable[[nn.Module, Any, Any], tuple[Any, Any]]
 """(model, inputs, hidden state) -> (outputs, next hidden state); the state begins as None."""
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """What has to be known about the teacher from one group before its weights come.
+
+    Attributes:
+        group: The group that it is a copy of.
+        build: Makes its model, on the student's device.
+        tensors: Names, shapes and types of its checkpoints: those of the model's `state_dict`.
+    """
+
+    group: int
+    build: Callable[[], nn.Module]
+    tensors: Mapping[str, TensorSpec]
 
 
 @dataclass
@@ -31,24 +51,27 @@ class Teachers:
 
     def __init__(
         self,
-        student: nn.Module,
-        groups: Collection[int],
+        specs: Sequence[TeacherSpec],
         predict: Predict,
         logits: Logits = None,
+        max_staleness: int | None = None,
     ) -> None:
         """
         Args:
-            student: Copied for each teacher now, so that want of memory shows at the start.
-            groups: Those that will teach.
+            specs: Those that will teach. Their models are made now, so that a lack of memory shows
+                at the start.
             predict: How a teacher predicts.
             logits: Which part of its outputs the logits are.
+            max_staleness: Teachers more steps behind do not teach; None: all do.
 
         Raises:
-            HvcodError: The student cannot be copied.
+            HvcodError: A model cannot be made.
         """
-        self._models = {group: frozen_copy(student) for group in groups}
-        self._predict, self._logits = predict, logits
+        self._specs = {spec.group: spec for spec in specs}
+        self._models = {spec.group: spec.build().eval().requires_grad_(False) for spec in specs}
+        self._predict, self._logits, self._max_staleness = predict, logits, max_staleness
         self._teachers: dict[int, Teacher] = {}
+        self._late: set[int] = set()
 
     @property
     def steps(self) -> dict[int, int]:
@@ -60,17 +83,38 @@ class Teachers:
         """{group: hidden state} of this rank's teachers."""
         return {group: teacher.state for group, teacher in sorted(self._teachers.items())}
 
-    def set_hidden(self, states: Mapping[int, Any]) -> None:
-        """Puts the hidden states back that `hidden` gave."""
+    @hidden.setter
+    def hidden(self, states: Mapping[int, Any]) -> None:
         for group, state in states.items():
             self._teachers[group].state = state
 
-    def state_dict(self) -> dict[int, dict[str, Any]]:
-        """{group: {step, weights}}, the same on all ranks; see `load` for the way back."""
-        return {
-            group: {"step": teacher.step, "weights": _narrowed(teacher.model)}
-            for group, teacher in sorted(self._teachers.items())
-        }
+    def fresh(self, step: int) -> dict[int, int]:
+        """Returns {group: step} of the teachers that are not too far behind a student's step."""
+        limit, steps = self._max_staleness, self.steps
+        late = {group for group in steps if limit is not None and step - steps[group] > limit}
+        for group in late - self._late:
+            log.warning(
+                "step %d: group %d is %d steps behind, more than --max-staleness %s: left out "
+                "until it catches up",
+                step,
+                group,
+                step - steps[group],
+                limit,
+            )
+        for group in self._late - late:
+            log.info("step %d: group %d has caught up and teaches again", step, group)
+        self._late = late
+        return {group: taught for group, taught in steps.items() if group not in late}
+
+    @torch.no_grad()
+    def logits(self, inputs: Any, groups: Collection[int]) -> list[Tensor]:
+        """Returns the logits of some teachers on a batch; advances their hidden states."""
+        logits = []
+        for group in sorted(groups):
+            teacher = self._teachers[group]
+            outputs, teacher.state = self._predict(teacher.model, inputs, teacher.state)
+            logits.append(logits_of(outputs, self._logits))
+        return logits
 
     def load(self, group: int, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Puts fresher weights into the teacher of a group; half precision widens here."""
@@ -82,19 +126,56 @@ class Teachers:
                 target.copy_(tensors[name])
         teacher.step = step
 
-    @torch.no_grad()
-    def predict(self, inputs: Any, groups: Collection[int]) -> list[Tensor]:
-        """The logits of some teachers on the student's inputs; advances their hidden states."""
-        logits = []
-        for group in sorted(groups):
-            teacher = self._teachers[group]
-            outputs, teacher.state = self._predict(teacher.model, inputs, teacher.state)
-            logits.append(logits_of(outputs, self._logits))
-        return logits
+    def state_dict(self) -> dict[int, dict[str, Any]]:
+        """Returns {group: {step, weights}}, the same on all ranks; with `hidden` it is all."""
+        return {
+            group: {"step": teacher.step, "weights": _narrowed(teacher.model)}
+            for group, teacher in sorted(self._teachers.items())
+        }
+
+    def load_state_dict(self, state: Mapping[int, Any]) -> None:
+        """Goes on from what `state_dict` returned.
+
+        Raises:
+            HvcodError: Another group teaches there, or another model.
+        """
+        for group, teacher in state.items():
+            if group not in self._specs:
+                raise HvcodError(
+                    f"the state has a teacher of group {group}, which does not teach here: go on "
+                    "with the same groups and topology"
+                )
+            _check_weights(teacher["weights"], self._specs[group].tensors)
+        for group, teacher in state.items():
+            self.load(group, teacher["step"], teacher["weights"])
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """Returns a copy of the student for a teacher, on the same device.
+
+    Raises:
+        HvcodError: The model cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    # A user's model may hold anything, which may refuse in its own way.
+    except Exception as error:
+        raise HvcodError(
+            f"the model cannot be copied to make a teacher of it ({' '.join(str(error).split())}): "
+            "it must allow copy.deepcopy; old weight_norm and results of a forward pass that are "
+            "kept in attributes do not"
+        ) from error
+
+
+def _check_weights(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorSpec]) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in {**shapes, **expected}:
+        if name not in expected or shapes.get(name) != expected[name].shape:
+            raise HvcodError(f"the state is that of another model: they differ in {name}")
 
 
 def _narrowed(model: nn.Module) -> dict[str, Tensor]:
-    """The weights in half precision where, as most came from it, that holds them exactly."""
+    """Returns the weights in half precision where that holds them exactly, as it mostly does."""
     tensors = {}
     for name, tensor in model.state_dict().items():
         half = tensor.half() if tensor.is_floating_point() else tensor

@@ -119,12 +119,15 @@ class Poller:
     """
 
     def __init__(
-        self, directories: Mapping[int, Path], expected: Mapping[str, TensorSpec], run_id: str
+        self,
+        directories: Mapping[int, Path],
+        expected: Mapping[int, Mapping[str, TensorSpec]],
+        run_id: str,
     ) -> None:
         """
         Args:
             directories: Where each teacher group publishes, by group.
-            expected: The `specification` of the local model.
+            expected: The `specification` of each teacher's model, by group.
             run_id: Checkpoints of any other run are refused.
         """
         self.counters = PollerCounters()
@@ -220,7 +223,7 @@ class Poller:
     def _load(self, group: int, step: int) -> bool:
         path = checkpoint_path(self._directories[group], step)
         try:
-            arrival = _read(path, group, step, self._expected, self._run_id)
+            arrival = _read(path, group, step, self._expected[group], self._run_id)
         except (OSError, HvcodError) as error:
             # The system's errors may pass; a name that was published never changes its content.
             if isinstance(error, HvcodError):

@@ -65,7 +65,7 @@ class Copy:
             group,
             run.directory,
             options.codistill,
-            about=run.origin(options, group),
+            origin=run.origin(options, group),
             examples_per_step=group.trainers * options.batch_size,
             predict=task.predict,
             likelihood=task.likelihood,

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from hvcod.codistill.teachers import Teachers
+from hvcod.codistill.teachers import Teachers, TeacherSpec, copy_of
+from hvcod.tensorfile.format import specification
 
 
 class Counting(nn.Module):
@@ -23,19 +24,23 @@ def predict(model: nn.Module, inputs: Tensor, state: int | None) -> tuple[Tensor
     return logits + count, count
 
 
+def copied(student: nn.Module, group: int) -> TeacherSpec:
+    return TeacherSpec(group, lambda: copy_of(student), specification(student.state_dict()))
+
+
 def halves(model: nn.Module) -> dict[str, Tensor]:
     return {name: each.half() for name, each in model.state_dict().items()}
 
 
 def test_a_teacher_predicts_frozen_and_keeps_its_hidden_state_over_a_refresh() -> None:
     student, other = Counting(), Counting()
-    teachers = Teachers(student, [1], predict)
+    teachers = Teachers([copied(student, 1)], predict)
     assert teachers.steps == {}
     teachers.load(1, 50, halves(other))
     inputs = torch.randn(4, 3)
     weights = other.linear.weight.half().float(), other.linear.bias.half().float()
     for count in (1, 2, 3):
-        (logits,) = teachers.predict(inputs, [1])
+        (logits,) = teachers.logits(inputs, [1])
         assert not logits.requires_grad
         torch.testing.assert_close(logits, inputs @ weights[0].T + weights[1] + count)
         teachers.load(1, 50 * (count + 1), halves(other))
@@ -45,8 +50,8 @@ def test_a_teacher_predicts_frozen_and_keeps_its_hidden_state_over_a_refresh() -
 
 
 def test_teachers_come_in_the_order_of_their_groups() -> None:
-    teachers = Teachers(Counting(), [0, 2], predict)
+    teachers = Teachers([copied(Counting(), group) for group in (0, 2)], predict)
     for group in (2, 0):
         teachers.load(group, 10 * group + 10, halves(Counting()))
     assert teachers.steps == {0: 10, 2: 30}
-    assert len(teachers.predict(torch.randn(1, 3), [0, 2])) == 2
+    assert len(teachers.logits(torch.randn(1, 3), [0, 2])) == 2

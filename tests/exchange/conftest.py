@@ -19,7 +19,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(*groups: int) -> Poller:
         directories = {group: tmp_path / str(group) for group in groups or (0,)}
-        pollers.append(Poller(directories, EXPECTED, "run-1"))
+        pollers.append(Poller(directories, dict.fromkeys(directories, EXPECTED), "run-1"))
         return pollers[-1]
 
     yield begin

@@ -33,7 +33,9 @@ def test_killed_writers_never_leave_a_bad_checkpoint(tmp_path: Path) -> None:
         text=True,
     )
     last, loaded = 0, 0
-    with contextlib.closing(Poller({0: tmp_path}, specification(tensors(0)), "run-1")) as poller:
+    with contextlib.closing(
+        Poller({0: tmp_path}, {0: specification(tensors(0))}, "run-1")
+    ) as poller:
         while writer.poll() is None or last < list_steps(tmp_path)[-1]:
             poller.look(0)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -169,7 +169,7 @@ def test_no_permission_costs_freshness_only(caplog: pytest.LogCaptureFixture) ->
     put(directory, 100).chmod(0o000)
     user = os.geteuid()
     decode(checkpoint(), EXPECTED)  # starts the process that reads, while this user may
-    poller = Poller({0: directory}, EXPECTED, "run-1")
+    poller = Poller({0: directory}, {0: EXPECTED}, "run-1")
     try:
         if user == 0:
             os.seteuid(65534)  # root may read everything

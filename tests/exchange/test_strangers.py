@@ -54,7 +54,7 @@ def test_a_teacher_of_another_model_is_refused_and_the_cause_told_once(
     reason: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
         for step in range(50, 550, 50):
             put(tmp_path, step, make(step))
             poller.look(step)
@@ -68,7 +68,7 @@ def test_a_teacher_of_another_model_is_refused_and_the_cause_told_once(
 def test_each_cause_is_told_once_however_often_it_is_met(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
         for step in range(1, 31):
             data = checkpoint(step)
             put(tmp_path, step, (data[:-1], checkpoint(step, run_id="x"), data)[step % 3])
@@ -85,7 +85,7 @@ def test_a_directory_full_of_rubbish_costs_one_look_each(tmp_path: Path) -> None
     put(tmp_path, 1)
     for step in range(2, 1002):
         checkpoint_path(tmp_path, step).write_bytes(b"rubbish")
-    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
         poller.look(0)
         assert arrival_of(poller).step == 1
         poller.look(0)
@@ -97,7 +97,7 @@ def test_metadata_of_a_lie_is_not_believed(tmp_path: Path) -> None:
     """A file that says it is another group's, under this one's name."""
     lie = Origin("run-1", "t", 3, 50)
     path = put(tmp_path, 50, bytes(encoded(model(), lie)))
-    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
         poller.look(0)
         wait_until(lambda: poller.counters.failures["refused"])
         assert poller.take() is None

@@ -155,7 +155,7 @@ def _polled(writer: subprocess.Popen[str], directory: Path) -> Seen:
             return list_steps(directory)[-1]
         return 0
 
-    with contextlib.closing(Poller({0: directory}, EXPECTED, "run-1")) as poller:
+    with contextlib.closing(Poller({0: directory}, {0: EXPECTED}, "run-1")) as poller:
         while not _over(writer, seen, last):
             poller.look(0)
             time.sleep(0.001)

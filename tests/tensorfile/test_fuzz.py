@@ -138,7 +138,7 @@ def test_a_file_that_crashes_libhdf5_costs_freshness_only(tmp_path: Path, number
     def good(step: int) -> bytes:
         return bytes(encoded(dict(TENSORS), about(step)))
 
-    with closing(Poller({0: tmp_path}, EXPECTED, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
         for step, data in ((STEP - 10, good(STEP - 10)), (STEP, mutant(number).data)):
             put(tmp_path, step, data)
         poller.look(STEP)

@@ -112,7 +112,7 @@ class _Publishing:
 
         rank, expected = self._everyone.rank, specification(self._tensors(0))
         publisher = Publisher(self._directory) if rank == 0 else None
-        poller = Poller({_GROUP: self._directory}, expected, _RUN)
+        poller = Poller({_GROUP: self._directory}, {_GROUP: expected}, _RUN)
         with closing(poller), closing(publisher) if publisher else nullcontext():
             if publisher is not None:
                 return self._publish(publisher, poller)

@@ -1,59 +1,49 @@
-"""Teachers that are as fresh as they can be had without ever waiting (``--staleness freshest``)."""
+"""Teachers that are as fresh as possible without ever waiting (``--staleness freshest``)."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from hvcod.codistill.exchanges.transfer import Transfer, Update
-from hvcod.config import CodistillOptions
+from hvcod.codistill.exchanges.base import Offer, Update
+from hvcod.codistill.exchanges.publishing import PublishingExchange
+from hvcod.codistill.exchanges.transfer import Transfer
 from hvcod.exchange.poll import Failure, Poller
-from hvcod.groups.split import Group
-from hvcod.tensorfile.format import TensorSpec
+from hvcod.tensorfile.origin import Origin
 
 
-class FreshestTeachers:
-    """At each interval asks for fresher weights; whenever some are there, all ranks switch."""
+class FreshestTeachers(PublishingExchange):
+    """Asks for fresher weights at each interval; all ranks switch when they have received some."""
 
-    def __init__(
-        self,
-        group: Group,
-        options: CodistillOptions,
-        directories: Mapping[int, Path],
-        expected: Mapping[str, TensorSpec],
-        run_id: str,
-    ) -> None:
-        """Collective over the group.
+    _poller: Poller | None = None
 
-        Args:
-            group: This rank's group.
-            options: Interval and burn-in.
-            directories: Where each teacher group publishes, by group.
-            expected: The `specification` of the local model.
-            run_id: Checkpoints of any other run are refused.
-        """
-        self._options = options
-        self._poller = Poller(directories, expected, run_id) if group.is_root else None
-        self._transfer = Transfer(group, self._poller)
+    def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
+        """Also starts the poller on the group root, and the transfer to the other ranks."""
+        super().begin(origin, held)
+        if self._group.is_root:
+            directories = {each.group: self._directory(each.group) for each in self._teachers}
+            expected = {each.group: each.tensors for each in self._teachers}
+            self._poller = Poller(directories, expected, origin.run_id)
+            self._poller.hold(held)
+        self._transfer = Transfer(self._group, self._poller)
 
-    def step(self, done: int) -> list[Update]:
-        """The fresher weights to switch to after so many steps. Collective; never waits."""
+    def take(self, step: int) -> list[Update]:
+        """Returns fresher weights that have reached all ranks; never waits."""
         interval = self._options.exchange_interval
-        if self._poller and done % interval == 0 and done >= self._options.burn_in - interval:
-            self._poller.look(done)
+        if self._poller and step % interval == 0 and step >= self._options.burn_in - interval:
+            self._poller.look(step)
         update = self._transfer.step()
         return [update] if update else []
 
-    def hold(self, steps: Mapping[int, int]) -> None:
-        """Tells which teachers' steps are there already: only newer ones are taken."""
-        if self._poller:
-            self._poller.hold(steps)
+    def problems(self) -> dict[str, Failure]:
+        """Returns the teachers' files that could not be read, and failed publications."""
+        failures = self._poller.failures if self._poller else {}
+        return {
+            f"group {teacher}: {cause}": failure
+            for teacher, causes in failures.items()
+            for cause, failure in causes.items()
+        } | super().problems()
 
-    @property
-    def failures(self) -> dict[int, dict[str, Failure]]:
-        """What could not be read, by teacher group and cause; on the group root."""
-        return self._poller.failures if self._poller else {}
-
-    def close(self) -> None:
-        """Ends polling and traffic. Collective over the group."""
+    def close(self, last: Offer | None) -> None:
+        """Ends polling and traffic before the final weights are published."""
         self._transfer.close()
         if self._poller:
             self._poller.close()
+        super().close(last)

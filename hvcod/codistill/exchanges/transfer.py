@@ -1,28 +1,18 @@
-"""Fresh teacher weights on their way from the group root to every rank of its group.
+"""The transfer of fresh teacher weights from the group root to every rank of its group.
 
-The root announces an update by number; one step later all ranks know and start to receive it in the
-background; once all have it, they learn so at the same step, and switch there.
+The root announces an update by its number. One step later all ranks know and start to receive it in
+the background. Once all have received it, they learn so at the same step, and switch there.
 """
 
 import threading
-from dataclasses import dataclass
 
 from mpi4py import MPI
-from torch import Tensor
 
+from hvcod.codistill.exchanges.base import Update
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups.agreement import Agreement
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors
-
-
-@dataclass(frozen=True)
-class Update:
-    """New weights of one teacher, the same on all ranks of the group that receives them."""
-
-    group: int
-    step: int
-    tensors: dict[str, Tensor]
 
 
 class Transfer:
@@ -33,7 +23,7 @@ class Transfer:
 
         Args:
             group: This rank's group.
-            poller: What finds fresher teachers; on the group root only.
+            poller: Finds fresher teachers; on the group root only.
         """
         self._comm = group.comm.Dup()
         self._agreement = Agreement(group.comm, [0, 0])
@@ -44,7 +34,7 @@ class Transfer:
         self._thread: threading.Thread | None = None
 
     def step(self) -> Update | None:
-        """Moves things on by one training step; the update to switch to now, if there is one.
+        """Advances by one training step; returns the update to switch to now, if there is one.
 
         Collective: every rank calls it once a step and gets the same answer.
         """
@@ -62,7 +52,7 @@ class Transfer:
         return update
 
     def close(self) -> None:
-        """Ends the traffic. Collective."""
+        """Completes the transfer that is under way. Collective."""
         self._agreement.close()
         if self._thread is not None:
             self._thread.join()
@@ -80,7 +70,7 @@ class Transfer:
 
 
 def broadcast_update(comm: MPI.Intracomm, arrival: Arrival | None) -> Update:
-    """Brings what arrived at rank 0 to all ranks. Collective; ``None`` on the other ranks."""
+    """Sends an arrival of rank 0 to all ranks. Collective; it is ``None`` on the other ranks."""
     origin = [arrival.group, arrival.step] if arrival is not None else None
     group, step = broadcast_json(comm, origin)
     return Update(group, step, broadcast_tensors(comm, arrival.tensors if arrival else None))

@@ -7,7 +7,7 @@ import hashlib
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 from unittest.mock import patch
 
@@ -16,7 +16,8 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hvcod.codistill.exchanges import transfer
-from hvcod.codistill.exchanges.transfer import Transfer, Update, broadcast_update
+from hvcod.codistill.exchanges.base import Update
+from hvcod.codistill.exchanges.transfer import Transfer, broadcast_update
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups import tensors as messages
 from hvcod.groups.split import split
@@ -64,7 +65,7 @@ def weights(index: int, step: int) -> dict[str, Tensor]:
     }
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
     """Of names, order, types, shapes and every bit."""
     found = hashlib.sha256()
     for name, tensor in tensors.items():

@@ -11,7 +11,7 @@ from mpi4py import MPI
 from tasks.imagenet.pictures import class_files, packed, picture, write_files
 
 from hvcod import config
-from hvcod.codistill.teachers import Teachers
+from hvcod.codistill.teachers import Teachers, TeacherSpec, copy_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
@@ -19,6 +19,7 @@ from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.imagenet.preparation.builtin import PER_CLASS, SHAPES, draw
 from hvcod.tasks.imagenet.resnet import ResNet
 from hvcod.tasks.imagenet.task import EVALUATION_BATCH, ImageNet
+from hvcod.tensorfile.format import specification
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
 
 
@@ -155,11 +156,12 @@ def test_a_teacher_answers_with_its_own_published_statistics(data: Path) -> None
     images = torch.randint(256, (16, 3, 16, 16), dtype=torch.uint8)
     for _ in range(5):
         other(255 - images)  # other statistics than the student's
-    teachers = Teachers(student, [1], mine.predict)
+    spec = TeacherSpec(1, lambda: copy_of(student), specification(student.state_dict()))
+    teachers = Teachers([spec], mine.predict)
     teachers.load(1, 50, {name: each.clone() for name, each in other.state_dict().items()})
     before = {name: each.clone() for name, each in student.state_dict().items()}
-    (answer,) = teachers.predict(images, [1])
-    (part,) = teachers.predict(images[:3], [1])
+    (answer,) = teachers.logits(images, [1])
+    (part,) = teachers.logits(images[:3], [1])
     other.eval()
     with torch.no_grad():
         torch.testing.assert_close(answer, other(images))

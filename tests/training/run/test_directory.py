@@ -1,5 +1,6 @@
 """The run directory: who may join a run, with which options, and how to start anew."""
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -18,18 +19,20 @@ from conftest import MpiRun
 from mpi4py import MPI
 
 from hvcod import config
+from hvcod.codistill.exchanges.files import files
 from hvcod.codistill.losses import cross_entropy
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files import shared
 from hvcod.groups.split import Group, split
-from hvcod.registry import LOSSES
+from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES
 from hvcod.tasks.commoncrawl.task import CommonCrawl
 from hvcod.training.run import directory as run
 from hvcod.training.run import owner
 from hvcod.training.run.claim import Claim
 from hvcod.training.run.directory import open_run
 from hvcod.training.run.resume import shared_out
+from hvcod.training.sgd.synchronous import Synchronous
 
 HERE = Path(__file__).parent
 
@@ -43,7 +46,10 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def other_choices() -> Iterator[None]:
     """Adds a second choice to options that have one so far."""
-    with LOSSES.added("other", cross_entropy):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(LOSSES.added("other", cross_entropy))
+        stack.enter_context(EXCHANGES.added("other", files))
+        stack.enter_context(BASE_ALGORITHMS.added("other", Synchronous))
         yield
 
 
@@ -108,8 +114,10 @@ CHANGES: dict[str, Any] = {
     "codistill.exchange_interval": 51,
     "codistill.burn_in": 51,
     "codistill.distill_weight": 0.5,
+    "sgd": "other",
     "codistill.distill_loss": "other",
     "codistill.topology": "ring",
+    "codistill.exchange": "other",
     "codistill.staleness": "exact",
     "codistill.max_staleness": 51,
     "optimizer.algorithm": "sgd",

@@ -1,0 +1,107 @@
+"""The contract of an exchange: how the weights of groups reach each other."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from hvcod.codistill.teachers import TeacherSpec
+from hvcod.config import CodistillOptions
+from hvcod.exchange.poll import Failure
+from hvcod.groups.split import Group
+from hvcod.tensorfile.origin import Origin
+
+
+class Offer(NamedTuple):
+    """Weights that a group could publish.
+
+    Attributes:
+        weights: Returns the student's `state_dict`, after a check that costs a little.
+        origin: Where they come from; its step tells an exchange whether to publish them.
+    """
+
+    weights: Callable[[], Mapping[str, Tensor]]
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Update:
+    """New weights of one teacher, the same on all ranks of the group that receives them."""
+
+    group: int
+    step: int
+    tensors: Mapping[str, Tensor]
+
+
+class Exchange(ABC):
+    """Carries the weights of a group to others and those of its teachers to it.
+
+    Every rank of a group has one and makes the same calls, all collective over the group: `begin`
+    once, `offer` and `take` after each step, `close` at the end. At which steps something is
+    published or asked for is up to the exchange.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        run_dir: Path,
+        options: CodistillOptions,
+        teachers: Sequence[TeacherSpec],
+        stop: Callable[[], bool],
+    ) -> None:
+        """
+        Args:
+            group: This rank's group.
+            run_dir: The folder that the groups of the run share.
+            options: Interval, burn-in and what else concerns exchanges.
+            teachers: The groups to learn from, and the tensors that they have.
+            stop: Whether this rank has been asked to stop: ends any wait.
+        """
+        self._group, self._run_dir, self._options = group, run_dir, options
+        self._teachers, self._stop = teachers, stop
+
+    @abstractmethod
+    def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
+        """Starts the exchange.
+
+        Args:
+            origin: Which run and group this is; weights of other runs are refused.
+            held: {group: step} of the teachers' weights that are here already.
+        """
+
+    @abstractmethod
+    def offer(self, offer: Offer) -> None:
+        """Publishes the weights after a step if it is time to.
+
+        Raises:
+            GroupFailedError: They had to be published and could not be.
+        """
+
+    @abstractmethod
+    def take(self, step: int) -> list[Update]:
+        """Returns the weights that the teachers switch to after a step.
+
+        Raises:
+            GroupFailedError: A teacher that must not be missing did not come.
+        """
+
+    def problems(self) -> dict[str, Failure]:
+        """Returns what failed, by a short description; on the group root, empty elsewhere."""
+        return {}
+
+    @abstractmethod
+    def close(self, last: Offer | None) -> None:
+        """Ends the exchange.
+
+        Args:
+            last: The final weights, to be published unless they have been; None: do not.
+        """
+
+
+MakeExchange = Callable[
+    [Group, Path, CodistillOptions, Sequence[TeacherSpec], Callable[[], bool]], Exchange
+]
+"""Makes an exchange of the arguments of `Exchange`: its class, or a function that picks one."""

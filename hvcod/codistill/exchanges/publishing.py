@@ -1,0 +1,50 @@
+"""The publishing half of an exchange through files in the run directory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from hvcod.codistill.exchanges.base import Exchange, Offer
+from hvcod.exchange.directory import published_directory
+from hvcod.exchange.poll import Failure
+from hvcod.exchange.publish import Publisher, snapshot
+from hvcod.tensorfile.origin import Origin
+
+
+class PublishingExchange(Exchange):
+    """The group root publishes checkpoints at each interval, off the training thread."""
+
+    _keeps_all: ClassVar[bool] = False
+    _publisher: Publisher | None = None
+
+    def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
+        """Starts the publisher on the group root."""
+        if self._group.is_root:
+            keep = None if self._keeps_all else self._options.keep_published
+            self._publisher = Publisher(self._directory(self._group.index), keep)
+
+    def offer(self, offer: Offer) -> None:
+        """Hands the weights to the publisher at each interval."""
+        if offer.origin.step % self._options.exchange_interval == 0:
+            self._publish(offer)
+
+    def problems(self) -> dict[str, Failure]:
+        """Returns the publications that failed."""
+        if self._publisher is None or not (failed := self._publisher.counters.failed):
+            return {}
+        return {"not published": Failure(failed, self._publisher.counters.last_error)}
+
+    def close(self, last: Offer | None) -> None:
+        """Publishes the final weights, unless an interval ended with them."""
+        if last and last.origin.step % self._options.exchange_interval:
+            self._publish(last)
+        if self._publisher:
+            self._publisher.close()
+
+    def _directory(self, group: int) -> Path:
+        return published_directory(self._run_dir, group)
+
+    def _publish(self, offer: Offer) -> None:
+        weights = offer.weights()
+        if self._publisher:
+            self._publisher.publish(snapshot(weights), offer.origin)
