@@ -100,7 +100,7 @@ class Copy:
         """Registers everything that a training state holds of the copy."""
         rows = self._task.state_rows
         keeper.shared("model", self.model)
-        keeper.shared("optimizer", self.optimizer)
+        self.optimizer.register(keeper)
         keeper.shared("codistiller", self.codistiller)
         keeper.own("data", self.data, rows=0)
         keeper.own("hidden", Attribute(self, "hidden", self._device), rows)

@@ -1,7 +1,6 @@
-"""What a group checks of its model: its metrics, and that its ranks agree."""
+"""The metrics of a model on the validation data."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -92,24 +91,3 @@ def add_scored(metrics: Mapping[str, Metric], logs: Tensor, targets: Tensor) -> 
     for metric in metrics.values():
         metric.add(logs, targets)
     return len(targets)
-
-
-def common_weights(model: nn.Module, group: Group) -> str:
-    """SHA-256 of the parameters, which synchronous SGD keeps bit-equal on all ranks of a group.
-
-    Collective over the group.
-
-    Raises:
-        HvcodError: Two ranks hold different weights, so that the gradients were not averaged.
-    """
-    digest = hashlib.sha256()
-    for parameter in model.parameters():
-        digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    found = group.comm.allgather(digest.hexdigest())
-    different = [rank for rank, each in enumerate(found) if each != found[0]]
-    if different:
-        raise HvcodError(
-            f"group {group.index}: ranks {different} ended with other weights than rank 0; "
-            "do not use this run: the gradients were not averaged"
-        )
-    return str(found[0])

@@ -116,7 +116,7 @@ class Journal:
         """Ends the record.
 
         Args:
-            weights: SHA-256 of the final ones, the same on all ranks of the group.
+            weights: SHA-256 of the final ones.
             ended: ``finished``, ``preempted`` (saved, to be submitted again) or ``failed``.
             reason: Why, if it is not finished.
 

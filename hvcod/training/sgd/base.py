@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hvcod.config import TrainOptions
 from hvcod.groups.split import Group
 from hvcod.training.sgd.updates import Updates
+from hvcod.training.state.keeper import Keeper
 
 
 class BaseAlgorithm(ABC):
@@ -46,7 +47,8 @@ class BaseAlgorithm(ABC):
         Collective over the group's trainers, unless the algorithm is asynchronous.
 
         Raises:
-            GroupFailedError: The gradient is NaN or infinite. The weights are still good.
+            GroupFailedError: The gradient is NaN or infinite; on all ranks at the same step. The
+                weights are still good.
         """
 
     @property
@@ -59,17 +61,22 @@ class BaseAlgorithm(ABC):
         """Steps that were skipped, as their gradient was NaN or infinite."""
         return self.updates.skipped
 
+    def register(self, keeper: Keeper) -> None:
+        """Registers what a training state holds of the algorithm; the model is registered already.
+
+        By default `state_dict` of the group root, for all ranks. An algorithm whose ranks differ
+        also registers what each rank has of its own, such as ``keeper.own("weights", self.model)``.
+        """
+        keeper.shared("optimizer", self)
+
     def replicated(self) -> Iterable[Tensor]:
         """Returns the tensors that are bit-equal on all trainers: by default, all parameters."""
         return self.model.parameters()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what the algorithm has to remember, beside the model; the group root's is kept.
-
-        Numbers, strings and tensors in dictionaries, lists and tuples.
-        """
+        """Returns what the algorithm has to remember: a tree as `hvcod.tree` takes it."""
         return self.updates.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state_dict` returned, on every rank."""
+        """Goes on from what `state_dict` returned."""
         self.updates.load_state_dict(state)

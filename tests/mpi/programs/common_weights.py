@@ -1,24 +1,46 @@
 """Equal weights give a digest, different ones an error on every rank."""
 
-import torch
-from torch import nn
+from collections.abc import Iterable
 
+import torch
+from torch import Tensor, nn
+
+from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError
 from hvcod.groups.split import split
 from hvcod.groups.world import world
-from hvcod.training.validation import common_weights
+from hvcod.training.sgd.base import BaseAlgorithm
+from hvcod.training.sgd.replicas import common_weights
+
+
+class Same(BaseAlgorithm):
+    """All parameters are to be equal."""
+
+    def step(self, loss: Tensor) -> bool:
+        return True
+
+
+class Different(Same):
+    """Only the first parameter is to be equal."""
+
+    def replicated(self) -> Iterable[Tensor]:
+        return [next(self.model.parameters())]
+
 
 group = split(world(), 1)
 model = nn.Linear(3, 2)
 with torch.no_grad():
     for parameter in model.parameters():
         parameter.fill_(0.5)
-assert len(common_weights(model, group)) == 64
+same, different = (kind(model, group, TrainOptions()) for kind in (Same, Different))
+digest = common_weights(same)
+assert len(digest) == 64
 with torch.no_grad():
     model.bias[1] += 1e-7 * group.rank
 try:
-    common_weights(model, group)
+    common_weights(same)
 except HvcodError as error:
     assert "ranks [1] ended with other weights than rank 0" in str(error)
 else:
     raise AssertionError("a difference of one bit was not noticed")
+assert (common_weights(different) == digest) == group.is_root

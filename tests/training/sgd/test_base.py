@@ -5,23 +5,27 @@ from pathlib import Path
 
 import pytest
 from conftest import MpiRun
-from mpi.test_resume import command, lines
+from mpi.test_resume import command, losses
 
 from hvcod.errors import UsageError
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.training.sgd.synchronous import Synchronous
 
 
-def test_a_base_algorithm_from_elsewhere_trains_a_group(
+def test_a_base_algorithm_from_elsewhere_trains_a_group_and_is_resumed_exactly(
     fast_mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    words = command(tiny_data, run, "--set", "sgd=local", "--nonfinite", "skip", steps=40)[1:]
-    (summary,) = json.loads(fast_mpirun(2, "local_sgd.py", *words).stdout)
-    assert (summary["ended"], summary["steps"]) == ("finished", 40)
-    losses = [line["loss"] for line in lines(run) if "loss" in line]
-    assert losses[-1] < losses[0]
-    assert 'sgd = "local"' in (run / "config.toml").read_text()
+    weights = {}
+    for name, lengths in (("whole", [30]), ("parts", [20, 30])):  # at 20 the ranks' weights differ
+        for steps in lengths:
+            words = command(tiny_data, tmp_path / name, "--set", "sgd=local", steps=steps)[1:]
+            (summary,) = json.loads(fast_mpirun(2, "local_sgd.py", *words).stdout)
+            assert (summary["ended"], summary["steps"]) == ("finished", steps)
+        weights[name] = summary["weights"]
+    assert weights["parts"] == weights["whole"]
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "whole")[-1][1] < losses(tmp_path / "whole")[0][1]
+    assert 'sgd = "local"' in (tmp_path / "whole" / "config.toml").read_text()
 
 
 def test_names_of_base_algorithms() -> None:
