@@ -47,11 +47,11 @@ def _parse(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedError("broken JSON") from error
     if not isinstance(row, dict):
-        raise DamagedError("JSON that is not an object")
+        raise DamagedError("JSON that is no object")
     if "text" not in row:
         raise DamagedError("no field 'text'")
     if not isinstance(row["text"], str):
-        raise DamagedError("the field 'text' is not a string")
+        raise DamagedError("the field 'text' is no string")
     return row
 
 
