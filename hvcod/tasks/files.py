@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.errors import HvcodError, reason_of
+from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.whole import whole_file
 
 
@@ -46,6 +46,18 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        UsageError: The file system refused.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create {path}: {reason_of(error)}") from error
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:

@@ -1,10 +1,42 @@
-"""Orders of the training data."""
+"""Shares and orders of the training data."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from hvcod.config import TrainOptions
+from hvcod.groups.split import Group
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the training data that one group reads, and the seed of its order.
+
+    Attributes:
+        seed: The seed of the data's order, the same in all groups.
+        group: Index of this group.
+        groups: Groups that share the data.
+        same_data: Every group reads all data, in its own order.
+    """
+
+    seed: int
+    group: int = 0
+    groups: int = 1
+    same_data: bool = False
+
+    @classmethod
+    def of(cls, options: TrainOptions, group: Group) -> "Share":
+        """Returns the share of a group of a run."""
+        return cls(options.data_seed, group.index, group.count, options.same_data)
+
+    @property
+    def slice(self) -> tuple[int, int]:
+        """The first item of the group and the step to its next one, as in ``items[::]``."""
+        return (0, 1) if self.same_data else (self.group, self.groups)
+
 
 def shuffled(count: int, *seed: int) -> npt.NDArray[np.int64]:
-    """A permutation that depends on the seed alone, also in later versions of NumPy (NEP 19)."""
+    """Returns a permutation that follows from the seed, also in later NumPy versions (NEP 19)."""
     random = np.random.PCG64(np.random.SeedSequence(seed)).random_raw(count)
     return np.argsort(random, kind="stable").astype(np.int64)

@@ -25,6 +25,7 @@ from hvcod.tasks.commoncrawl.tokens.evaluation import (
 )
 from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
 from hvcod.tasks.commoncrawl.transformer import Transformer
+from hvcod.tasks.shuffle import Share
 
 SCORED_TEXTS = 32
 """Texts that an evaluation reads side by side, whatever the number of ranks."""
@@ -101,18 +102,13 @@ class CommonCrawl(Task):
 
     def training_data(self) -> TrainingData:
         """Windows of documents that no other rank of any group reads, unless ``--same-data``."""
-        options, group = self.options, self.group
-        rows = options.batch_size
-        stream = TokenStream(
+        group, rows = self.group, self.options.batch_size
+        return TokenStream(
             self.dataset,
+            Share.of(self.options, group),
             lanes=range(group.rank * rows, (group.rank + 1) * rows),
             lane_count=group.trainers * rows,
-            seed=options.data_seed,
-            group=group.index,
-            groups=group.count,
-            same_data=options.same_data,
         )
-        return WindowBatches(stream)
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
         """This rank's texts of a part, window by window; an id is a token's place in the part."""
@@ -138,23 +134,3 @@ class CommonCrawl(Task):
         limit = self.options.validation_examples
         tokens = None if limit is None else limit * WINDOW
         return scored_ranges(self.dataset.tokens(part), SCORED_TEXTS, tokens)
-
-
-class WindowBatches:
-    """The token stream as batches."""
-
-    def __init__(self, stream: TokenStream) -> None:
-        self._stream = stream
-
-    def next(self) -> Batch:
-        """The next window of every row of this rank."""
-        inputs, targets = self._stream.next()
-        return Batch(inputs, targets)
-
-    def state_dict(self) -> Mapping[str, np.ndarray]:
-        """The place of every row."""
-        return self._stream.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Puts every row back to its place."""
-        self._stream.load_state_dict(state)

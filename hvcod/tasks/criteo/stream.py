@@ -7,8 +7,8 @@ in the group's batches. Windows and epochs follow each other without a gap, so e
 once an epoch.
 
 A group of R ranks with batch B reads R x B rows a step, and rank r those from r x B to (r + 1) x B,
-so what a step reads does not depend on how many ranks share it. A rank keeps its own rows of two
-windows in memory: while one is used, the next one is read, a few blocks a step.
+so the rows of a step do not depend on the number of ranks. A rank keeps its own rows of two windows
+in memory: while one is used, the next one is read, a few blocks a step.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,12 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.criteo.dataset import ClickDataset, Examples
-from hvcod.tasks.shuffle import shuffled
+from hvcod.tasks.shuffle import Share, shuffled
 
 BLOCK_ROWS = 512
 """Rows that are read at once."""
@@ -28,9 +30,17 @@ WINDOW_BLOCKS = 128
 """Blocks whose rows are mixed."""
 
 BLOCKS_PER_GROUP = 64
-"""Blocks that a group should have at least; with little data blocks get smaller."""
+"""The smallest number of blocks of a group; with little data, blocks get smaller."""
 
 Integers = npt.NDArray[np.int64]
+
+
+def batch_of(examples: Examples, ids: Integers | None = None) -> Batch:
+    """Returns rows as a batch: (integers, categories), and labels as targets."""
+    integers, categories = (torch.tensor(column) for column in examples[:2])
+    known = examples.labels >= 0
+    targets = torch.from_numpy(np.where(known, examples.labels, UNKNOWN).astype(np.int64))
+    return Batch((integers, categories), targets, ids)
 
 
 class GroupRows:
@@ -38,11 +48,8 @@ class GroupRows:
 
     Args:
         dataset: The rows.
+        share: The group's share of them.
         batch: Rows of the group's step, over all its ranks.
-        seed: The seed of the run, the same in all groups.
-        group: Index of this group.
-        groups: Groups that share the rows.
-        same_data: Every group has all rows.
 
     Attributes:
         count: Rows of an epoch.
@@ -51,23 +58,14 @@ class GroupRows:
         UsageError: There are too few rows for so many groups and so large a batch.
     """
 
-    def __init__(
-        self,
-        dataset: ClickDataset,
-        *,
-        batch: int,
-        seed: int,
-        group: int = 0,
-        groups: int = 1,
-        same_data: bool = False,
-    ) -> None:
+    def __init__(self, dataset: ClickDataset, share: Share, batch: int) -> None:
         self.dataset, self.batch = dataset, batch
-        self._seed, self._group = seed, group
-        slot, slots = (0, 1) if same_data else (group, groups)
+        self._seed, self._group = share.seed, share.group
+        slot, slots = share.slice
         self._part = dataset.part("training")
         rows = len(self._part)
         self._block = max(1, min(BLOCK_ROWS, rows // (slots * BLOCKS_PER_GROUP)))
-        self._blocks = shuffled(-(-rows // self._block), seed, 0)[slot::slots]
+        self._blocks = shuffled(-(-rows // self._block), self._seed, 0)[slot::slots]
         self.count = int(self._sizes(self._blocks).sum())
         if self.count < batch:
             raise UsageError(
@@ -84,7 +82,7 @@ class GroupRows:
         return np.append(ends[:-1:WINDOW_BLOCKS], ends[-1]) + epoch * self.count
 
     def window(self, epoch: int, window: int) -> tuple[list[range], Integers]:
-        """The rows of a window, block by block, and the order in which they are read."""
+        """Returns the rows of a window, block by block, and the order in which they are read."""
         blocks = self._order(epoch)[window * WINDOW_BLOCKS : (window + 1) * WINDOW_BLOCKS]
         starts = self._part.start + blocks * self._block
         ranges = [
@@ -112,7 +110,7 @@ class _Window:
         lane = np.arange(begin, self.end) % rows.batch
         mine = np.flatnonzero((lane >= lanes.start) & (lane < lanes.stop))
         self.positions = mine + begin
-        # Which of this rank's rows each row of the window is.
+        # For each row of the window its index among this rank's rows, or -1.
         self._target = np.full(len(order), -1)
         self._target[order[mine]] = np.arange(len(mine))
         self._loaded = self._loaded_rows = 0
@@ -138,7 +136,7 @@ class _Window:
             self._loaded_rows += len(block)
 
     def rows(self, start: int, stop: int) -> Examples:
-        """Some of this rank's rows."""
+        """Returns some of this rank's rows."""
         return Examples(*(column[start:stop] for column in self._examples))
 
 
@@ -147,40 +145,38 @@ class RowStream:
 
     Args:
         rows: The group's.
-        lanes: The rows of a step that are this rank's: from r x B to (r + 1) x B.
+        lanes: This rank's rows of a step: from r x B to (r + 1) x B.
     """
 
     def __init__(self, rows: GroupRows, lanes: range) -> None:
         self._rows, self._lanes = rows, lanes
         self._move_to(0)
 
-    def next(self) -> Examples:
-        """The rows of the next step."""
-        found, missing = [], len(self._lanes)
+    def next(self) -> Batch:
+        """Returns the rows of the next step."""
+        parts, missing = [], len(self._lanes)
         while missing:
-            taken = self._window.rows(self._used, self._used + missing)
-            self._used += len(taken.labels)
-            missing -= len(taken.labels)
-            found.append(taken)
+            part = self._window.rows(self._used, self._used + missing)
+            self._used += len(part.labels)
+            missing -= len(part.labels)
+            parts.append(part)
             if self._used == len(self._window.positions):
                 self._enter(*self._following(), 0)
         # A window that is shorter than a batch may hold no row of this rank.
         self._ahead.load(self._used / max(1, len(self._window.positions)))
         self._step += 1
-        if len(found) == 1:
-            return found[0]
-        return Examples(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        return batch_of(Examples(*map(np.concatenate, zip(*parts, strict=True))))
 
     def state_dict(self) -> dict[str, Integers]:
-        """The place of the next row of every lane in the group's sequence, int64 [rows].
+        """Returns the position of every lane's next row in the group's sequence, int64 [rows].
 
-        Those of several ranks, put one behind the other, are the state of the group; any other
-        division into ranks can be put back from it.
+        Those of several ranks, joined, are the state of the group, which any other division into
+        ranks can load.
         """
         return {"position": self._step * self._rows.batch + np.arange(*self._bounds)}
 
     def load_state_dict(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
-        """Puts the stream back to the place that `state_dict` gave.
+        """Puts the stream back to a position that `state_dict` returned.
 
         Raises:
             HvcodError: The state is that of another batch.
@@ -190,7 +186,7 @@ class RowStream:
         expected = step * self._rows.batch + np.arange(*self._bounds)
         if not np.array_equal(position, expected):
             raise HvcodError(
-                f"the saved place in the data is that of {len(position)} rows of another batch, "
+                f"the saved position in the data is that of {len(position)} rows of another batch, "
                 f"this rank has {len(self._lanes)} of {self._rows.batch}: use the batch size and "
                 "ranks of the saved run, or others with the same --group-batch-size"
             )

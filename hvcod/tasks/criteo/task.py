@@ -7,17 +7,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from hvcod.config import TrainOptions, option
 from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.tasks.builtin import data_folder
-from hvcod.tasks.criteo.dataset import ClickDataset, Examples
+from hvcod.tasks.criteo.dataset import ClickDataset
 from hvcod.tasks.criteo.model import ClickModel
-from hvcod.tasks.criteo.stream import GroupRows, RowStream
-from hvcod.tasks.metrics import UNKNOWN, AreaUnderCurve, Metric, negative_log_likelihood
+from hvcod.tasks.criteo.stream import GroupRows, RowStream, batch_of
+from hvcod.tasks.metrics import AreaUnderCurve, Metric, negative_log_likelihood
+from hvcod.tasks.shuffle import Share
 from hvcod.values import Numbers
 
 SCORED_ROWS = 1024
@@ -103,18 +103,10 @@ class Criteo(Task):
 
     def training_data(self) -> TrainingData:
         """Rows that no other rank of any group reads, unless ``--same-data``."""
-        options, group = self.options, self.group
-        size = options.batch_size
+        group, size = self.group, self.options.batch_size
         self.dataset.part("validation")  # the first validation comes too late to fail
-        rows = GroupRows(
-            self.dataset,
-            batch=group.trainers * size,
-            seed=options.data_seed,
-            group=group.index,
-            groups=group.count,
-            same_data=options.same_data,
-        )
-        return RowBatches(RowStream(rows, range(group.rank * size, (group.rank + 1) * size)))
+        rows = GroupRows(self.dataset, Share.of(self.options, group), group.trainers * size)
+        return RowStream(rows, range(group.rank * size, (group.rank + 1) * size))
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
         """This rank's rows of a part, in their order; an id is a row's."""
@@ -122,7 +114,7 @@ class Criteo(Task):
         for rows in self._scored(part)[group.rank :: group.size]:
             ids = self.dataset.column("ids", rows.start, rows.stop)
             examples = self.dataset.examples(rows.start, rows.stop)
-            yield _batch(examples, ids.astype(np.int64))
+            yield batch_of(examples, ids.astype(np.int64))
 
     def class_frequencies(self) -> npt.NDArray[np.float64]:
         """Returns the shares of rows without and with a click in the training part."""
@@ -164,25 +156,6 @@ class Criteo(Task):
         )
 
 
-class RowBatches:
-    """The stream of rows as batches."""
-
-    def __init__(self, stream: RowStream) -> None:
-        self._stream = stream
-
-    def next(self) -> Batch:
-        """The next rows of this rank."""
-        return _batch(self._stream.next())
-
-    def state_dict(self) -> Mapping[str, np.ndarray]:
-        """The place of every row."""
-        return self._stream.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Puts every row back to its place."""
-        self._stream.load_state_dict(state)
-
-
 def log_loss(labels: npt.NDArray[Any], probabilities: npt.NDArray[np.float64]) -> float:
     """The log loss of probabilities of a click, in nats; unknown labels do not count."""
     known = labels >= 0
@@ -190,10 +163,3 @@ def log_loss(labels: npt.NDArray[Any], probabilities: npt.NDArray[np.float64]) -
         return math.nan
     right = np.where(labels == 1, probabilities, 1 - probabilities)[known]
     return float(-np.log(right).mean())
-
-
-def _batch(examples: Examples, ids: npt.NDArray[np.int64] | None = None) -> Batch:
-    integers, categories = (torch.tensor(each) for each in examples[:2])
-    known = examples.labels >= 0
-    targets = torch.from_numpy(np.where(known, examples.labels, UNKNOWN).astype(np.int64))
-    return Batch((integers, categories), targets, ids)

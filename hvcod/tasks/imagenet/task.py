@@ -20,6 +20,7 @@ from hvcod.tasks.imagenet.pixels import View
 from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
 from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream
 from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
+from hvcod.tasks.shuffle import Share
 from hvcod.values import Numbers
 
 EVALUATION_BATCH = 100
@@ -132,19 +133,16 @@ class ImageNet(Task):
         Raises:
             HvcodError: The data have no training part, or none to validate with.
         """
-        options, group, part = self.options, self.group, self._part("training")
-        self._part("validation")  # told now, and not after the first hundred steps
-        rows = options.batch_size
-        seed, same = options.data_seed, options.same_data
-        share = GroupShare(len(part), seed, group.index, group.count, same)
+        group, part = self.group, self._part("training")
+        self._part("validation")  # the first validation comes too late to fail
+        rows = self.options.batch_size
         return ImageStream(
-            share,
+            GroupShare(len(part), Share.of(self.options, group)),
             Decoder(part, self._threads),
             self._view,
             part.labels,
             rows=range(group.rank * rows, (group.rank + 1) * rows),
             batch=group.trainers * rows,
-            seed=seed,
         )
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:

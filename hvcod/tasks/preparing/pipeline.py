@@ -73,6 +73,14 @@ class Preparation(ABC):
         self.plan: dict[str, Any] = {}
 
     @abstractmethod
+    def load(self) -> None:
+        """Checks the options and loads the files that they name. Collective.
+
+        Raises:
+            UsageError: An option is wrong.
+        """
+
+    @abstractmethod
     def work(self) -> None:
         """Goes through the stages. Collective."""
 
@@ -84,7 +92,7 @@ class Preparation(ABC):
         """
 
     def digests(self) -> dict[str, Any]:
-        """Returns digests of files that options name, to stand for them in the plan.
+        """Returns digests that stand in the plan for the files that options name.
 
         Called on one rank.
         """
@@ -100,6 +108,7 @@ class Preparation(ABC):
             UsageError: The folder holds something else, or an option is wrong.
             HvcodError: An input cannot be used, or the disk refuses.
         """
+        self.load()
         # One rank looks at the files: what it sees, or misses, holds for all.
         self.plan = on_rank_zero(self.world, self._plan)
         if self.workspace.open(self.plan):

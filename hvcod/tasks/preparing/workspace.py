@@ -20,7 +20,7 @@ from mpi4py import MPI
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
-from hvcod.tasks.files import read_json, write_json
+from hvcod.tasks.files import make_folder, read_json, write_json
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -140,15 +140,15 @@ class Workspace:
         if finished:
             self.remove()
             return True
-        _make(self.folder)
+        make_folder(self.folder)
         for leftover in self.output.glob("**/*.tmp"):
             leftover.unlink(missing_ok=True)
         if not known.exists():
             write_json(known, plan)
         shutil.rmtree(self.folder / "claims", ignore_errors=True)
         for folder in ("claims", *(stage.name for stage in self._stages)):
-            _make(self.folder / folder)
-        _make(self.output / "shards")
+            make_folder(self.folder / folder)
+        make_folder(self.output / "shards")
         return False
 
     def _foreign_files(self) -> list[str]:
@@ -160,13 +160,6 @@ class Workspace:
             raise UsageError(f"--output {self.output}: {reason_of(error)}") from error
         begun = names == ["work"] and all(file.suffix == ".tmp" for file in self.folder.iterdir())
         return [] if begun else names
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot create {folder}: {reason_of(error)}") from error
 
 
 def _refuse_other_plan(

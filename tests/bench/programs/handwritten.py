@@ -16,6 +16,7 @@ from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
+from hvcod.tasks.shuffle import Share
 
 data = Path(sys.argv[1])
 embedding, hidden, layers, rows, steps = map(int, sys.argv[2:])
@@ -28,11 +29,12 @@ adam = torch.optim.Adam(model.parameters(), lr=1e-3)
 optimizer = hvd.DistributedOptimizer(adam, named_parameters=model.named_parameters())
 hvd.broadcast_parameters(model.state_dict(), root_rank=0)
 lanes = range(hvd.rank() * rows, (hvd.rank() + 1) * rows)
-stream = TokenStream(dataset, lanes=lanes, lane_count=hvd.size() * rows, seed=1)
+stream = TokenStream(dataset, Share(1), lanes=lanes, lane_count=hvd.size() * rows)
 state, times = None, []
 for _ in range(steps):
     begun = time.perf_counter()
-    inputs, targets = stream.next()
+    batch = stream.next()
+    inputs, targets = batch.inputs, batch.targets
     optimizer.zero_grad()
     logits, state = model(inputs, state)
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())

@@ -10,6 +10,7 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.criteo import stream
 from hvcod.tasks.criteo.dataset import ClickDataset, Examples
 from hvcod.tasks.criteo.stream import GroupRows, RowStream
+from hvcod.tasks.shuffle import Share
 
 ROWS = 700
 
@@ -28,14 +29,14 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def streams(dataset: ClickDataset, ranks: int, batch: int, **options: Any) -> list[RowStream]:
     """Those of all ranks of a group; ``batch`` is the group's."""
-    rows = GroupRows(dataset, batch=batch, seed=options.pop("seed", 1), **options)
+    rows = GroupRows(dataset, Share(options.pop("seed", 1), **options), batch)
     size = batch // ranks
     return [RowStream(rows, range(rank * size, (rank + 1) * size)) for rank in range(ranks)]
 
 
 def step(ranks: list[RowStream]) -> list[int]:
     """The numbers of the rows of the next step, over all ranks."""
-    return [int(number) for each in ranks for number in each.next().integers[:, 0]]
+    return [int(number) for each in ranks for number in each.next().inputs[0][:, 0]]
 
 
 def test_every_row_is_read_once_an_epoch(dataset: ClickDataset) -> None:
@@ -50,10 +51,10 @@ def test_rows_keep_what_belongs_to_them(dataset: ClickDataset) -> None:
     (only,) = streams(dataset, ranks=1, batch=33)
     whole = dataset.examples(0, ROWS)
     for _ in range(50):
-        examples = only.next()
-        numbers = examples.integers[:, 0].astype(int)
-        for column, expected in zip(examples, whole, strict=True):
-            np.testing.assert_array_equal(column, expected[numbers])
+        batch = only.next()
+        numbers = batch.inputs[0][:, 0].numpy().astype(int)
+        for column, expected in zip((*batch.inputs, batch.targets), whole, strict=True):
+            np.testing.assert_array_equal(column.numpy(), expected[numbers])
 
 
 def test_an_order_is_well_mixed(dataset: ClickDataset) -> None:
@@ -83,7 +84,7 @@ def test_a_window_shorter_than_a_batch_has_no_rows_of_some_ranks(dataset: ClickD
 def test_groups_read_disjoint_rows(dataset: ClickDataset) -> None:
     read = []
     for group in range(3):
-        rows = GroupRows(dataset, batch=10, seed=1, group=group, groups=3)
+        rows = GroupRows(dataset, Share(1, group, 3), 10)
         only = [RowStream(rows, range(10))]
         read.append({number for _ in range(2 * rows.count // 10) for number in step(only)})
         assert len(read[-1]) == rows.count
@@ -93,7 +94,7 @@ def test_groups_read_disjoint_rows(dataset: ClickDataset) -> None:
 def test_groups_read_the_same_rows_in_their_own_order_on_request(dataset: ClickDataset) -> None:
     orders = []
     for group in range(2):
-        rows = GroupRows(dataset, batch=10, seed=1, group=group, groups=2, same_data=True)
+        rows = GroupRows(dataset, Share(1, group, 2, same_data=True), 10)
         only = [RowStream(rows, range(10))]
         orders.append([number for _ in range(ROWS // 10) for number in step(only)])
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(ROWS))
@@ -120,7 +121,7 @@ def test_a_place_comes_back_for_any_number_of_ranks(
 @pytest.mark.parametrize("position", [[0, 1, 2], [1, 2, 3, 4], [0, 2, 4, 6], []])
 def test_a_place_of_another_batch_is_refused(dataset: ClickDataset, position: list[int]) -> None:
     (only,) = streams(dataset, ranks=1, batch=4)
-    with pytest.raises(HvcodError, match="the saved place in the data is that of"):
+    with pytest.raises(HvcodError, match="the saved position in the data is that of"):
         only.load_state_dict({"position": np.array(position, dtype=np.int64)})
 
 

@@ -45,8 +45,10 @@ class Words(Preparation):
 
     done: list[str]
 
-    def work(self) -> None:
+    def load(self) -> None:
         self.done = []
+
+    def work(self) -> None:
         self.each(SPLIT, self.largest_first(), self._split)
         self._words = self.once(self._distinct)
         self.each(JOINED, [0], self._join)
@@ -101,7 +103,7 @@ def test_finished_work_is_not_done_again(tmp_path: Path) -> None:
     words(tmp_path / "data").run()
     again = words(tmp_path / "data")
     assert again.run() == {"words": 4}
-    assert not hasattr(again, "done")
+    assert again.done == []
 
 
 def test_an_interrupted_preparation_goes_on_behind_what_is_done(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""A corpus for a machine without data: the documentation that comes with Python and its packages.
+"""A built-in corpus: the documentation that comes with Python and its packages.
 
-The documentation topics of Python and the docstrings of the standard library and of some installed
-packages, read from their source files without importing them. Only prose paragraphs are taken;
-examples, tables and parameter lists are left out. What it holds depends on the installed versions,
-and so does the name under which it is kept per user.
+It has the documentation topics of Python and the docstrings of the standard library and of some
+installed packages, read from their source files without importing them. Only prose paragraphs are
+taken; examples, tables and parameter lists are left out. Its content, and so the name of its folder
+in the user's cache, depends on the installed versions.
 """
 
 import ast
@@ -16,18 +16,18 @@ import pydoc_data.topics
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from hvcod.config import flatten
-from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero, wait_quietly, world
 from hvcod.tasks.cache import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT
+from hvcod.tasks.files import make_folder, write_blocks
 
 OPTIONS = PrepareOptions(
     filters=FilterOptions(long_paragraphs=1), vocabulary_size=4096, validation_fraction=0.05
@@ -50,14 +50,14 @@ STANDARD_LIBRARY = "python"
 LEFT_OUT = {"test", "tests", "testing", "idlelib", "site-packages", "pydoc_data", "_vendor"}
 SHORTEST_PARAGRAPH = 60
 LETTERS = 0.85
-"""Share of letters and spaces from which a paragraph counts as prose."""
+"""The share of letters and spaces from which a paragraph counts as prose."""
 
 _RULES = 1
-"""Number of the rules by which text is taken; a new one makes a new corpus."""
+"""Version of the rules by which text is taken; other rules make another corpus."""
 
 
 def builtin_dataset() -> Path:
-    """The folder of the built-in dataset, prepared first if it is not there. Collective.
+    """Returns the folder of the built-in dataset, which is made if it is not there. Collective.
 
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
@@ -66,7 +66,7 @@ def builtin_dataset() -> Path:
 
 
 def corpus_key() -> str:
-    """Names the corpus: rules, options and installed versions."""
+    """Returns a name for the corpus that follows from rules, options and installed versions."""
     versions = {
         name: importlib.metadata.version(name) for name in installed_packages() if name in PACKAGES
     }
@@ -82,24 +82,20 @@ def corpus_key() -> str:
 
 def _prepare(folder: Path) -> None:
     ranks = world()
-    on_rank_zero(ranks, lambda: _make(folder / "text"))
+    on_rank_zero(ranks, lambda: make_folder(folder / "text"))
     for index, (name, sources) in enumerate(installed_packages().items()):
         if index % ranks.size == ranks.rank:
-            _write(folder / "text" / f"{name}.jsonl", package_documents(name, sources))
+            documents = package_documents(name, sources)
+            records = (json.dumps({"id": one, "text": text}) for one, text in documents)
+            path = folder / "text" / f"{name}.jsonl"
+            write_blocks(path, (f"{record}\n".encode() for record in records))
     wait_quietly(ranks)
     inputs = on_rank_zero(ranks, lambda: expand_inputs([str(folder / "text")]))
     TextPreparation(inputs, folder / "data", OPTIONS, ranks).run()
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir()
-    except OSError as error:
-        raise HvcodError(f"cannot create {folder}: {error.strerror}") from error
-
-
 def installed_packages() -> dict[str, Path]:
-    """Where the sources of each package that is installed lie; none is imported."""
+    """Returns the folder of the sources of each installed package; none is imported."""
     found = {name: importlib.util.find_spec(name) for name in PACKAGES}
     folders = {
         name: Path(spec.submodule_search_locations[0])
@@ -110,7 +106,7 @@ def installed_packages() -> dict[str, Path]:
 
 
 def package_documents(name: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """The (module, prose) of a package: one document per module, one paragraph a line."""
+    """Yields the (module, prose) of a package: one document a module, one paragraph a line."""
     if name == STANDARD_LIBRARY:
         for topic, text in sorted(pydoc_data.topics.topics.items()):
             yield f"topics.{topic}", "\n".join(prose_paragraphs(text))
@@ -123,7 +119,7 @@ def package_documents(name: str, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def docstrings(file: Path) -> Iterator[str]:
-    """The docstrings of a module, its classes and functions; none if it cannot be parsed."""
+    """Yields the docstrings of a module, its classes and functions; none if it is not valid."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as invalid escapes in somebody else's code
@@ -145,7 +141,7 @@ def _docstrings_below(
 
 
 def prose_paragraphs(text: str) -> Iterator[str]:
-    """The paragraphs of a docstring that are prose, each on one line."""
+    """Yields the paragraphs of a docstring that are prose, each on one line."""
     for paragraph in re.split(r"\n\s*\n", text):
         line = " ".join(paragraph.split())
         if len(line) < SHORTEST_PARAGRAPH or paragraph.startswith((" ", ".. ", ":", ">>>")):
@@ -153,15 +149,3 @@ def prose_paragraphs(text: str) -> Iterator[str]:
         letters = sum(character.isalpha() or character == " " for character in line)
         if letters >= LETTERS * len(line):
             yield line
-
-
-def _write(path: Path, documents: Iterator[tuple[str, str]]) -> None:
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            for name, text in documents:
-                record: Mapping[str, str] = {"id": name, "text": text}
-                file.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise HvcodError(
-            f"cannot write {path}: {error.strerror}; set HVCOD_CACHE to a folder with more space"
-        ) from error

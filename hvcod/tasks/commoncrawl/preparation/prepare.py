@@ -14,14 +14,13 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError
-from hvcod.groups.world import on_rank_zero, threads_per_rank
+from hvcod.groups.world import threads_per_rank
 from hvcod.progress import Progress
 from hvcod.tasks.columns import Columns
 from hvcod.tasks.commoncrawl.preparation.collecting import (
@@ -38,7 +37,6 @@ from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, first_ones, select
 from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
-from hvcod.tasks.commoncrawl.reading.sources import Source
 from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
 from hvcod.tasks.files import write_blocks, write_whole
@@ -46,26 +44,18 @@ from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
 
 
 class TextPreparation(Preparation):
-    """The preparation of text. Collective over the ranks, from its construction on."""
+    """The preparation of text."""
 
     data_format = FORMAT
     stages = (KEPT, ENCODED)
     options: PrepareOptions
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        output: Path,
-        options: PrepareOptions,
-        world: MPI.Intracomm,
-    ) -> None:
-        """Raises UsageError if the list of documents or the language cannot be used."""
-        super().__init__(sources, output, options, world)
-        ids = options.document_ids
-        self._listed = on_rank_zero(world, lambda: DocumentList(ids) if ids else None)
-        listed = self._listed
-        self._accept = listed.accept if listed else DocumentFilter(options.filters).filter
-        self._tokenizer = output / "tokenizer.json"
+    def load(self) -> None:
+        """Reads the list of documents, if there is one. Collective."""
+        ids = self.options.document_ids
+        self._listed = listed = self.once(lambda: DocumentList(ids) if ids else None)
+        self._accept = listed.accept if listed else DocumentFilter(self.options.filters).filter
+        self._tokenizer = self.output / "tokenizer.json"
 
     def digests(self) -> dict[str, Any]:
         """Returns the digest of the listed documents."""

@@ -2,7 +2,7 @@
 
 A *lane* is one row of the batch. It reads one document after the other in windows of 32 tokens; its
 hidden state is never reset. A group of R ranks with batch B has R x B lanes and rank r feeds lanes
-r x B to (r + 1) x B, so what a lane reads does not depend on how many ranks share the lanes.
+r x B to (r + 1) x B, so the content of a lane does not depend on the number of ranks.
 
 Every group has its own documents, the same in each epoch (or, on request, all of them in its own
 order). In an epoch a group walks through the shards in a new order, through each shard's documents
@@ -19,12 +19,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.base import Batch
 from hvcod.tasks.columns import Columns
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset, Tokens
-from hvcod.tasks.shuffle import shuffled
+from hvcod.tasks.shuffle import Share, shuffled
 
 WINDOW = 32
 """Tokens of one document that a step reads (paper section 3.1)."""
@@ -33,11 +33,12 @@ LONGEST_PIECE = 2048
 """Documents with more tokens are dealt to the lanes in pieces of this size.
 
 Few documents of Common Crawl are longer (they have 735 tokens on average, section 3.1). Books are
-hundreds of times as long: read in one piece, a small batch would know a handful of them by heart.
+hundreds of times as long: if they were read in one piece, a small batch would learn a handful of
+them by heart.
 """
 
 PIECES_PER_LANE = 4
-"""Pieces per lane and epoch that there should be at least; with little data pieces get smaller."""
+"""The smallest number of pieces per lane and epoch; with little data, pieces get smaller."""
 
 DEALS_IN_MEMORY = 64
 """Shards whose indices are kept in memory. Lanes drift apart, as their documents differ in length:
@@ -50,19 +51,19 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Deal:
-    """What a group reads of one shard in one epoch: token ranges, dealt to its lanes in turn."""
+    """The token ranges that a group reads of one shard in one epoch, dealt to its lanes in turn."""
 
     shard: Columns
     starts: Integers
     stops: Integers
-    first: Integers  # of each lane; its next range is as many behind as there are lanes
+    first: Integers  # range of each lane; its next one comes as many later as there are lanes
 
     def units(self, lane: int) -> int:
-        """How many ranges a lane gets."""
+        """Returns the number of ranges of a lane."""
         return max(0, -(-(len(self.starts) - int(self.first[lane])) // len(self.first)))
 
     def range(self, lane: int, unit: int) -> tuple[int, int]:
-        """Begin and end of one of a lane's ranges."""
+        """Returns begin and end of one of a lane's ranges."""
         index = int(self.first[lane]) + unit * len(self.first)
         return int(self.starts[index]), int(self.stops[index])
 
@@ -72,29 +73,17 @@ class GroupShare:
 
     Args:
         dataset: The tokens.
+        share: The group's share of them.
         lane_count: Lanes of the group, over all its ranks.
-        seed: The seed of the run, the same in all groups.
-        group: Index of this group.
-        groups: Groups that share the documents.
-        same_data: Every group has all documents.
 
     Raises:
         UsageError: There is too little data for so many groups and lanes.
     """
 
-    def __init__(
-        self,
-        dataset: TokenDataset,
-        *,
-        lane_count: int,
-        seed: int,
-        group: int,
-        groups: int,
-        same_data: bool,
-    ) -> None:
+    def __init__(self, dataset: TokenDataset, share: Share, lane_count: int) -> None:
         self.dataset, self.lane_count = dataset, lane_count
-        self._seed, self._group = seed, group
-        self._slot, self._slots = (0, 1) if same_data else (group, groups)
+        self._seed, self._group = share.seed, share.group
+        self._slot, self._slots = share.slice
         documents, tokens = dataset.documents("training"), dataset.tokens("training") // self._slots
         self._longest = min(LONGEST_PIECE, tokens // (PIECES_PER_LANE * lane_count))
         if documents < self._slots or self._longest < 2 * WINDOW:
@@ -111,11 +100,11 @@ class GroupShare:
 
     @property
     def shards(self) -> int:
-        """Shards in an epoch."""
+        """The number of shards in an epoch."""
         return len(self._filled)
 
     def documents(self, shard: int) -> Integers:
-        """The documents of a shard that are this group's, in every epoch."""
+        """Returns the documents of a shard that are this group's, in every epoch."""
         order = shuffled(int(np.diff(self._before)[shard]), self._seed, 0, shard)
         return order[(self._slot - int(self._before[shard])) % self._slots :: self._slots]
 
@@ -153,7 +142,7 @@ class _Lane:
         self.move_to((0, 0, 0, 0))
 
     def move_to(self, position: tuple[int, int, int, int]) -> None:
-        """Goes to (epoch, place in the epoch's order of shards, unit of this lane, token in it)."""
+        """Goes to (epoch, shard in the epoch's order, range of this lane, token in it)."""
         *unit, self._offset = position
         self._units = [self._existing(*unit)]
         self._tokens = [self._read(self._units[0])]
@@ -163,7 +152,7 @@ class _Lane:
             )
 
     def position(self) -> tuple[int, int, int, int]:
-        """The place of the next token."""
+        """Returns the position of the next token, as for `move_to`."""
         return *self._units[0], self._offset
 
     def fill(self, row: Integers) -> None:
@@ -184,7 +173,7 @@ class _Lane:
             self._units.pop(0)
 
     def _existing(self, epoch: int, shard: int, unit: int) -> tuple[int, int, int]:
-        """The unit itself or, where a shard or an epoch has no more for this lane, the next one."""
+        """Returns the unit, or the next one if shard or epoch have no more for this lane."""
         while True:
             if shard >= self._share.shards:
                 epoch, shard, unit = epoch + 1, 0, 0
@@ -197,7 +186,7 @@ class _Lane:
         return deal.shard.read("training/tokens", *deal.range(self._lane, unit[2]))
 
     def _deal(self, epoch: int, shard: int) -> Deal:
-        """The deal of a shard; that in use is held, whatever the other lanes do."""
+        """Returns the deal of a shard; the one in use is kept, whatever the other lanes do."""
         if self._held[0] != (epoch, shard):
             self._held = (epoch, shard), self._share.deal(epoch, shard)
         return self._held[1]
@@ -208,12 +197,9 @@ class TokenStream:
 
     Args:
         dataset: The tokens.
+        share: The group's share of them.
         lanes: The lanes of this rank; rank r of a group with batch B has r x B to (r + 1) x B.
         lane_count: Lanes of the group, over all its ranks.
-        seed: The seed of the run, the same in all groups.
-        group: Index of this group.
-        groups: Groups that share the documents.
-        same_data: Every group reads all documents.
         window: Tokens per row and step.
 
     Raises:
@@ -223,45 +209,35 @@ class TokenStream:
     def __init__(
         self,
         dataset: TokenDataset,
+        share: Share,
         *,
         lanes: range,
         lane_count: int,
-        seed: int,
-        group: int = 0,
-        groups: int = 1,
-        same_data: bool = False,
         window: int = WINDOW,
     ) -> None:
-        share = GroupShare(
-            dataset,
-            lane_count=lane_count,
-            seed=seed,
-            group=group,
-            groups=groups,
-            same_data=same_data,
-        )
+        documents = GroupShare(dataset, share, lane_count)
         self._window = window
-        self._lanes = [_Lane(share, lane) for lane in lanes]
+        self._lanes = [_Lane(documents, lane) for lane in lanes]
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, both int64 [rows, window]; targets are the tokens that follow."""
+    def next(self) -> Batch:
+        """Returns inputs and the tokens that follow as targets, both int64 [rows, window]."""
         batch = np.empty((len(self._lanes), self._window + 1), dtype=np.int64)
         for lane, row in zip(self._lanes, batch, strict=True):
             lane.fill(row)
         tokens = torch.from_numpy(batch)
-        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
 
     def state_dict(self) -> dict[str, Integers]:
-        """The place of every lane: int64 [rows] for each of epoch, shard, unit and offset.
+        """Returns the position of every lane: int64 [rows] for epoch, shard, unit and offset.
 
-        Rows of several ranks, put one behind the other in the order of the lanes, are the state of
-        the group; any other division into ranks can be put back from it.
+        The rows of several ranks, joined in the order of the lanes, are the state of the group,
+        which any other division into ranks can load.
         """
-        places = np.array([lane.position() for lane in self._lanes], dtype=np.int64)
-        return {name: places[:, column].copy() for column, name in enumerate(POSITION)}
+        positions = np.array([lane.position() for lane in self._lanes], dtype=np.int64)
+        return {name: positions[:, column].copy() for column, name in enumerate(POSITION)}
 
     def load_state_dict(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
-        """Puts every lane back to the place that `state_dict` gave.
+        """Puts every lane back to a position that `state_dict` returned.
 
         Raises:
             HvcodError: The state is that of another number of rows or of other data.
@@ -269,9 +245,9 @@ class TokenStream:
         rows = [len(state[name]) for name in POSITION]
         if rows != [len(self._lanes)] * len(POSITION):
             raise HvcodError(
-                f"the saved place in the data is that of {rows[0]} rows, this run has "
+                f"the saved position in the data is that of {rows[0]} rows, this run has "
                 f"{len(self._lanes)}: use the batch size and ranks of the saved run"
             )
         columns = [state[name].tolist() for name in POSITION]
-        for lane, place in zip(self._lanes, zip(*columns, strict=True), strict=True):
-            lane.move_to(place)
+        for lane, position in zip(self._lanes, zip(*columns, strict=True), strict=True):
+            lane.move_to(position)

@@ -14,11 +14,9 @@ the categories that are kept.
 import hashlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from mpi4py import MPI
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.columns import Array, image
@@ -36,7 +34,7 @@ from hvcod.tasks.criteo.preparation.learning import ADDED, COUNTED, add_up, coun
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 from hvcod.tasks.criteo.preparation.parse import Rows
 from hvcod.tasks.criteo.preparation.reading import READ, ReadPieces, cut, read_piece, read_rows
-from hvcod.tasks.criteo.preparation.sources import PLAIN, Source, Text, make_plain
+from hvcod.tasks.criteo.preparation.sources import PLAIN, Text, make_plain
 from hvcod.tasks.criteo.preparation.summary import full_report
 from hvcod.tasks.files import read_arrays, write_whole
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
@@ -55,19 +53,12 @@ class ClickPreparation(Preparation):
     stages = (PLAIN, READ, COUNTED, ADDED, ENCODED)
     options: PrepareOptions
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        output: Path,
-        options: PrepareOptions,
-        world: MPI.Intracomm,
-    ) -> None:
-        """Raises UsageError if the options leave no rows for training. Collective."""
-        if options.validation_fraction + options.test_fraction >= 1:
+    def load(self) -> None:
+        """Raises UsageError if the options leave no rows for training."""
+        if self.options.validation_fraction + self.options.test_fraction >= 1:
             raise UsageError("--validation-fraction and --test-fraction leave no rows for training")
-        super().__init__(sources, output, options, world)
-        self._features_file = output / "features.h5"
-        self._generated = all(source.path is None for source in sources)
+        self._features_file = self.output / "features.h5"
+        self._generated = all(source.path is None for source in self.sources)
 
     def digests(self) -> dict[str, Any]:
         """Returns the digest of the features that ``--like`` names."""

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero, wait_quietly, world
 from hvcod.tasks.cache import made_once
-from hvcod.tasks.files import write_whole
+from hvcod.tasks.files import make_folder, write_whole
 from hvcod.tasks.imagenet.dataset import FORMAT
 from hvcod.tasks.imagenet.preparation.inputs import find_sources
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
@@ -94,7 +93,7 @@ def _colour(hue: float, random: np.random.Generator) -> tuple[int, int, int]:
 
 def _make(folder: Path) -> None:
     ranks = world()
-    on_rank_zero(ranks, lambda: _make_folder(folder / "train"))
+    on_rank_zero(ranks, lambda: make_folder(folder / "train"))
     for number, name in enumerate(sorted(SHAPES)):
         if number % ranks.size == ranks.rank:
             write_whole(folder / "train" / f"{name}.tar", _archive(name, number))
@@ -102,13 +101,6 @@ def _make(folder: Path) -> None:
     sources = on_rank_zero(ranks, lambda: find_sources([str(folder / "train")]))
     options = PrepareOptions(validation_fraction=0.1)
     ImagePreparation(sources, folder / "data", options, ranks).run()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir()
-    except OSError as error:
-        raise HvcodError(f"cannot create {folder}: {error.strerror}") from error
 
 
 def _archive(shape: str, number: int) -> bytes:

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mpi4py import MPI
 
 from hvcod.errors import HvcodError
-from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.files import write_whole
 from hvcod.tasks.imagenet.dataset import (
     COLUMNS,
@@ -45,24 +43,17 @@ LISTED = Stage("listed", "listing", "file")
 
 
 class ImagePreparation(Preparation):
-    """The preparation of images. Collective over the ranks, from its construction on."""
+    """The preparation of images."""
 
     data_format = FORMAT
     tolerances = ("max_damaged",)
     stages = (LISTED, PACKED)
     options: PrepareOptions
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        output: Path,
-        options: PrepareOptions,
-        world: MPI.Intracomm,
-    ) -> None:
-        """Raises UsageError if the labels cannot be read."""
-        super().__init__(sources, output, options, world)
-        file = options.labels
-        self._labels = on_rank_zero(world, lambda: Labels.load(file) if file else None)
+    def load(self) -> None:
+        """Reads the labels, if there are any. Collective."""
+        file = self.options.labels
+        self._labels = self.once(lambda: Labels.load(file) if file else None)
 
     def digests(self) -> dict[str, Any]:
         """Returns the digest of the list of labels."""
