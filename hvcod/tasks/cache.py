@@ -1,4 +1,4 @@
-"""Data that hvcod makes for itself, once per user, so that a task can be tried without any."""
+"""Built-in data, made once per user, with which a task can be tried."""
 
 import os
 import shutil
@@ -16,16 +16,16 @@ _DAY = 86400
 
 
 def made_once(name: Callable[[], str], make: Callable[[Path], None]) -> Path:
-    """The folder of a dataset in the cache, made first if it is not there. Collective.
+    """Returns the folder of a dataset in the cache, which is made if it is not there. Collective.
 
     All ranks of the launch must call it. Launches that make it at the same time do not disturb
     each other; the first one to finish wins.
 
     Args:
-        name: Gives the folder's name, which says all that its content follows from; asked on one
-            rank.
-        make: Collective; fills the folder ``data`` in a new folder that it is given, which is
-            removed with all else in it.
+        name: Returns the folder's name, which must depend on everything that the content follows
+            from; called on one rank.
+        make: Takes a new folder and fills ``data`` in it; everything else in it is removed.
+            Collective.
 
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
@@ -42,7 +42,7 @@ def made_once(name: Callable[[], str], make: Callable[[Path], None]) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where hvcod keeps what can be made again: HVCOD_CACHE, else a folder in the user's cache.
+    """Returns the folder for data that can be made again: HVCOD_CACHE, else one in the user's cache.
 
     Raises:
         HvcodError: Neither is named, and the user has no home.
@@ -67,13 +67,15 @@ def _make(final: Path, make: Callable[[Path], None], ranks: MPI.Intracomm) -> No
         if ranks.rank == 0 and not (final / "dataset.json").exists():
             _publish(part / "data", final)
         ranks.Barrier()
+    except HvcodError as error:
+        raise HvcodError(f"{error}; set HVCOD_CACHE to a folder with more space") from error
     finally:
         if ranks.rank == 0:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def _begin(part: Path) -> None:
-    """Makes the folder of this launch and removes what killed ones left."""
+    """Makes the folder of this launch and removes those that killed launches left."""
     try:
         part.mkdir(parents=True)
         for old in part.parent.glob("*.part"):
