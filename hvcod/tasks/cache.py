@@ -42,7 +42,7 @@ def made_once(name: Callable[[], str], make: Callable[[Path], None]) -> Path:
 
 
 def cache_folder() -> Path:
-    """Returns the folder for data that can be made again: HVCOD_CACHE, else one in the user's cache.
+    """Returns the folder of built-in data: HVCOD_CACHE, else one in the user's cache.
 
     Raises:
         HvcodError: Neither is named, and the user has no home.
