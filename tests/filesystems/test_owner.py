@@ -95,7 +95,7 @@ def test_nobody_is_taken_for_dead_while_the_file_system_blocks(
         thread.start()
         time.sleep(2 * BEAT)
         with gluster.blocked(volume.b):
-            time.sleep(2 * WATCH)
+            time.sleep(WATCH + 2 * BEAT)
             assert thread.is_alive()
     thread.join()
     assert f"is being trained by process {process.pid}" in str(problems[0])
@@ -106,7 +106,7 @@ def test_an_owner_bears_a_file_system_that_blocks(
     volume: gluster.Volume, folders: tuple[Path, Path], process: subprocess.Popen[str]
 ) -> None:
     with gluster.blocked(volume.a):
-        time.sleep(2 * WATCH)
+        time.sleep(WATCH + 2 * BEAT)
     before = (folders[0] / NAME).stat().st_mtime_ns
     time.sleep(4 * BEAT)
     assert (folders[0] / NAME).stat().st_mtime_ns > before

@@ -6,11 +6,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from forkserver.launches import ForkServer
+
+from hvcod.cli.main import cli
+from hvcod.errors import UsageError
 
 TINY = ["--preset", "laptop", "--steps", 12, "--batch-size", 4, "--learning-rate", 0.01]
 TINY += ["--set", "model.hidden=16", "--set", "model.embedding=8", "--examples", 64]
@@ -25,12 +30,13 @@ Alone = Callable[..., subprocess.CompletedProcess[str]]
 def study(tiny_data: Path) -> Study:
     """The words of a study: ``study(folder, "dnn,codistill", 2)``."""
 
-    def words(output: Path, methods: str, repeats: int, *more: object) -> list[str]:
-        chosen = ["--methods", methods, "--repeats", repeats, "--output", output]
-        given = ["hvcod", "churn", "run", "--data", tiny_data, *chosen, *TINY, *more]
-        return [str(word) for word in given]
+    return partial(study_of, tiny_data)
 
-    return words
+
+def study_of(data: Path, output: Path, methods: str, repeats: int, *more: object) -> list[str]:
+    chosen = ["--methods", methods, "--repeats", repeats, "--output", output]
+    words = ["hvcod", "churn", "run", "--data", data, *chosen, *TINY, *more]
+    return [str(word) for word in words]
 
 
 @pytest.fixture
@@ -94,30 +100,37 @@ def test_finished_retrains_are_used_again(
     assert after.items() <= changed(tmp_path / "s").items()
 
 
-def test_other_options_are_refused_by_name(
+def test_other_options_than_before_are_refused_by_name(
     fast_mpirun: ForkServer, study: Study, tmp_path: Path
 ) -> None:
     fast_mpirun(1, *study(tmp_path / "s", "dnn", 2))
     for words, code, message in (
         (["--learning-rate", 0.02], 1, "optimizer.learning_rate=0.02"),
         (["--steps", 24], 1, "belongs to a run with steps=12, this one has steps=24"),
-        (["--set", "groups=3"], 2, "--set groups: hvcod churn run sets it for each retrain"),
-        (
-            ["--methods", "codistill"],
-            2,
-            "--ranks-per-group 1 needs 2 ranks",
-        ),
-        (["--methods", "dnn,boosted"], 2, "--methods boosted: choose of dnn, same"),
-        (["--burn-in", 12, "--methods", "codistill"], 2, "no group would ever have a teacher"),
-        (["--repeats", 1], 2, "churn is between two retrains or more"),
-        (["--slices", tmp_path / "none.csv"], 2, "none.csv: no such file or folder"),
-        (["--share", "3/2"], 2, "share=3/2: expected a share such as 3/24"),
+        (["--methods", "codistill"], 2, "--ranks-per-group 1 needs 2 ranks"),
     ):
-        # Only in a launch do the ranks that a retrain needs have to be there.
-        ranks = int("needs 2 ranks" in message)
-        done = fast_mpirun(ranks, *study(tmp_path / "s", "dnn", 2, *words), check=False)
+        done = fast_mpirun(1, *study(tmp_path / "s", "dnn", 2, *words), check=False)
         assert (done.returncode, message in done.stderr) == (code, True), done.stderr
         assert done.stderr.count("hvcod: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "groups=3"], "--set groups: hvcod churn run sets it for each retrain"),
+        (["--methods", "dnn,boosted"], "--methods boosted: choose of dnn, same"),
+        (["--burn-in", 12, "--methods", "codistill"], "no group would ever have a teacher"),
+        (["--repeats", 1], "churn is between two retrains or more"),
+        (["--slices", "none.csv"], "none.csv: no such file or folder"),
+        (["--share", "3/2"], "share=3/2: expected a share such as 3/24"),
+    ],
+)
+def test_wrong_usage_is_refused_by_name(
+    study: Study, tmp_path: Path, words: list[object], message: str
+) -> None:
+    done = CliRunner().invoke(cli, study(tmp_path / "s", "dnn", 2, *words)[1:])
+    assert isinstance(done.exception, UsageError)
+    assert message in str(done.exception)
 
 
 def test_shares_in_jobs_of_their_own(fast_mpirun: ForkServer, study: Study, tmp_path: Path) -> None:
@@ -129,30 +142,41 @@ def test_shares_in_jobs_of_their_own(fast_mpirun: ForkServer, study: Study, tmp_
     assert len(report["methods"]["dnn"]["pairs"]) == 3
 
 
-@pytest.mark.parametrize(("ranks", "number"), [(0, "SIGTERM"), (2, "SIGUSR2")])
+LONGER = ["--steps", 60, "--burn-in", 20, "--exchange-interval", 20, "--log-interval", 2]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """The predictions of a longer study that was never stopped."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    fast_mpirun(2, *study_of(tiny_data, folder, "codistill", 2, *LONGER))
+    return predictions(folder)
+
+
+@pytest.mark.parametrize(("ranks", "number"), [(0, signal.SIGTERM), (2, signal.SIGUSR2)])
 def test_a_study_that_is_told_to_stop_goes_on(
-    ranks: int,
-    number: str,
-    mpi_environment: Mapping[str, str],
-    alone: Alone,
+    fast_mpirun: ForkServer,
     study: Study,
+    undisturbed: dict[str, bytes],
     tmp_path: Path,
+    ranks: int,
+    number: int,
 ) -> None:
     """It exits with 75, and the same command ends with the predictions of an undisturbed one."""
-    longer = ["--steps", 120, "--burn-in", 40, "--exchange-interval", 40, "--log-interval", 2]
-    launcher = ["mpirun", "-np", str(ranks)] if ranks else []
-    words = [*launcher, *study(tmp_path / "s", "codistill", 2, *longer)]
-    given: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    run = subprocess.Popen(words, env=dict(mpi_environment), **given)
-    lines = tmp_path / "s" / "retrains" / "codistill" / "001" / "group-1" / "metrics.jsonl"
+    words = study(tmp_path, "codistill", 2, *LONGER)
+    run = fast_mpirun.start(ranks, *words)
+    lines = tmp_path / "retrains" / "codistill" / "001" / "group-1" / "metrics.jsonl"
     wait_for(lambda: lines.exists() and '"loss"' in lines.read_text(), run)
-    # As schedulers do it: to all processes of the job.
-    os.killpg(run.pid, signal.Signals[number])
-    assert run.wait(300) == 75, run.communicate()[1]
-    assert not predictions(tmp_path / "s")
-    alone(words)
-    alone([*launcher, *study(tmp_path / "undisturbed", "codistill", 2, *longer)])
-    assert predictions(tmp_path / "s") == predictions(tmp_path / "undisturbed")
+    # As schedulers do it: to all processes of the job. Each rank leads a process group.
+    for process in run.processes().values():
+        os.killpg(process, number)
+    run.communicate(timeout=300)
+    assert run.returncode == 75
+    assert not predictions(tmp_path)
+    fast_mpirun(ranks, *words)
+    assert predictions(tmp_path) == undisturbed
 
 
 def test_a_group_that_is_killed_ends_the_study_with_its_name(
@@ -166,9 +190,9 @@ def test_a_group_that_is_killed_ends_the_study_with_its_name(
     told = run.communicate(timeout=300)[1]
     assert run.returncode == 1
     assert "codistill 1 failed: signal 9 ended it; the same command goes on" in told
-    # The other group is not left behind.
+    # The other group is not left behind; one that was slow to stop was killed.
     other = owner.parent.parent / "group-0" / "owner.json"
-    assert not other.exists()
+    assert not (other.exists() and is_alive(json.loads(other.read_text())["pid"]))
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
@@ -181,6 +205,10 @@ def test_a_retrain_that_diverges_ends_the_study_with_its_name(
     assert "dnn 1" in done.stderr
     assert "--learning-rate" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def is_alive(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()
 
 
 def wait_for(condition: Callable[[], Any], run: subprocess.Popen[str]) -> None:
