@@ -32,6 +32,7 @@ def option(
     maximum: float | None = None,
     launch: bool = False,
     result: bool = True,
+    common: bool = False,
 ) -> Any:
     """Returns a dataclass field that is an option of hvcod.
 
@@ -44,10 +45,12 @@ def option(
         launch: Whether it belongs to one launch, not to the run: then ``config.toml`` omits it.
         result: Whether it changes what is learned; a run can be resumed with other values of
             options that do not.
+        common: Whether it must be equal in all groups of a run, as they could not teach each other
+            otherwise, or the run has only one record of it.
     """
     bounds = {"minimum": minimum, "maximum": maximum}
     metadata = {"meaning": meaning, "choices": choices, **bounds}
-    metadata |= {"launch": launch, "result": result and not launch}
+    metadata |= {"launch": launch, "result": result and not launch, "common": common or launch}
     return field(default=default, metadata=metadata)
 
 
@@ -56,7 +59,10 @@ class CodistillOptions:
     """Options of codistillation between the groups (paper, section 2)."""
 
     exchange_interval: int = option(
-        50, "steps between two publications, and between two looks for fresher teachers", minimum=1
+        50,
+        "steps between two publications, and between two looks for fresher teachers",
+        minimum=1,
+        common=True,
     )
     burn_in: int = option(
         1000, "steps before the distillation term is switched on (Algorithm 1)", minimum=0
@@ -67,13 +73,16 @@ class CodistillOptions:
         "distillation loss that pulls a student towards its teachers (psi of Algorithm 1)",
         choices=LOSSES,
     )
-    topology: str = option("full", "who teaches whom", choices=TOPOLOGIES)
-    exchange: str = option("files", "how the weights of groups reach each other", choices=EXCHANGES)
+    topology: str = option("full", "who teaches whom", choices=TOPOLOGIES, common=True)
+    exchange: str = option(
+        "files", "how the weights of groups reach each other", choices=EXCHANGES, common=True
+    )
     staleness: str = option(
         "freshest",
         "age of the teachers: freshest takes the newest there are and never waits; exact waits for "
         "those of one interval ago, so that a run can be repeated bit for bit",
         choices=("freshest", "exact"),
+        common=True,
     )
     teacher_wait: Duration = option(
         Duration(600),
@@ -140,15 +149,15 @@ class OptimizerOptions:
 class TrainOptions:
     """All options of ``hvcod train``; the section ``model`` is the task's own dataclass."""
 
-    task: str = option("commoncrawl", "what to train")
+    task: str = option("commoncrawl", "what to train", common=True)
     data: Path | None = option(
-        None, "folder that `hvcod data` prepared; without it the task's built-in data"
+        None, "folder that `hvcod data` prepared; without it the task's built-in data", common=True
     )
-    preset: str = option("laptop", "the task's set of defaults: paper, laptop")
+    preset: str = option("laptop", "the task's set of defaults: paper, laptop", common=True)
     run_dir: Path | None = option(
         None, "folder of the run, shared by all groups; default runs/TASK-TIME", launch=True
     )
-    groups: int = option(1, "groups that the ranks form", minimum=1)
+    groups: int = option(1, "groups that the ranks form", minimum=1, common=True)
     group: int | None = option(
         None,
         "this launch is group I of --groups; the others are launches that share --run-dir (on one "
@@ -191,18 +200,24 @@ class TrainOptions:
         choices=("stop", "skip"),
         result=False,  # of a run that has not met any
     )
-    steps: int = option(1000, "training steps", minimum=1)
-    batch_size: int = option(32, "examples per rank and step", minimum=1)
+    steps: int = option(1000, "training steps", minimum=1, common=True)
+    batch_size: int = option(32, "examples per rank and step", minimum=1, common=True)
     group_batch_size: int | None = option(
-        None, "examples per group and step, shared by its ranks, instead of --batch-size", minimum=1
+        None,
+        "examples per group and step, shared by its ranks, instead of --batch-size",
+        minimum=1,
+        common=True,
     )
-    seed: int = option(1, "seed of the run; every group derives its own", minimum=0)
+    seed: int = option(1, "seed of the run; every group derives its own", minimum=0, common=True)
     order_seed: int | None = option(
         None,
         "seed of everything random about the training data, above all their order; default: --seed",
         minimum=0,
+        common=True,
     )
-    same_data: bool = option(False, "all groups read the same documents, each in its own order")
+    same_data: bool = option(
+        False, "all groups read the same documents, each in its own order", common=True
+    )
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)

@@ -21,7 +21,9 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.read import read_file
+from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.layout import OUTLINE
 from hvcod.training.state.restore import state_of
 from hvcod.tree import put_together
@@ -71,21 +73,22 @@ def load_models(
 def _load(
     file: WeightsFile, options: EvaluationOptions, ranks: Group, device: torch.device
 ) -> Trained:
-    # Made on every rank: a task's class in the current folder is found there first.
-    trained = _options(on_rank_zero(ranks.comm, lambda: config.read_toml(file.config)), file.config)
-    of_run = dataclasses.replace(
-        trained, data=options.data or trained.data, validation_examples=options.examples
-    )
-    task = load_task(of_run.task)(of_run, ranks)
-    model = task.build_model()
     weights: dict[str, Tensor] = {}
 
-    def read() -> int:
-        step, tensors = _read(file.path)
+    def read() -> tuple[int, int]:
+        origin, tensors = _read(file.path)
         weights.update(tensors)
-        return step
+        return origin.group, origin.step
 
-    step = on_rank_zero(ranks.comm, read)
+    group, step = on_rank_zero(ranks.comm, read)
+    # Made on every rank: a task's class in the current folder is found there first.
+    of_run = _options(on_rank_zero(ranks.comm, lambda: config.read_toml(file.config)), file.config)
+    trained = of_groups(of_run, file.config.parent, [group], ranks.comm)[group]
+    trained = dataclasses.replace(
+        trained, data=options.data or trained.data, validation_examples=options.examples
+    )
+    task = load_task(trained.task)(trained, ranks)
+    model = task.build_model()
     tensors = broadcast_tensors(ranks.comm, weights if ranks.is_root else None)
     if problem := _misfit(model.state_dict(), tensors):
         raise HvcodError(
@@ -107,15 +110,15 @@ def _misfit(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
     return f"the model has no {unknown[0]}" if unknown else ""
 
 
-def _read(path: Path) -> tuple[int, dict[str, Tensor]]:
-    """The step and the weights of a training state or a published checkpoint."""
+def _read(path: Path) -> tuple[Origin, dict[str, Tensor]]:
+    """The origin and the weights of a training state or a published checkpoint."""
     try:
         origin, tensors = decode_tensors(read_file(path, path.stat().st_size))
         if OUTLINE not in tensors:
-            return origin.step, tensors
+            return origin, tensors
         state = state_of(origin, tensors)
         parts = dict(state.shared["dict"])
-        return state.about.step, put_together(parts["model"], state.tensors)
+        return origin, put_together(parts["model"], state.tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise HvcodError(f"{path} holds no weights that hvcod wrote: {error!r}") from error
     except (OSError, HvcodError) as error:

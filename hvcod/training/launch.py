@@ -16,6 +16,7 @@ from hvcod.groups.world import Place, place_in, wait_quietly, world
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
 from hvcod.training.run.directory import open_run
+from hvcod.training.run.group_options import of_groups
 from hvcod.training.run.resume import per_rank, shared_out
 from hvcod.training.signals import StopSignals
 
@@ -58,6 +59,8 @@ def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, An
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
     with closing(open_run(options, group, everyone)) as run:
         options = shared_out(options, group.trainers, run.examples)
+        here = range(options.groups) if options.group is None else [options.group]
+        options = of_groups(options, run.directory, here, everyone)[group.index]
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
         summary = train(task, run, device, team.signals)

@@ -178,6 +178,32 @@ def test_other_worlds(
         assert len(logged(tmp_path / "run", group)[-1]["teachers"]) == taught_by
 
 
+def test_a_group_may_have_options_of_its_own(
+    fast_mpirun: MpiRun, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "group-1").mkdir(parents=True)
+    own = "log_interval = 4\noptimizer.learning_rate = 0.02\nmodel.hidden = 16\n"
+    (run / "group-1/config.toml").write_text(own)
+    summaries = train(fast_mpirun, 2, tiny_data, run, "--groups", 2, "--steps", 20)
+    for group, steps, rate in ((0, [5, 10, 15, 20], 0.01), (1, [4, 8, 12, 16, 20], 0.02)):
+        lines = logged(run, group)
+        assert [line["step"] for line in lines] == steps
+        assert lines[-1]["learning_rate"] == rate
+    # The model of each group is made from its own options.
+    words = ["hvcod", "evaluate", run, "--examples", 256, "--json"]
+    scored = json.loads(fast_mpirun(1, *words).stdout)
+    losses = {each["name"]: each["metrics"]["loss"] for each in scored}
+    for each in summaries:
+        assert losses[f"group {each['group']}"] == pytest.approx(each["validation_loss"], rel=0.1)
+    (run / "group-1/config.toml").write_text("groups = 3\n")
+    refused = fast_mpirun(
+        2, "hvcod", "train", "--config", run / "config.toml", "--run-dir", run, check=False
+    )
+    assert refused.returncode == 2
+    assert "group-1/config.toml: groups cannot differ between the groups of a run" in refused.stderr
+
+
 def test_one_group_is_plain_synchronous_sgd(
     mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
