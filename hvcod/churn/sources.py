@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
-
 from hvcod.churn.compare import compare
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
@@ -12,7 +10,7 @@ from hvcod.errors import UsageError
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.groups.environment import launch_rank
 from hvcod.tasks.reading.files import fitting, readable
-from hvcod.tensorfile.layout import USER_BLOCK
+from hvcod.tensorfile.header import is_tensor_file
 
 ONE_METHOD = "retrains"
 
@@ -76,7 +74,6 @@ def is_model(path: Path) -> bool:
         if path.suffix != ".h5" or not path.is_file():
             return False
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            return bool(file.userblock_size == USER_BLOCK)
+        return is_tensor_file(path)
     except OSError:
         return False

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.encode import largest_file
 from hvcod.tensorfile.errors import RefusedError
-from hvcod.tensorfile.format import TensorSpec, largest_file, stored_dtypes
+from hvcod.tensorfile.format import TensorSpec, stored_dtypes
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import is_finite
 from hvcod.tensorfile.read import read_file

@@ -1,7 +1,7 @@
 """From a snapshot of tensors to the bytes of a file."""
 
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import h5py
@@ -10,11 +10,25 @@ import torch
 from h5py import h5d, h5p, h5s
 
 from hvcod.errors import HvcodError
-from hvcod.tensorfile.format import FORMAT_VERSION, file_type, largest_file, seal, specification
-from hvcod.tensorfile.layout import ALIGNMENT, LONGEST_TEXT, USER_BLOCK, Attribute
+from hvcod.tensorfile.format import (
+    ALIGNMENT,
+    TensorSpec,
+    file_type,
+    specification,
+    stored_dtypes,
+)
+from hvcod.tensorfile.header import FORMAT_VERSION, block_size, seal
+from hvcod.tensorfile.index import Entry, name_problem, pack
 from hvcod.tensorfile.memory import MemoryFile
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import Rounding, blocks, choose_storage
+
+LONGEST_TEXT = 32 * 1024
+"""Bytes of a text of an origin, at most."""
+
+# What libhdf5 needs beside the values, at most; measured: about 800 bytes a tensor.
+_FILE_OVERHEAD = 64 * 1024
+_TENSOR_OVERHEAD = 4 * 1024
 
 
 def encode(
@@ -27,59 +41,80 @@ def encode(
 
     Empties `tensors` on the way, so that the peak is one copy of the weights and not one and a
     half. libhdf5 only lays the file out: the values are rounded straight into their places,
-    without a copy, without h5py's lock and on one core. Every dataset says what type it had at
-    the source (`source_dtype`) and the largest rounding error, as such (`rounding_error`) and
-    relative to the tensor's largest magnitude (`relative_rounding_error`); the root says the
-    largest of all.
+    without a copy, without h5py's lock and on one core. The attributes of each dataset say what
+    type it had at the source (`source_dtype`) and the largest rounding error, as such
+    (`rounding_error`) and relative to the tensor's largest magnitude (`relative_rounding_error`);
+    those of the root give the origin and the largest errors of all.
 
     Args:
         tensors: What to store, by name.
         origin: Where they come from; the creation time is filled in if it is empty.
         storage: How to store each tensor: `choose_storage` for teachers, `lossless` for resume.
 
-    Raises HvcodError if a tensor or an attribute cannot be stored.
+    Raises:
+        HvcodError: A tensor or the origin cannot be stored.
     """
     created = origin.created or datetime.now(UTC).isoformat(timespec="milliseconds")
-    attributes = {**asdict(origin), "created": created, "format_version": FORMAT_VERSION}
-    room = sum(len(text.encode()) for text in attributes.values() if isinstance(text, str))
+    origin = replace(origin, created=created)
+    block, room = _sizes(specification(tensors), origin)
     # Zeroes that the system hands out page by page, when they are first written.
-    memory = np.zeros(largest_file(specification(tensors)) + room, np.uint8)
+    memory = np.zeros(block + room, np.uint8)
     target = MemoryFile(memory.data)
     with h5py.File(
         target,
         "w",
-        userblock_size=USER_BLOCK,
+        userblock_size=block,
         track_order=True,
         alignment_threshold=1,
         alignment_interval=ALIGNMENT,
     ) as file:
-        roundings = []
+        roundings, entries = [], []
         for name in list(tensors):
             tensor = tensors.pop(name).detach().cpu().contiguous()
             rounding = storage(name, tensor)
-            _add(file, torch.from_numpy(memory), name, tensor, rounding)
+            entries.append(_add(file, torch.from_numpy(memory)[block:], name, tensor, rounding))
             roundings.append(rounding)
-        _describe(file, attributes)
+        _describe(file, origin)
         _describe_rounding(file, roundings)
     data = memory.data[: target.end]
-    seal(data, origin.step)
+    seal(data, block, pack(origin, entries))
     return data
 
 
+def largest_file(expected: Mapping[str, TensorSpec]) -> int:
+    """Bytes that no file with these tensors exceeds, be it rounded or not."""
+    text = "x" * LONGEST_TEXT
+    longest = Origin(text, text, created=text)
+    return sum(_sizes(expected, longest))
+
+
+def _sizes(expected: Mapping[str, TensorSpec], origin: Origin) -> tuple[int, int]:
+    """Bytes of the user block, and bytes that the HDF5 image does not exceed."""
+    texts = [text for text in asdict(origin).values() if isinstance(text, str)]
+    room = _FILE_OVERHEAD + sum(len(text.encode()) for text in texts)
+    widest = {name: stored_dtypes(name, spec.dtype)[-1] for name, spec in expected.items()}
+    for name, spec in expected.items():
+        room += spec.elements * widest[name].itemsize + len(name.encode()) + _TENSOR_OVERHEAD
+    # All names of types that a tensor may be stored in are equally long, and no offset is longer.
+    entries = [Entry(n, widest[n], spec.dtype, spec.shape, room) for n, spec in expected.items()]
+    return block_size(len(pack(origin, entries))), room
+
+
 def _add(
-    file: h5py.File, memory: torch.Tensor, name: str, tensor: torch.Tensor, rounding: Rounding
-) -> None:
-    if not name or name == "." or "/" in name or "\0" in name:
-        raise HvcodError(f"tensor name {name!r} cannot be stored: HDF5 reserves /, . and NUL")
+    file: h5py.File, image: torch.Tensor, name: str, tensor: torch.Tensor, rounding: Rounding
+) -> Entry:
+    if problem := name_problem(name):
+        raise HvcodError(problem)
     dataset = _allocate(file, name, tensor, rounding.stored)
     dataset.attrs["source_dtype"] = np.bytes_(str(tensor.dtype).removeprefix("torch."))
     _describe_rounding(dataset, [rounding])
     size = tensor.numel() * rounding.stored.itemsize
+    offset = dataset.id.get_offset() - file.userblock_size if size else 0
     if size:
-        offset = dataset.id.get_offset()
-        place = memory[offset : offset + size].view(rounding.stored)
+        place = image[offset : offset + size].view(rounding.stored)
         for target, source in zip(blocks(place), blocks(tensor), strict=True):
             target.copy_(source)
+    return Entry(name, rounding.stored, tensor.dtype, tuple(tensor.shape), offset)
 
 
 def _allocate(
@@ -94,8 +129,9 @@ def _allocate(
     return h5py.Dataset(h5d.create(file.id, name.encode(), file_type(stored), space, plan))
 
 
-def _describe(file: h5py.File, attributes: Mapping[str, Attribute | None]) -> None:
-    for key, value in attributes.items():
+def _describe(file: h5py.File, origin: Origin) -> None:
+    file.attrs["format_version"] = FORMAT_VERSION
+    for key, value in asdict(origin).items():
         if isinstance(value, str):
             text = value.encode()
             if len(text) > LONGEST_TEXT:

@@ -1,18 +1,6 @@
-"""What a file is made of: a user block that verifies itself, then an HDF5 image.
+"""What a file can hold: the types of tensors, and the HDF5 types in which they are stored."""
 
-Published checkpoints and training states alike; they differ in their attributes and precision.
-
-    512 bytes   user block: magic word, format version, step, size and SHA-256 of the image
-    the rest    HDF5 image: one contiguous dataset per tensor, what it says of itself as root
-                attributes
-
-HDF5 looks for its signature at byte 0, 512, 1024, ..., so every HDF5 tool opens the file as it
-is, while a reader can prove that the bytes are whole before libhdf5 sees any of them.
-"""
-
-import hashlib
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,21 +8,24 @@ import torch
 from h5py import h5t
 
 from hvcod.errors import HvcodError
-from hvcod.tensorfile.errors import DamagedError, RefusedError
-from hvcod.tensorfile.layout import FILE_TYPES, USER_BLOCK
 
-FORMAT_VERSION = 1
-# Like PNG's: the high bit and the line end show a transfer that changed text.
-_MAGIC = b"\x89HVCOD\r\n"
-_HEADER = struct.Struct("<8sIQQ32s")
-
-# What libhdf5 needs beside the values, at most; measured: about 800 bytes a tensor.
-_FILE_OVERHEAD = 64 * 1024
-_TENSOR_OVERHEAD = 4 * 1024
+ALIGNMENT = 64
+"""The values of every tensor begin at a multiple of it, in bytes."""
 
 _TYPES: dict[torch.dtype, h5t.TypeID] = {
-    getattr(torch, name): kind for name, kind in FILE_TYPES.items()
+    torch.float16: h5t.IEEE_F16LE,
+    torch.float32: h5t.IEEE_F32LE,
+    torch.float64: h5t.IEEE_F64LE,
+    torch.int8: h5t.STD_I8LE,
+    torch.int16: h5t.STD_I16LE,
+    torch.int32: h5t.STD_I32LE,
+    torch.int64: h5t.STD_I64LE,
+    torch.uint8: h5t.STD_U8LE,
+    torch.uint16: h5t.STD_U16LE,
+    torch.uint32: h5t.STD_U32LE,
+    torch.uint64: h5t.STD_U64LE,
 }
+"""The HDF5 types, little-endian on every machine, in which values are stored."""
 
 
 @dataclass(frozen=True)
@@ -81,45 +72,6 @@ def file_type(stored: torch.dtype) -> h5t.TypeID:
 
 
 def dtype_called(name: str) -> torch.dtype | None:
-    """The type of that name which a tensor can have had or be stored in; None if there is none."""
+    """The type with that name that a tensor can have had or be stored in; None if there is none."""
     types = (torch.bool, torch.bfloat16, *_TYPES)
     return next((dtype for dtype in types if str(dtype) == f"torch.{name}"), None)
-
-
-def largest_file(expected: Mapping[str, TensorSpec]) -> int:
-    """Bytes that no file with these tensors exceeds, be it rounded or not."""
-    size = USER_BLOCK + _FILE_OVERHEAD
-    for name, spec in expected.items():
-        width = stored_dtypes(name, spec.dtype)[-1].itemsize
-        size += spec.elements * width + len(name.encode()) + _TENSOR_OVERHEAD
-    return size
-
-
-def seal(data: memoryview, step: int) -> None:
-    """Fills in the user block of `data`, whose HDF5 image is complete."""
-    data[:USER_BLOCK] = _user_block(step, data[USER_BLOCK:])
-
-
-def verify(data: memoryview) -> int:
-    """Proves that `data` is a whole file as hvcod wrote it, byte for byte; returns its step.
-
-    Raises DamagedError if it is not, RefusedError if another version of hvcod wrote it.
-    """
-    if len(data) < USER_BLOCK:
-        raise DamagedError(f"cut short: {len(data)} bytes, less than its header")
-    magic, version, step, size, _ = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
-        raise DamagedError("does not begin as a file of hvcod does")
-    if version != FORMAT_VERSION:
-        raise RefusedError(f"has format version {version}; this hvcod reads {FORMAT_VERSION}")
-    if size != len(data) - USER_BLOCK:
-        raise DamagedError(f"holds {len(data) - USER_BLOCK} bytes after its header, not {size}")
-    if _user_block(step, data[USER_BLOCK:]) != data[:USER_BLOCK]:
-        raise DamagedError("its bytes do not match their SHA-256")
-    return int(step)
-
-
-def _user_block(step: int, image: memoryview) -> bytes:
-    digest = hashlib.sha256(image).digest()
-    header = _HEADER.pack(_MAGIC, FORMAT_VERSION, step, len(image), digest)
-    return header.ljust(USER_BLOCK, b"\0")

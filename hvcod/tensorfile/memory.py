@@ -1,4 +1,4 @@
-"""Memory that libhdf5 reads and writes as if it were a file."""
+"""Memory that libhdf5 writes as if it were a file."""
 
 import os
 
@@ -6,13 +6,13 @@ import os
 class MemoryFile:
     """A file over memory of fixed capacity; `end` is its size so far.
 
-    libhdf5 that writes a real file itself can crash the process on a full disk, and the image of
-    its own memory driver comes out as a copy. Here the file grows in place and needs no lock.
-    The methods are those that h5py asks of a Python file object.
+    When libhdf5 writes a real file, a full disk can crash the process; and the image of its own
+    memory driver can only be had as a copy. Here the file grows in place and needs no lock.
+    The methods are those that h5py requires of a Python file object.
     """
 
-    def __init__(self, memory: memoryview, end: int = 0) -> None:
-        self.end = end
+    def __init__(self, memory: memoryview) -> None:
+        self.end = 0
         self._memory = memory
         self._position = 0
 
@@ -26,17 +26,12 @@ class MemoryFile:
         """The position."""
         return self._position
 
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes from the position on."""
-        buffer = bytearray(size)
-        return bytes(buffer[: self.readinto(memoryview(buffer))])
-
-    def readinto(self, buffer: memoryview) -> int:
-        """Fills `buffer` from the position on as far as the file goes; the bytes read."""
-        count = max(0, min(len(buffer), self.end - self._position))
-        buffer[:count] = self._memory[self._position : self._position + count]
-        self._position += count
-        return count
+    def read(self, size: int) -> memoryview:
+        """Up to `size` bytes from the position on: libhdf5 reads its own structures again."""
+        end = max(self._position, min(self._position + size, self.end))
+        data = self._memory[self._position : end]
+        self._position = end
+        return data
 
     def write(self, data: memoryview) -> int:
         """Writes at the position; raises ValueError beyond the capacity."""
@@ -46,7 +41,7 @@ class MemoryFile:
         return len(data)
 
     def truncate(self, size: int) -> int:
-        """Sets `end`; memory that was never written reads as zeroes."""
+        """Sets `end`."""
         self.end = size
         return size
 

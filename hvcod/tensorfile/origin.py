@@ -46,7 +46,7 @@ class Origin:
         """The origin with these values; raises RefusedError if it cannot be one."""
         kinds = {field.name: typing.get_args(field.type) or (field.type,) for field in fields(cls)}
         if strange := sorted(kinds.keys() ^ values.keys()):
-            raise RefusedError(f"origin: {strange[0]} is missing or unknown")
+            raise RefusedError(f"origin: {strange[0][:80]} is missing or unknown")
         for name, value in values.items():
             beyond = type(value) is int and not 0 <= value <= _HIGHEST
             if beyond or type(value) not in kinds[name]:

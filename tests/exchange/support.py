@@ -1,20 +1,17 @@
-"""What the tests of the exchange share: a small model, its checkpoint, and crafted ones."""
+"""What the tests of the exchange share: a small model, its checkpoint."""
 
-import io
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import pytest
 import torch
 
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.files.whole import replace
 from hvcod.tensorfile.encode import encode
-from hvcod.tensorfile.format import seal, specification
-from hvcod.tensorfile.layout import ALIGNMENT
+from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
 
@@ -65,20 +62,6 @@ def put(directory: Path, step: int, data: bytes | None = None) -> Path:
     # At once: somebody may be looking.
     replace(path, content)
     return path
-
-
-def crafted(change: Callable[[h5py.File], object], step: int = 50) -> bytes:
-    """A checkpoint changed with HDF5's own means and sealed again: the digest is right."""
-    image = io.BytesIO(checkpoint(step))
-    with h5py.File(image, "r+", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
-        change(file)
-    return sealed(image.getvalue(), step)
-
-
-def sealed(data: bytes, step: int = 50) -> bytes:
-    content = bytearray(data)
-    seal(memoryview(content), step)
-    return bytes(content)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:

@@ -18,7 +18,7 @@ from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode, read_checkpoint
 from hvcod.tensorfile.errors import DamagedError
 from hvcod.tensorfile.format import specification
-from hvcod.tensorfile.layout import USER_BLOCK
+from hvcod.tensorfile.header import verify
 from hvcod.tensorfile.steps import checkpoint_path
 
 LARGE = {f"layer.{i}": torch.linspace(0.1, 1.0, 3000) for i in range(6)}
@@ -33,8 +33,9 @@ def large(tmp_path: Path) -> Path:
 def boundaries(path: Path) -> set[int]:
     """Where anything begins or ends: header, image, structures, values, blocks of disks."""
     data = path.read_bytes()
-    found = {0, 1, 8, 12, 20, 28, 60, USER_BLOCK, USER_BLOCK + 8, USER_BLOCK + 96, len(data)}
-    found |= set(range(0, len(data), 4096)) | set(range(0, len(data), 512))
+    text, block = verify(memoryview(data))
+    found = {0, 1, 8, 12, 44, 48, 56, 64, block, block + 8, block + 96, len(data)}
+    found |= {64 + len(text)} | set(range(0, len(data), 4096)) | set(range(0, len(data), 512))
     _, tensors = decode(data, specification(LARGE))
     for tensor in tensors.values():
         start = int(tensor.storage_offset()) * tensor.itemsize

@@ -1,27 +1,41 @@
-"""Mutants of good files, from a seed: what a disk, a bug or an enemy could make of them.
+"""Mutants of good files, from a number: what a disk, a bug or an enemy could make of them.
 
 `mutant(number)` is always the same. Those of `DAMAGE` are changed and left so: the digest is
-wrong. Those of `FORGED` are sealed again after the change, and most have HDF5's own checksums put
-right, so that libhdf5 really sees them.
+wrong. Those of `FORGED` get the right digest after the change.
 """
 
+import json
 import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from exchange.support import sealed
-from tensorfile.good_files import STEP, Seed, seeds, word
-from tensorfile.lookup3 import lookup3
+from tensorfile.crafting import DIGEST, index_of, resealed, with_index
+from tensorfile.good_files import seeds
 
-from hvcod.tensorfile.layout import USER_BLOCK
+from hvcod.tensorfile.header import verify
 
-_ODD = (0, 1, 2, 0x10, 0x7F, 0x80, 0xFE, 0xFF)
+_HEADER = 64
+
+_ODD_BYTES = b"\x00\x01\x0a\x1f\x20\x22\x2c-.+01789E[\\]enu{}\x7f\x80\xc0\xed\xfe\xff"
+
+# Numbers at which something ends or overflows.
+_NUMBERS = (
+    *(0, 1, 2, 3, 4, 7, 8, 31, 32, 33, 63, 64, 65, 96, 128, 511, 512, 2048, 4096, -1, -64),
+    *(2**exponent + d for exponent in (15, 16, 31, 32, 40, 53, 61, 62, 63, 64) for d in (-1, 0, 1)),
+)
+
+_STRANGE: tuple[Any, ...] = (
+    *(None, True, False, "", "x", 0.5, 64.0, -0.0, 1e308, 5e-324, [], {}, [[]], [0], [1, 2, 3]),
+    *({"a": 1}, "float16", "float32", "float64", "bfloat16", "bool", "int64", "uint8", "complex64"),
+    *("lstm.0.weight", "../x", "a/b", ".", "\0", "\u00fc", "\U0001f600", "x" * 5000, "9" * 5000),
+)
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One changed file; `seed` is what it was made from."""
+    """One changed file; `seed` is the good file that it was made from."""
 
     kind: str
     data: bytes
@@ -32,25 +46,20 @@ def mutant(number: int) -> Mutant:
     """The mutant of this number; never a good file."""
     rng = random.Random(number)
     while True:
-        found = _draw(rng)
-        if found.data not in (seed.data for seed in seeds().values()):
-            return found
+        drawn = _draw(rng)
+        if drawn.data not in seeds().values():
+            return drawn
 
 
 def _draw(rng: random.Random) -> Mutant:
     if rng.random() < 0.02:
         return Mutant("random bytes", rng.randbytes(rng.choice((0, 7, 511, 600, 5000))), "none")
+    name = rng.choice(list(seeds()))
     if rng.random() < 0.25:
-        kind, name = rng.choice(list(DAMAGE)), rng.choice(("published", "state"))
-        return Mutant(kind, DAMAGE[kind](rng, seeds()[name].data), name)
-    kind, name = rng.choice(list(FORGED)), rng.choice(list(seeds()))
-    seed = seeds()[name]
-    data = bytearray(seed.data)
-    for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        FORGED[kind](rng, data, seed)
-    if rng.random() < 0.9:
-        _put_right(data, seed)
-    return Mutant(kind, sealed(bytes(data), STEP), name)
+        kind = rng.choice(list(DAMAGE))
+        return Mutant(kind, DAMAGE[kind](rng, seeds()[name]), name)
+    kind = rng.choice(list(FORGED))
+    return Mutant(kind, FORGED[kind](rng, seeds()[name]), name)
 
 
 # What a disk or a network does.
@@ -86,7 +95,7 @@ def _block_duplicated(rng: random.Random, data: bytes) -> bytes:
 
 def _header_changed(rng: random.Random, data: bytes) -> bytes:
     changed = bytearray(data)
-    start, size = rng.choice(((0, 8), (8, 4), (12, 8), (20, 8), (28, 32)))
+    start, size = rng.choice(((0, 8), (8, 4), (12, 32), (44, 4), (48, 8), (56, 8)))
     changed[start : start + size] = rng.randbytes(size)
     return bytes(changed)
 
@@ -104,99 +113,194 @@ DAMAGE: dict[str, Callable[[random.Random, bytes], bytes]] = {
 # What an enemy does, who can compute digests too.
 
 
-def _structure_bit(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    data[rng.choice(seed.structure)] ^= 1 << rng.randrange(8)
+def _sizes(rng: random.Random, data: bytes) -> bytes:
+    """Another size of the user block, of the index, or of the file."""
+    changed = bytearray(data)
+    start, form = rng.choice(((44, "<I"), (48, "<Q"), (56, "<Q")))
+    (before,) = struct.unpack_from(form, data, start)
+    sizes = (*_NUMBERS, before - 1, before + 1, before * 2, before // 2, len(data) - 1)
+    size = rng.choice(sizes) % 2 ** (8 * struct.calcsize(form))
+    struct.pack_into(form, changed, start, size)
+    return resealed(bytes(changed))
 
 
-def _structure_byte(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    data[rng.choice(seed.structure)] = rng.choice(_ODD)
+def _cut_or_longer(rng: random.Random, data: bytes) -> bytes:
+    """Another length of the image, of which the header knows."""
+    length = rng.choice((rng.randrange(_HEADER, len(data)), len(data) - 1))
+    changed = bytearray(data[:length] if rng.random() < 0.7 else data + rng.randbytes(64))
+    struct.pack_into("<Q", changed, 56, len(changed))
+    return resealed(bytes(changed))
 
 
-def _number(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    """A huge or odd number over whatever is there: sizes, counts, addresses."""
-    width = rng.choice((2, 4, 8))
-    odd = (0, 1, 2**15, 2**31, 2**40, 2**62, 2**63, 2**64 - 1, 2**64 - 2, len(data))
-    place = rng.choice(seed.structure)
-    number = rng.choice(odd) % 2 ** (8 * width)
-    data[place : place + width] = number.to_bytes(width, "little")[: len(data) - place]
+def _index_bytes(rng: random.Random, data: bytes) -> bytes:
+    """Bytes of the index set, flipped, cut out or put in."""
+    text = bytearray(verify(memoryview(data))[0])
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        place = rng.randrange(len(text))
+        match rng.randrange(5):
+            case 0:
+                text[place] ^= 1 << rng.randrange(8)
+            case 1:
+                text[place] = rng.choice(_ODD_BYTES)
+            case 2:
+                del text[place : place + rng.choice((1, 1, 8, 64))]
+            case 3:
+                text.insert(place, rng.choice(_ODD_BYTES))
+            case 4:
+                start = rng.randrange(len(text))
+                text[place:place] = text[start : start + rng.choice((1, 8, 64))]
+        if not text:
+            break
+    return with_index(data, bytes(text))
 
 
-def _shape(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    """Another length in a dataspace or size in a layout."""
-    huge = (0, 1, 2**20, 2**40, 2**61, 2**63, 2**64 - 1)
-    _put(data, rng.choice(seed.lengths), rng.choice(huge))
+def _number(rng: random.Random, data: bytes) -> bytes:
+    """A number anywhere in the index becomes an odd one, in any way of writing it."""
+    pieces = _pieces(verify(memoryview(data))[0].decode())
+    numbers = [place for place, piece in enumerate(pieces) if piece.lstrip("-").isdecimal()]
+    number = rng.choice(_NUMBERS)
+    pieces[rng.choice(numbers)] = rng.choice(
+        [
+            *(str(number), str(number), f"{number}.0", f"{number}e0", f"0{number}"),
+            *(f"{number}e999", "NaN", "Infinity", "-0", "9" * 5000),
+        ]
+    )
+    return with_index(data, "".join(pieces).encode())
 
 
-def _address(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    """An address becomes another one, that of its own place, or one outside the file."""
-    place = rng.choice(seed.addresses)
-    others = [word(seed.data, p) for p in seed.addresses]
-    own = place - USER_BLOCK
-    _put(data, place, rng.choice((*others, own, own - own % 8, len(data), 2**63, 0, 96)))
+def _pieces(text: str) -> list[str]:
+    """The text cut where numbers begin and end; those in names count, too."""
+    pieces, digits = [""], False
+    for mark in text:
+        if mark.isdecimal() != digits:
+            digits = not digits
+            pieces.append("")
+        pieces[-1] += mark
+    return pieces
 
 
-def _addresses_swapped(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    first, second = rng.sample(seed.addresses, 2)
-    words = word(data, first), word(data, second)
-    _put(data, first, words[1])
-    _put(data, second, words[0])
+def _tensor_value(rng: random.Random, data: bytes) -> bytes:
+    """One value of one tensor becomes something else, or that of another tensor."""
+    index = index_of(data)
+    tensor, other = rng.choices(list(index["tensors"].values()), k=2)
+    key = rng.choice(list(tensor))
+    choice = rng.random()
+    if choice < 0.3:
+        tensor[key] = other[key]
+    elif choice < 0.6:
+        tensor[key] = rng.choice(_STRANGE)
+    elif key == "shape" and tensor["shape"]:
+        tensor["shape"][rng.randrange(len(tensor["shape"]))] = rng.choice((*_NUMBERS, *_STRANGE))
+    else:
+        tensor["offset"] = rng.choice((tensor["offset"] + rng.choice(_NUMBERS), *_NUMBERS))
+    return _with(data, index)
 
 
-def _blocks_mixed(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    """A piece of one place, or of another file, over another."""
-    other = rng.choice(list(seeds().values())) if rng.random() < 0.5 else seed
-    size = rng.choice((4, 8, 16, 64))
-    start, place = rng.choice(other.structure), rng.choice(seed.structure)
-    piece = other.data[start : start + size][: len(data) - place]
-    data[place : place + len(piece)] = piece
+def _offset(rng: random.Random, data: bytes) -> bytes:
+    """Another offset: near the ends of the file, of its own values or of another tensor's."""
+    index = index_of(data)
+    tensors = list(index["tensors"].values())
+    end = len(data) - verify(memoryview(data))[1]
+    edges = [end, *(tensor["offset"] for tensor in tensors)]
+    steps = (-128, -64, -8, -2, -1, 0, 1, 2, 8, 64, 128)
+    rng.choice(tensors)["offset"] = rng.choice(edges) + rng.choice(steps)
+    return _with(data, index)
 
 
-def _block_blank(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    place, size = rng.choice(seed.structure), rng.choice((4, 16, 64, 512))
-    end = min(place + size, len(data))
-    data[place:end] = bytes([rng.choice((0, 0xFF))]) * (end - place)
+def _keys(rng: random.Random, data: bytes) -> bytes:
+    """A key is removed, renamed, doubled or added, on any level."""
+    index = index_of(data)
+    tensors = index["tensors"]
+    level = rng.choice((index, index["origin"], tensors, rng.choice(list(tensors.values()))))
+    key = rng.choice(list(level))
+    match rng.randrange(4):
+        case 0:
+            del level[key]
+        case 1:
+            level[rng.choice((key + "x", key[:-1], key.upper(), "", "\0"))] = level.pop(key)
+        case 2:
+            level["new"] = level[key]
+        case 3:
+            text = json.dumps(index)
+            value = json.dumps(key) + ": "
+            return with_index(data, text.replace(value, value + "1, " + value, 1).encode())
+    return _with(data, index)
 
 
-def _message(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    """Kind, size or flags of a message in an object header of the old form."""
-    place = rng.choice(seed.messages or seed.structure)
-    offset, low, high = rng.choice(((0, 0, 0x1A), (2, 0, 0xFFFF), (4, 0, 0xFF)))
-    width = 1 if offset == 4 else 2
-    data[place + offset : place + offset + width] = rng.randint(low, high).to_bytes(width, "little")
+def _origin(rng: random.Random, data: bytes) -> bytes:
+    """One value of the origin becomes something else."""
+    index = index_of(data)
+    key = rng.choice(list(index["origin"]))
+    index["origin"][key] = rng.choice((*_NUMBERS, *_STRANGE))
+    return _with(data, index)
 
 
-def _values(rng: random.Random, data: bytearray, seed: Seed) -> None:
-    """Not an attack: another model."""
-    start, end = rng.choice(seed.values)
-    data[rng.randrange(start, end)] ^= 1 << rng.randrange(8)
+def _shuffled(rng: random.Random, data: bytes) -> bytes:
+    """The tensors in another order: harmless."""
+    index = index_of(data)
+    names = list(index["tensors"])
+    rng.shuffle(names)
+    index["tensors"] = {name: index["tensors"][name] for name in names}
+    return _with(data, index)
 
 
-FORGED: dict[str, Callable[[random.Random, bytearray, Seed], None]] = {
-    "structure: bit flipped": _structure_bit,
-    "structure: byte set": _structure_byte,
-    "structure: number set": _number,
-    "structure: shape or size": _shape,
-    "structure: address": _address,
-    "structure: addresses swapped": _addresses_swapped,
-    "structure: pieces mixed": _blocks_mixed,
-    "structure: blanked": _block_blank,
-    "structure: message": _message,
-    "values": _values,
+def _renamed(rng: random.Random, data: bytes) -> bytes:
+    """Two tensors exchange their names."""
+    index = index_of(data)
+    one, other = rng.sample(list(index["tensors"]), 2)
+    names = {one: other, other: one}
+    index["tensors"] = {names.get(n, n): values for n, values in index["tensors"].items()}
+    return _with(data, index)
+
+
+def _nested(rng: random.Random, data: bytes) -> bytes:
+    """An index, or a value in it, of many levels or elements."""
+    depth = rng.choice((2, 10, 500, 990, 1100, 20_000, 200_000))
+    begin, end = rng.choice((("[", "]"), ('{"a":', "}"), ("[1,", "]"), ("[", "")))
+    if rng.random() < 0.3:
+        return with_index(data, (begin * depth + "1" + end * depth).encode())
+    text = verify(memoryview(data))[0].decode()
+    mark = rng.choice(('"shape": ', '"offset": ', '"origin": ', '"stored": ', '"run_id": '))
+    nested = begin * depth + "1" + end * depth
+    return with_index(data, text.replace(mark, f"{mark}{nested}, {mark}", 1).encode())
+
+
+def _padding(rng: random.Random, data: bytes) -> bytes:
+    """Bytes between the index and the image: nobody reads them."""
+    text, block = verify(memoryview(data))
+    changed = bytearray(data)
+    changed[rng.randrange(_HEADER + len(text), block)] = rng.randrange(1, 256)
+    return resealed(bytes(changed))
+
+
+def _image(rng: random.Random, data: bytes) -> bytes:
+    """Bytes of the HDF5 image: other values, or a structure that only HDF5 tools read."""
+    block = verify(memoryview(data))[1]
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 2, 8, 100))):
+        changed[rng.randrange(block, len(data))] = rng.choice(_ODD_BYTES)
+    return resealed(bytes(changed))
+
+
+FORGED: dict[str, Callable[[random.Random, bytes], bytes]] = {
+    "header: sizes": _sizes,
+    "header: length of the file": _cut_or_longer,
+    "header: padding": _padding,
+    "index: bytes": _index_bytes,
+    "index: numbers": _number,
+    "index: values of a tensor": _tensor_value,
+    "index: offsets": _offset,
+    "index: keys": _keys,
+    "index: origin": _origin,
+    "index: order": _shuffled,
+    "index: names exchanged": _renamed,
+    "index: levels": _nested,
+    "image": _image,
 }
 
 
-def _put_right(data: bytearray, seed: Seed) -> None:
-    """HDF5's own checksums, where they were in the good file."""
-    for start, end in seed.sums:
-        struct.pack_into("<I", data, end, lookup3(data[start:end]))
-    for start in seed.heaps:
-        # Signature, version, address of the heap (8), offset in it (5), checksum; 1 KiB or less.
-        place = start + 18
-        data[place : place + 4] = bytes(4)
-        struct.pack_into("<I", data, place, lookup3(data[start : start + 1024]))
+def _with(data: bytes, index: dict[str, Any]) -> bytes:
+    return with_index(data, json.dumps(index, ensure_ascii=True).encode())
 
 
-def _put(data: bytearray, place: int, word: int) -> None:
-    """Sets an 8-byte number; the file keeps its size."""
-    piece = word.to_bytes(8, "little")[: len(data) - place]
-    data[place : place + len(piece)] = piece
+assert DIGEST.stop == 44, "the places of the sizes above"

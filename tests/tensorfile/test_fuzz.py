@@ -1,27 +1,23 @@
-"""Thousands of changed files: none accepted wrong, none that stalls, swells or kills a reader."""
+"""Thousands of changed files: none is accepted wrongly, none stalls, swells or kills a reader."""
 
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-from exchange.support import about, encoded, put, wait_until
-from tensorfile.good_files import EXPECTED, STEP, TENSORS
 from tensorfile.mutants import DAMAGE, FORGED, mutant
-
-from hvcod.exchange.poll import Poller
 
 EVERYDAY, LONG = 500, 10_000
 
-VERDICTS = ("damaged", "refused", "accepted", "unjudged")
+VERDICTS = ("damaged", "refused", "same", "other")
+"""The last two of those that were accepted; see `read_mutants`."""
 
-# libhdf5 itself is given up after a minute.
-PATIENCE = 90.0
+# Seconds for one file of a few kilobytes, on a machine that is busy.
+PATIENCE = 60.0
 
 
 @dataclass
@@ -31,13 +27,11 @@ class Outcome:
     Attributes:
         verdicts: How often each verdict was given, by kind.
         faults: What must never be.
-        contained: Reasons that tell of a fault of libhdf5 which its own process bore.
         grown: Bytes by which the reading process grew, at most.
     """
 
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
-    contained: list[str] = field(default_factory=list)
     grown: int = 0
 
     def of(self, verdict: str) -> int:
@@ -71,11 +65,10 @@ def read_some(first: int, end: int, outcome: Outcome) -> int:
 
 def note(outcome: Outcome, number: int, verdict: str, reason: str) -> None:
     kind = mutant(number).kind
-    outcome.verdicts[kind, verdict] += 1
-    if verdict not in VERDICTS:
+    given = reason if verdict == "accepted" else verdict
+    outcome.verdicts[kind, given] += 1
+    if given not in VERDICTS:
         outcome.faults.append(f"{number} ({kind}): {verdict} {reason}")
-    if reason.startswith(("libhdf5 dies", "libhdf5 takes", "libhdf5 tells")):
-        outcome.contained.append(f"{number}: {reason}")
 
 
 @contextmanager
@@ -112,44 +105,24 @@ def reader(first: int, end: int) -> Iterator[Iterator[str]]:
         heard.set()
 
 
-def test_no_mutant_is_accepted_wrong_or_does_harm(scale: Callable[[int, int], int]) -> None:
+def test_no_mutant_is_accepted_wrongly_or_does_harm(scale: Callable[[int, int], int]) -> None:
     count = scale(EVERYDAY, LONG)
     outcome = fuzz(count)
     print(report(outcome))
     assert outcome.faults == []
     assert sum(outcome.verdicts.values()) == count
-    # No file is larger than 18 kB.
-    assert outcome.grown < 4 * 2**20
-    assert outcome.of("unjudged") <= count / 200
-    for kind in DAMAGE:
-        assert outcome.verdicts[kind, "accepted"] == 0
-    # That the mutants are worth something: most get beyond the digest, and of each kind of forgery
-    # some are refused for what they are and some harmless.
+    # The longest index has a megabyte; the elements of what is parsed are limited.
+    assert outcome.grown < 256 * 2**20
+    for kind in ("random bytes", *DAMAGE):
+        assert not outcome.verdicts[kind, "same"]
+        assert not outcome.verdicts[kind, "other"]
+    # That the mutants are worth something: most get beyond the digest, and each kind of forgery is
+    # refused for what it is or harmless.
     assert outcome.of("damaged") < 0.4 * count
     for kind in FORGED:
-        assert outcome.verdicts[kind, "refused"] > 0
-        assert outcome.verdicts[kind, "accepted"] > 0
-
-
-@pytest.mark.parametrize("number", [1609, 1888, 2066, 10_235])
-def test_a_file_that_crashes_libhdf5_costs_freshness_only(tmp_path: Path, number: int) -> None:
-    """Mutants that HDF5 2.0 dies of; another release may refuse them, or find them harmless."""
-
-    def good(step: int) -> bytes:
-        return bytes(encoded(dict(TENSORS), about(step)))
-
-    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
-        for step, data in ((STEP - 10, good(STEP - 10)), (STEP, mutant(number).data)):
-            put(tmp_path, step, data)
-        poller.look(STEP)
-        wait_until(lambda: poller.counters.loaded)
-        put(tmp_path, STEP + 10, good(STEP + 10))
-        poller.look(STEP + 10)
-        wait_until(lambda: (arrival := poller.take()) and arrival.step == STEP + 10)
-        reasons = [failure.last for failure in poller.failures[0].values()]
-        print(reasons)
-        assert poller.counters.failures.total() <= 1
-        assert all("libhdf5" in reason for reason in reasons)
+        assert outcome.verdicts[kind, "refused"] + outcome.verdicts[kind, "same"] > 0
+    for kind in ("index: origin", "index: offsets", "index: names exchanged", "image"):
+        assert outcome.verdicts[kind, "other"] > 0
 
 
 def report(outcome: Outcome) -> str:
@@ -158,5 +131,5 @@ def report(outcome: Outcome) -> str:
     for kind in ("random bytes", *DAMAGE, *FORGED):
         counts = [outcome.verdicts[kind, verdict] for verdict in VERDICTS]
         lines.append(f"{kind:36}" + "".join(f"{count:10}" for count in counts))
-    lines += [f"grown by {outcome.grown} bytes", *outcome.contained]
+    lines.append(f"grown by {outcome.grown} bytes")
     return "\n".join(lines)

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from exchange.support import checkpoint, crafted, sealed
+from exchange.support import checkpoint
 
 from hvcod.errors import HvcodError
 from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.encode import LONGEST_TEXT, encode
 from hvcod.tensorfile.errors import DamagedError, RefusedError
-from hvcod.tensorfile.layout import LONGEST_TEXT, USER_BLOCK
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
 from hvcod.tensorfile.read import read_file
@@ -86,29 +85,6 @@ def test_damage_is_seen_first() -> None:
     data[-1] ^= 1
     with pytest.raises(DamagedError):
         decode_tensors(data)
-
-
-@pytest.mark.parametrize("source", ["float64", "bool", "object", "", "int64"])
-def test_a_source_that_cannot_be_is_refused(source: str) -> None:
-    kind = f"S{max(1, len(source))}"
-    change = crafted(lambda f: f["lstm.0.bias"].attrs.create("source_dtype", source, dtype=kind))
-    if source == "float64":  # a float64 may be rounded to float16
-        decode_tensors(change)
-        return
-    with pytest.raises(RefusedError, match=f"says that it was {source}, stored as torch.float16"):
-        decode_tensors(change)
-
-
-def test_two_tensors_in_one_place_are_refused() -> None:
-    data = bytearray(encode({"a": torch.ones(64), "b": torch.ones(64)}, Origin(step=7)))
-    _, tensors = decode_tensors(bytearray(data))
-    # The address in the layout message, which counts from the end of the user block.
-    places = [2 * int(tensors[name].storage_offset()) - USER_BLOCK for name in "ab"]
-    first, second = (place.to_bytes(8, "little") for place in places)
-    assert data.count(second) == 1
-    data = data.replace(second, first)
-    with pytest.raises(RefusedError, match="tensors a and b have their values in one place"):
-        decode_tensors(sealed(bytes(data), 7))
 
 
 def test_read_file_asks_for_memory_only_within_its_limit(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""The user block in front of the HDF5 image: it verifies the file and says where everything lies.
+
+    12 bytes    magic word, format version
+    32 bytes    SHA-256 of all that follows
+    20 bytes    sizes of the user block, of the index and of the file
+    the rest    the index (`hvcod.tensorfile.index`), then zeroes
+
+HDF5 looks for its signature at byte 0, 512, 1024, 2048, ..., so every HDF5 tool opens the file,
+while a reader of hvcod needs no HDF5: it trusts the bytes once their digest is right, and checks
+the index.
+"""
+
+import hashlib
+import struct
+from pathlib import Path
+
+from hvcod.errors import HvcodError
+from hvcod.tensorfile.errors import DamagedError, RefusedError
+
+FORMAT_VERSION = 2
+
+SMALLEST_BLOCK, LARGEST_BLOCK = 512, 16 * 2**20
+"""Bytes of the user block, which is a power of two."""
+
+# Like PNG's: the high bit and the line end show a transfer that changed text.
+_MAGIC = b"\x89HVCOD\r\n"
+_HEADER = struct.Struct("<8sI32sIQQ")
+_AFTER_DIGEST = 44
+
+_FORMAT_1 = (
+    "was written by hvcod 0.1.0 in format 1, which this hvcod does not read: finish the run with "
+    "hvcod 0.1.0, or start it anew (--fresh --force, or another --run-dir)"
+)
+
+
+def block_size(index: int) -> int:
+    """Bytes of the user block that has room for an index of so many; raises HvcodError."""
+    size = max(SMALLEST_BLOCK, 1 << (_HEADER.size + index - 1).bit_length())
+    if size > LARGEST_BLOCK:
+        raise HvcodError(f"too many tensors: their index has {index} bytes, over {LARGEST_BLOCK}")
+    return size
+
+
+def seal(data: memoryview, block: int, index: bytes) -> None:
+    """Fills in the user block of `data`, whose first `block` bytes are zero and the rest done."""
+    data[_HEADER.size : _HEADER.size + len(index)] = index
+    sizes = block, len(index), len(data)
+    _HEADER.pack_into(data, 0, _MAGIC, FORMAT_VERSION, bytes(32), *sizes)
+    digest = hashlib.sha256(data[_AFTER_DIGEST:]).digest()
+    _HEADER.pack_into(data, 0, _MAGIC, FORMAT_VERSION, digest, *sizes)
+
+
+def verify(data: memoryview) -> tuple[bytes, int]:
+    """The index and the size of the user block of a file that is as hvcod wrote it, byte for byte.
+
+    Raises:
+        DamagedError: It is not.
+        RefusedError: Another version of hvcod wrote it.
+    """
+    if len(data) < SMALLEST_BLOCK:
+        raise DamagedError(f"cut short: {len(data)} bytes, less than its header")
+    magic, version, digest, block, index, size = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise DamagedError("does not begin like a file of hvcod")
+    if version == 1:
+        raise RefusedError(_FORMAT_1)
+    if version != FORMAT_VERSION:
+        raise RefusedError(f"has format {version}; this hvcod reads {FORMAT_VERSION}: update it")
+    if size != len(data):
+        raise DamagedError(f"has {len(data)} bytes, not {size}")
+    if hashlib.sha256(data[_AFTER_DIGEST:]).digest() != digest:
+        raise DamagedError("its bytes do not match their SHA-256")
+    fits = _HEADER.size + index <= block <= min(size, LARGEST_BLOCK)
+    if not fits or block < SMALLEST_BLOCK or block.bit_count() != 1:
+        raise RefusedError(f"has a user block of {block} bytes with an index of {index}")
+    return bytes(data[_HEADER.size : _HEADER.size + index]), block
+
+
+def is_tensor_file(path: Path) -> bool:
+    """Whether a file begins like one of hvcod's tensor files. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
