@@ -70,6 +70,7 @@ def test_the_ranks_may_watch_the_clock_themselves(slurm: Cluster) -> None:
     slurm.until(lambda: slurm.field(job["id"], "Restarts") == "1")
     log = slurm.log("clock")
     assert log.index("saved: the time limit") < log.index("back into the queue")
+    assert "not back in the queue" not in log
 
 
 def test_ranks_that_are_killed_do_not_put_their_job_back(slurm: Cluster) -> None:

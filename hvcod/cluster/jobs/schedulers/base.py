@@ -153,6 +153,12 @@ def call(words: Sequence[str], check: bool = True) -> subprocess.CompletedProces
     return done
 
 
+def requeued(done: subprocess.CompletedProcess[str]) -> bool:
+    """Returns whether a program has requeued the job in which it ran."""
+    # That ends all processes of the job by TERM, and the program is one of them.
+    return done.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+
+
 def answer_of(done: subprocess.CompletedProcess[str]) -> str:
     """Returns what a program printed, on one line."""
     return (done.stderr or done.stdout).strip().replace("\n", "; ")

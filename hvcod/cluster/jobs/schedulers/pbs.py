@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hvcod.cluster.jobs.options import JobOptions
-from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call
+from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, requeued
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
 from hvcod.errors import HvcodError
 
@@ -103,9 +103,7 @@ class Pbs(Scheduler):
 
     def requeue(self, job: RunningJob) -> Iterator[tuple[str, str]]:
         """Reruns the job if this user may do so, or else submits the next one."""
-        done = call(["qrerun", os.environ.get("PBS_JOBID", "")], check=False)
-        # A rerun ends the processes of this job by TERM, and qrerun is one of them.
-        if done.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
+        if requeued(call(["qrerun", os.environ.get("PBS_JOBID", "")], check=False)):
             return
         (job.folder / "jobs").mkdir(parents=True, exist_ok=True)
         script, variables = job.script, []

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hvcod.cluster.jobs.options import JobOptions
-from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, call
+from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, requeued
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
 from hvcod.errors import HvcodError
 
@@ -100,7 +100,9 @@ class Slurm(Scheduler):
 
     def requeue(self, job: RunningJob) -> Iterator[tuple[str, str]]:
         """Requeues the job under its own id; Slurm ends this process soon after."""
-        call(["scontrol", "requeue", _job_id()])
+        done = call(["scontrol", "requeue", _job_id()], check=False)
+        if not requeued(done):
+            raise HvcodError(f"scontrol refused: {answer_of(done)}")
         return iter(())
 
 
