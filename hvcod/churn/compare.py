@@ -1,4 +1,4 @@
-"""Compares files of predictions: reads each once, measures, and says how sure one can be."""
+"""Compares files of predictions: reads each once, measures, and estimates intervals."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,23 +25,24 @@ def compare(
 ) -> Report:
     """Measures how much the retrains of each method disagree.
 
-    Every file is read once; memory does not grow with the rows. Temporary files (TMPDIR) take four
-    bytes a row and file and one id a row, and all rows if the files are not in the same order.
+    Every file is read once, and memory does not grow with the rows. Temporary files (in TMPDIR)
+    take four bytes per row and file and one id per row, and all rows if the files are not in the
+    same order.
 
     Args:
-        methods: {method: files of predictions, one of each retrain}.
-        options: How they are aligned, decided and sliced.
-        names: How files are called in the report; by their paths otherwise.
+        methods: {method: files of predictions, one for each retrain}.
+        options: The alignment, decisions and slices.
+        names: The names of files in the report; their paths by default.
 
     Raises:
-        UsageError: An option is wrong, or there is no such file.
-        HvcodError: The predictions are no probabilities, have NaN, do not go together, ...: all
-            that is wrong, with counts.
+        UsageError: An option is wrong, or a file is missing.
+        HvcodError: The predictions are not probabilities, are NaN, do not match each other, ...:
+            lists every problem, with counts.
     """
     slices = Slices(parse_edges(options.slice_edges))
     paths = [path for retrains in methods.values() for path in retrains]
     if len(paths) < 2:
-        raise UsageError("churn is between retrains: name two files of predictions or more")
+        raise UsageError("churn is a difference between retrains: name at least two files")
     sources = _open(paths, options)
     classes = _classes(sources[: len(paths)])
     called = {
@@ -59,8 +60,8 @@ def compare(
             figures = comparison.figures(slices.shown)
     except OSError as error:
         raise HvcodError(
-            f"temporary files in {tempfile.gettempdir()}: {reason_of(error)}; name a folder with "
-            "more room by the variable TMPDIR"
+            f"temporary files in {tempfile.gettempdir()}: {reason_of(error)}; set the variable "
+            "TMPDIR to a folder with more space"
         ) from error
     return Report(comparison.rows, classes, options.threshold, figures, findings.warnings)
 
@@ -73,9 +74,9 @@ def _measure(
     options: CompareOptions,
 ) -> None:
     models = [source for source in sources if source.contents.classes != 0]
-    sliced = next((place for place, each in enumerate(sources) if each.contents.sliced), None)
+    sliced = next((i for i, source in enumerate(sources) if source.contents.sliced), None)
     if sliced is not None:
-        slices.know(sources[sliced].contents.slices)
+        slices.declare(sources[sliced].contents.slices)
     progress = Progress(None, "comparing", "row")
     for rows in Alignment(sources, findings, options.common).blocks():
         labels = _labels(models, rows, findings)
@@ -88,33 +89,33 @@ def _measure(
 
 def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
     wanted = Wanted(slice_column=options.slice_column, by_row=options.by_row)
-    found = [open_source(path, wanted) for path in paths]
+    opened = [open_source(path, wanted) for path in paths]
     if options.slices:
         if options.slice_column or options.by_row:
-            raise UsageError("--slices goes with neither --slice-column nor --by-row")
-        found.append(open_source(options.slices, Wanted(predictions=False, slice_column="slice")))
+            raise UsageError("--slices cannot be combined with --slice-column or --by-row")
+        opened.append(open_source(options.slices, Wanted(predictions=False, slice_column="slice")))
     elif options.slice_edges and not options.slice_column:
-        raise UsageError("--slice-edges divides what --slice-column or --slices name")
-    elif options.slice_column and not any(each.contents.sliced for each in found):
+        raise UsageError("--slice-edges needs --slice-column or --slices")
+    elif options.slice_column and not any(source.contents.sliced for source in opened):
         raise UsageError(f"--slice-column {options.slice_column}: no file has such a column")
-    return found
+    return opened
 
 
 def _classes(models: Sequence[Source]) -> int | None:
-    classes = {each.contents.classes: each.name for each in models}
+    classes = {model.contents.classes: model.name for model in models}
     if len(classes) > 1:
-        told = ", ".join(f"{name} {count or 'one number'}" for count, name in classes.items())
-        raise HvcodError(f"the files differ in their number of classes: {told}")
+        shown = ", ".join(f"{name} {count or 'one number'}" for count, name in classes.items())
+        raise HvcodError(f"the files differ in their number of classes: {shown}")
     return models[0].contents.classes
 
 
 def _labels(models: Sequence[Source], rows: Sequence[Rows], findings: Findings) -> Array:
-    """The labels that any of the files knows, [N]."""
+    """The labels, each from the first file that has it, [N]; -1 where none has."""
     labels = np.full(len(rows[0]), -1)
     for source, each in zip(models, rows, strict=False):
         if source.contents.labelled:
             known = (labels >= 0) & (each["label"] >= 0)
             differ = known & (labels != each["label"])
-            findings.fail(source.name, "labels differ from those of the files before", differ, each)
+            findings.fail(source.name, "labels differ from those of earlier files", differ, each)
             labels = np.where(labels >= 0, labels, each["label"])
     return np.asarray(np.minimum(labels, (models[0].contents.classes or 2) - 1))

@@ -11,20 +11,22 @@ from hvcod.config import option
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """How predictions are aligned, decided and sliced."""
+    """The alignment, decisions and slices of a comparison."""
 
     threshold: float = option(
-        0.5, "probability from which on the decision is yes", minimum=0, maximum=1
+        0.5, "probability from which the decision is yes", minimum=0, maximum=1
     )
-    by_row: bool = option(False, "align by row, whatever the ids")
-    common: bool = option(False, "compare the rows that all files have; else a missing row fails")
+    by_row: bool = option(False, "align rows by their number and ignore ids")
+    common: bool = option(
+        False, "compare the rows that all files have; without it a missing row is an error"
+    )
     slice_column: str | None = option(
         None,
-        "column or dataset whose values divide the rows into slices; of the first file that has it",
+        "column or dataset that divides the rows into slices, read from the first file that has it",
     )
     slices: Path | None = option(
         None,
-        "file with id and slice, or a folder that `hvcod data criteo` prepared: then rows are "
+        "file with id and slice, or a folder that `hvcod data criteo` prepared: its rows are "
         "divided by how rare their categories are",
     )
     slice_edges: str | None = option(
@@ -34,7 +36,7 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """Which retrains are compared, and on which examples."""
+    """The retrains of a study, and the examples that they predict."""
 
     methods: str = option(
         "dnn,ensemble,codistill",
@@ -46,4 +48,4 @@ class StudyOptions:
         5, "retrains of each method; statistics of independent pairs use an even number", minimum=1
     )
     part: str = option("validation", "part of the data that all retrains predict")
-    examples: int | None = option(None, "only so many examples of that part", minimum=1)
+    examples: int | None = option(None, "use only this many examples of that part", minimum=1)

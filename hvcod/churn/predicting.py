@@ -1,4 +1,4 @@
-"""Lets runs and checkpoints predict, so that they can be compared."""
+"""Predictions of runs and checkpoints, written to files so that they can be compared."""
 
 import shutil
 import tempfile
@@ -30,8 +30,8 @@ def predicted(
     Args:
         methods: {method: files and models}.
         models: Those of them that are models.
-        options: How predictions are aligned, decided and sliced.
-        evaluation: Which weights, on which data.
+        options: The alignment, decisions and slices.
+        evaluation: The weights, and the data to predict.
         group: The group of a run that predicts; None for the ensemble of all.
 
     Raises:
@@ -42,7 +42,7 @@ def predicted(
     try:
         if not ranks.comm.allreduce(Path(folder).is_dir(), MPI.LAND):
             raise UsageError(
-                f"{folder} is not there on all nodes: set TMPDIR to a folder that all nodes share"
+                f"{folder} does not exist on all nodes: set TMPDIR to a folder that all nodes share"
             )
         files = {
             model: predict_file(model, Path(folder) / f"{number}.h5", evaluation, group, ranks)
@@ -61,14 +61,14 @@ def predicted(
 def predict_file(
     source: Path, output: Path, evaluation: EvaluationOptions, group: int | None, ranks: Group
 ) -> Path:
-    """Writes what a run or checkpoint predicts to a file. Collective.
+    """Writes the predictions of a run or checkpoint to a file. Collective.
 
     Args:
         source: A run directory, a training state or a published checkpoint.
         output: The file, which is returned.
-        evaluation: Which weights, on which data.
+        evaluation: The weights, and the data to predict.
         group: The group of a run that predicts; None for the ensemble of all.
-        ranks: That share the work.
+        ranks: The ranks that share the work.
     """
     groups = [] if group is None or source.is_file() else [group]
     models = load_models([source], groups, evaluation, ranks)

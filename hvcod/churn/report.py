@@ -23,24 +23,24 @@ OF_RETRAINS = ("log_loss", "accuracy", "calibration", "calibration_error")
 OF_PAIRS = ("churn", "disagreement", "good_churn", "bad_churn", "churn_ratio")
 RANKS = "rank_correlation"
 DIRECTED = ("good_churn", "bad_churn", "churn_ratio")
-"""Measures of pairs for which it matters which retrain comes first.
+"""Measures of pairs that depend on the order of the two retrains.
 
-A good retrain makes them larger as the second of a pair and smaller as the first, so they are no
-sum of two equal parts, and all pairs cannot be taken together: they are given over the independent
-pairs.
+A good retrain raises them as the second of a pair and lowers them as the first, so they are not a
+sum of two equal parts, and the statistics of all pairs do not apply: their means are over the
+independent pairs.
 """
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a comparison has found.
+    """The result of a comparison.
 
     Attributes:
-        rows: That were compared.
-        classes: Of a prediction; None for one number.
-        threshold: Probability from which on the decision was yes.
-        methods: {method: what was measured of its retrains}.
-        warnings: What the user should know.
+        rows: The number of rows that were compared.
+        classes: The number of classes; None for a single number per row.
+        threshold: The probability from which the decision was yes.
+        methods: {method: the measures of its retrains}.
+        warnings: Warnings for the user.
     """
 
     rows: int
@@ -51,14 +51,14 @@ class Report:
 
     @property
     def with_pairs(self) -> dict[str, MethodFigures]:
-        """The methods of two retrains or more: those that have churn."""
+        """The methods with two retrains or more, which therefore have churn."""
         return {name: method for name, method in self.methods.items() if method.pairs}
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """{method: {measure: its mean over the retrains, or over all pairs of them}}.
 
-        Of the `DIRECTED` measures over the independent pairs.
+        The means of `DIRECTED` measures are over the independent pairs.
         """
         return {name: _estimates(method) for name, method in self.methods.items()}
 
@@ -75,15 +75,15 @@ class Report:
 
     @cached_property
     def against_first(self) -> dict[str, dict[str, Estimate | None]]:
-        """{later method: what it changes against the first one}: churn cut, log loss added."""
+        """{later method: its churn reduction and log loss difference against the first}."""
         first, *later = self.methods.values()
         names = list(self.methods)[1:]
         return {name: _change(method, first) for name, method in zip(names, later, strict=True)}
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values: the one object that ``--json`` prints.
+        """Returns the report as plain values: the object that ``--json`` prints.
 
-        A measure that is not known (without labels, or of several classes) is None.
+        A measure that does not exist (without labels, or for several classes) is None.
         """
         return {
             "rows": self.rows,
@@ -122,7 +122,7 @@ def _estimates(method: MethodFigures) -> dict[str, Estimate]:
 
 
 def pair_values(method: MethodFigures) -> dict[str, list[float]]:
-    """{measure: its values for all pairs}, for the measures that all pairs have."""
+    """Returns {measure: its values for all pairs}, for the measures that all pairs have."""
     found = {}
     for measure in (*OF_PAIRS, RANKS):
         values = [
@@ -146,7 +146,7 @@ def _change(method: MethodFigures, first: MethodFigures) -> dict[str, Estimate |
 
 
 def slice_means(method: MethodFigures) -> dict[str, dict[str, float | None]]:
-    """{slice: {measure: its mean over all pairs}}; rows are those of the slice."""
+    """Returns {slice: {measure: its mean over all pairs}}, and the number of rows of each slice."""
     if not method.pairs:
         return {}
     return {
@@ -182,7 +182,7 @@ COLUMNS = (
 
 
 def write_csv(report: Report, path: Path) -> None:
-    """Writes every figure of a report as a line of its own.
+    """Writes every figure of a report to a line of its own.
 
     Raises:
         HvcodError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""Compares runs and checkpoints as well as files of predictions: predicts first where needed."""
+"""Compares runs and checkpoints as well as files of predictions, which it writes first."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,12 +16,13 @@ ONE_METHOD = "retrains"
 
 
 def by_method(sources: Sequence[str]) -> dict[str, list[Path]]:
-    """{method: its sources} of words such as ``dnn=a.h5``; without a name in front, of one method.
+    """Returns {method: its sources} from words such as ``dnn=a.h5``, or ``a.h5`` for one method.
 
-    A pattern such as ``dnn=runs/dnn-*.h5`` stands for all that fits: a shell leaves it alone.
+    A pattern such as ``dnn=runs/dnn-*.h5`` stands for all matching paths: a shell does not expand
+    it.
 
     Raises:
-        UsageError: Some have a name in front and others not, or a name has no source.
+        UsageError: Some words name a method and others do not, or a method has no source.
     """
     methods: dict[str, list[Path]] = {}
     for source in sources:
@@ -34,7 +35,7 @@ def by_method(sources: Sequence[str]) -> dict[str, list[Path]]:
             raise UsageError(f"{source}: write METHOD=SOURCE, such as dnn=a.h5")
         methods.setdefault(name, []).extend(sorted(fitting(Path(path))) or [Path(path)])
     if ONE_METHOD in methods and len(methods) > 1:
-        raise UsageError(f"{methods[ONE_METHOD][0]}: write METHOD= in front of all or none")
+        raise UsageError(f"{methods[ONE_METHOD][0]}: write METHOD= in front of all sources or none")
     return methods
 
 
@@ -44,19 +45,19 @@ def compare_sources(
     evaluation: EvaluationOptions,
     group: int | None = 0,
 ) -> Report | None:
-    """As `hvcod.churn.compare.compare`, of runs and checkpoints too.
+    """Compares like `hvcod.churn.compare.compare`, but accepts runs and checkpoints, too.
 
-    These predict into temporary files first; then it is collective, and the ranks of the launch
-    share the predicting.
+    The predictions of those are first written to temporary files; the ranks of the launch share
+    this work, so the call is then collective.
 
     Args:
         methods: {method: files of predictions, run directories, states, published checkpoints}.
-        options: How predictions are aligned, decided and sliced.
-        evaluation: Which weights of runs, on which data.
+        options: The alignment, decisions and slices.
+        evaluation: The weights of runs, and the data to predict.
         group: The group of a run that predicts; None for the ensemble of all.
 
     Returns:
-        The report on rank 0, None on the others.
+        The report on rank 0, None on the other ranks.
     """
     models = [path for paths in methods.values() for path in paths if is_model(path)]
     if not models:
@@ -67,7 +68,7 @@ def compare_sources(
 
 
 def is_model(path: Path) -> bool:
-    """Whether something is a run or a file of weights rather than of predictions."""
+    """Returns whether a path is a run or a file of weights rather than of predictions."""
     with readable(path):
         if path.is_dir():
             return True

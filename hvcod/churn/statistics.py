@@ -1,16 +1,16 @@
 """Mean and 95% interval of a measure, from retrains: of each retrain, or of each pair of them.
 
-The retrains are the sample, not the rows: more rows say nothing about what the next retrain does.
-Pairs that share a retrain are not independent. A measure of pairs is taken as mean + a part of
-either retrain + a rest of the pair (the half diallel without selfs of Griffing 1956), so
+The retrains are the sample, not the rows: more rows say nothing about the next retrain. Pairs that
+share a retrain are not independent. A measure of pairs is modelled as mean + a part of each retrain
++ a rest of the pair (the half diallel without selfs of Griffing 1956), so
 
     Var(mean over all pairs) = 4 var(part) / n + 2 var(rest) / (n (n - 1)),
 
 estimated without bias from the mean squares of the retrains and of the rest. The interval is a
 symmetric studentised bootstrap over retrains: the retrains' parts are drawn with replacement, and
-the 95% quantile of |mean / standard error| takes the place of Student's. No resample ever pairs a
-retrain with itself, which would count as zero churn. How well the intervals hold is simulated in
-tests/churn: they cover the truth in 93 to 97% of the studies, for 6 to 24 retrains.
+the 95% quantile of |mean / standard error| replaces Student's. No resample ever pairs a retrain
+with itself, which would count as zero churn. In the simulations of tests/churn the intervals cover
+the true value in 93 to 97% of the studies, for 6 to 24 retrains.
 """
 
 import math
@@ -27,9 +27,9 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 FEWEST = 4
-"""Retrains below which a bootstrap says nothing."""
+"""The smallest number of retrains for a bootstrap."""
 FEWEST_INDEPENDENT = 3
-"""Independent values below which Student's interval says nothing."""
+"""The smallest number of independent values for Student's interval."""
 RESAMPLES = 2000
 
 
@@ -39,9 +39,9 @@ class Estimate:
 
     Attributes:
         mean: The mean.
-        half_range: Half of highest minus lowest; None of a single repeat.
-        interval: The 95% interval of the mean; None where the repeats are too few for one.
-        repeats: Over how many retrains or pairs the mean is.
+        half_range: Half of highest minus lowest; None for a single repeat.
+        interval: The 95% interval of the mean; None if there are too few repeats.
+        repeats: The number of retrains or pairs.
     """
 
     mean: float
@@ -50,17 +50,17 @@ class Estimate:
     repeats: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Returns the estimate as plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """A mean with what its retrains contribute.
+    """A mean with the contributions of its retrains.
 
     Attributes:
         mean: The mean.
-        parts: Of each retrain what it adds, of mean 0.
+        parts: The contribution of each retrain, with mean 0.
         error: The standard error of the mean.
     """
 
@@ -70,19 +70,19 @@ class _Parts:
 
 
 def of_retrains(values: Sequence[float]) -> Estimate:
-    """Of a measure that each retrain has by itself, such as its log loss.
+    """Estimates a measure of single retrains, such as their log loss.
 
-    The interval is Student's, None below three retrains.
+    The interval is Student's, and None below three retrains.
     """
     return _student(np.asarray(values, dtype=np.float64))
 
 
 def of_all_pairs(values: Sequence[float]) -> Estimate:
-    """Of a measure of pairs, over all pairs.
+    """Estimates a measure of pairs from all pairs. The interval is None below four retrains.
 
     Args:
-        values: Of the pairs (0, 1), (0, 2), ..., (1, 2), ...: as `itertools.combinations` gives
-            them. The interval is None below four retrains.
+        values: Its values for the pairs (0, 1), (0, 2), ..., (1, 2), ...: in the order of
+            `itertools.combinations`.
     """
     every = np.asarray(values, dtype=np.float64)
     matrix = square(every)
@@ -94,9 +94,9 @@ def of_all_pairs(values: Sequence[float]) -> Estimate:
 
 
 def of_independent_pairs(values: Sequence[float]) -> Estimate:
-    """Of a measure of pairs, over the pairs (0, 1), (2, 3), ... that share no retrain.
+    """Estimates a measure of pairs from the pairs (0, 1), (2, 3), ..., which share no retrain.
 
-    The interval is Student's, None below three pairs. Arguments as for `of_all_pairs`.
+    The interval is Student's, and None below three pairs. Arguments as for `of_all_pairs`.
     """
     matrix = square(np.asarray(values, dtype=np.float64))
     first = np.arange(0, len(matrix) - 1, 2)
@@ -106,15 +106,15 @@ def of_independent_pairs(values: Sequence[float]) -> Estimate:
 def reduction(
     values: Sequence[float], baseline: Sequence[float], of_pairs: bool = True
 ) -> Estimate | None:
-    """By which share a measure is lower than that of another method: 1 - mean / baseline mean.
+    """Estimates the reduction of a measure against another method: 1 - mean / baseline mean.
 
-    The retrains of the two methods are taken as independent; the logarithm of the ratio is
+    The retrains of the two methods are assumed to be independent; the logarithm of the ratio is
     bootstrapped. None if a mean is not positive.
 
     Args:
-        values: Of the method; of all pairs as for `of_all_pairs`, else of its retrains.
-        baseline: Of the method that it is measured against.
-        of_pairs: What the values are of.
+        values: The method's values; for all pairs as for `of_all_pairs`, or for its retrains.
+        baseline: The values of the other method.
+        of_pairs: Whether the values belong to pairs; otherwise to retrains.
     """
     ours, theirs = (_parts(each, of_pairs) for each in (values, baseline))
     if ours.mean <= 0 or theirs.mean <= 0:
@@ -130,7 +130,7 @@ def reduction(
 def difference(
     values: Sequence[float], baseline: Sequence[float], of_pairs: bool = False
 ) -> Estimate:
-    """By how much a measure lies above that of another method; arguments as for `reduction`."""
+    """Estimates the difference of a measure to another method; arguments as for `reduction`."""
     ours, theirs = (_parts(each, of_pairs) for each in (values, baseline))
     mean, interval = ours.mean - theirs.mean, None
     if min(len(ours.parts), len(theirs.parts)) >= FEWEST:
@@ -140,7 +140,7 @@ def difference(
 
 
 def square(values: Floats) -> Floats:
-    """Values of all pairs as a symmetric matrix with zeros on the diagonal."""
+    """Returns values of all pairs as a symmetric matrix with zeros on the diagonal."""
     retrains = round((1 + math.sqrt(1 + 8 * len(values))) / 2)
     matrix = np.zeros((retrains, retrains))
     matrix[_above(retrains)] = values
@@ -159,7 +159,7 @@ def _of_retrains(values: Floats) -> _Parts:
 
 
 def _of_pairs(matrix: Floats) -> _Parts:
-    """The diallel: mean squares of the retrains and of the rest, and from them the error."""
+    """The half diallel: mean squares of the retrains and of the rest, and the error from them."""
     retrains = len(matrix)
     pairs = matrix[_above(retrains)]
     mean = float(pairs.mean())
@@ -174,13 +174,13 @@ def _of_pairs(matrix: Floats) -> _Parts:
     variance = 4 * of_parts / (retrains * (retrains - 2)) - 2 * of_rest / (
         (retrains - 1) * (retrains - 2)
     )
-    # Where the retrains seem to differ by less than nothing, both tell of the rest alone.
+    # If the estimated variance between retrains is negative, both mean squares estimate the rest.
     pooled = (explained + rest) / (free + left) * 2 / (retrains * (retrains - 1))
     return _Parts(mean, parts, math.sqrt(max(variance, pooled)))
 
 
 def _student(values: Floats) -> Estimate:
-    """Of independent values."""
+    """Estimates a mean from independent values."""
     parts, interval = _of_retrains(values), None
     if len(values) >= FEWEST_INDEPENDENT:
         reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * parts.error
@@ -197,7 +197,7 @@ def _reach(*terms: _Parts) -> float:
     error = math.sqrt(sum(each.error**2 for each in terms))
     if not error:
         return 0.0
-    # How sums of resampled parts vary, each scaled to the error that its mean is known to have.
+    # The variance of sums of resampled parts, each scaled to the known error of its mean.
     shift, variance = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
     for number, each in enumerate(terms):
         count = len(each.parts)
@@ -208,7 +208,7 @@ def _reach(*terms: _Parts) -> float:
         mean = drawn @ scaled / count
         shift += mean
         variance += np.maximum(0, drawn @ scaled**2 / count - mean**2) / (count - 1)
-    # Without those that drew one retrain alone: they vary by nothing but rounding.
+    # Leaves out resamples of a single retrain: their variance is only rounding.
     whole = variance > 1e-9 * error**2
     ratios = np.abs(shift[whole]) / np.sqrt(variance[whole])
     return float(np.quantile(ratios, LEVEL)) * error if len(ratios) else 0.0
@@ -216,14 +216,14 @@ def _reach(*terms: _Parts) -> float:
 
 @lru_cache(maxsize=64)
 def _draws(count: int, number: int) -> Floats:
-    """How often each resample has each retrain, [RESAMPLES, count]; the same in every run."""
+    """The number of times that each resample has each retrain, [RESAMPLES, count]; always equal."""
     generator = np.random.default_rng((count, number))
     return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
 
 
 @lru_cache(maxsize=64)
 def _above(retrains: int) -> tuple[Any, Any]:
-    """The places of the pairs in the order of `itertools.combinations`."""
+    """The indices of the pairs in the order of `itertools.combinations`."""
     return np.triu_indices(retrains, 1)
 
 

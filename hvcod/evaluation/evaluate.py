@@ -1,4 +1,4 @@
-"""How good models are on a part of the data, each for itself and all together."""
+"""Metrics of models on a part of the data, each by itself and all as an ensemble."""
 
 import math
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ ENSEMBLE = "ensemble"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of one model, or of the ensemble of all.
+    """The metrics of one model, or of the ensemble of all.
 
     Attributes:
-        name: Of the model.
+        name: The name of the model.
         path: The file of its weights; None for the ensemble.
-        step: The updates that its weights have seen; None for the ensemble.
-        metrics: {name: figure}; ``loss`` is in nats per scored prediction.
+        step: The number of updates that its weights have seen; None for the ensemble.
+        metrics: {name: value}; ``loss`` is in nats per scored prediction.
     """
 
     name: str
@@ -34,23 +34,23 @@ class Evaluation:
     metrics: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """The evaluation as plain values."""
+        """Returns the evaluation as plain values."""
         return asdict(self)
 
 
 def evaluate(models: Sequence[Trained], part: str, group: Group) -> list[Evaluation]:
-    """The metrics of some models, and of their ensemble if there are several.
+    """Returns the metrics of some models, and of their ensemble if there are several.
 
     The ensemble predicts the mean of its members' predictive distributions. Collective: the ranks
-    of the group share the data and get the same numbers, whatever their number is.
+    of the group share the data and all get the same result, which does not depend on their number.
 
     Args:
-        models: Of one task.
-        part: Of the data of the first one.
-        group: The ranks.
+        models: Models of one task.
+        part: The part of the first model's data.
+        group: The ranks that share the data.
 
     Raises:
-        HvcodError: The part has nothing with a label, or the models do not go together.
+        HvcodError: No example of the part has a label, or the models cannot be combined.
     """
     names = [*(each.name for each in models), *([ENSEMBLE] if len(models) > 1 else [])]
     metrics = [metrics_of(models[0].task) for _ in names]
@@ -68,7 +68,7 @@ def evaluate(models: Sequence[Trained], part: str, group: Group) -> list[Evaluat
         for place in range(len(names))
     ]
     if not group.comm.allreduce(scored):
-        raise HvcodError(f"--part {part} of these data has nothing with a label to score")
+        raise HvcodError(f"--part {part}: no example of this part has a label to score")
     members = [*models, None]
     return [
         Evaluation(name, str(each.path) if each else None, each.step if each else None, figures)
@@ -77,10 +77,10 @@ def evaluate(models: Sequence[Trained], part: str, group: Group) -> list[Evaluat
 
 
 def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
-    """Each model with its task in front, as a pass over the data wants them.
+    """Returns (task, model) of each model, for one pass over common data.
 
     Raises:
-        HvcodError: They are models of different tasks, or bring different data.
+        HvcodError: The models have different tasks or were trained on different data.
     """
     first = models[0].task.options
     for each in models:
@@ -88,18 +88,18 @@ def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
         if options.task != first.task:
             raise HvcodError(
                 f"{models[0].path} is a model of the task {first.task}, {each.path} of "
-                f"{options.task}: they cannot be put together"
+                f"{options.task}: they cannot be combined"
             )
         if options.data != first.data:
             raise HvcodError(
                 f"{models[0].path} was trained on {first.data}, {each.path} on {options.data}: "
-                "give --data, on which all shall be tried"
+                "give the --data on which to evaluate all"
             )
     return [(each.task, each.model) for each in models]
 
 
 def mean_distribution(answers: Sequence[Tensor], models: Sequence[Trained]) -> Tensor:
-    """The logarithms of the mean of the models' predictive distributions, [N, classes].
+    """Returns the logarithm of the mean of the models' predictive distributions, [N, classes].
 
     Raises:
         HvcodError: They predict different numbers of classes.
@@ -108,6 +108,6 @@ def mean_distribution(answers: Sequence[Tensor], models: Sequence[Trained]) -> T
         if logs.shape != answers[0].shape:
             raise HvcodError(
                 f"{each.path} predicts {logs.shape[1]} classes, {models[0].path} "
-                f"{answers[0].shape[1]}: they cannot be put together"
+                f"{answers[0].shape[1]}: they cannot be combined"
             )
     return torch.logsumexp(torch.stack(list(answers)), dim=0) - math.log(len(answers))

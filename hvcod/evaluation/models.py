@@ -1,4 +1,4 @@
-"""Trained models, made anew from what their runs left behind."""
+"""Trained models, rebuilt from the files of their runs."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ def _load(
         return origin.group, origin.step
 
     group, step = on_rank_zero(ranks.comm, read)
-    # Made on every rank: a task's class in the current folder is found there first.
+    # Resolved on every rank, because this also imports the task's class.
     of_run = _options(on_rank_zero(ranks.comm, lambda: config.read_toml(file.config)), file.config)
     trained = of_groups(of_run, file.config.parent, [group], ranks.comm)[group]
     trained = dataclasses.replace(
@@ -100,10 +100,10 @@ def _load(
 
 
 def _misfit(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
-    """The first tensor that the weights do not have as the model needs it."""
+    """The first difference between the tensors of a model and those of a file; empty if none."""
     for name, tensor in wanted.items():
         if name not in there:
-            return f"it has no {name}"
+            return f"the file has no {name}"
         if there[name].shape != tensor.shape:
             return f"{name} has shape {tuple(there[name].shape)}, not {tuple(tensor.shape)}"
     unknown = sorted(there.keys() - wanted.keys())
@@ -120,7 +120,7 @@ def _read(path: Path) -> tuple[Origin, dict[str, Tensor]]:
         parts = dict(state.shared["dict"])
         return origin, put_together(parts["model"], state.tensors)
     except (KeyError, TypeError, ValueError) as error:
-        raise HvcodError(f"{path} holds no weights that hvcod wrote: {error!r}") from error
+        raise HvcodError(f"{path} does not contain weights that hvcod wrote: {error!r}") from error
     except (OSError, HvcodError) as error:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
 

@@ -11,19 +11,19 @@ from hvcod.config import option
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Which weights, on which data."""
+    """The weights to load, and the data to use them on."""
 
-    data: Path | None = option(None, "folder that `hvcod data` prepared; default: that of the run")
+    data: Path | None = option(None, "folder that `hvcod data` prepared; default: the run's data")
     part: str = option("validation", "part of the data: training, validation, test")
-    examples: int | None = option(None, "only so many examples of the part", minimum=1)
+    examples: int | None = option(None, "use only this many examples of the part", minimum=1)
     weights: str = option(
         "auto",
-        "which files of a run: the full-precision training state, what it published for teachers, "
-        "or auto: the former if there is one",
+        "which weights of a run: those of its full-precision training state, those that it "
+        "published for teachers, or auto: the former if there are any",
         choices=("auto", "state", "published"),
     )
-    step: int | None = option(None, "the weights of this step; default: the newest", minimum=0)
+    step: int | None = option(None, "use the weights of this step; default: the newest", minimum=0)
     config: Path | None = option(
-        None, "the run's config.toml, for a file that lies outside its run"
+        None, "the run's config.toml, for a file that is not in its run directory"
     )
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))

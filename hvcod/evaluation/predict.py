@@ -1,7 +1,8 @@
-"""Writes down what a model predicts for every example of a part of the data.
+"""Writes the predictions of a model for every example of a part of the data.
 
-Each rank writes what it predicts to a file of its own; then rank 0 puts the sequences of batches
-together in the order of the data. So the result depends on neither the number of ranks nor memory.
+Each rank writes its predictions to a file of its own. Then rank 0 joins the sequences of batches in
+the order of the data, so the result does not depend on the number of ranks, and memory does not
+grow with the data.
 """
 
 import contextlib
@@ -27,13 +28,13 @@ from hvcod.training.validation import predictive_distributions
 
 @dataclass
 class _Share:
-    """What one rank has predicted.
+    """A summary of the predictions of one rank.
 
     Attributes:
-        blocks: How many blocks each of its sequences has.
-        count: Predictions.
+        blocks: The number of blocks in each of its sequences.
+        count: The number of predictions.
         ids: The types of the ids.
-        classes: The numbers of classes; None for one number an example.
+        classes: The numbers of classes; None for a single number per example.
         labelled: Whether any label is known.
     """
 
@@ -44,7 +45,7 @@ class _Share:
     labelled: bool = False
 
     def add(self, block: Block, begins: bool) -> None:
-        """Takes note of a block that was written."""
+        """Adds a block that was written."""
         if begins or not self.blocks:
             self.blocks.append(0)
         self.blocks[-1] += 1
@@ -60,17 +61,17 @@ def predict(models: Sequence[Trained], part: str, output: Path, group: Group) ->
     Collective. The bytes of the file do not depend on the number of ranks.
 
     Args:
-        models: Of one task; of several the mean of the predictive distributions counts.
-        part: Of the data of the first one.
-        output: The file, ``.h5`` or ``.csv``; all ranks see its folder.
+        models: Models of one task; for several the mean of their predictive distributions counts.
+        part: The part of the first model's data.
+        output: The file, ``.h5`` or ``.csv``, in a folder that all ranks can see.
         group: The ranks that share the data.
 
     Returns:
-        How many predictions were written, on every rank.
+        The number of predictions that were written, on every rank.
 
     Raises:
-        UsageError: The file's name ends in something else.
-        HvcodError: The file cannot be written, or the models do not go together.
+        UsageError: The file name has another ending.
+        HvcodError: The file cannot be written, or the models cannot be combined.
     """
     on_rank_zero(group.comm, lambda: writer(output))
     with _removed(_share_file(output, rank) for rank in range(group.size)):
@@ -80,7 +81,7 @@ def predict(models: Sequence[Trained], part: str, output: Path, group: Group) ->
 
 @contextlib.contextmanager
 def _removed(paths: Iterable[Path]) -> Iterator[None]:
-    """Removes files in the end, those of all ranks: one that fails ends the others at once."""
+    """Removes the files of all ranks at the end: after a failure, other ranks may not get to it."""
     try:
         yield
     finally:
@@ -92,7 +93,7 @@ def _removed(paths: Iterable[Path]) -> Iterator[None]:
 def _predict(models: Sequence[Trained], part: str, output: Path, group: Group) -> _Share:
     share, path = _Share(), _share_file(output, group.rank)
     progress = Progress(None, f"predicting {part}", "example", shown=group.is_root)
-    with _told(path), path.open("wb") as file:
+    with _write_errors(path), path.open("wb") as file:
         for batch, answers in predictive_distributions(pairs(models), part, models[0].device):
             logs = answers[0] if len(models) == 1 else mean_distribution(answers, models)
             block = _block(batch, models[0].task.predictions(logs).float().cpu().numpy())
@@ -106,7 +107,7 @@ def _predict(models: Sequence[Trained], part: str, output: Path, group: Group) -
 
 
 def _as_bytes(column: Array) -> bytes:
-    # Not straight into the file: numpy does not tell why the system would not write.
+    # Not directly into the file: numpy's error would not contain the reason of the system.
     content = io.BytesIO()
     np.save(content, column, allow_pickle=False)
     return content.getvalue()
@@ -114,14 +115,14 @@ def _as_bytes(column: Array) -> bytes:
 
 def _block(batch: Batch, predictions: Array) -> Block:
     if batch.ids is None:
-        raise HvcodError("this task gives its examples no ids to write down: see Batch.ids")
+        raise HvcodError("this task does not give its examples ids: see Batch.ids")
     if not isinstance(batch.ids, np.ndarray):
         ids = np.array([each.encode() for each in batch.ids])
     else:
         ids = batch.ids
     labels = np.maximum(batch.targets.flatten().cpu().numpy(), -1)
-    there = ids >= 0 if ids.dtype.kind == "i" else slice(None)
-    return Block(ids[there], predictions[there], labels[there])
+    kept = ids >= 0 if ids.dtype.kind == "i" else slice(None)
+    return Block(ids[kept], predictions[kept], labels[kept])
 
 
 def _put_together(output: Path, shares: Sequence[_Share]) -> int:
@@ -135,7 +136,7 @@ def _put_together(output: Path, shares: Sequence[_Share]) -> int:
         classes=classes.pop(),
         labelled=any(share.labelled for share in shares),
     )
-    with _told(output), contextlib.ExitStack() as stack:
+    with _write_errors(output), contextlib.ExitStack() as stack:
         files = [
             stack.enter_context(_share_file(output, rank).open("rb")) for rank in range(len(shares))
         ]
@@ -145,10 +146,10 @@ def _put_together(output: Path, shares: Sequence[_Share]) -> int:
 
 
 def _in_order(files: Sequence[BinaryIO], shares: Sequence[_Share]) -> Iterator[Block]:
-    """The sequences of all ranks in the order of the data: dealt out one by one, from rank 0 on."""
+    """Yields the blocks of all ranks in the order of the data: sequence i was on rank i % ranks."""
     for number in range(sum(len(share.blocks) for share in shares)):
-        rank, place = number % len(shares), number // len(shares)
-        for _ in range(shares[rank].blocks[place]):
+        rank, sequence = number % len(shares), number // len(shares)
+        for _ in range(shares[rank].blocks[sequence]):
             ids, predictions, labels = (np.load(files[rank]) for _ in range(3))
             yield Block(ids, predictions, labels)
 
@@ -158,7 +159,7 @@ def _share_file(output: Path, rank: int) -> Path:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,9 +1,8 @@
 """Files of predictions: HDF5 with datasets, or CSV with columns.
 
-``id``          what names the example: a number or text
-``prediction``  [N], or [N, classes]; in CSV then ``prediction_0``, ``prediction_1``, ...
-``label``       the class that was right; -1 (in CSV: nothing) where it is not known, left out if
-                it is known of none
+``id``          the id of the example: a number or text
+``prediction``  [N], or [N, classes]; the latter in CSV as ``prediction_0``, ``prediction_1``, ...
+``label``       the right class; -1 (in CSV: empty) where it is unknown; left out if all are unknown
 """
 
 import csv
@@ -22,17 +21,17 @@ from hvcod.errors import HvcodError, UsageError
 Array = npt.NDArray[Any]
 
 MOST_COLUMNS = 1024
-"""Classes that a CSV file has columns for."""
+"""The largest number of classes that can be columns of a CSV file."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some predictions, or by their types and shapes all of a file.
+    """Some predictions of a file.
 
     Attributes:
         ids: int64 [N], or text as UTF-8 bytes of a fixed length [N].
         predictions: float32 [N] or [N, classes].
-        labels: int64 [N]; -1 where they are not known.
+        labels: int64 [N]; -1 where they are unknown.
     """
 
     ids: Array
@@ -42,12 +41,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a file of predictions will hold.
+    """The size and types of a file of predictions.
 
     Attributes:
-        count: Predictions.
+        count: The number of predictions.
         ids: The type of an id.
-        classes: None for one number an example.
+        classes: The number of classes; None for a single number per example.
         labelled: Whether any label is known.
     """
 
@@ -58,12 +57,12 @@ class Shape:
 
 
 def writer(path: Path) -> Callable[[Path, Shape, Iterable[Block]], None]:
-    """The function that writes a file of that name's kind: (path, what it will hold, blocks).
+    """Returns the function that writes files with this ending: (path, shape, blocks).
 
-    It raises OSError if the disk is full; the file is the caller's to sync.
+    The function raises OSError, such as on a full disk, and then leaves an incomplete file.
 
     Raises:
-        UsageError: There is no such kind.
+        UsageError: The ending is neither that of HDF5 nor of CSV.
     """
     writers = {".h5": _write_hdf5, ".hdf5": _write_hdf5, ".csv": _write_csv}
     if path.suffix not in writers:
@@ -72,7 +71,7 @@ def writer(path: Path) -> Callable[[Path, Shape, Iterable[Block]], None]:
 
 
 def check_columns(path: Path, predictions: Array) -> None:
-    """Raises HvcodError if a file of that name's kind cannot have so many columns."""
+    """Raises HvcodError if a file with this ending cannot have so many columns."""
     if path.suffix == ".csv" and predictions.ndim > 1 and predictions.shape[1] > MOST_COLUMNS:
         raise HvcodError(
             f"--output {path}: {predictions.shape[1]} classes are too many columns; write a file "
@@ -81,26 +80,26 @@ def check_columns(path: Path, predictions: Array) -> None:
 
 
 def _write_hdf5(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
-    # libhdf5 lays out the file; the values are written past it, because a full disk would make it
-    # end the process.
+    # libhdf5 only lays out the file. The values are written without it, because it would crash the
+    # process on a full disk.
     columns = ["ids", "predictions"] + (["labels"] if shape.labelled else [])
     with h5py.File(path, "w", locking=False) as file:
         rows = (shape.count,)
         matrix = rows if shape.classes is None else (shape.count, shape.classes)
-        places = [_reserve(file, "id", rows, shape.ids)]
-        places.append(_reserve(file, "prediction", matrix, np.dtype("<f4")))
+        offsets = [_reserve(file, "id", rows, shape.ids)]
+        offsets.append(_reserve(file, "prediction", matrix, np.dtype("<f4")))
         if shape.labelled:
-            places.append(_reserve(file, "label", rows, np.dtype("<i8")))
+            offsets.append(_reserve(file, "label", rows, np.dtype("<i8")))
     with path.open("r+b", buffering=0) as raw:
         for block in blocks:
-            for column, (name, place) in enumerate(zip(columns, places, strict=True)):
+            for column, (name, offset) in enumerate(zip(columns, offsets, strict=True)):
                 values = getattr(block, name)
                 values = values.astype(shape.ids) if name == "ids" else values
-                places[column] = place + _write(raw.fileno(), values.tobytes(), place)
+                offsets[column] = offset + _write(raw.fileno(), values.tobytes(), offset)
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
-    """Makes a dataset of a fixed place in the file; where it begins (0 if it is empty)."""
+    """Makes a contiguous dataset and returns its offset in the file (0 if it is empty)."""
     text = kind.kind == "S"
     stored: Any = h5py.string_dtype("utf-8", kind.itemsize) if text else kind
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -110,14 +109,14 @@ def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     space, of_file = h5py.h5s.create_simple(shape), h5py.h5t.py_create(stored, logical=True)
     dataset = h5py.h5d.create(file.id, name.encode(), of_file, space, properties)
-    place: int = dataset.get_offset() or 0
-    return place
+    offset: int = dataset.get_offset() or 0
+    return offset
 
 
-def _write(file: int, content: bytes, place: int) -> int:
+def _write(file: int, content: bytes, offset: int) -> int:
     done, data = 0, memoryview(content)
     while done < len(data):
-        done += os.pwrite(file, data[done:], place + done)
+        done += os.pwrite(file, data[done:], offset + done)
     return done
 
 
@@ -130,7 +129,7 @@ def _write_csv(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
         lines.writerow(["id", *names, *(["label"] if shape.labelled else [])])
         for block in blocks:
             ids = np.char.decode(block.ids, "utf-8") if shape.ids.kind == "S" else block.ids
-            # As text in numpy, which knows the shortest form of a float32.
+            # numpy writes the shortest text that is the same float32.
             figures = block.predictions.reshape(len(ids), -1).astype(str).tolist()
             labels = [["" if each < 0 else each] for each in block.labels.tolist()]
             for name, row, label in zip(ids.tolist(), figures, labels, strict=True):

@@ -1,4 +1,4 @@
-"""Finds the weights that are meant: in a run, or in a file of one."""
+"""Finds files of weights by run directory, group and step, or by path."""
 
 import os
 import re
@@ -18,7 +18,7 @@ class WeightsFile:
     Attributes:
         path: The file: a training state or a published checkpoint.
         config: The ``config.toml`` of its run.
-        name: What it is called in tables.
+        name: Its name in tables.
     """
 
     path: Path
@@ -29,12 +29,12 @@ class WeightsFile:
 def find(
     sources: Sequence[Path], groups: Sequence[int], options: EvaluationOptions
 ) -> list[WeightsFile]:
-    """The files of weights that some runs and files stand for, in their order.
+    """Returns the files of weights of some runs and files, in the order of the sources.
 
     Args:
         sources: Run directories, training states, published checkpoints.
-        groups: The groups that are wanted of a run; empty for all.
-        options: Which of their files.
+        groups: The wanted groups of a run; empty for all.
+        options: Which weights, and where ``config.toml`` is.
 
     Raises:
         UsageError: A source is neither a run nor a file, or has no such group or step.
@@ -42,19 +42,19 @@ def find(
     paths = [source.absolute() for source in sources]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise UsageError(f"{twice} is given twice")
-    found: list[WeightsFile] = []
+    files: list[WeightsFile] = []
     for path, name in zip(paths, _names(paths), strict=True):
         if path.is_dir():
-            found += _of_run(path, name, groups, options)
+            files += _of_run(path, name, groups, options)
         elif path.is_file():
-            found.append(_of_file(path, name or path.name, options))
+            files.append(_of_file(path, name or path.name, options))
         else:
             raise UsageError(f"{path}: no such run directory or file")
-    return found
+    return files
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What tells the sources apart: nothing for one, else their paths below what they share."""
+    """Names that differ: empty for a single source, or else paths below the common folder."""
     if len(paths) == 1:
         return [""]
     shared = os.path.commonpath(paths)
@@ -66,18 +66,18 @@ def _of_run(
 ) -> list[WeightsFile]:
     config = options.config or run / "config.toml"
     if not config.is_file():
-        raise UsageError(f"{run} is no run directory: it has no config.toml")
-    numbers = (re.fullmatch(r"group-(\d+)", folder.name) for folder in run.iterdir())
-    there = sorted(int(number[1]) for number in numbers if number)
-    if missing := [group for group in groups if group not in there]:
-        known = ", ".join(map(str, there)) or "none"
-        raise UsageError(f"--group {missing[0]}: {run} has groups {known}")
-    if not there:
+        raise UsageError(f"{run} is not a run directory: it has no config.toml")
+    folders = (re.fullmatch(r"group-(\d+)", folder.name) for folder in run.iterdir())
+    known = sorted(int(folder[1]) for folder in folders if folder)
+    if missing := [group for group in groups if group not in known]:
+        shown = ", ".join(map(str, known)) or "none"
+        raise UsageError(f"--group {missing[0]}: {run} has groups {shown}")
+    if not known:
         raise UsageError(f"{run} has no groups yet")
     prefix = f"{name} " if name else ""
     return [
         WeightsFile(_newest(run / f"group-{group}", options), config, f"{prefix}group {group}")
-        for group in (groups or there)
+        for group in (groups or known)
     ]
 
 
@@ -85,7 +85,9 @@ def _of_file(path: Path, name: str, options: EvaluationOptions) -> WeightsFile:
     # RUN/group-0/state/step-00000050.h5
     config = options.config or path.parent.parent.parent / "config.toml"
     if not config.is_file():
-        raise UsageError(f"{path} lies outside its run: name the run's config.toml with --config")
+        raise UsageError(
+            f"{path} is not in its run directory: name the run's config.toml with --config"
+        )
     return WeightsFile(path, config, name)
 
 
@@ -97,8 +99,8 @@ def _newest(folder: Path, options: EvaluationOptions) -> Path:
         if wanted in steps:
             return checkpoint_path(folder / kind, wanted)
     which = "weights" if options.step is None else f"weights of step {options.step}"
-    there = {kind: _steps(folder / kind) for kind in kinds}
-    shown = "; ".join(f"{kind}: {', '.join(map(str, s)) or 'none'}" for kind, s in there.items())
+    known = {kind: _steps(folder / kind) for kind in kinds}
+    shown = "; ".join(f"{kind}: {', '.join(map(str, s)) or 'none'}" for kind, s in known.items())
     raise UsageError(f"{folder} has no {which} ({shown})")
 
 

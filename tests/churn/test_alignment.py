@@ -122,9 +122,9 @@ def test_no_row_in_common(csv: CSV) -> None:
 @pytest.mark.parametrize("twins", ["2,0.2 2,0.3 5,0.5", "5,0.5 2,0.2 2,0.3"])
 def test_duplicates(csv: CSV, twins: str) -> None:
     a, b = csv("a", f"id,prediction {twins}"), csv("b", f"id,prediction {twins}")
-    with fails(r"a.csv: 1 of 3 rows have an id that came before \(first: id 2\)"):
+    with fails(r"a.csv: 1 of 3 rows repeat an id \(first: id 2\)"):
         pair_of(a, b)
-    with fails(r"b.csv: 1 of 3 rows have an id that came before"):
+    with fails(r"b.csv: 1 of 3 rows repeat an id"):
         pair_of(csv("c", "id,prediction 2,0.5 5,0.1"), b)
 
 
@@ -134,7 +134,7 @@ def test_an_id_that_comes_again_after_the_order_changed(csv: CSV) -> None:
     rows = [f"{each},0.5" for each in ids]
     a = csv("a", " ".join(["id,prediction", *rows, "7,0.5"]))
     b = csv("b", " ".join(["id,prediction", *rows[:90_000], *rows[:89_999:-1]]))
-    with fails(r"a.csv: 1 of 100,001 rows have an id that came before \(first: id 7\)"):
+    with fails(r"a.csv: 1 of 100,001 rows repeat an id \(first: id 7\)"):
         pair_of(a, b)
 
 
@@ -156,8 +156,10 @@ def test_not_a_number(csv: CSV, hdf5: HDF5) -> None:
     a = csv("a", "id,prediction 1,nan 2,0.2 3,")
     b = hdf5("b", id=[1, 2, 3], prediction=[0.1, np.nan, 0.3])
     with fails(
-        r"a.csv: 2 of 3 predictions are no number \(NaN\) \(first: id 1\); "
-        r"b.h5: 1 of 3 predictions are no number \(NaN\) \(first: id 2\)".replace("b.h5", ".*b.h5")
+        r"a.csv: 2 of 3 predictions are not a number \(NaN\) \(first: id 1\); "
+        r"b.h5: 1 of 3 predictions are not a number \(NaN\) \(first: id 2\)".replace(
+            "b.h5", ".*b.h5"
+        )
     ):
         pair_of(a, b)
 
@@ -165,7 +167,7 @@ def test_not_a_number(csv: CSV, hdf5: HDF5) -> None:
 def test_labels_that_differ(csv: CSV) -> None:
     a = csv("a", "id,prediction,label 1,0.1,0 2,0.2,1 3,0.3,")
     b = csv("b", "id,prediction,label 1,0.1,0 2,0.2,0 3,0.3,1")
-    with fails(r"b.csv: 1 of 3 labels differ from those of the files before \(first: id 2\)"):
+    with fails(r"b.csv: 1 of 3 labels differ from those of earlier files \(first: id 2\)"):
         pair_of(a, b)
 
 
@@ -182,10 +184,10 @@ def test_labels_of_one_file_are_enough(csv: CSV) -> None:
         ("id,prediction_0,prediction_2 1,0.5,0.5", "neither a column prediction"),
         ("id,prediction 1,abc", "cannot read .*a.csv: .*abc"),
         ("id,prediction 1,0.5,9", "cannot read .*a.csv: .*Expected 2 columns, got 3"),
-        ("id,prediction,label 1,0.5,0.3", "0.3 is no label"),
-        ("id,prediction,label 1,0.5,-1", "-1 is no label; classes are numbered from 0"),
-        ("id,prediction,label 1,0.5,2", "1 of 1 labels are no number of a class"),
-        ("id,prediction,prediction 1,0.5,0.5", "several columns are called prediction"),
+        ("id,prediction,label 1,0.5,0.3", "0.3 is not a label"),
+        ("id,prediction,label 1,0.5,-1", "-1 is not a label; classes are numbered from 0"),
+        ("id,prediction,label 1,0.5,2", "1 of 1 labels are not the number of a class"),
+        ("id,prediction,prediction 1,0.5,0.5", "several columns have the name prediction"),
         ("id,prediction x1,0.5", "a.csv has text as ids.*b.csv has numbers as ids"),
         ("id,prediction_0,prediction_1 1,0.5,0.5", "differ in their number of classes: .*a.csv 2"),
         ("id,prediction", "1 of 1 rows are missing"),
@@ -214,7 +216,7 @@ def test_hdf5_files_that_do_not_fit(hdf5: HDF5, tmp_path: Path) -> None:
 def test_classes_that_do_not_sum_up_to_one_are_warned_of(hdf5: HDF5) -> None:
     a = hdf5("a", prediction=[[0.5, 0.5], [0.7, 0.7]])
     (warning,) = report_of([a, hdf5("b", prediction=[[0.5, 0.5], [0.5, 0.5]])]).warnings
-    assert "a.h5: 1 of 2 rows of classes do not sum up to 1" in warning
+    assert "a.h5: 1 of 2 rows of classes do not sum to 1" in warning
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

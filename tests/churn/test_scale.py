@@ -94,4 +94,4 @@ def test_a_full_disk_is_told_in_one_line(hdf5: HDF5) -> None:
     assert done.returncode == 1
     (line,) = [each for each in done.stderr.splitlines() if not each.startswith("comparing")]
     assert "temporary files in" in line
-    assert "File too large; name a folder with more room by the variable TMPDIR" in line
+    assert "File too large; set the variable TMPDIR to a folder with more space" in line

@@ -91,14 +91,22 @@ def test_mistakes_are_told_in_one_line(old: Path, new: Path, tmp_path: Path) -> 
     logits = tmp_path / "logits.csv"
     logits.write_text("id,prediction\n1,-3.0\n2,1\n3,2.5\n4,4\n")
     for words, kind, message in (
-        ([old], UsageError, "name two files"),
+        ([old], UsageError, "name at least two files"),
         ([old, tmp_path / "none.csv"], UsageError, "none.csv: no such file"),
-        ([old, f"dnn={new}"], UsageError, "METHOD= in front of all or none"),
+        ([old, f"dnn={new}"], UsageError, "METHOD= in front of all sources or none"),
         ([old, new, "--slice-column", "site"], UsageError, "no file has such a column"),
-        ([old, new, "--slice-edges", "5,2"], UsageError, "the numbers must grow"),
-        ([old, new, "--slice-edges", "2,5"], UsageError, "divides what --slice-column or"),
-        ([old, new, "--slices", logits, "--by-row"], UsageError, "--slices goes with neither"),
-        ([f"dnn={tmp_path}/**.csv"], UsageError, "name two files"),
+        ([old, new, "--slice-edges", "5,2"], UsageError, "must be ascending"),
+        (
+            [old, new, "--slice-edges", "2,5"],
+            UsageError,
+            "needs --slice-column or --slices",
+        ),
+        (
+            [old, new, "--slices", logits, "--by-row"],
+            UsageError,
+            "--slices cannot be combined",
+        ),
+        ([f"dnn={tmp_path}/**.csv"], UsageError, "name at least two files"),
         ([f"dnn={old}", "dnn="], UsageError, "dnn=: write METHOD=SOURCE"),
         ([old, "x" * 300], UsageError, "xxx"),
         ([old, logits], HvcodError, "3 of 4 predictions lie outside [0, 1]"),

@@ -71,7 +71,7 @@ def test_an_older_step_by_its_number(run: Path, hvcod: Hvcod) -> None:
         (["{run}", "--group", "7"], "--group 7: {run} has groups 0, 1"),
         (["{run}", "--step", "3"], "{run}/group-0 has no weights of step 3 (state: "),
         (["{run}/nothing"], "{run}/nothing: no such run directory or file"),
-        (["{run}/group-0"], "{run}/group-0 is no run directory: it has no config.toml"),
+        (["{run}/group-0"], "{run}/group-0 is not a run directory: it has no config.toml"),
         (["{run}", "--part", "test"], "--part test: the data have training and validation"),
         (["{run}", "--data", "{run}"], "{run} holds no finished data"),
         (["{run}/config.toml", "--config", "{run}/config.toml"], "cannot read {run}/config.toml"),
@@ -94,12 +94,12 @@ def test_a_file_outside_its_run_needs_the_configuration(
     shutil.copy(run / "group-0" / "state" / f"step-{STEPS:08d}.h5", moved)
     shallow = Path(tempfile.mkdtemp(dir="/tmp")) / "taken.h5"
     shutil.copy(moved, shallow)
-    with pytest.raises(UsageError, match="lies outside its run"):
+    with pytest.raises(UsageError, match="is not in its run directory"):
         find([shallow], [], EvaluationOptions())
     shutil.rmtree(shallow.parent)
     done = fast_mpirun(1, "hvcod", "evaluate", moved, check=False)
     assert done.returncode == 2
-    assert "lies outside its run: name the run's config.toml with --config" in done.stderr
+    assert "is not in its run directory: name the run's config.toml with --config" in done.stderr
     found = hvcod("evaluate", moved, "--config", run / "config.toml", *SCORED)
     assert found[0]["metrics"]["loss"] == last_validation(run, 0)
 

@@ -1,9 +1,9 @@
 """Aligns the rows of several files by id, reading each once and in bounded memory.
 
-As long as all files name the same ids in the same order, they are read side by side. From the first
-difference on, what is left of all goes to temporary files, divided by a hash of the id, and the
-partitions are joined one by one. Ids are put aside from the start for one question: whether one
-comes twice; if they only ever grow, the answer is known without looking.
+As long as all files have the same ids in the same order, they are read side by side. From the first
+difference on, the remaining rows go to temporary files, partitioned by a hash of the id, and the
+partitions are joined one by one. The ids of earlier rows are kept on disk as well, only to find
+duplicates; if they are strictly increasing, there are none and this is skipped.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from hvcod.churn.files.rows import Array, Rows, Source, make_rows
 from hvcod.churn.files.spill import PARTITIONS, Spill
 from hvcod.errors import HvcodError
 
-TWICE = "rows have an id that came before"
+TWICE = "rows repeat an id"
 
 
 @dataclass
 class _Reader:
-    """A source and the rows of it that nobody has taken yet."""
+    """A source and its rows that have been read but not taken yet."""
 
     source: Source
     blocks: Iterator[Rows]
@@ -32,7 +32,7 @@ class _Reader:
 
     @property
     def optional(self) -> bool:
-        """Whether rows of others need none of this one: it has slices alone."""
+        """Whether other sources may have rows that this one lacks: it only has slices."""
         return self.source.contents.classes == 0
 
     def take(self, count: int) -> Rows:
@@ -41,7 +41,7 @@ class _Reader:
         return taken
 
     def fill(self, findings: Findings) -> bool:
-        """Reads on if nothing is pending; whether anything is."""
+        """Reads the next block if nothing is pending; returns False at the end of the source."""
         while self.pending is None or not len(self.pending):
             block = next(self.blocks, None)
             if block is None:
@@ -57,26 +57,27 @@ class _Reader:
 
 
 class Alignment:
-    """The rows of some sources, aligned.
+    """The rows of some sources, aligned by id.
 
     Args:
         sources: Open files; those without predictions (slices) need not have every row.
-        findings: Takes note of what is wrong.
-        common: Whether a row that some lack is left out with a warning; else the comparison fails.
+        findings: Collects problems.
+        common: Whether a row that is missing in some files is left out with a warning; otherwise it
+            is an error.
     """
 
     def __init__(self, sources: Sequence[Source], findings: Findings, common: bool = False) -> None:
         self._readers = [_Reader(each, each.blocks(), None) for each in sources]
         self._findings, self._common = findings, common
-        self._grew = True
+        self._increasing = True
         self._last: Array | None = None
-        kinds = {each.contents.ids: each.name for each in sources}
+        kinds = {source.contents.ids: source.name for source in sources}
         if len(kinds) > 1:
-            told = ", ".join(f"{name} has {_IDS[kind]}" for kind, name in kinds.items())
-            raise HvcodError(f"the ids do not go together: {told}; --by-row aligns by row")
+            shown = ", ".join(f"{name} has {_IDS[kind]}" for kind, name in kinds.items())
+            raise HvcodError(f"the ids cannot be matched: {shown}; --by-row aligns by row number")
 
     def blocks(self) -> Iterator[list[Rows]]:
-        """Rows of equal ids, some at a time, of each source.
+        """Yields blocks of rows with equal ids, one block from each source.
 
         Raises:
             HvcodError: A file cannot be read.
@@ -87,8 +88,8 @@ class Alignment:
             seen = Spill(folder / "seen")
             stack.callback(seen.close)
             yield from self._side_by_side(seen)
-            if not self._grew:
-                self._look_for_twins(seen)
+            if not self._increasing:
+                self._find_duplicates(seen)
             if any(reader.pending is not None and not reader.optional for reader in self._readers):
                 yield from self._joined(seen, folder)
 
@@ -99,33 +100,33 @@ class Alignment:
             ids = pending[0]["id"][:count]
             if not all(np.array_equal(ids, rows["id"][:count]) for rows in pending[1:]):
                 return
-            self._watch(ids)
+            self._track_order(ids)
             seen.write(make_rows({"id": ids}))
             yield [reader.take(count) for reader in self._readers]
 
     def _filled(self) -> bool:
-        """Reads on where nothing is pending; whether every source has rows."""
-        there = [reader.fill(self._findings) for reader in self._readers]
-        return all(there)
+        """Fills every reader; returns whether all of them have rows."""
+        filled = [reader.fill(self._findings) for reader in self._readers]
+        return all(filled)
 
-    def _watch(self, ids: Array) -> None:
-        """Whether ids only ever grow."""
+    def _track_order(self, ids: Array) -> None:
+        """Keeps track of whether all ids so far are strictly increasing."""
         before = ids[:1] if self._last is None else np.append(self._last, ids[:1])
-        grow = bool((before[:-1] < before[1:]).all() and (ids[:-1] < ids[1:]).all())
-        self._grew, self._last = self._grew and grow, ids[-1:]
+        increasing = bool((before[:-1] < before[1:]).all() and (ids[:-1] < ids[1:]).all())
+        self._increasing, self._last = self._increasing and increasing, ids[-1:]
 
-    def _look_for_twins(self, seen: Spill) -> None:
+    def _find_duplicates(self, seen: Spill) -> None:
         name = self._readers[0].source.name
         for number in range(PARTITIONS):
             if (rows := seen.read(number)) is not None:
                 ordered = _sorted(rows)
-                self._findings.fail(name, TWICE, _twins(ordered["id"]), ordered)
+                self._findings.fail(name, TWICE, _repeated(ordered["id"]), ordered)
 
     def _joined(self, seen: Spill, folder: Path) -> Iterator[list[Rows]]:
         with contextlib.ExitStack() as stack:
             spills = []
-            for place, reader in enumerate(self._readers):
-                spill = Spill(folder / str(place))
+            for number, reader in enumerate(self._readers):
+                spill = Spill(folder / str(number))
                 stack.callback(spill.close)
                 for rows in reader.rest(self._findings):
                     spill.write(rows)
@@ -141,7 +142,7 @@ class Alignment:
         sorted_parts = [None if rows is None else _sorted(rows) for rows in parts]
         for reader, rows in zip(self._readers, sorted_parts, strict=True):
             if rows is not None:
-                again = _twins(rows["id"])
+                again = _repeated(rows["id"])
                 if before is not None:
                     again = again | np.isin(rows["id"], before)
                 self._findings.fail(reader.source.name, TWICE, again, rows)
@@ -178,33 +179,33 @@ def _sorted(rows: Rows) -> Rows:
     return rows[np.argsort(rows["id"], kind="stable")]
 
 
-def _twins(ids: Array) -> Array:
-    """Of sorted ids those that are equal to the one before."""
+def _repeated(ids: Array) -> Array:
+    """Marks the sorted ids that are equal to the one before, [N]."""
     return np.concatenate([[False], ids[1:] == ids[:-1]])
 
 
 def _common(columns: Sequence[Array | None]) -> Array:
-    there = [ids for ids in columns if ids is not None]
-    if len(there) < len(columns):
+    present = [ids for ids in columns if ids is not None]
+    if len(present) < len(columns):
         return np.empty(0, dtype=np.int64)
-    ids = there[0]
-    for more in there[1:]:
+    ids = present[0]
+    for more in present[1:]:
         if not np.array_equal(ids, more):
             ids = np.intersect1d(ids, more)
-    return np.unique(ids) if _twins(ids).any() else ids
+    return np.unique(ids) if _repeated(ids).any() else ids
 
 
 def _at(rows: Rows | None, ids: Array, reader: _Reader) -> Rows:
-    """The rows of these ids; an empty slice for those that a file of slices lacks."""
+    """The rows with these ids; where a file of slices lacks an id, its slice is empty."""
     if rows is not None and not reader.optional:
         if len(rows) == len(ids):
             return rows
         return rows[np.searchsorted(rows["id"], ids)]
     width = "S1" if rows is None else rows.dtype["slice"]
-    found = np.zeros(len(ids), dtype=[("id", ids.dtype), ("slice", width)])
-    found["id"] = ids
+    result = np.zeros(len(ids), dtype=[("id", ids.dtype), ("slice", width)])
+    result["id"] = ids
     if rows is not None:
-        places = np.minimum(np.searchsorted(rows["id"], ids), len(rows) - 1)
-        known = rows["id"][places] == ids
-        found["slice"][known] = rows["slice"][places[known]]
-    return found
+        indices = np.minimum(np.searchsorted(rows["id"], ids), len(rows) - 1)
+        known = rows["id"][indices] == ids
+        result["slice"][known] = rows["slice"][indices[known]]
+    return result

@@ -1,6 +1,7 @@
 """Predictions in CSV: columns ``id,prediction[,label]``, or ``prediction_0``, ``prediction_1``, ...
 
-Read by pyarrow, in blocks; a name that ends in .gz, .bz2, .zst or .lz4 is decompressed on the way.
+Read by pyarrow, in blocks; a file that ends in .gz, .bz2, .zst or .lz4 is decompressed while it is
+read.
 """
 
 from collections.abc import Iterator
@@ -34,10 +35,10 @@ class CSVSource:
 
     Args:
         path: The file.
-        wanted: What is wanted of it.
+        wanted: The columns to read.
 
     Raises:
-        HvcodError: It cannot be read, or has not the columns that are wanted.
+        HvcodError: The file cannot be read, or lacks a wanted column.
     """
 
     def __init__(self, path: Path, wanted: Wanted) -> None:
@@ -66,34 +67,33 @@ class CSVSource:
         return Contents(self._ids, classes, "label" in self._names, "slice" in self._names)
 
     def _find(self, wanted: Wanted) -> dict[str, list[str]]:
-        there = self._reader.schema.names
-        if twice := {name for name in there if there.count(name) > 1}:
-            raise HvcodError(f"{self.name}: several columns are called {sorted(twice)[0]}")
-        found = {}
+        header = self._reader.schema.names
+        if twice := {name for name in header if header.count(name) > 1}:
+            raise HvcodError(f"{self.name}: several columns have the name {sorted(twice)[0]}")
+        names = {}
         if wanted.predictions:
-            found["prediction"] = self._predictions(there)
-            if "label" in there:
-                found["label"] = ["label"]
-        elif wanted.slice_column not in there:
-            raise HvcodError(f"{self.name} has no column {wanted.slice_column}; it has {there}")
-        if "id" in there and not wanted.by_row:
-            found["id"] = ["id"]
-        if wanted.slice_column in there:
-            found["slice"] = [str(wanted.slice_column)]
-        return found
+            names["prediction"] = self._predictions(header)
+            if "label" in header:
+                names["label"] = ["label"]
+        elif wanted.slice_column not in header:
+            raise HvcodError(f"{self.name} has no column {wanted.slice_column}; it has {header}")
+        if "id" in header and not wanted.by_row:
+            names["id"] = ["id"]
+        if wanted.slice_column in header:
+            names["slice"] = [str(wanted.slice_column)]
+        return names
 
-    def _predictions(self, there: list[str]) -> list[str]:
-        if "prediction" in there:
+    def _predictions(self, header: list[str]) -> list[str]:
+        if "prediction" in header:
             return ["prediction"]
         several = [f"prediction_{number}" for number in range(MOST_COLUMNS)]
-        found = [name for name in several if name in there]
-        if not found or found != several[: len(found)]:
-            shown = ", ".join(there[:10])
+        names = [name for name in several if name in header]
+        if not names or names != several[: len(names)]:
             raise HvcodError(
                 f"{self.name} has neither a column prediction nor prediction_0, prediction_1, ...; "
-                f"its first line gives {shown}"
+                f"its first line is {', '.join(header[:10])}"
             )
-        return found
+        return names
 
     def _next(self) -> Any:
         try:
@@ -102,7 +102,7 @@ class CSVSource:
             return None
 
     def blocks(self) -> Iterator[Rows]:
-        """All rows in order, once, some at a time."""
+        """Yields all rows in order, in blocks. Can be called once."""
         start, step = 0, rows_in_block(self.contents.classes)
         with self._reader:
             while self._batch is not None:
@@ -130,8 +130,8 @@ class CSVSource:
             labels = batch["label"].to_numpy(zero_copy_only=False)
             if (labels < 0).any():
                 raise HvcodError(
-                    f"{self.name}: {labels.min():g} is no label; classes are numbered from 0, and "
-                    "where the right one is not known nothing is written"
+                    f"{self.name}: {labels.min():g} is not a label; classes are numbered from 0, "
+                    "and unknown labels are left empty"
                 )
             columns["label"] = whole_labels(self.name, labels)
         if "slice" in self._names:
@@ -144,14 +144,14 @@ class CSVSource:
         numbers = _numbers(column)
         if numbers is None:
             raise HvcodError(
-                f"{self.name}: the ids begin as numbers, but between the rows {start + 1} and "
-                f"{start + len(column)} some are none; name all by numbers or all by text"
+                f"{self.name}: the first ids are numbers, but some between the rows {start + 1} "
+                f"and {start + len(column)} are not; use only numbers or only text"
             )
         return numbers
 
 
 def _stream(path: Path) -> Any:
-    # By Python's own file: pyarrow's would not read from a pipe.
+    # Opened by Python, because pyarrow cannot read from a pipe.
     return pa.input_stream(path.open("rb"), compression=_COMPRESSIONS.get(path.suffix))
 
 
@@ -163,12 +163,12 @@ def _conversion(slice_column: str | None) -> csv.ConvertOptions:
 
 
 def _numbers(column: Any) -> Array | None:
-    """Ids as int64, if they all are."""
+    """Ids as int64; None if some are not whole numbers."""
     try:
-        found: Array = pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False)
+        numbers: Array = pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
         return None
-    return found
+    return numbers
 
 
 def _text(column: Any) -> Array:

@@ -1,4 +1,4 @@
-"""What is wrong with predictions: collected over a whole pass, told at once with counts."""
+"""Problems of predictions: collected over a whole pass, then reported together with counts."""
 
 from collections.abc import Sequence
 
@@ -8,40 +8,40 @@ from hvcod.churn.files.rows import Array, Rows, Source
 from hvcod.errors import HvcodError
 
 SLACK = 1e-6
-"""How far rounding may carry a probability out of [0, 1]."""
+"""The distance by which rounding may move a probability out of [0, 1]."""
 SUM_SLACK = 1e-2
-"""How far the probabilities of the classes of a row may sum up to something else than one."""
+"""The largest allowed difference between 1 and the sum of the probabilities of a row."""
 
 
 class Findings:
-    """Counts of what is wrong, by file, with an example of each."""
+    """Counts of problems, by file and kind, each with an example."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], list[object]] = {}
-        self._warned: dict[tuple[str, str], list[object]] = {}
+        self._errors: dict[tuple[str, str], list[object]] = {}
+        self._warnings: dict[tuple[str, str], list[object]] = {}
         self._rows: dict[str, int] = {}
         self._range: dict[str, tuple[float, float]] = {}
 
     def checked(self, source: Source, rows: Rows) -> Rows:
-        """Notes what is wrong with rows; returns them fit to be measured all the same."""
+        """Records problems of rows and returns the rows with values that can be measured."""
         self._rows[source.name] = self._rows.get(source.name, 0) + len(rows)
         if source.contents.classes == 0 or not len(rows):
             return rows
         values = rows["prediction"]
         lowest, highest = float(values.min()), float(values.max())
         if not (lowest >= -SLACK and highest <= 1 + SLACK):  # false for NaN as well
-            self._no_probabilities(source, rows)
+            self._not_probabilities(source, rows)
         if lowest < 0 or highest > 1 or np.isnan(lowest):
             rows["prediction"] = np.clip(np.nan_to_num(values, nan=0.5), 0.0, 1.0)
         if source.contents.classes:
             off = np.abs(values.sum(axis=1, dtype=np.float64) - 1) > SUM_SLACK
-            self.warn(source.name, "rows of classes do not sum up to 1", off, rows)
+            self.warn(source.name, "rows of classes do not sum to 1", off, rows)
         if source.contents.labelled:
             above = rows["label"] >= (source.contents.classes or 2)
-            self.fail(source.name, "labels are no number of a class", above, rows)
+            self.fail(source.name, "labels are not the number of a class", above, rows)
         return rows
 
-    def _no_probabilities(self, source: Source, rows: Rows) -> None:
+    def _not_probabilities(self, source: Source, rows: Rows) -> None:
         values = rows["prediction"]
         lowest, highest = self._range.get(source.name, (np.inf, -np.inf))
         finite = values[np.isfinite(values)]
@@ -50,29 +50,29 @@ class Findings:
             self._range[source.name] = span
         nan = _any(np.isnan(values))
         outside = _any((values < -SLACK) | (values > 1 + SLACK))
-        self.fail(source.name, "predictions are no number (NaN)", nan, rows)
+        self.fail(source.name, "predictions are not a number (NaN)", nan, rows)
         self.fail(source.name, OUTSIDE, outside, rows)
 
     def fail(self, name: str, what: str, wrong: Array, rows: Rows) -> None:
-        """Notes rows (a mask) because of which the comparison fails in the end."""
-        _note(self._found, name, what, wrong, rows)
+        """Records rows (a mask) with a problem that makes the comparison fail at the end."""
+        _note(self._errors, name, what, wrong, rows)
 
     def warn(self, name: str, what: str, wrong: Array, rows: Rows) -> None:
-        """Notes rows (a mask) that the user is told about."""
-        _note(self._warned, name, what, wrong, rows)
+        """Records rows (a mask) with a problem that becomes a warning."""
+        _note(self._warnings, name, what, wrong, rows)
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should know, with counts."""
-        return [self._line(key, *entry) for key, entry in self._warned.items()]
+        """The warnings, with counts."""
+        return [self._line(key, *entry) for key, entry in self._warnings.items()]
 
     def raise_errors(self) -> None:
         """
         Raises:
-            HvcodError: Something was wrong; all of it, with counts.
+            HvcodError: There were problems; lists all of them, with counts.
         """
-        if self._found:
-            lines = [self._line(key, *entry) for key, entry in self._found.items()]
+        if self._errors:
+            lines = [self._line(key, *entry) for key, entry in self._errors.items()]
             raise HvcodError("; ".join(lines))
 
     def _line(self, key: tuple[str, str], count: object, example: object) -> str:
@@ -103,7 +103,7 @@ def _any(wrong: Array) -> Array:
 
 
 def shown(ids: Array) -> Sequence[str]:
-    """Ids as a person reads them."""
+    """Returns ids as text."""
     return [
         each.decode(errors="replace") if isinstance(each, bytes) else str(each)
         for each in ids.tolist()

@@ -1,9 +1,9 @@
-"""How rare the features of a row are: slices of the Criteo data.
+"""Slices of the Criteo data by how rare the features of a row are.
 
 The paper (section 3.5) expects churn to be "especially severe on atypical examples with rare
-features". Rows whose categories all have ids of their own are divided by how often the training
-part has the rarest of them; the others by how many of their categories are too rare for an id
-(`hvcod data criteo --min-count`) or new. A missing value is no rare one.
+features". Rows whose categories all have ids of their own are divided by the count of the rarest of
+them in the training part; the others by how many of their categories are new or too rare for an id
+(`hvcod data criteo --min-count`). A missing value does not count as rare.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from hvcod.tasks.criteo.dataset import ClickDataset
 from hvcod.tasks.criteo.features import KNOWN, MISSING, Features
 
 PARTS = ("validation", "test", "training")
-"""In the order in which their predictions are likely to be compared."""
+"""The parts of the data, those first whose predictions are likely to be compared."""
 
 _OFTEN = (30, 100, 300, 1000, 10_000)
 _RARE = (1, 2, 4, 7)
@@ -29,17 +29,17 @@ NAMES = (
     *(f"{low} to {high - 1} rare" for low, high in pairwise(_RARE[1:])),
     f"{_RARE[-1]}+ rare categories",
 )
-"""From the most usual rows to the rarest."""
+"""The slices, from the most common rows to the rarest."""
 
 
 class FrequencySource:
     """The slices of prepared Criteo data.
 
     Args:
-        folder: What `hvcod data criteo` made.
+        folder: A folder that `hvcod data criteo` prepared.
 
     Raises:
-        HvcodError: It holds no prepared Criteo data.
+        HvcodError: It does not contain prepared Criteo data.
     """
 
     contents = Contents(ids="number", classes=0, labelled=False, sliced=True, slices=NAMES)
@@ -50,7 +50,7 @@ class FrequencySource:
         self._counts = row_counts(Features.load(folder / "features.h5"))
 
     def blocks(self) -> Iterator[Rows]:
-        """The slices of all rows, some at a time."""
+        """Yields the slices of all rows, in blocks."""
         names = np.array(NAMES, dtype=np.bytes_)
         for part in PARTS:
             rows = self._dataset.parts[part]
@@ -62,18 +62,18 @@ class FrequencySource:
 
 
 def slice_of(counts: Array) -> Array:
-    """The place in `NAMES` of rows, [rows]: of how often each category was seen, [rows, 26]."""
+    """Returns the index in `NAMES` of each row, [rows], from its category counts [rows, 26]."""
     rare = np.count_nonzero(counts == 0, axis=1)
     rarest = counts.min(axis=1)
-    often = len(_OFTEN) - np.searchsorted(_OFTEN, rarest, side="right")
-    less = len(_OFTEN) + np.searchsorted(_RARE, rare, side="right")
-    return np.asarray(np.where(rare, less, often))
+    by_count = len(_OFTEN) - np.searchsorted(_OFTEN, rarest, side="right")
+    by_rare = len(_OFTEN) + np.searchsorted(_RARE, rare, side="right")
+    return np.asarray(np.where(rare, by_rare, by_count))
 
 
 def row_counts(features: Features) -> Array:
-    """How often the training part has the category of each row of the table of embeddings.
+    """Returns the count in the training part of the category of each row of the embedding table.
 
-    0 for those without an id of their own; a missing value counts as more often than any.
+    0 for categories without an id of their own; a missing value has the largest integer.
     """
     counts = np.zeros(int(features.offsets[-1]), dtype=np.int64)
     for begin, each in zip(features.offsets, features.counts, strict=False):

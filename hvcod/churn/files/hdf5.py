@@ -25,10 +25,10 @@ class HDF5Source:
 
     Args:
         path: The file.
-        wanted: What is wanted of it.
+        wanted: The datasets to read.
 
     Raises:
-        HvcodError: It cannot be read, or its datasets do not go together.
+        HvcodError: The file cannot be read, lacks a wanted dataset, or its datasets do not match.
     """
 
     def __init__(self, path: Path, wanted: Wanted) -> None:
@@ -60,8 +60,8 @@ class HDF5Source:
                 columns[column] = dataset
         needed = "prediction" if wanted.predictions else "slice"
         if needed not in columns:
-            there = ", ".join(self._file) or "nothing"
-            raise HvcodError(f"{self.name} has no dataset {names[needed]}; it has {there}")
+            shown = ", ".join(self._file) or "nothing"
+            raise HvcodError(f"{self.name} has no dataset {names[needed]}; it has {shown}")
         return columns
 
     def _contents(self) -> Contents:
@@ -74,13 +74,14 @@ class HDF5Source:
             shape = self._columns["prediction"].shape
             if len(shape) > 2:
                 raise HvcodError(
-                    f"{self.name}: predictions of shape {shape}; [rows] or [rows, classes] is meant"
+                    f"{self.name}: predictions have shape {shape} instead of [rows] or "
+                    "[rows, classes]"
                 )
             classes = shape[1] if len(shape) == 2 and shape[1] > 1 else None
         return Contents(kind, classes, "label" in self._columns, "slice" in self._columns)
 
     def blocks(self) -> Iterator[Rows]:
-        """All rows in order, once, some at a time."""
+        """Yields all rows in order, in blocks. Can be called once."""
         step = rows_in_block(self.contents.classes)
         with self._file:
             for start in range(0, self._count, step):
@@ -106,7 +107,7 @@ class HDF5Source:
 
 
 def _whole(name: str, labels: Array) -> Array:
-    """Labels as integers; what is no number counts as not known."""
+    """Labels as integers; NaN becomes an unknown label."""
     if labels.dtype.kind in "iub":
         return labels.astype(np.int64).reshape(len(labels))
     return whole_labels(name, labels.reshape(len(labels)))

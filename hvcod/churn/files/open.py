@@ -1,4 +1,4 @@
-"""Opens what predictions and slices are given as."""
+"""Opens files of predictions or slices of any kind."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from hvcod.tasks.reading.files import readable
 
 
 def open_source(path: Path, wanted: Wanted) -> Source:
-    """Opens a file of predictions or slices: HDF5 if its name ends so, else CSV.
+    """Opens a file of predictions or slices: HDF5 if it ends in .h5 or .hdf5, or else CSV.
 
-    A folder stands for the slices of prepared Criteo data.
+    A folder of prepared Criteo data can be opened for slices.
 
     Raises:
         UsageError: There is no such file.
-        HvcodError: It cannot be read, or lacks what is wanted.
+        HvcodError: It cannot be read, or lacks wanted columns.
     """
     with readable(path):
-        there, folder = path.exists(), path.is_dir()
+        exists, folder = path.exists(), path.is_dir()
     if folder and not wanted.predictions:
         return FrequencySource(path)
-    if not there or folder:
+    if not exists or folder:
         raise UsageError(f"{path}: no such file of predictions")
     kind = HDF5Source if path.suffix in (".h5", ".hdf5") else CSVSource
     return kind(path, wanted)

@@ -1,8 +1,8 @@
-"""Rows of a file as one structured array, and what a file says of its rows.
+"""Rows of a file as a structured array, and the description of a file.
 
 Fields: ``id`` (int64, or UTF-8 bytes of a fixed length), ``prediction`` (float, or [classes] of
-them), ``label`` (int64, -1 where it is not known), and ``slice`` (bytes) where slices are read.
-A file of slices has no prediction and no label.
+them), ``label`` (int64, -1 where it is unknown), and ``slice`` (bytes) where slices are read.
+A file of slices has neither predictions nor labels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.void]
 
 UNKNOWN = -1
-"""Label of a row of which nobody knows what is right."""
+"""The label of a row whose right class is not known."""
 
 VALUES_IN_BLOCK = 1 << 21
 MOST_ROWS_IN_BLOCK = 1 << 16
@@ -26,14 +26,15 @@ MOST_ROWS_IN_BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
-        ids: ``number``, ``text``, or ``row`` if it has none.
-        classes: Predictions of a row; None for one number; 0 if the file has slices alone.
+        ids: ``number``, ``text``, or ``row`` if it has no ids.
+        classes: The number of classes; None for a single number per row; 0 if the file only has
+            slices.
         labelled: Whether it has labels.
-        sliced: Whether the wanted slices are in it.
-        slices: Their names in the order in which they are shown, where that is known.
+        sliced: Whether it has the wanted slices.
+        slices: The names of the slices in the order in which they are shown, if that is known.
     """
 
     ids: str
@@ -45,12 +46,12 @@ class Contents:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of a file.
+    """The columns to read from a file.
 
     Attributes:
-        predictions: Whether it must have predictions; else slices.
-        slice_column: The column of slices, if it has it.
-        by_row: Ids do not count.
+        predictions: Whether to read predictions, which then must exist; otherwise slices must.
+        slice_column: The column of slices; read if it exists.
+        by_row: Whether to ignore ids.
     """
 
     predictions: bool = True
@@ -62,25 +63,25 @@ class Source(Protocol):
     """An open file of predictions or slices.
 
     Attributes:
-        name: How it is called in messages.
-        contents: What it holds.
+        name: Its name in messages.
+        contents: The contents of the file.
     """
 
     name: str
     contents: Contents
 
     def blocks(self) -> Iterator[Rows]:
-        """All rows in order, once, some at a time."""
+        """Yields all rows in order, in blocks. Can be called once."""
         ...
 
 
 def rows_in_block(classes: int | None) -> int:
-    """How many rows are read at a time."""
+    """Returns the number of rows in a block."""
     return max(1, min(MOST_ROWS_IN_BLOCK, VALUES_IN_BLOCK // max(1, classes or 1)))
 
 
 def make_rows(columns: Mapping[str, Array]) -> Rows:
-    """Columns of equal length as rows."""
+    """Returns columns of equal length as rows."""
     first = next(iter(columns.values()))
     kinds = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]
     rows = np.empty(len(first), dtype=kinds)
@@ -90,23 +91,22 @@ def make_rows(columns: Mapping[str, Array]) -> Rows:
 
 
 def whole_labels(name: str, labels: Array) -> Array:
-    """Labels as integers: NaN becomes "not known".
+    """Returns labels as integers; NaN becomes `UNKNOWN`.
 
     Raises:
-        HvcodError: Some are no whole numbers.
+        HvcodError: Some are not whole numbers.
     """
-    known = ~np.isnan(labels)
-    found = np.where(known, labels, -1)
-    wrong = found != np.rint(found)
+    filled = np.where(np.isnan(labels), UNKNOWN, labels)
+    wrong = filled != np.rint(filled)
     if wrong.any():
         raise HvcodError(
-            f"{name}: {found[wrong][0]:g} is no label; a label is the number of the right class"
+            f"{name}: {filled[wrong][0]:g} is not a label; a label is the number of the right class"
         )
-    return found.astype(np.int64)
+    return filled.astype(np.int64)
 
 
 def as_key(values: Array) -> Array:
-    """Ids or slices as int64 or UTF-8 bytes."""
+    """Returns ids or slices as int64 or UTF-8 bytes."""
     if values.dtype.kind in "iu":
         return values.astype(np.int64)
     if values.dtype.kind == "S":

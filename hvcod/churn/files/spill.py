@@ -1,4 +1,4 @@
-"""Rows put aside in temporary files, divided so that equal ids meet again in the same partition."""
+"""Rows in temporary files, partitioned so that equal ids are in the same partition."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ PARTITIONS = 64
 
 
 class Spill:
-    """Rows of one file in a temporary file.
+    """Rows of one source in a temporary file.
 
-    Every block is sorted by partition and written in one stretch, so one open file is enough.
+    Every block is sorted by partition and written at once, so one open file is enough.
 
     Args:
-        path: Of the temporary file. Its errors (OSError) are left to the caller.
+        path: The path of the temporary file.
+
+    Raises:
+        OSError: The file cannot be written; this also applies to the methods.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,7 +28,7 @@ class Spill:
         self._blocks: list[tuple[int, np.dtype[Any], Array]] = []
 
     def write(self, rows: Rows) -> None:
-        """Puts rows aside."""
+        """Appends rows."""
         parts = partition(rows["id"])
         order = np.argsort(parts, kind="stable")
         ends = np.concatenate([[0], np.cumsum(np.bincount(parts, minlength=PARTITIONS))])
@@ -33,31 +36,30 @@ class Spill:
         self._file.write(rows[order].tobytes())
 
     def read(self, number: int) -> Rows | None:
-        """The rows of a partition; None if there are none."""
-        found = []
+        """Returns the rows of a partition; None if there are none."""
+        parts = []
         for begin, kind, ends in self._blocks:
             first, count = int(ends[number]), int(ends[number + 1] - ends[number])
             if count:
                 self._file.seek(begin + first * kind.itemsize)
-                found.append(np.frombuffer(self._file.read(count * kind.itemsize), dtype=kind))
-        return np.concatenate(found) if found else None
+                parts.append(np.frombuffer(self._file.read(count * kind.itemsize), dtype=kind))
+        return np.concatenate(parts) if parts else None
 
     def close(self) -> None:
-        """Gives the disk space back."""
+        """Closes and removes the file."""
         self._file.close()
         self._path.unlink()
 
 
 def partition(ids: Array) -> Array:
-    """The partition of each id, uint8; the same whatever the length that text is padded to."""
+    """Returns the partition of each id, uint8 [N]; padding of text does not change it."""
     if ids.dtype.kind == "i":
         mixed = ids.astype(np.uint64)
         return (_mixed(mixed) >> np.uint64(58)).astype(np.uint8)
     width = -(-ids.dtype.itemsize // 8)
     words = ids.astype(f"S{8 * width}").view(np.uint64).reshape(len(ids), width)
     total = np.zeros(len(ids), dtype=np.uint64)
-    for place in range(width):
-        word = words[:, place]
+    for word in words.T:
         total = np.where(word == 0, total, _mixed(total ^ word))
     return (total >> np.uint64(58)).astype(np.uint8)
 

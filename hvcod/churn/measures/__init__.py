@@ -1,1 +1,1 @@
-"""What is measured of the predictions of several models, in one pass over them."""
+"""Measures of the predictions of several models, from one pass over them."""

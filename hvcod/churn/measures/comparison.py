@@ -19,13 +19,13 @@ DENSITY_BINS = 64
 
 @dataclass(frozen=True)
 class MethodFigures:
-    """What was measured of the retrains of one method.
+    """The measures of the retrains of one method.
 
     Attributes:
-        models: Of each retrain.
-        pairs: Of each two of them.
-        density: Rows by the two predictions of the first pair, [DENSITY_BINS, DENSITY_BINS];
-            None for several classes or a single model.
+        models: The measures of each retrain.
+        pairs: The measures of each pair of retrains.
+        density: The number of rows by the two predictions of the first pair,
+            [DENSITY_BINS, DENSITY_BINS]; None for several classes or a single model.
     """
 
     models: Sequence[ModelFigures]
@@ -34,12 +34,12 @@ class MethodFigures:
 
 
 class Comparison:
-    """The models of some methods, compared with each other inside each method.
+    """A comparison of the models of each method with each other.
 
     Args:
         methods: {method: names of its retrains}, in the order of the predictions in `add`.
-        classes: Predictions of a row; None for one number.
-        threshold: Probability from which on the decision is yes.
+        classes: The number of classes; None for a single number per row.
+        threshold: The probability from which the decision is yes.
         scratch: An empty temporary file; the caller closes it.
     """
 
@@ -54,29 +54,29 @@ class Comparison:
         self.rows = 0
         self._names = [name for names in methods.values() for name in names]
         self._models = [ModelMeasures() for _ in self._names]
-        self._places: dict[str, range] = {}
+        self._models_of: dict[str, range] = {}
         for method, names in methods.items():
-            start = sum(map(len, self._places.values()))
-            self._places[method] = range(start, start + len(names))
+            start = sum(map(len, self._models_of.values()))
+            self._models_of[method] = range(start, start + len(names))
         self._pairs = {
             pair: PairMeasures()
-            for places in self._places.values()
-            for pair in combinations(places, 2)
+            for numbers in self._models_of.values()
+            for pair in combinations(numbers, 2)
         }
         self._ranks = RankCorrelation(len(self._names), scratch) if classes is None else None
         self._density = {
             method: np.zeros((DENSITY_BINS, DENSITY_BINS), dtype=np.int64)
-            for method, places in self._places.items()
-            if len(places) > 1 and classes is None
+            for method, numbers in self._models_of.items()
+            if len(numbers) > 1 and classes is None
         }
 
     def add(self, predictions: Sequence[Array], labels: Array, slices: Array | None) -> None:
-        """Takes note of some rows.
+        """Adds some rows.
 
         Args:
-            predictions: Of each model [N] or [N, classes], between 0 and 1.
-            labels: The right classes, [N]; -1 where they are not known.
-            slices: The number of each row's slice, [N]; None if there is one.
+            predictions: For each model [N] or [N, classes], between 0 and 1.
+            labels: The right classes, [N]; -1 where they are unknown.
+            slices: The number of each row's slice, [N]; None without slices.
         """
         self.rows += len(labels)
         known = labels >= 0
@@ -95,7 +95,7 @@ class Comparison:
         if self._ranks:
             self._ranks.add(np.stack(predictions))
         for method, density in self._density.items():
-            first = self._places[method].start
+            first = self._models_of[method].start
             density += _density(predictions[first], predictions[first + 1])
 
     def _decide(self, predictions: Array) -> Array:
@@ -104,31 +104,31 @@ class Comparison:
         return np.asarray(predictions.argmax(axis=1))
 
     def figures(self, slices: Mapping[str, int]) -> dict[str, MethodFigures]:
-        """The measures of each method, given {name: number} of the slices."""
+        """Returns {method: its measures}, given {name: number} of the slices."""
         ranks = self._ranks.values() if self._ranks else None
         models = [
             model.figures(name) for name, model in zip(self._names, self._models, strict=True)
         ]
         return {
             method: MethodFigures(
-                models=[models[at] for at in places],
+                models=[models[number] for number in numbers],
                 pairs=[
                     self._pair((old, new), (models[old], models[new]), slices, ranks)
-                    for old, new in combinations(places, 2)
+                    for old, new in combinations(numbers, 2)
                 ],
                 density=self._density.get(method),
             )
-            for method, places in self._places.items()
+            for method, numbers in self._models_of.items()
         }
 
     def _pair(
         self,
-        places: tuple[int, int],
+        numbers: tuple[int, int],
         models: tuple[ModelFigures, ModelFigures],
         slices: Mapping[str, int],
         ranks: tuple[Array, Array] | None,
     ) -> PairFigures:
-        (old, new), pair = places, self._pairs[places]
+        (old, new), pair = numbers, self._pairs[numbers]
         correlation, error = (float(each[old, new]) for each in ranks) if ranks else (None, None)
         return PairFigures(
             first=models[0].name,
@@ -149,9 +149,9 @@ def _change(old: float | None, new: float | None) -> float | None:
 
 
 def total_variation(old: Array, new: Array) -> Array:
-    """Half the sum of the absolute differences of distributions, float64 [N].
+    """Returns half the sum of the absolute differences of distributions, float64 [N].
 
-    Of probabilities of the one of two classes: their absolute difference, the same.
+    For [N] probabilities of one of two classes this is their absolute difference.
     """
     if old.ndim == 1:
         return np.abs(np.subtract(old, new, dtype=np.float64))
@@ -159,9 +159,9 @@ def total_variation(old: Array, new: Array) -> Array:
 
 
 def _density(first: Array, second: Array) -> npt.NDArray[np.int64]:
-    places = [
+    bins = [
         np.minimum((each * DENSITY_BINS).astype(np.int64), DENSITY_BINS - 1)
         for each in (first, second)
     ]
-    counts = np.bincount(places[0] * DENSITY_BINS + places[1], minlength=DENSITY_BINS**2)
+    counts = np.bincount(bins[0] * DENSITY_BINS + bins[1], minlength=DENSITY_BINS**2)
     return counts.reshape(DENSITY_BINS, DENSITY_BINS)

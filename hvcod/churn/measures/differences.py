@@ -1,8 +1,8 @@
 """The distribution of differences between predictions, in a histogram of fixed fine bins.
 
 A bin holds the numbers whose 32-bit float begins with the same 16 bits: sign, exponent and seven
-bits of the fraction. So every bin is narrow beside its value, however small that is: its upper end
-is at most 1/128 above its lower end. Histograms of parts of the rows add up to that of all.
+bits of the fraction. So the upper end of a bin is at most 1/128 above its lower end, relative to
+its value, however small that is. Histograms of parts of the rows add up to the histogram of all.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class Differences:
     """Absolute differences, between 0 and 1.
 
     Attributes:
-        counts: How many fell into each bin.
-        largest: The largest so far.
+        counts: The number of differences in each bin.
+        largest: The largest difference so far.
     """
 
     def __init__(self) -> None:
@@ -31,28 +31,28 @@ class Differences:
         self.counts: npt.NDArray[np.int64] = np.zeros(_BINS, dtype=np.int64)
 
     def add(self, differences: Floats) -> None:
-        """Takes note of some differences, [N]."""
+        """Adds some differences, [N]."""
         bins = differences.astype(np.float32).view(np.uint32) >> np.uint32(_SHIFT)
         self.counts += np.bincount(bins, minlength=_BINS)
         self.largest = max(self.largest, float(differences.max(initial=0.0)))
 
     def merge(self, other: "Differences") -> None:
-        """Takes over what another histogram has counted."""
+        """Adds the counts of another histogram."""
         self.counts += other.counts
         self.largest = max(self.largest, other.largest)
 
     def quantiles(self, wanted: Sequence[float] = QUANTILES) -> dict[str, float]:
-        """{share of the rows: the difference that so many of them have at most}."""
+        """Returns {share: quantile}: that share of the rows differs by at most the quantile."""
         ends = np.cumsum(self.counts)
         if not ends[-1]:
             return {f"{share:g}": float("nan") for share in wanted}
-        places = np.searchsorted(ends, np.ceil(np.array(wanted) * ends[-1]).clip(1))
-        middles = np.where(places == 0, 0.0, (EDGES[places] + EDGES[places + 1]) / 2)
+        bins = np.searchsorted(ends, np.ceil(np.array(wanted) * ends[-1]).clip(1))
+        middles = np.where(bins == 0, 0.0, (EDGES[bins] + EDGES[bins + 1]) / 2)
         middles = np.where(np.array(wanted) >= 1, self.largest, middles.clip(0, self.largest))
         return {f"{share:g}": float(value) for share, value in zip(wanted, middles, strict=True)}
 
     def shares(self, edges: Floats) -> Floats:
-        """The share of the rows between each two of some ascending edges."""
+        """Returns the share of the rows between each two neighbours of ascending edges."""
         middles = (EDGES[:-1] + EDGES[1:]) / 2
         counts, _ = np.histogram(middles, edges, weights=self.counts)
         return np.asarray(counts / max(1, self.counts.sum()), dtype=np.float64)

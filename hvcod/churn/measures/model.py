@@ -1,4 +1,4 @@
-"""How good one model's predictions are: log loss, accuracy and calibration, over labelled rows."""
+"""Measures of one model's predictions on labelled rows: log loss, accuracy and calibration."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,15 +16,15 @@ class ModelFigures:
     """Measures of one model; None where no row has a label.
 
     Attributes:
-        name: Of the model.
-        log_loss: Mean of -ln of the probability of what was right, in nats.
+        name: The name of the model.
+        log_loss: Mean of -ln of the probability of the right class, in nats.
         accuracy: Share of right decisions.
-        calibration: Mean probability minus the share of positives; of several classes mean
+        calibration: Mean probability minus the share of positives; for several classes mean
             probability of the top class minus accuracy.
         calibration_error: Expected calibration error in 15 bins of equal width (Guo et al. 2017).
-        labelled: Rows with a label.
-        clipped: Rows whose right answer had probability 0, counted as the smallest step of their
-            type (2.2e-16, or 1.2e-7 for 32 bits) in the log loss.
+        labelled: The number of rows with a label.
+        clipped: The number of rows whose right class had probability 0; in the log loss it counts
+            as the epsilon of its type (2.2e-16, or 1.2e-7 for 32 bits).
     """
 
     name: str
@@ -36,19 +36,19 @@ class ModelFigures:
     clipped: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Returns the measures as plain values."""
         return asdict(self)
 
 
 class ModelMeasures:
-    """Measures of one model, growing with every block of rows."""
+    """Sums from which the measures of one model follow."""
 
     def __init__(self) -> None:
         self._loss, self._right, self._labelled, self._clipped = 0.0, 0, 0, 0
         self._confidence, self._hits = np.zeros((2, CALIBRATION_BINS))
 
     def add(self, predictions: Array, labels: Array, right: Array) -> None:
-        """Takes note of labelled rows.
+        """Adds labelled rows.
 
         Args:
             predictions: [N] or [N, classes].
@@ -71,7 +71,7 @@ class ModelMeasures:
         self._hits += np.bincount(bins, hits, CALIBRATION_BINS)
 
     def figures(self, name: str) -> ModelFigures:
-        """The measures so far."""
+        """Returns the measures of all rows so far."""
         rows = self._labelled
         if not rows:
             return ModelFigures(name, None, None, None, None, 0, 0)

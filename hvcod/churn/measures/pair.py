@@ -1,4 +1,4 @@
-"""How much two models disagree, row by row: over all rows and by slice."""
+"""Measures of the disagreement of two models, over all rows and by slice."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,12 +17,12 @@ class Disagreement:
     """Measures of disagreement over some rows.
 
     Attributes:
-        rows: How many.
-        churn: Mean absolute difference of the probabilities; of several classes the mean total
-            variation, half the sum of the absolute differences (for two the same).
+        rows: The number of rows.
+        churn: Mean absolute difference of the probabilities; for several classes the mean total
+            variation, half the sum of the absolute differences (the same for two classes).
         disagreement: Share of the rows that are decided differently.
-        good_churn: Share of the labelled rows where the first is wrong and the second right.
-        bad_churn: Share of those where the first is right and the second wrong.
+        good_churn: Share of the labelled rows where the first model is wrong and the second right.
+        bad_churn: Share of the labelled rows where the first is right and the second wrong.
         churn_ratio: Good over bad churn; None without bad churn.
     """
 
@@ -39,15 +39,15 @@ class PairFigures:
     """Measures of two models.
 
     Attributes:
-        first: Name of the model that counts as the old one.
-        second: Name of the new one.
-        overall: Over all rows.
-        quantiles: {share of the rows: the absolute difference that so many have at most}.
-        rank_correlation: Spearman's, None for several classes.
-        rank_correlation_error: How far it may be off at most.
+        first: The name of the model that counts as the old one.
+        second: The name of the new one.
+        overall: The disagreement over all rows.
+        quantiles: {share: quantile of the absolute differences}.
+        rank_correlation: Spearman's; None for several classes.
+        rank_correlation_error: An upper bound of its error.
         log_loss_difference: The second's minus the first's; None without labels.
         calibration_difference: The second's minus the first's; None without labels.
-        slices: {slice: its measures}.
+        slices: {slice: its disagreement}.
         differences: The distribution of the absolute differences.
     """
 
@@ -63,7 +63,7 @@ class PairFigures:
     differences: Differences
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Returns the measures as plain values."""
         return {
             "first": self.first,
             "second": self.second,
@@ -78,7 +78,7 @@ class PairFigures:
 
 
 class PairMeasures:
-    """Measures of two models, growing with every block of rows.
+    """Sums from which the measures of two models follow.
 
     Attributes:
         differences: The distribution of the absolute differences.
@@ -97,14 +97,14 @@ class PairMeasures:
         known: Array,
         slices: Array | None,
     ) -> None:
-        """Takes note of some rows.
+        """Adds some rows.
 
         Args:
             differences: Absolute differences, or total variations, [N].
             differ: Whether the decisions differ, [N].
-            rights: Whether the decision of either is right, [N]; False without a label.
-            known: Which rows have a label, [N].
-            slices: The number of each row's slice, [N]; None if there is one.
+            rights: Whether each model's decision is right, [N] for both; False without a label.
+            known: Whether the row has a label, [N].
+            slices: The number of each row's slice, [N]; None without slices.
         """
         self.differences.add(differences)
         old, new = rights
@@ -121,16 +121,16 @@ class PairMeasures:
         self._sums = grown
 
     def overall(self) -> Disagreement:
-        """Over all rows."""
+        """Returns the disagreement over all rows."""
         return _disagreement(self._sums.sum(axis=0))
 
     def by_slice(self, slices: Mapping[str, int]) -> dict[str, Disagreement]:
-        """By slice that has rows, given {name: number} of the slices in the order wanted."""
-        there = {name: self._sums[place] for name, place in slices.items() if self._has(place)}
-        return {name: _disagreement(sums) for name, sums in there.items()}
-
-    def _has(self, place: int) -> bool:
-        return place < len(self._sums) and bool(self._sums[place, 0])
+        """Returns {name: disagreement} of slices that have rows, given {name: number} of all."""
+        return {
+            name: _disagreement(self._sums[number])
+            for name, number in slices.items()
+            if number < len(self._sums) and self._sums[number, 0]
+        }
 
 
 def _disagreement(sums: npt.NDArray[np.float64]) -> Disagreement:

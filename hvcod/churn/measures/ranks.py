@@ -1,9 +1,9 @@
 """Spearman's rank correlation between the predictions of several models, in bounded memory.
 
-Ranks are known only when all rows were seen. So each prediction is put aside as the number of a
+Ranks are known only after all rows have been seen. So each prediction is stored as the number of a
 fine bin (four bytes in a temporary file), the bins of each model are counted, and at the end every
 bin gets the mean rank of its rows: predictions in the same bin count as ties. A bin is at most
-1/1024 of min(p, 1 - p) wide. What the ties may have changed is bounded from their counts.
+1/1024 of min(p, 1 - p) wide. The counts give a bound on the error that these ties cause.
 """
 
 from typing import Any, BinaryIO
@@ -23,7 +23,7 @@ class RankCorrelation:
     """Rank correlations between all pairs of some models.
 
     Args:
-        models: How many there are.
+        models: The number of models.
         file: An empty temporary file; the caller closes it.
     """
 
@@ -32,20 +32,20 @@ class RankCorrelation:
         self._counts = np.zeros((models, _BINS), dtype=np.uint32)
 
     def add(self, predictions: Floats) -> None:
-        """Takes note of predictions, [models, N], between 0 and 1."""
+        """Adds predictions, [models, N], between 0 and 1."""
         bins = _bins(predictions)
         for counts, each in zip(self._counts, bins, strict=True):
             counts += np.bincount(each, minlength=_BINS).astype(np.uint32)
         self._file.write(np.ascontiguousarray(bins.T).tobytes())
 
     def values(self) -> tuple[Floats, Floats]:
-        """The correlations [models, models], and how far each may be off at most.
+        """Returns the correlations and upper bounds of their errors, each [models, models].
 
-        NaN where all predictions of a model fall into one bin.
+        They are NaN if all predictions of a model fall into one bin.
         """
         ranks = np.empty(self._counts.shape)
-        for counts, place in zip(self._counts, ranks, strict=True):
-            place[:] = _centred(counts)
+        for counts, row in zip(self._counts, ranks, strict=True):
+            row[:] = _centred(counts)
         products = np.zeros((self._models, self._models))
         self._file.seek(0)
         models = np.arange(self._models)
@@ -59,9 +59,9 @@ class RankCorrelation:
         return correlations, self._bounds()
 
     def _bounds(self) -> Floats:
-        """|true - found| <= x + y + xy + (1 - sqrt((1-x^2)(1-y^2))), x^2 the variance in the ties.
+        """|true - computed| <= x + y + xy + (1 - sqrt((1-x^2)(1-y^2))), x^2 the variance in ties.
 
-        By Cauchy and Schwarz, as the ranks are what the bins tell plus a rest that is orthogonal.
+        By Cauchy and Schwarz: the ranks are the mean ranks of the bins plus an orthogonal rest.
         """
         inside = np.array([_in_ties(counts) for counts in self._counts])
         rest = np.sqrt(inside)
@@ -71,7 +71,7 @@ class RankCorrelation:
 
 
 def _bins(predictions: Floats) -> npt.NDArray[np.uint32]:
-    """Bins that are fine near 0 and near 1 alike."""
+    """Bins that are equally fine near 0 and near 1."""
     upper = predictions > 0.5
     near = np.where(upper, 1 - predictions, predictions).astype(np.float32)
     bins = near.view(np.uint32) >> np.uint32(_SHIFT)

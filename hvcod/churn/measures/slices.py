@@ -1,4 +1,4 @@
-"""Names of slices as numbers: texts as they are, or numbers divided at some edges."""
+"""Numbers for the slices of rows, which are named by text or by ranges of numbers."""
 
 import math
 from collections.abc import Sequence
@@ -14,60 +14,60 @@ NO_SLICE = "(none)"
 
 
 class Slices:
-    """Gives every slice a number as it turns up.
+    """Numbers every slice when it first appears.
 
     Args:
-        edges: Numbers at which slices begin; None if the values are the names of slices.
+        edges: Numbers at which slices begin; None if values are the names of slices.
     """
 
     def __init__(self, edges: Sequence[float] | None) -> None:
         self._edges = None if edges is None else np.array(edges, dtype=np.float64)
         self._numbers: dict[str, int] = {}
-        self.know([] if edges is None else _between(edges))
+        self.declare([] if edges is None else _between(edges))
 
-    def know(self, names: Sequence[str]) -> None:
-        """Takes note of names beforehand, in the order in which they are shown."""
+    def declare(self, names: Sequence[str]) -> None:
+        """Numbers slices beforehand, in the order in which they are shown."""
         for name in names:
             self._numbers.setdefault(name, len(self._numbers))
-        self._known = len(self._numbers)
+        self._declared = len(self._numbers)
 
     def numbers(self, values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
-        """The number of each value's slice, [N].
+        """Returns the number of each value's slice, [N].
 
         Raises:
-            HvcodError: There are too many slices, or a value is no number.
+            HvcodError: There are too many slices, or a value is not a number but there are edges.
         """
-        found, places = np.unique(values, return_inverse=True)
-        names = [self._name(each) for each in found.tolist()]
+        distinct, indices = np.unique(values, return_inverse=True)
+        names = [self._name(value) for value in distinct.tolist()]
         for name in names:
             self._numbers.setdefault(name, len(self._numbers))
         if len(self._numbers) > MOST_SLICES:
             raise HvcodError(
-                f"there are more than {MOST_SLICES} slices; divide numbers by --slice-edges, such "
-                "as --slice-edges 10,100,1000"
+                f"there are more than {MOST_SLICES} slices; divide numbers with --slice-edges, "
+                "such as --slice-edges 10,100,1000"
             )
-        return np.array([self._numbers[name] for name in names])[places]
+        return np.array([self._numbers[name] for name in names])[indices]
 
     def _name(self, value: bytes) -> str:
         text = value.decode(errors="replace")
         if not text or self._edges is None:
             return text or NO_SLICE
         try:
-            place = int(np.searchsorted(self._edges, float(text), side="right"))
+            index = int(np.searchsorted(self._edges, float(text), side="right"))
         except ValueError as error:
             raise HvcodError(
-                f"slice {text!r} is no number; --slice-edges divides numbers"
+                f"slice {text!r} is not a number; --slice-edges divides numbers"
             ) from error
-        return _between(self._edges.tolist())[place]
+        return _between(self._edges.tolist())[index]
 
     @property
     def shown(self) -> dict[str, int]:
-        """{name: its number}, in the order in which slices are shown: numbers by size, then text.
+        """{name: its number} in the order in which slices are shown.
 
-        Those that were known beforehand keep their order, and stand in front.
+        Declared slices come first, in their order; then numbers by size, then text.
         """
-        later = list(self._numbers)[self._known :]
-        names = [*list(self._numbers)[: self._known], *sorted(later, key=_by_size)]
+        later = list(self._numbers)[self._declared :]
+        names = [*list(self._numbers)[: self._declared], *sorted(later, key=_by_size)]
         return {name: self._numbers[name] for name in names}
 
 
@@ -79,19 +79,19 @@ def _by_size(name: str) -> tuple[bool, float, str]:
 
 
 def parse_edges(text: str | None) -> list[float] | None:
-    """The numbers of ``10,100,1000``.
+    """Returns the numbers in text such as ``10,100,1000``.
 
     Raises:
-        UsageError: They are no ascending numbers.
+        UsageError: They are not ascending numbers.
     """
     if text is None:
         return None
     try:
         edges = [float(each) for each in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--slice-edges {text}: numbers such as 10,100,1000 are meant") from error
+        raise UsageError(f"--slice-edges {text}: give numbers such as 10,100,1000") from error
     if edges != sorted(set(edges)):
-        raise UsageError(f"--slice-edges {text}: the numbers must grow")
+        raise UsageError(f"--slice-edges {text}: the numbers must be ascending")
     return edges
 
 

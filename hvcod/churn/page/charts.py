@@ -13,11 +13,11 @@ from hvcod.churn.statistics import Estimate
 
 BARS = 50
 SLICE_HEIGHT = 16
-"""Pixels of a bar of a slice."""
+"""Height of the bar of a slice, in pixels."""
 
 
 def trade_off(report: Report) -> str | None:
-    """Log loss against churn, with intervals (half the range where there are none)."""
+    """Draws log loss against churn, with intervals (half the range where there are none)."""
     points = [
         (name, found["churn"], found["log_loss"])
         for name, found in report.estimates.items()
@@ -27,7 +27,7 @@ def trade_off(report: Report) -> str | None:
         return None
     churns = [value for _, churn, _ in points for value in _span(churn)]
     losses = [value for _, _, loss in points for value in _span(loss)]
-    plot = Plot((*_wide(churns), "churn"), (*_wide(losses), "log loss, nats"))
+    plot = Plot((*_with_margins(churns), "churn"), (*_with_margins(losses), "log loss, nats"))
     for name, churn, loss in points:
         x, y, shown = churn.mean, loss.mean, _colour(report, name)
         plot.line([(each, y) for each in _span(churn)], shown)
@@ -38,9 +38,10 @@ def trade_off(report: Report) -> str | None:
 
 
 def histogram(report: Report) -> str | None:
-    """How the absolute differences are distributed: of each method over all its pairs.
+    """Draws the distribution of the absolute differences of each method over all its pairs.
 
-    Methods whose retrains are all equal are left out: beside their one bar there is none to see.
+    Methods whose retrains are all equal are left out, because their single bar would dwarf all
+    others.
     """
     found = {
         name: method.pairs
@@ -56,8 +57,8 @@ def histogram(report: Report) -> str | None:
     plot = Plot((0, largest, "absolute difference"), (0, top * 1.05, "share of the rows"))
     for name, each in shares.items():
         for low, high, share in zip(edges, edges[1:], each, strict=False):
-            told = f"{name}: {share:.2%} of the rows differ by {low:.3g} to {high:.3g}"
-            plot.box((low, 0, high, share), _colour(report, name), told, 0.25)
+            text = f"{name}: {share:.2%} of the rows differ by {low:.3g} to {high:.3g}"
+            plot.box((low, 0, high, share), _colour(report, name), text, 0.25)
         steps = [
             point
             for low, high, share in zip(edges, edges[1:], each, strict=False)
@@ -68,7 +69,7 @@ def histogram(report: Report) -> str | None:
 
 
 def scatter(method: MethodFigures, number: int) -> str | None:
-    """The predictions of two retrains against each other, as a density of the rows."""
+    """Draws the predictions of two retrains against each other, as a density of the rows."""
     if method.density is None or not method.pairs:
         return None
     rows, columns = np.nonzero(method.density)
@@ -87,7 +88,7 @@ def scatter(method: MethodFigures, number: int) -> str | None:
 
 
 def by_slice(report: Report) -> str | None:
-    """Mean churn of each slice, a bar for each method."""
+    """Draws the mean churn of each slice, with a bar for each method."""
     means = {name: slice_means(method) for name, method in report.with_pairs.items()}
     names = list(next(iter(means.values()), {}))
     if not names:
@@ -108,15 +109,15 @@ def by_slice(report: Report) -> str | None:
 
 
 def _colour(report: Report, method: str) -> str:
-    """A method's colour, the same in all pictures, whichever methods are in them."""
+    """The colour of a method, the same in all pictures."""
     return colour(list(report.methods).index(method))
 
 
 def _together(pairs: Sequence[PairFigures]) -> Differences:
-    found = Differences()
+    merged = Differences()
     for pair in pairs:
-        found.merge(pair.differences)
-    return found
+        merged.merge(pair.differences)
+    return merged
 
 
 def _span(estimate: Estimate) -> tuple[float, float]:
@@ -126,11 +127,11 @@ def _span(estimate: Estimate) -> tuple[float, float]:
     return estimate.mean - reach, estimate.mean + reach
 
 
-def _wide(values: list[float]) -> tuple[float, float]:
-    """From where to where an axis goes that has some air on both sides."""
+def _with_margins(values: list[float]) -> tuple[float, float]:
+    """The range of an axis, with a margin on both sides."""
     low, high = min(values), max(values)
-    air = 0.15 * (high - low) or 0.05 * abs(high) or 0.01
-    return low - air, high + air
+    margin = 0.15 * (high - low) or 0.05 * abs(high) or 0.01
+    return low - margin, high + margin
 
 
 def _short(name: str, length: int = 60) -> str:

@@ -12,7 +12,7 @@ from hvcod.churn.statistics import Estimate
 from hvcod.errors import HvcodError, reason_of
 
 MOST_PAIRS = 100
-"""Pairs that the page lists one by one."""
+"""The largest number of pairs that the page lists one by one."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
@@ -30,7 +30,7 @@ svg { max-width: 100%; height: auto } svg text { font-size: 12px; fill: #333 }
 .key { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px }
 .warning { border-left: 4px solid #e69f00; padding-left: .8rem }
 """
-# Nothing but what is in the page may be shown, whatever the names of methods and files are.
+# Nothing from outside the page may be loaded, whatever the names of methods and files contain.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -47,7 +47,7 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def page(report: Report) -> str:
-    """The page as HTML."""
+    """Returns the page as HTML."""
     warnings = "".join(f'<p class="warning">{escape(each)}</p>' for each in report.warnings)
     kind = f"{report.classes} classes" if report.classes else f"decided at {report.threshold:g}"
     return (
@@ -78,8 +78,8 @@ def _methods(report: Report) -> str:
             pairs = (each.get(measure) for each in report.independent.values())
             rows.append(["churn, independent pairs", *map(_estimate, pairs)])
     for measure, name in (
-        ("churn_reduction", "less churn than the first"),
-        ("log_loss_difference", "log loss above the first"),
+        ("churn_reduction", "churn reduction against the first"),
+        ("log_loss_difference", "log loss change against the first"),
     ):
         changes = [report.against_first.get(each, {}).get(measure) for each in report.methods]
         if any(changes):
@@ -93,11 +93,11 @@ def _figures(report: Report) -> Iterator[str]:
     yield _figure(
         "Absolute differences",
         charts.histogram(report),
-        f"{keys}<br>Of all pairs; the largest 0.1% lie further right.",
+        f"{keys}<br>Of all pairs; the largest 0.1% are off the right edge.",
     )
     yield _figure("Churn by slice", charts.by_slice(report), f"{keys}<br>Mean over all pairs.")
     for number, (name, method) in enumerate(report.methods.items()):
-        note = "Darker: more rows, on a logarithmic scale. On the line both predict the same."
+        note = "Darker: more rows, on a logarithmic scale. On the line both predictions are equal."
         yield _figure(f"Two retrains: {name}", charts.scatter(method, number), note)
 
 

@@ -1,1 +1,1 @@
-"""A study of retrains: trains them all, lets them predict the same examples, compares them."""
+"""Studies of retrains, which are trained, predict the same examples and are compared."""

@@ -1,4 +1,4 @@
-"""The retrains of a study: which methods there are, and what each retrain trains with."""
+"""The methods and retrains of a study, and the options of each retrain."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from hvcod.errors import UsageError
 from hvcod.runs.spec import RunSpec
 
 NEVER = 10**9
-"""More steps than anybody makes."""
+"""More steps than any run has."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,14 @@ class Method:
     """A way to train and predict whose retrains are compared.
 
     Attributes:
-        name: As the user calls it.
-        groups: Copies of the model in each retrain.
-        teach: Whether they teach each other; then one of them predicts, or else their ensemble.
-        own_initialisation: Whether each retrain starts from weights of its own.
-        own_order: Whether each retrain reads the data in an order of its own.
+        name: Its name in ``--methods``.
+        groups: The number of copies of the model in each retrain.
+        teach: Whether the copies teach each other. Then the first one predicts; otherwise their
+            ensemble does.
+        own_initialisation: Whether each retrain has its own seed of the model: its first weights
+            and everything else that the model draws.
+        own_order: Whether each retrain has its own seed of the data: their order and everything
+            else that is random about them.
     """
 
     name: str
@@ -52,7 +55,7 @@ SEVERAL_COPIES = ("ensemble", "codistill")
 
 
 def methods_of(words: str) -> list[Method]:
-    """The methods that the user names, such as ``dnn,ensemble-4,codistill``.
+    """Returns the methods of a text such as ``dnn,ensemble-4,codistill``.
 
     Raises:
         UsageError: There is no such method, or one is named twice.
@@ -72,7 +75,7 @@ def _method(word: str) -> Method:
         name = copies[1] if count == 2 else word
         return Method(name, count, teach=copies[1] == "codistill")
     known = ", ".join([*ONE_COPY, *(f"{each}, {each}-3" for each in SEVERAL_COPIES)])
-    raise UsageError(f"--methods {word}: choose of {known}")
+    raise UsageError(f"--methods {word}: choose from {known}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +94,13 @@ class Retrain(RunSpec):
 def retrains_of(
     methods: Sequence[Method], study: StudyOptions, train: TrainOptions, output: Path
 ) -> list[Retrain]:
-    """All retrains of a study, method after method.
+    """Returns all retrains of a study, method by method.
 
-    The seeds of a retrain follow from ``--seed``, its method and its number alone: methods and
+    The seeds of a retrain follow from ``--seed``, its method and its number alone, so methods and
     repeats can be added later, and no two methods share a retrain.
 
     Raises:
-        UsageError: Groups are to teach each other, but the burn-in never ends.
+        UsageError: Groups should teach each other, but the burn-in never ends.
     """
     if train.codistill.burn_in >= train.steps and any(method.teach for method in methods):
         raise UsageError(
@@ -129,7 +132,7 @@ def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) ->
     )
     codistill, same_data = train.codistill, train.same_data
     if not method.teach:
-        # Copies that learn by themselves, each from all the data: they neither ask nor are asked.
+        # Independent copies, each with all the data: they neither publish nor look for teachers.
         same_data = True
         codistill = CodistillOptions(burn_in=NEVER, exchange_interval=NEVER)
     return dataclasses.replace(
