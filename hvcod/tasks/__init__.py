@@ -19,7 +19,7 @@ TASKS = {
     "criteo": "hvcod.tasks.criteo.task:Criteo",
     "imagenet": "hvcod.tasks.imagenet.task:ImageNet",
 }
-"""Name of each task of hvcod and where its class lives; imported when it is used."""
+"""The tasks of hvcod: name and class, which is imported when it is used."""
 
 ENTRY_POINTS = "hvcod.tasks"
 """The group of entry points under which other packages bring tasks."""
@@ -27,11 +27,11 @@ ENTRY_POINTS = "hvcod.tasks"
 
 @dataclass(frozen=True)
 class KnownTask:
-    """A task that goes by a name.
+    """A task that has a name.
 
     Attributes:
-        place: Where its class lives, ``module:Class``.
-        package: Which installed package brings it.
+        place: Its class, as ``module:Class``.
+        package: The installed package that brings it.
     """
 
     place: str
@@ -39,7 +39,7 @@ class KnownTask:
 
 
 def known_tasks() -> dict[str, KnownTask]:
-    """The tasks of hvcod and those of installed packages, by name; nothing is imported.
+    """Returns the tasks of hvcod and of installed packages, by name; imports none of them.
 
     A package cannot take the name of a task of hvcod; of two packages the first one found counts.
     """
@@ -51,12 +51,12 @@ def known_tasks() -> dict[str, KnownTask]:
 
 
 def load_task(name: str) -> "type[Task]":
-    """The class of a task, by its name or as ``module:Class``.
+    """Returns the class of a task, by its name or as ``module:Class``.
 
     The module may be installed or lie in the current folder.
 
     Raises:
-        UsageError: There is no task of that name, or what is there is no complete task.
+        UsageError: There is no task of that name, or it is not a complete task.
     """
     known = known_tasks()
     if name not in known and ":" not in name:
@@ -77,19 +77,19 @@ def _import(name: str, module: str) -> ModuleType:
         if not _is_part(error.name, module):
             raise UsageError(f"--task {name}: {module} needs {error.name}: {error}") from error
     except (ValueError, TypeError) as error:
-        raise UsageError(f"--task {name}: {module!r} is no name of a module") from error
+        raise UsageError(f"--task {name}: {module!r} is not the name of a module") from error
     here = str(Path.cwd())
     if here in sys.path:
         raise UsageError(_not_found(name, module))
-    # After what is installed, so that a folder here hides nothing of it; and for good, as a task
-    # may import more of itself later.
+    # Behind the installed packages, so that a folder here hides none of them; and for good, as a
+    # task may import more of its modules later.
     sys.path.append(here)
     importlib.invalidate_caches()
     return _import(name, module)
 
 
 def _is_part(missing: str | None, module: str) -> bool:
-    """Whether it is the module itself, or a package that it is in, that was not found."""
+    """Tells whether the module itself, or a package above it, was not found."""
     return missing is not None and f"{module}.".startswith(f"{missing}.")
 
 
@@ -108,7 +108,7 @@ def _checked(name: str, module: ModuleType, found: Any) -> "type[Task]":
         hint = f"the tasks there: {', '.join(there)}" if there else "there is no task in it"
         raise UsageError(f"--task {name}: {module.__name__} has no such class; {hint}")
     if not _is_task(found, Task):
-        raise UsageError(f"--task {name}: {found!r} is no subclass of hvcod.tasks.base.Task")
+        raise UsageError(f"--task {name}: {found!r} is not a subclass of hvcod.tasks.base.Task")
     if missing := sorted(found.__abstractmethods__):
         raise UsageError(f"--task {name}: {found.__name__} lacks {', '.join(missing)}()")
     if hasattr(found, "distillation_loss"):

@@ -40,7 +40,7 @@ class DataFormat:
     command: str
 
     def attributes(self) -> dict[str, Any]:
-        """The attributes of a file and the first fields of a description."""
+        """Returns the attributes of a file, which are also the first fields of a description."""
         return {"format": self.name, "version": self.version}
 
 

@@ -25,7 +25,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
-    """The same for content that comes in blocks.
+    """Writes or replaces a file from blocks of content; it appears whole and on disk.
 
     Raises:
         HvcodError: The file system refused, for example because it is full.

@@ -32,7 +32,7 @@ class Share:
 
     @property
     def slice(self) -> tuple[int, int]:
-        """The first item of the group and the step to its next one, as in ``items[::]``."""
+        """The group's first item and the step to its next one: ``items[first::step]``."""
         return (0, 1) if self.same_data else (self.group, self.groups)
 
 

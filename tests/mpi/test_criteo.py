@@ -71,7 +71,7 @@ def test_a_killed_launch_is_finished_by_another_number_of_ranks(
     [
         (["--max-malformed", 0, "train.txt"], "train.txt, line 3001: 1 columns", 1),
         (["nowhere.txt"], "nothing matches nowhere.txt", 2),
-        (["--generate", 10, "train.txt"], "one of the two", 2),
+        (["--generate", 10, "train.txt"], "either INPUT files or", 2),
         (["--like", "nowhere", "train.txt"], "holds no finished data", 1),
     ],
     ids=["malformed", "missing", "both", "unlike"],

@@ -81,7 +81,7 @@ def test_a_class_of_a_module_in_the_current_folder() -> None:
         ("mypackage.needy:Shop", "mypackage.needy needs a_library_that_nobody_has"),
         ("mypackage.mymodule:Shop", "no such class; the tasks there: Half, Whole, NoPr"),
         ("mypackage.mymodule:", "mypackage.mymodule has no such class"),
-        ("mypackage.mymodule:NUMBER", "7 is no subclass of hvcod.tasks.base.Task"),
+        ("mypackage.mymodule:NUMBER", "7 is not a subclass of hvcod.tasks.base.Task"),
         ("mypackage.mymodule:Half", "Half lacks build_model, evaluation_data, training_data"),
         ("mypackage.mymodule:NoPresets", "NoPresets.presets must hold 'laptop'"),
         (
@@ -89,9 +89,9 @@ def test_a_class_of_a_module_in_the_current_folder() -> None:
             "distillation_loss.* delete it, set likelihood",
         ),
         ("mypackage.mymodule:NoOptions", "NoOptions.Options must be a dataclass"),
-        ("json:JSONDecoder", "is no subclass of hvcod.tasks.base.Task"),
-        (":Shop", "'' is no name of a module"),
-        (".mymodule:Shop", "'.mymodule' is no name of a module"),
+        ("json:JSONDecoder", "is not a subclass of hvcod.tasks.base.Task"),
+        (":Shop", "'' is not the name of a module"),
+        (".mymodule:Shop", "'.mymodule' is not the name of a module"),
     ],
 )
 def test_what_is_no_task_is_told(name: str, complaint: str) -> None:

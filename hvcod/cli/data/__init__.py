@@ -7,7 +7,7 @@ from hvcod.cli.lazy import LazyGroup
 COMMANDS = {
     "commoncrawl": "Turn text into token shards.",
     "criteo": "Turn rows of the Criteo data into features.",
-    "imagenet": "Pack images of a class-folder layout into few large files.",
+    "imagenet": "Pack images in class folders into a few large files.",
 }
 
 EXAMPLES = """\b

@@ -22,8 +22,10 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @inputs_and_output
 @click.option("--download", metavar="CRAWL-ID", help="Read WET files of this Common Crawl release.")
-@click.option("--files", type=click.IntRange(1), help="How many WET files of the release to read.")
-@click.option("--server", metavar="URL", help="Where the releases lie, if not at Common Crawl's.")
+@click.option("--files", type=click.IntRange(1), help="WET files of the release to read.")
+@click.option(
+    "--server", metavar="URL", help="Server of the releases, if it is not Common Crawl's."
+)
 @dataclass_options(PrepareOptions)
 @json_option
 def command(
@@ -35,16 +37,17 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Turn text into token shards: WET files, JSON lines or plain text, gzip, xz or zstd alike.
+    """Turn text into token shards.
 
-    An INPUT is a file, a folder, a glob or an http(s) address. Keeps English documents with long
-    paragraphs, learns word pieces, writes token shards and a report. Under mpirun or srun the ranks
-    share the inputs; the result does not depend on their number.
+    An INPUT is a file, a folder, a glob or an http(s) address of WET files, JSON lines or plain
+    text, plain or compressed with gzip, xz or zstd. The command keeps English documents with long
+    paragraphs, learns word pieces, and writes token shards and a report. Under mpirun or srun the
+    ranks share the inputs; the result does not depend on their number.
     """
     if bool(download) != bool(files):
         raise UsageError("--download CRAWL-ID and --files N belong together")
     if server and not download:
-        raise UsageError("--server URL is where --download CRAWL-ID reads: it needs --download")
+        raise UsageError("--server URL needs --download CRAWL-ID")
     if not inputs and not download:
         raise UsageError("nothing to read: give INPUT files, or --download CRAWL-ID --files N")
     options = build(PrepareOptions, flags)

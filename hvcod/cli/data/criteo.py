@@ -27,10 +27,10 @@ Examples:
     "--generate",
     metavar="ROWS",
     type=click.IntRange(2),
-    help="Make rows with a known click probability instead of reading any.",
+    help="Generate rows with a known click probability instead of reading any.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), help="Of the generated rows.  [default: 1]", default=None
+    "--seed", type=click.IntRange(0), help="Seed of the generated rows.  [default: 1]", default=None
 )
 @dataclass_options(PrepareOptions)
 @json_option
@@ -44,15 +44,15 @@ def command(
 ) -> None:
     """Turn rows of the Criteo data into features.
 
-    An INPUT is a file, a folder or a glob: the official tab-separated rows, with label or without,
-    or the CSV with header, plain or as gzip, xz or zstd. Rows keep the order of the inputs; the
-    last ones are held out. Under mpirun or srun the ranks share the work; the result does not
-    depend on their number.
+    An INPUT is a file, a folder or a glob of the official tab-separated rows, with or without
+    label, or of the CSV with header, plain or compressed with gzip, xz or zstd. Rows keep the order
+    of the inputs; the last ones are held out. Under mpirun or srun the ranks share the work; the
+    result does not depend on their number.
     """
     if bool(inputs) == bool(generate):
-        raise UsageError("give INPUT files, or --generate ROWS to make some: one of the two")
+        raise UsageError("give either INPUT files or --generate ROWS")
     if seed is not None and not generate:
-        raise UsageError("--seed is that of generated rows: it needs --generate ROWS")
+        raise UsageError("--seed needs --generate ROWS")
     options = build(PrepareOptions, flags)
     from hvcod.groups.world import on_rank_zero, world
     from hvcod.tasks.criteo.preparation.prepare import ClickPreparation

@@ -26,11 +26,12 @@ Examples:
 @dataclass_options(PrepareOptions)
 @json_option
 def command(inputs: Sequence[str], output: Path, as_json: bool, **flags: Any) -> None:
-    """Pack images into few large files: class folders, tar files of them, the official tar files.
+    """Pack images into a few large files.
 
-    An INPUT is a folder or a tar file (gzip, xz or zstd alike) of images in class folders, which
-    may lie in folders called train, val and test. The images' bytes are kept as they are; damaged
-    images are counted, named in the report and skipped. Under mpirun or srun the ranks share the
+    An INPUT is a folder or a tar file (plain or compressed with gzip, xz or zstd) of images in
+    class folders, which may be inside folders named train, val and test; the official tar files
+    will do, too. The images' bytes are kept; damaged images are counted, named in the report and
+    skipped. Under mpirun or srun the ranks share the
     work; the result does not depend on their number.
     """
     if not inputs:

@@ -8,11 +8,12 @@ One layer computes, for every step t of a window,
 
 where LN(z; a) subtracts the mean of z over its units, divides by the standard deviation and
 multiplies by the gain a. The paper writes a bias in each of the first two LN as well; they would
-only add up with b, so b alone is kept. The gates lie in the order (o, f, i, g): the three that
-pass through a sigmoid are neighbours, and so are the three that meet the cell.
+only add up with b, so b alone is kept. The gates are stored in the order (o, f, i, g): the three
+with a sigmoid are neighbours, and so are the three that act on the cell.
 
-What does not depend on h[t-1] is one batched operation over the whole window: the input products
-with their normalisation (ordinary autograd), and all gradients of weights, gains and biases.
+Everything that does not depend on h[t-1] is one batched operation over the whole window: the input
+products with their normalisation (ordinary autograd), and all gradients of weights, gains and
+biases.
 """
 
 import math
@@ -34,7 +35,7 @@ class LayerNormLSTM(nn.Module):
 
     The state is one tensor, [layers, 2, B, hidden_size]: hidden and cell of each layer. Under
     autocast the input products run in the lower precision; the recurrence, whose state is carried
-    from window to window for ever, keeps the parameters' precision.
+    from window to window, keeps the parameters' precision.
     """
 
     def __init__(
@@ -266,7 +267,7 @@ def _recur_backward(
 def _input_gradient(
     grad: Tensor, inputs: Tensor, mean: Tensor, deviation: Tensor, gain: Tensor
 ) -> Tensor:
-    """Gradient of what LN normalised, from that of LN's result."""
+    """Returns the gradient of the input of LN, from that of its result."""
     of_inputs: Tensor = torch.ops.aten.native_layer_norm_backward.default(
         grad, inputs, gain.shape, mean, deviation, gain, None, [True, False, False]
     )[0]
@@ -276,7 +277,7 @@ def _input_gradient(
 def _gain_gradient(
     grad: Tensor, inputs: Tensor, mean: Tensor, deviation: Tensor, gain: Tensor
 ) -> Tensor:
-    """Gradient of LN's gain, summed over all steps."""
+    """Returns the gradient of LN's gain, summed over all steps."""
     of_gain: Tensor = torch.ops.aten.native_layer_norm_backward.default(
         grad, inputs, gain.shape, mean, deviation, gain, None, [False, True, False]
     )[1]

@@ -28,7 +28,7 @@ from hvcod.tasks.commoncrawl.transformer import Transformer
 from hvcod.tasks.shuffle import Share
 
 SCORED_TEXTS = 32
-"""Texts that an evaluation reads side by side, whatever the number of ranks."""
+"""Texts that an evaluation reads side by side, for any number of ranks."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class LanguageModelOptions:
 
     kind: str = option(
         "lstm",
-        "layers: the paper's LSTM with layer normalisation, or a Transformer that remembers "
-        "earlier windows",
+        "kind of the layers: the paper's LSTM with layer normalisation, or a Transformer that "
+        "remembers earlier windows",
         choices=("lstm", "transformer"),
     )
     embedding: int = option(256, "size of the token embeddings", minimum=1)
     hidden: int = option(1024, "units of an LSTM layer, or width of the transformer", minimum=1)
     layers: int = option(2, "layers of either kind", minimum=1)
-    heads: int = option(8, "transformer: attention heads, which share out model.hidden", minimum=1)
+    heads: int = option(8, "transformer: attention heads, which divide model.hidden", minimum=1)
     memory: int = option(
         128,
-        "transformer: tokens before its own that a position sees in its layer, across windows",
+        "transformer: earlier tokens that a position sees in its layer, across windows",
         minimum=1,
     )
     dropout: float = option(0.0, "share of units dropped in training", minimum=0.0, maximum=0.9)
@@ -59,8 +59,8 @@ class CommonCrawl(Task):
     Options = LanguageModelOptions
     state_rows = 2  # lstm [layers, 2, rows, hidden], transformer [layers, memory, rows, hidden]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The learning rates the
-        # paper names (0.1 to 0.4) belong to its own Adam and its own scale of the loss.
+        # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The paper's learning
+        # rates (0.1 to 0.4) belong to its own scale of Adam and of the loss.
         "paper": {
             "batch_size": 128,
             "steps": 20_000,
@@ -84,13 +84,13 @@ class CommonCrawl(Task):
     }
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
-        """Opens the data; without ``--data`` those built in. Collective over the launch."""
+        """Opens the data, or built-in ones without ``--data``. Collective over the launch."""
         super().__init__(options, group)
         self.sizes: LanguageModelOptions = options.model
         self.dataset = TokenDataset(data_folder("commoncrawl", options.data, group))
 
     def build_model(self) -> nn.Module:
-        """Embeddings, the layers of ``model.kind``, softmax."""
+        """Builds embeddings, the layers of ``model.kind``, and a softmax."""
         sizes = self.sizes
         common = (sizes.embedding, sizes.hidden, sizes.layers)
         layers: Layers
@@ -101,7 +101,7 @@ class CommonCrawl(Task):
         return LanguageModel(self.dataset.vocabulary_size, sizes.embedding, layers, sizes.dropout)
 
     def training_data(self) -> TrainingData:
-        """Windows of documents that no other rank of any group reads, unless ``--same-data``."""
+        """Returns windows of documents, which no other rank of any group reads (`Share`)."""
         group, rows = self.group, self.options.batch_size
         return TokenStream(
             self.dataset,
@@ -111,23 +111,23 @@ class CommonCrawl(Task):
         )
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
-        """This rank's texts of a part, window by window; an id is a token's place in the part."""
+        """Yields this rank's texts of a part by windows; an id is a token's position in it."""
         if part not in PARTS:
             raise HvcodError(f"--part {part}: the data have {' and '.join(PARTS)}")
         ranges = self._ranges(part)
         return scored_windows(self.dataset, part, ranges, self.group.rank, self.group.size)
 
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Logits [rows, window, vocabulary] and the hidden state, which is never reset."""
+        """Returns logits [rows, window, vocabulary] and the hidden state, which is never reset."""
         logits, state = model(inputs, state)
         return logits, state
 
     def class_frequencies(self) -> npt.NDArray[np.float64]:
-        """Returns how frequent each token is in the training part, with one added to its count."""
+        """Returns the frequency of each token in the training part, with one added to its count."""
         return unigram_frequencies(self.dataset)
 
     def reference(self) -> Mapping[str, float]:
-        """The loss of a model that knows only how frequent each token is."""
+        """Returns the loss of a model that knows only the frequencies of tokens."""
         return {"unigram_entropy": unigram_entropy(self.dataset, self._ranges("validation"))}
 
     def _ranges(self, part: str) -> list[Range]:

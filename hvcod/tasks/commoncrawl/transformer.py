@@ -5,11 +5,11 @@ Layer n maps its inputs x[t] to its outputs, which are the inputs of the next on
     y[t] = x[t] + Attention(LN(x[t]); LN(x[t - m]), ..., LN(x[t]))
     x'[t] = y[t] + MLP(LN(y[t]))
 
-LN stands before what it feeds, so that the sum from input to output is never scaled (Xiong et al.
+LN comes before each sublayer, so that the sum from input to output is never scaled (Xiong et al.
 2020). A position sees itself and the m before it, in this window or in earlier ones: the state is
-the last m inputs of every layer, as in Transformer-XL (Dai et al., section 3.2), whose keys and
-values are made anew with the weights of today. Positions enter by turning queries and keys
-(RoPE, Su et al. 2021): only their distance counts, so that how the text is cut into windows changes
+the last m inputs of every layer, as in Transformer-XL (Dai et al., section 3.2); their keys and
+values are computed anew with the current weights. Positions enter by rotating queries and keys
+(RoPE, Su et al. 2021). As only distances count, the division of the text into windows changes
 nothing but where gradients end.
 """
 
@@ -44,21 +44,21 @@ class Transformer(nn.Module):
         """Makes the layers.
 
         Args:
-            input_size: Of the embeddings; unless it is `width`, a linear map stands in between.
-            width: Of the inputs and outputs of all layers.
-            layers: How many.
-            heads: Of the attention; they share out the width.
+            input_size: Size of the embeddings; unless it is `width`, a linear map is in between.
+            width: Size of the inputs and outputs of all layers.
+            layers: Their number.
+            heads: Attention heads, which divide the width.
             memory: Earlier positions that each position sees in its layer.
-            dropout: Of what attention and MLP add, while training.
+            dropout: Dropout of the outputs of attention and MLP, while training.
 
         Raises:
-            UsageError: The heads cannot share out the width.
+            UsageError: The heads cannot divide the width.
         """
         super().__init__()
         if width % (2 * heads):
             raise UsageError(
                 f"model.hidden={width} of a transformer must be a multiple of twice "
-                f"model.heads={heads}, as the heads share it out and turn pairs of units"
+                f"model.heads={heads}, as the heads divide it and rotate pairs of units"
             )
         self.hidden_size, self.head_size = width, width // heads
         self.memory = memory
@@ -71,7 +71,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Products keep the variance; what 2 x layers sublayers add sums up to one (GPT-2)."""
+        """Makes products keep the variance, and 2 x layers sublayers add up to one (GPT-2)."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
@@ -151,27 +151,27 @@ class TransformerLayer(nn.Module):
         cosine, sine = turns
         query = _turn(query, cosine[-len(inputs) :], sine[-len(inputs) :]).to(value.dtype)
         key = _turn(key, cosine, sine).to(value.dtype)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
-        found = found.permute(2, 0, 1, 3).flatten(2)
-        inputs = inputs + self.dropout(self.attended(found))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        attended = attended.permute(2, 0, 1, 3).flatten(2)
+        inputs = inputs + self.dropout(self.attended(attended))
         outputs: Tensor = inputs + self.dropout(self.mlp(self.mlp_norm(inputs)))
         return outputs
 
     def _heads(self, values: Tensor) -> Tensor:
-        """[time, B, width] as [B, heads, time, head size]."""
+        """Reshapes [time, B, width] to [B, heads, time, head size]."""
         by_head: Tensor = values.unflatten(-1, (-1, self.head_size))
         return by_head.permute(1, 2, 0, 3)
 
 
 def _visible(window: int, length: int, memory: int, device: torch.device) -> Tensor:
-    """Whether a position of the window, the end of `length` ones, sees each of these."""
+    """Tells which of `length` positions each position of the window, their end, sees."""
     positions = torch.arange(length, device=device)
     distance = positions[length - window :, None] - positions
     return (distance >= 0) & (distance <= memory)
 
 
 def _turns(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the angles [length, size / 2] by which RoPE turns each pair of units."""
+    """Returns cosine and sine of the angles [length, size / 2] of RoPE for each pair of units."""
     pairs = torch.arange(0, size, 2, device=device) / size
     frequencies = torch.exp(-math.log(_ROTARY_BASE) * pairs)
     angles = torch.arange(length, device=device)[:, None] * frequencies
@@ -179,6 +179,6 @@ def _turns(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _turn(values: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """RoPE: unit i and unit i + size / 2 of a head are turned together."""
+    """Rotates unit i together with unit i + size / 2 of a head (RoPE)."""
     first, second = values.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)

@@ -1,7 +1,7 @@
-"""What is learned from the training part before training: ids of categories, scales of integers.
+"""The features learned from the training part: ids of categories and scales of integers.
 
-One file, ``features.h5``, holds it: for each of C1 to C26 the values that have an id of their own,
-most frequent first, and how often the training part has them; and for I1 to I13 mean and standard
+One file, ``features.h5``, holds them: for each of C1 to C26 the values with an id of their own,
+most frequent first, and their counts in the training part; for I1 to I13 mean and standard
 deviation of the logarithms.
 
 All features share one table of embeddings. The rows of feature c begin at `Features.offsets` [c]:
@@ -21,7 +21,7 @@ from hvcod.tasks.columns import Columns, image
 from hvcod.tasks.criteo.dataset import CATEGORY_NAMES
 
 OUT_OF_VOCABULARY, MISSING, KNOWN = 0, 1, 2
-"""Places of a feature's rows in the table, from where they begin."""
+"""Offsets of a feature's rows from where they begin in the table."""
 
 Hashes = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
@@ -36,8 +36,8 @@ class Features:
 
     Attributes:
         values: The known values of each categorical feature, most frequent first.
-        counts: Their rows in the training part.
-        mean: Of the logarithms of each integer feature.
+        counts: The rows of the training part that have them.
+        mean: The mean of the logarithms of each integer feature.
         deviation: Their standard deviation, or 1 where there is none.
     """
 
@@ -48,12 +48,12 @@ class Features:
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Where the rows of each categorical feature begin in the table, and the end."""
+        """First row of each categorical feature in the table, and the table's end."""
         sizes = [len(each) + KNOWN for each in self.values]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def image(self) -> bytes:
-        """The bytes of ``features.h5``."""
+        """Returns the bytes of ``features.h5``."""
         columns: dict[str, npt.NDArray[Any]] = {}
         for name, values, counts in zip(CATEGORY_NAMES, self.values, self.counts, strict=True):
             columns[f"{name}/values"] = values
@@ -76,55 +76,55 @@ class Features:
 
 
 class Lookup:
-    """Finds the places of many values in an array at once.
+    """Finds the indices of many values in an array at once.
 
-    The values are mixed, sorted and divided into more intervals than there are values, so
-    that one look at an interval's beginning is nearly always enough.
+    The values are mixed, sorted and divided into more intervals than there are values, so that one
+    look at an interval's beginning is nearly always enough.
     """
 
     def __init__(self, values: Hashes) -> None:
         mixed = values * _MIX  # the factor is odd: no two values become the same
         order = np.argsort(mixed, kind="stable")
         self._mixed = np.append(mixed[order], np.uint32(2**32 - 1))
-        self._places = np.append(order, -1).astype(np.int32)
+        self._indices = np.append(order, -1).astype(np.int32)
         bits = min(_MOST_BITS, len(values).bit_length() + 2)
         self._shift = np.uint32(32 - bits)
         begins = np.arange(2**bits, dtype=np.uint32) << self._shift
         self._first = np.searchsorted(self._mixed[:-1], begins).astype(np.int32)
 
     def __call__(self, wanted: Hashes) -> npt.NDArray[np.int32]:
-        """The place of each value, or -1."""
+        """Returns the index of each value, or -1."""
         mixed = wanted * _MIX
-        places = self._first[mixed >> self._shift]
-        behind = np.flatnonzero(self._mixed[places] < mixed)
+        position = self._first[mixed >> self._shift]
+        behind = np.flatnonzero(self._mixed[position] < mixed)
         while len(behind):
-            places[behind] += 1
-            behind = behind[self._mixed[places[behind]] < mixed[behind]]
-        found = self._places[places]
-        found[self._mixed[places] != mixed] = -1
-        return np.asarray(found)
+            position[behind] += 1
+            behind = behind[self._mixed[position[behind]] < mixed[behind]]
+        indices = self._indices[position]
+        indices[self._mixed[position] != mixed] = -1
+        return np.asarray(indices)
 
 
 class Encoder:
-    """Turns hashes and logarithms into what the model reads."""
+    """Turns hashes and logarithms into the inputs of the model."""
 
     def __init__(self, features: Features) -> None:
         self._features, self._offsets = features, features.offsets
         self._lookups = [Lookup(values) for values in features.values]
 
     def categories(self, hashes: Hashes, missing: npt.NDArray[np.uint32]) -> npt.NDArray[Any]:
-        """Rows of the table, int32 [rows, 26]: of hashes [26, rows], the missing ones as bits."""
-        places = np.empty((hashes.shape[1], hashes.shape[0]), dtype=np.int32)
+        """Returns rows of the table, int32 [rows, 26], for hashes [26, rows] and missing bits."""
+        rows = np.empty((hashes.shape[1], hashes.shape[0]), dtype=np.int32)
         for feature, lookup in enumerate(self._lookups):
-            found = lookup(hashes[feature])
-            found += KNOWN
-            found[found < KNOWN] = OUT_OF_VOCABULARY
-            found[(missing >> np.uint32(feature)) & np.uint32(1) == 1] = MISSING
-            places[:, feature] = found + np.int32(self._offsets[feature])
-        return places
+            row = lookup(hashes[feature])
+            row += KNOWN
+            row[row < KNOWN] = OUT_OF_VOCABULARY
+            row[(missing >> np.uint32(feature)) & np.uint32(1) == 1] = MISSING
+            rows[:, feature] = row + np.int32(self._offsets[feature])
+        return rows
 
     def integers(self, logarithms: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Of mean 0 and deviation 1 in the training part, [rows, 13]: of logarithms [13, rows]."""
+        """Returns logarithms [13, rows] scaled by the training part's, [rows, 13]."""
         mean, deviation = (
             each.astype(np.float32) for each in (self._features.mean, self._features.deviation)
         )

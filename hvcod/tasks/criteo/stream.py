@@ -77,7 +77,7 @@ class GroupRows:
         self._order = lru_cache(2)(self._epoch_order)
 
     def begins(self, epoch: int) -> Integers:
-        """Where the windows of an epoch begin in the group's sequence of rows, and the end."""
+        """Returns where the windows of an epoch begin in the group's sequence, and its end."""
         ends = np.cumsum([0, *self._sizes(self._order(epoch))])
         return np.append(ends[:-1:WINDOW_BLOCKS], ends[-1]) + epoch * self.count
 

@@ -21,14 +21,14 @@ from hvcod.tasks.shuffle import Share
 from hvcod.values import Numbers
 
 SCORED_ROWS = 1024
-"""Rows of a batch of an evaluation, whatever the number of ranks."""
+"""Rows of a batch of an evaluation, for any number of ranks."""
 
 
 class Sizes(Numbers):
-    """Units of layers, such as ``64,32``."""
+    """Numbers of units of layers, such as ``64,32``."""
 
     def __new__(cls, text: str | float) -> Self:
-        """Raises ValueError for text that is no list of positive whole numbers."""
+        """Raises ValueError for text that is not a list of positive whole numbers."""
         made = super().__new__(cls, text)
         if not made or min(made.units) < 1 or made.units != made.values:
             raise ValueError(text)
@@ -67,8 +67,8 @@ class Criteo(Task):
             "optimizer.warmup": 0,
             "optimizer.clip": 0.0,
         },
-        # Less than two epochs of a hundred thousand rows: a third begins with a jump of the loss.
-        # So few rows are too little for a half: every group reads all, in its own order.
+        # Less than two epochs of a hundred thousand rows: the loss jumps when a third one begins.
+        # Half of so few rows is too little: every group reads all, in its own order.
         "laptop": {
             "group_batch_size": 512,
             "steps": 345,
@@ -91,25 +91,25 @@ class Criteo(Task):
     }
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
-        """Opens the data; without ``--data`` generated rows. Collective over the launch."""
+        """Opens the data, or generated rows without ``--data``. Collective over the launch."""
         super().__init__(options, group)
         self.sizes: ClickModelOptions = options.model
         self.dataset = ClickDataset(data_folder("criteo", options.data, group))
 
     def build_model(self) -> nn.Module:
-        """One table of embeddings, ReLU layers, one logit."""
+        """Builds one table of embeddings, ReLU layers and one logit."""
         sizes = self.sizes
         return ClickModel(self.dataset.table_rows, sizes.embedding, sizes.hidden.units)
 
     def training_data(self) -> TrainingData:
-        """Rows that no other rank of any group reads, unless ``--same-data``."""
+        """Returns rows that no other rank of any group reads, unless ``--same-data``."""
         group, size = self.group, self.options.batch_size
         self.dataset.part("validation")  # the first validation comes too late to fail
         rows = GroupRows(self.dataset, Share.of(self.options, group), group.trainers * size)
         return RowStream(rows, range(group.rank * size, (group.rank + 1) * size))
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
-        """This rank's rows of a part, in their order; an id is a row's."""
+        """Yields this rank's rows of a part, in their order; an id is a row's."""
         group = self.group
         for rows in self._scored(part)[group.rank :: group.size]:
             ids = self.dataset.column("ids", rows.start, rows.stop)
@@ -122,21 +122,21 @@ class Criteo(Task):
         return np.array([1 - rate, rate])
 
     def metrics(self) -> dict[str, Metric]:
-        """Log loss and area under the ROC curve."""
+        """Returns log loss and area under the ROC curve."""
         return {"loss": negative_log_likelihood(), "auc": AreaUnderCurve()}
 
     def reference(self) -> Mapping[str, float]:
-        """The log loss of the training part's click rate and, of generated rows, the best one."""
+        """Returns the log loss of the click rate and, for generated rows, the best possible one."""
         labels = self._scored_column("labels")
         rate = np.full(len(labels), self.dataset.click_rate)
-        found = {"click_rate_entropy": log_loss(labels, rate)}
+        losses = {"click_rate_entropy": log_loss(labels, rate)}
         if self.dataset.generated:
             probabilities = self._scored_column("probabilities").astype(np.float64)
-            found["best_possible_log_loss"] = log_loss(labels, probabilities)
-        return found
+            losses["best_possible_log_loss"] = log_loss(labels, probabilities)
+        return losses
 
     def _scored(self, part: str) -> list[range]:
-        """The batches of an evaluation, spread evenly over the part."""
+        """Returns the batches of an evaluation, spread evenly over the part."""
         rows = self.dataset.part(part)
         limit = min(self.options.validation_examples or len(rows), len(rows))
         batches = -(-limit // SCORED_ROWS)
@@ -157,7 +157,7 @@ class Criteo(Task):
 
 
 def log_loss(labels: npt.NDArray[Any], probabilities: npt.NDArray[np.float64]) -> float:
-    """The log loss of probabilities of a click, in nats; unknown labels do not count."""
+    """Returns the log loss of probabilities of a click, in nats; unknown labels do not count."""
     known = labels >= 0
     if not known.any():
         return math.nan

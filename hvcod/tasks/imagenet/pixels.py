@@ -1,9 +1,9 @@
 """From encoded images to pixels: decoding, augmentation, and the view that is evaluated.
 
-Pillow decodes, crops and scales, outside Python's lock. What is random about an image is drawn by
-`uniform` from the seed, the epoch and the image alone. (The libraries of augmentations that were
-looked at draw from a generator that all threads of a process share, so that what an image becomes
-depends on which thread was first.)
+Pillow decodes, crops and scales, outside Python's lock. Everything random about an image is drawn
+by `uniform` from the seed, the epoch and the image alone. (The libraries of augmentations that were
+considered draw from a generator that all threads of a process share, so that the pixels would
+depend on the order of the threads.)
 """
 
 import io
@@ -44,18 +44,18 @@ _GOLDEN, _FIRST, _SECOND = (
 
 
 def uniform(seed: Sequence[int], numbers: npt.NDArray[np.int64], count: int) -> Draws:
-    """Random numbers in [0, 1) that follow from a seed and a number, ``count`` for each number.
+    """Returns random numbers in [0, 1) that follow from a seed and a number, ``count`` for each.
 
-    They are those of the generator SplitMix64 (Steele et al. 2014) at the places that belong to a
-    number, so they can be had in any order.
+    They are numbers of the generator SplitMix64 (Steele et al. 2014) at positions that belong to
+    the given number, so they can be drawn in any order.
 
     Returns:
         float64 [numbers, count].
     """
     start = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     first = numbers.astype(np.uint64)[:, None] * np.uint64(count)
-    place = first + np.arange(1, count + 1, dtype=np.uint64)
-    state: Words = np.asarray(start + place * _GOLDEN, np.uint64)
+    position = first + np.arange(1, count + 1, dtype=np.uint64)
+    state: Words = np.asarray(start + position * _GOLDEN, np.uint64)
     state = (state ^ (state >> np.uint64(30))) * _FIRST
     state = (state ^ (state >> np.uint64(27))) * _SECOND
     state = state ^ (state >> np.uint64(31))
@@ -63,23 +63,23 @@ def uniform(seed: Sequence[int], numbers: npt.NDArray[np.int64], count: int) -> 
 
 
 class View:
-    """How an image is shown to the model; every method is safe in any thread.
+    """The view of an image that the model sees; every method is safe in any thread.
 
     Args:
-        size: Width and height of what the model sees.
+        size: Width and height of the view.
         augmentation: ``resized-crop``: a random part, scaled, and mirrored half of the time
             (Goyal et al. 2017). ``crop``: the whole image, scaled, padded, shifted and mirrored (as
             is done with CIFAR-10, He et al. 2016). ``none``: as in evaluation.
     """
 
     draws = 2 * TRIES + 3
-    """Random numbers that an image needs."""
+    """Random numbers for each image."""
 
     def __init__(self, size: int, augmentation: str) -> None:
         self._size, self._augmentation = size, augmentation
 
     def training(self, content: bytes, draws: Draws) -> Pixels:
-        """A random view, uint8 [size, size, 3].
+        """Returns a random view, uint8 [size, size, 3].
 
         Args:
             content: The encoded image.
@@ -95,7 +95,7 @@ class View:
         return np.asarray(ImageOps.mirror(image) if draws[-1] < 0.5 else image)
 
     def evaluation(self, content: bytes) -> Pixels:
-        """The view that is evaluated, uint8 [size, size, 3]."""
+        """Returns the view of an evaluation, uint8 [size, size, 3]."""
         return np.asarray(self._centre(_opened(content)))
 
     def _centre(self, image: Image.Image) -> Image.Image:
@@ -106,7 +106,7 @@ class View:
         return self._scaled(image, (left, top, left + side, top + side))
 
     def _scaled(self, image: Image.Image, box: Box) -> Image.Image:
-        """A part of the image; a JPEG is decoded at a fraction of its size where that is enough."""
+        """Returns a part of the image; a JPEG is decoded at a fraction of its size if possible."""
         width, height = image.size
         wanted = self._size * width / (box[2] - box[0]), self._size * height / (box[3] - box[1])
         image.draft("RGB", (math.ceil(wanted[0]), math.ceil(wanted[1])))
@@ -116,16 +116,16 @@ class View:
         return image.convert("RGB").resize(size, Image.Resampling.BILINEAR, box=part)
 
     def _shifted(self, image: Image.Image, draws: Draws) -> Image.Image:
-        """The image moved by up to its padding in both directions, black where it was not."""
+        """Moves the image by up to its padding in both directions; the new margin is black."""
         padding = self._size // PADDING
         left, top = (int(draw * (2 * padding + 1)) - padding for draw in draws[:2])
         return image.crop((left, top, left + self._size, top + self._size))
 
 
 def random_box(width: int, height: int, draws: Draws) -> Box:
-    """A random part of an image: its area, its shape and its place (Szegedy et al. 2015).
+    """Returns a random part of an image, of random area, shape and position (Szegedy et al. 2015).
 
-    Where none of the tries fits, the largest part in the middle whose shape is allowed.
+    If none of the tries fits, it is the largest part in the middle whose shape is allowed.
     """
     areas = (AREA[0] + draws[:TRIES] * (AREA[1] - AREA[0])) * width * height
     low, high = math.log(RATIO[0]), math.log(RATIO[1])

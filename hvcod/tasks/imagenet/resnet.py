@@ -15,19 +15,19 @@ CLASSIFIER_DEVIATION = 0.01
 
 
 class Normalise(nn.Module):
-    """Bytes to numbers of mean 0 and variance 1; here, so that bytes travel to the device."""
+    """Turns bytes into numbers of mean 0 and variance 1, on the device that received the bytes."""
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Constants: no part of what is saved or published.
+        # Constants, neither saved nor published.
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] -> the weights' floating type."""
+        """Maps uint8 [N, 3, H, W] to the weights' floating type."""
         return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.deviation
 
 
@@ -36,12 +36,12 @@ def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Co
 
 
 class Block(nn.Module):
-    """A residual branch and its shortcut: a projection where the shape changes, else nothing.
+    """A residual branch and its shortcut: a projection if the shape changes, else the identity.
 
     Args:
-        inputs: Channels that come in.
+        inputs: Channels of the input.
         width: Channels of the branch.
-        stride: Of the branch's first 3x3 convolution.
+        stride: The stride of the branch's first 3x3 convolution.
         bottleneck: 1x1, 3x3 and 1x1 with four times the channels, instead of two of 3x3.
     """
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """[N, inputs, H, W] -> [N, outputs, H / stride, W / stride]."""
+        """Maps [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         found: Tensor = self.activation(self.branch(inputs) + self.shortcut(inputs))
         return found
 
@@ -109,7 +109,7 @@ class ResNet(nn.Module):
         self._initialise(zero_gamma)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] -> logits [N, classes]."""
+        """Maps uint8 [N, 3, H, W] to logits [N, classes]."""
         logits: Tensor = self.classifier(self.blocks(self.stem(pixels)).mean(dim=(2, 3)))
         return logits
 
@@ -126,13 +126,13 @@ class ResNet(nn.Module):
 
 
 def resnet50(classes: int, zero_gamma: bool = True) -> ResNet:
-    """The 50-layer network of the paper's ImageNet experiments."""
+    """Returns the 50-layer network of the paper's ImageNet experiments."""
     depths, widths = (3, 4, 6, 3), (64, 128, 256, 512)
     return ResNet(classes, widths, depths, bottleneck=True, large=True, zero_gamma=zero_gamma)
 
 
 def resnet18(classes: int, zero_gamma: bool = True) -> ResNet:
-    """The 18-layer network."""
+    """Returns the 18-layer network."""
     depths, widths = (2, 2, 2, 2), (64, 128, 256, 512)
     return ResNet(classes, widths, depths, bottleneck=False, large=True, zero_gamma=zero_gamma)
 
@@ -140,6 +140,6 @@ def resnet18(classes: int, zero_gamma: bool = True) -> ResNet:
 def small_resnet(
     classes: int, widths: Sequence[int], depth: int, zero_gamma: bool = True
 ) -> ResNet:
-    """A network for small images; 16, 32, 64 with depth 3 is He et al.'s ResNet-20."""
+    """Returns a network for small images; 16, 32, 64 with depth 3 is He et al.'s ResNet-20."""
     depths = [depth] * len(widths)
     return ResNet(classes, widths, depths, bottleneck=False, large=False, zero_gamma=zero_gamma)

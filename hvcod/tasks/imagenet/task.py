@@ -24,12 +24,12 @@ from hvcod.tasks.shuffle import Share
 from hvcod.values import Numbers
 
 EVALUATION_BATCH = 100
-"""Images that are evaluated together, whatever the number of ranks."""
+"""Images that are evaluated together, for any number of ranks."""
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Network and view of the images; the defaults are those of ImageNet."""
+    """The network and the view of the images; the defaults are those for ImageNet."""
 
     kind: str = option(
         "resnet50",
@@ -38,18 +38,21 @@ class ImageOptions:
     )
     widths: Numbers = option(Numbers("16,32,64"), "channels of each stage of kind small")
     depth: int = option(1, "blocks of each stage of kind small: 1 is ResNet-8, 3 is 20", minimum=1)
-    image_size: int = option(224, "width and height of what the network sees", minimum=8)
+    image_size: int = option(224, "width and height of the network's input", minimum=8)
     augmentation: str = option(
         "resized-crop",
         "random part, scaled (ImageNet), or whole image, padded and shifted (small images)",
         choices=("resized-crop", "crop", "none"),
     )
-    zero_gamma: bool = option(True, "begin each residual block as nothing (Goyal et al. 2017)")
+    zero_gamma: bool = option(True, "begin each residual block as the identity (Goyal et al. 2017)")
     label_smoothing: float = option(
         0.0, "share of the target that is spread over all classes", minimum=0.0, maximum=1.0
     )
     decoding_threads: int | None = option(
-        None, "threads of a rank that decode images; all cores of the rank", minimum=1, result=False
+        None,
+        "threads of a rank that decode images; by default the cores of the rank",
+        minimum=1,
+        result=False,
     )
 
 
@@ -110,7 +113,7 @@ class ImageNet(Task):
     }
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
-        """Opens the data; without ``--data`` those built in. Collective over the launch."""
+        """Opens the data, or built-in ones without ``--data``. Collective over the launch."""
         super().__init__(options, group)
         self.images: ImageOptions = options.model
         self.dataset = ImageDataset(data_folder("imagenet", options.data, group))
@@ -118,7 +121,7 @@ class ImageNet(Task):
         self._threads = self.images.decoding_threads or group.threads
 
     def build_model(self) -> nn.Module:
-        """A residual network; every rank normalises by its own part of the batch."""
+        """Builds a residual network; every rank normalises by its own part of the batch."""
         images, classes = self.images, len(self.dataset.classes)
         match images.kind:
             case "resnet50":
@@ -128,7 +131,7 @@ class ImageNet(Task):
         return small_resnet(classes, _widths(images.widths), images.depth, images.zero_gamma)
 
     def training_data(self) -> TrainingData:
-        """Images that no other rank of any group sees, unless ``--same-data``.
+        """Returns images that no other rank of any group sees, unless ``--same-data``.
 
         Raises:
             HvcodError: The data have no training part, or none to validate with.
@@ -146,7 +149,7 @@ class ImageNet(Task):
         )
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
-        """This rank's batches of a part; an id is an image's name."""
+        """Yields this rank's batches of a part; an id is an image's name."""
         return self._batches(self._part(part))
 
     def _batches(self, images: ImagePart) -> Iterator[Batch]:
@@ -175,22 +178,22 @@ class ImageNet(Task):
         return {"loss": negative_log_likelihood(), "accuracy": accuracy()}
 
     def reference(self) -> Mapping[str, float]:
-        """The loss of a model that knows only how frequent each class is."""
+        """Returns the loss of a model that knows only the frequencies of the classes."""
         part = self._part("validation")
         labels = part.labels[self._chosen(part)]
         return {"class_entropy": float(-np.log(self.class_frequencies()[labels]).mean())}
 
     def _part(self, name: str) -> ImagePart:
-        found = self.dataset.parts.get(name)
-        if not found:
-            filled = [part for part, images in self.dataset.parts.items() if len(images)]
+        images = self.dataset.parts.get(name)
+        if not images:
+            filled = [part for part, some in self.dataset.parts.items() if len(some)]
             raise HvcodError(
                 f"{self.dataset.folder} has no images in a part {name}; it has: {', '.join(filled)}"
             )
-        return found
+        return images
 
     def _chosen(self, part: ImagePart) -> np.ndarray:
-        """The images of a part that are evaluated: all, or some spread evenly over it."""
+        """Returns the images of a part that are evaluated: all, or some spread evenly over it."""
         limit = self.options.validation_examples
         count = len(part) if limit is None else min(limit, len(part))
         return np.arange(count, dtype=np.int64) * len(part) // count

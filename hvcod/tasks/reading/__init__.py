@@ -1,1 +1,1 @@
-"""Reading inputs of any task: what is compressed, what is damaged."""
+"""Reading the inputs of any task, compressed or damaged."""

@@ -1,8 +1,8 @@
-"""gzip, xz and zstd taken apart piece by piece, going on behind damage where a next member begins.
+"""Decompressing gzip, xz and zstd piece by piece; reading goes on after damage at the next member.
 
 A file may hold several members (gzip), streams (xz) or frames (zstd) one after the other; Common
-Crawl writes one gzip member per record. Output comes in small pieces, so a file that inflates to
-terabytes costs time and no memory, and little is lost in front of a damaged place.
+Crawl writes one gzip member per record. Output comes in small pieces, so a file that expands to
+terabytes costs time but no memory, and little is lost before a damaged place.
 """
 
 import lzma
@@ -19,29 +19,29 @@ else:
     from backports import zstd
 
 OUTPUT_BYTES = 32 * 1024
-"""Most bytes that one piece of output holds."""
+"""The largest number of bytes of one piece of output."""
 
 LOOK_BACK_BYTES = 64 * 1024
 """Input kept for the search for the next member, as damage shows some bytes after it happened."""
 
 XZ_MEMORY_BYTES = 512 * 1024**2
-"""Most memory that an xz stream may ask for; ``xz -9`` asks for 65 MiB."""
+"""The most memory that an xz stream may ask for; ``xz -9`` asks for 65 MiB."""
 
 
 class Decompressor(Protocol):
-    """What the libraries' decompressors of one member have in common."""
+    """The interface that the libraries' decompressors of one member share."""
 
     @property
     def eof(self) -> bool:
-        """The member is complete and its checksum was right."""
+        """Whether the member is complete, with the right checksum."""
 
     @property
     def needs_input(self) -> bool:
-        """More input is needed before there can be more output."""
+        """Whether more output needs more input."""
 
     @property
     def unused_data(self) -> bytes:
-        """Input behind the member's end."""
+        """Input after the member's end."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """Takes input and returns at most ``max_length`` bytes of output."""
@@ -74,7 +74,7 @@ class _GzipMember:
 
 @dataclass(frozen=True)
 class Codec:
-    """One way of compressing: how it is recognised and how one member is undone."""
+    """One kind of compression: how it is recognised and how a member is decompressed."""
 
     name: str
     magic: bytes
@@ -97,7 +97,7 @@ CODECS = (
 
 
 class Mark(Enum):
-    """What may stand between two pieces of output."""
+    """A mark between two pieces of output."""
 
     MEMBER_END = 1
 
@@ -115,22 +115,22 @@ Piece = bytes | Mark | Gap
 
 
 def codec_by_content(head: bytes) -> Codec | None:
-    """The codec whose members begin like this, if any."""
+    """Returns the codec whose members begin like this, if any."""
     return next((codec for codec in CODECS if head.startswith(codec.magic)), None)
 
 
 def codec_by_name(name: str) -> Codec | None:
-    """The codec whose files are called like this, an address's query aside, if any."""
+    """Returns the codec whose files are named like this, an address's query aside, if any."""
     bare = name.partition("?")[0].lower()
     return next((codec for codec in CODECS if bare.endswith(codec.suffixes)), None)
 
 
 def decompress(raw: Iterator[bytes], codec: Codec) -> Iterator[Piece]:
-    """Yields the decompressed bytes, a mark behind every member, and a gap for every damage.
+    """Yields the decompressed bytes, a mark after every member, and a gap for every damage.
 
     Args:
         raw: The compressed bytes in chunks of any size.
-        codec: How they are compressed.
+        codec: Their compression.
     """
     return _Members(raw, codec).pieces()
 
@@ -146,7 +146,7 @@ class _Members:
         self._whole = True  # they begin where the member begins
 
     def pieces(self) -> Iterator[Piece]:
-        seeking = False  # the member before was damaged and this one is only supposed to begin here
+        seeking = False  # the previous member was damaged; this one may not really begin here
         while self._more_than_padding():
             start = self._read - len(self._data)
             try:
@@ -188,7 +188,7 @@ class _Members:
         return bool(chunk)
 
     def _more_than_padding(self) -> bool:
-        """Skips the zeros that may stand behind a member; false at the end of the input."""
+        """Skips the zeros that may follow a member; returns False at the end of the input."""
         while True:
             self._data = self._data.lstrip(b"\0")
             if self._data or not self._fill():
@@ -200,7 +200,7 @@ class _Members:
         return Gap(start, f"{self._codec.name} data: {detail}", truncated)
 
     def _next_member(self) -> bool:
-        """Goes to the next place that looks like a member's beginning, also in what was given."""
+        """Goes to the next position that looks like a member's beginning, also in recent input."""
         self._data = (self._given[1:] if self._whole else self._given) + self._data
         magic = self._codec.magic
         while (found := self._data.find(magic)) < 0:

@@ -1,4 +1,4 @@
-"""Files that a user names: those that fit a pattern, their bytes, and what is said of a refusal."""
+"""Files that a user names: matching a pattern, reading bytes, and errors in one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from hvcod.errors import HvcodError, UsageError, reason_of
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Inside, what the file system refuses is told in one line.
+    """Turns errors of the file system inside into one line.
 
     Args:
-        path: What is looked at.
+        path: The path that is looked at.
 
     Raises:
         UsageError: It cannot be read: for example, a folder above it is closed to this user.
@@ -24,10 +24,10 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def fitting(pattern: Path) -> list[Path]:
-    """The files and folders that fit a pattern; ``**`` stands for any folders."""
+    """Returns the files and folders that match a pattern; ``**`` stands for any folders."""
     try:
         return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
-    except (ValueError, NotImplementedError):  # no valid pattern, so nothing fits
+    except (ValueError, NotImplementedError):  # not a valid pattern, so nothing matches
         return []
 
 

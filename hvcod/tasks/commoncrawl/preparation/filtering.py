@@ -1,12 +1,12 @@
-"""Which documents are kept: "English language documents that contained long paragraphs" (3.1).
+"""The choice of documents: "English language documents that contained long paragraphs" (3.1).
 
 The paper gives no numbers. The defaults here were chosen on a real WET file: a page with a single
 line of 200 characters mostly shows a menu or a notice; with two it mostly has prose.
 
 The language detector is CLD2, which Common Crawl also uses for WARC-Identified-Content-Language.
-It looks at a sample that begins with the longest paragraphs, so that menus weigh less than the text
-and a long document costs no more than a short one. Its tables are compiled in, it keeps no state,
-and it gives the same answer in every process.
+It sees a sample that begins with the longest paragraphs, so that menus weigh less than the text and
+a long document costs no more than a short one. Its tables are compiled in, it has no state, and its
+answer is the same in every process.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ SAMPLE_PARAGRAPH_CHARACTERS = 500
 
 
 class DocumentFilter:
-    """Decides on documents one by one; the decision depends on the document alone.
+    """Decides about documents one by one; the decision depends on the document alone.
 
     Paragraphs are measured normalised. The cheap rule comes first: a document with neither long
     paragraphs nor the right language is dropped for its short paragraphs.
@@ -47,7 +47,7 @@ class DocumentFilter:
         self._options = options
 
     def filter(self, document: Document) -> str | None:
-        """Nothing if the document is kept, else the rule that drops it: its name in reports."""
+        """Returns the name of the rule that drops the document, or None if it is kept."""
         pieces = split_paragraphs(document.text, document.hard_wrapped)
         pieces.sort(key=len, reverse=True)  # so that only the first few need be normalised
         if not self._enough_long(pieces):
@@ -67,17 +67,17 @@ class DocumentFilter:
 
 
 def known_languages() -> set[str]:
-    """The codes of the languages that the detector can tell, such as ``en``."""
+    """Returns the codes of the languages that the detector knows, such as ``en``."""
     detected = set(pycld2.DETECTED_LANGUAGES)
     return {code for name, code in pycld2.LANGUAGES if name in detected}
 
 
 def language_share(pieces: Iterable[str], language: str) -> float:
-    """The share of a document's letters that are in a language, 0 to 1, judged by a sample.
+    """Returns the share of a document's letters in a language, 0 to 1, judged by a sample.
 
     Args:
-        pieces: The document's paragraphs as they stand there, the longest ones first.
-        language: A code out of `known_languages`.
+        pieces: The document's paragraphs, not normalised, the longest ones first.
+        language: One of `known_languages`.
     """
     sample = ""
     for piece in pieces:
@@ -89,7 +89,7 @@ def language_share(pieces: Iterable[str], language: str) -> float:
 
 
 def _detect(text: str) -> list[tuple[str, int]]:
-    """The up to three languages of a text and the per cent of it that each has."""
+    """Returns up to three languages of a text and the percentage of each."""
     try:
         languages = pycld2.detect(text)[2]
     except pycld2.error:  # it refuses some characters, such as those that Unicode never assigns

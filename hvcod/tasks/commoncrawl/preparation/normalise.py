@@ -1,10 +1,10 @@
 """The one rule for white space and paragraphs.
 
-A paragraph is a line; in hard-wrapped text it is what stands between blank lines, and its line
-breaks are spaces. Inside a paragraph every run of white space and control characters (Unicode's
-Z categories and Cc: C0, DEL and C1) becomes one space; its ends are stripped; empty paragraphs are
-dropped. The normalised text is the paragraphs, one a line. Everything else stays as it is,
-zero-width and format characters (Cf) included. Normalising twice changes nothing.
+A paragraph is a line; in hard-wrapped text it is a block between blank lines, whose line breaks are
+spaces. Inside a paragraph every run of white space and control characters (Unicode's Z categories
+and Cc: C0, DEL and C1) becomes one space; its ends are stripped; empty paragraphs are dropped. The
+normalised text is the paragraphs, one a line. Everything else is kept, zero-width and format
+characters (Cf) included. Normalising twice changes nothing.
 """
 
 import re
@@ -16,17 +16,17 @@ _BLANK_LINES = re.compile(rf"\n[\s{_CONTROL}]*\n")
 
 
 def split_paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
-    """The paragraphs of a text as they stand there, empty ones among them.
+    """Returns the paragraphs of a text, not normalised, empty ones among them.
 
     Args:
-        text: As it was read.
-        hard_wrapped: Blank lines separate paragraphs, not every line is one.
+        text: The text of a document.
+        hard_wrapped: Paragraphs are separated by blank lines; otherwise every line is one.
     """
     return _BLANK_LINES.split(text) if hard_wrapped else text.split("\n")
 
 
 def paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
-    """The paragraphs of a text, normalised; none of them is empty or holds a line break."""
+    """Returns the normalised paragraphs of a text; none is empty or holds a line break."""
     if _CONTROLS.search(text):
         text = _CONTROLS.sub(" ", text)
     pieces = split_paragraphs(text, hard_wrapped)
@@ -34,5 +34,5 @@ def paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
 
 
 def normalise(text: str, hard_wrapped: bool = False) -> str:
-    """The normalised text: what the tokenizer gets and what decoding gives back."""
+    """Returns the normalised text, which is tokenized and which decoding returns."""
     return "\n".join(paragraphs(text, hard_wrapped))

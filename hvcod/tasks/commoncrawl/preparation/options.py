@@ -11,24 +11,26 @@ from hvcod.config import option
 
 @dataclass(frozen=True)
 class FilterOptions:
-    """Which documents are kept (paper, section 3.1)."""
+    """The options that choose the documents (paper, section 3.1)."""
 
-    language: str = option("en", "language of the kept documents (CLD2's code); any: all languages")
+    language: str = option(
+        "en", "language of the documents that are kept (CLD2's code); any: all languages"
+    )
     language_share: float = option(
         0.8,
-        "least share of a document's text that must be in that language, 0 to 1",
+        "smallest share of a document's text that must be in that language, 0 to 1",
         minimum=0.0,
         maximum=1.0,
     )
     long_paragraph: int = option(200, "characters that make a paragraph a long one", minimum=1)
     long_paragraphs: int = option(
-        2, "long paragraphs that a document must have; 0 for no such rule", minimum=0
+        2, "long paragraphs that a document must have; 0 keeps documents without any", minimum=0
     )
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How text becomes tokens (paper, section 3.1)."""
+    """The options of turning text into tokens (paper, section 3.1)."""
 
     filters: FilterOptions = field(default_factory=FilterOptions)
     document_ids: Path | None = option(
@@ -43,7 +45,7 @@ class PrepareOptions:
         maximum=1.0,
     )
     sample_characters: int = option(
-        200_000_000, "characters of text that the word pieces are learned from", minimum=1
+        200_000_000, "characters of text from which the word pieces are learned", minimum=1
     )
     validation_fraction: float = option(
         0.02,

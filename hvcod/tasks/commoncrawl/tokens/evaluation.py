@@ -1,4 +1,4 @@
-"""Tokens that are scored: which, in which windows, and what knowing no context costs."""
+"""The tokens of an evaluation, their windows, and the loss of a model without context."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,22 +13,22 @@ from hvcod.tasks.commoncrawl.tokens.stream import WINDOW
 from hvcod.tasks.metrics import UNKNOWN
 
 ROWS_TOGETHER = 8
-"""Texts in one batch of evaluation, whatever the number of ranks."""
+"""Texts in one batch of evaluation, for any number of ranks."""
 
 Range = tuple[int, int]
 """First and last token of a text, as positions in a part."""
 
 
 def scored_ranges(tokens: int, lanes: int, limit_tokens: int | None) -> list[Range]:
-    """Texts to score a model on: one a lane, spread evenly over the whole part.
+    """Returns the texts on which a model is scored: one a lane, spread evenly over the part.
 
     Every token of a text but the first is predicted from those before it. Without a limit the texts
-    follow each other, and every token but the part's first is scored once.
+    adjoin, and every token but the part's first is scored once.
 
     Args:
         tokens: Size of the part.
-        lanes: How many texts; fewer if they would be shorter than a window.
-        limit_tokens: How many tokens are scored, about; None: all.
+        lanes: The number of texts; there are fewer if they would be shorter than a window.
+        limit_tokens: About the number of tokens that are scored; None: all.
 
     Raises:
         HvcodError: There is nothing to predict.
@@ -52,11 +52,11 @@ def scored_windows(
     size: int,
     window: int = WINDOW,
 ) -> Iterator[Batch]:
-    """One rank's share of one pass over some texts, in consecutive windows.
+    """Yields one rank's share of a pass over some texts, in consecutive windows.
 
-    Batches of `ROWS_TOGETHER` texts are dealt out to the ranks; each begins anew and then carries
-    its hidden state. An id is the position in the part of the token that is predicted, or -1 where
-    a text has ended.
+    Batches of `ROWS_TOGETHER` texts are dealt out to the ranks; hidden states begin anew with each
+    and are then carried on. An id is the position in the part of the token that is predicted, or -1
+    where a text has ended.
 
     Yields:
         Inputs and targets, both int64 [rows, window].
@@ -88,7 +88,7 @@ def _window(
 
 
 def unigram_entropy(dataset: TokenDataset, ranges: Sequence[Range]) -> float:
-    """Loss, in nats per scored token, of a model that knows only how frequent each token is.
+    """Returns the loss in nats per scored token of a model that knows only token frequencies.
 
     The cross entropy of the validation tokens that `scored_windows` scores under
     `unigram_frequencies`.

@@ -1,8 +1,8 @@
-"""Where the sentences of a paragraph end.
+"""The division of paragraphs into sentences.
 
-The rules are those of Wikimedia's ``sentencex`` (abbreviations, initials, quotations), which runs
-at tens of megabytes a second. A boundary counts only where a space stands, so that the sentences
-of a paragraph, joined by one space, are the paragraph again.
+The rules are those of Wikimedia's ``sentencex`` (abbreviations, initials, quotations), which
+processes tens of megabytes a second. A boundary counts only at a space, so that the sentences of a
+paragraph, joined by spaces, are the paragraph again.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import sentencex
 
 BLOCK = 4000
-"""Characters handed to the splitter at once: its time grows with the square of a text that is not
-ASCII. Longer paragraphs are cut at spaces into blocks, and a block's end ends a sentence."""
+"""Characters for the splitter at a time, which takes quadratic time for text that is not ASCII.
+Longer paragraphs are cut at spaces into blocks, and a block's end ends a sentence."""
 
 
 def split_sentences(paragraph: str) -> list[str]:
-    """The sentences of a normalised paragraph; ``" ".join`` gives the paragraph back."""
+    """Returns the sentences of a normalised paragraph; ``" ".join`` restores the paragraph."""
     sentences: list[str] = []
     for block in _blocks(paragraph):
         begun = ""

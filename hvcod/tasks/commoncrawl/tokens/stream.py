@@ -100,7 +100,7 @@ class GroupShare:
 
     @property
     def shards(self) -> int:
-        """The number of shards in an epoch."""
+        """Shards in an epoch."""
         return len(self._filled)
 
     def documents(self, shard: int) -> Integers:

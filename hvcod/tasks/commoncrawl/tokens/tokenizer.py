@@ -3,9 +3,9 @@
 Pieces are learned and applied by the ``tokenizers`` library's BPE model. Its WordPiece model is
 not used: there one unknown character turns its whole word into one out-of-vocabulary token, and so
 does a word of more than 100 characters; both lose text. Here every character outside the alphabet
-is one out-of-vocabulary token and everything else comes back exactly.
+is one out-of-vocabulary token, and everything else is restored exactly.
 
-A word carries the space in front of it, which marks its start: ``" the"`` is a piece. Letters
+A word includes the space before it, which marks its start: ``" the"`` is a piece. Letters
 (with combining marks), digits and the rest are split before pieces are formed, so that ``dog`` and
 ``dog,`` share a piece. Sentence and paragraph marks and the end of a document are control
 characters, which normalised text cannot contain: a literal ``<s>`` or ``▁`` in a page is just
@@ -31,18 +31,18 @@ SPECIAL_TOKENS = {
     "paragraph_end": "\x0f",
     "end_of_document": "\x04",
 }
-"""The special tokens and the control characters that stand for them; ids are their places here."""
+"""The special tokens and the control characters that stand for them, in the order of their ids."""
 
 OUT_OF_VOCABULARY, SENTENCE_START, SENTENCE_END, PARAGRAPH_START, PARAGRAPH_END, END_OF_DOCUMENT = (
     range(6)
 )
 
 WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^ \p{L}\p{M}\p{N}]+"
-"""What pieces are formed in: letters with marks, digits, or the rest, with a space in front."""
+"""The words that pieces are parts of: letters with marks, digits, or the rest, after a space."""
 
 LONGEST_WORD = 128
-"""Longer words (encoded data, runs of one letter) are encoded like others but not trained on: they
-would make training take time that grows with the square of their length."""
+"""Longer words (encoded data, runs of one letter) are encoded but no pieces are learned from them:
+that would take time that grows with the square of their length."""
 
 _BEGIN = SPECIAL_TOKENS["paragraph_start"] + SPECIAL_TOKENS["sentence_start"] + " "
 _BETWEEN = SPECIAL_TOKENS["sentence_end"] + SPECIAL_TOKENS["sentence_start"] + " "
@@ -53,16 +53,16 @@ _CHUNK = 20_000
 
 
 def count_characters(text: str) -> npt.NDArray[np.int64]:
-    """How often each character occurs, indexed by code point (up to the largest one)."""
+    """Counts each character, indexed by code point (up to the largest one)."""
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     return np.bincount(codes)
 
 
 def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -> list[str]:
-    """The characters that get a piece of their own: printable ASCII, then the most frequent ones.
+    """Returns the characters with a piece of their own: printable ASCII, then the most frequent.
 
     Args:
-        counts: Occurrences by code point.
+        counts: Counts by code point.
         coverage: Share of all characters that the alphabet must reach (1.0 takes every character).
         most: The largest alphabet allowed.
     """
@@ -76,7 +76,7 @@ def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -
 
 
 def mark(text: str) -> list[str]:
-    """A normalised document with its special tokens, in chunks that may be encoded apart.
+    """Returns a normalised document with its special tokens, in chunks to be encoded separately.
 
     Args:
         text: Paragraphs joined by line feeds.
@@ -118,7 +118,7 @@ class WordPieces:
     def train(
         cls, documents: Iterable[str], vocabulary_size: int, alphabet: Sequence[str]
     ) -> "WordPieces":
-        """Learns pieces from normalised documents; fewer if the text does not support so many.
+        """Learns pieces from normalised documents; fewer if the text does not have so many.
 
         The result depends on the multiset of documents, not on their order or on threads.
         """
@@ -155,17 +155,17 @@ class WordPieces:
         return cls(tokenizer)
 
     def to_json(self) -> str:
-        """The tokenizer in the library's own format."""
+        """Returns the tokenizer in the library's own format."""
         return str(self._tokenizer.to_str(pretty=True))
 
     def encode(self, documents: Sequence[str]) -> list[npt.NDArray[np.unsignedinteger]]:
-        """The tokens of normalised documents: ``<p> <s> pieces </s> ... </p> ... <end>`` each."""
+        """Returns the tokens of documents: ``<p> <s> pieces </s> ... </p> ... <end>`` each."""
         return self.encode_marked([mark(document) for document in documents])
 
     def encode_marked(
         self, documents: Sequence[Sequence[str]]
     ) -> list[npt.NDArray[np.unsignedinteger]]:
-        """The tokens of documents that went through `mark`, in one parallel call of the library."""
+        """Returns the tokens of documents from `mark`, in one parallel call of the library."""
         chunks = [chunk for document in documents for chunk in document]
         encoded = iter(self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False))
         return [
@@ -174,7 +174,7 @@ class WordPieces:
         ]
 
     def decode(self, tokens: npt.ArrayLike) -> str:
-        """The normalised text of tokens; characters outside the alphabet come back as U+FFFD."""
+        """Returns the normalised text of tokens; characters outside the alphabet are U+FFFD."""
         ids = np.asarray(tokens).tolist()
         text = "".join(map(self._text.__getitem__, ids)).replace("\n ", "\n")
         return text.removeprefix(" ").rstrip("\n")
@@ -189,7 +189,7 @@ def _training_text(documents: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _longest_word(document: str) -> int:
-    """Length in bytes of the longest run without white space."""
+    """Returns the length in bytes of the longest run without white space."""
     codes = np.frombuffer(document.encode(), dtype=np.uint8)
     return int(np.diff(np.flatnonzero(codes <= 32), prepend=-1, append=len(codes)).max())
 
