@@ -185,7 +185,7 @@ def test_there_may_be_more_pieces_than_open_files(
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, limits[1]))
     try:
-        run([plain], tmp_path / "data", piece_bytes=1000, **OPTIONS)
+        run([plain], tmp_path / "data", piece_bytes=plain.stat().st_size // 150, **OPTIONS)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert len(list((tmp_path / "data" / "shards").iterdir())) > 128
