@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 # A stand-in for MPI: it does not come back and, as mpi4py, keeps Python's lock meanwhile.
 STUCK = """
@@ -15,7 +14,7 @@ class World:
         return 2
 
     def Abort(self, code):
-        ctypes.PyDLL(None).sleep(60)
+        ctypes.PyDLL(None).sleep(600)
 
 abort.ABORT_PATIENCE = 0.5
 running = {"Is_initialized": lambda: True, "Is_finalized": lambda: False}
@@ -25,8 +24,8 @@ abort.abort(HvcodError("no network"))
 
 
 def test_an_abort_to_which_mpi_does_not_answer_ends_all_the_same() -> None:
-    begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - begun < 30
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 1
     assert done.stderr == "hvcod: no network [rank 0]\n"

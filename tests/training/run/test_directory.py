@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -495,9 +494,7 @@ def test_what_one_root_meets_every_rank_tells_as_one(
 ) -> None:
     fast_mpirun(2, HERE / "open_run.py", directory, 2, 4)
     process = live(1)
-    begun = time.monotonic()
-    refused = fast_mpirun(2, HERE / "open_run.py", directory, 2, 4, check=False, timeout=60)
-    assert time.monotonic() - begun < 30
+    refused = fast_mpirun(2, HERE / "open_run.py", directory, 2, 4, check=False)
     assert refused.returncode == 1
     told = [line for line in refused.stderr.splitlines() if line.startswith("hvcod: ")]
     message = f"hvcod: group 1 of {directory} is being trained by process {process} on "

@@ -230,9 +230,9 @@ def test_many_groups_take_little_time(tmp_path: Path) -> None:
     lines = [started(), *(training(step, **others) for step in range(10, 510, 10)), validation(500)]
     for index in range(256):
         add_group(run, index, lines, claim=here(), published=[400, 450, 500], saved=[400, 500])
-    begun = time.monotonic()
+    begun = time.process_time()
     found = collect(run)
-    assert time.monotonic() - begun < 10  # about 1 s on a quiet machine
+    assert time.process_time() - begun < 10  # about 1 s
     assert Counter(each.state for each in found.groups) == {"training": 256}
     assert len(found.groups[0].teachers) == 255
     assert json.dumps(found.groups[0].teachers)

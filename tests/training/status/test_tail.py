@@ -97,9 +97,9 @@ def test_a_huge_file_is_read_from_its_end_only(path: Path) -> None:
         file.seek(0, 2)
         lines = [started(), *(training(step) for step in range(10, 30_000, 10))]
         file.write(b"".join(map(to_line, lines)))
-    begun = time.monotonic()
+    begun = time.process_time()
     tail = read_tail(path)
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
     assert tail.step == 29_990
     assert tail.validation == {}
     assert tail.restarts is None  # further back than it looks

@@ -216,7 +216,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(site: Site) -> None:
         begun = time.monotonic()
         with pytest.raises(HvcodError, match="check the address and the network"):
             b"".join(stream(f"http://127.0.0.1:{silent.getsockname()[1]}/x", QUICK))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 120
 
 
 def test_no_server_is_a_clear_error() -> None:
