@@ -34,9 +34,11 @@ LONGEST = (
     "mpi/*",
     "churn/run/*",
     "cluster/*",
-    "training/*",
-    "tasks/commoncrawl/*",
+    "tensorfile/*",
     "exchange/*",
+    "training/*",
+    "runs/*",
+    "tasks/*",
     "setup/*",
 )
 """Groups that start first, so that no worker is left with a long one at the end."""

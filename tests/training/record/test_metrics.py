@@ -113,11 +113,18 @@ def test_a_file_system_that_hangs_stops_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(metrics, "_MOST_WAITING", 50)
+    hanging, hang = threading.Event(), Appender.append
+
+    def append(self: Appender, record: bytes) -> None:
+        hanging.set()
+        hang(self, record)
+
+    monkeypatch.setattr(Appender, "append", append)
     path = tmp_path / "metrics.jsonl"
     file = MetricsFile(path)
     with caplog.at_level(logging.WARNING, "hvcod.training"):
         file.write({"step": 0})
-        time.sleep(0.1)  # the thread has taken it and hangs
+        assert hanging.wait(60)  # the thread has taken it
         for step in range(1, 61):
             file.write({"step": step})
         assert not file.close(timeout=0.2)
