@@ -14,7 +14,7 @@ CLOUDS, DIMENSIONS = 10, 64
 
 
 def clouds(examples: int, seed: int) -> TensorDataset:
-    """Points, and the cloud that each belongs to."""
+    """Returns points, and the number of the cloud that each belongs to."""
     centres = torch.randn(CLOUDS, DIMENSIONS, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLOUDS, (examples,), generator=generator)
@@ -23,14 +23,14 @@ def clouds(examples: int, seed: int) -> TensorDataset:
 
 
 def build_model() -> nn.Module:
-    """A network with batch normalisation, large enough to learn the noise by heart."""
+    """Returns a network with batch normalisation, large enough to memorise the noise."""
     layers = [nn.Linear(DIMENSIONS, 256), nn.BatchNorm1d(256), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, CLOUDS))
 
 
 @torch.no_grad()
 def validate(model: nn.Module, data: TensorDataset, device: torch.device) -> float:
-    """Mean loss over the validation data, of which every rank takes a share."""
+    """Returns the mean loss over the validation data, of which every rank takes a share."""
     model.eval()
     points, labels = (tensor[hvd.rank() :: hvd.size()].to(device) for tensor in data.tensors)
     loss = F.cross_entropy(model(points), labels)

@@ -1,4 +1,4 @@
-"""What a model is given and what it says, whatever form that has."""
+"""Inputs and outputs of a model, in any form that a user gives them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from hvcod.errors import HvcodError
 
 Logits = int | str | Callable[[Any], Tensor] | None
-"""Which part of a model's outputs the logits are: an item, what a function finds; None: all."""
+"""The part of a model's outputs that the logits are: an item, a function's result; None: all."""
 
 
 def call(model: nn.Module, inputs: Any, state: Any) -> tuple[Any, Any]:
-    """The outputs of a model that needs no hidden state; the state is handed through.
+    """Returns the outputs of a model without a hidden state, and the state unchanged.
 
     A tuple of inputs holds positional arguments, a mapping keyword arguments.
     """
@@ -24,18 +24,18 @@ def call(model: nn.Module, inputs: Any, state: Any) -> tuple[Any, Any]:
 
 
 def logits_of(outputs: Any, which: Logits) -> Tensor:
-    """The logits among the outputs of a model.
+    """Returns the logits among the outputs of a model.
 
     Raises:
-        HvcodError: There is no such part, or it is no tensor.
+        HvcodError: There is no such part, or it is not a tensor.
     """
-    found = _part(outputs, which)
-    if not isinstance(found, Tensor):
+    logits = _part(outputs, which)
+    if not isinstance(logits, Tensor):
         raise HvcodError(
-            f"the logits must be a tensor, but logits={which!r} finds {_shown(found)}; tell the "
+            f"the logits must be a tensor, but logits={which!r} is {_shown(logits)}; tell the "
             "Codistiller which part of the outputs they are, such as logits=0 or logits='logits'"
         )
-    return found
+    return logits
 
 
 def _part(outputs: Any, which: Logits) -> Any:

@@ -1,4 +1,4 @@
-"""What is measured of predictions, over all ranks and the same for any number of them."""
+"""Metrics of predictions, over all ranks and the same for any number of them."""
 
 import math
 from collections.abc import Callable
@@ -11,23 +11,23 @@ from mpi4py import MPI
 from torch import Tensor
 
 UNKNOWN = -100
-"""Target of a prediction that is not scored, as nobody knows what is right; torch's own value."""
+"""Target of a prediction that is not scored, as the right answer is unknown; torch's own value."""
 
 
 class Metric(Protocol):
-    """A figure that grows with every batch and is asked for at the end."""
+    """A figure that every batch adds to and that is computed at the end."""
 
     def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
-        """Takes note of some predictions.
+        """Adds some predictions.
 
         Args:
             log_probabilities: [N, classes].
-            targets: The classes that were right, [N], none of them unknown.
+            targets: The right classes, [N], none of them unknown.
         """
         ...
 
     def value(self, comm: MPI.Intracomm) -> float:
-        """The figure over all ranks; NaN if nothing was added. Collective."""
+        """Returns the figure over all ranks; NaN if nothing was added. Collective."""
         ...
 
 
@@ -44,52 +44,50 @@ class Mean:
         self._count = 0
 
     def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
-        """Takes note of some predictions."""
+        """Adds some predictions."""
         self._sums.append(self._function(log_probabilities, targets).sum(dtype=torch.float64))
         self._count += len(targets)
 
     def value(self, comm: MPI.Intracomm) -> float:
-        """The mean over all ranks. Collective."""
+        """Returns the mean over all ranks. Collective."""
         # An exact sum does not depend on the order, and so not on who had which batch.
-        gathered = comm.allgather([float(each) for each in self._sums])
+        gathered = comm.allgather([float(value) for value in self._sums])
         count = comm.allreduce(self._count)
-        total = math.fsum(each for sums in gathered for each in sums)
+        total = math.fsum(value for sums in gathered for value in sums)
         return total / count if count else math.nan
 
 
 def negative_log_likelihood() -> Mean:
-    """The log loss in nats: minus the logarithm of the probability of what was right."""
+    """Returns the log loss in nats: minus the logarithm of the probability of the right class."""
     return Mean(lambda logs, targets: -logs.gather(1, targets[:, None]).squeeze(1))
 
 
 def accuracy() -> Mean:
-    """The share of predictions whose most probable class was right."""
+    """Returns the share of predictions whose most probable class was right."""
     return Mean(lambda logs, targets: logs.argmax(dim=1) == targets)
 
 
 class AreaUnderCurve:
-    """Area under the ROC curve of two classes: how often a positive is ranked above a negative."""
+    """The area under the ROC curve of two classes: how often a positive ranks above a negative."""
 
     def __init__(self) -> None:
         self._scores: list[npt.NDArray[np.float32]] = []
         self._targets: list[npt.NDArray[np.bool_]] = []
 
     def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
-        """Takes note of some predictions."""
+        """Adds some predictions."""
         self._scores.append((log_probabilities[:, 1] - log_probabilities[:, 0]).cpu().numpy())
         self._targets.append((targets == 1).cpu().numpy())
 
     def value(self, comm: MPI.Intracomm) -> float:
-        """The area over all ranks' predictions; NaN without both classes. Collective."""
-        mine = [np.concatenate(each) if each else np.empty(0) for each in self._both()]
+        """Returns the area over all ranks' predictions; NaN without both classes. Collective."""
+        both = self._scores, self._targets
+        mine = [np.concatenate(batches) if batches else np.empty(0) for batches in both]
         gathered = comm.gather(mine)
         area = math.nan
         if gathered is not None:
-            area = _area(*(np.concatenate(each) for each in zip(*gathered, strict=True)))
+            area = _area(*(np.concatenate(shares) for shares in zip(*gathered, strict=True)))
         return float(comm.bcast(area))
-
-    def _both(self) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.bool_]]]:
-        return self._scores, self._targets
 
 
 def _area(scores: npt.NDArray[np.float32], targets: npt.NDArray[np.bool_]) -> float:
@@ -100,6 +98,6 @@ def _area(scores: npt.NDArray[np.float32], targets: npt.NDArray[np.bool_]) -> fl
     pairs = positives * (len(positive) - positives)
     if not pairs:
         return math.nan
-    # The Mann-Whitney statistic: pairs that are ranked rightly, and half of those that tie.
+    # The Mann-Whitney statistic: pairs in the right order, and half of those that tie.
     right = float(rankdata(scores)[positive].sum()) - positives * (positives + 1) / 2
     return right / pairs

@@ -1,4 +1,4 @@
-"""Models of every make, two groups in one process through real files: the term is Algorithm 1's."""
+"""The term is that of Algorithm 1 for models of all kinds: two groups, one process, real files."""
 
 import copy
 import time
@@ -124,8 +124,8 @@ def train(case: Case, run: Path, autocast: bool = False, losses: int = 1) -> Non
                     before = copy.deepcopy(model.state_dict())
                     term = codistiller.loss(outputs, inputs)
                     teachers = [
-                        part(ask(history[1 - index][its], inputs), settings.get("logits"))
-                        for its in codistiller.teachers_used.values()
+                        part(ask(history[1 - index][taught], inputs), settings.get("logits"))
+                        for taught in codistiller.teachers_used.values()
                     ]
                 logits = part(outputs, settings.get("logits"))
                 torch.testing.assert_close(
@@ -136,7 +136,7 @@ def train(case: Case, run: Path, autocast: bool = False, losses: int = 1) -> Non
                 assert all(torch.equal(before[name], after[name]) for name in before)
                 task = F.cross_entropy(logits.float(), torch.zeros(ROWS, dtype=torch.long))
                 ((task + term) / losses).backward()
-            ages[index] += [step + 1 - its for its in codistiller.teachers_used.values()]
+            ages[index] += [step + 1 - taught for taught in codistiller.teachers_used.values()]
             optimizers[index].step()
             codistiller.step()
         step += 1
@@ -148,7 +148,7 @@ def train(case: Case, run: Path, autocast: bool = False, losses: int = 1) -> Non
 
 
 def rounded(model: nn.Module) -> nn.Module:
-    """As the group's teacher will be: a copy in evaluation mode, of half precision."""
+    """Returns the group's future teacher: a copy in evaluation mode and half precision."""
     copied = copy.deepcopy(model).eval()
     for tensor in copied.state_dict().values():
         if tensor.is_floating_point():
@@ -157,7 +157,7 @@ def rounded(model: nn.Module) -> nn.Module:
 
 
 def literal_term(student: Tensor, teachers: list[Tensor]) -> Tensor:
-    """psi of Algorithm 1, word for word; zero without teachers."""
+    """Returns psi of Algorithm 1, written out; zero without teachers."""
     if not teachers:
         return student.new_zeros(())
     mean = torch.stack([each.detach().float().softmax(-1) for each in teachers]).mean(0)
@@ -165,7 +165,7 @@ def literal_term(student: Tensor, teachers: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_models_of_every_make(case: Case, tmp_path: Path) -> None:
+def test_all_kinds_of_models(case: Case, tmp_path: Path) -> None:
     train(case, tmp_path)
 
 
@@ -197,8 +197,8 @@ def test_a_hidden_state_per_teacher_and_all_of_it_is_resumed(tmp_path: Path) -> 
     models = [Recurrent(), Recurrent()]
 
     def make(index: int) -> Codistiller:
-        given = models[index], group_of_one(index), tmp_path, OPTIONS
-        return Codistiller(*given, logits="logits", predict=recurrent, run_id="run")
+        arguments = models[index], group_of_one(index), tmp_path, OPTIONS
+        return Codistiller(*arguments, logits="logits", predict=recurrent, run_id="run")
 
     both = [make(0), make(1)]
     inputs = torch.randn(200, ROWS, SIZE)

@@ -1,4 +1,4 @@
-"""Groups of one rank each, in one process, through real files: is it Algorithm 1?"""
+"""The Codistiller follows Algorithm 1: groups of one rank each in one process, real files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +59,7 @@ def members(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Mem
 
 
 def literal_term(student: Tensor, teachers: list[Tensor]) -> Tensor:
-    """psi of Algorithm 1, literally."""
+    """Returns psi of Algorithm 1, written out."""
     mean = sum((torch.softmax(each, dim=-1) for each in teachers), torch.zeros(())) / len(teachers)
     return -(mean * torch.log_softmax(student, dim=-1)).sum(dim=-1).mean()
 

@@ -1,4 +1,4 @@
-"""An exchange of a user's own and teachers of another architecture touch nothing else."""
+"""A new exchange, or teachers of another architecture, need no change anywhere else."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +57,7 @@ def group(index: int, groups: int = 2) -> Group:
 
 
 def literal(student: Tensor, teacher: Tensor) -> Tensor:
-    """psi of Algorithm 1, with one teacher."""
+    """Returns psi of Algorithm 1 with one teacher, written out."""
     return -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1).mean()
 
 

@@ -16,7 +16,7 @@ from hvcod.registry import LOSSES
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Seeded, and chunks of one thread's size."""
+    """Seeds torch and makes chunks as large as for one thread."""
     torch.manual_seed(4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 
 
 def distillation_loss(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
-    """Of classes; the teachers' logits are left as they were."""
+    """Returns the cross entropy of classes; the teachers' logits stay unchanged."""
     return named_loss("cross-entropy", "classes", reuse_logits=False)(student, teachers)
 
 
@@ -34,7 +34,7 @@ def binary_distillation_loss(student: Tensor, teachers: Sequence[Tensor]) -> Ten
 
 
 def literal_psi(student: Tensor, teachers: list[Tensor]) -> Tensor:
-    """psi({1/(N-1) sum over j != i of F(theta_j, f)}, F(theta_i, f)), psi the cross entropy."""
+    """Returns psi({1/(N-1) sum over j != i of F(theta_j, f)}, F(theta_i, f)): cross entropy."""
     aggregated = sum((teacher.softmax(-1) for teacher in teachers), torch.zeros(())) / len(teachers)
     return -(aggregated.detach() * student.softmax(-1).log()).sum(-1).mean()
 

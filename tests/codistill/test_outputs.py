@@ -1,4 +1,4 @@
-"""Whatever a model is given and says: the logits are found, or one line tells what is there."""
+"""Logits are found in all forms of outputs; otherwise one line says what the outputs are."""
 
 from collections import namedtuple
 from dataclasses import dataclass
@@ -54,12 +54,12 @@ def test_the_logits_are_found(outputs: Any, which: Logits) -> None:
         (Said(LOGITS), 0, "no 0: they are of type Said"),
         (LOGITS, 0, "no 0: they are a tensor"),
         (LOGITS, "logits", "no 'logits': they are a tensor"),
-        ((OTHER, LOGITS), None, "must be a tensor, but logits=None finds a tuple of 2 items"),
-        ({"logits": [LOGITS]}, "logits", "logits='logits' finds a list of 1 items"),
-        (None, None, "finds of type NoneType"),
+        ((OTHER, LOGITS), None, "must be a tensor, but logits=None is a tuple of 2 items"),
+        ({"logits": [LOGITS]}, "logits", "logits='logits' is a list of 1 items"),
+        (None, None, "is of type NoneType"),
     ],
 )
-def test_what_is_not_there_is_told(outputs: Any, which: Logits, complaint: str) -> None:
+def test_missing_logits_are_explained(outputs: Any, which: Logits, complaint: str) -> None:
     with pytest.raises(HvcodError, match=complaint):
         logits_of(outputs, which)
 

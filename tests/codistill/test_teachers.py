@@ -8,7 +8,7 @@ from hvcod.tensorfile.format import specification
 
 
 class Counting(nn.Module):
-    """Its hidden state counts the batches it has seen; dropout tells training from evaluation."""
+    """Its hidden state counts the batches it has seen; dropout shows which mode it is in."""
 
     def __init__(self) -> None:
         super().__init__()

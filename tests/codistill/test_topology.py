@@ -1,4 +1,4 @@
-"""Who teaches whom."""
+"""Topologies: the teachers of each group."""
 
 import pytest
 

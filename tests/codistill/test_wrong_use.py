@@ -1,4 +1,4 @@
-"""What a user's script can do wrong is told in one line, and nothing old is taken for new."""
+"""Mistakes of a user's script get one clear line, and old checkpoints are not taken for new."""
 
 import sys
 import threading
@@ -25,8 +25,8 @@ def group(index: int = 0, groups: int = 2) -> Group:
 
 
 @pytest.fixture(autouse=True)
-def what_groups_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts back what `Groups` sets for a script."""
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restores the environment and the hooks that `Groups` sets for a script."""
     for name in ("HOROVOD_CONTROLLER", "HOROVOD_CPU_OPERATIONS"):
         monkeypatch.setenv(name, "mpi")
     for module in (sys, threading):
@@ -34,8 +34,8 @@ def what_groups_change(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(run: Path, model: nn.Module | None = None, **settings: Any) -> Codistiller:
-    given: dict[str, Any] = {"run_id": "run", "options": OPTIONS} | settings
-    return Codistiller(model or nn.Linear(2, 3), group(), run, **given)
+    arguments: dict[str, Any] = {"run_id": "run", "options": OPTIONS} | settings
+    return Codistiller(model or nn.Linear(2, 3), group(), run, **arguments)
 
 
 def trained(run: Path, steps: int, **settings: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Locked(nn.Linear):
         (Locked, "cannot be copied to make a teacher of it .*deepcopy"),
     ],
 )
-def test_a_model_that_cannot_be_codistilled_is_told_at_once(
+def test_a_model_that_cannot_be_codistilled_is_refused_at_once(
     build: Callable[[], nn.Module], complaint: str, tmp_path: Path
 ) -> None:
     with pytest.raises(HvcodError, match=complaint):

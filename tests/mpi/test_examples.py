@@ -1,4 +1,4 @@
-"""The page about the user's own model: its scripts, its diff, its blocks, as they are there."""
+"""docs/your-model.md: its scripts, its diff and its blocks of code work as shown."""
 
 import difflib
 import math

@@ -1,4 +1,4 @@
-"""A user's own script under mpirun: however it ends, nobody is left waiting."""
+"""A user's own script under mpirun: no rank is left waiting, however the script ends."""
 
 from pathlib import Path
 

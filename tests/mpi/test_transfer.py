@@ -1,4 +1,4 @@
-"""Teacher weights on their way through a group of three real ranks, one of which is slow."""
+"""Teacher weights are transferred inside a group of three real ranks, one of which is slow."""
 
 from conftest import MpiRun
 

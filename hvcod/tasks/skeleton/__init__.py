@@ -18,22 +18,22 @@ _FILES = {
     "task.py": "{name}/task.py",
     "test_task.py": "tests/test_{name}.py",
 }
-"""Each template, and where in the new folder what it makes belongs."""
+"""Each template, and the path in the new folder of the file that it becomes."""
 
 
 def write_skeleton(name: str, output: Path) -> tuple[Path, str]:
     """Writes a package with one task into a new folder of that name.
 
     Args:
-        name: Of the package and of the task.
+        name: The name of the package and of the task.
         output: The folder in which the new one is made.
 
     Returns:
-        The new folder, and the place of the task's class in it, ``module:Class``.
+        The new folder, and the path of the task's class in it, ``module:Class``.
 
     Raises:
-        UsageError: This can be no name of a package.
-        HvcodError: The folder is there already or cannot be written.
+        UsageError: The name cannot be that of a new package.
+        HvcodError: The folder exists already or cannot be written.
     """
     _check(name)
     task = "".join(word.capitalize() for word in name.split("_")) + "Task"
@@ -42,18 +42,18 @@ def write_skeleton(name: str, output: Path) -> tuple[Path, str]:
         raise HvcodError(f"{folder} exists already: use another name, or --output")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=output) as made:
-            _fill(Path(made, name), name, task)
-            Path(made, name).rename(folder)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=output) as temporary:
+            _fill(Path(temporary, name), name, task)
+            Path(temporary, name).rename(folder)
     except OSError as error:
         raise HvcodError(f"cannot write {folder}: {reason_of(error)}") from error
     return folder, f"{name}.task:{task}"
 
 
 def _fill(folder: Path, name: str, task: str) -> None:
-    for template, place in _FILES.items():
+    for template, target in _FILES.items():
         text = files(__name__).joinpath(f"{template}.template").read_text()
-        path = folder / place.format(name=name)
+        path = folder / target.format(name=name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template(text).substitute(name=name, task=task))
 
@@ -61,13 +61,12 @@ def _fill(folder: Path, name: str, task: str) -> None:
 def _check(name: str) -> None:
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(
-            f"{name!r} can be no name of a Python package: use small letters, digits and "
+            f"{name!r} cannot be the name of a Python package: use small letters, digits and "
             "underscores, such as my_task"
         )
     if name in TASKS:
         raise UsageError(f"{name} is a task of hvcod itself: use another name")
     if importlib.util.find_spec(name) is not None:
         raise UsageError(
-            f"there is a Python package {name} already, which would hide the new one: use another "
-            "name"
+            f"a Python package {name} exists already and would hide the new one: use another name"
         )

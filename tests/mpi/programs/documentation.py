@@ -39,7 +39,7 @@ class Recurrent(nn.Module):
 
 
 class Loader:
-    """Batches until a teacher has come."""
+    """Yields batches until a teacher has come."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:
         self._names = names
@@ -51,7 +51,7 @@ class Loader:
 
 
 def prelude(block: str, groups: Groups, run_dir: Path) -> dict[str, Any]:
-    """What a script has made before it comes to a block."""
+    """Returns the variables that a script has before a block."""
     model = nn.Linear(SIZE, CLASSES)
     trained = {"recurrent_model": Recurrent(), "model": model, "named_model": Named()}
     chosen = next(each for name, each in trained.items() if f"{name}." in block or name == "model")

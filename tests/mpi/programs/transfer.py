@@ -35,7 +35,7 @@ calls = 0
 
 
 class Shelf:
-    """Stands for the poller: hands out what lies on it, and notes at which call."""
+    """A stand-in for the poller: returns prepared arrivals and notes at which call."""
 
     def __init__(self, updates: Sequence[tuple[int, int]]) -> None:
         self.waiting = deque(updates)
@@ -51,7 +51,7 @@ class Shelf:
 
 
 def weights(index: int, step: int) -> dict[str, Tensor]:
-    """What a teacher has at a step: other values and shapes in each group, all kinds of tensors."""
+    """Returns a teacher's tensors, of all kinds; values and shapes depend on group and step."""
     source = torch.Generator().manual_seed(1000 * index + step)
     return {
         "half": torch.randn(37, 10 + index, generator=source).half(),
@@ -66,7 +66,7 @@ def weights(index: int, step: int) -> dict[str, Tensor]:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Of names, order, types, shapes and every bit."""
+    """Returns a digest of names, order, types, shapes and every bit."""
     found = hashlib.sha256()
     for name, tensor in tensors.items():
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -75,7 +75,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def late_by_calls(comm: MPI.Intracomm, arrival: Arrival | None) -> Update:
-    """Receives only after the training has gone on: it hangs if the training waits for it."""
+    """Receives only after more training steps: it hangs if training waits for it."""
     awaited = calls + LATE_CALLS
     while calls < awaited:
         time.sleep(0.0005)
@@ -89,7 +89,7 @@ def late_by_time(comm: MPI.Intracomm, arrival: Arrival | None) -> Update:
 
 
 def updates() -> None:
-    """All ranks switch to each update at the same call, in the order in which they were found."""
+    """All ranks switch to each update at the same call, in the order of their arrival."""
     global calls
     shelf = Shelf(SENT)
     moving = Transfer(group, cast(Poller, shelf) if group.is_root else None)
@@ -113,7 +113,7 @@ def updates() -> None:
 
 
 def ends(calls_after_announcement: int) -> None:
-    """Closes so many calls after an update was found; what is under way must not hang."""
+    """Closes a number of calls after an arrival; a transfer under way must not hang."""
     shelf = Shelf(SENT[:1])
     moving = Transfer(group, cast(Poller, shelf) if group.is_root else None)
     late = late_by_time if group.rank == LATE_RANK else broadcast_update

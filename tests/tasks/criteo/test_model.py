@@ -168,3 +168,4 @@ def test_the_entropy_of_the_click_rate(data: Path) -> None:
     labels = click.dataset.column("labels", 472, 2972)
     expected = -np.log(np.where(labels == 1, 0.25, 0.75)).mean()
     assert click.reference() == pytest.approx({"click_rate_entropy": expected})
+    assert click.class_frequencies() == pytest.approx([0.75, 0.25])

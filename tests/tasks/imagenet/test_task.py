@@ -146,6 +146,7 @@ def test_label_smoothing_is_part_of_the_training_loss_alone(data: Path) -> None:
 
 def test_the_reference_is_the_entropy_of_the_classes(data: Path) -> None:
     assert task(data).reference()["class_entropy"] == pytest.approx(np.log(2))
+    assert task(data).class_frequencies() == pytest.approx([0.5, 0.5])
 
 
 def test_a_teacher_answers_with_its_own_published_statistics(data: Path) -> None:

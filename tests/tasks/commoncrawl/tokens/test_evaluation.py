@@ -14,7 +14,12 @@ from tasks.commoncrawl.tokens.test_stream import VOCABULARY, make_dataset
 from hvcod.errors import HvcodError
 from hvcod.tasks.base import Batch
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
-from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, scored_windows, unigram_entropy
+from hvcod.tasks.commoncrawl.tokens.evaluation import (
+    scored_ranges,
+    scored_windows,
+    unigram_entropy,
+    unigram_frequencies,
+)
 from hvcod.tasks.metrics import UNKNOWN
 
 
@@ -81,6 +86,7 @@ def test_unigram_entropy(tmp_path: Path) -> None:
     counts[[6, 7, 8, 5]] = 1
     path.write_text(json.dumps(json.loads(path.read_text()) | {"unigram_counts": counts.tolist()}))
     dataset = TokenDataset(tmp_path)
+    assert unigram_frequencies(dataset) == pytest.approx((counts + 1) / (VOCABULARY + 4))
     unseen, end = np.log(VOCABULARY + 4), np.log((VOCABULARY + 4) / 2)
     assert unigram_entropy(dataset, [(0, 4)]) == pytest.approx((3 * unseen + end) / 4)
     assert unigram_entropy(dataset, [(0, 3)]) == pytest.approx(unseen)
