@@ -1,4 +1,4 @@
-"""Files that hvcod 0.1.0 wrote: prepared data are still read.
+"""Files that hvcod 0.1.0 wrote: prepared data are still read, and runs refused with what to do.
 
 files.tar.xz was made by commit adeb50b: three prepared data sets, their inputs, and a finished run
 of two groups.
@@ -6,6 +6,7 @@ of two groups.
 
 import filecmp
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -66,3 +67,27 @@ def test_its_options_train_a_new_run(first_round: Path, fast_mpirun: ForkServer)
 def test_its_state_is_shown(first_round: Path, fast_mpirun: ForkServer) -> None:
     done = fast_mpirun(0, "hvcod", "status", "run", "--json", cwd=first_round)
     assert [group["step"] for group in json.loads(done.stdout)["groups"]] == [20, 20]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --config run/config.toml --run-dir run --steps 30",
+        "evaluate run",
+        "evaluate run --weights published",
+        "predict run/group-0/published/step-00000020.h5 --output predictions.h5",
+    ],
+)
+def test_its_weights_are_refused_with_what_to_do(
+    first_round: Path, fast_mpirun: ForkServer, command: str
+) -> None:
+    before = shutil.copytree(first_round / "run", first_round / "before")
+    ranks = 2 if command.startswith("train") else 0
+    done = fast_mpirun(ranks, "hvcod", *command.split(), cwd=first_round, check=False)
+    assert done.returncode == 1
+    assert "in format 1" in done.stderr
+    assert "hvcod 0.1" in done.stderr
+    assert "Traceback" not in done.stderr
+    for kind in ("state", "published"):
+        name = f"group-0/{kind}/step-00000020.h5"
+        assert filecmp.cmp(before / name, first_round / "run" / name, shallow=False)
