@@ -17,7 +17,7 @@ _silent = False
 
 @contextlib.contextmanager
 def silently() -> Iterator[None]:
-    """Shows nothing of work that begins meanwhile: it is a part of work whose progress is shown."""
+    """Hides the progress of work that begins meanwhile, as it is a part of work that is shown."""
     global _silent
     before, _silent = _silent, True
     try:
@@ -27,14 +27,14 @@ def silently() -> Iterator[None]:
 
 
 class Progress:
-    """Shows how far a piece of work has come, on standard error of the one rank that shows it.
+    """The progress of a piece of work, on standard error of one rank.
 
     Args:
-        total: Units of work in all, or ``None`` if that is not known.
+        total: Units of work in all; None if unknown.
         title: What is being done, in a few words.
         unit: What is counted, such as ``step``.
-        shown: Whether this rank shows progress; the others count silently.
-        begin: Units that were done before.
+        shown: Whether this rank shows the progress; others only count.
+        begin: Units done before.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Progress:
             )
 
     def update(self, amount: int = 1, figures: str = "") -> None:
-        """Counts work done; ``figures`` are shown behind it, such as ``loss 5.31``."""
+        """Counts work done; `figures` are shown beside it, such as ``loss 5.31``."""
         self._done += amount
         self._figures = figures or self._figures
         if self._bar is not None:
@@ -81,7 +81,7 @@ class Progress:
 
 
 def on_terminal() -> bool:
-    """Whether a person watches: standard error is a terminal, here or for ``mpirun``."""
+    """Returns whether standard error is a terminal, here or for ``mpirun``."""
     if sys.stderr.isatty():
         return True
     try:

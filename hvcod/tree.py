@@ -15,22 +15,22 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def take_apart(tree: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
-    """The outline of a tree, which JSON can hold, and its tensors by unique names.
+    """Returns the outline of a tree, which JSON can hold, and its tensors by unique names.
 
     Args:
         tree: The values.
-        name: What the names of the tensors begin with.
+        name: Prefix of the names of the tensors.
 
     Raises:
         HvcodError: The tree holds something that is neither a container, a plain value nor a
-            tensor; its place is named.
+            tensor; names where.
     """
     tensors: dict[str, Tensor] = {}
     return _outline(tree, name, tensors), tensors
 
 
 def put_together(outline: Any, tensors: dict[str, Tensor]) -> Any:
-    """The tree that `take_apart` took apart.
+    """Returns the tree that `take_apart` took apart.
 
     Raises:
         HvcodError: The outline is not one, or names a tensor that is not there.
@@ -50,7 +50,7 @@ def put_together(outline: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """The same tree with each tensor changed."""
+    """Returns a tree with each tensor changed."""
     outline, tensors = take_apart(tree, "tree")
     return put_together(outline, {name: change(tensor) for name, tensor in tensors.items()})
 
@@ -69,7 +69,7 @@ def _outline(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         parts = [[key, _outline(value, f"{name}.{key}", tensors)] for key, value in tree.items()]
         return {"dict": parts}
     if type(tree) in (list, tuple):
-        values = [_outline(part, f"{name}.{place}", tensors) for place, part in enumerate(tree)]
+        values = [_outline(part, f"{name}.{index}", tensors) for index, part in enumerate(tree)]
         return {type(tree).__name__: values}
     raise HvcodError(
         f"cannot save {name}: a {type(tree).__name__} has no place in a training state"

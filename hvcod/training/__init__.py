@@ -1,1 +1,1 @@
-"""The loop, the optimiser and its schedule, the run directory and its metrics."""
+"""Training: the loop, base algorithms, the run directory, states and metrics."""

@@ -17,7 +17,7 @@ from hvcod.training.validation import validate
 
 
 class Losses(NamedTuple):
-    """What a step came to on this rank.
+    """The losses of a step on this rank, and its outcome.
 
     Attributes:
         task: The task loss (phi of Algorithm 1).
@@ -118,7 +118,7 @@ class Copy:
 
     @property
     def problems(self) -> dict[str, int]:
-        """How many steps were skipped in this life; on the group root."""
+        """The number of skipped steps; on the group root."""
         skipped = self.optimizer.skipped
         return {"skipped steps": skipped} if skipped and self._group.is_root else {}
 

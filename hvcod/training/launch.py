@@ -23,7 +23,7 @@ from hvcod.training.signals import StopSignals
 
 @dataclass(frozen=True)
 class Team:
-    """Who trains together.
+    """The ranks that train together.
 
     Attributes:
         ranks: All ranks of the launch, or some.
@@ -43,7 +43,7 @@ class Team:
 
 
 def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, Any]]:
-    """Runs a training and gathers what each of its groups in this launch has to show.
+    """Runs a training; returns the summaries of its groups in this launch.
 
     Collective over the team; every rank gets the summaries of all groups.
 
@@ -68,10 +68,10 @@ def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, An
     # A group that has finished leaves its cores to those that have not.
     wait_quietly(everyone)
     gathered = everyone.allgather(summary if group.is_root else None)
-    return [each for each in gathered if each is not None]
+    return [shown for shown in gathered if shown is not None]
 
 
 def exit_code(summaries: Sequence[dict[str, Any]]) -> int:
-    """What the launch exits with: 75 if a group wants to go on, 1 if one failed, or else 0."""
-    ends = {each["ended"] for each in summaries}
+    """Returns the exit code of a launch: 75 if a group is to go on, 1 if one failed, or else 0."""
+    ends = {shown["ended"] for shown in summaries}
     return PREEMPTED if "preempted" in ends else 1 if "failed" in ends else 0

@@ -16,7 +16,7 @@ from hvcod.training.prefetch import ahead
 
 
 def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, float]:
-    """The task's metrics over the validation data; ``loss`` is in nats for a cross entropy.
+    """Returns the task's metrics over the validation data; a cross entropy is in nats.
 
     The data are shared out over the ranks. Collective over the group; every rank gets the same
     numbers.
@@ -46,11 +46,11 @@ def _statistics_of_root(model: nn.Module, group: Group) -> Iterator[None]:
 def predictive_distributions(
     models: Sequence[tuple[Task, nn.Module]], part: str, device: torch.device
 ) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """What models in evaluation mode say to this rank's share of a part of the data.
+    """Yields the predictions of models in evaluation mode for this rank's share of some data.
 
     Args:
         models: Each with its task; the first task brings the data.
-        part: Of the data.
+        part: The part of the data, such as ``validation``.
         device: Where the models are.
 
     Yields:
@@ -60,15 +60,15 @@ def predictive_distributions(
     for batch in ahead(models[0][0].evaluation_data(part)):
         batch = batch.to(device)
         answers = []
-        for place, (task, model) in enumerate(models):
-            state = None if batch.begins else states[place]
-            logits, states[place] = task.predict(model, batch.inputs, state)
+        for index, (task, model) in enumerate(models):
+            state = None if batch.begins else states[index]
+            logits, states[index] = task.predict(model, batch.inputs, state)
             answers.append(task.log_probabilities(logits))
         yield batch, answers
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:
-    """New metrics of a task.
+    """Returns new metrics of a task.
 
     Raises:
         HvcodError: There is no loss among them.
@@ -83,7 +83,7 @@ def metrics_of(task: Task) -> dict[str, Metric]:
 
 
 def add_scored(metrics: Mapping[str, Metric], logs: Tensor, targets: Tensor) -> int:
-    """Adds those of some predictions to metrics of which the right class is known; how many."""
+    """Adds the predictions whose right class is known to metrics; returns how many there are."""
     targets = targets.flatten()
     known = targets != UNKNOWN
     if not known.all():

@@ -266,7 +266,7 @@ def test_a_real_run_alive_killed_and_finished(
     killed = wait_for(run, None, "silent", 0)
     for each in killed["groups"]:
         # Ranks that outlive mpirun for a moment may meet an error and let go of the folder.
-        assert "is gone" in each["reason"] or each["reason"] == "nobody trains it"
+        assert "does not run" in each["reason"] or each["reason"] == "nobody trains it"
         assert each["step"] >= alive["groups"][each["group"]]["step"]
     fast_mpirun(2, *words)
     done = wait_for(run, None, "finished", 160)

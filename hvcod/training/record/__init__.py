@@ -1,1 +1,1 @@
-"""What a group writes down of its training, and how it is drawn."""
+"""The record that a group keeps of its training."""

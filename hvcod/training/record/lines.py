@@ -20,7 +20,7 @@ _BLOCK = 2**16
 
 
 def to_line(figures: Mapping[str, Any]) -> bytes:
-    """Figures as one line of standard JSON; what JSON cannot say (NaN, infinity) becomes null."""
+    """Returns figures as one line of standard JSON, in which NaN and infinity become null."""
     try:
         text = json.dumps(figures, allow_nan=False)
     except ValueError:
@@ -29,7 +29,7 @@ def to_line(figures: Mapping[str, Any]) -> bytes:
 
 
 def from_line(line: bytes) -> dict[str, Any] | None:
-    """The figures of a whole line, or None for anything that is not one: cut short, garbage."""
+    """Returns the figures of a whole line; None if the line is cut short or garbage."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -111,9 +111,9 @@ def last_lines(path: Path, limit: int) -> Iterator[bytes]:
 
 
 def finite(value: Any) -> Any:
-    """The same value with None, JSON's null, where a number is NaN or infinite."""
+    """Returns a value with None, JSON's null, in place of each number that is NaN or infinite."""
     if isinstance(value, Mapping):
-        return {key: finite(each) for key, each in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

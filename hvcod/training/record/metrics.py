@@ -24,18 +24,18 @@ log = logging.getLogger("hvcod.training")
 class MetricsFile:
     """Appends one JSON object a line, on a thread of its own: training never waits for the disk.
 
-    What cannot be written (a full disk, a file system that hangs) costs lines, not the run; each
-    cause is told once. A line stands there whole or not at all.
+    A full disk or a file system that hangs costs lines, not the run, and each cause is reported
+    once. A line is written whole or not at all.
 
     Attributes:
-        wall_s: Training time in seconds that the last line speaks of which was there already.
+        wall_s: Training time in seconds of the last line that the file had before.
         lost: How many records could not be written: lines, and for TensorBoard.
     """
 
     def __init__(self, path: Path, tensorboard: Path | None = None, *, after: int = 0) -> None:
         """
         Args:
-            path: The file; what is there of steps after `after` is cut away.
+            path: The file; its lines of steps after `after` are removed.
             tensorboard: A folder for TensorBoard event files, which get the figures as well.
             after: The step from which training goes on.
 
@@ -52,7 +52,7 @@ class MetricsFile:
         self.wall_s = float(wall_s) if isinstance(wall_s, int | float) else 0.0
         self.lost = 0
         self._path = path
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._wake = threading.Condition()
         self._waiting: deque[_Entry] = deque()
         self._closing = False
@@ -62,7 +62,7 @@ class MetricsFile:
         """Appends one line; returns at once. Numbers also go to TensorBoard, by ``step``.
 
         Raises:
-            Exception: What the thread died of, a mistake in the program.
+            Exception: The error of the thread, a mistake in the program.
         """
         self._worker.check()
         scalars = {name: value for name, value in figures.items() if _is_scalar(name, value)}
@@ -76,10 +76,10 @@ class MetricsFile:
             self._lose(self._path, f"{_MOST_WAITING} lines wait for the file system already")
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Writes what still waits and ends the thread; whether that was done in `timeout` s.
+        """Writes waiting lines and ends the thread; returns whether `timeout` seconds were enough.
 
         Raises:
-            Exception: What the thread died of, a mistake in the program.
+            Exception: The error of the thread, a mistake in the program.
         """
         with self._wake:
             self._closing = True
@@ -126,8 +126,8 @@ class MetricsFile:
     def _lose(self, path: Path, reason: str) -> None:
         with self._wake:
             self.lost += 1
-            first = reason not in self._told
-            self._told.add(reason)
+            first = reason not in self._reported
+            self._reported.add(reason)
         if first:
             log.warning("metrics are being lost: %s: %s (told once)", path, reason)
 

@@ -16,7 +16,7 @@ from hvcod.files.appender import Appender
 
 
 class EventFile:
-    """Scalars over steps, in an event file of this life of a group.
+    """Scalars over steps, in an event file of its own for each start of a group.
 
     Attributes:
         path: The file; it appears with the first scalars.
@@ -25,8 +25,8 @@ class EventFile:
     def __init__(self, directory: Path, after: int = 0) -> None:
         """
         Args:
-            directory: Where the event files of all lives lie.
-            after: TensorBoard forgets what former lives wrote of later steps.
+            directory: The folder of all event files of the group.
+            after: TensorBoard forgets what earlier files have of later steps.
 
         Raises:
             HvcodError: TensorBoard is not installed.
@@ -77,7 +77,7 @@ class EventFile:
 
 
 class _Record:
-    """What a RecordWriter writes to: each record arrives in one piece."""
+    """A file for a RecordWriter, whose records arrive in one piece."""
 
     def __init__(self, file: Appender) -> None:
         self.write = file.append

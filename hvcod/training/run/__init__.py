@@ -1,1 +1,1 @@
-"""The run directory: what ran, who trains a group, and with which options it may go on."""
+"""The run directory: its options, the owner of each group, and resuming."""

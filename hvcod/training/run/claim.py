@@ -1,4 +1,4 @@
-"""Who says to train a group: a process, in words by which others can tell whether it still runs."""
+"""Identifies the process that trains a group, so that others can tell whether it still runs."""
 
 import contextlib
 import dataclasses
@@ -21,15 +21,15 @@ class Claim:
     """A process that trains a group.
 
     Attributes:
-        id: Tells two claims apart, whatever else is equal.
+        id: Unique for every claim.
         host: The name of its node.
         boot: The boot id of the node's kernel; empty if unknown.
-        namespace: The namespace in which its number holds: containers have their own; 0 if unknown.
-        pid: Its number.
-        born: When the kernel started it, in clock ticks since the boot: numbers are used again.
+        namespace: The process namespace of its pid, as containers have their own; 0 if unknown.
+        pid: Its process number.
+        born: When the kernel started it, in clock ticks since the boot: pids are reused.
         job: The scheduler's job; empty without one.
         restarts: How often the scheduler had restarted that job.
-        started: When the claim was made, by the node's clock; for people only.
+        started: When the claim was made, by the node's clock; only shown to people.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Claim:
 
     @classmethod
     def here(cls) -> Self:
-        """A new claim of this process."""
+        """Returns a new claim of this process."""
         _, born = _state_and_birth(os.getpid()) or ("", 0)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         host, boot, namespace = _machine()
@@ -54,7 +54,7 @@ class Claim:
 
     @classmethod
     def parse(cls, content: bytes) -> Self | None:
-        """The claim that a file holds; None if it holds something else."""
+        """Returns the claim in a file's content; None if it holds something else."""
         types = typing.get_type_hints(cls)
         try:
             values = json.loads(content)
@@ -65,11 +65,11 @@ class Claim:
         return cls(**values)
 
     def to_bytes(self) -> bytes:
-        """The claim as a file's content, JSON."""
+        """Returns the claim as the content of a file, in JSON."""
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
 
     def is_alive(self) -> bool | None:
-        """Whether the process still runs; None if this cannot be told from here."""
+        """Returns whether the process still runs; None if that cannot be known from here."""
         if self.boot and (self.host, self.boot, self.namespace) == _machine():
             return _runs(self.pid, self.born)
         job, restarts = _job()
@@ -102,20 +102,20 @@ def _runs(pid: int, born: int) -> bool | None:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # It runs, for another user.
     except OverflowError:
         return None
-    found = _state_and_birth(pid)
-    if found is None:
+    running = _state_and_birth(pid)
+    if running is None:
         # Clusters hide other users' processes below /proc.
         return None
-    state, its_birth = found
-    return its_birth == born and state not in ("Z", "X")
+    state, started = running
+    return started == born and state not in ("Z", "X")
 
 
 def _state_and_birth(pid: int) -> tuple[str, int] | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
-        # The name in parentheses may hold anything.
+        # The name in parentheses may contain anything, spaces included.
         fields: list[Any] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return fields[0], int(fields[19])
     return None

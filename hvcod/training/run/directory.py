@@ -1,4 +1,4 @@
-"""The run directory: what runs in it, and with which options it may be resumed."""
+"""The run directory: its identity, its options, and joining or resuming it."""
 
 import contextlib
 import datetime
@@ -34,10 +34,10 @@ class Run:
 
     Attributes:
         directory: Shared by all groups.
-        id: Names the run; checkpoints that another run published are never used.
+        id: Identifies the run; checkpoints that another run published are never used.
         group: This group's own folder.
-        examples: What a group learns from in a step, however many ranks share them.
-        owner: The group root's hold on that folder; None on other ranks.
+        examples: Examples per group and step, however many ranks share them.
+        owner: The group root's ownership of that folder; None on other ranks.
     """
 
     directory: Path
@@ -48,16 +48,16 @@ class Run:
 
     @property
     def states(self) -> Path:
-        """Where this group saves its training states."""
+        """The folder of this group's training states."""
         return self.group / "state"
 
     def close(self) -> None:
-        """Lets go of the group's folder, so that another launch need not wait for it."""
+        """Gives up the group's folder, so that another launch need not wait for it."""
         if self.owner is not None:
             self.owner.close()
 
     def origin(self, options: TrainOptions, group: Group) -> Origin:
-        """What the published checkpoints and training states of a group say of the run."""
+        """Returns the origin that a group's checkpoints and training states name, at step 0."""
         digest = hashlib.sha256(tomli_w.dumps(config.to_tree(options)).encode()).hexdigest()
         return Origin(
             run_id=self.id,
@@ -70,10 +70,10 @@ class Run:
 
 
 def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
-    """Makes the run directory, or joins the run that is there; one rank per group touches it.
+    """Makes the run directory, or joins the run that exists; one rank per group touches it.
 
-    The first launch to come writes ``config.toml``; others must have the same options, but for
-    those that change nothing of what is learned. Collective over the world.
+    The first launch writes ``config.toml``; later ones must have the same options, except for
+    those that do not change what is learned. Collective over the world.
 
     Raises:
         UsageError: The options contradict each other.
@@ -95,7 +95,7 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
 
 
 def check_options(directory: Path, options: TrainOptions, ranks: int, advice: str) -> bool:
-    """Whether there is a run; if so, it is what these options make, its length included.
+    """Returns whether a run exists, once it proved to be the one that these options make.
 
     Args:
         directory: The run directory.
@@ -104,7 +104,7 @@ def check_options(directory: Path, options: TrainOptions, ranks: int, advice: st
         advice: What to do if it was trained with others.
 
     Raises:
-        HvcodError: It was; names the options that differ.
+        HvcodError: It was trained with others, or for other steps; names the options that differ.
     """
     path = directory / "config.toml"
     if not path.exists():
@@ -124,7 +124,7 @@ def _directory(options: TrainOptions) -> Path:
 
 
 def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int]:
-    """The id of the run, which is a new one if there was none, and the examples of a step."""
+    """Returns the id of the run, a new one if there was none, and the examples of a step."""
     path = directory / "config.toml"
     about = {
         "id": uuid.uuid4().hex,
@@ -133,16 +133,16 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int
         "ranks": ranks,
     }
     tree = {"run": about} | config.to_tree(options)
-    with _told(directory):
+    with _errors_named(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if options.fresh:
             clear(directory, options.force)
-        # In this order: a launch that begins now writes its configuration before anything else.
+        # Looked for in this order, as a launch writes its configuration before anything else.
         remains = next(files_of_groups(directory), None)
         if remains is not None and not path.exists():
             raise HvcodError(
                 f"{directory} holds {remains.relative_to(directory)}, but no config.toml; use "
-                "another --run-dir, or --fresh --force to delete what a run left there"
+                "another --run-dir, or --fresh --force to delete the remains of a run"
             )
         if not create_whole(path, tomli_w.dumps(tree).encode()):
             tree = _read(path)
@@ -154,7 +154,7 @@ def _own(folder: Path, group: Group, world: MPI.Intracomm) -> Owner | None:
     owner, problem = None, None
     if group.is_root:
         try:
-            with _told(folder):
+            with _errors_named(folder):
                 folder.mkdir(exist_ok=True)
                 owner = Owner.take(folder)
         except HvcodError as error:
@@ -168,9 +168,9 @@ def _own(folder: Path, group: Group, world: MPI.Intracomm) -> Owner | None:
 
 
 def _note(directory: Path, run_id: str, options: TrainOptions, ranks: int) -> None:
-    """Writes down what is different this time, now that the groups are ours."""
+    """Records the options that differ this time, now that this launch owns its groups."""
     path = directory / "config.toml"
-    with _told(directory):
+    with _errors_named(directory):
         there = _read(path)
         if there["run"]["id"] != run_id:
             raise HvcodError(f"{directory}: another launch has just deleted this run")
@@ -199,7 +199,7 @@ def _read_once(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _told(directory: Path) -> Iterator[None]:
+def _errors_named(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Starting anew: what hvcod made in a run directory is deleted, and nothing else."""
+"""Starting anew: deletes the files that hvcod made in a run directory, and nothing else."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ _FOLDERS_OF_A_GROUP = ("published", "state", "tensorboard", ".")
 
 
 def files_of_groups(directory: Path) -> Iterator[Path]:
-    """Yields what groups have written into a run directory."""
+    """Yields the files that groups have written into a run directory."""
     for folder in _groups(directory):
         for pattern in _FILES_OF_A_GROUP:
             yield from folder.glob(pattern)
 
 
 def clear(directory: Path, force: bool) -> None:
-    """Makes a run directory as if nothing had run there.
+    """Deletes everything that a run has left in its directory, but not a group's own options.
 
     Raises:
         HvcodError: There is a run, and `force` is not given or one of its groups is being trained.
@@ -45,7 +45,7 @@ def clear(directory: Path, force: bool) -> None:
         )
     groups = _groups(directory)
     dead = claims_of_the_dead(groups)
-    # Whoever joins the run from here on finds it gone. One that came just before shows now.
+    # A launch that joins from here on finds no run. One that joined just before is seen now.
     with contextlib.suppress(FileNotFoundError):
         configuration.rename(withdrawn)
     if came := newcomers(_groups(directory), dead):

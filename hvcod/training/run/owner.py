@@ -1,12 +1,12 @@
 """One process owns a group's folder: two launches never write to the same one.
 
-The owner keeps its `Claim` in ``owner.json`` and touches the file all the while. Whoever finds
-the file asks whether that process still runs, and where that cannot be told, watches whether the
-file is still touched. No clock is compared with another: nodes' clocks differ and run backwards.
+The owner keeps its `Claim` in ``owner.json`` and touches the file regularly. A launch that finds
+the file checks whether that process still runs or, where that cannot be known, watches whether the
+file is still touched. Two clocks are never compared: nodes' clocks differ and run backwards.
 
-The claim of a dead owner is succeeded to by a *mark*, a file that is named after that claim and
-that only one process can make; it holds the successor's claim. So of several successors one gets
-it, and if that one dies before it has replaced ``owner.json``, its mark can be succeeded to alike.
+To succeed a dead owner, a process makes a *mark*: a file named after the dead owner's claim that
+only one process can make and that holds the successor's claim. So only one of several successors
+succeeds, and if it dies before it has replaced ``owner.json``, its mark can be succeeded likewise.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ WATCH = 35.0
 """Seconds without a touch after which an owner that cannot be seen from here counts as dead."""
 
 GRACE = 5.0
-"""Seconds for which an owner on this machine may still be ending: a killed launch takes a while."""
+"""Seconds that an owner on this machine may take to end: a killed launch needs a while."""
 
 NAME = "owner.json"
 
@@ -51,22 +51,22 @@ log = logging.getLogger("hvcod.training")
 
 
 class Owner:
-    """This process's hold on the folder of a group.
+    """This process's ownership of the folder of a group.
 
-    While it lasts a thread of its own touches the claim, and takes the launch down if the claim
-    is gone or another's. A file system that fails for a while is no reason to stop.
+    A thread touches the claim all the time, and ends the launch if the claim was deleted or
+    replaced. A file system that fails for a while is not a reason to stop.
     """
 
     def __init__(self, folder: Path, claim: bytes) -> None:
         self._folder, self._path, self._claim = folder, folder / NAME, claim
-        self._told: set[int | None] = set()
+        self._reported: set[int | None] = set()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="owner", daemon=True)
         self._thread.start()
 
     @classmethod
     def take(cls, folder: Path) -> Self:
-        """Takes hold of the folder of a group, such as ``RUN/group-0``; it must exist.
+        """Takes ownership of the folder of a group, such as ``RUN/group-0``; it must exist.
 
         Takes `WATCH` seconds if the last owner left its claim behind and cannot be seen from here.
 
@@ -81,14 +81,14 @@ class Owner:
             left = claims_of_the_dead([folder]).get(folder)
             if left is not None and _succeed(path, left, mine):
                 return cls(folder, mine)
-            # Another takes over, or a network file system shows what was.
+            # Another process takes over, or a network file system shows an old state.
             time.sleep(_PAUSE)
         raise HvcodError(
             f"{path} can neither be made nor taken over; remove it and {folder}/.owner*"
         )
 
     def close(self) -> None:
-        """Lets go of the folder."""
+        """Gives up the folder."""
         self._closing.set()
         self._thread.join(BEAT)
         with contextlib.suppress(OSError, HvcodError):
@@ -103,13 +103,13 @@ class Owner:
             try:
                 doubts = 0 if self._touch() else doubts + 1
             except OSError as error:
-                self._tell_once(error)
+                self._report_once(error)
             # A network file system may miss a file for a moment.
             if doubts == _DOUBTS and not self._closing.is_set():
                 self._give_up()
 
     def _touch(self) -> bool:
-        """Whether the claim is still there and ours."""
+        """Touches the claim; returns False if it is not there or not ours."""
         try:
             with open_regular(self._path) as file:
                 if file.read(_LARGEST) != self._claim:
@@ -117,12 +117,12 @@ class Owner:
                 os.utime(file.fileno())
         except (FileNotFoundError, HvcodError):
             return False
-        # A beat later everybody sees the new claim: now nobody takes it for the former one.
+        # A beat later every node sees the new claim, and the marks are not needed any more.
         self._sweep()
         return True
 
     def _sweep(self) -> None:
-        # The file server's clock, as that of every file here.
+        # By the file server's clock, as the times of all files here.
         now = self._path.stat().st_mtime
         for path in self._folder.glob(".owner*"):
             with contextlib.suppress(OSError):
@@ -138,19 +138,19 @@ class Owner:
             HvcodError(f"{_group(self._folder)} was taken from this launch, which ends: {by}")
         )
 
-    def _tell_once(self, error: OSError) -> None:
-        if error.errno not in self._told:
-            self._told.add(error.errno)
-            log.warning("cannot touch %s: %s; trying on", self._path, error.strerror)
+    def _report_once(self, error: OSError) -> None:
+        if error.errno not in self._reported:
+            self._reported.add(error.errno)
+            log.warning("cannot touch %s: %s; will keep trying", self._path, error.strerror)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A claim as it was found.
+    """A claim as it was read.
 
     Attributes:
-        content: Of the file that holds it.
-        touched: When that was touched last, by a clock that is comparable to nothing but itself.
+        content: Content of its file.
+        touched: When the file was last touched, by a clock that must not be compared to others.
     """
 
     content: bytes
@@ -158,7 +158,7 @@ class Seen:
 
 
 def claims_of_the_dead(folders: Iterable[Path]) -> Mapping[Path, Seen]:
-    """The claims in folders of groups, once it is sure that nobody trains in any of them.
+    """Returns the claims in folders of groups, once it is certain that their owners are dead.
 
     Raises:
         HvcodError: A group is being trained; names the process.
@@ -167,7 +167,7 @@ def claims_of_the_dead(folders: Iterable[Path]) -> Mapping[Path, Seen]:
     first = now = _latest_of(folders)
     dead: dict[Path, Seen] = {}
     for looks in itertools.count():
-        # Looks are counted, not seconds: while a file system blocks, no owner can touch a thing.
+        # Counted in looks, not seconds: while a file system blocks, no owner can touch its claim.
         waited = looks * WATCH / _LOOKS
         unsure = []
         for folder, seen in now.items():
@@ -184,14 +184,14 @@ def claims_of_the_dead(folders: Iterable[Path]) -> Mapping[Path, Seen]:
         if not unsure:
             break
         if looks == 0:
-            _tell_of_waiting(unsure, now)
+            _report_waiting(unsure, now)
         time.sleep(WATCH / _LOOKS)
         now = _latest_of(unsure)
     return dead
 
 
 def newcomers(folders: Iterable[Path], dead: Mapping[Path, Seen]) -> list[str]:
-    """Who has a claim in one of the folders that was not among those of the dead."""
+    """Returns the groups and processes with a claim that is not among those of the dead."""
     now = _latest_of(folders)
     return [
         f"{_group(folder)}: {_name(seen.content)}"
@@ -201,7 +201,7 @@ def newcomers(folders: Iterable[Path], dead: Mapping[Path, Seen]) -> list[str]:
 
 
 def _lives(first: Seen, now: Seen, waited: float) -> bool | None:
-    """Whether an owner lives; None if that takes further watching."""
+    """Returns whether an owner is alive; None if that takes further watching."""
     runs, soon = _runs(now.content), waited < min(GRACE, WATCH)
     if runs:
         return None if soon else True
@@ -217,7 +217,7 @@ def _runs(content: bytes) -> bool | None:
     return claim.is_alive() if claim else None
 
 
-def _tell_of_waiting(folders: Iterable[Path], seen: Mapping[Path, Seen]) -> None:
+def _report_waiting(folders: Iterable[Path], seen: Mapping[Path, Seen]) -> None:
     for folder in folders:
         content = seen[folder].content
         if content and _runs(content) is None:
@@ -231,13 +231,13 @@ def _tell_of_waiting(folders: Iterable[Path], seen: Mapping[Path, Seen]) -> None
 
 
 def _succeed(path: Path, dead: Seen, mine: bytes) -> bool:
-    """Whether this process, and no other, has put its claim in the place of a dead one's."""
+    """Replaces a dead owner's claim by this process's; returns False if another was faster."""
     mark = _mark(path, dead.content)
     if not create(mark, mine):
         return False
     latest = _latest(path)
     if latest is None or latest.content != mine:
-        # Another was faster, and has swept its mark away already.
+        # Another was faster, and has already removed its mark.
         mark.unlink(missing_ok=True)
         return False
     replace(path, mine)
@@ -245,16 +245,16 @@ def _succeed(path: Path, dead: Seen, mine: bytes) -> bool:
 
 
 def _latest_of(folders: Iterable[Path]) -> dict[Path, Seen]:
-    found = ((folder, _latest(folder / NAME)) for folder in folders)
-    return {folder: seen for folder, seen in found if seen is not None}
+    claims = ((folder, _latest(folder / NAME)) for folder in folders)
+    return {folder: seen for folder, seen in claims if seen is not None}
 
 
 def _latest(path: Path) -> Seen | None:
-    """The claim in a file, or that of the last one who succeeded to it; None if there is none."""
-    found, following = None, _look(path)
-    while following is not None:
-        found, following = following, _look(_mark(path, following.content))
-    return found
+    """Returns the claim in a file, or that of its last successor; None if there is none."""
+    latest, successor = None, _look(path)
+    while successor is not None:
+        latest, successor = successor, _look(_mark(path, successor.content))
+    return latest
 
 
 def _look(path: Path) -> Seen | None:
@@ -262,7 +262,7 @@ def _look(path: Path) -> Seen | None:
 
 
 def _look_once(path: Path) -> Seen | None:
-    # Opened anew every time: that makes a network file system ask its server.
+    # Opened again every time, so that a network file system asks its server.
     try:
         with open_regular(path) as file:
             return Seen(file.read(_LARGEST), os.fstat(file.fileno()).st_mtime_ns)

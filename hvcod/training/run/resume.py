@@ -1,4 +1,4 @@
-"""With which options a run may be resumed: all that do not change what is learned may differ."""
+"""Resuming a run with other options: those that do not change what is learned may differ."""
 
 import dataclasses
 import logging
@@ -16,16 +16,16 @@ log = logging.getLogger("hvcod.training")
 def resumed(
     there: Mapping[str, Any], options: TrainOptions, ranks: int, directory: Path
 ) -> dict[str, Any]:
-    """What a run's configuration shall hold once a launch has joined it.
+    """Returns a run's configuration as it is to be once a launch has joined it.
 
     Args:
-        there: What it holds now.
+        there: The run's configuration now.
         options: Those of the launch.
         ranks: The ranks per group of the launch.
         directory: The run directory, for messages.
 
     Raises:
-        HvcodError: The launch would learn something else than the run; names the options.
+        HvcodError: The launch would learn something different; names the options.
     """
     advice = "use the same options, another --run-dir, or --fresh --force to delete it"
     return _Comparison(there, options, ranks).result(directory, advice)
@@ -34,30 +34,30 @@ def resumed(
 def check_equal(
     there: Mapping[str, Any], options: TrainOptions, ranks: int, directory: Path, advice: str
 ) -> None:
-    """Looks whether a run is what some options would make of it, its length included.
+    """Checks that a run is the one that some options make, with the same number of steps.
 
     Args:
         there: The run's configuration.
-        options: Those in question.
+        options: Those to compare with.
         ranks: Ranks per group.
         directory: The run directory, for messages.
-        advice: What to do if it is not.
+        advice: What to do if it is not, for the message.
 
     Raises:
-        HvcodError: It is not; names the options.
+        HvcodError: It is another one; names the options.
     """
     _Comparison(there, options, ranks, longer=False).result(directory, advice)
 
 
 def examples_per_step(there: Mapping[str, Any]) -> int | None:
-    """What a group of the run learns from in a step, by the run's configuration; None if untold."""
+    """Returns the examples per group and step by a run's configuration; None if it has none."""
     ranks, batch_size = there["run"].get("ranks"), there.get("batch_size")
     known = isinstance(ranks, int) and isinstance(batch_size, int)
     return ranks * batch_size if known else None
 
 
 def per_rank(options: TrainOptions, ranks: int) -> TrainOptions:
-    """The options with the batch of a rank, if only that of the group is given.
+    """Returns the options with the batch of a rank, derived from that of the group if given.
 
     Raises:
         UsageError: The ranks cannot share it evenly.
@@ -74,7 +74,7 @@ def per_rank(options: TrainOptions, ranks: int) -> TrainOptions:
 
 
 def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions:
-    """The options with the batch size by which so many ranks share the examples of a step.
+    """Returns the options with the batch size with which some ranks share a step's examples.
 
     Raises:
         HvcodError: They cannot share them evenly.
@@ -117,7 +117,7 @@ class _Comparison:
                 f"{directory} belongs to a run with {theirs}, this one has {ours}{why}: {advice}"
             )
         tree = {"run": self._run} | config.to_tree(self._options)
-        # With the ranks of the run beside it; only their product is the same now.
+        # It goes with the run's own number of ranks: only the product must stay the same.
         return tree | {"batch_size": self._theirs.get("batch_size", self._options.batch_size)}
 
     def _differs(self, key: str) -> bool:
@@ -143,7 +143,7 @@ class _Comparison:
             )
         if key not in self._known:
             of = self._run.get("hvcod")
-            return f"{key} is unknown to hvcod {__version__}, the run is of hvcod {of}"
+            return f"{key} is unknown to hvcod {__version__}; the run was made by hvcod {of}"
         return ""
 
     def _shown(self, key: str, values: Mapping[str, Any]) -> str:

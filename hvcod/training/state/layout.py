@@ -1,7 +1,7 @@
-"""What a training state holds, and how a group's share of it changes with its number of ranks.
+"""The layout of a training state, and sharing it out to another number of ranks.
 
 A state file has the parts ``shared`` (the same on all ranks: model, optimiser, teachers, counters)
-and ``ranks`` (each rank's own: place in the data, hidden states, random numbers), the tensors of
+and ``ranks`` (each rank's own: position in the data, hidden states, random numbers), the tensors of
 the latter stacked as [ranks, ...].
 """
 
@@ -14,7 +14,7 @@ from hvcod.errors import HvcodError
 from hvcod.tensorfile.origin import Origin
 
 OUTLINE = "outline"
-"""The name under which the outlines of both parts lie in the file, as JSON text."""
+"""The name of the tensor in a file that has the outlines of both parts, as JSON text."""
 
 
 @dataclass
@@ -35,22 +35,22 @@ class State:
 
 
 def share_out(name: str, tensor: Tensor, about: Origin, ranks: int, rows: int) -> Tensor:
-    """The rows of a group, stacked by saved ranks, stacked anew by other ranks.
+    """Returns the rows of a group, which are stacked by the saved ranks, stacked by other ranks.
 
     Args:
-        name: Of the tensor, for the message.
+        name: The tensor's, for the message.
         tensor: [saved ranks, ...] with the saved batch size at dimension `rows` of each part.
-        about: Tells the saved ranks and batch size.
-        ranks: How many there are now.
+        about: Says the saved ranks and batch size.
+        ranks: The number of ranks now.
         rows: The dimension of each rank's part that counts its examples.
 
     Raises:
-        HvcodError: There is no such dimension, so that nobody can say which part is whose.
+        HvcodError: There is no such dimension, so that the rows cannot be shared out.
     """
     if tensor.dim() < rows + 2 or tensor.shape[rows + 1] != about.batch_size:
         raise HvcodError(
             f"{name} of the state of step {about.step} has no dimension {rows} of "
-            f"{about.batch_size} examples to share out: use {about.ranks} ranks per group, as then"
+            f"{about.batch_size} examples to share out: use {about.ranks} ranks per group again"
         )
     everyones = tensor.movedim(0, rows).flatten(rows, rows + 1)
     shape = (*everyones.shape[:rows], ranks, -1, *everyones.shape[rows + 1 :])

@@ -1,4 +1,4 @@
-"""A group finds its newest training state and hands it out to its ranks."""
+"""Reads a group's newest training state and hands it out to its ranks."""
 
 import dataclasses
 import json
@@ -46,12 +46,12 @@ class Restored:
 def restore(
     directory: Path, group: Group, run_id: str, batch_size: int, limit: int, rows: Mapping[str, int]
 ) -> Restored | None:
-    """The newest training state that can be read, or None if there is none at all.
+    """Returns the newest training state that can be read; None if there are none at all.
 
     Collective over the group; only its root touches the directory.
 
     Args:
-        directory: Where the group's states lie.
+        directory: The folder of the group's states.
         group: This rank's group.
         run_id: The run that the state must belong to.
         batch_size: Examples per rank and step now.
@@ -78,7 +78,7 @@ def restore(
 
 
 def _fit(state: State, ranks: int, batch_size: int, rows: Mapping[str, int]) -> None:
-    """Shares the ranks' part out to other ranks, if there are; raises HvcodError if it cannot."""
+    """Shares the ranks' part out if the ranks have changed; raises HvcodError if it cannot be."""
     about = state.about
     if (about.ranks, about.batch_size) == (ranks, batch_size):
         return
@@ -123,7 +123,7 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
     for step in reversed(steps):
         path = checkpoint_path(directory, step)
         try:
-            # An error of the system may pass; an older state would cost what is trained since.
+            # A system error may pass; an older state would cost the training since.
             return patiently(partial(_read, path, step, group, run_id, limit), OSError)
         except OSError as error:
             log.warning("training state %s: %s; trying the one before it", path, error.strerror)
@@ -138,11 +138,11 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
 
 
 def state_of(origin: Origin, tensors: dict[str, Tensor]) -> State:
-    """The training state that a file holds.
+    """Returns the training state that a file holds.
 
     Args:
-        origin: That of the file.
-        tensors: Those of the file.
+        origin: The file's.
+        tensors: The file's.
 
     Raises:
         RefusedError: It is not a training state.

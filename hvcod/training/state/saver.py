@@ -36,8 +36,8 @@ class _Item:
 class Saver:
     """Copies the state on the training thread; threads gather the ranks' parts and write the file.
 
-    While one state is being written the newest waits, older ones are dropped. A failure (a full
-    disk) costs that one save: it is counted, logged once per cause, and training goes on.
+    While one state is being written, the newest waits and older ones are dropped. A failure, such
+    as a full disk, costs that save: it is counted, logged once per cause, and training goes on.
     """
 
     def __init__(self, group: Group, directory: Path, keep: int) -> None:
@@ -45,8 +45,8 @@ class Saver:
 
         Args:
             group: This rank's group.
-            directory: Where the states lie; only the group root touches it.
-            keep: How many stay.
+            directory: The folder of the states; only the group root uses it.
+            keep: How many states are kept.
         """
         self._group, self._comm = group, group.comm.Dup()
         self._gathering: threading.Thread | None = None
@@ -57,7 +57,7 @@ class Saver:
 
     @property
     def failed(self) -> int:
-        """How many states could not be written; on the group root."""
+        """The number of states that could not be written; on the group root."""
         return self._writer.counters.failed if self._writer else 0
 
     @property
@@ -68,7 +68,7 @@ class Saver:
 
     @property
     def seconds(self) -> float:
-        """The longest that a save took until it was on disk; on the group root."""
+        """The longest time that a save took until it was on disk; on the group root."""
         return self._writer.counters.longest_seconds if self._writer else 0.0
 
     def save(self, about: Origin, shared: Any, mine: Any) -> None:
@@ -91,7 +91,7 @@ class Saver:
         self._gathering.start()
 
     def flush(self) -> bool:
-        """Whether the last state handed over is on disk, after waiting for it. Collective."""
+        """Waits for the last state; returns whether it is on disk. Collective."""
         self._join()
         done = False
         if self._writer:
@@ -101,7 +101,7 @@ class Saver:
         return bool(self._group.comm.bcast(done))
 
     def close(self) -> bool:
-        """Ends the threads; whether the last state handed over is on disk. Collective."""
+        """Ends the threads; returns whether the last state is on disk. Collective."""
         done = self.flush()
         if self._writer:
             self._writer.close(1.0)

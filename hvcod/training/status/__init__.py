@@ -1,1 +1,1 @@
-"""How a run is doing, from its files alone; nothing heavy is imported."""
+"""The status of a run, from its files alone; nothing heavy is imported."""

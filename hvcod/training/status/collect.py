@@ -1,6 +1,6 @@
-"""How the groups of a run are doing, from the files of the run alone: alive, ended or killed.
+"""The status of the groups of a run, alive, ended or killed, from the files of the run alone.
 
-Nothing is written, no process is asked, and nothing heavy is imported.
+Nothing is written, no process is contacted, and nothing heavy is imported.
 """
 
 import re
@@ -18,7 +18,7 @@ from hvcod.training.status.folder import Folder, look
 from hvcod.training.status.tail import mapping, number
 
 SILENT = 60.0
-"""Seconds without a sign of life (its owner gives one every ten) that make a group silent."""
+"""Seconds without a sign of life after which a group is silent; its owner gives one every ten."""
 
 _AT_ONCE = 16
 _SHOWN = ("host", "pid", "job", "started")
@@ -29,10 +29,10 @@ class Files:
     """Files of one kind that a group keeps, such as its published checkpoints.
 
     Attributes:
-        step: The newest one's; None if there is none.
+        step: Step of the newest; None if there are none.
         age_s: Seconds since that was written.
         count: How many there are.
-        bytes: Size of all that lies with them, unfinished ones included.
+        bytes: Size of all files in their folder, unfinished ones included.
     """
 
     step: int | None = None
@@ -43,13 +43,13 @@ class Files:
 
 @dataclass(frozen=True)
 class GroupStatus:
-    """How one group is doing; None means that its files do not say.
+    """The status of one group; None means that its files do not say.
 
     Attributes:
         group: The group.
         state: ``not begun``, ``starting``, ``training``, ``finished``, ``preempted``, ``failed``,
             ``silent`` (neither alive nor ended: killed, most likely) or ``unreadable``.
-        reason: Why, if it is one of the latter four.
+        reason: Why, if it is one of the last four.
         seen_s: Seconds since the last sign of life.
         process: Who trains it, or did when it was killed: host, pid, job, started.
         step: Steps done.
@@ -58,17 +58,17 @@ class GroupStatus:
         task_loss: Mean over the steps of the last line.
         distill_loss: Weighted, likewise.
         validation_loss: The last one.
-        validation_step: The step it was measured after.
+        validation_step: The step after which it was measured.
         teachers: {group: step} of the teachers used last.
-        staleness: {group: steps} of these.
+        staleness: {group: steps} of the same teachers.
         published: Checkpoints for the other groups.
         saved: Training states.
         bytes: Size of everything that the group keeps.
         restarts: How often it was resumed.
-        skipped_steps: Steps left out in this life as their gradient was NaN or infinite.
-        problems: {what failed: how often} in this life, such as reads of a teacher.
+        skipped_steps: Steps skipped since it last started, as their gradient was NaN or infinite.
+        problems: {what failed: how often} since it last started, such as reads of a teacher.
         reasons: {what failed: the last reason, with the path}.
-        notes: What of its files could not be read.
+        notes: Files of it that could not be read, and why.
     """
 
     group: int
@@ -97,16 +97,16 @@ class GroupStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run is doing.
+    """The status of a run.
 
     Attributes:
         run: Its directory.
-        id: Its name in the checkpoints.
+        id: Its id, as its checkpoints have it.
         task: What is trained.
         created: When it was begun, UTC in ISO 8601.
         hvcod: The version that began it.
         steps: Steps that each group is to make.
-        notes: What of the run's own files could not be read.
+        notes: Files of the run itself that could not be read, and why.
         groups: Its groups, in order.
     """
 
@@ -121,9 +121,9 @@ class RunStatus:
 
 
 def collect(run: Path) -> RunStatus:
-    """Looks at a run once: a listing or two and a few reads for each group.
+    """Returns the status of a run, by a listing or two and a few reads for each group.
 
-    Ages are by the file server's clock or this machine's, whichever is later.
+    Ages are measured by the file server's clock or this machine's, whichever is later.
 
     Raises:
         HvcodError: It is not a run, or has not begun, or cannot be read at all.
@@ -208,20 +208,20 @@ def _judge(found: Folder, now: float, steps: int | None) -> GroupStatus:
 
 
 def _state(found: Folder, now: float, is_done: bool) -> tuple[str, str]:
-    """The state of a group and its reason; `is_done` if its last step is saved."""
+    """Returns the state of a group and the reason; `is_done` says that its last step is saved."""
     if found.missing:
         return "not begun", ""
     if found.unreadable:
         return "unreadable", found.unreadable
     ending = found.tail.ending
-    # Submitted again, it has its owner for a while before it writes its first line.
+    # A group that was submitted again has an owner for a while before it writes its first line.
     again = found.written(NAME) > found.written("metrics.jsonl") + BEAT
     if ending and not again:
         return ending["event"], str(ending.get("reason", ""))
     if is_done and found.claim is None:
         return "finished", ""
     if found.alive is False:
-        return "silent", f"{found.claim} is gone"
+        return "silent", f"{found.claim} does not run any more"
     if _age(now, found.newest) > SILENT:
         return "silent", f"no sign of {found.claim}" if found.claim else "nobody trains it"
     return ("training" if found.tail.recent and not ending else "starting"), ""

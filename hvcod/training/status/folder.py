@@ -1,4 +1,4 @@
-"""What lies in the folder of a group: sizes and times, the end of its metrics, its owner's claim.
+"""The folder of a group: sizes and times, the end of its metrics, its owner's claim.
 
 Nothing heavy is imported: commands that only look at a run use it.
 """
@@ -19,17 +19,17 @@ _LARGEST_CLAIM = 64 * 1024
 
 @dataclass
 class Folder:
-    """What was found in the folder of a group.
+    """The contents of a group's folder.
 
     Attributes:
         index: The group.
         files: {name below the folder: status} of every file.
         tail: The end of its metrics.
-        claim: Of the process that trains it, or did when it was killed.
-        alive: Whether that process runs; None if this cannot be told from here.
+        claim: Claim of the process that trains it, or trained it when it was killed.
+        alive: Whether that process runs; None if that cannot be known from here.
         missing: There is no such folder.
         unreadable: Why the folder could not be listed.
-        notes: What in it could not be read.
+        notes: Files in it that could not be read, and why.
     """
 
     index: int
@@ -42,17 +42,17 @@ class Folder:
     notes: list[str] = field(default_factory=list)
 
     def written(self, name: str) -> float:
-        """When a file was, 0 if it is not there."""
+        """Returns when a file was written; 0 if it does not exist."""
         return self.files[name].st_mtime if name in self.files else 0.0
 
     @property
     def newest(self) -> float:
-        """When anything was written last."""
+        """When a file was last written."""
         return max((each.st_mtime for each in self.files.values()), default=0.0)
 
 
 def look(folder: Path, index: int) -> Folder:
-    """Looks into the folder of a group: a listing for each folder in it, and two reads."""
+    """Returns the contents of a group's folder, by a listing of each folder in it and two reads."""
     found = Folder(index)
     try:
         found.files = dict(_walk(folder, "", found.notes))
@@ -67,7 +67,7 @@ def look(folder: Path, index: int) -> Folder:
             if name in found.files:
                 read(found, folder / name)
         except FileNotFoundError:
-            pass  # It went between listing and reading.
+            pass  # It was deleted between listing and reading.
         except (OSError, HvcodError) as error:
             found.notes.append(f"{folder / name}: {reason_of(error)}")
     return found
@@ -76,7 +76,7 @@ def look(folder: Path, index: int) -> Folder:
 def _read_claim(found: Folder, path: Path) -> None:
     with open_regular(path) as file:
         found.claim = Claim.parse(file.read(_LARGEST_CLAIM))
-    # Asked before the metrics are read: what ends now has told so there before.
+    # Checked before the metrics are read: a process that has ended wrote its last line before.
     found.alive = found.claim.is_alive() if found.claim else None
 
 
@@ -96,6 +96,6 @@ def _walk(folder: Path, prefix: str, notes: list[str]) -> Iterator[tuple[str, os
                 else:
                     yield name, entry.stat(follow_symlinks=False)
             except FileNotFoundError:
-                pass  # Old files go while one looks.
+                pass  # Old files are deleted meanwhile.
             except OSError as error:
                 notes.append(f"{folder / entry.name}: {reason_of(error)}")

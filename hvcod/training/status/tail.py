@@ -1,4 +1,4 @@
-"""What the end of a group's ``metrics.jsonl`` says of it, read in bounded memory.
+"""The end of a group's ``metrics.jsonl``, read in bounded memory.
 
 Nothing heavy is imported: commands that only look at a run use it.
 """
@@ -20,16 +20,16 @@ Figures = dict[str, Any]
 
 @dataclass
 class Tail:
-    """The newest lines of each kind; empty where there is none.
+    """The newest lines of each kind in a file of metrics; empty where there are none.
 
     Attributes:
-        step: The last step that any line speaks of.
-        losses: The last line with training losses; one of skipped steps only has none.
+        step: The largest step of any line.
+        losses: The last line with training losses, which a line about skipped steps lacks.
         validation: The last validation.
-        ending: The event that ended the group's last life; empty while it goes on.
-        recent: Lines about training steps of this life, the newest first.
-        problems: {what failed: how often} in this life.
-        reasons: {what failed: why it did the last time}.
+        ending: The event that ended the group; empty while it goes on.
+        recent: Lines about training steps since it last started, the newest first.
+        problems: {what failed: how often} since it last started.
+        reasons: {what failed: why it failed last}.
         restarts: How often the group was resumed; None if that is too far back.
     """
 
@@ -44,7 +44,7 @@ class Tail:
 
     @property
     def steps_per_s(self) -> float | None:
-        """Steps a second over the recent lines, validations and saves included."""
+        """Steps per second over the recent lines, including validations and saves."""
         if len(self.recent) >= 2:
             new, old = self.recent[0], self.recent[-1]
             seconds = number(new, "wall_s", 0.0) - number(old, "wall_s", 0.0)
@@ -54,9 +54,9 @@ class Tail:
 
 
 def read_tail(path: Path) -> Tail:
-    """Reads as much of the end of a metrics file as is needed, and no more than 1 MiB.
+    """Reads as much of the end of a metrics file as is needed, at most 1 MiB.
 
-    Garbage is passed over. Raises OSError if the file cannot be read.
+    Garbage is skipped. Raises OSError if the file cannot be read.
     """
     tail, this_life, first = Tail(), True, True
     for line in last_lines(path, _LIMIT):
@@ -87,19 +87,19 @@ def read_tail(path: Path) -> Tail:
 
 
 def number(figures: Figures, name: str, otherwise: Any = None) -> Any:
-    """A figure that is a number; `otherwise` if it is anything else."""
+    """Returns a figure that is a number; `otherwise` if it is anything else."""
     value = figures.get(name)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 
 def mapping(figures: Figures, name: str, kind: type) -> dict[str, Any]:
-    """A figure that maps text to values of one type; what is anything else is left out."""
+    """Returns a figure that maps text to values of one type, without any other values."""
     value = figures.get(name)
     return {k: v for k, v in value.items() if type(v) is kind} if isinstance(value, dict) else {}
 
 
 def _take_newest(tail: Tail, figures: Figures) -> None:
-    """Takes what only the newest line tells: counts are of one life, an ending may be over."""
+    """Takes what only the newest line knows: counts start anew, and an ending may be over."""
     tail.problems = mapping(figures, "problems", int)
     tail.reasons = mapping(figures, "reasons", str)
     if figures.get("event") in ENDINGS:

@@ -257,7 +257,9 @@ def test_a_run_of_a_newer_hvcod_says_so(directory: Path) -> None:
     tree["run"]["hvcod"] = "99.1"
     tree["codistill"]["telepathy"] = 3
     (directory / "config.toml").write_text(tomli_w.dumps(tree))
-    message = r"codistill\.telepathy=3, .* is unknown to hvcod [\d.]+, the run is of hvcod 99\.1\)"
+    message = (
+        r"codistill\.telepathy=3, .* is unknown to hvcod [\d.]+; the run was made by hvcod 99\.1\)"
+    )
     with pytest.raises(HvcodError, match=message):
         launch(directory)
 

@@ -293,7 +293,7 @@ def test_a_file_system_that_fails_for_a_while_is_borne(folder: Path, start: Star
     assert (folder / NAME).stat().st_mtime_ns > before
     out, errors = process.communicate()
     assert out == "closed\n"
-    assert errors == f"cannot touch {folder / NAME}: Not a directory; trying on\n"
+    assert errors == f"cannot touch {folder / NAME}: Not a directory; will keep trying\n"
     assert list(folder.iterdir()) == []
 
 

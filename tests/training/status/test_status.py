@@ -109,7 +109,7 @@ def test_a_group_that_has_not_trained_yet(run: Path) -> None:
         (elsewhere(), 70, "silent", "no sign of process 4711 on node17 (job 99)"),
         (None, 50, "training", ""),
         (None, 70, "silent", "nobody trains it"),
-        (dead(), 5, "silent", f"process {2**22 - 1} on {here().host} is gone"),
+        (dead(), 5, "silent", f"process {2**22 - 1} on {here().host} does not run any more"),
     ],
 )
 def test_a_group_that_was_killed_is_silent(
