@@ -4,5 +4,5 @@ from pathlib import Path
 
 
 def published_directory(run_dir: Path, group: int) -> Path:
-    """Where `group` leaves its checkpoints for the others."""
+    """The directory in which `group` publishes its checkpoints."""
     return run_dir / f"group-{group}" / "published"

@@ -1,4 +1,4 @@
-"""A group finds its teachers' fresher weights, off the training thread."""
+"""Finds fresher weights of a group's teachers, off the training thread."""
 
 import errno
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger("hvcod.exchange")
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
 
-# The name is not there yet, or the file system is not quite there: worth another look.
+# The file is not visible yet, or the file system is in trouble: another look may succeed.
 _PASSING = {
     errno.ENOENT,
     errno.ESTALE,
@@ -42,7 +42,7 @@ _PASSING = {
 
 @dataclass(frozen=True)
 class Arrival:
-    """Verified weights of a teacher group, in the type they were stored in (mostly float16)."""
+    """Verified weights of a teacher group, in the types of the file (mostly float16)."""
 
     group: int
     step: int
@@ -52,7 +52,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Failure:
-    """How often reads failed for one cause, and the last reason with the path."""
+    """The number of reads that failed for one cause, and the last reason with the path."""
 
     count: int
     last: str
@@ -60,7 +60,7 @@ class Failure:
 
 @dataclass
 class PollerCounters:
-    """What became of the looks.
+    """Counts of a poller's work.
 
     Attributes:
         listings: Directory listings.
@@ -79,11 +79,13 @@ class PollerCounters:
 def fetch(
     directory: Path, step: int, expected: Mapping[str, TensorSpec], run_id: str, group: int
 ) -> Arrival | None:
-    """Tries once to read exactly the checkpoint of `step` that `group` publishes in `directory`.
+    """Reads exactly the checkpoint of `step` that `group` publishes in `directory`; tries once.
 
-    None if it is not there yet, or cannot be read for a reason that may pass. Raises HvcodError,
-    with the path, for what waiting cannot mend: damage, a file that does not fit the local model,
-    no permission.
+    Returns None if it is not there yet, or cannot be read for a reason that may pass.
+
+    Raises:
+        HvcodError: Waiting will not help: the file is damaged, does not fit the local model, or
+            may not be read. The message names the path.
     """
     path = checkpoint_path(directory, step)
     try:
@@ -110,12 +112,12 @@ def _read(
 class Poller:
     """Watches the directories of a group's teachers on a thread of its own.
 
-    `look` asks for something fresher, `take` gives what was found; both return at once. A look
-    lists each directory, again after growing pauses until there is something newer than what was
-    found before and as new as the look asked for: a group that is a little ahead of its teacher
-    still gets the checkpoint that the teacher is about to publish. A file that cannot be had is
-    counted, logged once per group and cause, and the next older one that is still newer is tried.
-    Use it on the group root.
+    `look` asks for fresher weights, `take` returns those that were found; both return at once.
+    After a `look`, each directory is listed repeatedly, with growing pauses, until it holds a
+    checkpoint that is newer than the last one and as new as the look asked for: a group that is a
+    little ahead of its teacher still gets the checkpoint that the teacher is about to publish. A
+    file that cannot be read is counted and logged once per group and cause, and the next older one
+    that is still newer is tried. To be used on the group root.
     """
 
     def __init__(
@@ -145,11 +147,11 @@ class Poller:
 
     @property
     def failures(self) -> dict[int, dict[str, Failure]]:
-        """What could not be read so far, by teacher group and cause (`PollerCounters`)."""
+        """The reads that failed so far, by teacher group and cause (`PollerCounters`)."""
         return {group: dict(causes) for group, causes in self._failures.items()}
 
     def hold(self, steps: Mapping[int, int]) -> None:
-        """Tells which step of each teacher is there already: only newer ones are taken.
+        """Sets which step of each teacher the group has already: only newer ones are read.
 
         To be called before the first `look`.
         """
@@ -167,7 +169,7 @@ class Poller:
             self._wake.notify()
 
     def take(self) -> Arrival | None:
-        """Fresher weights of one teacher, the newest found, or None; returns at once.
+        """Returns the newest weights found of one teacher that has fresher ones, or None; at once.
 
         Raises what the poller's thread died of.
         """
@@ -178,9 +180,9 @@ class Poller:
             return None
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Ends the thread; whether it had ended within `timeout` seconds.
+        """Ends the thread; returns whether it ended within `timeout` seconds.
 
-        Only a file system that hangs can make it take long. Raises what the thread died of.
+        Only a file system that hangs makes it late. Raises what the thread died of.
         """
         with self._wake:
             self._closing = True
@@ -207,7 +209,7 @@ class Poller:
             pending = [group for group in pending if not self._refresh(group)]
 
     def _refresh(self, group: int) -> bool:
-        """Whether one listing of the group's directory led to weights as fresh as wanted."""
+        """Lists the group's directory once; returns whether that gave weights as new as wanted."""
         directory = self._directories[group]
         self.counters.listings += 1
         try:
@@ -217,15 +219,15 @@ class Poller:
             return False
         self._bad[group].intersection_update(steps)
         fresher = [s for s in steps if s > self._steps[group] and s not in self._bad[group]]
-        found = any(self._load(group, step) for step in reversed(fresher))
-        return found and self._steps[group] >= self._wanted
+        loaded = any(self._load(group, step) for step in reversed(fresher))
+        return loaded and self._steps[group] >= self._wanted
 
     def _load(self, group: int, step: int) -> bool:
         path = checkpoint_path(self._directories[group], step)
         try:
             arrival = _read(path, group, step, self._expected[group], self._run_id)
         except (OSError, HvcodError) as error:
-            # The system's errors may pass; a name that was published never changes its content.
+            # Errors of the system may pass; but the content of a published file never changes.
             if isinstance(error, HvcodError):
                 self._bad[group].add(step)
             self._count_failure(group, path, error)

@@ -1,4 +1,4 @@
-"""A group leaves its weights for the others, off the training thread."""
+"""Publishes a group's weights for the other groups, off the training thread."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,20 +8,20 @@ import torch
 
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.origin import Origin
-from hvcod.tensorfile.writer import Writer, WriterCounters
+from hvcod.tensorfile.writer import Writer
 
 _LARGE = 4 * 2**20
 
 
 def snapshot(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copies of `tensors`, for `Publisher.publish`; training may go on as soon as it returns.
+    """Copies `tensors` for `Publisher.publish`; training may go on as soon as it returns.
 
-    The only part of a publication that costs the training thread anything. Each copy is made
-    where its tensor lives; from a GPU it is the publisher's thread that brings it to the host.
+    This is all that a publication costs the training thread. Each copy is made on the device of
+    its tensor; the publisher's thread brings those on a GPU to the host.
     """
     copies = {name: _copy(tensor.detach()) for name, tensor in tensors.items()}
     for device in {copy.device for copy in copies.values() if copy.is_cuda}:
-        # The publisher's thread uses another stream, which knows nothing of this one's order.
+        # The publisher's thread uses another stream, which does not wait for this one.
         torch.cuda.current_stream(device).synchronize()
     return copies
 
@@ -34,14 +34,11 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
     return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
-_Turn = tuple[dict[str, torch.Tensor], Origin]
-
-
-class Publisher:
+class Publisher(Writer[tuple[dict[str, torch.Tensor], Origin]]):
     """Publishes snapshots to one directory, one after the other, on a thread of its own.
 
-    A `Writer` of published checkpoints: a step that is published is never replaced, and weights
-    that hold NaN or infinite values are never published. Use it on the group root.
+    A step that is published is never replaced, and weights that hold NaN or infinite values are
+    never published. To be used on the group root.
     """
 
     def __init__(self, directory: Path, keep: int | None = 3) -> None:
@@ -50,38 +47,22 @@ class Publisher:
             directory: Where checkpoints appear; it is made when it is needed.
             keep: How many generations stay; None keeps all.
         """
-        self._writer: Writer[_Turn] = Writer(
-            directory, _build, keep=keep, replace=False, what="published checkpoint"
+        super().__init__(
+            directory,
+            lambda item: encode(*item),
+            keep=keep,
+            replace=False,
+            what="published checkpoint",
         )
 
-    @property
-    def counters(self) -> WriterCounters:
-        """What became of the snapshots."""
-        return self._writer.counters
-
     def publish(self, tensors: dict[str, torch.Tensor], origin: Origin) -> None:
-        """Hands over a `snapshot`, which is the publisher's from now on; returns at once.
+        """Hands over a `snapshot`, which belongs to the publisher from then on; returns at once.
 
         Args:
             tensors: The snapshot; it is emptied.
-            origin: With the snapshot's step.
+            origin: Where it comes from, with its step.
 
         Raises:
             Exception: What the publisher's thread died of, a mistake in the program.
         """
-        self._writer.write(origin.step, (tensors, origin))
-
-    def flush(self, timeout: float = 60.0) -> bool:
-        """Waits up to `timeout` s for what was handed over; whether the last is published."""
-        return self._writer.flush(timeout)
-
-    def close(self, timeout: float = 60.0) -> bool:
-        """Publishes what still waits and ends the thread; whether that was done in `timeout` s.
-
-        Raises what the thread died of.
-        """
-        return self._writer.close(timeout)
-
-
-def _build(turn: _Turn) -> memoryview:
-    return encode(*turn)
+        self.write(origin.step, (tensors, origin))

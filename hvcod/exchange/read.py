@@ -21,13 +21,17 @@ def decode(
 ) -> tuple[Origin, dict[str, torch.Tensor]]:
     """The origin and the tensors of a published checkpoint that fits the local model.
 
-    `data` are the file's bytes, `expected` the local model's `specification`. On top of what
-    `decode_tensors` refuses, names and shapes must be exactly the local model's, and the kinds of
-    number such that its types hold them; none may be NaN or infinite.
+    Args:
+        data: The bytes of the file.
+        expected: The `specification` of the local model: names and shapes must be the same, its
+            types must be able to hold the values, and none may be NaN or infinite.
 
-    The tensors come in the order of `expected`, mostly as float16 and as views of `data`.
+    Returns:
+        The tensors in the order of `expected`, mostly as float16 and as views of `data`.
 
-    Raises DamagedError or RefusedError.
+    Raises:
+        DamagedError: The bytes are not as hvcod wrote them.
+        RefusedError: They do not fit, or hold what this hvcod does not write.
     """
     origin, tensors = decode_tensors(data)
     if missing := [name for name in expected if name not in tensors]:

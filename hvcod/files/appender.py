@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Appender:
-    """A file that grows by whole records: what a full disk cut short is cut away again.
+    """A file that grows by whole records: one that a full disk cut short is cut away again.
 
     For one thread. Nothing is buffered in this process, so that its death loses nothing.
     """
@@ -18,7 +18,7 @@ class Appender:
         self._torn = False
 
     def append(self, record: bytes) -> None:
-        """Raises OSError if the record could not be written whole; nothing of it stays then."""
+        """Appends a record; raises OSError if it could not be written whole and was cut away."""
         self._mend()
         rest = memoryview(record)
         self._torn = True
@@ -34,8 +34,8 @@ class Appender:
     def sync(self) -> None:
         """Puts the records on disk.
 
-        Raises OSError if some could not be put there, which a network file system may notice as
-        late as this; the file then ends with what was on disk before.
+        Raises OSError if some could not be put there, which a network file system may report only
+        now; the file then ends with what was on disk before.
         """
         if self._on_disk == self._end:
             return

@@ -71,7 +71,7 @@ def create_whole(path: Path, content: bytes) -> bool:
 
 
 def patiently(look: Callable[[], Result], *passing: type[Exception]) -> Result:
-    """What `look` returns, tried for `PATIENCE` seconds while it raises one of `passing`.
+    """Calls `look` until it returns, for `PATIENCE` seconds while it raises one of `passing`.
 
     Raises:
         Exception: What `look` raised last.

@@ -47,9 +47,9 @@ def encode(
     those of the root give the origin and the largest errors of all.
 
     Args:
-        tensors: What to store, by name.
+        tensors: The tensors to store, by name.
         origin: Where they come from; the creation time is filled in if it is empty.
-        storage: How to store each tensor: `choose_storage` for teachers, `lossless` for resume.
+        storage: Chooses how to store each: `choose_storage` for teachers, `lossless` for resume.
 
     Raises:
         HvcodError: A tensor or the origin cannot be stored.
@@ -57,7 +57,7 @@ def encode(
     created = origin.created or datetime.now(UTC).isoformat(timespec="milliseconds")
     origin = replace(origin, created=created)
     block, room = _sizes(specification(tensors), origin)
-    # Zeroes that the system hands out page by page, when they are first written.
+    # Zeroes; the system provides each page when it is first written.
     memory = np.zeros(block + room, np.uint8)
     target = MemoryFile(memory.data)
     with h5py.File(
@@ -82,7 +82,7 @@ def encode(
 
 
 def largest_file(expected: Mapping[str, TensorSpec]) -> int:
-    """Bytes that no file with these tensors exceeds, be it rounded or not."""
+    """A number of bytes that no file with these tensors exceeds, rounded or not."""
     text = "x" * LONGEST_TEXT
     longest = Origin(text, text, created=text)
     return sum(_sizes(expected, longest))

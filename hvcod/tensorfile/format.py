@@ -42,7 +42,7 @@ class TensorSpec:
 
 
 def specification(tensors: Mapping[str, torch.Tensor]) -> dict[str, TensorSpec]:
-    """What a checkpoint must hold to fit the model whose `state_dict()` is `tensors`."""
+    """Shapes and types of the model whose `state_dict()` is `tensors`."""
     return {name: TensorSpec(tuple(t.shape), t.dtype) for name, t in tensors.items()}
 
 

@@ -24,6 +24,7 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 512, 16 * 2**20
 
 # Like PNG's: the high bit and the line end show a transfer that changed text.
 _MAGIC = b"\x89HVCOD\r\n"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEADER = struct.Struct("<8sI32sIQQ")
 _AFTER_DIGEST = 44
 
@@ -70,9 +71,11 @@ def verify(data: memoryview) -> tuple[bytes, int]:
         raise DamagedError(f"has {len(data)} bytes, not {size}")
     if hashlib.sha256(data[_AFTER_DIGEST:]).digest() != digest:
         raise DamagedError("its bytes do not match their SHA-256")
-    fits = _HEADER.size + index <= block <= min(size, LARGEST_BLOCK)
+    fits = _HEADER.size + index <= block <= LARGEST_BLOCK
     if not fits or block < SMALLEST_BLOCK or block.bit_count() != 1:
         raise RefusedError(f"has a user block of {block} bytes with an index of {index}")
+    if data[block : block + len(_HDF5)] != _HDF5:
+        raise RefusedError(f"has no HDF5 image after its user block of {block} bytes")
     return bytes(data[_HEADER.size : _HEADER.size + index]), block
 
 

@@ -1,4 +1,4 @@
-"""Which tensors survive half precision, and what rounding costs them."""
+"""Chooses the tensors that half precision does not spoil, and measures what rounding costs them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @dataclass(frozen=True)
 class Rounding:
-    """How a tensor is stored: its type there and the largest error, as such and as a fraction
-    of the tensor's largest magnitude."""
+    """The type in which a tensor is stored, and the largest error: as such, and as a fraction of
+    the tensor's largest magnitude."""
 
     stored: torch.dtype
     error: float = 0.0
@@ -40,33 +40,35 @@ class _Statistics:
 
 
 def choose_storage(name: str, tensor: torch.Tensor) -> Rounding:
-    """How to store `tensor`, a contiguous one in CPU memory.
+    """Returns how to store `tensor`, a contiguous one in CPU memory, for teachers.
 
-    A float tensor survives as float16 if
+    A float tensor is stored as float16 if
 
     - no finite value becomes infinite, and
     - few elements underflow, that is, are below 2**-14 in magnitude and not exact as halves. Of
       a matrix (two dimensions or more) at most a tenth of the non-zero elements may: sums over
-      its rows do not feel them. Of a vector or scalar none may: one element is the scale, bias
-      or variance of a whole channel, and its other digits cost next to nothing.
+      its rows hardly change. Of a vector or scalar none may: one element is the scale, bias
+      or variance of a whole channel, and a wider type for it costs next to nothing.
 
-    So every element that did not underflow is within 2**-11 of its own magnitude. What does not
-    survive is stored exactly, in a wider type. Raises HvcodError if the tensor holds NaN or
-    infinite values: such a model must not teach.
+    So every element that did not underflow is within 2**-11 of its own magnitude. All other
+    tensors are stored exactly, in a wider type.
+
+    Raises:
+        HvcodError: The tensor holds NaN or infinite values: such a model must not teach.
     """
     narrowest, *wider = stored_dtypes(name, tensor.dtype)
     if not tensor.dtype.is_floating_point:
         return Rounding(narrowest)
-    found = _measure(name, tensor)
+    statistics = _measure(name, tensor)
     share = UNDERFLOW_SHARE if tensor.dim() > 1 else 0.0
-    if found.error == float("inf") or found.underflown > share * found.nonzero:
+    if statistics.error == float("inf") or statistics.underflown > share * statistics.nonzero:
         return Rounding(wider[0])
-    relative = found.error / found.magnitude if found.magnitude else 0.0
-    return Rounding(narrowest, found.error, relative)
+    relative = statistics.error / statistics.magnitude if statistics.magnitude else 0.0
+    return Rounding(narrowest, statistics.error, relative)
 
 
 def lossless(name: str, tensor: torch.Tensor) -> Rounding:
-    """How to store `tensor` exactly, NaN and infinite values too; for training states."""
+    """Returns how to store `tensor` exactly, NaN and infinite values too; for training states."""
     return Rounding(stored_dtypes(name, tensor.dtype)[-1])
 
 
@@ -86,20 +88,20 @@ def blocks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _measure(name: str, tensor: torch.Tensor) -> _Statistics:
-    found = _Statistics()
+    statistics = _Statistics()
     for block in blocks(tensor):
-        _measure_block(block.float() if block.dtype.itemsize == 2 else block, found)
-        if not found.magnitude < float("inf"):
+        _measure_block(block.float() if block.dtype.itemsize == 2 else block, statistics)
+        if not statistics.magnitude < float("inf"):
             raise HvcodError(f"tensor {name} holds NaN or infinite values")
-    return found
+    return statistics
 
 
-def _measure_block(block: torch.Tensor, found: _Statistics) -> None:
+def _measure_block(block: torch.Tensor, statistics: _Statistics) -> None:
     magnitude = block.abs()
     error = (block - block.half()).abs_()
     underflown = (magnitude < SMALLEST_NORMAL) & (error > 0)
-    # NaN must win over what was found before: Python's max keeps its first argument then.
-    found.magnitude = max(float(magnitude.max()), found.magnitude)
-    found.error = max(float(error.max()), found.error)
-    found.nonzero += int(magnitude.count_nonzero())
-    found.underflown += int(underflown.count_nonzero())
+    # NaN must win over the maximum so far: Python's max keeps its first argument then.
+    statistics.magnitude = max(float(magnitude.max()), statistics.magnitude)
+    statistics.error = max(float(error.max()), statistics.error)
+    statistics.nonzero += int(magnitude.count_nonzero())
+    statistics.underflown += int(underflown.count_nonzero())

@@ -12,10 +12,12 @@ from hvcod.tensorfile.errors import RefusedError
 
 
 def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
-    """The bytes of a regular file, in memory that is asked for only if they are `limit` at most.
+    """Reads a regular file of up to `limit` bytes; a larger one is not given any memory.
 
-    Raises OSError if it cannot be read, HvcodError if it is not a regular file, RefusedError if
-    it is too large. The HvcodErrors' messages do not name the path.
+    Raises:
+        OSError: It cannot be read.
+        HvcodError: It is not a regular file; the message does not name the path.
+        RefusedError: It is too large; the message does not name the path.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size

@@ -14,12 +14,12 @@ _STEP = re.compile(r"step-([0-9]{8,})\.h5")
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
-    """The only name that the file of `step` can have."""
+    """The path of the file of `step` in `directory`."""
     return directory / f"step-{step:08d}.h5"
 
 
 def list_steps(directory: Path) -> list[int]:
-    """The steps of the files in `directory`, ascending; one listing, no look at any file.
+    """The steps of the files in `directory`, ascending; one listing, no file is opened.
 
     Other names are ignored. Raises OSError if the directory cannot be listed.
     """
@@ -27,11 +27,11 @@ def list_steps(directory: Path) -> list[int]:
 
 
 def prune(directory: Path, step: int, keep: int | None) -> None:
-    """Removes what writing the file of `step` made superfluous in `directory`.
+    """Removes old generations from `directory`, once the file of `step` is written.
 
-    Of the files up to `step` the last `keep` stay (all, if it is None); later ones, of a life of
-    the group that this one has not caught up with, stay too. Temporary files of dead writers go.
-    What cannot be removed now is left to the next time.
+    Of the files up to `step` the last `keep` stay (all, if it is None). Later ones stay, too: the
+    group has gone on from an older state and not caught up with them. Temporary files of dead
+    writers are removed. What cannot be removed now is left to the next time.
     """
     try:
         names = [path.name for path in directory.iterdir()]
@@ -49,8 +49,10 @@ def prune(directory: Path, step: int, keep: int | None) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Removes what killed writers of this machine left half written: it may be all that there is
-    room for. What cannot be removed stays."""
+    """Removes what killed writers of this machine left half written, which may fill the disk.
+
+    What cannot be removed stays.
+    """
     with contextlib.suppress(OSError):
         for path in list(directory.iterdir()):
             if is_orphan(path, -math.inf):

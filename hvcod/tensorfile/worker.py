@@ -1,14 +1,14 @@
-"""A background thread that cannot fail in silence."""
+"""A background thread whose errors do not go unnoticed."""
 
 import threading
 from collections.abc import Callable
 
 
 class Worker:
-    """Runs a function on a daemon thread: an owner that dies is not kept alive by it.
+    """Runs a function on a daemon thread, which does not keep a process that ends alive.
 
-    An exception that the function lets out is a mistake in the program; it ends the thread and
-    is raised at the owner's next `check` or `join`.
+    An exception that the function raises is a mistake in the program: it ends the thread and is
+    raised again at the next `check` or `join`.
     """
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
@@ -18,12 +18,12 @@ class Worker:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises what the thread died of, if it did."""
+        """Raises the exception that ended the thread, if one did."""
         if self._error is not None:
             raise self._error
 
     def join(self, timeout: float) -> bool:
-        """Whether the thread has ended, after waiting for it up to `timeout` seconds."""
+        """Waits up to `timeout` seconds for the thread; returns whether it has ended."""
         self._thread.join(timeout)
         self.check()
         return not self._thread.is_alive()

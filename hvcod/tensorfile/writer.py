@@ -1,4 +1,4 @@
-"""Files written one after the other on a thread of its own, whatever the disk does."""
+"""Writes files one after the other on a thread of its own, whatever the disk does."""
 
 import logging
 import os
@@ -21,17 +21,17 @@ Item = TypeVar("Item")
 
 @dataclass
 class WriterCounters:
-    """What became of what was handed over, and what the last file took.
+    """Counts of a writer's work, and figures of the last file.
 
     Attributes:
         written: Files that became visible.
         dropped: Items that a newer one overtook while they waited.
-        existing: Items of a step that has its file already, which is not to be replaced.
+        existing: Items of a step whose file exists already and is not to be replaced.
         failed: Items that could not be written.
-        seconds: From the item's turn to its file's visibility, last file.
-        longest_seconds: The longest of these.
+        seconds: What it took to build and write the last file.
+        longest_seconds: The longest that any file took.
         bytes: Size of the last file.
-        last_error: Why the last item was not written; empty if it was, or had its file already.
+        last_error: Why the last item was not written; empty if it was, or its file existed.
     """
 
     written: int = 0
@@ -49,7 +49,7 @@ class Writer(Generic[Item]):
 
     While one is being written the newest waits and older ones are dropped. A failure (a full
     disk, no permission, NaN in the weights) costs that one file: it is counted, logged once per
-    cause, and nothing is left behind. Only one per directory.
+    cause, and leaves nothing behind. A directory has one writer only.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Writer(Generic[Item]):
         self._worker = Worker(f"hvcod-{what.split()[0]}", self._run)
 
     def write(self, step: int, item: Item) -> None:
-        """Hands over `item`, which is the writer's from now on; returns at once.
+        """Hands over `item`, which belongs to the writer from then on; returns at once.
 
         Raises:
             Exception: What the writer's thread died of, a mistake in the program.
@@ -91,7 +91,7 @@ class Writer(Generic[Item]):
             self._wake.notify_all()
 
     def flush(self, timeout: float = 60.0) -> bool:
-        """Waits up to `timeout` seconds for what was handed over; whether the last is on disk.
+        """Waits up to `timeout` seconds until all is written; returns whether the last is on disk.
 
         Raises what the thread died of.
         """
@@ -102,7 +102,7 @@ class Writer(Generic[Item]):
         return self._worker.join(timeout) and not self.counters.last_error
 
     def close(self, timeout: float = 60.0) -> bool:
-        """Writes what still waits and ends the thread; whether that was done in `timeout` s.
+        """Writes what still waits and ends the thread; returns whether it ended in `timeout` s.
 
         Raises what the thread died of.
         """
@@ -127,7 +127,7 @@ class Writer(Generic[Item]):
         try:
             while (turn := self._next()) is not None:
                 self._turn(*turn)
-                # Its memory is not held until the next one comes.
+                # Frees its memory before the next one comes.
                 del turn
         finally:
             with self._wake:
@@ -146,11 +146,11 @@ class Writer(Generic[Item]):
     def _turn(self, step: int, item: Item) -> None:
         path = checkpoint_path(self._directory, step)
         if not self._replace and os.path.lexists(path):
-            # A group that has gone on from an older state comes by its own files again.
+            # A group that has gone on from an older state reaches steps that it has published.
             self.counters.existing += 1
             self.counters.last_error = ""
             if self.counters.existing == 1:
-                logger.info("%s %s is there already and stays (logged once)", self._what, path)
+                logger.info("%s %s exists already and is kept (logged once)", self._what, path)
             return
         try:
             self._write(path, step, item)

@@ -121,7 +121,7 @@ def test_a_published_step_is_not_replaced(tmp_path: Path, caplog: pytest.LogCapt
         publish_now(publisher, 100)
     assert checkpoint_path(tmp_path, 50).read_bytes() == before
     assert (publisher.counters.existing, publisher.counters.written) == (1, 1)
-    assert "step-00000050.h5 is there already and stays" in caplog.text
+    assert "step-00000050.h5 exists already and is kept" in caplog.text
 
 
 def test_nan_is_never_published_and_costs_one_publication(
@@ -214,7 +214,7 @@ def test_a_mistake_in_the_program_surfaces_in_the_training_thread(tmp_path: Path
     publisher = Publisher(tmp_path)
     no_tensors: Any = {"a": None}
     publisher.publish(no_tensors, about(50))
-    wait_until(lambda: not publisher._writer._worker._thread.is_alive())
+    wait_until(lambda: not publisher._worker._thread.is_alive())
     with pytest.raises(AttributeError, match="shape"):
         publisher.publish(model(), about(100))
     with pytest.raises(AttributeError, match="shape"):

@@ -36,7 +36,7 @@ def test_a_teacher_that_goes_on_from_an_older_step_is_not_taken_back(
     _, errors = teacher.communicate(timeout=120)
     assert teacher.returncode == 0, errors
     assert errors.count("resumed after step 40") == 1
-    assert errors.count("is there already and stays") == 1
+    assert errors.count("exists already and is kept") == 1
     taught = [line["teachers"]["1"] for line in lines(run) if line.get("teachers")]
     assert taught[0] >= 60
     assert taught == sorted(taught)

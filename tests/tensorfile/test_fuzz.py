@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tensorfile.mutants import DAMAGE, FORGED, mutant
 
-EVERYDAY, LONG = 500, 10_000
+EVERYDAY, LONG = 500, 32_000
 
 VERDICTS = ("damaged", "refused", "same", "other")
 """The last two of those that were accepted; see `read_mutants`."""

@@ -83,6 +83,14 @@ def test_a_user_block_that_cannot_be_is_refused(block: int, index: int) -> None:
         decode(resealed(bytes(data)), EXPECTED)
 
 
+def test_the_image_must_begin_where_the_user_block_ends() -> None:
+    data = bytearray(checkpoint())
+    (block,) = struct.unpack_from("<I", data, DIGEST.stop)
+    struct.pack_into("<I", data, DIGEST.stop, 2 * block)
+    with pytest.raises(RefusedError, match=f"no HDF5 image after its user block of {2 * block} b"):
+        decode(resealed(bytes(data)), EXPECTED)
+
+
 @pytest.mark.parametrize(("index", "block"), [(0, 512), (448, 512), (449, 1024), (2**20, 2**21)])
 def test_the_user_block_is_the_next_power_of_two(index: int, block: int) -> None:
     assert block_size(index) == block

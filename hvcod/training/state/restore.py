@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
 from hvcod.files.shared import patiently
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
@@ -120,19 +120,21 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
         return None
     except OSError as error:
         raise HvcodError(f"cannot list {directory}: {error.strerror}") from error
+    problems: list[str] = []
     for step in reversed(steps):
         path = checkpoint_path(directory, step)
         try:
             # A system error may pass; an older state would cost the training since.
             return patiently(partial(_read, path, step, group, run_id, limit), OSError)
         except OSError as error:
-            log.warning("training state %s: %s; trying the one before it", path, error.strerror)
+            problems.append(reason_of(error))
         except HvcodError as error:
-            log.warning("training state %s %s; trying the one before it", path, error)
+            problems.append(str(error))
+        log.warning("training state %s: %s; trying the one before it", path, problems[-1])
     if steps:
         raise HvcodError(
-            f"none of the {len(steps)} training states in {directory} can be read; move them away "
-            "to start this group anew, or use another --run-dir"
+            f"none of the {len(steps)} training states in {directory} can be read (the newest: "
+            f"{problems[0]}); move them away to start this group anew, or use another --run-dir"
         )
     return None
 
