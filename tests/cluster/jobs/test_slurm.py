@@ -148,10 +148,11 @@ def test_a_real_chain_prepares_trains_and_evaluates(slurm: Cluster) -> None:
 
 @pytest.mark.usefixtures("long")
 def test_retrains_share_an_array_and_a_last_job_reports(slurm: Cluster) -> None:
-    words = ["churn", "run", "--task", "criteo", "--methods", "dnn", "--repeats", "2", "--output"]
-    words += ["churn", "--steps", "20", "--json"]
-    options = ("--shares", 2, "--ranks-per-node", 2, "--time", "10m")
-    retrain, report = slurm.submit(*options, command=words)
+    words = ["churn", "run", "--task", "criteo", "--data", "rows", "--methods", "dnn"]
+    words += ["--repeats", "2", "--output", "churn", "--steps", "20", "--json"]
+    options = ["--prepare", "criteo --generate 3000 --output rows", "--shares", 2]
+    options += ["--ranks-per-node", 2, "--time", "10m"]
+    _, retrain, report = slurm.submit(*options, command=words)
     assert slurm.finish(report["id"], 500) == "COMPLETED"
     assert slurm.field(f"{retrain['id']}_1", "JobState") == "COMPLETED"
     assert slurm.field(f"{retrain['id']}_2", "JobState") == "COMPLETED"
