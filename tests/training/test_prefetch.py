@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from mpi4py import MPI
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.base import Batch
@@ -14,13 +13,12 @@ from hvcod.training.prefetch import Prefetch
 
 
 class Counting:
-    """Counts from 0; takes its time, and fails at 100."""
+    """Counts from 0, and fails at 100."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.at, self._seconds = 0, seconds
+    def __init__(self) -> None:
+        self.at = 0
 
     def next(self) -> Batch:
-        time.sleep(self._seconds)
         if self.at >= 100:
             raise HvcodError("the data are cut off")
         self.at += 1
@@ -33,13 +31,21 @@ class Counting:
         self.at = int(state["at"][0])
 
 
+def wait_until_at(source: Counting, batches: int) -> None:
+    """Waits until the source, of which nobody has asked for more, has made so many batches."""
+    end = time.monotonic() + 60
+    while source.at < batches:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert source.at == batches
+
+
 def test_the_position_is_that_of_the_batches_that_were_taken() -> None:
     source = Counting()
     data = Prefetch(source)
     assert data.state_dict()["at"].tolist() == [0]
     assert [int(data.next().inputs) for _ in range(3)] == [1, 2, 3]
-    time.sleep(0.1)
-    assert source.at == 4
+    wait_until_at(source, 4)
     assert data.state_dict()["at"].tolist() == [3]
     data.load_state_dict({"at": torch.tensor([7])})
     assert data.state_dict()["at"].tolist() == [7]
@@ -48,11 +54,11 @@ def test_the_position_is_that_of_the_batches_that_were_taken() -> None:
 
 
 def test_batches_are_made_while_the_loop_computes() -> None:
-    data = Prefetch(Counting(seconds=0.05))
-    for _ in range(4):
+    source = Counting()
+    data = Prefetch(source)
+    for taken in range(1, 5):
         data.next()
-        time.sleep(0.15)
-    assert data.waits.take(MPI.COMM_SELF)["data_s"] < 0.1 / 4  # the first one alone
+        wait_until_at(source, taken + 1)
     data.close()
 
 
