@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ _CODE_POINTS = sys.maxunicode + 1
 Hashes = npt.NDArray[np.uint64]
 Accept = Callable[[Document], str | None]
 Integers = npt.NDArray[np.int64]
+Item = TypeVar("Item", bound=tuple[Any, ...])
 
 
 def hash_id(document_id: str) -> int:
@@ -92,6 +93,19 @@ class DocumentList:
             for line in file:
                 if name := line.rstrip("\n"):
                     yield name
+
+
+def grouped(documents: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yields groups of documents with about a size in all, that of their second fields."""
+    group, total = [], 0
+    for document in documents:
+        group.append(document)
+        total += len(document[1])
+        if total >= size:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
 
 
 class KeptIndex(NamedTuple):
@@ -170,7 +184,7 @@ def _write(path: Path, documents: Iterable[tuple[str, str]]) -> KeptIndex:
     hashes, sizes = [], []
     used = np.zeros(_CODE_POINTS, dtype=np.int64)
     with writing(path) as raw, zstd.open(raw, "wb", level=1) as file:
-        for chunk in _chunks(documents):
+        for chunk in grouped(documents, CHUNK):
             hashes += [hash_id(name) for name, _ in chunk]
             sizes += [len(text) for _, text in chunk]
             counts = count_characters("".join(text for _, text in chunk))
@@ -181,15 +195,3 @@ def _write(path: Path, documents: Iterable[tuple[str, str]]) -> KeptIndex:
     return KeptIndex(
         np.array(hashes, dtype=np.uint64), np.array(sizes, dtype=np.int64), codes, used[codes]
     )
-
-
-def _chunks(documents: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    chunk, size = [], 0
-    for document in documents:
-        chunk.append(document)
-        size += len(document[1])
-        if size >= CHUNK:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.tasks.columns import lines
-from hvcod.tasks.commoncrawl.preparation.collecting import KEPT, read_index, read_kept
+from hvcod.tasks.commoncrawl.preparation.collecting import KEPT, grouped, read_index, read_kept
 from hvcod.tasks.commoncrawl.preparation.selection import Selection
 from hvcod.tasks.commoncrawl.tokens.dataset import Tokens, shard_image
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces, mark
@@ -51,7 +51,7 @@ def encode_input(
     ids, shards = [], []
     characters = int(read_index(workspace, index).sizes[first].sum())
     counts = {"documents": 0, "characters": characters, "tokens": 0, "out_of_vocabulary": 0}
-    for number, shard in enumerate(_shards(documents, shard_tokens)):
+    for number, shard in enumerate(grouped(documents, shard_tokens)):
         tokens = [(name, document) for name, document, _ in shard]
         image, held = shard_image(tokens, [held_out for *_, held_out in shard], pieces.dtype)
         file = f"shards/{index:05d}-{number:02d}.h5"
@@ -71,18 +71,6 @@ def _shown(documents: Iterator[Encoded], look: Look) -> Iterator[Encoded]:
     for number, document in enumerate(documents, start=1):
         yield document
         look(number)
-
-
-def _shards(documents: Iterator[Encoded], shard_tokens: int) -> Iterator[list[Encoded]]:
-    shard, size = [], 0
-    for document in documents:
-        shard.append(document)
-        size += len(document[1])
-        if size >= shard_tokens:
-            yield shard
-            shard, size = [], 0
-    if shard:
-        yield shard
 
 
 def _encoded(
@@ -111,23 +99,12 @@ def _batches(
     """Encodes batch by batch; the next one is prepared while the library encodes one."""
     waiting: tuple[list[str], Future[list[Tokens]]] | None = None
     with ThreadPoolExecutor(1) as library:
-        for names, marked in _marked(documents):
+        for group in grouped(documents, BATCH_CHARACTERS):
+            marked = [mark(text) for _, text in group]
+            names = [name for name, _ in group]
             running = names, library.submit(pieces.encode_marked, marked)
             if waiting:
                 yield waiting[0], waiting[1].result()
             waiting = running
         if waiting:
             yield waiting[0], waiting[1].result()
-
-
-def _marked(documents: Iterator[tuple[str, str]]) -> Iterator[tuple[list[str], list[list[str]]]]:
-    names, marked, size = [], [], 0
-    for name, text in documents:
-        names.append(name)
-        marked.append(mark(text))
-        size += len(text)
-        if size >= BATCH_CHARACTERS:
-            yield names, marked
-            names, marked, size = [], [], 0
-    if names:
-        yield names, marked
