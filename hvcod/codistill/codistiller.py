@@ -67,8 +67,7 @@ class Codistiller:
                 mapping (a name), an attribute (a name), or the result of a function; None: all.
             predict: How a teacher of a model with a hidden state predicts: (model, inputs, state)
                 -> (outputs, next state). The default calls the model.
-            likelihood: What the logits predict: ``classes`` in the last dimension, or ``binary``:
-                the probability of a yes each.
+            likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
             distillation_loss: psi of Algorithm 1: (student's logits, logits of each teacher) ->
                 scalar. By default the one that the options name, for the likelihood.
             reuse_logits: Whether the memory of a teacher's logits may be overwritten, which saves
@@ -76,8 +75,7 @@ class Codistiller:
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
             origin: Describes the run if it has a run directory of hvcod; a script gives `run_id`.
-            teachers: The teachers, if they are not copies of the student in the groups that the
-                topology names.
+            teachers: Given if they are not copies of the student in the topology's groups.
             stop: Returns whether this rank has been asked to stop: ends any wait for a teacher.
 
         Raises:
@@ -85,20 +83,16 @@ class Codistiller:
                 run needs a `run_id`.
             HvcodError: The model cannot be published or copied.
         """
-        given = vars(options or CodistillOptions())
-        self._options: CodistillOptions = config.resolve(CodistillOptions, [given])
+        layer = vars(options or CodistillOptions())
+        self._options: CodistillOptions = config.resolve(CodistillOptions, [layer])
         self._student, self._group, self._run_dir = Student(model), group, Path(run_dir).absolute()
         self._logits, self._examples_per_step = logits, examples_per_step
-        self._psi = distillation_loss or named_loss(
-            self._options.distill_loss, likelihood, reuse_logits
-        )
+        psi = self._options.distill_loss
+        self._psi = distillation_loss or named_loss(psi, likelihood, reuse_logits)
         specs = self._copies() if teachers is None else teachers
         self._teachers = Teachers(specs, predict, logits, self._options.max_staleness)
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id)
-        self._exchange: Exchange | None = None
-        if group.count > 1:
-            make = EXCHANGES.load(self._options.exchange)
-            self._exchange = make(group, self._run_dir, self._options, specs, stop)
+        self._exchange = self._exchange_with(specs, stop) if group.count > 1 else None
         self._figures = Figures()
         self._done = 0
         self._begun = self._closed = False
@@ -111,7 +105,7 @@ class Codistiller:
 
     @property
     def exchanges(self) -> int:
-        """How often fresher teacher weights were taken over."""
+        """The number of times that fresher teacher weights were taken over."""
         return self._figures.exchanges
 
     @property
@@ -121,7 +115,7 @@ class Codistiller:
 
     @property
     def problems(self) -> dict[str, int]:
-        """How often each kind of failure occurred; on the group root, empty elsewhere."""
+        """{kind of failure: how often it occurred}; on the group root, empty elsewhere."""
         return {what: failure.count for what, failure in self._failures()}
 
     @property
@@ -251,15 +245,18 @@ class Codistiller:
             publish: Whether the final weights are worth publishing.
         """
         atexit.unregister(self.close)
-        if self._exchange and self._begun and not self._closed:
-            self._closed = True
+        closing, self._closed = not self._closed, True
+        if closing and self._begun and self._exchange:
             self._exchange.close(self._offer() if publish else None)
-        self._closed = True
 
     def _copies(self) -> list[TeacherSpec]:
         groups = teachers_of(self._group.index, self._group.count, self._options.topology)
         build = partial(copy_of, self._student.model)
         return [TeacherSpec(group, build, self._student.tensors) for group in groups]
+
+    def _exchange_with(self, teachers: Sequence[TeacherSpec], stop: Callable[[], bool]) -> Exchange:
+        make = EXCHANGES.load(self._options.exchange)
+        return make(self._group, self._run_dir, self._options, teachers, stop)
 
     def _begin(self) -> None:
         """Starts the exchange; not before it is known which run this is. Collective."""

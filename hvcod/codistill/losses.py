@@ -134,7 +134,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None]:
-        gradient, ctx.gradient = ctx.gradient, None  # scaled in place: good for one use
+        gradient, ctx.gradient = ctx.gradient, None  # scaled in place, so usable once
         if gradient is None:
             raise HvcodError("the distillation loss can be differentiated only once per evaluation")
         return gradient.mul_(grad_loss / len(gradient)).to(ctx.dtype), None

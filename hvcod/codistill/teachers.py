@@ -21,7 +21,7 @@ Predict = Callable[[nn.Module, Any, Any], tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """What has to be known about the teacher from one group before its weights come.
+    """The description of a teacher, known before its first weights come.
 
     Attributes:
         group: The group that it is a copy of.

@@ -25,7 +25,7 @@ Ids = Sequence[str] | npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one rank trains on in one step, or evaluates at once.
+    """The examples that one rank trains on in one step, or evaluates at once.
 
     Attributes:
         inputs: What the model sees: a tensor, or a tuple or mapping of tensors, whose first

@@ -160,7 +160,7 @@ def literal_term(student: Tensor, teachers: list[Tensor]) -> Tensor:
     """Returns psi of Algorithm 1, written out; zero without teachers."""
     if not teachers:
         return student.new_zeros(())
-    mean = torch.stack([each.detach().float().softmax(-1) for each in teachers]).mean(0)
+    mean = torch.stack([logits.detach().float().softmax(-1) for logits in teachers]).mean(0)
     return -(mean * student.float().log_softmax(-1)).sum(-1).mean()
 
 
@@ -209,7 +209,7 @@ def test_a_hidden_state_per_teacher_and_all_of_it_is_resumed(tmp_path: Path) -> 
         return codistiller.loss(outputs, inputs[step]).detach()
 
     step = 0
-    while not all(each.teachers_used for each in both):
+    while not all(codistiller.teachers_used for codistiller in both):
         assert step < 190, "no teacher comes"
         for index in range(2):
             term(index, both[index], step)
@@ -219,8 +219,8 @@ def test_a_hidden_state_per_teacher_and_all_of_it_is_resumed(tmp_path: Path) -> 
     saved = {"codistiller": both[0].state_dict(), "hidden": both[0].hidden, "state": states[0]}
     torch.save(saved, tmp_path / "state.pt")
     expected = [term(0, both[0], step + more) for more in range(3)]
-    for each in both:
-        each.close()
+    for codistiller in both:
+        codistiller.close()
     assert all(value > 0 for value in expected)
 
     loaded = torch.load(tmp_path / "state.pt")  # weights_only: no pickle of ours

@@ -46,7 +46,7 @@ class Member:
     def remember(self) -> None:
         """Keeps the weights as they would be published: in half precision."""
         weights = self.model.state_dict()
-        self.history.append({name: each.half().float() for name, each in weights.items()})
+        self.history.append({name: tensor.half().float() for name, tensor in weights.items()})
 
 
 @pytest.fixture(params=[2, 3])
@@ -60,7 +60,9 @@ def members(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Mem
 
 def literal_term(student: Tensor, teachers: list[Tensor]) -> Tensor:
     """Returns psi of Algorithm 1, written out."""
-    mean = sum((torch.softmax(each, dim=-1) for each in teachers), torch.zeros(())) / len(teachers)
+    mean = sum((torch.softmax(logits, dim=-1) for logits in teachers), torch.zeros(())) / len(
+        teachers
+    )
     return -(mean * torch.log_softmax(student, dim=-1)).sum(dim=-1).mean()
 
 

@@ -38,7 +38,7 @@ class InMemory(Exchange):
     def take(self, step: int) -> list[Update]:
         keys = [(self._run_dir, teacher.group) for teacher in self._teachers]
         updates = [self.shelves[key] for key in keys if key in self.shelves]
-        fresh = [each for each in updates if each.step > self._held.get(each.group, -1)]
+        fresh = [new for new in updates if new.step > self._held.get(new.group, -1)]
         self._held |= {update.group: update.step for update in fresh}
         return fresh
 

@@ -57,7 +57,7 @@ def test_every_model_gets_the_gradient_of_algorithm_1(
 ) -> None:
     predictions = draw(models, 17, 29, dtype=dtype)
     for index, student in enumerate(predictions):
-        teachers = [each for other, each in enumerate(predictions) if other != index]
+        teachers = [logits for other, logits in enumerate(predictions) if other != index]
         ours = value_and_gradient(distillation_loss(student, teachers), student)
         theirs = value_and_gradient(literal_psi(student, teachers), student)
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)

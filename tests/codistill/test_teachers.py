@@ -29,7 +29,7 @@ def copied(student: nn.Module, group: int) -> TeacherSpec:
 
 
 def halves(model: nn.Module) -> dict[str, Tensor]:
-    return {name: each.half() for name, each in model.state_dict().items()}
+    return {name: tensor.half() for name, tensor in model.state_dict().items()}
 
 
 def test_a_teacher_predicts_frozen_and_keeps_its_hidden_state_over_a_refresh() -> None:

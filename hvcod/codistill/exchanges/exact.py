@@ -64,8 +64,8 @@ class ExactTeachers(PublishingExchange):
         wanted = begin - interval
         if wanted < interval or begin + interval <= self._options.burn_in:
             return []
-        missing = [each for each in self._teachers if self._held.get(each.group) != wanted]
-        updates = [update for each in missing if (update := self._wait(each, wanted))]
+        missing = [spec for spec in self._teachers if self._held.get(spec.group) != wanted]
+        updates = [update for spec in missing if (update := self._wait(spec, wanted))]
         self._held |= {update.group: wanted for update in updates}
         return updates
 

@@ -18,8 +18,8 @@ class FreshestTeachers(PublishingExchange):
         """Also starts the poller on the group root, and the transfer to the other ranks."""
         super().begin(origin, held)
         if self._group.is_root:
-            directories = {each.group: self._directory(each.group) for each in self._teachers}
-            expected = {each.group: each.tensors for each in self._teachers}
+            directories = {spec.group: self._directory(spec.group) for spec in self._teachers}
+            expected = {spec.group: spec.tensors for spec in self._teachers}
             self._poller = Poller(directories, expected, origin.run_id)
             self._poller.hold(held)
         self._transfer = Transfer(self._group, self._poller)
