@@ -81,7 +81,7 @@ def _measure(
     for rows in Alignment(sources, findings, options.common).blocks():
         labels = _labels(models, rows, findings)
         numbers = None if sliced is None else slices.numbers(np.asarray(rows[sliced]["slice"]))
-        predictions = [np.ascontiguousarray(each["prediction"]) for each in rows[: len(models)]]
+        predictions = [np.ascontiguousarray(block["prediction"]) for block in rows[: len(models)]]
         comparison.add(predictions, labels, numbers)
         progress.update(len(labels))
     progress.close()
@@ -112,10 +112,10 @@ def _classes(models: Sequence[Source]) -> int | None:
 def _labels(models: Sequence[Source], rows: Sequence[Rows], findings: Findings) -> Array:
     """The labels, each from the first file that has it, [N]; -1 where none has."""
     labels = np.full(len(rows[0]), -1)
-    for source, each in zip(models, rows, strict=False):
+    for source, block in zip(models, rows, strict=False):
         if source.contents.labelled:
-            known = (labels >= 0) & (each["label"] >= 0)
-            differ = known & (labels != each["label"])
-            findings.fail(source.name, "labels differ from those of earlier files", differ, each)
-            labels = np.where(labels >= 0, labels, each["label"])
+            known = (labels >= 0) & (block["label"] >= 0)
+            differ = known & (labels != block["label"])
+            findings.fail(source.name, "labels differ from those of earlier files", differ, block)
+            labels = np.where(labels >= 0, labels, block["label"])
     return np.asarray(np.minimum(labels, (models[0].contents.classes or 2) - 1))

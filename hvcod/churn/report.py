@@ -96,50 +96,52 @@ class Report:
     def _method(self, name: str) -> dict[str, Any]:
         method = self.methods[name]
         estimates: dict[str, Any] = dict.fromkeys((*OF_RETRAINS, *OF_PAIRS, RANKS))
-        estimates |= {key: each.to_dict() for key, each in self.estimates[name].items()}
-        for key, each in self.independent[name].items():
-            estimates[key]["independent_pairs"] = each.to_dict()
+        estimates |= {key: estimate.to_dict() for key, estimate in self.estimates[name].items()}
+        for key, estimate in self.independent[name].items():
+            estimates[key]["independent_pairs"] = estimate.to_dict()
         changes = self.against_first.get(name, {})
         return {
             **estimates,
-            "against_first": {key: each and each.to_dict() for key, each in changes.items()},
+            "against_first": {
+                key: estimate and estimate.to_dict() for key, estimate in changes.items()
+            },
             "slices": slice_means(method),
-            "models": [each.to_dict() for each in method.models],
-            "pairs": [each.to_dict() for each in method.pairs],
+            "models": [model.to_dict() for model in method.models],
+            "pairs": [pair.to_dict() for pair in method.pairs],
         }
 
 
 def _estimates(method: MethodFigures) -> dict[str, Estimate]:
-    found = {}
+    estimates = {}
     for measure in OF_RETRAINS:
-        values = [getattr(each, measure) for each in method.models]
+        values = [getattr(model, measure) for model in method.models]
         if None not in values:
-            found[measure] = of_retrains(values)
+            estimates[measure] = of_retrains(values)
     for measure, pairs in pair_values(method).items():
         estimate = of_independent_pairs if measure in DIRECTED else of_all_pairs
-        found[measure] = estimate(pairs)
-    return found
+        estimates[measure] = estimate(pairs)
+    return estimates
 
 
 def pair_values(method: MethodFigures) -> dict[str, list[float]]:
     """Returns {measure: its values for all pairs}, for the measures that all pairs have."""
-    found = {}
+    known = {}
     for measure in (*OF_PAIRS, RANKS):
         values = [
             getattr(pair if measure == RANKS else pair.overall, measure) for pair in method.pairs
         ]
         if values and None not in values:
-            found[measure] = values
-    return found
+            known[measure] = values
+    return known
 
 
 def _change(method: MethodFigures, first: MethodFigures) -> dict[str, Estimate | None]:
     changes: dict[str, Estimate | None] = {}
-    ours, theirs = (pair_values(each).get("churn") for each in (method, first))
+    ours, theirs = (pair_values(one).get("churn") for one in (method, first))
     if ours and theirs:
         changes["churn_reduction"] = reduction(ours, theirs)
-    losses = [[each.log_loss for each in one.models] for one in (method, first)]
-    known = [[loss for loss in each if loss is not None] for each in losses]
+    losses = [[model.log_loss for model in one.models] for one in (method, first)]
+    known = [[loss for loss in of_method if loss is not None] for of_method in losses]
     if known == losses:
         changes["log_loss_difference"] = difference(known[0], known[1])
     return changes
@@ -162,7 +164,7 @@ def slice_means(method: MethodFigures) -> dict[str, dict[str, float | None]]:
 
 
 def _mean(slices: Sequence[Disagreement], measure: str) -> float | None:
-    values = [getattr(each, measure) for each in slices]
+    values = [getattr(disagreement, measure) for disagreement in slices]
     return None if None in values else sum(values) / len(values)
 
 
@@ -199,12 +201,14 @@ def write_csv(report: Report, path: Path) -> None:
 
 
 def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[str, object]]:
-    for measure, each in report.estimates[name].items():
+    for measure, estimate in report.estimates[name].items():
         if measure in DIRECTED:
             continue
-        yield _estimate_line("retrains" if measure in OF_RETRAINS else "all pairs", measure, each)
-    for measure, each in report.independent[name].items():
-        yield _estimate_line("independent pairs", measure, each)
+        yield _estimate_line(
+            "retrains" if measure in OF_RETRAINS else "all pairs", measure, estimate
+        )
+    for measure, estimate in report.independent[name].items():
+        yield _estimate_line("independent pairs", measure, estimate)
     for measure, change in report.against_first.get(name, {}).items():
         if change:
             yield _estimate_line("against the first method", measure, change)
@@ -228,14 +232,14 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
             yield {"of": "all pairs", "slice": part, "measure": measure, "value": mean}
 
 
-def _estimate_line(of: str, measure: str, each: Estimate) -> dict[str, object]:
-    low, high = each.interval or (None, None)
+def _estimate_line(of: str, measure: str, estimate: Estimate) -> dict[str, object]:
+    low, high = estimate.interval or (None, None)
     return {
         "of": of,
         "measure": measure,
-        "value": each.mean,
-        "half_range": each.half_range,
+        "value": estimate.mean,
+        "half_range": estimate.half_range,
         "low": low,
         "high": high,
-        "repeats": each.repeats,
+        "repeats": estimate.repeats,
     }

@@ -116,7 +116,7 @@ def reduction(
         baseline: The values of the other method.
         of_pairs: Whether the values belong to pairs; otherwise to retrains.
     """
-    ours, theirs = (_parts(each, of_pairs) for each in (values, baseline))
+    ours, theirs = (_parts(sample, of_pairs) for sample in (values, baseline))
     if ours.mean <= 0 or theirs.mean <= 0:
         return None
     ratio = math.log(ours.mean / theirs.mean)
@@ -131,7 +131,7 @@ def difference(
     values: Sequence[float], baseline: Sequence[float], of_pairs: bool = False
 ) -> Estimate:
     """Estimates the difference of a measure to another method; arguments as for `reduction`."""
-    ours, theirs = (_parts(each, of_pairs) for each in (values, baseline))
+    ours, theirs = (_parts(sample, of_pairs) for sample in (values, baseline))
     mean, interval = ours.mean - theirs.mean, None
     if min(len(ours.parts), len(theirs.parts)) >= FEWEST:
         reach = _reach(ours, theirs)
@@ -194,17 +194,17 @@ def _scaled(parts: _Parts, factor: float) -> _Parts:
 
 def _reach(*terms: _Parts) -> float:
     """Half the width of the interval of a sum or difference of independent means."""
-    error = math.sqrt(sum(each.error**2 for each in terms))
+    error = math.sqrt(sum(term.error**2 for term in terms))
     if not error:
         return 0.0
     # The variance of sums of resampled parts, each scaled to the known error of its mean.
     shift, variance = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-    for number, each in enumerate(terms):
-        count = len(each.parts)
-        spread = float(each.parts.std(ddof=1)) / math.sqrt(count)
+    for number, term in enumerate(terms):
+        count = len(term.parts)
+        spread = float(term.parts.std(ddof=1)) / math.sqrt(count)
         if not spread:
             continue
-        scaled, drawn = each.parts * (each.error / spread), _draws(count, number)
+        scaled, drawn = term.parts * (term.error / spread), _draws(count, number)
         mean = drawn @ scaled / count
         shift += mean
         variance += np.maximum(0, drawn @ scaled**2 / count - mean**2) / (count - 1)

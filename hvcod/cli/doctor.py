@@ -54,11 +54,13 @@ def command(as_json: bool, **flags: Any) -> None:
 def table(findings: "Mapping[str, Finding]", versions: Mapping[str, str]) -> str:
     """Returns the findings as a table, then what to do, then the versions."""
     rows = [["check", "result", "found"]]
-    rows += [[name, each.result, each.found] for name, each in findings.items()]
+    rows += [[name, finding.result, finding.found] for name, finding in findings.items()]
     mends = [
-        textwrap.fill(f"{name}: {each.mend}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
-        for name, each in findings.items()
-        if each.mend
+        textwrap.fill(
+            f"{name}: {finding.mend}", _WIDTH, initial_indent="  ", subsequent_indent="    "
+        )
+        for name, finding in findings.items()
+        if finding.mend
     ]
     todo = ["", "What to do:", *mends] if mends else []
     return "\n".join([columns(rows), *todo, "", columns(list(versions.items()))])

@@ -39,20 +39,20 @@ def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **fla
     from hvcod.evaluation.evaluate import evaluate
     from hvcod.training.record.lines import finite
 
-    found = evaluate(models, options.part, ranks)
+    evaluations = evaluate(models, options.part, ranks)
     if ranks.is_root:
-        plain = finite([each.to_dict() for each in found])
-        click.echo(json.dumps(plain) if as_json else _table(found))
+        plain = finite([evaluation.to_dict() for evaluation in evaluations])
+        click.echo(json.dumps(plain) if as_json else _table(evaluations))
 
 
-def _table(found: "Sequence[Evaluation]") -> str:
-    metrics = list(found[0].metrics)
+def _table(evaluations: "Sequence[Evaluation]") -> str:
+    metrics = list(evaluations[0].metrics)
     rows = [
         [
-            each.name,
-            "-" if each.step is None else str(each.step),
-            *(f"{each.metrics[name]:.4f}" for name in metrics),
+            evaluation.name,
+            "-" if evaluation.step is None else str(evaluation.step),
+            *(f"{evaluation.metrics[name]:.4f}" for name in metrics),
         ]
-        for each in found
+        for evaluation in evaluations
     ]
     return columns([["model", "step", *metrics], *rows])

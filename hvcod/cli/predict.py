@@ -52,7 +52,9 @@ def command(
     from hvcod.evaluation.predict import predict
 
     together = ensemble or len(models) == 1
-    wanted = {output: models} if together else {_own(output, each.name): [each] for each in models}
+    wanted = (
+        {output: models} if together else {_own(output, model.name): [model] for model in models}
+    )
     written = {
         str(path): predict(chosen, options.part, path, ranks) for path, chosen in wanted.items()
     }

@@ -75,12 +75,12 @@ def table(status: RunStatus) -> list[str]:
     about += [f"begun {status.created}"] if status.created else []
     learning = [["group", "state", "step", "done", "step/s", "left", "task loss"]]
     learning[0] += ["validation", "at", "staleness"]
-    learning += [_learning(each, status.steps) for each in status.groups]
+    learning += [_learning(group, status.steps) for group in status.groups]
     files = [["group", "published", "ago", "size", "saved", "ago", "size", "total"]]
     files[0] += ["restarts", "skipped"]
-    files += [_files(each) for each in status.groups]
+    files += [_files(group) for group in status.groups]
     lines = [status.run, ", ".join(about), "", *_aligned(learning), "", *_aligned(files)]
-    troubles = [*status.notes, *(line for each in status.groups for line in _troubles(each))]
+    troubles = [*status.notes, *(line for group in status.groups for line in _troubles(group))]
     more = len(troubles) - _MOST_TROUBLES
     rest = [f"and {more} more: see --json"] if more > 0 else []
     return lines + ([""] if troubles else []) + troubles[:_MOST_TROUBLES] + rest
@@ -98,7 +98,7 @@ def _watch(run: Path, pause: float, as_json: bool) -> None:
         except HvcodError as error:
             lines = [json.dumps({"run": str(run), "error": str(error)}) if as_json else str(error)]
         _show(lines, redraw)
-        if groups and all(each.state == "finished" for each in groups):
+        if groups and all(group.state == "finished" for group in groups):
             return
         time.sleep(pause)
 
@@ -115,19 +115,19 @@ def _show(lines: list[str], redraw: bool) -> None:
 def _plain(status: RunStatus) -> Iterator[str]:
     """Yields one line for each group, for a log."""
     clock = time.strftime("%H:%M:%S")
-    for each in status.groups:
-        parts = [f"{clock} group {each.group}: {_state(each)}"]
-        parts += [f"step {_number(each.step)} of {_number(status.steps)}"]
+    for group in status.groups:
+        parts = [f"{clock} group {group.group}: {_state(group)}"]
+        parts += [f"step {_number(group.step)} of {_number(status.steps)}"]
         parts += [
-            f"{_number(each.steps_per_s, '.3g')}/s, task loss {_number(each.task_loss, '.4f')}"
+            f"{_number(group.steps_per_s, '.3g')}/s, task loss {_number(group.task_loss, '.4f')}"
         ]
-        if each.validation_step is not None:
-            loss = _number(each.validation_loss, ".4f")
-            parts.append(f"validation {loss} at {each.validation_step}")
-        parts += [f"staleness {_staleness(each)}"] if each.staleness else []
-        parts += [f"published {each.published.step}"] if each.published.step is not None else []
-        parts += [f"saved {each.saved.step}"] if each.saved.step is not None else []
-        problems = sum(each.problems.values())
+        if group.validation_step is not None:
+            loss = _number(group.validation_loss, ".4f")
+            parts.append(f"validation {loss} at {group.validation_step}")
+        parts += [f"staleness {_staleness(group)}"] if group.staleness else []
+        parts += [f"published {group.published.step}"] if group.published.step is not None else []
+        parts += [f"saved {group.saved.step}"] if group.saved.step is not None else []
+        problems = sum(group.problems.values())
         parts += [f"{problems} problems"] if problems else []
         yield ", ".join(parts)
 

@@ -58,9 +58,9 @@ def list_tasks(as_json: bool) -> None:
 
     known = known_tasks()
     if as_json:
-        click.echo(json.dumps({name: dataclasses.asdict(each) for name, each in known.items()}))
+        click.echo(json.dumps({name: dataclasses.asdict(task) for name, task in known.items()}))
         return
     head = [("task", "package", "class")]
-    rows = head + [(name, each.package, each.place) for name, each in known.items()]
+    rows = head + [(name, task.package, task.place) for name, task in known.items()]
     click.echo(columns(rows))
     click.echo("A class of your own needs no name: --task mypackage.mymodule:MyTask")

@@ -61,13 +61,14 @@ def command(
 def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:
     """Returns a line for each group that failed or was preempted: why, and what to do."""
     lines = []
-    for each in summaries:
-        if each["ended"] == "failed":
-            lines.append(f"group {each['group']} failed: {each['reason']}")
-        if each["ended"] == "preempted":
+    for summary in summaries:
+        if summary["ended"] == "failed":
+            lines.append(f"group {summary['group']} failed: {summary['reason']}")
+        if summary["ended"] == "preempted":
             lines.append(
-                f"group {each['group']} stopped for {each['reason']} and saved step "
-                f"{each['steps']}; the same command with --run-dir {each['run_dir']} continues"
+                f"group {summary['group']} stopped for {summary['reason']} and saved step "
+                f"{summary['steps']}; the same command with --run-dir "
+                f"{summary['run_dir']} continues"
             )
     return lines
 
@@ -79,14 +80,14 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
     head += ["teacher exchanges", "mean staleness", "s/step", "run directory"]
     rows = [
         [
-            str(each["group"]),
-            *(_figure(each["metrics"].get(name), ".4f") for name in ["loss", *metrics]),
-            str(each["exchanges"]),
-            _figure(each["mean_staleness"], ".1f", " steps"),
-            f"{each['step_s']:.3f}",
-            _short(Path(each["run_dir"])),
+            str(summary["group"]),
+            *(_figure(summary["metrics"].get(name), ".4f") for name in ["loss", *metrics]),
+            str(summary["exchanges"]),
+            _figure(summary["mean_staleness"], ".1f", " steps"),
+            f"{summary['step_s']:.3f}",
+            _short(Path(summary["run_dir"])),
         ]
-        for each in summaries
+        for summary in summaries
     ]
     references = [
         f"{name.replace('_', ' ')}: {value:.4f}"

@@ -52,27 +52,27 @@ def evaluate(models: Sequence[Trained], part: str, group: Group) -> list[Evaluat
     Raises:
         HvcodError: No example of the part has a label, or the models cannot be combined.
     """
-    names = [*(each.name for each in models), *([ENSEMBLE] if len(models) > 1 else [])]
+    names = [*(model.name for model in models), *([ENSEMBLE] if len(models) > 1 else [])]
     metrics = [metrics_of(models[0].task) for _ in names]
     scored = 0
     progress = Progress(None, f"evaluating on {part}", "batch", shown=group.is_root)
     for batch, answers in predictive_distributions(pairs(models), part, models[0].device):
         if len(models) > 1:
             answers.append(mean_distribution(answers, models))
-        for place, logs in enumerate(answers):
-            scored += add_scored(metrics[place], logs, batch.targets)
+        for index, logs in enumerate(answers):
+            scored += add_scored(metrics[index], logs, batch.targets)
         progress.update()
     progress.close()
-    found = [
-        {name: metric.value(group.comm) for name, metric in metrics[place].items()}
-        for place in range(len(names))
+    figures_of = [
+        {name: metric.value(group.comm) for name, metric in metrics[index].items()}
+        for index in range(len(names))
     ]
     if not group.comm.allreduce(scored):
         raise HvcodError(f"--part {part}: no example of this part has a label to score")
     members = [*models, None]
     return [
-        Evaluation(name, str(each.path) if each else None, each.step if each else None, figures)
-        for name, each, figures in zip(names, members, found, strict=False)
+        Evaluation(name, str(model.path) if model else None, model.step if model else None, figures)
+        for name, model, figures in zip(names, members, figures_of, strict=False)
     ]
 
 
@@ -83,19 +83,19 @@ def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
         HvcodError: The models have different tasks or were trained on different data.
     """
     first = models[0].task.options
-    for each in models:
-        options = each.task.options
+    for model in models:
+        options = model.task.options
         if options.task != first.task:
             raise HvcodError(
-                f"{models[0].path} is a model of the task {first.task}, {each.path} of "
+                f"{models[0].path} is a model of the task {first.task}, {model.path} of "
                 f"{options.task}: they cannot be combined"
             )
         if options.data != first.data:
             raise HvcodError(
-                f"{models[0].path} was trained on {first.data}, {each.path} on {options.data}: "
+                f"{models[0].path} was trained on {first.data}, {model.path} on {options.data}: "
                 "give the --data on which to evaluate all"
             )
-    return [(each.task, each.model) for each in models]
+    return [(trained.task, trained.model) for trained in models]
 
 
 def mean_distribution(answers: Sequence[Tensor], models: Sequence[Trained]) -> Tensor:
@@ -104,10 +104,10 @@ def mean_distribution(answers: Sequence[Tensor], models: Sequence[Trained]) -> T
     Raises:
         HvcodError: They predict different numbers of classes.
     """
-    for each, logs in zip(models, answers, strict=True):
+    for model, logs in zip(models, answers, strict=True):
         if logs.shape != answers[0].shape:
             raise HvcodError(
-                f"{each.path} predicts {logs.shape[1]} classes, {models[0].path} "
+                f"{model.path} predicts {logs.shape[1]} classes, {models[0].path} "
                 f"{answers[0].shape[1]}: they cannot be combined"
             )
     return torch.logsumexp(torch.stack(list(answers)), dim=0) - math.log(len(answers))

@@ -99,14 +99,14 @@ def _load(
     return Trained(file.name, file.path, step, task, model.to(device).eval(), device)
 
 
-def _misfit(wanted: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> str:
+def _misfit(of_model: Mapping[str, Tensor], of_file: Mapping[str, Tensor]) -> str:
     """The first difference between the tensors of a model and those of a file; empty if none."""
-    for name, tensor in wanted.items():
-        if name not in there:
+    for name, tensor in of_model.items():
+        if name not in of_file:
             return f"the file has no {name}"
-        if there[name].shape != tensor.shape:
-            return f"{name} has shape {tuple(there[name].shape)}, not {tuple(tensor.shape)}"
-    unknown = sorted(there.keys() - wanted.keys())
+        if of_file[name].shape != tensor.shape:
+            return f"{name} has shape {tuple(of_file[name].shape)}, not {tuple(tensor.shape)}"
+    unknown = sorted(of_file.keys() - of_model.keys())
     return f"the model has no {unknown[0]}" if unknown else ""
 
 

@@ -117,7 +117,7 @@ def _block(batch: Batch, predictions: Array) -> Block:
     if batch.ids is None:
         raise HvcodError("this task does not give its examples ids: see Batch.ids")
     if not isinstance(batch.ids, np.ndarray):
-        ids = np.array([each.encode() for each in batch.ids])
+        ids = np.array([text.encode() for text in batch.ids])
     else:
         ids = batch.ids
     labels = np.maximum(batch.targets.flatten().cpu().numpy(), -1)
@@ -127,7 +127,7 @@ def _block(batch: Batch, predictions: Array) -> Block:
 
 def _put_together(output: Path, shares: Sequence[_Share]) -> int:
     ids = {kind for share in shares for kind in share.ids}
-    classes = {each for share in shares for each in share.classes}
+    classes = {count for share in shares for count in share.classes}
     if not ids:
         raise HvcodError("the part has no examples")
     shape = Shape(

@@ -131,6 +131,6 @@ def _write_csv(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
             ids = np.char.decode(block.ids, "utf-8") if shape.ids.kind == "S" else block.ids
             # numpy writes the shortest text that is the same float32.
             figures = block.predictions.reshape(len(ids), -1).astype(str).tolist()
-            labels = [["" if each < 0 else each] for each in block.labels.tolist()]
+            labels = [["" if label < 0 else label] for label in block.labels.tolist()]
             for name, row, label in zip(ids.tolist(), figures, labels, strict=True):
                 lines.writerow([name, *row, *(label if shape.labelled else [])])

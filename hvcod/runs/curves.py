@@ -67,7 +67,7 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
             if isinstance(value, int | float) and name != "step":
                 points.setdefault(name, []).append((line["step"], value))
     taught = next((line["step"] for line in lines if line.get("teachers")), None)
-    return GroupCurves(group, {name: _curve(each) for name, each in points.items()}, taught)
+    return GroupCurves(group, {name: _curve(pairs) for name, pairs in points.items()}, taught)
 
 
 def _curve(points: Sequence[tuple[int, float]]) -> Curve:

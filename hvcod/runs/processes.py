@@ -119,7 +119,8 @@ class Processes(Crew):
                 # At every look: a process that does not handle signals yet ignores it.
                 self._pass_on()
             wait([process.sentinel for process in running], _SECONDS_BETWEEN_LOOKS)
-            for process in [each for each in running if each.exitcode is not None]:
+            ended = [process for process in running if process.exitcode is not None]
+            for process in ended:
                 name = running.pop(process)
                 if process.exitcode not in (0, PREEMPTED):
                     raise _failure(name, process.exitcode)
@@ -169,9 +170,9 @@ def _train_group(options: TrainOptions, number: int, threads: int) -> None:
             summaries = launch(options, Team(world(), Place(number, threads), signals))
     except Exception as error:
         abort(error)
-    for each in summaries:
-        if each["ended"] == "failed":
-            print(f"hvcod: {options.run_dir}: {each['reason']}", file=sys.stderr)
+    for summary in summaries:
+        if summary["ended"] == "failed":
+            print(f"hvcod: {options.run_dir}: {summary['reason']}", file=sys.stderr)
     sys.exit(exit_code(summaries))
 
 

@@ -79,6 +79,6 @@ class Ranks(Crew):
                 summaries = launch(run.options, replace(self._all, ranks=team))
         except HvcodError as error:
             raise type(error)(f"{run.name}: {error}") from error
-        if failed := [each["reason"] for each in summaries if each["ended"] == "failed"]:
+        if failed := [summary["reason"] for summary in summaries if summary["ended"] == "failed"]:
             raise HvcodError(f"{run.name}: {failed[0]}")
         return exit_code(summaries)

@@ -67,7 +67,7 @@ class Alignment:
     """
 
     def __init__(self, sources: Sequence[Source], findings: Findings, common: bool = False) -> None:
-        self._readers = [_Reader(each, each.blocks(), None) for each in sources]
+        self._readers = [_Reader(source, source.blocks(), None) for source in sources]
         self._findings, self._common = findings, common
         self._increasing = True
         self._last: Array | None = None

@@ -156,7 +156,7 @@ def _stream(path: Path) -> Any:
 
 
 def _conversion(slice_column: str | None) -> csv.ConvertOptions:
-    numbers = ["prediction", "label", *(f"prediction_{each}" for each in range(MOST_COLUMNS))]
+    numbers = ["prediction", "label", *(f"prediction_{number}" for number in range(MOST_COLUMNS))]
     kinds = {name: pa.float64() for name in numbers}
     kinds |= {name: pa.string() for name in ("id", slice_column) if name}
     return csv.ConvertOptions(column_types=kinds, null_values=_NO_NUMBER, strings_can_be_null=False)

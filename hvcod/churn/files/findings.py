@@ -105,6 +105,6 @@ def _any(wrong: Array) -> Array:
 def shown(ids: Array) -> Sequence[str]:
     """Returns ids as text."""
     return [
-        each.decode(errors="replace") if isinstance(each, bytes) else str(each)
-        for each in ids.tolist()
+        value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        for value in ids.tolist()
     ]

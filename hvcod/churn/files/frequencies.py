@@ -76,7 +76,7 @@ def row_counts(features: Features) -> Array:
     0 for categories without an id of their own; a missing value has the largest integer.
     """
     counts = np.zeros(int(features.offsets[-1]), dtype=np.int64)
-    for begin, each in zip(features.offsets, features.counts, strict=False):
+    for begin, of_feature in zip(features.offsets, features.counts, strict=False):
         counts[begin + MISSING] = np.iinfo(np.int64).max
-        counts[begin + KNOWN : begin + KNOWN + len(each)] = each
+        counts[begin + KNOWN : begin + KNOWN + len(of_feature)] = of_feature
     return counts

@@ -38,9 +38,9 @@ class HDF5Source:
         except OSError as error:
             raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
         self._columns = self._find(wanted)
-        counts = {each.shape[0] for each in self._columns.values()}
+        counts = {column.shape[0] for column in self._columns.values()}
         if len(counts) > 1:
-            shown = ", ".join(f"{key} {each.shape[0]}" for key, each in self._columns.items())
+            shown = ", ".join(f"{key} {column.shape[0]}" for key, column in self._columns.items())
             raise HvcodError(f"{path}: the datasets differ in length: {shown}")
         self._count = counts.pop()
         self.contents = self._contents()

@@ -113,4 +113,6 @@ def as_key(values: Array) -> Array:
         return values
     if values.dtype.kind == "f":
         return values.astype("S")
-    return np.array([each if isinstance(each, bytes) else str(each).encode() for each in values])
+    return np.array(
+        [value if isinstance(value, bytes) else str(value).encode() for value in values]
+    )

@@ -80,14 +80,14 @@ class Comparison:
         """
         self.rows += len(labels)
         known = labels >= 0
-        decisions = [self._decide(each) for each in predictions]
-        rights = [known & (each == labels) for each in decisions]
+        decisions = [self._decide(predicted) for predicted in predictions]
+        rights = [known & (decided == labels) for decided in decisions]
         everywhere = bool(known.all())
-        for model, each, right in zip(self._models, predictions, rights, strict=True):
+        for model, predicted, right in zip(self._models, predictions, rights, strict=True):
             if everywhere:
-                model.add(each, labels, right)
+                model.add(predicted, labels, right)
             elif known.any():
-                model.add(each[known], labels[known], right[known])
+                model.add(predicted[known], labels[known], right[known])
         for (old, new), pair in self._pairs.items():
             differences = total_variation(predictions[old], predictions[new])
             differ = decisions[old] != decisions[new]
@@ -129,7 +129,9 @@ class Comparison:
         ranks: tuple[Array, Array] | None,
     ) -> PairFigures:
         (old, new), pair = numbers, self._pairs[numbers]
-        correlation, error = (float(each[old, new]) for each in ranks) if ranks else (None, None)
+        correlation, error = (
+            (float(matrix[old, new]) for matrix in ranks) if ranks else (None, None)
+        )
         return PairFigures(
             first=models[0].name,
             second=models[1].name,
@@ -137,8 +139,8 @@ class Comparison:
             quantiles=pair.differences.quantiles(),
             rank_correlation=None if correlation is None or np.isnan(correlation) else correlation,
             rank_correlation_error=error,
-            log_loss_difference=_change(*(each.log_loss for each in models)),
-            calibration_difference=_change(*(each.calibration for each in models)),
+            log_loss_difference=_change(*(model.log_loss for model in models)),
+            calibration_difference=_change(*(model.calibration for model in models)),
             slices=pair.by_slice(slices),
             differences=pair.differences,
         )
@@ -160,8 +162,8 @@ def total_variation(old: Array, new: Array) -> Array:
 
 def _density(first: Array, second: Array) -> npt.NDArray[np.int64]:
     bins = [
-        np.minimum((each * DENSITY_BINS).astype(np.int64), DENSITY_BINS - 1)
-        for each in (first, second)
+        np.minimum((predicted * DENSITY_BINS).astype(np.int64), DENSITY_BINS - 1)
+        for predicted in (first, second)
     ]
     counts = np.bincount(bins[0] * DENSITY_BINS + bins[1], minlength=DENSITY_BINS**2)
     return counts.reshape(DENSITY_BINS, DENSITY_BINS)

@@ -73,7 +73,7 @@ class PairFigures:
             "log_loss_difference": self.log_loss_difference,
             "calibration_difference": self.calibration_difference,
             "quantiles": self.quantiles,
-            "slices": {name: asdict(each) for name, each in self.slices.items()},
+            "slices": {name: asdict(measures) for name, measures in self.slices.items()},
         }
 
 
@@ -110,14 +110,17 @@ class PairMeasures:
         old, new = rights
         weights = [differences, differ, known, new & ~old, old & ~new]
         if slices is None:
-            self._sums[0] += [len(differences), *(each.sum(dtype=np.float64) for each in weights)]
+            self._sums[0] += [
+                len(differences),
+                *(weight.sum(dtype=np.float64) for weight in weights),
+            ]
             return
         count = max(len(self._sums), int(slices.max(initial=0)) + 1)
         grown = np.zeros((count, 6))
         grown[: len(self._sums)] = self._sums
         grown[:, 0] += np.bincount(slices, minlength=count)
-        for column, each in enumerate(weights, start=1):
-            grown[:, column] += np.bincount(slices, each, count)
+        for column, weight in enumerate(weights, start=1):
+            grown[:, column] += np.bincount(slices, weight, count)
         self._sums = grown
 
     def overall(self) -> Disagreement:

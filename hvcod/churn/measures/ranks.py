@@ -34,8 +34,8 @@ class RankCorrelation:
     def add(self, predictions: Floats) -> None:
         """Adds predictions, [models, N], between 0 and 1."""
         bins = _bins(predictions)
-        for counts, each in zip(self._counts, bins, strict=True):
-            counts += np.bincount(each, minlength=_BINS).astype(np.uint32)
+        for counts, of_model in zip(self._counts, bins, strict=True):
+            counts += np.bincount(of_model, minlength=_BINS).astype(np.uint32)
         self._file.write(np.ascontiguousarray(bins.T).tobytes())
 
     def values(self) -> tuple[Floats, Floats]:

@@ -87,7 +87,7 @@ def parse_edges(text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:
-        edges = [float(each) for each in text.split(",")]
+        edges = [float(number) for number in text.split(",")]
     except ValueError as error:
         raise UsageError(f"--slice-edges {text}: give numbers such as 10,100,1000") from error
     if edges != sorted(set(edges)):

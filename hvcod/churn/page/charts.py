@@ -19,9 +19,9 @@ SLICE_HEIGHT = 16
 def trade_off(report: Report) -> str | None:
     """Draws log loss against churn, with intervals (half the range where there are none)."""
     points = [
-        (name, found["churn"], found["log_loss"])
-        for name, found in report.estimates.items()
-        if "churn" in found and "log_loss" in found
+        (name, estimates["churn"], estimates["log_loss"])
+        for name, estimates in report.estimates.items()
+        if "churn" in estimates and "log_loss" in estimates
     ]
     if not points:
         return None
@@ -30,8 +30,8 @@ def trade_off(report: Report) -> str | None:
     plot = Plot((*_with_margins(churns), "churn"), (*_with_margins(losses), "log loss, nats"))
     for name, churn, loss in points:
         x, y, shown = churn.mean, loss.mean, _colour(report, name)
-        plot.line([(each, y) for each in _span(churn)], shown)
-        plot.line([(x, each) for each in _span(loss)], shown)
+        plot.line([(end, y) for end in _span(churn)], shown)
+        plot.line([(x, end) for end in _span(loss)], shown)
         plot.point(x, y, shown, f"{name}: churn {x:.4f}, log loss {y:.4f}")
         plot.label(x, y, name)
     return plot.svg("log loss against churn")
@@ -43,25 +43,25 @@ def histogram(report: Report) -> str | None:
     Methods whose retrains are all equal are left out, because their single bar would dwarf all
     others.
     """
-    found = {
+    pairs_of = {
         name: method.pairs
         for name, method in report.with_pairs.items()
         if any(pair.quantiles["1"] for pair in method.pairs)
     }
-    if not found:
+    if not pairs_of:
         return None
-    largest = max(pair.quantiles["0.999"] for pairs in found.values() for pair in pairs) or 1.0
+    largest = max(pair.quantiles["0.999"] for pairs in pairs_of.values() for pair in pairs) or 1.0
     edges = np.linspace(0, largest, BARS + 1)
-    shares = {name: _together(pairs).shares(edges) for name, pairs in found.items()}
-    top = max(float(each.max()) for each in shares.values())
+    shares = {name: _together(pairs).shares(edges) for name, pairs in pairs_of.items()}
+    top = max(float(heights.max()) for heights in shares.values())
     plot = Plot((0, largest, "absolute difference"), (0, top * 1.05, "share of the rows"))
-    for name, each in shares.items():
-        for low, high, share in zip(edges, edges[1:], each, strict=False):
+    for name, heights in shares.items():
+        for low, high, share in zip(edges, edges[1:], heights, strict=False):
             text = f"{name}: {share:.2%} of the rows differ by {low:.3g} to {high:.3g}"
             plot.box((low, 0, high, share), _colour(report, name), text, 0.25)
         steps = [
             point
-            for low, high, share in zip(edges, edges[1:], each, strict=False)
+            for low, high, share in zip(edges, edges[1:], heights, strict=False)
             for point in ((low, share), (high, share))
         ]
         plot.line(steps, _colour(report, name), 1.5)
@@ -80,7 +80,7 @@ def scatter(method: MethodFigures, number: int) -> str | None:
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         count = int(method.density[row, column])
         corners = (row, column, row + 1, column + 1)
-        x0, y0, x1, y1 = (each / DENSITY_BINS for each in corners)
+        x0, y0, x1, y1 = (corner / DENSITY_BINS for corner in corners)
         shade = 0.08 + 0.92 * float(np.log1p(count) / most)
         plot.box((x0, y0, x1, y1), colour(number), f"{count:,} rows", shade)
     plot.line([(0, 0), (end, end)], "#222", 0.7)
@@ -97,12 +97,12 @@ def by_slice(report: Report) -> str | None:
         method: [float(parts[name]["churn"] or 0.0) for name in names]
         for method, parts in means.items()
     }
-    top = max(max(each) for each in churns.values()) or 1.0
+    top = max(max(values) for values in churns.values()) or 1.0
     height = TOP + BOTTOM + len(names) * (len(means) * SLICE_HEIGHT + 10)
     plot = Plot((0, top * 1.05, "churn"), (0, len(names), ""), height, left=175)
     for number, (method, values) in enumerate(churns.items()):
-        for place, (name, value) in enumerate(zip(names, values, strict=True)):
-            top_edge = len(names) - place - 0.1 - number * 0.8 / len(means)
+        for index, (name, value) in enumerate(zip(names, values, strict=True)):
+            top_edge = len(names) - index - 0.1 - number * 0.8 / len(means)
             corners = (0, top_edge - 0.8 / len(means) + 0.02, value, top_edge)
             plot.box(corners, _colour(report, method), f"{method}, {name}: {value:.4f}")
     return plot.svg("churn by slice", [_short(name, 24) for name in names])

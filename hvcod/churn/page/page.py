@@ -48,7 +48,7 @@ def write_page(report: Report, path: Path) -> None:
 
 def page(report: Report) -> str:
     """Returns the page as HTML."""
-    warnings = "".join(f'<p class="warning">{escape(each)}</p>' for each in report.warnings)
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in report.warnings)
     kind = f"{report.classes} classes" if report.classes else f"decided at {report.threshold:g}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -67,21 +67,21 @@ def _methods(report: Report) -> str:
     measures = [
         measure
         for measure in (*OF_RETRAINS, *OF_PAIRS, "rank_correlation")
-        if any(measure in found for found in report.estimates.values())
+        if any(measure in estimates for estimates in report.estimates.values())
     ]
     columns = [_key(number, name) for number, name in enumerate(report.methods)]
-    rows = [["retrains", *(str(len(each.models)) for each in report.methods.values())]]
+    rows = [["retrains", *(str(len(method.models)) for method in report.methods.values())]]
     for measure in measures:
-        found = (each.get(measure) for each in report.estimates.values())
-        rows.append([measure.replace("_", " "), *map(_estimate, found)])
+        values = (estimates.get(measure) for estimates in report.estimates.values())
+        rows.append([measure.replace("_", " "), *map(_estimate, values)])
         if measure == "churn":
-            pairs = (each.get(measure) for each in report.independent.values())
+            pairs = (estimates.get(measure) for estimates in report.independent.values())
             rows.append(["churn, independent pairs", *map(_estimate, pairs)])
     for measure, name in (
         ("churn_reduction", "churn reduction against the first"),
         ("log_loss_difference", "log loss change against the first"),
     ):
-        changes = [report.against_first.get(each, {}).get(measure) for each in report.methods]
+        changes = [report.against_first.get(method, {}).get(measure) for method in report.methods]
         if any(changes):
             rows.append([name, *map(_estimate, changes)])
     return _table(["", *columns], rows)
@@ -133,14 +133,14 @@ def _key(number: int, name: str) -> str:
     return f'<span class="key" style="background:{colour(number)}"></span>{escape(name)}'
 
 
-def _estimate(each: Estimate | None) -> str:
-    if each is None:
+def _estimate(estimate: Estimate | None) -> str:
+    if estimate is None:
         return "–"
-    spread = "" if each.half_range is None else f" ± {each.half_range:.4f}"
-    if each.interval is None:
-        return f"{each.mean:.4f}{spread}"
-    low, high = each.interval
-    return f"{each.mean:.4f}{spread}<br><small>[{low:.4f}, {high:.4f}]</small>"
+    spread = "" if estimate.half_range is None else f" ± {estimate.half_range:.4f}"
+    if estimate.interval is None:
+        return f"{estimate.mean:.4f}{spread}"
+    low, high = estimate.interval
+    return f"{estimate.mean:.4f}{spread}<br><small>[{low:.4f}, {high:.4f}]</small>"
 
 
 def _number(value: float | None) -> str:

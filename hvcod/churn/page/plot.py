@@ -120,15 +120,15 @@ class Plot:
 
     def _words(self, names: list[str]) -> list[str]:
         return [
-            f'<text x="{self.left - 7}" y="{self.down(len(names) - place - 0.5) + 4:.1f}" '
+            f'<text x="{self.left - 7}" y="{self.down(len(names) - index - 0.5) + 4:.1f}" '
             f'text-anchor="end">{escape(name)}</text>'
-            for place, name in enumerate(names)
+            for index, name in enumerate(names)
         ]
 
 
 def ticks(low: float, high: float) -> list[float]:
     """Returns some round numbers between two numbers."""
     step = 10 ** math.floor(math.log10((high - low) / _TICKS))
-    step *= next(each for each in (1, 2, 5, 10) if (high - low) / (each * step) <= _TICKS + 1)
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _TICKS + 1)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]

@@ -60,11 +60,11 @@ def methods_of(words: str) -> list[Method]:
     Raises:
         UsageError: There is no such method, or one is named twice.
     """
-    found = [_method(word.strip()) for word in words.split(",")]
-    names = [each.name for each in found]
+    methods = [_method(word.strip()) for word in words.split(",")]
+    names = [method.name for method in methods]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"--methods {words}: {twice[0]} comes twice")
-    return found
+    return methods
 
 
 def _method(word: str) -> Method:
@@ -74,7 +74,7 @@ def _method(word: str) -> Method:
     if copies and (count := int(copies[2] or 2)) > 1:
         name = copies[1] if count == 2 else word
         return Method(name, count, teach=copies[1] == "codistill")
-    known = ", ".join([*ONE_COPY, *(f"{each}, {each}-3" for each in SEVERAL_COPIES)])
+    known = ", ".join([*ONE_COPY, *(f"{name}, {name}-3" for name in SEVERAL_COPIES)])
     raise UsageError(f"--methods {word}: choose from {known}")
 
 

@@ -97,8 +97,8 @@ def _missing(retrains: Sequence[Retrain], ranks_per_group: int) -> set[str]:
         run, predictions, predicted = retrain.run_dir, retrain.predictions, retrain not in missing
         advice = f"use the same options, another --output, or delete {run}"
         advice += f" and {predictions}" if predicted else ""
-        there = check_options(run, retrain.options, ranks_per_group, advice)
-        if predicted and not there:
+        exists = check_options(run, retrain.options, ranks_per_group, advice)
+        if predicted and not exists:
             raise HvcodError(
                 f"{predictions} was predicted by a run that is missing: {run}; delete the "
                 "predictions, and the same command trains that run again"
@@ -133,4 +133,4 @@ def _compare(retrains: Sequence[Retrain], train: TrainOptions, options: CompareO
     methods: dict[str, list[Path]] = {}
     for retrain in retrains:
         methods.setdefault(retrain.method, []).append(retrain.predictions)
-    return compare(methods, options, {each.predictions: each.name for each in retrains})
+    return compare(methods, options, {retrain.predictions: retrain.name for retrain in retrains})

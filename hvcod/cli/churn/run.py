@@ -66,7 +66,7 @@ def command(
     study = build(StudyOptions, flags)
     # Before anything is imported that starts MPI.
     crew = crew_of(build(CrewOptions, flags))
-    if given := {parse_assignment(each)[0] for each in assignments} & set(OF_A_STUDY):
+    if given := {parse_assignment(text)[0] for text in assignments} & set(OF_A_STUDY):
         raise UsageError(f"--set {given.pop()}: hvcod churn run sets it for each retrain")
     from hvcod.churn.run.study import conduct
     from hvcod.runs.layers import resolve

@@ -27,14 +27,14 @@ def _methods(report: "Report") -> str:
     head = ["method", "retrains", "log loss", "churn", "independent pairs", "churn reduction"]
     rows = [[*head, "log loss change"]]
     for name, method in report.methods.items():
-        found = report.estimates[name]
+        estimates = report.estimates[name]
         change = report.against_first.get(name, {})
         rows.append(
             [
                 name,
                 str(len(method.models)),
-                _estimate(found.get("log_loss")),
-                _estimate(found.get("churn")),
+                _estimate(estimates.get("log_loss")),
+                _estimate(estimates.get("churn")),
                 _estimate(report.independent[name].get("churn")),
                 _share(change.get("churn_reduction")),
                 _estimate(change.get("log_loss_difference")),
@@ -70,21 +70,25 @@ def _slices(report: "Report") -> str:
 
     means = {name: slice_means(method) for name, method in report.with_pairs.items()}
     rows = [
-        [part, f"{figures['rows']:,}", *(_figure(each[part]["churn"]) for each in means.values())]
+        [
+            part,
+            f"{figures['rows']:,}",
+            *(_figure(parts[part]["churn"]) for parts in means.values()),
+        ]
         for part, figures in next(iter(means.values()), {}).items()
     ]
     return columns([["slice", "rows", *(f"churn {name}" for name in means)], *rows]) if rows else ""
 
 
-def _estimate(each: "Estimate | None") -> str:
-    if each is None:
+def _estimate(estimate: "Estimate | None") -> str:
+    if estimate is None:
         return "-"
-    spread = "" if each.half_range is None else f" ± {each.half_range:.4f}"
-    return f"{each.mean:.4f}{spread}{_interval(each.interval, '.4f')}"
+    spread = "" if estimate.half_range is None else f" ± {estimate.half_range:.4f}"
+    return f"{estimate.mean:.4f}{spread}{_interval(estimate.interval, '.4f')}"
 
 
-def _share(each: "Estimate | None") -> str:
-    return "-" if each is None else f"{each.mean:.1%}{_interval(each.interval, '.1%')}"
+def _share(estimate: "Estimate | None") -> str:
+    return "-" if estimate is None else f"{estimate.mean:.1%}{_interval(estimate.interval, '.1%')}"
 
 
 def _interval(interval: Sequence[float] | None, form: str) -> str:
