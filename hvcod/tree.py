@@ -46,7 +46,7 @@ def put_together(outline: Any, tensors: dict[str, Tensor]) -> Any:
             return tuple(put_together(part, tensors) for part in parts)
         case {"dict": list(pairs)}:
             return {key: put_together(value, tensors) for key, value in pairs}
-    raise HvcodError(f"the outline of a training state has no place for {str(outline)[:80]}")
+    raise HvcodError(f"an outline of a training state cannot hold {str(outline)[:80]}")
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
@@ -71,6 +71,4 @@ def _outline(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if type(tree) in (list, tuple):
         values = [_outline(part, f"{name}.{index}", tensors) for index, part in enumerate(tree)]
         return {type(tree).__name__: values}
-    raise HvcodError(
-        f"cannot save {name}: a {type(tree).__name__} has no place in a training state"
-    )
+    raise HvcodError(f"cannot save {name}: a training state cannot hold a {type(tree).__name__}")

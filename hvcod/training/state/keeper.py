@@ -74,13 +74,14 @@ class Keeper:
         """Restores the newest state; returns the steps done, 0 in a new run. Collective.
 
         Args:
-            begin: Called with the steps done, also if the group then fails: it tells so.
+            begin: Called with the steps done, even if the group then fails, so that the failure is
+                recorded.
 
         Raises:
             HvcodError: There are states, but none can be read, or the newest does not fit.
             GroupFailedError: A part cannot go on, and the group ends.
         """
-        found = restore(
+        restored = restore(
             self._run.states,
             self._group,
             self._run.id,
@@ -88,10 +89,10 @@ class Keeper:
             self._largest(),
             self._rows,
         )
-        if found is not None:
-            self._first = self._saved = found.about.step
+        if restored is not None:
+            self._first = self._saved = restored.about.step
             try:
-                self._load(found)
+                self._load(restored)
             except GroupFailedError:
                 begin(self._first)
                 raise
@@ -164,26 +165,29 @@ class Keeper:
     def _shared_state(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._shared.items()}
 
-    def _load(self, found: Restored) -> None:
-        of_rank = self._own if found.same_ranks else self._rows
-        strange = (found.shared.keys() ^ self._shared.keys()) | (found.mine.keys() ^ of_rank.keys())
+    def _load(self, restored: Restored) -> None:
+        of_rank = self._own if restored.same_ranks else self._rows
+        strange = (restored.shared.keys() ^ self._shared.keys()) | (
+            restored.mine.keys() ^ of_rank.keys()
+        )
         if strange:
-            raise self._misfit(found, f"only one of them knows {sorted(strange)[0]}")
+            raise self._misfit(restored, f"only one of them has the part {sorted(strange)[0]}")
         try:
             for name, part in self._shared.items():
-                part.load_state_dict(found.shared[name])
+                part.load_state_dict(restored.shared[name])
             for name, part in self._own.items():
-                if name in found.mine:
-                    part.load_state_dict(found.mine[name])
+                if name in restored.mine:
+                    part.load_state_dict(restored.mine[name])
                 elif name in self._anew:
-                    self._anew[name](found.about.step)
+                    self._anew[name](restored.about.step)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise self._misfit(found, " ".join(str(error).split())) from error
+            raise self._misfit(restored, " ".join(str(error).split())) from error
 
-    def _misfit(self, found: Restored, problem: str) -> HvcodError:
+    def _misfit(self, restored: Restored, problem: str) -> HvcodError:
+        about = restored.about
         return HvcodError(
-            f"the training state of step {found.about.step} in {self._run.states}, written by "
-            f"hvcod {found.about.project_version}, does not fit this model or this hvcod: {problem}"
+            f"the training state of step {about.step} in {self._run.states}, written by hvcod "
+            f"{about.project_version}, does not fit this model or this hvcod: {problem}"
         )
 
     def _largest(self) -> int:

@@ -63,18 +63,18 @@ def restore(
         HvcodError: There are states, but none can be read; or the group has other ranks or
             another batch size, and the state cannot be shared out to them.
     """
-    found: list[State] = []
+    states: list[State] = []
 
     def look() -> bool:
         state = _newest(directory, group.index, run_id, limit)
         if state is not None:
             _fit(state, group.size, batch_size, rows)
-            found.append(state)
-        return bool(found)
+            states.append(state)
+        return bool(states)
 
     if not on_rank_zero(group.comm, look):
         return None
-    return _hand_out(found[0] if found else None, group)
+    return _hand_out(states[0] if states else None, group)
 
 
 def _fit(state: State, ranks: int, batch_size: int, rows: Mapping[str, int]) -> None:
@@ -108,9 +108,9 @@ def _hand_out(state: State | None, group: Group) -> Restored:
     header, shared_outline, outline = broadcast_json(group.comm, header)
     everyones = broadcast_tensors(group.comm, shared)
     own = scatter_tensors(group.comm, mine)
-    tree = {part: put_together(each, own) for part, each in outline.items()}
+    mine_trees = {part: put_together(tree, own) for part, tree in outline.items()}
     everyone, about = put_together(shared_outline, everyones), Origin(**header)
-    return Restored(about, everyone, tree, about.ranks == group.size)
+    return Restored(about, everyone, mine_trees, about.ranks == group.size)
 
 
 def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | None:

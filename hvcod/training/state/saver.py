@@ -113,7 +113,9 @@ class Saver:
             self._gathering.join()
 
     def _gather(self, outline: str, tensors: dict[str, Tensor], item: _Item | None) -> None:
-        shapes = {name: (tuple(each.shape), str(each.dtype)) for name, each in tensors.items()}
+        shapes = {
+            name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors.items()
+        }
         described = self._comm.gather((outline, shapes))
         if described is not None:
             _check_equal(described)

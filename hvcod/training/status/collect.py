@@ -132,8 +132,8 @@ def collect(run: Path) -> RunStatus:
     options = _options(run, notes)
     indices = _groups(run, options, notes)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda index: look(run / f"group-{index}", index), indices))
-    now = max([time.time(), *(each.newest for each in found)])
+        folders = list(pool.map(lambda index: look(run / f"group-{index}", index), indices))
+    now = max([time.time(), *(folder.newest for folder in folders)])
     steps = _integer(options, "steps")
     about = mapping(options, "run", str)
     return RunStatus(
@@ -144,7 +144,7 @@ def collect(run: Path) -> RunStatus:
         hvcod=about.get("hvcod"),
         steps=steps,
         notes=notes,
-        groups=[_judge(each, now, steps) for each in found],
+        groups=[_judge(folder, now, steps) for folder in folders],
     )
 
 
@@ -172,20 +172,20 @@ def _groups(run: Path, options: dict[str, Any], notes: list[str]) -> list[int]:
     return sorted(indices)
 
 
-def _judge(found: Folder, now: float, steps: int | None) -> GroupStatus:
-    tail, claim = found.tail, found.claim
-    published, saved = _kept(found, "published/", now), _kept(found, "state/", now)
+def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
+    tail, claim = folder.tail, folder.claim
+    published, saved = _kept(folder, "published/", now), _kept(folder, "state/", now)
     is_done = saved.step is not None and saved.step == steps
-    state, reason = _state(found, now, is_done)
+    state, reason = _state(folder, now, is_done)
     rate = tail.steps_per_s
     left = steps - tail.step if steps is not None and tail.step is not None else None
     problems = dict(tail.problems)
     newest = tail.recent[0] if tail.recent else tail.losses
     return GroupStatus(
-        group=found.index,
+        group=folder.index,
         state=state,
         reason=reason,
-        seen_s=_age(now, found.newest) if found.files else None,
+        seen_s=_age(now, folder.newest) if folder.files else None,
         process={name: getattr(claim, name) for name in _SHOWN} if claim else None,
         step=tail.step,
         steps_per_s=rate,
@@ -198,40 +198,40 @@ def _judge(found: Folder, now: float, steps: int | None) -> GroupStatus:
         staleness=mapping(newest, "staleness", int),
         published=published,
         saved=saved,
-        bytes=sum(each.st_size for each in found.files.values()),
+        bytes=sum(file.st_size for file in folder.files.values()),
         restarts=tail.restarts,
         skipped_steps=problems.pop("skipped steps", 0),
         problems=problems,
         reasons=tail.reasons,
-        notes=found.notes,
+        notes=folder.notes,
     )
 
 
-def _state(found: Folder, now: float, is_done: bool) -> tuple[str, str]:
+def _state(folder: Folder, now: float, is_done: bool) -> tuple[str, str]:
     """Returns the state of a group and the reason; `is_done` says that its last step is saved."""
-    if found.missing:
+    if folder.missing:
         return "not begun", ""
-    if found.unreadable:
-        return "unreadable", found.unreadable
-    ending = found.tail.ending
+    if folder.unreadable:
+        return "unreadable", folder.unreadable
+    ending = folder.tail.ending
     # A group that was submitted again has an owner for a while before it writes its first line.
-    again = found.written(NAME) > found.written("metrics.jsonl") + BEAT
+    again = folder.written(NAME) > folder.written("metrics.jsonl") + BEAT
     if ending and not again:
         return ending["event"], str(ending.get("reason", ""))
-    if is_done and found.claim is None:
+    if is_done and folder.claim is None:
         return "finished", ""
-    if found.alive is False:
-        return "silent", f"{found.claim} does not run any more"
-    if _age(now, found.newest) > SILENT:
-        return "silent", f"no sign of {found.claim}" if found.claim else "nobody trains it"
-    return ("training" if found.tail.recent and not ending else "starting"), ""
+    if folder.alive is False:
+        return "silent", f"{folder.claim} does not run any more"
+    if _age(now, folder.newest) > SILENT:
+        return "silent", f"no sign of {folder.claim}" if folder.claim else "nobody trains it"
+    return ("training" if folder.tail.recent and not ending else "starting"), ""
 
 
-def _kept(found: Folder, prefix: str, now: float) -> Files:
-    below = {name: each for name, each in found.files.items() if name.startswith(prefix)}
+def _kept(folder: Folder, prefix: str, now: float) -> Files:
+    below = {name: file for name, file in folder.files.items() if name.startswith(prefix)}
     numbers = {name: _step(name.removeprefix(prefix)) for name in below}
     steps = {step: below[name] for name, step in numbers.items() if step is not None}
-    size = sum(each.st_size for each in below.values())
+    size = sum(file.st_size for file in below.values())
     if not steps:
         return Files(bytes=size)
     last = max(steps)

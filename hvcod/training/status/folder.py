@@ -48,41 +48,41 @@ class Folder:
     @property
     def newest(self) -> float:
         """When a file was last written."""
-        return max((each.st_mtime for each in self.files.values()), default=0.0)
+        return max((file.st_mtime for file in self.files.values()), default=0.0)
 
 
 def look(folder: Path, index: int) -> Folder:
     """Returns the contents of a group's folder, by a listing of each folder in it and two reads."""
-    found = Folder(index)
+    contents = Folder(index)
     try:
-        found.files = dict(_walk(folder, "", found.notes))
+        contents.files = dict(_walk(folder, "", contents.notes))
     except FileNotFoundError:
-        found.missing = True
-        return found
+        contents.missing = True
+        return contents
     except OSError as error:
-        found.unreadable = f"{folder}: {reason_of(error)}"
-        return found
+        contents.unreadable = f"{folder}: {reason_of(error)}"
+        return contents
     for name, read in ((NAME, _read_claim), ("metrics.jsonl", _read_metrics)):
         try:
-            if name in found.files:
-                read(found, folder / name)
+            if name in contents.files:
+                read(contents, folder / name)
         except FileNotFoundError:
             pass  # It was deleted between listing and reading.
         except (OSError, HvcodError) as error:
-            found.notes.append(f"{folder / name}: {reason_of(error)}")
-    return found
+            contents.notes.append(f"{folder / name}: {reason_of(error)}")
+    return contents
 
 
-def _read_claim(found: Folder, path: Path) -> None:
+def _read_claim(contents: Folder, path: Path) -> None:
     with open_regular(path) as file:
-        found.claim = Claim.parse(file.read(_LARGEST_CLAIM))
+        contents.claim = Claim.parse(file.read(_LARGEST_CLAIM))
     # Checked before the metrics are read: a process that has ended wrote its last line before.
-    found.alive = found.claim.is_alive() if found.claim else None
+    contents.alive = contents.claim.is_alive() if contents.claim else None
 
 
-def _read_metrics(found: Folder, path: Path) -> None:
-    found.tail = read_tail(path)
-    found.files[path.name] = path.stat()
+def _read_metrics(contents: Folder, path: Path) -> None:
+    contents.tail = read_tail(path)
+    contents.files[path.name] = path.stat()
 
 
 def _walk(folder: Path, prefix: str, notes: list[str]) -> Iterator[tuple[str, os.stat_result]]:

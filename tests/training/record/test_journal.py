@@ -1,4 +1,4 @@
-"""What a journal writes comes from sources that are registered, none of which it knows."""
+"""A journal writes the figures of registered sources, none of which it knows by name."""
 
 import json
 from pathlib import Path

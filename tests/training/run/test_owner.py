@@ -94,7 +94,7 @@ def test_nobody_tries_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def run(program: str, *words: object) -> str:
-    """What a program beside this file prints."""
+    """Returns the output of a program beside this file."""
     command = [sys.executable, str(HERE / program), *map(str, words)]
     done = subprocess.run(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, timeout=120, check=True
@@ -254,7 +254,7 @@ def test_what_killed_takers_left_is_removed_when_it_is_old(folder: Path) -> None
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    """What a process that lost its folder says when it ends by itself."""
+    """Returns the errors of a process that lost its folder and ended by itself."""
     assert process.wait(timeout=120) == 1
     return process.communicate()[1]
 

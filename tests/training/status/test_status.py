@@ -1,4 +1,4 @@
-"""The states of groups, told from their files."""
+"""The states of groups, as their files show them."""
 
 import json
 import os

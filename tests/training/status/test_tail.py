@@ -1,4 +1,4 @@
-"""What the end of a metrics file tells."""
+"""The end of a metrics file is read for the status of a group."""
 
 import time
 from pathlib import Path
