@@ -1,4 +1,4 @@
-"""A rank that fails takes its world down: nobody is left waiting in a collective."""
+"""A rank that fails ends its whole launch, so that no other rank waits in a collective for ever."""
 
 import contextlib
 import faulthandler
@@ -14,25 +14,25 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.environment import launch_rank, launch_size
 
 OTHER_RANKS_WAIT = 3.0
-"""Seconds by which rank 0 is ahead with an error that all ranks share, so that it is told once."""
+"""Seconds that other ranks wait before they show an error: rank 0 shows a common one, once."""
 
 ABORT_PATIENCE = 10.0
-"""Seconds that MPI has to end the launch before this process ends itself."""
+"""Seconds that MPI is given to end the launch before this process ends itself."""
 
-_place = ""
+_position = ""
 
 
-def set_place(text: str) -> None:
-    """Tells where this rank sits, such as ``group 1, rank 0 of 2``, for messages of failure."""
-    global _place
-    _place = text
+def set_position(text: str) -> None:
+    """Sets this rank's position, such as ``group 1, rank 0 of 2``, for messages of failure."""
+    global _position
+    _position = text
 
 
 def abort(error: BaseException) -> NoReturn:
-    """Says what failed and where, and ends every process of this launch with a non-zero code.
+    """Prints what failed and where, and ends every process of this launch with a non-zero code.
 
     An `HvcodError` is shown as one line, anything else with its traceback. The code is 1, or 2 for
-    a `UsageError`. Not collective: one rank is enough.
+    a `UsageError`. Not collective: one rank can call it.
     """
     alone = _world_size() == 1
     if isinstance(error, HvcodError):
@@ -43,7 +43,7 @@ def abort(error: BaseException) -> NoReturn:
     else:
         trace = "".join(traceback.format_exception(error))
         text = trace if alone else "".join(f"[{_where()}] {line}\n" for line in trace.splitlines())
-    # The log may be on a full disk, or be a pipe that nobody reads any more.
+    # The log may be on a full disk, or a pipe that nobody reads any more.
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(text.rstrip("\n") + "\n")
         sys.stderr.flush()
@@ -53,7 +53,7 @@ def abort(error: BaseException) -> NoReturn:
 
 
 def abort_on_failure() -> None:
-    """Makes an uncaught exception of a script end the launch, with its traceback or line."""
+    """Makes an uncaught exception in the main thread end the launch; see `abort`."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, Exception):
@@ -64,7 +64,7 @@ def abort_on_failure() -> None:
 
 
 def abort_on_thread_failure() -> None:
-    """Makes an uncaught exception in any thread end the launch, as one in the main thread does."""
+    """Makes an uncaught exception in any other thread end the launch; see `abort`."""
 
     def hook(failure: threading.ExceptHookArgs) -> None:
         if failure.exc_value is not None:
@@ -74,7 +74,7 @@ def abort_on_thread_failure() -> None:
 
 
 def _where() -> str:
-    return f"rank {launch_rank()}" + (f", {_place}" if _place else "")
+    return f"rank {launch_rank()}" + (f", {_position}" if _position else "")
 
 
 def _world_size() -> int:
@@ -83,7 +83,7 @@ def _world_size() -> int:
 
 
 def _running_mpi() -> Any:
-    """The MPI module if this process has started MPI and not ended it; nothing is imported."""
+    """Returns the MPI module if MPI is running in this process; imports nothing."""
     mpi = sys.modules.get("mpi4py.MPI")
     running = mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()
     return mpi if running else None
@@ -91,10 +91,10 @@ def _running_mpi() -> Any:
 
 def _end(code: int) -> NoReturn:
     if _world_size() > 1 and (mpi := _running_mpi()):
-        # Behind a dead network the launcher does not hear of it, and MPI waits for its answer, with
-        # Python's lock in its hands: only this timer, which is no thread of Python's, can end that.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        faulthandler.dump_traceback_later(ABORT_PATIENCE, exit=True, file=nowhere)
+        # If the network is down the launcher never answers, and MPI waits while it holds Python's
+        # lock. Only this timer can end that, as it does not run in a Python thread.
+        null = os.open(os.devnull, os.O_WRONLY)
+        faulthandler.dump_traceback_later(ABORT_PATIENCE, exit=True, file=null)
         mpi.COMM_WORLD.Abort(code)
     # No exit handlers: they would wait for peers (MPI_Finalize) or for threads that are stuck.
     os._exit(code)

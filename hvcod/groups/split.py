@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from hvcod.errors import UsageError
 from hvcod.groups import abort
-from hvcod.groups.world import Place, place_in
+from hvcod.groups.world import NodeShare, node_share
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,15 @@ class Group:
     """The ranks that train one copy of the model together, as one of them sees it.
 
     Attributes:
-        index: Which group this is, from 0.
-        count: How many groups the run has, those of other launches included.
-        rank: This rank inside the group; rank 0 is the group root.
+        index: The number of this group, from 0.
+        count: The number of groups of the run, those of other launches included.
+        rank: The number of this rank in the group; rank 0 is the group root.
         size: Ranks in the group.
         comm: The group's communicator, for hvcod's own messages and for ``hvd.init(comm=...)``.
-        node_rank: This rank among the ranks of its launch on the same node: it picks the device.
-            (Horovod's ``local_rank`` restarts in every group, and groups may share a node.)
-        threads: Its computing threads: the cores it may use, shared with its neighbours on them.
+        node_rank: The number of this rank among those of its launch on the same node; it decides
+            the device. (Horovod's ``local_rank`` restarts in every group, and groups may share a
+            node.)
+        threads: Computing threads of this rank; see `hvcod.groups.world.threads_per_rank`.
     """
 
     index: int
@@ -36,7 +37,7 @@ class Group:
 
     @property
     def is_root(self) -> bool:
-        """Whether this is the only rank of the group that publishes, polls and logs."""
+        """Whether this is rank 0, the only one of the group that publishes, polls and logs."""
         return self.rank == 0
 
     @property
@@ -65,28 +66,31 @@ class Group:
         return self.index * self.trainers + self.rank
 
     def seed(self, run_seed: int, *more: int) -> int:
-        """A seed of the group's own: copies must start apart to have something to teach each other.
+        """Returns a seed of this group: copies that start alike have nothing to teach each other.
 
         Args:
             run_seed: The seed of the run.
-            more: What else the seed depends on, such as a rank.
+            more: Other numbers that the seed depends on, such as a rank.
         """
         words = np.random.SeedSequence([run_seed, self.index, *more]).generate_state(2)
         return int(words[0]) << 31 | int(words[1]) >> 1
 
 
 def split(
-    world: MPI.Intracomm, groups: int = 1, only: int | None = None, place: Place | None = None
+    world: MPI.Intracomm,
+    groups: int = 1,
+    only: int | None = None,
+    share: NodeShare | None = None,
 ) -> Group:
-    """Splits the world into equal contiguous groups: neighbouring ranks share nodes.
+    """Splits the world into equal groups of neighbouring ranks; returns this rank's group.
 
     Collective over the world.
 
     Args:
         world: All ranks of this launch, or those of them that train together.
-        groups: Groups of the whole run.
-        only: This launch is that one group; the other groups are other launches.
-        place: Of this rank in its launch, where that has more ranks than these.
+        groups: Number of groups of the whole run.
+        only: The index of the only group that this launch trains; others are other launches.
+        share: This rank's share of its node, if the launch has more ranks than `world`.
 
     Raises:
         UsageError: The groups do not divide the world, or there is no such group.
@@ -101,9 +105,9 @@ def split(
     size = world.size // here
     index = world.rank // size if only is None else only
     comm = cast(MPI.Intracomm, world.Split(index, world.rank))
-    place = place or place_in(world)
-    abort.set_place(f"group {index}, rank {comm.rank} of {comm.size}")
-    return Group(index, groups, comm.rank, comm.size, comm, place.node_rank, place.threads)
+    share = share or node_share(world)
+    abort.set_position(f"group {index}, rank {comm.rank} of {comm.size}")
+    return Group(index, groups, comm.rank, comm.size, comm, share.node_rank, share.threads)
 
 
 def _does_not_divide(size: int, groups: int) -> str:

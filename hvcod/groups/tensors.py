@@ -1,6 +1,6 @@
-"""Tensors on their way between the ranks of a group, by plain MPI, on any thread.
+"""Tensors sent between the ranks of a group by plain MPI, on any thread.
 
-All calls are collective over their communicator. Each thread needs a communicator of its own.
+All functions are collective over their communicator. Each thread needs a communicator of its own.
 """
 
 import json
@@ -12,11 +12,11 @@ from mpi4py import MPI
 from torch import Tensor
 
 SLICE_BYTES = 1 << 28
-"""Bytes in one broadcast: an MPI count is a 32-bit number."""
+"""Most bytes in one broadcast: an MPI count is a 32-bit number."""
 
 
 def broadcast_json(comm: MPI.Intracomm, value: Any) -> Any:
-    """Rank 0's value, of what JSON can hold, on every rank; the others' `value` is ignored."""
+    """Returns rank 0's value, which JSON can hold, on every rank; other ranks' are ignored."""
     text = json.dumps(value).encode() if comm.rank == 0 else b""
     length = np.array([len(text)], dtype=np.int64)
     comm.Bcast(length)
@@ -26,10 +26,10 @@ def broadcast_json(comm: MPI.Intracomm, value: Any) -> Any:
 
 
 def broadcast_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    """Rank 0's tensors on every rank, which only rank 0 gives; on the host."""
-    shown = {name: _describe(tensor) for name, tensor in (tensors or {}).items()}
+    """Returns rank 0's tensors on every rank, on the host. Other ranks pass None."""
+    forms = {name: _form(tensor) for name, tensor in (tensors or {}).items()}
     received = {}
-    for name, (dtype, shape) in broadcast_json(comm, shown).items():
+    for name, (dtype, shape) in broadcast_json(comm, forms).items():
         tensor = tensors[name].contiguous() if tensors is not None else _empty(dtype, shape)
         flat = _bytes(tensor)
         for start in range(0, flat.size, SLICE_BYTES):
@@ -39,7 +39,7 @@ def broadcast_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) ->
 
 
 def gather_tensor(comm: MPI.Intracomm, tensor: Tensor) -> Tensor | None:
-    """Every rank's tensor, of the same shape and type, as [ranks, ...] on rank 0."""
+    """Returns all ranks' tensors, of one shape and type, as [ranks, ...] on rank 0."""
     tensor = tensor.contiguous()
     if comm.rank:
         comm.Gather(_bytes(tensor), None)
@@ -50,17 +50,17 @@ def gather_tensor(comm: MPI.Intracomm, tensor: Tensor) -> Tensor | None:
 
 
 def scatter_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    """Each rank's own part of rank 0's tensors [ranks, ...], which only rank 0 gives."""
-    shown = {name: _describe(tensor[0]) for name, tensor in (tensors or {}).items()}
+    """Returns each rank's part of rank 0's tensors [ranks, ...]. Other ranks pass None."""
+    forms = {name: _form(tensor[0]) for name, tensor in (tensors or {}).items()}
     received = {}
-    for name, (dtype, shape) in broadcast_json(comm, shown).items():
+    for name, (dtype, shape) in broadcast_json(comm, forms).items():
         received[name] = _empty(dtype, shape)
         parts = _bytes(tensors[name].contiguous()) if tensors is not None else None
         comm.Scatter(parts, _bytes(received[name]))
     return received
 
 
-def _describe(tensor: Tensor) -> tuple[str, list[int]]:
+def _form(tensor: Tensor) -> tuple[str, list[int]]:
     return str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
 
 

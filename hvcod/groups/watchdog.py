@@ -1,7 +1,7 @@
-"""A rank that falls silent ends its launch: nobody waits for ever behind a network that is down.
+"""A watchdog that ends the launch if a rank falls silent, so that no rank waits for ever.
 
 MPI over TCP notices a dead link only when the system gives up sending, after a quarter of an hour;
-Horovod's own stall check runs on the thread that is stuck.
+Horovod's own stall check runs on the very thread that is stuck.
 """
 
 import os
@@ -22,11 +22,11 @@ _PAUSE_AT_END = 0.01
 
 
 class Watchdog:
-    """Exchanges signs of life with the group root, every few seconds, on a thread of its own.
+    """Exchanges signs of life with the group root every few seconds, on a thread of its own.
 
-    The root hears all ranks of its group, and they hear the root. Who hears nothing for too long
-    says whom it misses and ends the launch. Only time in which this process runs itself counts: a
-    job that the scheduler suspends as a whole goes on afterwards.
+    The root hears all ranks of its group, and they hear the root. A rank that hears nothing for too
+    long names the silent rank and ends the launch. Only time in which this process itself runs
+    counts, so a job that the scheduler suspends as a whole goes on afterwards.
     """
 
     def __init__(self, group: Group, limit: float, step: Callable[[], int]) -> None:
@@ -34,8 +34,8 @@ class Watchdog:
 
         Args:
             group: This rank's group.
-            limit: Longest silence in seconds; 0 for no watch.
-            step: Tells which step this rank is at, for the message.
+            limit: Longest silence in seconds; 0 turns the watchdog off.
+            step: Returns the step of this rank, for the message.
         """
         self._index, self._limit, self._step = group.index, limit, step
         self._closing = threading.Event()
@@ -49,7 +49,7 @@ class Watchdog:
             self._thread.start()
 
     def close(self) -> None:
-        """Ends the watch. Collective over the group, whose ranks are watched until they come."""
+        """Ends the watch. Collective: each rank is watched until it calls this."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
@@ -60,12 +60,12 @@ class Watchdog:
         beat = min(self._limit / _BEATS, _LONGEST_BEAT)
         sent: list[MPI.Request] = []
         leaving = False
-        # Who has said good-bye is no longer expected.
+        # A rank that has said that it is leaving is no longer watched.
         while self._silence or not leaving:
             if not leaving:
                 leaving = self._closing.is_set()
                 sign = np.array([leaving], dtype=np.int8)
-                sent = [each for each in sent if not each.Test()]
+                sent = [request for request in sent if not request.Test()]
                 sent += [self._comm.Isend(sign, other) for other in others]
             self._listen()
             pause = _PAUSE_AT_END if leaving else beat

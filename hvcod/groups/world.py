@@ -17,12 +17,12 @@ Result = TypeVar("Result")
 
 
 def world() -> MPI.Intracomm:
-    """``MPI.COMM_WORLD``, checked; from here on a thread that fails ends the launch.
+    """Returns ``MPI.COMM_WORLD``, checked; from now on a failing thread ends the launch.
 
-    A process without ``mpirun`` is a world of one.
+    A process without ``mpirun`` is a world of one rank.
 
     Raises:
-        HvcodError: mpi4py belongs to another MPI than ``mpirun``, or threads may not use this MPI.
+        HvcodError: mpi4py uses another MPI than ``mpirun``, or threads may not use this MPI.
     """
     started = launch_size()
     if MPI.COMM_WORLD.size == 1 and started > 1:
@@ -34,35 +34,35 @@ def world() -> MPI.Intracomm:
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise HvcodError(
             f"this MPI ({_library()}) does not let several threads communicate "
-            "(MPI_THREAD_MULTIPLE), which Horovod beside hvcod needs; use one that was built so"
+            "(MPI_THREAD_MULTIPLE), which hvcod and Horovod need; use one that was built with it"
         )
     abort.abort_on_thread_failure()
     return MPI.COMM_WORLD
 
 
 def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result:
-    """Calls a function on rank 0 alone and gives its result to all ranks. Collective.
+    """Calls a function on rank 0 alone and returns its result on all ranks. Collective.
 
     Raises:
-        HvcodError: What the function raised, on every rank.
+        HvcodError: The function raised it; it is raised on every rank.
     """
-    answer: tuple[HvcodError | None, Any] = (None, None)
+    outcome: tuple[HvcodError | None, Any] = (None, None)
     if world.rank == 0:
         try:
-            answer = None, function()
+            outcome = None, function()
         except HvcodError as error:
-            answer = error, None
-    problem, result = world.bcast(answer)
+            outcome = error, None
+    problem, result = world.bcast(outcome)
     if problem is not None:
         raise problem
     return cast(Result, result)
 
 
 def wait_quietly(world: MPI.Intracomm, meanwhile: Callable[[], object] | None = None) -> None:
-    """Waits for all ranks without taking a core from those that still work. Collective.
+    """Waits until all ranks have called it, without using a core meanwhile. Collective.
 
     Args:
-        world: Who must have come here.
+        world: The ranks.
         meanwhile: Called now and then while waiting.
     """
     request = world.Ibarrier()
@@ -73,11 +73,11 @@ def wait_quietly(world: MPI.Intracomm, meanwhile: Callable[[], object] | None = 
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a rank sits among all ranks of its launch.
+class NodeShare:
+    """A rank's share of its node.
 
     Attributes:
-        node_rank: Its number among those on the same node: it picks the device.
+        node_rank: Its number among the ranks of the launch on that node; it decides the device.
         threads: Its computing threads, see `threads_per_rank`.
     """
 
@@ -85,18 +85,19 @@ class Place:
     threads: int
 
 
-def place_in(world: MPI.Intracomm) -> Place:
-    """This rank's place. Collective over the launch."""
+def node_share(world: MPI.Intracomm) -> NodeShare:
+    """Returns this rank's share of its node. Collective over the launch."""
     node = cast(MPI.Intracomm, world.Split_type(MPI.COMM_TYPE_SHARED, world.rank))
-    place = Place(node.rank, threads_per_rank(node))
+    share = NodeShare(node.rank, threads_per_rank(node))
     node.Free()
-    return place
+    return share
 
 
 def threads_per_rank(node: MPI.Intracomm) -> int:
-    """Computing threads for this rank: the cores it may use, shared with its neighbours on them.
+    """Returns the computing threads of this rank: its part of the cores that it may use.
 
-    Collective over the ranks of one node. Ranks that are bound to different cores do not share.
+    Collective over the ranks of one node, which share cores unless they are bound to different
+    ones.
     """
     sharing = sum(1 for other in node.allgather(CORES) if other & CORES)
     return max(1, len(CORES) // sharing)

@@ -160,14 +160,14 @@ def _train_group(options: TrainOptions, number: int, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="hvcod-parent", daemon=True).start()
     from hvcod.groups.abort import abort
-    from hvcod.groups.world import Place, world
+    from hvcod.groups.world import NodeShare, world
     from hvcod.training.launch import Team, exit_code, launch
 
     where = str(options.run_dir).replace("%", "%%")
     logging.basicConfig(level=logging.WARNING, format=f"[{where}] %(message)s")
     try:
         with silently():
-            summaries = launch(options, Team(world(), Place(number, threads), signals))
+            summaries = launch(options, Team(world(), NodeShare(number, threads), signals))
     except Exception as error:
         abort(error)
     for summary in summaries:

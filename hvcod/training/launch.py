@@ -1,4 +1,4 @@
-"""From options to a finished run: MPI, groups, task, loop."""
+"""One launch of a training: from options to the summaries of its groups."""
 
 import logging
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED
 from hvcod.groups.device import choose_device
 from hvcod.groups.split import split
-from hvcod.groups.world import Place, place_in, wait_quietly, world
+from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
 from hvcod.training.run.directory import open_run
@@ -27,33 +27,32 @@ class Team:
 
     Attributes:
         ranks: All ranks of the launch, or some.
-        place: Of this one in the launch.
-        signals: What this process was told so far.
+        share: This rank's share of its node.
+        signals: The signals that this process has received.
     """
 
     ranks: MPI.Intracomm
-    place: Place
+    share: NodeShare
     signals: StopSignals
 
     @classmethod
     def of_all(cls, signals: StopSignals | None = None) -> Self:
-        """All ranks of the launch, and what they were told so far; collective over them."""
+        """Returns the team of all ranks of the launch. Collective over them."""
         signals, everyone = signals or StopSignals(), world()
-        return cls(everyone, place_in(everyone), signals)
+        return cls(everyone, node_share(everyone), signals)
 
 
-def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, Any]]:
+def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
     """Runs a training; returns the summaries of its groups in this launch.
 
-    Collective over the team; every rank gets the summaries of all groups.
+    Collective over the team.
 
     Args:
-        options: What to train.
-        team: Who trains; by default all ranks.
+        options: Those of the training.
+        team: The ranks that train.
     """
-    team = team or Team.of_all()
     everyone = team.ranks
-    group = split(everyone, options.groups, options.group, team.place)
+    group = split(everyone, options.groups, options.group, team.share)
     options = per_rank(options, group.trainers)
     level = logging.INFO if group.is_root else logging.ERROR
     logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
@@ -65,7 +64,7 @@ def launch(options: TrainOptions, team: Team | None = None) -> list[dict[str, An
         task = load_task(options.task)(options, group)
         summary = train(task, run, device, team.signals)
         summary["reference"] = dict(task.reference())
-    # A group that has finished leaves its cores to those that have not.
+    # A group that has finished leaves its cores to the others.
     wait_quietly(everyone)
     gathered = everyone.allgather(summary if group.is_root else None)
     return [shown for shown in gathered if shown is not None]

@@ -1,4 +1,4 @@
-"""The signals by which schedulers warn; light: they are heard while the rest is imported."""
+"""The signals by which schedulers warn. Imports nothing heavy: they may come during imports."""
 
 import signal
 from types import FrameType
@@ -7,13 +7,17 @@ SIGNALS = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)
 
 
 class StopSignals:
-    """Takes note of the signals by which schedulers warn of preemption and of the wall time."""
+    """Records the signals by which schedulers warn of preemption and of the time limit.
+
+    Attributes:
+        received: The name of the last one, such as ``SIGUSR1``; empty if none has come.
+    """
 
     def __init__(self) -> None:
-        """Handles the signals from now on; call it on the main thread."""
+        """Handles the signals from now on. Call it on the main thread."""
         self.received = ""
         for number in SIGNALS:
-            signal.signal(number, self._note)
+            signal.signal(number, self._record)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name

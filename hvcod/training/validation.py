@@ -18,8 +18,7 @@ from hvcod.training.prefetch import ahead
 def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, float]:
     """Returns the task's metrics over the validation data; a cross entropy is in nats.
 
-    The data are shared out over the ranks. Collective over the group; every rank gets the same
-    numbers.
+    The ranks share the data. Collective over the group; every rank gets the same numbers.
     """
     model.eval()
     metrics = metrics_of(task)
@@ -32,7 +31,7 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
 
 @contextlib.contextmanager
 def _statistics_of_root(model: nn.Module, group: Group) -> Iterator[None]:
-    """Lends every rank the running statistics that the group publishes; each keeps its own."""
+    """Gives every rank the running statistics of the group root for as long as it lasts."""
     learned = dict(model.named_parameters())
     mine = {name: each.clone() for name, each in model.state_dict().items() if name not in learned}
     if mine:
@@ -54,7 +53,7 @@ def predictive_distributions(
         device: Where the models are.
 
     Yields:
-        Each batch, and every model's log-probabilities [N, classes].
+        Each batch, and the log-probabilities [N, classes] of each model.
     """
     states: list[Any] = [None] * len(models)
     for batch in ahead(models[0][0].evaluation_data(part)):

@@ -12,7 +12,7 @@ from hvcod.groups.split import Group
 
 
 def groups_on_one_node(count: int, size: int) -> list[Group]:
-    """All ranks of `count` groups of `size`, as each sees itself; all on the same node."""
+    """Returns all ranks of `count` groups of `size`, as each sees itself, on one node."""
     comm = MPI.COMM_SELF
     return [
         Group(index, count, rank, size, comm, node_rank=index * size + rank, threads=1)
@@ -24,7 +24,7 @@ def groups_on_one_node(count: int, size: int) -> list[Group]:
 def play_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> list[torch.device]:
     """Lets torch see so many devices; returns the list of those that are set from here on."""
     chosen: list[torch.device] = []
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the threads of this process are not at stake
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # leave the threads of this process alone
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     return chosen
@@ -39,7 +39,7 @@ def test_the_rank_on_the_node_picks_the_device(
 ) -> None:
     chosen = play_devices(monkeypatch, devices)
     answered = [choose_device(group, wish) for group in groups_on_one_node(2, 2)]
-    # The trap: by the rank in the group, as Horovod's examples have it, 0, 1, 0, 1 in all cases.
+    # Chosen by the rank in the group, as in Horovod's examples, it would be 0, 1, 0, 1 always.
     assert answered == [torch.device("cuda", index) for index in expected]
     assert chosen == answered  # what goes to "the current device" goes there too
 

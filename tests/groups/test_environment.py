@@ -1,4 +1,4 @@
-"""What a process is told before it starts MPI."""
+"""What a process can know before it starts MPI."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from hvcod.groups import environment
 from hvcod.groups.environment import is_launched, launch_rank, launch_size
 
-# Says, when torch is about to be imported, whether the cores were read before.
+# Prints, when torch is about to be imported, whether the cores were read before.
 BEFORE_TORCH = """
 import os, sys
 
@@ -39,7 +39,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     "words", [["train"], ["churn", "run", "--output", "study"]], ids=["train", "churn run"]
 )
 def test_the_cores_are_read_before_torch_comes(words: Sequence[str], tmp_path: Path) -> None:
-    """Under OMP_PROC_BIND a process has but one of its cores afterwards."""
+    """Under OMP_PROC_BIND the process has only one of its cores afterwards."""
     done = subprocess.run(
         [sys.executable, "-c", BEFORE_TORCH, *words],
         cwd=tmp_path,

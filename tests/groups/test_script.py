@@ -1,4 +1,4 @@
-"""What `hvcod` gives to a script, in a world of one process."""
+"""What `hvcod` offers to a script, in a world of one process."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from hvcod import Groups
 
 @pytest.fixture(autouse=True)
 def what_groups_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts back what `Groups` sets for a script."""
+    """Restores what `Groups` sets for a script."""
     for name in ("HOROVOD_CONTROLLER", "HOROVOD_CPU_OPERATIONS", "HOROVOD_TIMELINE"):
         monkeypatch.setenv(name, "")
     for module in (sys, threading):

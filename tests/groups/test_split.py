@@ -1,4 +1,4 @@
-"""What of the groups needs no second rank."""
+"""Groups of one rank, and the parts of the split that need no second one."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_a_launch_can_be_one_group_of_several() -> None:
     assert (group.index, group.count, group.rank, group.size) == (2, 3, 0, 1)
 
 
-def test_a_launch_that_is_no_group_of_the_run_is_refused() -> None:
+def test_a_launch_that_is_not_a_group_of_the_run_is_refused() -> None:
     with pytest.raises(UsageError, match="no group 2: the 2 groups are 0 to 1"):
         split(MPI.COMM_WORLD, groups=2, only=2)
 

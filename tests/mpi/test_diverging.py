@@ -1,4 +1,4 @@
-"""A group whose gradient is no number any more: it stops or skips, the other group goes on."""
+"""A group whose gradient becomes NaN: it stops or skips the step, and the other group goes on."""
 
 import json
 from pathlib import Path

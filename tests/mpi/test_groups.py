@@ -1,4 +1,4 @@
-"""Groups, agreement and failure on real ranks; every trap of Horovod and MPI has a test."""
+"""Groups, agreement and failure on real ranks, with Horovod and MPI."""
 
 from pathlib import Path
 

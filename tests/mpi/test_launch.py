@@ -1,4 +1,4 @@
-"""What a launch owes to MPI's threads and to Horovod's files, on real ranks."""
+"""MPI without threads, and the files that Horovod writes, on real ranks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Learning rate and weight decay from step to step."""
+"""The learning rate and the weight decay of each step."""
 
 import math
 
@@ -6,22 +6,22 @@ from hvcod.config import OptimizerOptions
 
 
 def learning_rate(step: int, steps: int, examples: int, options: OptimizerOptions) -> float:
-    """The learning rate of a step.
+    """Returns the learning rate of a step.
 
     Args:
-        step: From 0.
-        steps: Length of the schedule.
-        examples: The group's batch, for linear scaling (Goyal et al. 2017).
-        options: The schedule's.
+        step: The step, from 0.
+        steps: The length of the schedule in steps.
+        examples: The batch of a group, for linear scaling (Goyal et al. 2017).
+        options: The options of the schedule.
     """
     scale = examples / options.scale_batch if options.scale_batch else 1.0
     return options.learning_rate * scale * _factor(step, steps, options)
 
 
 def weight_decay(step: int, steps: int, options: OptimizerOptions) -> float:
-    """The weight decay of a step; it may fall where the learning rate drops.
+    """Returns the weight decay of a step; it may fall where the learning rate drops.
 
-    Codistillation regularises, so that less decay is wanted late (Sodhani et al. 2020).
+    Codistillation regularises, so less decay is needed late in training (Sodhani et al. 2020).
     """
     stages = [options.weight_decay, *options.weight_decay_drops.values]
     return stages[min(_drops_before(step, steps, options), len(stages) - 1)]

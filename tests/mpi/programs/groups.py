@@ -1,4 +1,4 @@
-"""Asserts, on every rank, what `split`, Horovod and `Agreement` promise. Arguments: groups."""
+"""Asserts on every rank what `split`, Horovod and `Agreement` promise. Arguments: groups."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ device = choose_device(group, "cpu")
 assert device == torch.device("cpu")
 start_horovod(group, device)
 assert (hvd.rank(), hvd.size()) == (group.rank, group.size)
-# The trap: Horovod's local rank restarts in every group of a node, the device must not.
+# Horovod's local rank restarts in every group of a node; the number that picks a device must not.
 assert hvd.local_rank() == group.rank
 assert group.node_rank == everyone.rank
 cores = len(os.sched_getaffinity(0))

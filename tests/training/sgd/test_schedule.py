@@ -1,4 +1,4 @@
-"""Learning rate and weight decay from step to step."""
+"""The learning rate and the weight decay of each step."""
 
 import pytest
 
