@@ -1,4 +1,4 @@
-"""Where published checkpoints lie; nothing heavy is imported."""
+"""The place of published checkpoints in a run directory; imports nothing heavy."""
 
 from pathlib import Path
 

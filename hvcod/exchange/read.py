@@ -62,7 +62,7 @@ def _check(name: str, tensor: torch.Tensor, spec: TensorSpec) -> None:
 
 
 def _holds(name: str, local: torch.dtype, arrived: torch.dtype) -> bool:
-    """Whether a local tensor can take the values of one that arrived: floats may be narrower."""
+    """Returns whether a local tensor can hold values that arrived: floats may be narrower."""
     if not (local.is_floating_point and arrived.is_floating_point):
         return local == arrived
     widest = stored_dtypes(name, local)[-1]

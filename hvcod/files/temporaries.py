@@ -18,7 +18,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def is_orphan(path: Path, now: float) -> bool:
-    """Whether this is a temporary file that no live process is writing.
+    """Returns whether this is a temporary file that no live process is writing.
 
     To be called between two writes of this process: its own leftovers count as a former process's
     of the same number.

@@ -1,4 +1,4 @@
-"""A file of tensors that verifies itself: published checkpoints and training states.
+"""A file of tensors that verifies itself; published checkpoints and training states are such files.
 
-Knows neither who publishes nor who trains.
+Knows nothing of training or of groups.
 """

@@ -37,10 +37,10 @@ def encode(
     *,
     storage: Callable[[str, torch.Tensor], Rounding] = choose_storage,
 ) -> memoryview:
-    """The whole file, user block included, as a view of memory that nothing else holds.
+    """Returns the whole file, user block included, as a view of memory that nothing else holds.
 
-    Empties `tensors` on the way, so that the peak is one copy of the weights and not one and a
-    half. libhdf5 only lays the file out: the values are rounded straight into their places,
+    Empties `tensors` on the way, so that the peak is one copy of the weights and not one and
+    a half. libhdf5 only lays the file out: the values are rounded straight into their places,
     without a copy, without h5py's lock and on one core. The attributes of each dataset say what
     type it had at the source (`source_dtype`) and the largest rounding error, as such
     (`rounding_error`) and relative to the tensor's largest magnitude (`relative_rounding_error`);
@@ -111,16 +111,16 @@ def _add(
     size = tensor.numel() * rounding.stored.itemsize
     offset = dataset.id.get_offset() - file.userblock_size if size else 0
     if size:
-        place = image[offset : offset + size].view(rounding.stored)
-        for target, source in zip(blocks(place), blocks(tensor), strict=True):
-            target.copy_(source)
+        target = image[offset : offset + size].view(rounding.stored)
+        for there, source in zip(blocks(target), blocks(tensor), strict=True):
+            there.copy_(source)
     return Entry(name, rounding.stored, tensor.dtype, tuple(tensor.shape), offset)
 
 
 def _allocate(
     file: h5py.File, name: str, tensor: torch.Tensor, stored: torch.dtype
 ) -> h5py.Dataset:
-    """A contiguous dataset that has its place in the file already, and nothing written there."""
+    """Creates a contiguous dataset whose space in the file is reserved, but not written."""
     plan = h5p.create(h5p.DATASET_CREATE)
     plan.set_layout(h5d.CONTIGUOUS)
     plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)

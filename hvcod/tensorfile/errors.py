@@ -1,4 +1,4 @@
-"""Why a file is not used."""
+"""Reasons not to use a file."""
 
 from hvcod.errors import HvcodError
 
@@ -8,5 +8,4 @@ class DamagedError(HvcodError):
 
 
 class RefusedError(HvcodError):
-    """The bytes are whole, but do not fit the local model or run, or hold what hvcod never
-    writes."""
+    """The bytes are whole, but do not fit the model or run, or are not as hvcod writes them."""

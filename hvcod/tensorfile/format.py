@@ -1,4 +1,4 @@
-"""What a file can hold: the types of tensors, and the HDF5 types in which they are stored."""
+"""The types of tensors that a file can hold, and the HDF5 types in which they are stored."""
 
 import math
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ def specification(tensors: Mapping[str, torch.Tensor]) -> dict[str, TensorSpec]:
 def stored_dtypes(name: str, source: torch.dtype) -> tuple[torch.dtype, ...]:
     """The types in which tensor `name` of type `source` may be stored, narrowest first.
 
-    Floats become float16 or, where that would lose them, keep a type that holds them exactly
-    (bfloat16 becomes float32, which every HDF5 tool knows). Integers stay as they are; booleans
+    Floats become float16 or, where that would spoil them, keep a type that holds them exactly
+    (bfloat16 becomes float32, which every HDF5 tool knows). Integers keep their type; booleans
     become bytes. Raises HvcodError for a type that cannot be stored.
     """
     if source is torch.float16:

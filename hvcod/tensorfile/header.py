@@ -6,8 +6,8 @@
     the rest    the index (`hvcod.tensorfile.index`), then zeroes
 
 HDF5 looks for its signature at byte 0, 512, 1024, 2048, ..., so every HDF5 tool opens the file,
-while a reader of hvcod needs no HDF5: it trusts the bytes once their digest is right, and checks
-the index.
+while hvcod itself reads it without HDF5: it verifies the digest, checks the index and takes the
+values from where the index says.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _FORMAT_1 = (
 
 
 def block_size(index: int) -> int:
-    """Bytes of the user block that has room for an index of so many; raises HvcodError."""
+    """Bytes of the user block for an index of this size; raises HvcodError if it is too large."""
     size = max(SMALLEST_BLOCK, 1 << (_HEADER.size + index - 1).bit_length())
     if size > LARGEST_BLOCK:
         raise HvcodError(f"too many tensors: their index has {index} bytes, over {LARGEST_BLOCK}")
@@ -43,7 +43,7 @@ def block_size(index: int) -> int:
 
 
 def seal(data: memoryview, block: int, index: bytes) -> None:
-    """Fills in the user block of `data`, whose first `block` bytes are zero and the rest done."""
+    """Fills in the user block of `data`: its first `block` bytes, which are still zero."""
     data[_HEADER.size : _HEADER.size + len(index)] = index
     sizes = block, len(index), len(data)
     _HEADER.pack_into(data, 0, _MAGIC, FORMAT_VERSION, bytes(32), *sizes)
@@ -52,10 +52,10 @@ def seal(data: memoryview, block: int, index: bytes) -> None:
 
 
 def verify(data: memoryview) -> tuple[bytes, int]:
-    """The index and the size of the user block of a file that is as hvcod wrote it, byte for byte.
+    """Proves that a file is as hvcod wrote it; returns its index and the size of its user block.
 
     Raises:
-        DamagedError: It is not.
+        DamagedError: It was changed or cut short, or is something else.
         RefusedError: Another version of hvcod wrote it.
     """
     if len(data) < SMALLEST_BLOCK:
@@ -80,6 +80,6 @@ def verify(data: memoryview) -> tuple[bytes, int]:
 
 
 def is_tensor_file(path: Path) -> bool:
-    """Whether a file begins like one of hvcod's tensor files. Raises OSError."""
+    """Returns whether a file begins like one of hvcod's tensor files. Raises OSError."""
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC

@@ -4,7 +4,8 @@
      "tensors": {"lstm.0.weight": {"stored": "float16", "source": "float32", "shape": [8, 4],
                                    "offset": 2048}, ...}}
 
-Offsets count from the start of the HDF5 image. The tensors stand in the order of their writing.
+Offsets count from the start of the HDF5 image. The tensors are in the order in which they were
+written.
 """
 
 import json
@@ -21,7 +22,7 @@ from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.format import ALIGNMENT, dtype_called, stored_dtypes
 from hvcod.tensorfile.origin import Origin
 
-# So that no index can ask for much memory: characters that begin or part its elements.
+# Limits the memory that an index can take: characters that begin or separate its elements.
 _MOST_ELEMENTS = 2**20
 
 LONGEST_NAME = 4096
@@ -58,7 +59,7 @@ class Entry:
 
 
 def name_problem(name: str) -> str:
-    """Why no tensor can have this name; empty if one can."""
+    """Returns why no tensor can have this name; empty if one can."""
     if not name or name == "." or "/" in name or "\0" in name:
         return f"tensor name {name[:80]!r} cannot be stored: HDF5 reserves /, . and NUL"
     long = len(name.encode()) > LONGEST_NAME
@@ -66,7 +67,7 @@ def name_problem(name: str) -> str:
 
 
 def pack(origin: Origin, entries: Sequence[Entry]) -> bytes:
-    """The index as bytes; raises HvcodError if there are too many tensors."""
+    """Returns the index as bytes; raises HvcodError if there are too many tensors."""
     values = asdict(origin)
     loss = origin.validation_loss
     # Standard JSON has neither NaN nor infinity.
@@ -87,7 +88,7 @@ def pack(origin: Origin, entries: Sequence[Entry]) -> bytes:
 
 
 def parse(text: bytes, size: int) -> tuple[Origin, list[Entry]]:
-    """What an index says, all of it checked.
+    """Returns the content of an index, all of it checked.
 
     Args:
         text: The index.
@@ -124,7 +125,7 @@ def _elements(text: bytes) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key is there twice")
     for key, value in pairs:
         # Raises UnicodeEncodeError, a ValueError, for half a character.
         key.encode()
@@ -189,7 +190,7 @@ def _check_places(entries: list[Entry], end: int) -> None:
     for before, after in pairwise(filled):
         if after.offset < before.offset + before.size:
             raise RefusedError(
-                f"tensors {before.name} and {after.name} have their values in one place"
+                f"tensors {before.name} and {after.name} have their values in the same place"
             )
 
 

@@ -1,4 +1,4 @@
-"""Where the tensors of a file come from."""
+"""The origin of the tensors in a file."""
 
 import typing
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ _HIGHEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Origin:
-    """What a published checkpoint or a training state says about itself.
+    """Describes a published checkpoint or a training state.
 
     Attributes:
-        run_id: The run that it belongs to; no other run uses it.
+        run_id: The run that it belongs to; other runs refuse it.
         task: Name of the task.
         group: The group whose weights these are.
         step: Updates done.

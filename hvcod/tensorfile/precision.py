@@ -73,7 +73,7 @@ def lossless(name: str, tensor: torch.Tensor) -> Rounding:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether a contiguous float tensor is free of NaN and infinite values; on one core."""
+    """Returns whether a contiguous float tensor holds neither NaN nor infinity; on one core."""
     # By the bits: six times as fast as torch.isfinite is for float16 on a CPU.
     bits = _BITS[tensor.itemsize]
     infinity = int(torch.tensor(float("inf"), dtype=tensor.dtype).view(bits))

@@ -66,7 +66,7 @@ class Writer(Generic[Item]):
             directory: Where the files appear; it is made when it is needed.
             build: Makes a file's bytes from an item, on the thread.
             keep: How many generations stay; None keeps all.
-            replace: Whether a step's file may take the place of an older one.
+            replace: Whether the file of a step may replace an older one.
             what: A file as the log calls it, such as "published checkpoint".
         """
         self.counters = WriterCounters()

@@ -32,7 +32,7 @@ def last_step(directory: Path) -> int:
 
 
 def is_writing(directory: Path, process: int) -> bool:
-    """Whether the directory holds a temporary file of this process."""
+    """Returns whether the directory holds a temporary file of this process."""
     return any(directory.glob(f".*@{process}.tmp"))
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the exchange share: a small model, its checkpoint."""
+"""A small model and its checkpoint, shared by the tests of the exchange."""
 
 import logging
 import time
@@ -46,7 +46,7 @@ EXPECTED = specification(model())
 
 
 def encoded(tensors: dict[str, torch.Tensor], origin: Origin = ABOUT) -> memoryview:
-    """What the publisher writes, but for the creation time."""
+    """A file like the publisher's, except for the creation time."""
     return encode(tensors, origin)
 
 

@@ -1,4 +1,4 @@
-"""What disks and networks do to a file is seen before anything is believed."""
+"""Damage by disks and networks is noticed before any content of a file is used."""
 
 import os
 import socket
@@ -31,7 +31,7 @@ def large(tmp_path: Path) -> Path:
 
 
 def boundaries(path: Path) -> set[int]:
-    """Where anything begins or ends: header, image, structures, values, blocks of disks."""
+    """Offsets at which anything begins or ends: header, image, structures, values, disk blocks."""
     data = path.read_bytes()
     text, block = verify(memoryview(data))
     found = {0, 1, 8, 12, 44, 48, 56, 64, block, block + 8, block + 96, len(data)}

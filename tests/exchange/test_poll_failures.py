@@ -1,4 +1,4 @@
-"""What a poller cannot read costs freshness, is told once and counted by cause."""
+"""A file that a poller cannot read costs freshness, is logged once and counted by cause."""
 
 import errno
 import math

@@ -63,7 +63,7 @@ class Volume:
 
 
 def unavailable() -> str | None:
-    """Why there can be no GlusterFS here, for want of programs or rights; None if there can."""
+    """Returns why GlusterFS cannot run here (programs or rights are missing); None if it can."""
     absent = [program for program in PROGRAMS if not shutil.which(program)]
     if absent:
         return f"GlusterFS needs {', '.join(absent)}"

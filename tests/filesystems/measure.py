@@ -1,4 +1,4 @@
-"""How soon and how safely one node sees what another one publishes on a network file system.
+"""Measures how soon and how safely a node sees what another publishes on a network file system.
 
     PYTHONPATH=tests:. .venv/bin/python -m filesystems.measure [--short]
 
@@ -38,7 +38,7 @@ Nodes = tuple[Path, Path]
 
 @dataclass
 class Seen:
-    """What a reader saw.
+    """The record of a reader.
 
     Attributes:
         at: When it had which step for the first time, by step.
@@ -60,7 +60,7 @@ class Seen:
 
 @dataclass
 class Result:
-    """What came of a measurement: what was seen of what was written, and how late it was."""
+    """The result of a measurement: which of the written files were seen, and how late."""
 
     seen: Seen
     written: int
@@ -105,7 +105,7 @@ def kills(nodes: Nodes, count: int, seed: int) -> tuple[Result, int]:
 
 
 def replacements(nodes: Nodes, kind: str, count: int, pause: float) -> Result:
-    """What hvcod does not do: a pointer file, or the checkpoint itself, replaced by rename."""
+    """Publishes as hvcod does not: a pointer file, or the checkpoint itself, replaced by rename."""
     here, there = _directories(nodes)
     writer = _start("-m", "filesystems.writers", kind, here, count, pause)
     path = there / writers.LATEST

@@ -1,9 +1,9 @@
-"""One node's side of the measurements: leaves files on its own mount, and tells when.
+"""One node's side of the measurements: writes files on its own mount, and prints when.
 
     python -m filesystems.writers publish|replace|pointer DIRECTORY COUNT PAUSE
 
 Prints a line ``STEP HANDED_OVER RENAMED`` for each, in seconds of the machine's monotonic clock:
-when it was given away to be written, and when the renaming that makes it visible began.
+when it was handed over to be written, and when the rename that makes it visible began.
 
     publish   as hvcod does: new names, by `Publisher`; as fast as it can with a PAUSE of 0
     replace   the alternative: one name, replaced by rename
@@ -39,7 +39,7 @@ def about(step: int) -> Origin:
 
 
 class Clock:
-    """When the last renaming began."""
+    """Remembers when the last rename began."""
 
     def __init__(self) -> None:
         self.renamed = 0.0

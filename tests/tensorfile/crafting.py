@@ -8,7 +8,7 @@ from typing import Any
 from hvcod.tensorfile.header import block_size, seal, verify
 
 DIGEST = slice(12, 44)
-"""Where in a file its SHA-256 stands."""
+"""The bytes of a file that hold its SHA-256."""
 
 
 def index_of(data: bytes) -> dict[str, Any]:

@@ -34,7 +34,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def verdict(each: Mutant) -> str:
-    """How one mutant is judged, read as a training state and, if it fits, as a teacher."""
+    """Judges one mutant, read as a training state and, if it fits, as a teacher."""
     data = bytearray(each.data)
     try:
         origin, tensors = decode_tensors(data)
@@ -58,7 +58,7 @@ def verdict(each: Mutant) -> str:
 
 
 def fault(data: bytearray, origin: Origin, tensors: Tensors) -> str:
-    """What is wrong with a file that was accepted; empty if nothing is.
+    """Returns what is wrong with a file that was accepted; empty if nothing is.
 
     Read once more without hvcod: the index by plain json, the values by plain NumPy. Every value
     must be the one that the index says, in bytes of the image that no other tensor has.
@@ -97,7 +97,7 @@ def as_source(values: np.ndarray, source: str) -> bytes:
 
 
 def misfit(tensors: Tensors) -> str:
-    """What the local model could not take."""
+    """Returns what the local model could not take; empty if it fits."""
     for name, spec in EXPECTED.items():
         tensor = tensors[name]
         if tuple(tensor.shape) != spec.shape:
@@ -115,7 +115,7 @@ def good(seed: str) -> tuple[Origin, Tensors]:
 
 
 def is_same(seed: str, origin: Origin, tensors: Tensors) -> bool:
-    """Whether a mutant holds what the good file holds, in whatever order."""
+    """Returns whether a mutant holds what the good file holds, in any order."""
     before, originals = good(seed)
     return (
         origin == before

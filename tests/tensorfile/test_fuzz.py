@@ -22,7 +22,7 @@ PATIENCE = 60.0
 
 @dataclass
 class Outcome:
-    """What became of a number of mutants.
+    """Verdicts on a number of mutants.
 
     Attributes:
         verdicts: How often each verdict was given, by kind.
@@ -35,7 +35,7 @@ class Outcome:
     grown: int = 0
 
     def of(self, verdict: str) -> int:
-        """How often this verdict was given."""
+        """The number of times that this verdict was given."""
         return sum(count for (_, given), count in self.verdicts.items() if given == verdict)
 
 

@@ -161,7 +161,7 @@ def test_two_tensors_in_one_place() -> None:
     def change(index: dict[str, Any]) -> None:
         index["tensors"]["lstm.0.bias"]["offset"] = index["tensors"][NAME]["offset"]
 
-    refused(reindexed(DATA, change), "have their values in one place")
+    refused(reindexed(DATA, change), "have their values in the same place")
 
 
 def test_values_may_end_with_the_file_and_not_later() -> None:

@@ -1,4 +1,4 @@
-"""Which tensors become half precision, and that nothing is lost that the rule keeps."""
+"""The choice of tensors that become half precision; the rule's bounds hold for the values."""
 
 import io
 
