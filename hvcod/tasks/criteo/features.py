@@ -49,7 +49,7 @@ class Features:
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
         """First row of each categorical feature in the table, and the table's end."""
-        sizes = [len(each) + KNOWN for each in self.values]
+        sizes = [len(values) + KNOWN for values in self.values]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def image(self) -> bytes:

@@ -51,10 +51,10 @@ def files_below(
     if here in above:
         return
     with readable(folder / inner), os.scandir(folder / inner) as entries:
-        found = sorted(
+        inside = sorted(
             (entry.name, entry.is_dir(), entry.is_symlink(), entry.is_file()) for entry in entries
         )
-    for name, is_folder, is_link, is_file in found:
+    for name, is_folder, is_link, is_file in inside:
         if is_folder and (follow or not is_link):
             yield from files_below(folder, f"{inner}{name}/", follow, (*above, here))
         elif not is_folder and (is_file or is_link):

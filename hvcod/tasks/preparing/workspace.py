@@ -52,7 +52,7 @@ class Workspace:
     def __init__(self, output: Path, world: MPI.Intracomm, stages: Sequence[Stage]) -> None:
         self.output, self._world, self._stages = output, world, stages
         self.folder = output / "work"
-        self._launch = world.bcast(uuid.uuid4().hex[:12] if world.rank == 0 else None)
+        self._launch = ""
 
     def open(self, plan: dict[str, Any]) -> bool:
         """Begins or takes up the work of a plan; returns False if it is finished. Collective.
@@ -60,6 +60,7 @@ class Workspace:
         Raises:
             UsageError: The folder holds something else, or work of another plan.
         """
+        self._launch = on_rank_zero(self._world, lambda: uuid.uuid4().hex[:12])
         return not on_rank_zero(self._world, lambda: self._open(plan))
 
     def file(self, stage: Stage, item: int, suffix: str) -> Path:

@@ -96,10 +96,10 @@ def _prepare(folder: Path) -> None:
 
 def installed_packages() -> dict[str, Path]:
     """Returns the folder of the sources of each installed package; none is imported."""
-    found = {name: importlib.util.find_spec(name) for name in PACKAGES}
+    specs = {name: importlib.util.find_spec(name) for name in PACKAGES}
     folders = {
         name: Path(spec.submodule_search_locations[0])
-        for name, spec in found.items()
+        for name, spec in specs.items()
         if spec and spec.submodule_search_locations
     }
     return {**folders, STANDARD_LIBRARY: Path(sysconfig.get_path("stdlib"))}

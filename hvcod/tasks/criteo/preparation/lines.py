@@ -50,9 +50,9 @@ def _line_after(file: int, position: int) -> int:
         return 0
     position -= 1
     while block := os.pread(file, BLOCK_BYTES, position):
-        found = block.find(b"\n")
-        if found >= 0:
-            return position + found + 1
+        line_feed = block.find(b"\n")
+        if line_feed >= 0:
+            return position + line_feed + 1
         position += len(block)
     return position
 

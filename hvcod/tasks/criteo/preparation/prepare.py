@@ -83,8 +83,8 @@ class ClickPreparation(Preparation):
             return make_plain(self.workspace, index, self.sources[index])
 
         self.each(PLAIN, self.largest_first(), open_input)
-        found = self.once(lambda: self.results(PLAIN, range(len(self.sources))))
-        self._texts = [Text(**text) for text in found]
+        texts = self.once(lambda: self.results(PLAIN, range(len(self.sources))))
+        self._texts = [Text(**text) for text in texts]
         self.once(self._check_layouts)
 
     def _check_layouts(self) -> None:
@@ -141,8 +141,9 @@ class ClickPreparation(Preparation):
         learned = [index for index, rows in enumerate(training) if rows]
 
         def count_piece(index: int, look: Look) -> Report:
-            rows = read_rows(workspace, index)
-            return count(workspace, index, Rows(*(each[..., : training[index]] for each in rows)))
+            columns = read_rows(workspace, index)
+            rows = Rows(*(column[..., : training[index]] for column in columns))
+            return count(workspace, index, rows)
 
         def add_feature(feature: int, look: Look) -> Report:
             return add_up(workspace, feature, learned, offsets, self.options.min_count)
@@ -150,7 +151,7 @@ class ClickPreparation(Preparation):
         if self.options.like is None:
             self.each(COUNTED, learned, count_piece)
             offsets = self.once(
-                lambda: [each["offsets"] for each in self.results(COUNTED, learned)]
+                lambda: [piece["offsets"] for piece in self.results(COUNTED, learned)]
             )
             self.each(ADDED, range(CATEGORIES), add_feature)
         self.once(lambda: self._write_features(learned))
@@ -217,7 +218,7 @@ class ClickPreparation(Preparation):
         }
         distinct = None
         if self.options.like is None:
-            distinct = [each["distinct"] for each in self.results(ADDED, range(CATEGORIES))]
+            distinct = [one["distinct"] for one in self.results(ADDED, range(CATEGORIES))]
         description = describe_dataset(
             [(_shard_name(index), int(pieces.rows[index])) for index in pieces.filled],
             self._parts,

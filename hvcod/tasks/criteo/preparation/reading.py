@@ -78,7 +78,7 @@ def read_piece(
         look(lines)
     columns = zip(_joined(blocks, text), _COLUMNS, strict=True)
     contents = (column.astype(dtype, order="C", copy=False) for column, (dtype, _) in columns)
-    write_blocks(workspace.file(READ, index, ".rows"), (each.tobytes() for each in contents))
+    write_blocks(workspace.file(READ, index, ".rows"), (column.tobytes() for column in contents))
     rows_read = sum(len(rows.lines) for rows in blocks)
     return {"lines": lines, "rows": rows_read, "kinds": kinds, "examples": examples}
 
@@ -97,7 +97,7 @@ def read_rows(workspace: Workspace, index: int) -> Rows:
                 np.fromfile(file, dtype, count * features).reshape(-1, count)
                 for dtype, features in _COLUMNS
             ]
-            return Rows(*(each if len(each) > 1 else each[0] for each in columns))
+            return Rows(*(column if len(column) > 1 else column[0] for column in columns))
     except (OSError, ValueError) as error:
         raise HvcodError(f"{path} is damaged: remove {workspace.folder} and begin again") from error
 
@@ -149,7 +149,7 @@ class ReadPieces:
         for result in self._results:
             malformed += sum(result["kinds"].values())
             if malformed > most_malformed:
-                index = next(i for i, each in enumerate(self._results) if each["examples"])
+                index = next(i for i, one in enumerate(self._results) if one["examples"])
                 raise too_many(self._positions(index)[0], most_malformed)
 
     def inputs(self) -> list[Report]:

@@ -48,8 +48,8 @@ def full_report(
 
 def table(report: Report) -> str:
     """Returns the report in a few lines."""
-    known = sum(each["known"] for each in report["categories"].values())
-    distinct = [each["distinct"] for each in report["categories"].values()]
+    known = sum(feature["known"] for feature in report["categories"].values())
+    distinct = [feature["distinct"] for feature in report["categories"].values()]
     rows = [
         ("lines read", report["lines"]),
         *((f"  malformed: {kind}", count) for kind, count in report["malformed_kinds"].items()),

@@ -60,7 +60,7 @@ def _decode(content: bytes, max_pixels: int) -> Checked:
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise DamagedError(f"too many pixels: {image.width} x {image.height}")
-    found = Checked("JPEG" if image.format == "MPO" else str(image.format), image.mode)
+    checked = Checked("JPEG" if image.format == "MPO" else str(image.format), image.mode)
     image.draft("RGB", (1, 1))
     image.convert("RGB")
-    return found
+    return checked

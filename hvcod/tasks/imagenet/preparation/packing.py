@@ -75,12 +75,12 @@ class Packer:
         try:
             if member.content is None:
                 raise DamagedError(f"{member.size} bytes are too many for an image")
-            found = check(member.content, self._options.max_pixels)
+            checked = check(member.content, self._options.max_pixels)
         except DamagedError as error:
             self._skip(identity, str(error))
             return
-        self._formats[f"{found.format} {found.mode}"] += 1
-        self._counts["misnamed"] += found.misnamed(name)
+        self._formats[f"{checked.format} {checked.mode}"] += 1
+        self._counts["misnamed"] += checked.misnamed(name)
         self._keep(identity, member.content, self._place((folder, *member.path)))
 
     def _place(self, path: Sequence[str]) -> Place:

@@ -144,10 +144,10 @@ def _joined(
     return {name: np.concatenate([note[name] for note in columns]) for name in names}, list(known)
 
 
-def _index(columns: dict[str, Integers], found: Split) -> bytes:
-    columns = {**columns, "label": found.labels}
+def _index(columns: dict[str, Integers], images: Split) -> bytes:
+    columns = {**columns, "label": images.labels}
     parts = {
-        part: {name: columns[name][images] for name in COLUMNS}
-        for part, images in found.parts.items()
+        part: {name: columns[name][numbers] for name in COLUMNS}
+        for part, numbers in images.parts.items()
     }
     return index_image(parts)
