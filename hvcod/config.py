@@ -67,7 +67,7 @@ class CodistillOptions:
     burn_in: int = option(
         1000, "steps before the distillation term is switched on (Algorithm 1)", minimum=0
     )
-    distill_weight: float = option(1.0, "factor of the distillation term", minimum=0.0)
+    distill_weight: float = option(1.0, "weight of the distillation term in the loss", minimum=0.0)
     distill_loss: str = option(
         "cross-entropy",
         "distillation loss that pulls a student towards its teachers (psi of Algorithm 1)",
@@ -119,7 +119,7 @@ class OptimizerOptions:
     beta2: float = option(
         0.999, "Adam's decay of the squared gradient average", minimum=0.0, maximum=0.999999
     )
-    momentum: float = option(0.9, "Nesterov's momentum in sgd", minimum=0.0, maximum=0.9999)
+    momentum: float = option(0.9, "Nesterov momentum of sgd", minimum=0.0, maximum=0.9999)
     initial_accumulator: float = option(
         0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0
     )
@@ -149,15 +149,19 @@ class OptimizerOptions:
 class TrainOptions:
     """All options of ``hvcod train``; the section ``model`` is the task's own dataclass."""
 
-    task: str = option("commoncrawl", "what to train", common=True)
+    task: str = option(
+        "commoncrawl", "task to train: a name of `hvcod task list`, or module:Class", common=True
+    )
     data: Path | None = option(
         None, "folder that `hvcod data` prepared; without it the task's built-in data", common=True
     )
-    preset: str = option("laptop", "the task's set of defaults: paper, laptop", common=True)
+    preset: str = option(
+        "laptop", "the task's set of defaults, such as laptop or paper", common=True
+    )
     run_dir: Path | None = option(
         None, "folder of the run, shared by all groups; default runs/TASK-TIME", launch=True
     )
-    groups: int = option(1, "groups that the ranks form", minimum=1, common=True)
+    groups: int = option(1, "number of groups", minimum=1, common=True)
     group: int | None = option(
         None,
         "this launch is group I of --groups; the others are launches that share --run-dir (on one "
@@ -186,7 +190,7 @@ class TrainOptions:
         500, "steps between two saves of the training state", minimum=1, result=False
     )
     keep_states: int = option(
-        2, "saved training states that a group keeps", minimum=1, result=False
+        2, "number of saved training states that each group keeps", minimum=1, result=False
     )
     sgd: str = option(
         "sync",
@@ -218,11 +222,11 @@ class TrainOptions:
     same_data: bool = option(
         False, "all groups read the same documents, each in its own order", common=True
     )
-    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    device: str = option("auto", "device to compute on", choices=("auto", "cpu", "cuda"))
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int | None = option(
-        4096, "examples of the validation part that are scored, at most", minimum=1, result=False
+        4096, "largest number of validation examples to score", minimum=1, result=False
     )
     tensorboard: bool = option(
         False, "also write TensorBoard event files below the run", launch=True

@@ -8,6 +8,7 @@ import click
 
 from hvcod import config
 from hvcod.config import TrainOptions
+from hvcod.values import Duration
 
 
 def dataclass_options(
@@ -86,10 +87,11 @@ def inputs_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
 def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> Any:
     name = "--" + key.rpartition(".")[2].replace("_", "-")
     text = metadata["meaning"][0].upper() + metadata["meaning"][1:] + "."
-    if default is not None and kind is not bool:
-        text += f"  [default: {default}]"
+    if default not in (None, "") and kind is not bool:
+        shown = f"{default:g}s" if isinstance(default, Duration) else default
+        text += f"  [default: {shown}]"
     if kind is bool:
         return click.option(f"{name}/--no-{name[2:]}", default=None, help=text)
-    shown = {int: click.INT, float: click.FLOAT, Path: click.Path(path_type=Path)}
-    types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else shown.get(kind, str)
+    known = {int: click.INT, float: click.FLOAT, Path: click.Path(path_type=Path)}
+    types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else known.get(kind, str)
     return click.option(name, type=types, default=None, help=text)

@@ -26,4 +26,4 @@ class EvaluationOptions:
     config: Path | None = option(
         None, "the run's config.toml, for a file that is not in its run directory"
     )
-    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    device: str = option("auto", "device to compute on", choices=("auto", "cpu", "cuda"))
