@@ -2,9 +2,9 @@
 
     python slurm.py FOLDER
 
-serves until its standard input ends, so that nothing stays behind a test run however that one ends.
+serves until its standard input ends, so that nothing is left after a test run, however it ends.
 Controller, nodes and jobs live in a process namespace of their own and use free ports: another
-Slurm on this machine is not disturbed, and whatever a job leaves behind ends with the namespace.
+Slurm on this machine is not disturbed, and whatever a job leaves running ends with the namespace.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ exec cat >/dev/null
 
 @dataclass(frozen=True)
 class Slurm:
-    """A Slurm that is up.
+    """A Slurm that is running.
 
     Attributes:
         configuration: Its slurm.conf, for SLURM_CONF.
@@ -85,7 +85,7 @@ class Slurm:
 
 
 def unavailable() -> str | None:
-    """Why there can be no Slurm here, for want of programs or rights; None if there can."""
+    """Returns which programs or rights Slurm lacks here; None if it can run."""
     absent = [program for program in PROGRAMS if not shutil.which(program)]
     if absent:
         return f"Slurm needs {', '.join(absent)}"
@@ -94,10 +94,10 @@ def unavailable() -> str | None:
 
 @contextlib.contextmanager
 def cluster() -> Iterator[Slurm]:
-    """A Slurm of four nodes of four CPUs, with partitions ``main`` and ``urgent``.
+    """Starts a Slurm of four nodes of four CPUs, with partitions ``main`` and ``urgent``.
 
     Jobs in ``urgent`` preempt those in ``main``, which are warned and have a minute to end.
-    Raises RuntimeError, with the reason, if it does not come up.
+    Raises RuntimeError, with the reason, if it does not start.
     """
     # Its user must reach munge's socket, which pytest's folders do not let it.
     folder = Path(tempfile.mkdtemp(prefix="hvcod-slurm-"))
