@@ -42,7 +42,7 @@ def test_a_tree_comes_back_as_it_was(tree: Any) -> None:
 
 
 def test_what_cannot_be_saved_is_named() -> None:
-    with pytest.raises(HvcodError, match=r"cannot save hidden\.1\.x: a set"):
+    with pytest.raises(HvcodError, match=r"cannot save hidden\.1\.x: .* cannot hold a set"):
         take_apart([1, {"x": {3}}], "hidden")
 
 
