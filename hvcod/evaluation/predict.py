@@ -18,6 +18,7 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.evaluate import mean_distribution, pairs
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.predictions import Array, Block, Shape, check_columns, writer
+from hvcod.files.temporaries import sweep
 from hvcod.files.whole import whole_file
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
@@ -140,6 +141,7 @@ def _put_together(output: Path, shares: Sequence[_Share]) -> int:
         files = [
             stack.enter_context(_share_file(output, rank).open("rb")) for rank in range(len(shares))
         ]
+        sweep(output.parent)
         whole = stack.enter_context(whole_file(output, replace=True))
         writer(output)(Path(whole.name), shape, _in_order(files, shares))
     return shape.count

@@ -1,5 +1,7 @@
 """Names of files that are still being written, and which of them nobody writes any more."""
 
+import contextlib
+import math
 import os
 import re
 import socket
@@ -15,6 +17,17 @@ def temporary_path(path: Path) -> Path:
     """A free name beside `path` that says which process on which host writes there."""
     writer = f"{uuid.uuid4().hex[:12]}@{_host()}@{os.getpid()}"
     return path.with_name(f".{path.name.lstrip('.')}.{writer}.tmp")
+
+
+def sweep(directory: Path) -> None:
+    """Removes what killed writers of this machine left half written, which may fill the disk.
+
+    What cannot be removed stays.
+    """
+    with contextlib.suppress(OSError):
+        for path in list(directory.iterdir()):
+            if is_orphan(path, -math.inf):
+                path.unlink()
 
 
 def is_orphan(path: Path, now: float) -> bool:

@@ -4,7 +4,6 @@ Nothing here looks into a file and nothing heavy is imported: commands that only
 """
 
 import contextlib
-import math
 import re
 from pathlib import Path
 
@@ -46,17 +45,6 @@ def prune(directory: Path, step: int, keep: int | None) -> None:
     for path in doomed:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def sweep(directory: Path) -> None:
-    """Removes what killed writers of this machine left half written, which may fill the disk.
-
-    What cannot be removed stays.
-    """
-    with contextlib.suppress(OSError):
-        for path in list(directory.iterdir()):
-            if is_orphan(path, -math.inf):
-                path.unlink()
 
 
 def _steps(names: list[str]) -> list[int]:

@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files import whole
-from hvcod.tensorfile.steps import checkpoint_path, prune, sweep
+from hvcod.files.temporaries import sweep
+from hvcod.tensorfile.steps import checkpoint_path, prune
 from hvcod.tensorfile.worker import Worker
 
 logger = logging.getLogger("hvcod.exchange")
