@@ -16,12 +16,12 @@ def test_a_group_that_diverges_stops_and_harms_nobody(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    words = command(tiny_data, run, "--groups", 2, steps=200)[1:]
+    words = command(tiny_data, run, "--groups", 2, steps=120)[1:]
     last = checkpoint_path(published_directory(run, 1), 30)
     done = fast_mpirun(4, PROGRAM, 1, 35, last, *words, check=False)
     assert done.returncode == 1
     good, bad = json.loads(done.stdout)
-    assert (good["ended"], good["steps"]) == ("finished", 200)
+    assert (good["ended"], good["steps"]) == ("finished", 120)
     assert bad["ended"] == "failed"
     assert "the gradient is nan at step 35; go on with --nonfinite skip" in bad["reason"]
     assert "hvcod: group 1 failed: the gradient is nan at step 35" in done.stderr
