@@ -117,7 +117,8 @@ class Workspace:
             progress.update(done - before, f"{units} {stage.unit}s of this one" if units else "")
 
         yield look
-        progress.update(len(self._done(stage)) - done)
+        if self._world.rank == 0:  # which removes the folder; the others may come too late
+            progress.update(len(self._done(stage)) - done)
         progress.close()
 
     def remove(self) -> None:
