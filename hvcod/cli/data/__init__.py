@@ -1,8 +1,15 @@
 """``hvcod data``: prepares the data of a task; one file per task."""
 
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import click
 
 from hvcod.cli.lazy import LazyGroup
+
+if TYPE_CHECKING:
+    from hvcod.tasks.preparing.pipeline import Preparation, Report
 
 COMMANDS = {
     "commoncrawl": "Turn text into token shards.",
@@ -23,3 +30,13 @@ Examples:
 @click.group(cls=LazyGroup, package=__name__, known=COMMANDS, epilog=EXAMPLES)
 def command() -> None:
     """Prepare the data of a task."""
+
+
+def run_and_show(
+    preparation: "Preparation", table: "Callable[[Report], str]", as_json: bool
+) -> None:
+    """Runs a preparation and prints its report on one rank. Collective."""
+    report = preparation.run()
+    if preparation.world.rank == 0:
+        ready = f"{preparation.output} is ready"
+        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{ready}")

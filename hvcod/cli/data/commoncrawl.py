@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hvcod.cli.data.result import run_and_show
+from hvcod.cli.data import run_and_show
 from hvcod.cli.options import build, dataclass_options, inputs_and_output, json_option
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
@@ -54,16 +54,12 @@ def command(
     from hvcod.groups.world import on_rank_zero, world
     from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
     from hvcod.tasks.commoncrawl.preparation.summary import table
-    from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
+    from hvcod.tasks.commoncrawl.reading.download import COMMON_CRAWL, wet_urls
+    from hvcod.tasks.commoncrawl.reading.sources import Source, expand_inputs
+
+    def find() -> list[Source]:
+        crawl = wet_urls(download, files, server or COMMON_CRAWL) if download and files else []
+        return expand_inputs([*inputs, *crawl])
 
     ranks = world()
-    sources = on_rank_zero(
-        ranks, lambda: expand_inputs([*inputs, *_addresses(download, files, server)])
-    )
-    run_and_show(TextPreparation(sources, output, options, ranks), table, as_json)
-
-
-def _addresses(crawl: str | None, files: int | None, server: str | None) -> list[str]:
-    from hvcod.tasks.commoncrawl.reading.download import COMMON_CRAWL, wet_urls
-
-    return wet_urls(crawl, files, server or COMMON_CRAWL) if crawl and files else []
+    run_and_show(TextPreparation(on_rank_zero(ranks, find), output, options, ranks), table, as_json)

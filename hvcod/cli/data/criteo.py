@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hvcod.cli.data.result import run_and_show
+from hvcod.cli.data import run_and_show
 from hvcod.cli.options import build, dataclass_options, inputs_and_output, json_option
 from hvcod.errors import UsageError
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
