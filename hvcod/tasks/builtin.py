@@ -1,28 +1,27 @@
-"""The data that a task trains on: the user's, or built-in data prepared on first use.
+"""The data that a task trains on: the user's, or built-in data made once per user.
 
-Training imports nothing of a preparation: built-in data are named here and their code is loaded
-when they are needed.
+Training imports nothing of a preparation: the code that prepares built-in data is loaded when they
+are needed.
 """
 
+import importlib
 import logging
+import os
+import shutil
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mpi4py import MPI
+
+from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
-from hvcod.registry import Registry
+from hvcod.groups.world import on_rank_zero, world
 
 log = logging.getLogger("hvcod.tasks")
 
-BUILTIN: Registry[Callable[[], Path]] = Registry(
-    "--task",
-    {
-        name: f"hvcod.tasks.{name}.preparation.builtin:builtin_dataset"
-        for name in ("commoncrawl", "criteo", "imagenet")
-    },
-)
-"""For each task the function that prepares its built-in data, once per user, and returns the
-folder. Collective over the launch."""
-
+_DAY = 86400
 _CONTENT = {
     "commoncrawl": "the built-in corpus (documentation in English)",
     "criteo": "generated rows",
@@ -45,4 +44,86 @@ def data_folder(task: str, data: Path | None, group: Group) -> Path:
         return data
     if group.is_root:
         log.info("no --data given: training on %s", _CONTENT[task])
-    return BUILTIN.load(task)()
+    preparation = importlib.import_module(f"hvcod.tasks.{task}.preparation.builtin")
+    folder: Path = preparation.builtin_dataset()
+    return folder
+
+
+def made_once(name: Callable[[], str], make: Callable[[Path], None]) -> Path:
+    """Returns the folder of a dataset in the cache, which is made if it is not there.
+
+    Collective over the launch. Launches that make it at the same time do not disturb each other;
+    the first one to finish wins.
+
+    Args:
+        name: Returns the folder's name, which must depend on everything that the content follows
+            from; called on one rank.
+        make: Takes a new folder and fills ``data`` in it; everything else in it is removed.
+            Collective.
+
+    Raises:
+        HvcodError: The cache cannot be written, or is not the same on all nodes.
+    """
+    ranks = world()
+    final = on_rank_zero(ranks, lambda: cache_folder() / name())
+    if not on_rank_zero(ranks, (final / "dataset.json").exists):
+        _make(final, make, ranks)
+    if not ranks.allreduce((final / "dataset.json").exists(), op=MPI.LAND):
+        raise HvcodError(
+            f"{final} is not there on all nodes: set HVCOD_CACHE to a folder that they share"
+        )
+    return final
+
+
+def cache_folder() -> Path:
+    """Returns the folder of built-in data: HVCOD_CACHE, else one in the user's cache.
+
+    Raises:
+        HvcodError: Neither is named, and the user has no home.
+    """
+    if own := os.environ.get("HVCOD_CACHE"):
+        return Path(own).absolute()
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise HvcodError(
+            "no home directory is known here: set HVCOD_CACHE to a folder of yours"
+        ) from error
+    return Path(caches, "hvcod").absolute()
+
+
+def _make(final: Path, make: Callable[[Path], None], ranks: MPI.Intracomm) -> None:
+    own = f"{final.name}.{socket.gethostname()}-{os.getpid()}.part"
+    part = final.with_name(ranks.bcast(own))
+    on_rank_zero(ranks, lambda: _begin(part))
+    try:
+        make(part)
+        if ranks.rank == 0 and not (final / "dataset.json").exists():
+            _publish(part / "data", final)
+        ranks.Barrier()
+    except HvcodError as error:
+        raise HvcodError(f"{error}; set HVCOD_CACHE to a folder with more space") from error
+    finally:
+        if ranks.rank == 0:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _begin(part: Path) -> None:
+    """Makes the folder of this launch and removes those that killed launches left."""
+    try:
+        part.mkdir(parents=True)
+        for old in part.parent.glob("*.part"):
+            if time.time() - old.stat().st_mtime > _DAY:
+                shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise HvcodError(
+            f"cannot create {part}: {error.strerror}; set HVCOD_CACHE to a folder of yours"
+        ) from error
+
+
+def _publish(data: Path, final: Path) -> None:
+    try:
+        data.rename(final)
+    except OSError:
+        if not (final / "dataset.json").exists():
+            raise

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hvcod.config import flatten
 from hvcod.groups.world import on_rank_zero, wait_quietly, world
-from hvcod.tasks.cache import made_once
+from hvcod.tasks.builtin import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hvcod.groups.world import world
-from hvcod.tasks.cache import made_once
+from hvcod.tasks.builtin import made_once
 from hvcod.tasks.criteo.dataset import FORMAT
 from hvcod.tasks.criteo.preparation.generate import RULES
 from hvcod.tasks.criteo.preparation.options import PrepareOptions

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hvcod.groups.world import on_rank_zero, wait_quietly, world
-from hvcod.tasks.cache import made_once
+from hvcod.tasks.builtin import made_once
 from hvcod.tasks.files import make_folder, write_whole
 from hvcod.tasks.imagenet.dataset import FORMAT
 from hvcod.tasks.imagenet.preparation.inputs import find_sources

@@ -10,7 +10,7 @@ from conftest import CLEAN_ENVIRONMENT
 from tasks.commoncrawl.corpora import documents_of
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.cache import cache_folder
+from hvcod.tasks.builtin import cache_folder
 from hvcod.tasks.commoncrawl.preparation import builtin
 from hvcod.tasks.commoncrawl.preparation.builtin import (
     builtin_dataset,
@@ -23,7 +23,7 @@ from hvcod.tasks.commoncrawl.tokens.tokenizer import WordPieces
 
 PROGRAM = """
 import sys
-from hvcod.tasks.cache import cache_folder
+from hvcod.tasks.builtin import cache_folder
 from hvcod.tasks.commoncrawl.preparation import builtin
 builtin.PACKAGES = ("click",)
 builtin.LEFT_OUT |= {"email", "encodings", "distutils", "multiprocessing", "asyncio", "lib2to3"}
