@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
-from hvcod.tasks.commoncrawl.reading.document import Document
+from hvcod.tasks.commoncrawl.reading.document import Document, ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import Source
 from hvcod.tasks.commoncrawl.tokens.tokenizer import count_characters
 from hvcod.tasks.files import read_arrays, write_arrays, writing
@@ -117,13 +116,7 @@ class KeptIndex(NamedTuple):
     counts: Integers
 
 
-def collect(
-    workspace: Workspace,
-    index: int,
-    source: Source,
-    accept: Accept,
-    look: Look,
-) -> Report:
+def collect(workspace: Workspace, index: int, source: Source, accept: Accept, look: Look) -> Report:
     """Reads one input, writes what is kept to the work folder and returns the counts.
 
     Args:
@@ -163,11 +156,7 @@ def read_kept(workspace: Workspace, index: int) -> Iterator[tuple[str, str]]:
 
 
 def _kept(
-    source: Source,
-    accept: Accept,
-    read: ReadReport,
-    dropped: Counter[str],
-    look: Look,
+    source: Source, accept: Accept, read: ReadReport, dropped: Counter[str], look: Look
 ) -> Iterator[tuple[str, str]]:
     for document in read_documents(source, read):
         look(read.documents)

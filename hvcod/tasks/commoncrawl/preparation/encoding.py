@@ -74,11 +74,7 @@ def _shown(documents: Iterator[Encoded], look: Look) -> Iterator[Encoded]:
 
 
 def _encoded(
-    workspace: Workspace,
-    index: int,
-    first: Mask,
-    pieces: WordPieces,
-    selection: Selection,
+    workspace: Workspace, index: int, first: Mask, pieces: WordPieces, selection: Selection
 ) -> Iterator[Encoded]:
     """Yields (id, tokens, whether it is held out for validation) of an input's documents."""
     held_out = selection.in_validation(read_index(workspace, index).hashes)

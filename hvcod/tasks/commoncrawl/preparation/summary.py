@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.commoncrawl.reading.report import EXAMPLES_KEPT
+from hvcod.tasks.commoncrawl.reading.document import EXAMPLES_KEPT
 from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, ShardInfo
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.summary import text_table, total

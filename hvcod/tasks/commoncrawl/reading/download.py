@@ -37,6 +37,9 @@ class Patience:
     first_wait_s: float = 1.0
 
 
+USUAL = Patience()
+
+
 def stream(url: str, patience: Patience) -> Iterator[bytes]:
     """Yields the bytes at an address; a broken connection is resumed at the byte where it broke.
 
@@ -50,7 +53,7 @@ def stream(url: str, patience: Patience) -> Iterator[bytes]:
 
 
 def wet_urls(
-    crawl: str, files: int, base_url: str = COMMON_CRAWL, patience: Patience | None = None
+    crawl: str, files: int, base_url: str = COMMON_CRAWL, patience: Patience = USUAL
 ) -> list[str]:
     """Returns the addresses of the first WET files of a crawl, in the order of ``wet.paths.gz``.
 
@@ -58,7 +61,7 @@ def wet_urls(
         crawl: Name of the crawl, such as ``CC-MAIN-2020-50``.
         files: Their number; all of them if the crawl has fewer.
         base_url: The server of the crawls.
-        patience: Time limits and attempts.
+        patience: Time limits and attempts for it.
 
     Raises:
         UsageError: The name cannot be a crawl's, or ``files`` is less than one.
@@ -69,9 +72,8 @@ def wet_urls(
     if files < 1:
         raise UsageError(f"--files {files}: must be at least 1")
     base = base_url.rstrip("/")
-    address = f"{base}/crawl-data/{crawl}/wet.paths.gz"
-    paths = itertools.islice(_lines(address, patience or Patience()), files)
-    return [f"{base}/{path}" for path in paths]
+    paths = _lines(f"{base}/crawl-data/{crawl}/wet.paths.gz", patience)
+    return [f"{base}/{path}" for path in itertools.islice(paths, files)]
 
 
 def _lines(url: str, patience: Patience) -> Iterator[str]:

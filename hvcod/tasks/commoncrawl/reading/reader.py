@@ -12,11 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from hvcod.tasks.commoncrawl.reading.document import Document
-from hvcod.tasks.commoncrawl.reading.download import Patience
+from hvcod.tasks.commoncrawl.reading.document import Document, ReadReport
 from hvcod.tasks.commoncrawl.reading.json_lines import read_json_lines
 from hvcod.tasks.commoncrawl.reading.plain_text import read_plain_text
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.segments import SegmentReader
 from hvcod.tasks.commoncrawl.reading.sources import (
     JSON_LINES_NAMES,
@@ -26,12 +24,7 @@ from hvcod.tasks.commoncrawl.reading.sources import (
     plain_name,
 )
 from hvcod.tasks.commoncrawl.reading.wet import RECORD_START, read_wet
-from hvcod.tasks.reading.compression import (
-    Piece,
-    codec_by_content,
-    codec_by_name,
-    decompress,
-)
+from hvcod.tasks.reading.compression import Piece, codec_by_content, codec_by_name, decompress
 
 _P = TypeVar("_P", bytes, Piece)
 Format = Callable[[SegmentReader], Iterator[Document]]
@@ -42,30 +35,22 @@ _NOT_IN_TEXT = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
 _HTML = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 
 
-def read_documents(
-    source: Source, report: ReadReport, patience: Patience | None = None
-) -> Iterator[Document]:
-    """Yields the good documents of a source in their order, and counts the damaged ones.
-
-    Args:
-        source: The input.
-        report: Counts documents, damage and bytes; may be shared by several sources.
-        patience: Time limits and attempts for a server.
+def read_documents(source: Source, report: ReadReport) -> Iterator[Document]:
+    """Yields the good documents of a source in their order, and counts them and the damaged ones.
 
     Raises:
         HvcodError: The file or the server cannot be read at all.
         UsageError: The source holds records of another kind than WET.
     """
     seen = report.documents + report.damaged
-    chunks = _counted(source.chunks(patience or Patience()), report)
+    chunks = _counted(source.chunks(), report)
     head, raw = _peek(chunks)
     codec = codec_by_content(head)
     if codec is None and _is_binary(head):
         codec = codec_by_name(source.name)
     head, pieces = _peek(decompress(raw, codec) if codec else raw)
     read = _format(source.name, head)
-    unfit = _unfit(head) if read is read_plain_text else ""
-    if unfit:
+    if read is read_plain_text and (unfit := _unfit(head)):
         report.damage(source.name, "whole source", unfit)
         return
     record_start = RECORD_START if read is read_wet else b""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
+from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.reading.compression import Gap, Mark, Piece
 
 MAX_RECORD_BYTES = 64 * 1024**2

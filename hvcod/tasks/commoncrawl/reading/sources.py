@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvcod.errors import UsageError
-from hvcod.tasks.commoncrawl.reading.download import Patience, stream
+from hvcod.tasks.commoncrawl.reading.download import USUAL, Patience, stream
 from hvcod.tasks.preparing.inputs import file_size, listed
 from hvcod.tasks.reading.compression import codec_by_name
 from hvcod.tasks.reading.files import chunks
@@ -25,24 +25,26 @@ class Source:
         location: Path or address.
         name: Its file name, with as many folders in front as set it apart from the other inputs'
             names. Documents without an id of their own are named after it.
+        patience: Time limits and attempts for a server.
     """
 
     location: str
     name: str
+    patience: Patience = USUAL
 
     @property
     def size(self) -> int | None:
         """Bytes of a file, by which a changed input is noticed; None for an address."""
         return None if _is_url(self.location) else file_size(Path(self.location))
 
-    def chunks(self, patience: Patience) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Yields the stored bytes.
 
         Raises:
             HvcodError: The file or the server cannot be read.
         """
         if _is_url(self.location):
-            return stream(self.location, patience)
+            return stream(self.location, self.patience)
         return chunks(Path(self.location), CHUNK_BYTES)
 
 

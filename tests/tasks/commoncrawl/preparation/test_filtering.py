@@ -21,9 +21,8 @@ from hvcod.tasks.commoncrawl.preparation.filtering import (
     language_share,
 )
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions
-from hvcod.tasks.commoncrawl.reading.document import Document
+from hvcod.tasks.commoncrawl.reading.document import Document, ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 ENGLISH = (

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise, paragraphs
+from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 

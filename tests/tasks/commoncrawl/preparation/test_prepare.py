@@ -23,8 +23,8 @@ from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
+from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, unigram_entropy

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,9 +17,9 @@ import pytest
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.reading import download
+from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.download import Patience, stream, wet_urls
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 QUICK = Patience(timeout_s=0.5, attempts=4, first_wait_s=0.01)
@@ -244,7 +244,7 @@ def test_documents_over_a_broken_connection(site: Site) -> None:
     site.faults = [503, cut, stall, cut]
     [source] = expand_inputs([f"{site.url}/{PATHS[0]}"])
     report = ReadReport()
-    documents = list(read_documents(source, report, QUICK))
+    documents = list(read_documents(replace(source, patience=QUICK), report))
     assert [document.id for document in documents] == [f"urn:{number}" for number in range(300)]
     assert report.damaged == 0
     assert report.bytes_read == len(site.files[f"/{PATHS[0]}"])
@@ -254,7 +254,7 @@ def test_a_file_damaged_on_the_server(site: Site) -> None:
     site.files["/x.warc.wet.gz"] = wet_file()[:-100]
     [source] = expand_inputs([f"{site.url}/x.warc.wet.gz"])
     report = ReadReport()
-    assert len(list(read_documents(source, report, QUICK))) == 299
+    assert len(list(read_documents(replace(source, patience=QUICK), report))) == 299
     assert report.truncated == ["x.warc.wet.gz"]
 
 

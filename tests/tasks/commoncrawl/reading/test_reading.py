@@ -12,8 +12,8 @@ from tasks.commoncrawl.reading.wet_files import COMPRESSIONS, RECORDS, TEXTS, re
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.reading import json_lines, plain_text, segments
+from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import Source, expand_inputs
 
 

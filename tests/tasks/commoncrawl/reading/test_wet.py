@@ -22,8 +22,8 @@ from tasks.commoncrawl.reading.wet_files import (
 
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading import wet
+from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 

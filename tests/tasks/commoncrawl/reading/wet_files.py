@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hvcod.tasks.commoncrawl.reading.document import Document
+from hvcod.tasks.commoncrawl.reading.document import Document, ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import Source
 
 if sys.version_info >= (3, 14):

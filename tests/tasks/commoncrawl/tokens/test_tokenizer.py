@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
+from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
-from hvcod.tasks.commoncrawl.reading.report import ReadReport
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.sentences import split_sentences
 from hvcod.tasks.commoncrawl.tokens.tokenizer import (
