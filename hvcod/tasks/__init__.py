@@ -27,12 +27,7 @@ ENTRY_POINTS = "hvcod.tasks"
 
 @dataclass(frozen=True)
 class KnownTask:
-    """A task that has a name.
-
-    Attributes:
-        place: Its class, as ``module:Class``.
-        package: The installed package that brings it.
-    """
+    """The class of a task, as ``module:Class``, and the installed package that brings it."""
 
     place: str
     package: str
@@ -65,22 +60,24 @@ def load_task(name: str) -> "type[Task]":
             "such as --task mypackage.mymodule:MyTask"
         )
     place = known[name].place if name in known else name
-    module_name, _, attribute = place.partition(":")
-    module = _import(name, module_name)
-    return _checked(name, module, getattr(module, attribute, None) if attribute else None)
+    module, _, attribute = place.partition(":")
+    return _checked(name, _import(name, module), attribute)
 
 
 def _import(name: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if not _is_part(error.name, module):
+        if not f"{module}.".startswith(f"{error.name}."):
             raise UsageError(f"--task {name}: {module} needs {error.name}: {error}") from error
     except (ValueError, TypeError) as error:
         raise UsageError(f"--task {name}: {module!r} is not the name of a module") from error
     here = str(Path.cwd())
     if here in sys.path:
-        raise UsageError(_not_found(name, module))
+        raise UsageError(
+            f"--task {name}: no module {module}, neither installed nor in {here}; start in the "
+            "folder that holds it, or pip install -e its package"
+        )
     # Behind the installed packages, so that a folder here hides none of them; and for good, as a
     # task may import more of its modules later.
     sys.path.append(here)
@@ -88,21 +85,10 @@ def _import(name: str, module: str) -> ModuleType:
     return _import(name, module)
 
 
-def _is_part(missing: str | None, module: str) -> bool:
-    """Tells whether the module itself, or a package above it, was not found."""
-    return missing is not None and f"{module}.".startswith(f"{missing}.")
-
-
-def _not_found(name: str, module: str) -> str:
-    return (
-        f"--task {name}: no module {module}, neither installed nor in {Path.cwd()}; start in the "
-        "folder that holds it, or pip install -e its package"
-    )
-
-
-def _checked(name: str, module: ModuleType, found: Any) -> "type[Task]":
+def _checked(name: str, module: ModuleType, attribute: str) -> "type[Task]":
     from hvcod.tasks.base import Task
 
+    found = getattr(module, attribute, None)
     if found is None:
         there = [key for key, each in vars(module).items() if _is_task(each, Task)]
         hint = f"the tasks there: {', '.join(there)}" if there else "there is no task in it"

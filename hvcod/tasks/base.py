@@ -111,11 +111,8 @@ class Task(ABC):
         predictions are the same for any number of ranks. ``validation_examples`` of the options
         limits the pass.
 
-        Args:
-            part: ``validation``, ``training`` or another part that the data have.
-
         Raises:
-            HvcodError: The data have no such part.
+            HvcodError: The data have no such part; most have ``validation`` and ``training``.
         """
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -139,13 +136,9 @@ class Task(ABC):
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Returns the logits of a student or teacher, and its hidden state for the next batch.
 
-        The distillation loss may overwrite a teacher's logits: they must not be part of its state.
-
-        Args:
-            model: The student, or a teacher.
-            inputs: Those of the batch.
-            state: The hidden state after the batch before; None at first. It is made of
-                dictionaries, lists, tuples, plain values and tensors.
+        `state` is the hidden state after the previous batch, None at first: dictionaries, lists,
+        tuples, plain values and tensors. The distillation loss may overwrite a teacher's logits:
+        they must not be part of its state.
         """
         return model(inputs), None
 

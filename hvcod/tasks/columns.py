@@ -8,11 +8,12 @@ values are then read from the file directly, which any number of threads can do 
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -82,15 +83,10 @@ def lines(texts: Sequence[str]) -> Array:
     return np.frombuffer("".join(f"{text}\n" for text in texts).encode(), dtype=np.uint8)
 
 
-@dataclass(frozen=True)
-class _Column:
+class _Column(NamedTuple):
     begin: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-
-    @property
-    def row_bytes(self) -> int:
-        return self.dtype.itemsize * int(np.prod(self.shape[1:]))
 
 
 class Columns:
@@ -105,8 +101,9 @@ class Columns:
         self._columns: dict[str, _Column] = {}
         try:
             with h5py.File(path, "r", locking=False) as file:
-                if data_format:
-                    _check_format(file, data_format)
+                expected = data_format.attributes() if data_format else {}
+                if any(file.attrs.get(key) != value for key, value in expected.items()):
+                    raise ValueError("not of the format {format} {version}".format(**expected))
                 file.visititems(self._note)
             self._file = os.open(path, os.O_RDONLY)
         except (OSError, KeyError, ValueError) as error:
@@ -125,7 +122,7 @@ class Columns:
         column = self._column(name)
         stop = column.shape[0] if stop is None else stop
         values = np.frombuffer(self.read_bytes(name, start, stop), dtype=column.dtype)
-        return values.reshape(-1, *column.shape[1:]) if len(column.shape) > 1 else values
+        return values.reshape(stop - start, *column.shape[1:])
 
     def read_lines(self, name: str) -> list[str]:
         """Returns the texts of a column that `lines` made."""
@@ -138,13 +135,12 @@ class Columns:
             HvcodError: The file has no such column, or ends too early.
         """
         column = self._column(name)
-        begin, size = column.begin + start * column.row_bytes, (stop - start) * column.row_bytes
+        row_bytes = column.dtype.itemsize * math.prod(column.shape[1:])
+        begin, size = column.begin + start * row_bytes, (stop - start) * row_bytes
         try:
             content = os.pread(self._file, size, begin)
-            while len(content) < size:  # Linux gives at most 2 GiB at once
-                more = os.pread(self._file, size - len(content), begin + len(content))
-                if not more:
-                    break
+            # Linux gives at most 2 GiB at once.
+            while more := os.pread(self._file, size - len(content), begin + len(content)):
                 content += more
         except OSError as error:
             raise HvcodError(f"cannot read {self._path}: {reason_of(error)}") from error
@@ -163,8 +159,3 @@ class Columns:
             if item.dtype.hasobject or (begin is None and item.size):
                 raise ValueError(f"{name} is not one contiguous array of numbers")
             self._columns[name] = _Column(begin or 0, item.dtype, item.shape)
-
-
-def _check_format(file: h5py.File, data_format: DataFormat) -> None:
-    if any(file.attrs.get(key) != value for key, value in data_format.attributes().items()):
-        raise ValueError(f"not of the format {data_format.name} {data_format.version}")

@@ -16,11 +16,7 @@ from hvcod.files.whole import whole_file
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes or replaces a file, which appears whole and on disk.
-
-    Raises:
-        HvcodError: The file system refused, for example because it is full.
-    """
+    """Writes or replaces a file: `write_blocks` of one block."""
     write_blocks(path, [content])
 
 

@@ -80,10 +80,7 @@ def _window(
             inputs[row, : end - begin], targets[row, : end - begin] = tokens[:-1], tokens[1:]
             ids[row, : end - begin] = np.arange(begin + 1, end + 1)
     return Batch(
-        torch.from_numpy(inputs),
-        torch.from_numpy(targets),
-        ids=ids.ravel(),
-        begins=offset == 0,
+        torch.from_numpy(inputs), torch.from_numpy(targets), ids=ids.ravel(), begins=offset == 0
     )
 
 
