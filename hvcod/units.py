@@ -9,3 +9,8 @@ def byte_count(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, such as ``2 ranks``."""
+    return f"{count} {noun}{'s' * (count != 1)}"

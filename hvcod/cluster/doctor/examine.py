@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 
 from hvcod.cluster.doctor import allreduce, folder, local
 from hvcod.cluster.doctor.facts import Examination, Outcome
@@ -17,7 +18,9 @@ _SLOW_NETWORK = "slow network? raise --patience"
 
 def stages(options: DoctorOptions, together: Together) -> list[Stage]:
     """All stages in order: first those of a rank alone, then those of the MPI world."""
-    place = options.run_dir
+    place, size = options.run_dir, options.bytes
+    by_mpi = partial(allreduce.by_mpi, together, size)
+    by_horovod = partial(allreduce.by_horovod, together, size)
     return [
         # Before torch: with it comes libgomp, which may bind this thread to one core.
         Stage("cores", local.cores),
@@ -25,27 +28,17 @@ def stages(options: DoctorOptions, together: Together) -> list[Stage]:
         Stage("horovod", local.horovod_alone),
         Stage("hdf5", local.hdf5_alone),
         Stage("gpus", local.gpus),
-        Stage("files", folder.files(place)),
-        Stage("written", folder.written(place, options.bytes), ("files",)),
-        Stage("locks", folder.locks(place), ("files", "hdf5")),
+        Stage("files", partial(folder.files, place)),
+        Stage("written", partial(folder.written, place, size), ("files",)),
+        Stage("locks", partial(folder.locks, place), ("files", "hdf5")),
         # Ranks come here at different times.
         Stage("world", together.start, ("mpi4py",), patience=2.0),
         Stage("split", together.split, ("world",)),
         Stage("device", together.device, ("split",)),
         Stage("ranks", together.ranks, ("device",)),
-        Stage(
-            "mpi_allreduce",
-            allreduce.by_mpi(together, options.bytes),
-            ("ranks",),
-            if_late=_SLOW_NETWORK,
-        ),
-        Stage("published", publishing(together, options), ("mpi_allreduce",)),
-        Stage(
-            "horovod_allreduce",
-            allreduce.by_horovod(together, options.bytes),
-            ("published",),
-            if_late=_SLOW_NETWORK,
-        ),
+        Stage("mpi_allreduce", by_mpi, ("ranks",), if_late=_SLOW_NETWORK),
+        Stage("published", partial(publishing, together, options), ("mpi_allreduce",)),
+        Stage("horovod_allreduce", by_horovod, ("published",), if_late=_SLOW_NETWORK),
         Stage("end", together.end, ("horovod_allreduce",)),
     ]
 

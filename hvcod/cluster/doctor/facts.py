@@ -1,7 +1,7 @@
 """The facts that the stages find: plain values that travel between processes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hvcod.cluster.doctor.options import DoctorOptions
@@ -26,12 +26,6 @@ class Outcome:
     seconds: float = 0.0
     reached: bool = True
     late: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        facts = {} if self.facts is None else asdict(self.facts)
-        problem = {"problem": self.problem} if self.problem else {}
-        return {**facts, **problem, "seconds": self.seconds}
 
 
 @dataclass(frozen=True)

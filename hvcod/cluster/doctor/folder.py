@@ -5,7 +5,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from hvcod.cluster.doctor.facts import Files, Locks, Written
@@ -18,46 +18,9 @@ PREFIX = ".hvcod-doctor-"
 """Prefix of the names of all files and folders that the doctor makes and removes."""
 
 
-def files(run_dir: Path) -> Callable[[Outcomes], Files]:
-    """The stage that writes a small file."""
-    return lambda outcomes: _files(existing(run_dir.absolute()))
-
-
-def written(run_dir: Path, size: int) -> Callable[[Outcomes], Written]:
-    """The stage in which the first rank writes a file of the size of a checkpoint."""
-
-    def run(outcomes: Outcomes) -> Written:
-        small: Files = outcomes["files"].facts
-        if launch_rank() != 0 or small.error:
-            return Written(None, small.error, small.code)
-        # Not zeroes: some file systems compress.
-        data = memoryview(os.urandom(1_000_000) * (size // 1_000_000))
-        begun = time.perf_counter()
-        try:
-            with _file(existing(run_dir.absolute()), data):
-                return Written(size / (time.perf_counter() - begun))
-        except OSError as error:
-            return Written(None, error.strerror or str(error), error.errno)
-
-    return run
-
-
-def locks(run_dir: Path) -> Callable[[Outcomes], Locks | None]:
-    """The stage that reads an HDF5 file without a lock, as hvcod does, and then locks it."""
-
-    def run(outcomes: Outcomes) -> Locks | None:
-        # Where no file can be written, none can be locked.
-        return None if outcomes["files"].facts.error else _locks(existing(run_dir.absolute()))
-
-    return run
-
-
-def existing(folder: Path) -> Path:
-    """The folder itself or, if it does not exist, the nearest one above it that does."""
-    return next(each for each in (folder, *folder.parents) if each.exists())
-
-
-def _files(folder: Path) -> Files:
+def files(run_dir: Path, outcomes: Outcomes) -> Files:
+    """Writes a small file."""
+    folder = existing(run_dir)
     state = os.statvfs(folder)
     free = state.f_bavail * state.f_frsize
     try:
@@ -70,14 +33,33 @@ def _files(folder: Path) -> Files:
     return Files(str(folder), _kind(folder), free, os.geteuid(), error, code)
 
 
-def _locks(folder: Path) -> Locks:
+def written(run_dir: Path, size: int, outcomes: Outcomes) -> Written:
+    """Writes a file of the size of a checkpoint, on the first rank."""
+    small: Files = outcomes["files"].facts
+    if launch_rank() != 0 or small.error:
+        return Written(None, small.error, small.code)
+    # Not zeroes: some file systems compress.
+    data = memoryview(os.urandom(1_000_000) * (size // 1_000_000))
+    begun = time.perf_counter()
+    try:
+        with _file(existing(run_dir), data):
+            return Written(size / (time.perf_counter() - begun))
+    except OSError as error:
+        return Written(None, error.strerror or str(error), error.errno)
+
+
+def locks(run_dir: Path, outcomes: Outcomes) -> Locks | None:
+    """Reads an HDF5 file without a lock, as hvcod does, and then locks it."""
+    # Where no file can be written, none can be locked.
+    if outcomes["files"].facts.error:
+        return None
     import h5py
 
     with h5py.File("image", "w", driver="core", backing_store=False) as image:
         image["values"] = range(100)
         image.flush()
         data = memoryview(image.id.get_file_image())
-    with _file(folder, data) as path:
+    with _file(existing(run_dir), data) as path:
         try:
             with h5py.File(path, "r", locking=False) as file:
                 whole = list(file["values"]) == list(range(100))
@@ -85,16 +67,18 @@ def _locks(folder: Path) -> Locks:
             raise HvcodError(f"HDF5 cannot read a file there: {error}") from error
         if not whole:
             raise HvcodError(f"HDF5 reads other values than were written to {path}")
-        return _lock(path)
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                return Locks(False, error.strerror or str(error))
+        return Locks(True)
 
 
-def _lock(path: Path) -> Locks:
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return Locks(False, error.strerror or str(error))
-    return Locks(True)
+def existing(folder: Path) -> Path:
+    """The folder itself or, if it does not exist, the nearest one above it that does."""
+    folder = folder.absolute()
+    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 @contextlib.contextmanager

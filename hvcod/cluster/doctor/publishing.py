@@ -6,7 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from hvcod.exchange.poll import Poller
     from hvcod.exchange.publish import Publisher
-    from hvcod.tensorfile.origin import Origin
 
 _COUNT = 3
 _PAUSE = 0.002
@@ -33,27 +32,21 @@ _SHARE = 0.8
 _RUN, _GROUP = "hvcod doctor", 0
 
 
-def publishing(
-    together: Together, options: DoctorOptions
-) -> Callable[[Outcomes], Published | None]:
-    """The stage: rank 0 publishes; the first rank of every other node reads.
+def publishing(together: Together, options: DoctorOptions, outcomes: Outcomes) -> Published | None:
+    """Publishes on rank 0 and reads on the first rank of every other node.
 
     On a single node the next rank reads; alone, rank 0 itself. Collective over the world.
     """
-
-    def run(outcomes: Outcomes) -> Published | None:
-        everyone, nodes = together.everyone, together.me.nodes
-        # What rank 0 could not write before it cannot publish now.
-        written = outcomes["written"]
-        problem = everyone.bcast(written.problem or written.facts.error)
+    everyone, nodes = together.everyone, together.me.nodes
+    # If rank 0 could not write a file before, it cannot publish now.
+    written = outcomes["written"]
+    problem = everyone.bcast(written.problem or written.facts.error)
+    if problem:
+        return Published(nodes, problem=problem)
+    with _folder(together, options.run_dir) as (place, problem):
         if problem:
             return Published(nodes, problem=problem)
-        with _folder(together, options.run_dir) as (place, problem):
-            if problem:
-                return Published(nodes, problem=problem)
-            return _Publishing(together, options, Path(place)).measure()
-
-    return run
+        return _Publishing(together, options, Path(place)).measure()
 
 
 @contextmanager
@@ -62,7 +55,7 @@ def _folder(together: Together, run_dir: Path) -> Iterator[tuple[str, str]]:
     place, problem = "", ""
     if together.everyone.rank == 0:
         try:
-            place = tempfile.mkdtemp(prefix=PREFIX, dir=existing(run_dir.absolute()))
+            place = tempfile.mkdtemp(prefix=PREFIX, dir=existing(run_dir))
         except OSError as error:
             problem = reason_of(error)
     place, problem = together.everyone.bcast((place, problem))
@@ -100,9 +93,8 @@ class _Publishing:
         self._deadline = time.monotonic() + _SHARE * options.patience
         apart = together.me.node_rank == 0 and together.me.node != 0
         self._hosts = self._everyone.allgather(os.uname().nodename)
-        apart_of = self._everyone.allgather(apart)
-        self._readers = [rank for rank, far in enumerate(apart_of) if far]
-        self._readers = self._readers or [min(1, self._everyone.size - 1)]
+        readers = [rank for rank, reads in enumerate(self._everyone.allgather(apart)) if reads]
+        self._readers = readers or [min(1, self._everyone.size - 1)]
 
     def measure(self) -> Published | None:
         """Publishes, reads and returns the times on rank 0; None elsewhere. Collective."""
@@ -121,11 +113,13 @@ class _Publishing:
 
     def _publish(self, publisher: "Publisher", poller: "Poller") -> Published:
         """Rank 0's part."""
+        from hvcod.tensorfile.origin import Origin
+
         renaming, counters = _Renaming(), publisher.counters
         seen: dict[int, list[float]] = {reader: [] for reader in self._readers}
         rates: list[float] = []
         for step in range(1, _COUNT + 1):
-            publisher.publish(self._tensors(step), _about(step))
+            publisher.publish(self._tensors(step), Origin(_RUN, "doctor", _GROUP, step))
             arrived = self._arrivals(step, poller)
             if publisher.flush(max(0.0, self._deadline - time.monotonic())):
                 rates.append(counters.bytes / counters.seconds)
@@ -175,9 +169,3 @@ class _Publishing:
         import torch
 
         return {"weights": torch.full((self._elements,), float(step))}
-
-
-def _about(step: int) -> "Origin":
-    from hvcod.tensorfile.origin import Origin
-
-    return Origin(_RUN, "doctor", _GROUP, step)

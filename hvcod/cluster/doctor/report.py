@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hvcod.cluster.doctor.checks import mpi, node, software, storage
-from hvcod.cluster.doctor.checks.finding import FAILED, FASTER, OK, WARNING, Finding
+from hvcod.cluster.doctor.checks.finding import FASTER, Finding
 from hvcod.cluster.doctor.facts import (
     Allreduce,
     Examination,
@@ -17,8 +17,6 @@ from hvcod.cluster.doctor.facts import (
     Rank,
     Written,
 )
-
-Check = Callable[[Examination], Finding]
 
 _IMPORTS = ("mpi4py", "horovod", "hdf5")
 _SLOW = 60.0
@@ -35,11 +33,11 @@ def start_up(examination: Examination) -> Finding:
     if late:
         found = f"more than {imports:.1f} s of imports: {', '.join(late)} given up"
     if late or max(imports, start or 0.0) > _SLOW:
-        return Finding(WARNING, found, FASTER)
-    return Finding(OK, found)
+        return Finding("warning", found, FASTER)
+    return Finding("ok", found)
 
 
-CHECKS: Mapping[str, Check] = {
+CHECKS: Mapping[str, Callable[[Examination], Finding]] = {
     "mpi": software.one_mpi,
     "launch": mpi.world,
     "mpi threads": mpi.threads,
@@ -102,7 +100,7 @@ def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[s
 
 def is_well(findings: Mapping[str, Finding]) -> bool:
     """Returns True if training would run: no check failed."""
-    return all(each.result != FAILED for each in findings.values())
+    return all(each.result != "failed" for each in findings.values())
 
 
 def versions(rank: Rank) -> dict[str, str]:
@@ -162,5 +160,9 @@ def _spent(rank: Rank, stages: tuple[str, ...]) -> float:
 
 
 def _rank(rank: Rank) -> dict[str, Any]:
-    found = {name: outcome.to_dict() for name, outcome in rank.outcomes.items()}
-    return {"rank": rank.rank, "host": rank.host, "start_s": rank.age, **found}
+    stages = {}
+    for name, outcome in rank.outcomes.items():
+        facts = dataclasses.asdict(outcome.facts) if outcome.facts else {}
+        problem = {"problem": outcome.problem} if outcome.problem else {}
+        stages[name] = {**facts, **problem, "seconds": outcome.seconds}
+    return {"rank": rank.rank, "host": rank.host, "start_s": rank.age, **stages}

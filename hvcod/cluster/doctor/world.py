@@ -22,31 +22,25 @@ _LEVELS = ("SINGLE", "FUNNELED", "SERIALIZED", "MULTIPLE")
 
 
 class Together:
-    """The world and this rank's place in it, once MPI has been started."""
+    """The world and this rank's place in it, once MPI has been started.
+
+    Attributes:
+        me: This rank in the MPI world, from `start` on.
+        group: This rank's group, from `split` on.
+    """
+
+    me: World
+    group: "Group"
 
     def __init__(self, options: DoctorOptions) -> None:
         self._options = options
         self._age = process_age()
-        self._group: Group | None = None
-        self._world: World | None = None
 
     @property
     def everyone(self) -> "Intracomm":
         """All ranks."""
         comm: Intracomm = mpi().COMM_WORLD
         return comm
-
-    @property
-    def group(self) -> "Group":
-        """This rank's group."""
-        assert self._group is not None
-        return self._group
-
-    @property
-    def me(self) -> World:
-        """This rank in the MPI world."""
-        assert self._world is not None
-        return self._world
 
     def start(self, outcomes: Outcomes) -> World:
         """Starts MPI, as importing mpi4py does in a training."""
@@ -63,8 +57,8 @@ class Together:
         name = next(each for each in _LEVELS if getattr(library, f"THREAD_{each}") == level)
         enough = bool(level >= library.THREAD_MULTIPLE)
         place, count = nodes.index(first), len(nodes)
-        self._world = World(everyone.rank, everyone.size, name, enough, place, count, node.rank)
-        return self._world
+        self.me = World(everyone.rank, everyone.size, name, enough, place, count, node.rank)
+        return self.me
 
     def split(self, outcomes: Outcomes) -> Split:
         """Forms the groups, or one group of all ranks if that is impossible."""
@@ -72,10 +66,10 @@ class Together:
 
         problem = ""
         try:
-            self._group = split(self.everyone, self._options.groups, self._options.group)
+            self.group = split(self.everyone, self._options.groups, self._options.group)
         except UsageError as error:
             problem = str(error)
-            self._group = split(self.everyone)
+            self.group = split(self.everyone)
         return Split(self.group.index, self.group.count, self.group.size, problem)
 
     def device(self, outcomes: Outcomes) -> Device:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from hvcod.cluster.doctor.facts import Examination, Outcome, Rank
 from hvcod.units import byte_count
-
-OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 
 FASTER = "put the environment on a fast file system, or on the nodes: sbcast, a container"
 
@@ -21,7 +20,7 @@ class Finding:
         mend: What to do; empty if there is nothing to do.
     """
 
-    result: str
+    result: Literal["ok", "warning", "failed", "skipped"]
     found: str
     mend: str = ""
 
@@ -47,12 +46,12 @@ def unusable(examination: Examination, stage: str, what: str, mend: str) -> Find
     if not ranks:
         return None
     found = f"{what}: {problem} ({where(ranks)})"
-    return Finding(FAILED, found, FASTER if ranks[0].outcomes[stage].late else mend)
+    return Finding("failed", found, FASTER if ranks[0].outcomes[stage].late else mend)
 
 
 def skipped(outcome: Outcome) -> Finding | None:
     """The finding about a stage that was not reached; None if it was."""
-    return None if outcome.reached else Finding(SKIPPED, outcome.problem)
+    return None if outcome.reached else Finding("skipped", outcome.problem)
 
 
 def rate(bytes_per_s: float | None) -> str:

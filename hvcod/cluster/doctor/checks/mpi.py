@@ -1,17 +1,8 @@
 """Checks of the launch: one MPI world, the groups, and the sums inside the groups."""
 
-from hvcod.cluster.doctor.checks.finding import (
-    FAILED,
-    OK,
-    SKIPPED,
-    WARNING,
-    Finding,
-    rate,
-    seconds,
-    skipped,
-    where,
-)
+from hvcod.cluster.doctor.checks.finding import Finding, rate, seconds, skipped, where
 from hvcod.cluster.doctor.facts import Allreduce, Examination, GroupSpeed, Split, World
+from hvcod.units import counted
 
 _LAUNCHER = "start with the mpirun of the MPI that mpi4py calls (see above), or srun --mpi=pmix"
 
@@ -21,29 +12,29 @@ def world(examination: Examination) -> Finding:
     launched, outcome = examination.launched, examination.outcomes["world"]
     facts: World | None = outcome.facts
     if facts is None and not outcome.reached:
-        return Finding(SKIPPED, outcome.problem)
+        return Finding("skipped", outcome.problem)
     if facts is None and launched == 1:
         found = f"MPI does not start without a launcher: {outcome.problem}"
         mend = "normal on some login nodes; run the doctor in a job: srun hvcod doctor"
-        return Finding(WARNING, found, mend)
+        return Finding("warning", found, mend)
     if facts is None:
-        return Finding(FAILED, f"MPI does not start: {outcome.problem}", _LAUNCHER)
+        return Finding("failed", f"MPI does not start: {outcome.problem}", _LAUNCHER)
     if launched > 1 and facts.size == 1:
         found = f"{launched} processes were started, but each is alone in its MPI world: this "
-        return Finding(FAILED, f"{found}launcher belongs to another MPI than mpi4py", _LAUNCHER)
+        return Finding("failed", f"{found}launcher belongs to another MPI than mpi4py", _LAUNCHER)
     if launched > 1 and facts.size != launched:
         found = f"{launched} processes were started, but the MPI world has {facts.size} ranks"
-        return Finding(FAILED, found, _LAUNCHER)
+        return Finding("failed", found, _LAUNCHER)
     if facts.size == 1:
-        return Finding(OK, "one process, without a launcher")
-    return Finding(OK, f"{facts.size} ranks on {nodes(facts.nodes)}")
+        return Finding("ok", "one process, without a launcher")
+    return Finding("ok", f"{facts.size} ranks on {counted(facts.nodes, 'node')}")
 
 
 def threads(examination: Examination) -> Finding:
     """Checks that MPI lets several threads communicate."""
     known = examination.all(World)
     if not known:
-        return Finding(SKIPPED, "MPI was not started")
+        return Finding("skipped", "MPI was not started")
     weak = [rank for rank, facts in known if not facts.enough_threads]
     _, first = known[0]
     level = f"MPI_THREAD_{first.threads}"
@@ -51,24 +42,24 @@ def threads(examination: Examination) -> Finding:
         mend = (
             "use an MPI that was built with thread support, and do not set MPI4PY_RC_THREAD_LEVEL"
         )
-        return Finding(FAILED, f"{level}: only one thread may communicate ({where(weak)})", mend)
-    return Finding(OK, level)
+        return Finding("failed", f"{level}: only one thread may communicate ({where(weak)})", mend)
+    return Finding("ok", level)
 
 
 def groups(examination: Examination) -> Finding:
     """Checks that the ranks can be divided into the groups."""
     wish, known = examination.options.groups, examination.all(Split)
     if not known:
-        return Finding(SKIPPED, "MPI was not started")
+        return Finding("skipped", "MPI was not started")
     _, first = known[0]
     if first.problem and len(known) == 1:
         # Without a launcher, or with the wrong one: the check of the launch says so.
-        return Finding(SKIPPED, f"{wish} groups need more than one rank")
+        return Finding("skipped", f"{wish} groups need more than one rank")
     if first.problem:
-        return Finding(FAILED, first.problem, "start another number of ranks, or change --groups")
+        return Finding("failed", first.problem, "start another number of ranks, or change --groups")
     if examination.options.group is not None:
-        return Finding(OK, f"group {first.group} of {wish}, {ranks(first.size)}")
-    return Finding(OK, f"{wish} group{'s' * (wish > 1)} of {ranks(first.size)}")
+        return Finding("ok", f"group {first.group} of {wish}, {counted(first.size, 'rank')}")
+    return Finding("ok", f"{counted(wish, 'group')} of {counted(first.size, 'rank')}")
 
 
 def allreduce(examination: Examination) -> Finding:
@@ -79,18 +70,18 @@ def allreduce(examination: Examination) -> Finding:
     for name, outcome in (("MPI", by_mpi), ("Horovod", by_horovod)):
         if outcome.problem and outcome.reached:
             mend = "see standard error; a network that MPI cannot use? try another launcher or BTL"
-            return Finding(FAILED, f"{name}: {outcome.problem}", mend)
+            return Finding("failed", f"{name}: {outcome.problem}", mend)
         facts: Allreduce | None = outcome.facts
         wrong = [each.group for each in facts.groups if not each.right] if facts else []
         if wrong:
             found = f"{name}: wrong sum in group {', '.join(map(str, wrong))}"
-            return Finding(FAILED, found, "one MPI for all (see mpi); report it with --json")
+            return Finding("failed", found, "one MPI for all (see mpi); report it with --json")
     facts = by_horovod.facts
     if facts is None:
-        return skipped(by_horovod) or Finding(SKIPPED, "not measured")
+        return skipped(by_horovod) or Finding("skipped", "not measured")
     if facts.problem:
-        return Finding(SKIPPED, facts.problem)
-    return Finding(OK, _told(facts, by_mpi.facts))
+        return Finding("skipped", facts.problem)
+    return Finding("ok", _found(facts, by_mpi.facts))
 
 
 def slowest(groups: list[GroupSpeed]) -> GroupSpeed | None:
@@ -99,20 +90,10 @@ def slowest(groups: list[GroupSpeed]) -> GroupSpeed | None:
     return min(known, key=lambda each: each.bytes_per_s or 0.0, default=None)
 
 
-def nodes(count: int) -> str:
-    """A number of nodes as text, such as "2 nodes"."""
-    return f"{count} node{'s' * (count > 1)}"
-
-
-def ranks(count: int) -> str:
-    """A number of ranks as text, such as "2 ranks"."""
-    return f"{count} rank{'s' * (count > 1)}"
-
-
-def _told(horovod: Allreduce, mpi: Allreduce) -> str:
+def _found(horovod: Allreduce, mpi: Allreduce) -> str:
     low, bare = slowest(horovod.groups), slowest(mpi.groups)
     count = len(horovod.groups)
-    right = f"right in {count} group{'s' * (count > 1)}"
+    right = f"right in {counted(count, 'group')}"
     if low is None or bare is None:
         return f"{right} of one rank, where there is nothing to sum"
     what = f"{rate(low.bytes_per_s)}, {seconds(low.latency_s)}"

@@ -3,16 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hvcod.cluster.doctor.checks.finding import (
-    FAILED,
-    OK,
-    SKIPPED,
-    WARNING,
-    Finding,
-    unusable,
-    where,
-)
+from hvcod.cluster.doctor.checks.finding import Finding, unusable, where
 from hvcod.cluster.doctor.facts import Cores, Device, Examination, Gpus, Rank, Split, World
+from hvcod.units import counted
+
+Node = Sequence[tuple[Rank, Cores]]
+"""The ranks of a node."""
 
 
 def gpus(examination: Examination) -> Finding:
@@ -27,56 +23,58 @@ def gpus(examination: Examination) -> Finding:
     if without:
         found = f"{where([rank for rank, _ in without])} sees no GPU, but other ranks do"
         mend = "ask the scheduler for GPUs on every node, or train with --device cpu"
-        return Finding(FAILED, found, mend)
+        return Finding("failed", found, mend)
     for place, ranks in _by_device(examination).items():
         if len(ranks) > 1:
             return _collision(place, ranks)
     broken = [device for _, device in examination.all(Device) if device.problem]
     if broken:
-        return Finding(SKIPPED, f"not chosen, see horovod: {broken[0].problem}")
+        return Finding("skipped", f"not chosen, see horovod: {broken[0].problem}")
     counts = sorted({facts.count for _, facts in known})
     each = " to ".join(map(str, [counts[0], counts[-1]][: len(counts)]))
-    return Finding(OK, f"a GPU of its own for each rank; a rank sees {each}")
+    return Finding("ok", f"a GPU of its own for each rank; a rank sees {each}")
 
 
 def cores(examination: Examination) -> Finding:
     """Checks that the ranks of a node compute with no more threads than it has cores."""
-    nodes = _by_node(examination)
-    full = max(nodes, key=lambda ranks: _wanted(ranks) / _cores(ranks))
-    if _wanted(full) <= _cores(full):
-        return Finding(OK, _threads_on_cores(full))
-    found = _threads_on_cores(full)
-    told = [known.omp_threads for rank in full if (known := rank.get(Cores)) and known.omp_threads]
-    variable = f" (OMP_NUM_THREADS={told[0]})" if told else ""
-    return Finding(WARNING, f"{found}{variable}", _fewer_threads(full))
+    node = max(_nodes(examination), key=lambda node: _threads(node) / _cores(node))
+    threads, available = _threads(node), _cores(node)
+    found = f"{counted(threads, 'computing thread')} of {counted(len(node), 'rank')} on "
+    found += f"{available:g} core{'s' * (available > 1)} of {node[0][0].host}"
+    if threads <= available:
+        return Finding("ok", found)
+    variables = [facts.omp_threads for _, facts in node if facts.omp_threads]
+    found += f" (OMP_NUM_THREADS={variables[0]})" if variables else ""
+    share = int(available / len(node))
+    mend = "start fewer ranks on a node, or ask the scheduler for more cores (--cpus-per-task)"
+    if share:
+        mend = f"export OMP_NUM_THREADS={share}, or leave it unset: hvcod shares the cores out"
+    return Finding("warning", found, mend)
 
 
 def binding(examination: Examination) -> Finding:
     """Checks that ranks are not bound to the same few cores while others are idle."""
-    known = examination.all(Cores)
-    for ranks in _by_node(examination):
-        for rank in ranks:
-            mine = rank.get(Cores)
-            if mine is None or len(mine.allowed) >= mine.machine:
-                continue
-            sharing = [r for r in ranks if set(_allowed(r)) & set(mine.allowed)]
-            if len(sharing) > len(mine.allowed):
+    for node in _nodes(examination):
+        for rank, mine in node:
+            sharing = sum(not set(facts.allowed).isdisjoint(mine.allowed) for _, facts in node)
+            if len(mine.allowed) < mine.machine and sharing > len(mine.allowed):
                 return _crowded(rank, mine, sharing)
+    known = examination.all(Cores)
     _, first = known[0]
     if all(len(facts.allowed) >= facts.machine for _, facts in known):
-        return Finding(OK, f"none: every rank may use all {first.machine} cores")
-    return Finding(OK, f"a rank may use {_span(first.allowed)} of {first.machine} cores")
+        return Finding("ok", f"none: every rank may use all {first.machine} cores")
+    return Finding("ok", f"a rank may use {_span(first.allowed)} of {first.machine} cores")
 
 
 def _no_gpus(known: Sequence[tuple[Rank, Gpus]]) -> Finding:
     present = [(rank, facts) for rank, facts in known if facts.present]
     if not present:
-        return Finding(OK, "none here: training runs on CPUs")
+        return Finding("ok", "none here: training runs on CPUs")
     rank, facts = present[0]
     built = f"built for {facts.torch_cuda}" if facts.torch_cuda else "built for CPUs"
     shown = f"CUDA_VISIBLE_DEVICES={facts.visible}" if facts.visible is not None else ""
     found = f"{facts.present} on {rank.host}, but torch sees none: {shown or f'it is {built}'}"
-    return Finding(WARNING, found, "install torch for your GPUs, and ask the scheduler for them")
+    return Finding("warning", found, "install torch for your GPUs, and ask the scheduler for them")
 
 
 def _by_device(examination: Examination) -> dict[tuple[int, str], list[Rank]]:
@@ -95,64 +93,41 @@ def _collision(place: tuple[int, str], ranks: Sequence[Rank]) -> Finding:
     found = f"ranks {numbers} on {ranks[0].host} share one GPU ({place[1]})"
     mend = "start as many ranks on a node as it has GPUs, and let each rank see all of them"
     if len(set(groups)) < len(groups):
-        return Finding(FAILED, f"{found}, in one group: NCCL refuses that", mend)
-    return Finding(WARNING, f"{found}: each is that much slower", mend)
+        return Finding("failed", f"{found}, in one group: NCCL refuses that", mend)
+    return Finding("warning", f"{found}: each is that much slower", mend)
 
 
-def _by_node(examination: Examination) -> list[list[Rank]]:
-    found: dict[object, list[Rank]] = defaultdict(list)
-    for rank, _ in examination.all(Cores):
+def _nodes(examination: Examination) -> list[list[tuple[Rank, Cores]]]:
+    nodes: dict[object, list[tuple[Rank, Cores]]] = defaultdict(list)
+    for rank, facts in examination.all(Cores):
         world = rank.get(World)
-        found[world.node if world else rank.host].append(rank)
-    return list(found.values())
+        nodes[world.node if world else rank.host].append((rank, facts))
+    return list(nodes.values())
 
 
-def _threads_on_cores(ranks: Sequence[Rank]) -> str:
-    many, there = _wanted(ranks), _cores(ranks)
-    who = f"{many} computing thread{'s' * (many > 1)} of {len(ranks)} rank{'s' * (len(ranks) > 1)}"
-    return f"{who} on {there:g} core{'s' * (there > 1)} of {ranks[0].host}"
+def _threads(node: Node) -> int:
+    """The number of computing threads: torch's, or else that of OMP_NUM_THREADS."""
+    threads = 0
+    for rank, facts in node:
+        device, variable = rank.get(Device), facts.omp_threads or ""
+        of_variable = int(variable) if variable.isdecimal() else 1
+        threads += device.threads if device and device.threads else of_variable
+    return threads
 
 
-def _wanted(ranks: Sequence[Rank]) -> int:
-    """The number of computing threads of some ranks together."""
-    return sum(_threads(rank) for rank in ranks)
-
-
-def _threads(rank: Rank) -> int:
-    """The number of computing threads of a rank: torch's, or else that of OMP_NUM_THREADS."""
-    device, known = rank.get(Device), rank.get(Cores)
-    if device is not None and device.threads:
-        return device.threads
-    told = known.omp_threads if known else None
-    return int(told) if told and told.isdecimal() else 1
-
-
-def _cores(ranks: Sequence[Rank]) -> float:
+def _cores(node: Node) -> float:
     """The cores that the ranks of a node have together."""
-    there = len(set().union(*(_allowed(rank) for rank in ranks)))
-    quotas = [known.quota for rank in ranks if (known := rank.get(Cores)) and known.quota]
-    return min([there, *quotas])
+    allowed = len(set().union(*(facts.allowed for _, facts in node)))
+    return min([allowed, *(facts.quota for _, facts in node if facts.quota)])
 
 
-def _allowed(rank: Rank) -> Sequence[int]:
-    known = rank.get(Cores)
-    return known.allowed if known else ()
-
-
-def _fewer_threads(ranks: Sequence[Rank]) -> str:
-    each = int(_cores(ranks) / len(ranks))
-    if each:
-        return f"export OMP_NUM_THREADS={each}, or leave it unset: hvcod shares the cores out"
-    return "start fewer ranks on a node, or ask the scheduler for more cores (--cpus-per-task)"
-
-
-def _crowded(rank: Rank, mine: Cores, sharing: Sequence[Rank]) -> Finding:
-    found = f"{len(sharing)} ranks on {rank.host} are bound to {_span(mine.allowed)}"
+def _crowded(rank: Rank, mine: Cores, sharing: int) -> Finding:
+    found = f"{sharing} ranks on {rank.host} are bound to {_span(mine.allowed)}"
     mend = (
         "mpirun --bind-to none, or --map-by slot:PE=N with N cores a rank; srun --cpus-per-task=N "
         "--cpu-bind=cores; launches side by side on a node need --bind-to none"
     )
-    return Finding(WARNING, f"{found} of {mine.machine} cores", mend)
+    return Finding("warning", f"{found} of {mine.machine} cores", mend)
 
 
 def _span(cores: Sequence[int]) -> str:

@@ -1,9 +1,7 @@
 """Checks of MPI, mpi4py, Horovod and HDF5: each is installed, and they fit together."""
 
-from collections.abc import Mapping
-
-from hvcod.cluster.doctor.checks.finding import FAILED, OK, WARNING, Finding, unusable, where
-from hvcod.cluster.doctor.facts import Examination, Gpus, Hdf5, Horovod, Locks, Mpi4py, Rank
+from hvcod.cluster.doctor.checks.finding import Finding, unusable, where
+from hvcod.cluster.doctor.facts import Examination, Gpus, Hdf5, Horovod, Locks, Mpi4py
 
 _REBUILD = (
     "build it with the mpicxx of your mpirun on PATH: bin/setup, or pip install --no-binary=mpi4py "
@@ -25,14 +23,15 @@ def one_mpi(examination: Examination) -> Finding:
     for rank, facts in known:
         horovod = rank.get(Horovod)
         if horovod and horovod.library and horovod.library != facts.library:
-            return Finding(FAILED, f"{_two(facts, horovod)} ({rank})", _ONE_MPI)
+            return Finding("failed", f"{_two(facts, horovod)} ({rank})", _ONE_MPI)
     names = {facts.says: rank for rank, facts in known}
     if len(names) > 1:
-        return Finding(FAILED, f"ranks have several MPIs: {_listed(names)}", _ONE_MPI)
+        listed = ", ".join(f"{short(name)} on {rank}" for name, rank in names.items())
+        return Finding("failed", f"ranks have several MPIs: {listed}", _ONE_MPI)
     _, first = known[0]
     both = any(facts.library for _, facts in examination.all(Horovod))
     who = "mpi4py and Horovod call" if both else "mpi4py calls"
-    return Finding(OK, f"{who} {first.library or 'an unknown file'} ({short(first.says)})")
+    return Finding("ok", f"{who} {first.library or 'an unknown file'} ({short(first.says)})")
 
 
 def horovod(examination: Examination) -> Finding:
@@ -43,20 +42,20 @@ def horovod(examination: Examination) -> Finding:
     known = examination.all(Horovod)
     without = [rank for rank, facts in known if not facts.mpi_built]
     if without:
-        return Finding(FAILED, f"was built without MPI ({where(without)})", _WITH_MPI)
+        return Finding("failed", f"was built without MPI ({where(without)})", _WITH_MPI)
     with_gpu = {rank.rank for rank, facts in examination.all(Gpus) if facts.count}
     blind = [r for r, f in known if r.rank in with_gpu and not (f.cuda_built or f.rocm_built)]
     nccl = "build it with HOROVOD_GPU_OPERATIONS=NCCL: bin/setup takes the variable"
     if blind:
         found = f"torch sees a GPU, but Horovod was built without ({where(blind)})"
-        return Finding(FAILED, found, f"{nccl}; or train with --device cpu")
+        return Finding("failed", found, f"{nccl}; or train with --device cpu")
     slow = [rank for rank, f in known if rank.rank in with_gpu and not f.nccl_built]
     if slow:
         found = f"was built without NCCL: gradients go through the host ({where(slow)})"
-        return Finding(WARNING, found, nccl)
+        return Finding("warning", found, nccl)
     _, first = known[0]
     more = "MPI and NCCL" if first.nccl_built else "MPI"
-    return Finding(OK, f"{first.version} with {more}, torch {first.torch}")
+    return Finding("ok", f"{first.version} with {more}, torch {first.torch}")
 
 
 def hdf5(examination: Examination) -> Finding:
@@ -73,14 +72,14 @@ def hdf5(examination: Examination) -> Finding:
     without = "export HDF5_USE_FILE_LOCKING=FALSE"
     if broken:
         found = f"{text}{set_to}: {broken[0].problem('locks')} ({where(broken)})"
-        return Finding(FAILED, found, f"{without} if files cannot be locked there")
+        return Finding("failed", found, f"{without} if files cannot be locked there")
     unlocked = [(rank, facts) for rank, facts in examination.all(Locks) if not facts.works]
     if unlocked:
         _, facts = unlocked[0]
         found = f"{text}{set_to}; no file can be locked in the run directory: {facts.error}"
-        return Finding(OK, found, f"nothing for hvcod; for other HDF5 programs: {without}")
+        return Finding("ok", found, f"nothing for hvcod; for other HDF5 programs: {without}")
     locked = "; files can be locked in the run directory" if examination.all(Locks) else ""
-    return Finding(OK, f"{text}{set_to}{locked}")
+    return Finding("ok", f"{text}{set_to}{locked}")
 
 
 def versions(examination: Examination) -> Finding:
@@ -91,9 +90,9 @@ def versions(examination: Examination) -> Finding:
             other = rank.versions.get(name, "no")
             if name != "system" and other != first.versions[name]:
                 found = f"{name} {other} on {rank}, {first.versions[name]} on {first}"
-                return Finding(FAILED, found, "start all ranks from the same environment")
+                return Finding("failed", found, "start all ranks from the same environment")
     count = len(examination.ranks)
-    return Finding(OK, f"the same on {count} ranks" if count > 1 else "see below")
+    return Finding("ok", f"the same on {count} ranks" if count > 1 else "see below")
 
 
 def short(says: str) -> str:
@@ -106,7 +105,3 @@ def _two(mpi4py: Mpi4py, horovod: Horovod) -> str:
         f"mpi4py calls {mpi4py.library or 'an unknown file'} ({short(mpi4py.says)}), Horovod "
         f"calls {horovod.library}"
     )
-
-
-def _listed(names: Mapping[str, Rank]) -> str:
-    return ", ".join(f"{short(name)} on {rank}" for name, rank in names.items())

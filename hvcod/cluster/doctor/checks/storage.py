@@ -2,20 +2,9 @@
 
 import errno
 
-from hvcod.cluster.doctor.checks.finding import (
-    FAILED,
-    OK,
-    SKIPPED,
-    WARNING,
-    Finding,
-    failures,
-    rate,
-    seconds,
-    skipped,
-    where,
-)
+from hvcod.cluster.doctor.checks.finding import Finding, failures, rate, seconds, skipped, where
 from hvcod.cluster.doctor.facts import Examination, Files, Published, Written
-from hvcod.units import byte_count
+from hvcod.units import byte_count, counted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LITTLE = 1e9
@@ -28,28 +17,28 @@ def run_dir(examination: Examination) -> Finding:
     ranks, problem = failures(examination, "files")
     if ranks:
         found = f"{examination.options.run_dir}: {problem} ({where(ranks)})"
-        return Finding(FAILED, found, _ELSEWHERE)
+        return Finding("failed", found, _ELSEWHERE)
     known = examination.all(Files)
     for rank, facts in known:
         if facts.error:
             found = f"{facts.folder}: {facts.error}, as user {facts.user} ({rank})"
-            return Finding(FAILED, found, _mend(facts))
+            return Finding("failed", found, _mend(facts))
     first_of, written = examination.first, examination.first.get(Written)
     if written is None:
         found = f"a large file cannot be written: {first_of.problem('written')}"
-        return Finding(FAILED, found, _ELSEWHERE)
+        return Finding("failed", found, _ELSEWHERE)
     if written.error and written.code not in _FULL:
-        return Finding(FAILED, f"a large file cannot be written: {written.error}", _ELSEWHERE)
+        return Finding("failed", f"a large file cannot be written: {written.error}", _ELSEWHERE)
     _, first = known[0]
     speed = f", {rate(written.bytes_per_s)}" if written.bytes_per_s else ""
-    return Finding(OK, f"{first.folder} ({first.kind}) can be written{speed}")
+    return Finding("ok", f"{first.folder} ({first.kind}) can be written{speed}")
 
 
 def space(examination: Examination) -> Finding:
     """Checks that there is room for a checkpoint."""
     known = examination.all(Files)
     if not known:
-        return Finding(SKIPPED, "the run directory is not known")
+        return Finding("skipped", "the run directory is not known")
     _, facts = min(known, key=lambda each: each[1].free_bytes)
     free = f"{byte_count(facts.free_bytes)} free in {facts.folder}"
     written = examination.first.get(Written)
@@ -57,11 +46,12 @@ def space(examination: Examination) -> Finding:
     full = written is not None and written.code in _FULL
     mend = f"free some space, or {_ELSEWHERE}"
     if full or facts.free_bytes < size:
-        why = f": {written.error}" if written and full else ""
-        return Finding(FAILED, f"{free}, no room for a checkpoint of {byte_count(size)}{why}", mend)
+        found = f"{free}, no room for a checkpoint of {byte_count(size)}"
+        found += f": {written.error}" if written and full else ""
+        return Finding("failed", found, mend)
     if facts.free_bytes < _LITTLE:
-        return Finding(WARNING, f"{free}: a group keeps five checkpoints and states", mend)
-    return Finding(OK, free)
+        return Finding("warning", f"{free}: a group keeps five checkpoints and states", mend)
+    return Finding("ok", free)
 
 
 def publish(examination: Examination) -> Finding:
@@ -69,19 +59,19 @@ def publish(examination: Examination) -> Finding:
     outcome = examination.outcomes["published"]
     facts: Published | None = outcome.facts
     if outcome.problem or facts is None:
-        broken = Finding(FAILED, outcome.problem or "not measured", _ELSEWHERE)
+        broken = Finding("failed", outcome.problem or "not measured", _ELSEWHERE)
         return skipped(outcome) or broken
     written = examination.first.get(Written)
     if facts.problem and (written is None or written.error):
-        return Finding(SKIPPED, f"nothing was published: {facts.problem}")
+        return Finding("skipped", f"nothing was published: {facts.problem}")
     if facts.problem:
-        return Finding(FAILED, f"cannot publish: {facts.problem}", _ELSEWHERE)
+        return Finding("failed", f"cannot publish: {facts.problem}", _ELSEWHERE)
     blind = [name for name, value in facts.visible_s.items() if value is None]
     if blind:
         found = f"{blind[0]} does not see what {examination.first} publishes"
         more = f" ({len(blind)} nodes in all)" if len(blind) > 1 else ""
         mend = "name a --run-dir on a file system that all nodes share; /tmp is seldom one"
-        return Finding(FAILED, f"{found}{more}", mend)
+        return Finding("failed", f"{found}{more}", mend)
     return _seen(facts)
 
 
@@ -92,15 +82,14 @@ def slowest_reader(facts: Published) -> float | None:
 
 def _seen(facts: Published) -> Finding:
     late = slowest_reader(facts)
-    others = facts.nodes - 1
-    found = f"seen after {seconds(late)} on {others} other node{'s' * (others > 1)}"
+    found = f"seen after {seconds(late)} on {counted(facts.nodes - 1, 'other node')}"
     if facts.nodes == 1:
         found = f"seen after {seconds(late)}; all on one node, so that a second one was not tested"
     found += f"; published at {rate(facts.bytes_per_s)}"
     if late is not None and late > _STALE:
         mend = "teachers are staler by that much; NFS: mount with a small acdirmax, or use Lustre"
-        return Finding(WARNING, found, mend)
-    return Finding(OK, found)
+        return Finding("warning", found, mend)
+    return Finding("ok", found)
 
 
 def _mend(facts: Files) -> str:
