@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from hvcod import config
 from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
-from hvcod.cli.tables import columns
+from hvcod.cli.tables import columns, figure
 from hvcod.cluster.plan.machine import machine
 from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training
 from hvcod.cluster.plan.options import PlanOptions
@@ -39,24 +40,6 @@ _OTHERS = {key for key, _, _ in config.fields_of(TrainOptions)} - _OF_TRAINING
 
 _MANY = 8
 """The number of groups from which ring or pairs is worth considering: docs/plan.md."""
-
-HEAD = [
-    "groups",
-    "ranks each",
-    "batch",
-    "sent/step",
-    "allreduce s",
-    "teachers",
-    "s/step",
-    "examples/s",
-    "staleness",
-    "written",
-    "read",
-    "file system",
-    "operations",
-    "memory",
-    "beats",
-]
 
 UNKNOWN = """\
 Seconds and bytes follow the equations of docs/plan.md, which do not model learning:
@@ -97,10 +80,11 @@ def command(
     if as_json:
         given = {"training": wanted, "model": size, "network": network, "file_system": file_system}
         inputs = {name: vars(value) for name, value in given.items()}
-        click.echo(json.dumps(inputs | {"rows": [row.to_dict() for row in rows]}))
+        click.echo(json.dumps(inputs | {"rows": [asdict(row) for row in rows]}))
     else:
         click.echo(f"{size.parameters:,} parameters, {training.codistill.topology} topology")
-        click.echo(columns([HEAD, *(_cells(row) for row in rows)]))
+        cells = [_cells(row) for row in rows]
+        click.echo(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
         click.echo("\n".join(["", *_remarks(rows, wanted), UNKNOWN]))
 
 
@@ -130,24 +114,24 @@ def _training(
     return config.resolve(TrainOptions, [given]), of_parameters(options.parameters)
 
 
-def _cells(row: Row) -> list[str]:
-    return [
-        str(row.groups),
-        str(row.ranks_per_group),
-        str(row.batch),
-        byte_count(row.inside_bytes),
-        _seconds(row.allreduce_s),
-        str(row.teachers),
-        _seconds(row.step_s),
-        f"{row.examples_per_s:,.0f}",
-        "-" if row.staleness is None else f"{row.staleness:.0f}",
-        byte_count(row.published_bytes),
-        byte_count(row.read_bytes),
-        f"{byte_count(row.file_system_bytes_per_s)}/s",
-        str(row.directory_operations),
-        byte_count(row.teacher_bytes),
-        ", ".join(map(str, row.beats)) or "-",
-    ]
+def _cells(row: Row) -> dict[str, str]:
+    return {
+        "groups": str(row.groups),
+        "ranks each": str(row.ranks_per_group),
+        "batch": str(row.batch),
+        "sent/step": byte_count(row.inside_bytes),
+        "allreduce s": f"{row.allreduce_s:.3g}",
+        "teachers": str(row.teachers),
+        "s/step": f"{row.step_s:.3g}",
+        "examples/s": f"{row.examples_per_s:,.0f}",
+        "staleness": figure(row.staleness, ".0f"),
+        "written": byte_count(row.published_bytes),
+        "read": byte_count(row.read_bytes),
+        "file system": f"{byte_count(row.file_system_bytes_per_s)}/s",
+        "operations": str(row.directory_operations),
+        "memory": byte_count(row.teacher_bytes),
+        "beats": ", ".join(map(str, row.beats)) or "-",
+    }
 
 
 def _remarks(rows: Sequence[Row], training: Training) -> list[str]:
@@ -170,7 +154,3 @@ def _remarks(rows: Sequence[Row], training: Training) -> list[str]:
             "not."
         )
     return remarks
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3g}"

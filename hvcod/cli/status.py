@@ -5,15 +5,16 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from hvcod.cli.options import json_option
+from hvcod.cli.tables import columns, figure
 from hvcod.errors import HvcodError
 from hvcod.training.status.collect import GroupStatus, RunStatus, collect
-from hvcod.units import byte_count
+from hvcod.units import byte_count, counted
 
 EXAMPLES = """\b
 Examples:
@@ -29,10 +30,8 @@ class _Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Accepts ``--watch`` in front of RUN without SECONDS."""
         for at, word in enumerate(args):
-            if (
-                word == "--watch"
-                and not "".join(args[at + 1 : at + 2]).replace(".", "").isdecimal()
-            ):
+            following = "".join(args[at + 1 : at + 2])
+            if word == "--watch" and not following.replace(".", "").isdecimal():
                 args = [*args[:at], f"--watch={_PAUSE}", *args[at + 1 :]]
         return super().parse_args(ctx, args)
 
@@ -69,17 +68,19 @@ def to_json(status: RunStatus, indent: int | None = None) -> str:
 
 def table(status: RunStatus) -> list[str]:
     """Returns the status as lines of text; all but reasons and paths fit into 100 columns."""
-    count = len(status.groups)
-    about = [status.task or "unknown task", f"{count} group{'s' if count > 1 else ''}"]
+    about = [status.task or "unknown task", counted(len(status.groups), "group")]
     about += [f"{status.steps} steps"] if status.steps is not None else []
     about += [f"begun {status.created}"] if status.created else []
-    learning = [["group", "state", "step", "done", "step/s", "left", "task loss"]]
-    learning[0] += ["validation", "at", "staleness"]
-    learning += [_learning(group, status.steps) for group in status.groups]
-    files = [["group", "published", "ago", "size", "saved", "ago", "size", "total"]]
-    files[0] += ["restarts", "skipped"]
-    files += [_files(group) for group in status.groups]
-    lines = [status.run, ", ".join(about), "", *_aligned(learning), "", *_aligned(files)]
+    head = ["group", "state", "step", "done", "step/s", "left", "task loss"]
+    head += ["validation", "at", "staleness"]
+    learning = columns(
+        [head, *(_learning(group, status.steps) for group in status.groups)],
+        right={0, *range(2, len(head))},
+    )
+    head = ["group", "published", "ago", "size", "saved", "ago", "size", "total"]
+    head += ["restarts", "skipped"]
+    files = columns([head, *map(_files, status.groups)], right=range(len(head)))
+    lines = [status.run, ", ".join(about), "", *learning.split("\n"), "", *files.split("\n")]
     troubles = [*status.notes, *(line for group in status.groups for line in _troubles(group))]
     more = len(troubles) - _MOST_TROUBLES
     rest = [f"and {more} more: see --json"] if more > 0 else []
@@ -89,16 +90,15 @@ def table(status: RunStatus) -> list[str]:
 def _watch(run: Path, pause: float, as_json: bool) -> None:
     redraw = sys.stdout.isatty() and not as_json
     while True:
-        groups: list[GroupStatus] = []
+        status = None
         try:
             status = collect(run)
-            groups = status.groups
             lines = table(status) if redraw else list(_plain(status))
             lines = [to_json(status)] if as_json else lines
         except HvcodError as error:
             lines = [json.dumps({"run": str(run), "error": str(error)}) if as_json else str(error)]
         _show(lines, redraw)
-        if groups and all(group.state == "finished" for group in groups):
+        if status and {group.state for group in status.groups} == {"finished"}:
             return
         time.sleep(pause)
 
@@ -116,13 +116,14 @@ def _plain(status: RunStatus) -> Iterator[str]:
     """Yields one line for each group, for a log."""
     clock = time.strftime("%H:%M:%S")
     for group in status.groups:
-        parts = [f"{clock} group {group.group}: {_state(group)}"]
-        parts += [f"step {_number(group.step)} of {_number(status.steps)}"]
-        parts += [
-            f"{_number(group.steps_per_s, '.3g')}/s, task loss {_number(group.task_loss, '.4f')}"
+        parts = [
+            f"{clock} group {group.group}: {_state(group)}",
+            f"step {figure(group.step)} of {figure(status.steps)}",
+            f"{figure(group.steps_per_s, '.3g')}/s",
+            f"task loss {figure(group.task_loss, '.4f')}",
         ]
         if group.validation_step is not None:
-            loss = _number(group.validation_loss, ".4f")
+            loss = figure(group.validation_loss, ".4f")
             parts.append(f"validation {loss} at {group.validation_step}")
         parts += [f"staleness {_staleness(group)}"] if group.staleness else []
         parts += [f"published {group.published.step}"] if group.published.step is not None else []
@@ -137,13 +138,13 @@ def _learning(group: GroupStatus, steps: int | None) -> list[str]:
     return [
         str(group.group),
         _state(group),
-        _number(group.step),
+        figure(group.step),
         done,
-        _number(group.steps_per_s, ".3g"),
+        figure(group.steps_per_s, ".3g"),
         _duration(group.remaining_s) if group.state == "training" else "-",
-        _number(group.task_loss, ".4f"),
-        _number(group.validation_loss, ".4f"),
-        _number(group.validation_step),
+        figure(group.task_loss, ".4f"),
+        figure(group.validation_loss, ".4f"),
+        figure(group.validation_step),
         _staleness(group),
     ]
 
@@ -151,8 +152,8 @@ def _learning(group: GroupStatus, steps: int | None) -> list[str]:
 def _files(group: GroupStatus) -> list[str]:
     cells = [str(group.group)]
     for kept in (group.published, group.saved):
-        cells += [_number(kept.step), _duration(kept.age_s), byte_count(kept.bytes)]
-    return [*cells, byte_count(group.bytes), _number(group.restarts), str(group.skipped_steps)]
+        cells += [figure(kept.step), _duration(kept.age_s), byte_count(kept.bytes)]
+    return [*cells, byte_count(group.bytes), figure(group.restarts), str(group.skipped_steps)]
 
 
 def _troubles(group: GroupStatus) -> Iterator[str]:
@@ -161,10 +162,8 @@ def _troubles(group: GroupStatus) -> Iterator[str]:
         seen = f" for {_duration(group.seen_s)}" if group.state == "silent" else ""
         yield f"{name}: {group.state}{seen}: {group.reason}"
     for what, count in group.problems.items():
-        reason = group.reasons.get(what, "")
-        yield f"{name}: {what}, {count} time{'s' if count > 1 else ''}" + (
-            f"; the last: {reason}" if reason else ""
-        )
+        last = f"; the last: {group.reasons[what]}" if group.reasons.get(what) else ""
+        yield f"{name}: {what}, {counted(count, 'time')}{last}"
     yield from (f"{name}: cannot read {note}" for note in group.notes)
 
 
@@ -178,20 +177,6 @@ def _staleness(group: GroupStatus) -> str:
         return ", ".join(f"{k}: {v}" for k, v in group.staleness.items()) or "-"
     steps = group.staleness.values()
     return f"{min(steps)} to {max(steps)}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[1] = row[1].ljust(widths[1]) if rows[0][1] == "state" else cells[1]
-        lines.append("  ".join(cells).rstrip())
-    return lines
-
-
-def _number(value: float | None, form: str = "") -> str:
-    return "-" if value is None else format(value, form)
 
 
 def _duration(seconds: float | None) -> str:

@@ -1,12 +1,19 @@
 """Tables of text."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows of equally many cells as lines with aligned columns."""
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Returns rows of equally many cells as lines; the columns `right` are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    lines = []
+    for row in rows:
+        cells = enumerate(zip(row, widths, strict=True))
+        aligned = (cell.rjust(w) if n in right else cell.ljust(w) for n, (cell, w) in cells)
+        lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines)
+
+
+def figure(value: float | None, form: str = "") -> str:
+    """Returns a number in a format, or a dash if there is none."""
+    return "-" if value is None else format(value, form)

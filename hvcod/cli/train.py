@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hvcod.cli.options import json_option, layer, training_options
-from hvcod.cli.tables import columns
+from hvcod.cli.tables import columns, figure
 from hvcod.config import TrainOptions
 
 EXAMPLES = """\b
@@ -81,9 +81,9 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
     rows = [
         [
             str(summary["group"]),
-            *(_figure(summary["metrics"].get(name), ".4f") for name in ["loss", *metrics]),
+            *(figure(summary["metrics"].get(name), ".4f") for name in ["loss", *metrics]),
             str(summary["exchanges"]),
-            _figure(summary["mean_staleness"], ".1f", " steps"),
+            "-" if summary["mean_staleness"] is None else f"{summary['mean_staleness']:.1f} steps",
             f"{summary['step_s']:.3f}",
             _short(Path(summary["run_dir"])),
         ]
@@ -94,10 +94,6 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         for name, value in summaries[0]["reference"].items()
     ]
     return "\n".join([columns([head, *rows]), *references])
-
-
-def _figure(value: float | None, form: str, unit: str = "") -> str:
-    return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def _short(path: Path) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hvcod.cli.tables import columns
+from hvcod.cli.tables import columns, figure
 
 if TYPE_CHECKING:
     from hvcod.churn.report import Report
@@ -27,21 +27,13 @@ def _methods(report: "Report") -> str:
     head = ["method", "retrains", "log loss", "churn", "independent pairs", "churn reduction"]
     rows = [[*head, "log loss change"]]
     for name, method in report.methods.items():
-        estimates = report.estimates[name]
-        change = report.against_first.get(name, {})
-        rows.append(
-            [
-                name,
-                str(len(method.models)),
-                _estimate(estimates.get("log_loss")),
-                _estimate(estimates.get("churn")),
-                _estimate(report.independent[name].get("churn")),
-                _share(change.get("churn_reduction")),
-                _estimate(change.get("log_loss_difference")),
-            ]
-        )
-    note = "mean ± half the range [95% interval]"
-    return columns(rows) + f"\n{note}"
+        estimates, change = report.estimates[name], report.against_first.get(name, {})
+        row = [name, str(len(method.models))]
+        row += [_estimate(estimates.get(measure)) for measure in ("log_loss", "churn")]
+        row.append(_estimate(report.independent[name].get("churn")))
+        row.append(_share(change.get("churn_reduction")))
+        rows.append([*row, _estimate(change.get("log_loss_difference"))])
+    return columns(rows) + "\nmean ± half the range [95% interval]"
 
 
 def _pairs(report: "Report") -> str:
@@ -61,7 +53,9 @@ def _pairs(report: "Report") -> str:
         ("log loss, second - first", [pair.log_loss_difference for pair in pairs]),
         ("calibration, second - first", [pair.calibration_difference for pair in pairs]),
     ]
-    lines += [[name, *map(_figure, row)] for name, row in figures if row != [None] * len(row)]
+    for name, row in figures:
+        if row != [None] * len(row):
+            lines.append([name, *(figure(value, ".4f") for value in row)])
     return columns(lines)
 
 
@@ -73,7 +67,7 @@ def _slices(report: "Report") -> str:
         [
             part,
             f"{figures['rows']:,}",
-            *(_figure(parts[part]["churn"]) for parts in means.values()),
+            *(figure(parts[part]["churn"], ".4f") for parts in means.values()),
         ]
         for part, figures in next(iter(means.values()), {}).items()
     ]
@@ -93,7 +87,3 @@ def _share(estimate: "Estimate | None") -> str:
 
 def _interval(interval: Sequence[float] | None, form: str) -> str:
     return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

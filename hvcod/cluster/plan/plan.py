@@ -1,9 +1,7 @@
 """The plan: a row for each number of groups, calculated by the equations of docs/plan.md."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from hvcod.cluster.plan.machine import MESSAGE_BYTES, FileSystem, Network, allreduce_bytes
 from hvcod.cluster.plan.model import ModelSize
@@ -94,10 +92,6 @@ class Row:
     teacher_bytes: int
     beats: tuple[int, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """The row as plain values."""
-        return asdict(self)
-
 
 def plan(
     training: Training,
@@ -123,10 +117,11 @@ def plan(
     if only is not None:
         teachers_of(0, only, training.topology)
     rows: list[Row] = []
-    for groups in _numbers(training):
-        row = _row(groups, training, size, network, file_system)
-        beats = tuple(each.groups for each in rows if each.step_s > row.step_s)
-        rows.append(Row(**row.to_dict() | {"beats": beats}))
+    for groups in range(1, training.ranks + 1):
+        if _fits(groups, training):
+            row = _row(groups, training, size, network, file_system)
+            beats = tuple(smaller.groups for smaller in rows if smaller.step_s > row.step_s)
+            rows.append(replace(row, beats=beats))
     return [row for row in rows if only in (None, row.groups)]
 
 
@@ -143,15 +138,11 @@ def step_seconds(compute_s: float, teachers_s: float, communicate_s: float, mess
     return teachers_s + max(first + communicate_s, compute_s + communicate_s / messages)
 
 
-def _numbers(training: Training) -> Iterator[int]:
-    for groups in range(1, training.ranks + 1):
-        if training.ranks % groups == 0 and _fits(groups, training.topology):
-            yield groups
-
-
-def _fits(groups: int, topology: str) -> bool:
+def _fits(groups: int, training: Training) -> bool:
+    if training.ranks % groups:
+        return False
     try:
-        teachers_of(0, groups, topology)
+        teachers_of(0, groups, training.topology)
     except UsageError:
         return False
     return True

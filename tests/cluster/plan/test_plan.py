@@ -1,5 +1,6 @@
 """The equations of docs/plan.md, on figures that a person can check."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -311,7 +312,7 @@ def test_the_command_prints_json() -> None:
     assert said["training"]["interval"] == 20
     wanted = Training(16, 32, 20, "ring", 0.3, said["training"]["teacher_share"])
     rows = plan(wanted, SIZE, NETWORK, FILES)
-    assert said["rows"] == [json.loads(json.dumps(row.to_dict())) for row in rows]
+    assert said["rows"] == [json.loads(json.dumps(dataclasses.asdict(row))) for row in rows]
     assert all(math.isfinite(row["step_s"]) for row in said["rows"])
 
 
