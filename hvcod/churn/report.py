@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,8 @@ class Report:
     @cached_property
     def against_first(self) -> dict[str, dict[str, Estimate | None]]:
         """{later method: its churn reduction and log loss difference against the first}."""
-        first, *later = self.methods.values()
-        names = list(self.methods)[1:]
-        return {name: _change(method, first) for name, method in zip(names, later, strict=True)}
+        (_, first), *later = self.methods.items()
+        return {name: _change(method, first) for name, method in later}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain values: the object that ``--json`` prints.
@@ -96,17 +95,15 @@ class Report:
     def _method(self, name: str) -> dict[str, Any]:
         method = self.methods[name]
         estimates: dict[str, Any] = dict.fromkeys((*OF_RETRAINS, *OF_PAIRS, RANKS))
-        estimates |= {key: estimate.to_dict() for key, estimate in self.estimates[name].items()}
+        estimates |= {key: asdict(estimate) for key, estimate in self.estimates[name].items()}
         for key, estimate in self.independent[name].items():
-            estimates[key]["independent_pairs"] = estimate.to_dict()
+            estimates[key]["independent_pairs"] = asdict(estimate)
         changes = self.against_first.get(name, {})
         return {
             **estimates,
-            "against_first": {
-                key: estimate and estimate.to_dict() for key, estimate in changes.items()
-            },
+            "against_first": {key: value and asdict(value) for key, value in changes.items()},
             "slices": slice_means(method),
-            "models": [model.to_dict() for model in method.models],
+            "models": [asdict(model) for model in method.models],
             "pairs": [pair.to_dict() for pair in method.pairs],
         }
 
@@ -151,16 +148,11 @@ def slice_means(method: MethodFigures) -> dict[str, dict[str, float | None]]:
     """Returns {slice: {measure: its mean over all pairs}}, and the number of rows of each slice."""
     if not method.pairs:
         return {}
-    return {
-        name: {
-            "rows": method.pairs[0].slices[name].rows,
-            **{
-                measure: _mean([pair.slices[name] for pair in method.pairs], measure)
-                for measure in OF_PAIRS
-            },
-        }
-        for name in method.pairs[0].slices
-    }
+    means: dict[str, dict[str, float | None]] = {}
+    for name, first in method.pairs[0].slices.items():
+        parts = [pair.slices[name] for pair in method.pairs]
+        means[name] = {"rows": first.rows, **{m: _mean(parts, m) for m in OF_PAIRS}}
+    return means
 
 
 def _mean(slices: Sequence[Disagreement], measure: str) -> float | None:
@@ -168,19 +160,8 @@ def _mean(slices: Sequence[Disagreement], measure: str) -> float | None:
     return None if None in values else sum(values) / len(values)
 
 
-COLUMNS = (
-    "method",
-    "of",
-    "first",
-    "second",
-    "slice",
-    "measure",
-    "value",
-    "half_range",
-    "low",
-    "high",
-    "repeats",
-)
+_KEYS = ("method", "of", "first", "second", "slice", "measure")
+_FIGURES = ("value", "half_range", "low", "high", "repeats")
 
 
 def write_csv(report: Report, path: Path) -> None:
@@ -191,7 +172,7 @@ def write_csv(report: Report, path: Path) -> None:
     """
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            lines = csv.DictWriter(file, (*_KEYS, *_FIGURES), lineterminator="\n")
             lines.writeheader()
             for name, method in report.methods.items():
                 for line in _lines(report, name, method):
@@ -202,24 +183,18 @@ def write_csv(report: Report, path: Path) -> None:
 
 def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[str, object]]:
     for measure, estimate in report.estimates[name].items():
-        if measure in DIRECTED:
-            continue
-        yield _estimate_line(
-            "retrains" if measure in OF_RETRAINS else "all pairs", measure, estimate
-        )
+        if measure not in DIRECTED:
+            of = "retrains" if measure in OF_RETRAINS else "all pairs"
+            yield _estimate_line(of, measure, estimate)
     for measure, estimate in report.independent[name].items():
         yield _estimate_line("independent pairs", measure, estimate)
     for measure, change in report.against_first.get(name, {}).items():
         if change:
             yield _estimate_line("against the first method", measure, change)
     for model in method.models:
+        one = {"of": "retrain", "first": model.name}
         for measure in OF_RETRAINS:
-            yield {
-                "of": "retrain",
-                "first": model.name,
-                "measure": measure,
-                "value": getattr(model, measure),
-            }
+            yield {**one, "measure": measure, "value": getattr(model, measure)}
     for pair in method.pairs:
         both = {"of": "pair", "first": pair.first, "second": pair.second}
         for measure in OF_PAIRS:
@@ -233,13 +208,6 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
 
 
 def _estimate_line(of: str, measure: str, estimate: Estimate) -> dict[str, object]:
-    low, high = estimate.interval or (None, None)
-    return {
-        "of": of,
-        "measure": measure,
-        "value": estimate.mean,
-        "half_range": estimate.half_range,
-        "low": low,
-        "high": high,
-        "repeats": estimate.repeats,
-    }
+    interval = estimate.interval or (None, None)
+    figures = (estimate.mean, estimate.half_range, *interval, estimate.repeats)
+    return {"of": of, "measure": measure, **dict(zip(_FIGURES, figures, strict=True))}

@@ -15,9 +15,8 @@ the true value in 93 to 97% of the studies, for 6 to 24 retrains.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,24 +48,17 @@ class Estimate:
     interval: tuple[float, float] | None
     repeats: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the estimate as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class _Parts:
-    """A mean with the contributions of its retrains.
-
-    Attributes:
-        mean: The mean.
-        parts: The contribution of each retrain, with mean 0.
-        error: The standard error of the mean.
-    """
+    """A mean, the contribution of each retrain (with mean 0), and the mean's standard error."""
 
     mean: float
     parts: Floats
     error: float
+
+    def scaled(self, factor: float) -> "_Parts":
+        return _Parts(self.mean * factor, self.parts * factor, self.error * factor)
 
 
 def of_retrains(values: Sequence[float]) -> Estimate:
@@ -85,12 +77,8 @@ def of_all_pairs(values: Sequence[float]) -> Estimate:
             `itertools.combinations`.
     """
     every = np.asarray(values, dtype=np.float64)
-    matrix = square(every)
-    mean, interval = float(every.mean()), None
-    if len(matrix) >= FEWEST:
-        reach = _reach(_of_pairs(matrix))
-        interval = (mean - reach, mean + reach)
-    return Estimate(mean, _half_range(every), interval, len(every))
+    parts = _of_pairs(every)
+    return Estimate(parts.mean, _half_range(every), _interval(parts.mean, parts), len(every))
 
 
 def of_independent_pairs(values: Sequence[float]) -> Estimate:
@@ -103,53 +91,40 @@ def of_independent_pairs(values: Sequence[float]) -> Estimate:
     return _student(matrix[first, first + 1])
 
 
-def reduction(
-    values: Sequence[float], baseline: Sequence[float], of_pairs: bool = True
-) -> Estimate | None:
-    """Estimates the reduction of a measure against another method: 1 - mean / baseline mean.
+def reduction(values: Sequence[float], baseline: Sequence[float]) -> Estimate | None:
+    """Estimates the reduction of a measure of pairs against another method: 1 - mean / its mean.
 
     The retrains of the two methods are assumed to be independent; the logarithm of the ratio is
     bootstrapped. None if a mean is not positive.
 
     Args:
-        values: The method's values; for all pairs as for `of_all_pairs`, or for its retrains.
+        values: The method's values for all pairs, as for `of_all_pairs`.
         baseline: The values of the other method.
-        of_pairs: Whether the values belong to pairs; otherwise to retrains.
     """
-    ours, theirs = (_parts(sample, of_pairs) for sample in (values, baseline))
+    ours, theirs = (_of_pairs(np.asarray(sample)) for sample in (values, baseline))
     if ours.mean <= 0 or theirs.mean <= 0:
         return None
     ratio = math.log(ours.mean / theirs.mean)
-    interval = None
-    if min(len(ours.parts), len(theirs.parts)) >= FEWEST:
-        reach = _reach(_scaled(ours, 1 / ours.mean), _scaled(theirs, 1 / theirs.mean))
-        interval = (1 - math.exp(ratio + reach), 1 - math.exp(ratio - reach))
+    interval = _interval(ratio, ours.scaled(1 / ours.mean), theirs.scaled(1 / theirs.mean))
+    if interval:
+        low, high = interval
+        interval = (1 - math.exp(high), 1 - math.exp(low))
     return Estimate(1 - math.exp(ratio), None, interval, len(values))
 
 
-def difference(
-    values: Sequence[float], baseline: Sequence[float], of_pairs: bool = False
-) -> Estimate:
-    """Estimates the difference of a measure to another method; arguments as for `reduction`."""
-    ours, theirs = (_parts(sample, of_pairs) for sample in (values, baseline))
-    mean, interval = ours.mean - theirs.mean, None
-    if min(len(ours.parts), len(theirs.parts)) >= FEWEST:
-        reach = _reach(ours, theirs)
-        interval = (mean - reach, mean + reach)
-    return Estimate(mean, None, interval, len(values))
+def difference(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """Estimates the difference of a measure of single retrains to another method."""
+    ours, theirs = (_of_retrains(np.asarray(sample)) for sample in (values, baseline))
+    mean = ours.mean - theirs.mean
+    return Estimate(mean, None, _interval(mean, ours, theirs), len(values))
 
 
 def square(values: Floats) -> Floats:
     """Returns values of all pairs as a symmetric matrix with zeros on the diagonal."""
     retrains = round((1 + math.sqrt(1 + 8 * len(values))) / 2)
     matrix = np.zeros((retrains, retrains))
-    matrix[_above(retrains)] = values
+    matrix[np.triu_indices(retrains, 1)] = values
     return matrix + matrix.T
-
-
-def _parts(values: Sequence[float], of_pairs: bool) -> _Parts:
-    every = np.asarray(values, dtype=np.float64)
-    return _of_pairs(square(every)) if of_pairs else _of_retrains(every)
 
 
 def _of_retrains(values: Floats) -> _Parts:
@@ -158,11 +133,10 @@ def _of_retrains(values: Floats) -> _Parts:
     return _Parts(mean, values - mean, error)
 
 
-def _of_pairs(matrix: Floats) -> _Parts:
+def _of_pairs(pairs: Floats) -> _Parts:
     """The half diallel: mean squares of the retrains and of the rest, and the error from them."""
+    matrix, mean = square(pairs), float(pairs.mean())
     retrains = len(matrix)
-    pairs = matrix[_above(retrains)]
-    mean = float(pairs.mean())
     if retrains < FEWEST:
         return _Parts(mean, np.zeros(retrains), math.nan)
     deviations = matrix.sum(axis=1) / (retrains - 1) - mean
@@ -188,12 +162,16 @@ def _student(values: Floats) -> Estimate:
     return Estimate(parts.mean, _half_range(values), interval, len(values))
 
 
-def _scaled(parts: _Parts, factor: float) -> _Parts:
-    return _Parts(parts.mean * factor, parts.parts * factor, parts.error * factor)
+def _interval(mean: float, *terms: _Parts) -> tuple[float, float] | None:
+    """The bootstrapped interval of a sum or difference of independent means."""
+    if min(len(term.parts) for term in terms) < FEWEST:
+        return None
+    reach = _reach(*terms)
+    return mean - reach, mean + reach
 
 
 def _reach(*terms: _Parts) -> float:
-    """Half the width of the interval of a sum or difference of independent means."""
+    """Half the width of the interval."""
     error = math.sqrt(sum(term.error**2 for term in terms))
     if not error:
         return 0.0
@@ -219,12 +197,6 @@ def _draws(count: int, number: int) -> Floats:
     """The number of times that each resample has each retrain, [RESAMPLES, count]; always equal."""
     generator = np.random.default_rng((count, number))
     return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
-
-
-@lru_cache(maxsize=64)
-def _above(retrains: int) -> tuple[Any, Any]:
-    """The indices of the pairs in the order of `itertools.combinations`."""
-    return np.triu_indices(retrains, 1)
 
 
 def _half_range(values: Floats) -> float | None:

@@ -50,14 +50,13 @@ class Comparison:
         threshold: float,
         scratch: BinaryIO,
     ) -> None:
-        self._methods, self._classes, self._threshold = methods, classes, threshold
-        self.rows = 0
-        self._names = [name for names in methods.values() for name in names]
-        self._models = [ModelMeasures() for _ in self._names]
+        self._threshold, self.rows = threshold, 0
+        self._names: list[str] = []
         self._models_of: dict[str, range] = {}
         for method, names in methods.items():
-            start = sum(map(len, self._models_of.values()))
-            self._models_of[method] = range(start, start + len(names))
+            self._models_of[method] = range(len(self._names), len(self._names) + len(names))
+            self._names += names
+        self._models = [ModelMeasures() for _ in self._names]
         self._pairs = {
             pair: PairMeasures()
             for numbers in self._models_of.values()
@@ -82,12 +81,11 @@ class Comparison:
         known = labels >= 0
         decisions = [self._decide(predicted) for predicted in predictions]
         rights = [known & (decided == labels) for decided in decisions]
-        everywhere = bool(known.all())
-        for model, predicted, right in zip(self._models, predictions, rights, strict=True):
-            if everywhere:
-                model.add(predicted, labels, right)
-            elif known.any():
-                model.add(predicted[known], labels[known], right[known])
+        # A slice does not copy, unlike an index by row.
+        labelled = slice(None) if known.all() else known
+        if known.any():
+            for model, predicted, right in zip(self._models, predictions, rights, strict=True):
+                model.add(predicted[labelled], labels[labelled], right[labelled])
         for (old, new), pair in self._pairs.items():
             differences = total_variation(predictions[old], predictions[new])
             differ = decisions[old] != decisions[new]
@@ -106,9 +104,8 @@ class Comparison:
     def figures(self, slices: Mapping[str, int]) -> dict[str, MethodFigures]:
         """Returns {method: its measures}, given {name: number} of the slices."""
         ranks = self._ranks.values() if self._ranks else None
-        models = [
-            model.figures(name) for name, model in zip(self._names, self._models, strict=True)
-        ]
+        named = zip(self._names, self._models, strict=True)
+        models = [model.figures(name) for name, model in named]
         return {
             method: MethodFigures(
                 models=[models[number] for number in numbers],

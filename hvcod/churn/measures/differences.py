@@ -5,8 +5,6 @@ bits of the fraction. So the upper end of a bin is at most 1/128 above its lower
 its value, however small that is. Histograms of parts of the rows add up to the histogram of all.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -41,15 +39,15 @@ class Differences:
         self.counts += other.counts
         self.largest = max(self.largest, other.largest)
 
-    def quantiles(self, wanted: Sequence[float] = QUANTILES) -> dict[str, float]:
+    def quantiles(self) -> dict[str, float]:
         """Returns {share: quantile}: that share of the rows differs by at most the quantile."""
         ends = np.cumsum(self.counts)
         if not ends[-1]:
-            return {f"{share:g}": float("nan") for share in wanted}
-        bins = np.searchsorted(ends, np.ceil(np.array(wanted) * ends[-1]).clip(1))
+            return {f"{share:g}": float("nan") for share in QUANTILES}
+        bins = np.searchsorted(ends, np.ceil(np.array(QUANTILES) * ends[-1]).clip(1))
         middles = np.where(bins == 0, 0.0, (EDGES[bins] + EDGES[bins + 1]) / 2)
-        middles = np.where(np.array(wanted) >= 1, self.largest, middles.clip(0, self.largest))
-        return {f"{share:g}": float(value) for share, value in zip(wanted, middles, strict=True)}
+        middles = np.where(np.array(QUANTILES) >= 1, self.largest, middles.clip(0, self.largest))
+        return {f"{share:g}": float(value) for share, value in zip(QUANTILES, middles, strict=True)}
 
     def shares(self, edges: Floats) -> Floats:
         """Returns the share of the rows between each two neighbours of ascending edges."""

@@ -1,6 +1,6 @@
 """Measures of one model's predictions on labelled rows: log loss, accuracy and calibration."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,6 @@ class ModelFigures:
     labelled: int
     clipped: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the measures as plain values."""
-        return asdict(self)
-
 
 class ModelMeasures:
     """Sums from which the measures of one model follow."""
@@ -53,7 +49,7 @@ class ModelMeasures:
         Args:
             predictions: [N] or [N, classes].
             labels: The right classes, [N].
-            right: Whether the decisions are right, [N].
+            right: True for right decisions, [N].
         """
         if predictions.ndim == 1:
             of_label = np.where(labels == 1, predictions, 1 - predictions)

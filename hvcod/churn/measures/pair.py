@@ -78,11 +78,7 @@ class PairFigures:
 
 
 class PairMeasures:
-    """Sums from which the measures of two models follow.
-
-    Attributes:
-        differences: The distribution of the absolute differences.
-    """
+    """Sums from which the measures of two models follow."""
 
     def __init__(self) -> None:
         self.differences = Differences()
@@ -101,19 +97,17 @@ class PairMeasures:
 
         Args:
             differences: Absolute differences, or total variations, [N].
-            differ: Whether the decisions differ, [N].
-            rights: Whether each model's decision is right, [N] for both; False without a label.
-            known: Whether the row has a label, [N].
+            differ: True where the decisions differ, [N].
+            rights: True where each model's decision is right, [N] for both; False without a label.
+            known: True where the row has a label, [N].
             slices: The number of each row's slice, [N]; None without slices.
         """
         self.differences.add(differences)
         old, new = rights
         weights = [differences, differ, known, new & ~old, old & ~new]
         if slices is None:
-            self._sums[0] += [
-                len(differences),
-                *(weight.sum(dtype=np.float64) for weight in weights),
-            ]
+            sums = (weight.sum(dtype=np.float64) for weight in weights)
+            self._sums[0] += [len(differences), *sums]
             return
         count = max(len(self._sums), int(slices.max(initial=0)) + 1)
         grown = np.zeros((count, 6))
