@@ -79,19 +79,17 @@ class ClickPreparation(Preparation):
         self._encode()
 
     def _open(self) -> None:
-        def open_input(index: int, look: Look) -> Report:
-            return make_plain(self.workspace, index, self.sources[index])
-
-        self.each(PLAIN, self.largest_first(), open_input)
+        self.each(PLAIN, self.largest_first(), self._make_plain)
         texts = self.once(lambda: self.results(PLAIN, range(len(self.sources))))
-        self._texts = [Text(**text) for text in texts]
+        inputs = zip(self.sources, texts, strict=True)
+        self._texts = [Text(source.name, **text) for source, text in inputs]
         self.once(self._check_layouts)
 
+    def _make_plain(self, index: int, look: Look) -> Report:
+        return make_plain(self.workspace, index, self.sources[index])
+
     def _check_layouts(self) -> None:
-        names = {
-            text.columns.has_label: source.name
-            for text, source in zip(self._texts, self.sources, strict=True)
-        }
+        names = {text.columns.has_label: text.name for text in self._texts}
         if len(names) == 2:
             raise UsageError(
                 f"{names[True]} has labels and {names[False]} has none: prepare them one by one, "
@@ -105,17 +103,15 @@ class ClickPreparation(Preparation):
 
     def _read(self) -> None:
         pieces = cut(self._texts, self.options.piece_bytes)
-        names = [source.name for source in self.sources]
+        most_malformed = self.options.max_malformed
 
         def read(index: int, look: Look) -> Report:
-            source = pieces[index].source
-            most = self.options.max_malformed
-            text = self._texts[source]
-            return read_piece(self.workspace, index, pieces[index], names[source], text, most, look)
+            text = self._texts[pieces[index].source]
+            return read_piece(self.workspace, index, pieces[index], text, most_malformed, look)
 
         self.each(READ, range(len(pieces)), read)
         results = self.once(lambda: self.results(READ, range(len(pieces))))
-        self._pieces = ReadPieces(names, self._texts, pieces, results)
+        self._pieces = ReadPieces(self._texts, pieces, results)
 
     def _find_parts(self) -> dict[str, tuple[int, int]]:
         options, total = self.options, int(self._pieces.rows.sum())
@@ -216,9 +212,11 @@ class ClickPreparation(Preparation):
             part: {name: sum(one[part][name] for one in counts) for name in counts[0][part]}
             for part in PARTS
         }
-        distinct = None
-        if self.options.like is None:
+        if self.options.like:
+            distinct, click_rate = None, ClickDataset(self.options.like).click_rate
+        else:
             distinct = [one["distinct"] for one in self.results(ADDED, range(CATEGORIES))]
+            click_rate = parts["training"]["clicks"] / parts["training"]["rows"]
         description = describe_dataset(
             [(_shard_name(index), int(pieces.rows[index])) for index in pieces.filled],
             self._parts,
@@ -226,17 +224,12 @@ class ClickPreparation(Preparation):
             integers=INTEGERS,
             categories=CATEGORIES,
             offsets=features.offsets.tolist(),
-            click_rate=self._click_rate(parts["training"]),
+            click_rate=click_rate,
             generated=self._generated,
             features_sha256=hashlib.sha256(self._features_file.read_bytes()).hexdigest(),
             plan=self.plan,
         )
         return full_report(pieces.inputs(), parts, features, distinct), description
-
-    def _click_rate(self, training: dict[str, int]) -> float:
-        if self.options.like:
-            return ClickDataset(self.options.like).click_rate
-        return training["clicks"] / training["rows"]
 
 
 def _shard_name(index: int) -> str:

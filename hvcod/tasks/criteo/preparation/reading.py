@@ -3,8 +3,10 @@
 Ranks share pieces of the plain text, not inputs: so one large file keeps all of them busy.
 """
 
+import os
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,16 +14,20 @@ import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS
-from hvcod.tasks.criteo.preparation.lines import count_lines, line_blocks
 from hvcod.tasks.criteo.preparation.malformed import Malformed
 from hvcod.tasks.criteo.preparation.parse import Rows, parse
+from hvcod.tasks.criteo.preparation.row_formats import LONGEST_LINE
 from hvcod.tasks.criteo.preparation.sources import Text
 from hvcod.tasks.files import write_blocks
 from hvcod.tasks.preparing.pipeline import Look, Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
+from hvcod.tasks.reading.files import readable
 
 READ = Stage("read", "reading", "row")
 EXAMPLES_KEPT = 10
+
+BLOCK_BYTES = 2 * 2**20
+"""Text that is parsed at once: the arrays made from it stay in a core's cache."""
 
 _COLUMNS = (
     *((np.int64, 1), (np.int64, 1), (np.int8, 1)),
@@ -47,25 +53,61 @@ def cut(texts: Sequence[Text], size: int) -> list[Piece]:
     ]
 
 
+def line_blocks(path: Path, start: int, stop: int, begin: int = 0) -> Iterator[bytes]:
+    """Yields the lines that begin from ``start`` to before ``stop``, several at a time.
+
+    The file's first line begins at ``begin``. A block ends with a line feed, even where the file
+    does not. A line longer than `LONGEST_LINE` is cut one byte behind that length.
+
+    Raises:
+        HvcodError: The file cannot be read.
+    """
+    with readable(path), path.open("rb", buffering=0) as opened:
+        file = opened.fileno()
+        position = max(begin, _line_after(file, start))
+        end = _line_after(file, stop)
+        rest = b""
+        while position < end:
+            read = os.pread(file, min(BLOCK_BYTES, end - position), position)
+            if not read:
+                raise HvcodError(f"{path} has become shorter while it was read: begin again")
+            position += len(read)
+            lines = read.rfind(b"\n") + 1
+            if lines:
+                yield rest + read[:lines]
+                rest = b""
+            rest = (rest + read[lines:])[: LONGEST_LINE + 1]
+        if rest:
+            yield rest + b"\n"
+
+
+def _line_after(file: int, position: int) -> int:
+    """Returns the first position from this one on at which a line begins, or the file's end."""
+    if position == 0:
+        return 0
+    position -= 1
+    while block := os.pread(file, BLOCK_BYTES, position):
+        line_feed = block.find(b"\n")
+        if line_feed >= 0:
+            return position + line_feed + 1
+        position += len(block)
+    return position
+
+
 def read_piece(
-    workspace: Workspace,
-    index: int,
-    piece: Piece,
-    name: str,
-    text: Text,
-    most_malformed: int,
-    look: Look,
+    workspace: Workspace, index: int, piece: Piece, text: Text, most_malformed: int, look: Look
 ) -> Report:
     """Parses a piece, writes its rows to the work folder and returns counts.
 
     Raises:
         HvcodError: The text cannot be read, or this piece alone has too many malformed lines.
     """
-    blocks: list[Rows] = []
+    path = Path(text.path)
+    blocks = [parse(b"", text.columns).rows]
     kinds: Counter[str] = Counter()
     examples: list[Malformed] = []
     lines = 0
-    for content in line_blocks(Path(text.path), piece.start, piece.stop, text.begin):
+    for content in line_blocks(path, piece.start, piece.stop, text.begin):
         rows, malformed, count = parse(content, text.columns)
         blocks.append(rows._replace(lines=rows.lines + lines))
         kinds.update(line.kind for line in malformed)
@@ -73,12 +115,14 @@ def read_piece(
         examples += [line._replace(line=line.line + lines) for line in malformed[:missing]]
         lines += count
         if kinds.total() > most_malformed:
-            before = count_lines(Path(text.path), piece.start, text.begin)
-            raise too_many(_position(examples[0], before, name, text), most_malformed)
+            earlier = line_blocks(path, 0, piece.start, text.begin)
+            before = sum(block.count(b"\n") for block in earlier)
+            raise _too_many(_position(examples[0], before, text), most_malformed)
         look(lines)
-    columns = zip(_joined(blocks, text), _COLUMNS, strict=True)
-    contents = (column.astype(dtype, order="C", copy=False) for column, (dtype, _) in columns)
-    write_blocks(workspace.file(READ, index, ".rows"), (column.tobytes() for column in contents))
+    joined = (np.concatenate(column, axis=-1) for column in zip(*blocks, strict=True))
+    columns = zip(joined, _COLUMNS, strict=True)
+    contents = (column.astype(dtype, copy=False).tobytes() for column, (dtype, _) in columns)
+    write_blocks(workspace.file(READ, index, ".rows"), contents)
     rows_read = sum(len(rows.lines) for rows in blocks)
     return {"lines": lines, "rows": rows_read, "kinds": kinds, "examples": examples}
 
@@ -106,7 +150,6 @@ class ReadPieces:
     """All pieces after reading, and the rows and lines before each.
 
     Args:
-        names: Names of the inputs.
         texts: The inputs.
         pieces: The pieces.
         results: The results of `read_piece` for them.
@@ -119,21 +162,14 @@ class ReadPieces:
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        texts: Sequence[Text],
-        pieces: Sequence[Piece],
-        results: Sequence[Report],
+        self, texts: Sequence[Text], pieces: Sequence[Piece], results: Sequence[Report]
     ) -> None:
-        self.pieces = pieces
-        self._names, self._texts, self._results = names, texts, results
+        self.pieces, self._texts, self._results = pieces, texts, results
         self.rows = np.array([result["rows"] for result in results], dtype=np.int64)
         lines = np.array([result["lines"] for result in results], dtype=np.int64)
         self.rows_before = np.cumsum(self.rows) - self.rows
         self.lines_before = np.cumsum(lines) - lines
         self.filled: list[int] = np.flatnonzero(self.rows).tolist()
-        first = {piece.source: index for index, piece in reversed([*enumerate(pieces)])}
-        self._first = [first[piece.source] for piece in pieces]
 
     def text(self, index: int) -> Text:
         """Returns the input of a piece."""
@@ -141,56 +177,46 @@ class ReadPieces:
 
     def lines_of_input_before(self, index: int) -> int:
         """Returns the number of lines of its own input before a piece."""
-        return int(self.lines_before[index] - self.lines_before[self._first[index]])
+        first = bisect_left(self.pieces, Piece(self.pieces[index].source, 0, 0))
+        return int(self.lines_before[index] - self.lines_before[first])
 
     def check(self, most_malformed: int) -> None:
         """Raises HvcodError if there are more malformed lines than allowed."""
-        malformed = 0
-        for result in self._results:
-            malformed += sum(result["kinds"].values())
-            if malformed > most_malformed:
-                index = next(i for i, one in enumerate(self._results) if one["examples"])
-                raise too_many(self._positions(index)[0], most_malformed)
+        malformed = sum(sum(result["kinds"].values()) for result in self._results)
+        if malformed > most_malformed:
+            examples = (self._positions(index) for index in range(len(self.pieces)))
+            raise _too_many(next(filter(None, examples))[0], most_malformed)
 
     def inputs(self) -> list[Report]:
         """Returns for each input lines, rows, malformed lines by kind, and examples of them."""
         inputs: list[Report] = [
-            {"name": name, "lines": 0, "rows": 0, "malformed": {}, "examples": []}
-            for name in self._names
+            {"name": text.name, "lines": 0, "rows": 0, "malformed": Counter(), "examples": []}
+            for text in self._texts
         ]
         for index, (piece, result) in enumerate(zip(self.pieces, self._results, strict=True)):
             report = inputs[piece.source]
             report["lines"] += result["lines"]
             report["rows"] += result["rows"]
-            for kind, count in result["kinds"].items():
-                report["malformed"][kind] = report["malformed"].get(kind, 0) + count
+            report["malformed"].update(result["kinds"])
             report["examples"] += self._positions(index)
         return inputs
 
     def _positions(self, index: int) -> list[str]:
-        name, before = self._names[self.pieces[index].source], self.lines_of_input_before(index)
-        examples = self._results[index]["examples"]
-        return [_position(example, before, name, self.text(index)) for example in examples]
+        before, text = self.lines_of_input_before(index), self.text(index)
+        return [_position(example, before, text) for example in self._results[index]["examples"]]
 
 
-def too_many(example: str, most_malformed: int) -> HvcodError:
-    """Returns the error for more malformed lines than allowed."""
+def _too_many(example: str, most_malformed: int) -> HvcodError:
     return HvcodError(
         f"more than {most_malformed} malformed rows: {example}; correct the input, or allow more "
         "with --max-malformed"
     )
 
 
-def _position(example: Sequence[Any], before: int, name: str, text: Text) -> str:
+def _position(example: Sequence[Any], before: int, text: Text) -> str:
     """Names file, line (from 1) and damage of a `Malformed` of a piece.
 
     ``before`` counts the lines of the input before the piece.
     """
     line, _, damage = example
-    return f"{name}, line {before + line + 1 + text.columns.header}: {damage}"
-
-
-def _joined(blocks: Sequence[Rows], text: Text) -> Rows:
-    none = parse(b"", text.columns).rows
-    columns = zip(*(blocks or [none]), strict=True)
-    return Rows(*(np.concatenate(column, axis=-1) for column in columns))
+    return f"{text.name}, line {before + line + 1 + text.columns.header}: {damage}"

@@ -58,12 +58,14 @@ class Text(NamedTuple):
     """An input as plain text.
 
     Attributes:
+        name: Its name in messages.
         path: Its file.
         size: Its bytes.
         begin: The byte at which the rows begin.
         layout: Its columns, as an index into `LAYOUTS`.
     """
 
+    name: str
     path: str
     size: int
     begin: int
@@ -108,7 +110,7 @@ def generated_inputs(rows: int, seed: int) -> list[Source]:
 
 
 def make_plain(workspace: Workspace, index: int, source: Source) -> Report:
-    """Returns an input as plain `Text`, written to the work folder if it is not one already.
+    """Returns an input as the fields of a `Text`; it is written out if it is not plain text.
 
     Raises:
         HvcodError: It cannot be read, or does not hold rows of the Criteo data.
@@ -123,7 +125,7 @@ def make_plain(workspace: Workspace, index: int, source: Source) -> Report:
     else:
         path = source.path.absolute()
     layout, begin = recognise(source.name, next(chunks(path, _CHUNK), b""))
-    return Text(str(path), path.stat().st_size, begin, layout)._asdict()
+    return {"path": str(path), "size": path.stat().st_size, "begin": begin, "layout": layout}
 
 
 def _is_rows_name(name: str) -> bool:

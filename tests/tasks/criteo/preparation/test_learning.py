@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from hvcod.tasks.criteo.dataset import CATEGORIES
 from hvcod.tasks.criteo.features import Lookup
-from hvcod.tasks.criteo.preparation import vocabulary
+from hvcod.tasks.criteo.preparation import learning
+from hvcod.tasks.criteo.preparation.learning import StoredCounts, count_categories, count_feature
 from hvcod.tasks.criteo.preparation.parse import Rows
-from hvcod.tasks.criteo.preparation.vocabulary import StoredCounts, count_feature, count_piece
 
 HASHES = st.one_of(st.integers(0, 6), st.integers(2**32 - 4, 2**32 - 1), st.integers(0, 2**32 - 1))
 EXTREMES = [0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
@@ -33,7 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(
-    pieces=st.lists(st.lists(st.tuples(HASHES, st.booleans()), max_size=20), max_size=4),
+    pieces=st.lists(
+        st.lists(st.tuples(HASHES, st.booleans()), max_size=20), min_size=1, max_size=4
+    ),
     least=st.integers(1, 3),
     at_once=st.integers(1, 10),
 )
@@ -41,16 +43,17 @@ def test_as_a_dictionary_counts(
     folder: Path, pieces: list[list[tuple[int, bool]]], least: int, at_once: int
 ) -> None:
     expected = Counter(value for piece in pieces for value, missing in piece if not missing)
-    counted = [count_piece(rows_of([v for v, _ in p], [m for _, m in p])) for p in pieces]
+    counted = [count_categories(rows_of([v for v, _ in p], [m for _, m in p])) for p in pieces]
     feature = 7
     parts = []
     for number, each in enumerate(counted):
         values_file, counts_file = folder / f"{number}.values", folder / f"{number}.counts"
-        values_file.write_bytes(each.values.tobytes())
-        counts_file.write_bytes(each.counts.tobytes())
-        parts.append(StoredCounts(values_file, counts_file, *each.offsets[feature : feature + 2]))
+        values_file.write_bytes(b"".join(values.tobytes() for values, _ in each))
+        counts_file.write_bytes(b"".join(counts.tobytes() for _, counts in each))
+        edges = np.cumsum([0, *(len(values) for values, _ in each)]).tolist()
+        parts.append(StoredCounts(values_file, counts_file, *edges[feature : feature + 2]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabulary, "ENTRIES_AT_ONCE", at_once)
+        patch.setattr(learning, "ENTRIES_AT_ONCE", at_once)
         values, counts, distinct = count_feature(parts, least)
     kept = {value: count for value, count in sorted(expected.items()) if count >= least}
     assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == kept
