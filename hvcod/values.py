@@ -47,3 +47,21 @@ class Numbers(str):
     def values(self) -> list[float]:
         """The numbers, in order."""
         return [float(part) for part in self.split(",")] if self else []
+
+
+class Sizes(Numbers):
+    """A list of whole numbers from 1 as text, such as ``64,32``; not empty."""
+
+    EXPECTED: ClassVar[str] = "whole numbers from 1, such as 64,32"
+
+    def __new__(cls, text: str | float) -> Self:
+        """Raises ValueError for text that is not such a list."""
+        made = super().__new__(cls, text)
+        if not made or min(made.units) < 1 or made.units != made.values:
+            raise ValueError(text)
+        return made
+
+    @property
+    def units(self) -> list[int]:
+        """The numbers, in order."""
+        return [int(value) for value in self.values]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,26 +18,10 @@ from hvcod.tasks.criteo.model import ClickModel
 from hvcod.tasks.criteo.stream import GroupRows, RowStream, batch_of
 from hvcod.tasks.metrics import AreaUnderCurve, Metric, negative_log_likelihood
 from hvcod.tasks.shuffle import Share
-from hvcod.values import Numbers
+from hvcod.values import Sizes
 
 SCORED_ROWS = 1024
 """Rows of a batch of an evaluation, for any number of ranks."""
-
-
-class Sizes(Numbers):
-    """Numbers of units of layers, such as ``64,32``."""
-
-    def __new__(cls, text: str | float) -> Self:
-        """Raises ValueError for text that is not a list of positive whole numbers."""
-        made = super().__new__(cls, text)
-        if not made or min(made.units) < 1 or made.units != made.values:
-            raise ValueError(text)
-        return made
-
-    @property
-    def units(self) -> list[int]:
-        """The numbers."""
-        return [int(value) for value in self.values]
 
 
 @dataclass(frozen=True)

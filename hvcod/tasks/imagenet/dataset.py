@@ -19,16 +19,14 @@ classes is not known yet. The bytes depend on the inputs and the options alone: 
 no ranks.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.tasks.columns import Columns, DataFormat, described, image, lines
+from hvcod.tasks.columns import Columns, DataFormat, described
 
 FORMAT = DataFormat("hvcod-images", 1, "hvcod data imagenet")
 PARTS = ("training", "validation", "test")
@@ -38,54 +36,6 @@ OPEN_SHARDS = 256
 """Shards that a dataset keeps open; file descriptors are few on some clusters."""
 
 Integers = npt.NDArray[np.integer]
-
-
-@dataclass(frozen=True)
-class ShardInfo:
-    """A shard's file, relative to the dataset's folder, and what it holds."""
-
-    file: str
-    images: int
-    bytes: int
-
-
-def shard_image(content: bytearray, sizes: Sequence[int], ids: Sequence[str]) -> bytes:
-    """Returns a shard as the bytes of an HDF5 file.
-
-    Args:
-        content: Encoded images, one behind the other.
-        sizes: The bytes of each.
-        ids: The name of each, without line feeds.
-    """
-    offsets = np.cumsum([0, *sizes], dtype=np.int64)
-    images = np.frombuffer(content, np.uint8)
-    return image({"images": images, "offsets": offsets, "ids": lines(ids)}, FORMAT)
-
-
-def index_image(parts: Mapping[str, Mapping[str, Integers]]) -> bytes:
-    """Returns the index as the bytes of an HDF5 file, from {part: {column: values}}."""
-    columns = {
-        f"{part}/{column}": parts[part][column].astype(dtype)
-        for part in PARTS
-        for column, dtype in COLUMNS.items()
-    }
-    return image(columns, FORMAT)
-
-
-def describe_dataset(
-    classes: Sequence[str],
-    counts: Mapping[str, int],
-    shards: Sequence[ShardInfo],
-    plan: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Returns the content of ``dataset.json``; ``counts`` are the images of each part."""
-    return {
-        **FORMAT.attributes(),
-        "classes": list(classes),
-        "images": dict(counts),
-        "plan": dict(plan),
-        "shards": [asdict(shard) for shard in shards],
-    }
 
 
 class ImagePart:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvcod.config import TrainOptions, option
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
 from hvcod.tasks.builtin import data_folder
@@ -21,7 +21,7 @@ from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
 from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream
 from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
 from hvcod.tasks.shuffle import Share
-from hvcod.values import Numbers
+from hvcod.values import Sizes
 
 EVALUATION_BATCH = 100
 """Images that are evaluated together, for any number of ranks."""
@@ -36,7 +36,7 @@ class ImageOptions:
         "residual network; small: 3x3 stem and basic blocks, for small images",
         choices=("resnet50", "resnet18", "small"),
     )
-    widths: Numbers = option(Numbers("16,32,64"), "channels of each stage of kind small")
+    widths: Sizes = option(Sizes("16,32,64"), "channels of each stage of kind small")
     depth: int = option(1, "blocks of each stage of kind small: 1 is ResNet-8, 3 is 20", minimum=1)
     image_size: int = option(224, "width and height of the network's input", minimum=8)
     augmentation: str = option(
@@ -128,7 +128,7 @@ class ImageNet(Task):
                 return resnet50(classes, images.zero_gamma)
             case "resnet18":
                 return resnet18(classes, images.zero_gamma)
-        return small_resnet(classes, _widths(images.widths), images.depth, images.zero_gamma)
+        return small_resnet(classes, images.widths.units, images.depth, images.zero_gamma)
 
     def training_data(self) -> TrainingData:
         """Returns images that no other rank of any group sees, unless ``--same-data``.
@@ -150,13 +150,11 @@ class ImageNet(Task):
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
         """Yields this rank's batches of a part; an id is an image's name."""
-        return self._batches(self._part(part))
-
-    def _batches(self, images: ImagePart) -> Iterator[Batch]:
+        images = self._part(part)
         chosen, decoder = self._chosen(images), Decoder(images, self._threads)
         batches = range(0, len(chosen), EVALUATION_BATCH)
-        for at in batches[self.group.rank :: self.group.size]:
-            now = chosen[at : at + EVALUATION_BATCH]
+        for begin in batches[self.group.rank :: self.group.size]:
+            now = chosen[begin : begin + EVALUATION_BATCH]
             inputs = decoder.batch(now, lambda content, _: self._view.evaluation(content))
             labels = images.labels[now].astype(np.int64)
             targets = torch.from_numpy(np.where(labels == UNLABELLED, UNKNOWN, labels))
@@ -197,10 +195,3 @@ class ImageNet(Task):
         limit = self.options.validation_examples
         count = len(part) if limit is None else min(limit, len(part))
         return np.arange(count, dtype=np.int64) * len(part) // count
-
-
-def _widths(numbers: Numbers) -> list[int]:
-    widths = [int(width) for width in numbers.values]
-    if not widths or min(widths) < 1 or widths != numbers.values:
-        raise UsageError(f"model.widths={numbers}: give whole numbers from 1, such as 16,32,64")
-    return widths

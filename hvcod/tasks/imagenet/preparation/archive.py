@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import IO, Self
 
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.tasks.imagenet.preparation.paths import (
@@ -17,6 +17,7 @@ from hvcod.tasks.imagenet.preparation.paths import (
     is_image_name,
 )
 from hvcod.tasks.reading.compression import Gap, Piece, codec_by_content, decompress
+from hvcod.tasks.reading.files import readable
 
 CHUNK_BYTES = 1024 * 1024
 BUFFER_BYTES = 64 * 1024
@@ -26,13 +27,6 @@ DEEPEST = 3
 
 MAX_IMAGE_BYTES = 256 * 2**20
 """A member with more bytes is not read as an image; a sparse one may claim any size."""
-
-
-class Readable(Protocol):
-    """A stream that tarfile can read."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Returns at most ``size`` bytes; none at the end."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +49,7 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Reads a header of 512 bytes.
-
-        Raises:
-            ReadError: It is damaged or cut off.
-        """
+        """Reads a header; raises ReadError if it is damaged or cut off."""
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -73,11 +63,7 @@ class _WholeHeader(_Header):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Reads a header of 512 bytes.
-
-        Raises:
-            ReadError: It is damaged, or not there.
-        """
+        """Reads a header; raises ReadError if it is damaged or not there."""
         if not buf:
             raise tarfile.ReadError("cut off (the mark of its end is missing)")
         return super().frombuf(buf, encoding, errors)
@@ -86,7 +72,7 @@ class _WholeHeader(_Header):
 class _Decompressed(io.RawIOBase):
     """The bytes of a stream, decompressed if necessary."""
 
-    def __init__(self, stream: Readable) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         head = stream.read(LONGEST_HEAD)
         chunks = itertools.chain([head], iter(lambda: stream.read(CHUNK_BYTES), b""))
         codec = codec_by_content(head)
@@ -94,11 +80,7 @@ class _Decompressed(io.RawIOBase):
         self._rest = b""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Returns the next ``size`` bytes, fewer at the end.
-
-        Raises:
-            ReadError: The compressed data are damaged or cut off.
-        """
+        """Returns the next bytes, fewer at the end; raises ReadError if they are damaged."""
         parts, missing = [self._rest], size - len(self._rest)
         while missing > 0 and (piece := next(self._pieces, None)) is not None:
             if isinstance(piece, Gap):
@@ -131,11 +113,8 @@ def is_compressed(path: Path) -> bool:
     Raises:
         UsageError: The file cannot be read, or is empty.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(LONGEST_HEAD)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {reason_of(error)}") from error
+    with readable(path), path.open("rb") as file:
+        head = file.read(LONGEST_HEAD)
     if not head:
         raise UsageError(f"{path}: the file is empty")
     return codec_by_content(head) is not None
@@ -206,6 +185,5 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise HvcodError(
-            f"{path}: cannot be read: {reason_of(error)}; get the file again"
-        ) from error
+        reason = reason_of(error)
+        raise HvcodError(f"{path}: cannot be read: {reason}; get the file again") from error

@@ -77,7 +77,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
             there, folder = path.exists(), path.is_dir()
         if not there:
             raise UsageError(f"{path}: there is no such file or folder")
-        if not folder and not ARCHIVE_SUFFIX.search(path.name):
+        if not folder and not _is_archive(path.name):
             raise UsageError(
                 f"{path} is neither a folder nor a tar file (.tar, .tar.gz, .tar.xz, .tar.zst)"
             )
@@ -99,17 +99,10 @@ def units(source: Source, unit_bytes: int) -> list[Unit]:
         edges = cuts(path, unit_bytes)
         return [Unit(span=span) for span in itertools.pairwise(edges)]
     cut: list[Unit] = []
-    files: list[str] = []
-    for name in files_below(path, follow=True):
-        archive = ARCHIVE_SUFFIX.search(name) is not None
-        if files and (archive or len(files) == UNIT_FILES):
-            cut.append(Unit(files=tuple(files)))
-            files = []
-        if archive:
-            cut.append(Unit(files=(name,)))
-        else:
-            files.append(name)
-    return [*cut, Unit(files=tuple(files))] if files else cut
+    for archives, names in itertools.groupby(files_below(path, follow=True), _is_archive):
+        while files := tuple(itertools.islice(names, 1 if archives else UNIT_FILES)):
+            cut.append(Unit(files=files))
+    return cut
 
 
 def members(source: Source, unit: Unit) -> Iterator[Member]:
@@ -125,10 +118,14 @@ def members(source: Source, unit: Unit) -> Iterator[Member]:
     return _folder_members(source.location, unit.files)
 
 
+def _is_archive(name: str) -> bool:
+    return ARCHIVE_SUFFIX.search(name) is not None
+
+
 def _folder_members(folder: Path, files: Sequence[str]) -> Iterator[Member]:
     for name in files:
         path = tuple(name.split("/"))
-        if ARCHIVE_SUFFIX.search(name):
+        if _is_archive(name):
             for inner in all_members(folder / name):
                 above = (*path[:-1], archive_folder(path[-1]))
                 yield Member((*above, *inner.path), inner.content, inner.size)
@@ -148,8 +145,8 @@ def _file(path: Path, parts: tuple[str, ...]) -> Member:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Returns the shortest ends of the paths, cut at folders, that differ."""
-    for depth in range(1, max(len(path.resolve().parts) for path in paths) + 1):
-        names = ["/".join(path.resolve().parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    raise UsageError("two inputs are the same")
+    parts = [path.resolve().parts for path in paths]
+    depth = 1
+    while len({end[-depth:] for end in parts}) < len(paths):
+        depth += 1
+    return ["/".join(end[-depth:]) for end in parts]

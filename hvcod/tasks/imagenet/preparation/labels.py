@@ -16,36 +16,31 @@ VALIDATION_NAME = "ILSVRC2012_val_{:08d}"
 _SEPARATORS = re.compile(r"[,\s]+")
 
 
-class Labels:
-    """The classes of images by the names of their files, with or without the suffix."""
+Labels = Mapping[str, str]
+"""The classes of images by the names of their files, with or without the suffix."""
 
-    def __init__(self, classes: Mapping[str, str]) -> None:
-        self._classes = classes
 
-    def __len__(self) -> int:
-        return len(self._classes)
+def label_of(name: str, labels: Labels) -> str | None:
+    """Returns the class of a file, or None if the list lacks it."""
+    return labels.get(name) or labels.get(PurePosixPath(name).stem)
 
-    def of(self, name: str) -> str | None:
-        """Returns the class of a file, or None if the list lacks it."""
-        return self._classes.get(name) or self._classes.get(PurePosixPath(name).stem)
 
-    @classmethod
-    def load(cls, path: Path) -> "Labels":
-        """Reads a list of ``name class`` lines (spaces, tabs or commas; more words are ignored).
+def load_labels(path: Path) -> Labels:
+    """Reads a list of ``name class`` lines (spaces, tabs or commas; more words are ignored).
 
-        Lists of this kind are the ``val_annotations.txt`` of Tiny ImageNet and the
-        ``LOC_val_solution.csv`` of Kaggle. A tar file is read as the devkit.
+    Lists of this kind are the ``val_annotations.txt`` of Tiny ImageNet and the
+    ``LOC_val_solution.csv`` of Kaggle. A tar file is read as the devkit.
 
-        Raises:
-            UsageError: The file cannot be read, or holds no labels.
-        """
-        try:
-            if ARCHIVE_SUFFIX.search(path.name):
-                return cls(_devkit(path))
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError, tarfile.TarError, EOFError) as error:
-            raise UsageError(f"--labels {path}: cannot be read: {reason_of(error)}") from error
-        return cls(_listed(path, lines))
+    Raises:
+        UsageError: The file cannot be read, or holds no labels.
+    """
+    try:
+        if ARCHIVE_SUFFIX.search(path.name):
+            return _devkit(path)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, tarfile.TarError, EOFError) as error:
+        raise UsageError(f"--labels {path}: cannot be read: {reason_of(error)}") from error
+    return _listed(path, lines)
 
 
 def _listed(path: Path, lines: list[str]) -> dict[str, str]:

@@ -4,16 +4,17 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.columns import Array, image, lines
 from hvcod.tasks.files import read_arrays, write_arrays, write_whole
-from hvcod.tasks.imagenet.dataset import Integers, ShardInfo, shard_image
+from hvcod.tasks.imagenet.dataset import FORMAT, Integers
 from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.imagenet.preparation.check import DamagedError, check
-from hvcod.tasks.imagenet.preparation.labels import Labels
+from hvcod.tasks.imagenet.preparation.labels import Labels, label_of
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.paths import Place, is_image_name, one_line, place
 from hvcod.tasks.preparing.pipeline import Report
@@ -40,11 +41,11 @@ class Packer:
     """
 
     def __init__(
-        self, workspace: Workspace, unit: int, options: PrepareOptions, labels: Labels | None
+        self, workspace: Workspace, unit: int, options: PrepareOptions, labels: Labels
     ) -> None:
         self._workspace, self._unit = workspace, unit
         self._options, self._labels = options, labels
-        self._shards: list[ShardInfo] = []
+        self._shards: list[dict[str, Any]] = []
         self._content, self._sizes, self._ids = bytearray(), list[int](), list[str]()
         self._notes = array("q")  # a list would take five times as much
         self._places: dict[Place, int] = {}
@@ -86,7 +87,7 @@ class Packer:
     def _place(self, path: Sequence[str]) -> Place:
         found = place([one_line(name) for name in path])
         in_no_class = found.label is None or len(path) == 2  # right below the input
-        if in_no_class and self._labels and (label := self._labels.of(path[-1])):
+        if in_no_class and (label := label_of(path[-1], self._labels)):
             return Place(label, found.part or "validation")
         return found
 
@@ -108,9 +109,14 @@ class Packer:
 
     def _flush(self) -> None:
         file = f"shards/{self._unit:05d}-{len(self._shards):02d}.h5"
-        image = shard_image(self._content, self._sizes, self._ids)
-        write_whole(self._workspace.output / file, image)
-        self._shards.append(ShardInfo(file, len(self._ids), len(self._content)))
+        columns: dict[str, Array] = {
+            "images": np.frombuffer(self._content, np.uint8),
+            "offsets": np.cumsum([0, *self._sizes], dtype=np.int64),
+            "ids": lines(self._ids),
+        }
+        write_whole(self._workspace.output / file, image(columns, FORMAT))
+        shard = {"file": file, "images": len(self._ids), "bytes": len(self._content)}
+        self._shards.append(shard)
         self._content, self._sizes, self._ids = bytearray(), [], []
 
     def finish(self) -> Report:
@@ -126,7 +132,7 @@ class Packer:
             "damaged": self._damaged,
             "other_examples": self._examples,
             "places": [[known.label, known.part] for known in self._places],
-            "shards": [asdict(shard) for shard in self._shards],
+            "shards": self._shards,
         }
 
 

@@ -19,18 +19,11 @@ from typing import Any
 import numpy as np
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.columns import image
 from hvcod.tasks.files import write_whole
-from hvcod.tasks.imagenet.dataset import (
-    COLUMNS,
-    FORMAT,
-    PARTS,
-    Integers,
-    ShardInfo,
-    describe_dataset,
-    index_image,
-)
+from hvcod.tasks.imagenet.dataset import COLUMNS, FORMAT, PARTS, Integers
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
-from hvcod.tasks.imagenet.preparation.labels import Labels
+from hvcod.tasks.imagenet.preparation.labels import load_labels
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.packing import PACKED, Packer, read_notes, too_much_damage
 from hvcod.tasks.imagenet.preparation.paths import Place
@@ -53,7 +46,7 @@ class ImagePreparation(Preparation):
     def load(self) -> None:
         """Reads the labels, if there are any. Collective."""
         file = self.options.labels
-        self._labels = self.once(lambda: Labels.load(file) if file else None)
+        self._labels = self.once(lambda: load_labels(file) if file else {})
 
     def digests(self) -> dict[str, Any]:
         """Returns the digest of the list of labels."""
@@ -63,7 +56,7 @@ class ImagePreparation(Preparation):
     def work(self) -> None:
         """Goes through the stages. Collective."""
         self.each(LISTED, range(len(self.sources)), self._list)
-        self._units = self.once(self._found_units)
+        self._units = self.once(self._all_units)
         self.each(PACKED, range(len(self._units)), self._pack)
 
     def _list(self, index: int, look: Look) -> list[Any]:
@@ -78,7 +71,7 @@ class ImagePreparation(Preparation):
     def _names(self, index: int, unit: int) -> Path:
         return self.workspace.file(LISTED, index, f"-{unit:05d}.names")
 
-    def _found_units(self) -> list[tuple[int, int, Any]]:
+    def _all_units(self) -> list[tuple[int, int, Any]]:
         """Returns for every unit of all inputs its input, its number there, and its range."""
         spans = self.results(LISTED, range(len(self.sources)))
         return [
@@ -111,9 +104,13 @@ class ImagePreparation(Preparation):
         fraction = self.options.validation_fraction
         parts = split(columns["hash"], columns["place"], known, fraction)
         write_whole(self.output / "index.h5", _index(columns, parts))
-        shards = [ShardInfo(**shard) for result in results for shard in result["shards"]]
-        counts = {part: len(parts.parts[part]) for part in PARTS}
-        description = describe_dataset(parts.classes, counts, shards, self.plan)
+        description = {
+            **FORMAT.attributes(),
+            "classes": parts.classes,
+            "images": {part: len(parts.parts[part]) for part in PARTS},
+            "plan": self.plan,
+            "shards": [shard for result in results for shard in result["shards"]],
+        }
         return full_report(results, parts), description
 
     def _check(self, results: Sequence[Report]) -> None:
@@ -144,10 +141,11 @@ def _joined(
     return {name: np.concatenate([note[name] for note in columns]) for name in names}, list(known)
 
 
-def _index(columns: dict[str, Integers], images: Split) -> bytes:
-    columns = {**columns, "label": images.labels}
+def _index(columns: dict[str, Integers], split: Split) -> bytes:
+    columns = {**columns, "label": split.labels}
     parts = {
-        part: {name: columns[name][numbers] for name in COLUMNS}
-        for part, numbers in images.parts.items()
+        f"{part}/{name}": columns[name][split.parts[part]].astype(dtype)
+        for part in PARTS
+        for name, dtype in COLUMNS.items()
     }
-    return index_image(parts)
+    return image(parts, FORMAT)
