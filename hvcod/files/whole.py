@@ -14,27 +14,12 @@ PIECE = 16 * 2**20
 """Bytes to read or write at once, at most."""
 
 
-def write_new(path: Path, data: bytes | memoryview) -> None:
-    """Writes a file that appears whole and on disk, and never replaces another one.
-
-    For names that only one process makes; `hvcod.files.shared.create_whole` is for several.
-
-    Raises:
-        FileExistsError: The name is taken.
-        OSError: The file cannot be written; nothing is left behind.
-    """
-    with whole_file(path, replace=False) as file:
-        _write(file, data)
-
-
-def replace(path: Path, data: bytes | memoryview) -> None:
-    """Writes a file, or gives it another content; readers see the old or the new one.
-
-    Raises:
-        OSError: The file cannot be written; what was there stays, nothing else is left behind.
-    """
-    with whole_file(path, replace=True) as file:
-        _write(file, data)
+def write_whole(path: Path, data: bytes | memoryview, *, replace: bool = True) -> None:
+    """Writes a file as `whole_file` does: readers see the old content or the new one."""
+    with whole_file(path, replace=replace) as file:
+        view, done = memoryview(data), 0
+        while done < len(view):
+            done += os.write(file.fileno(), view[done : done + PIECE])
 
 
 @contextlib.contextmanager
@@ -43,15 +28,16 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
 
     The content reaches the disk before the name appears, and the name before this returns, except
     on file systems that cannot sync a directory. `file.name` is the temporary path, for those who
-    must open it themselves.
+    must open it themselves. Without `replace` it is for names that only one process makes;
+    `hvcod.files.shared.create_whole` is for several.
 
     Raises:
         FileExistsError: The name is taken, and `replace` is false.
-        OSError: The file cannot be written; nothing is left behind.
+        OSError: The file cannot be written; what was there stays, nothing else is left behind.
     """
     temporary = temporary_path(path)
     try:
-        with open(temporary, "xb", opener=_open) as file:
+        with temporary.open("xb") as file:
             yield file
             sync(file)
         if not replace and os.path.lexists(path):
@@ -79,13 +65,3 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o666)
-
-
-def _write(file: BinaryIO, data: bytes | memoryview) -> None:
-    view, done = memoryview(data), 0
-    while done < len(view):
-        done += os.write(file.fileno(), view[done : done + PIECE])

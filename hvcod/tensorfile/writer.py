@@ -163,8 +163,7 @@ class Writer(Generic[Item]):
         begun = time.perf_counter()
         data = self._build(item)
         self._directory.mkdir(parents=True, exist_ok=True)
-        save = whole.replace if self._replace else whole.write_new
-        save(path, data)
+        whole.write_whole(path, data, replace=self._replace)
         counters = self.counters
         counters.bytes, counters.seconds = len(data), time.perf_counter() - begun
         counters.longest_seconds = max(counters.longest_seconds, counters.seconds)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hvcod.exchange.poll import Arrival, Poller
-from hvcod.files.whole import replace
+from hvcod.files.whole import write_whole
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.origin import Origin
@@ -60,7 +60,7 @@ def put(directory: Path, step: int, data: bytes | None = None) -> Path:
     path = checkpoint_path(directory, step)
     content = checkpoint(step, value=step % 1000) if data is None else data
     # At once: somebody may be looking.
-    replace(path, content)
+    write_whole(path, content)
     return path
 
 

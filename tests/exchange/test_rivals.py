@@ -26,7 +26,7 @@ from exchange.support import (
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.exchange.publish import Publisher
 from hvcod.exchange.read import read_checkpoint
-from hvcod.files.whole import replace
+from hvcod.files.whole import write_whole
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
@@ -137,11 +137,11 @@ def test_a_rewritten_file_of_the_same_step_is_whole_or_not_there(tmp_path: Path)
         bytes(encoded({"w": torch.full((256, 256), value)}, about(50))) for value in (1.0, 2.0)
     ]
     expected = specification({"w": torch.ones(256, 256)})
-    replace(path, texts[0])
+    write_whole(path, texts[0])
     pid = os.fork()
     if pid == 0:
         for turn in itertools.count():
-            replace(path, texts[turn % 2])
+            write_whole(path, texts[turn % 2])
             if enough.exists() or os.getppid() == 1:
                 os._exit(0)
     found = []

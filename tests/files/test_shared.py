@@ -12,7 +12,7 @@ import pytest
 
 from hvcod.files import shared
 from hvcod.files.shared import create, create_whole, patiently
-from hvcod.files.whole import replace
+from hvcod.files.whole import write_whole
 
 Create = Callable[[Path, bytes], bool]
 
@@ -54,7 +54,7 @@ def test_a_file_system_without_hard_links_will_do(
     test_a_file_is_made_once(tmp_path, create_whole)
 
 
-@pytest.mark.parametrize("write", [create, create_whole, replace])
+@pytest.mark.parametrize("write", [create, create_whole, write_whole])
 def test_what_cannot_be_written_leaves_nothing(
     tmp_path: Path, write: Callable[[Path, bytes], object]
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_replaced_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
         number = 0
         while not stop.is_set():
             number += 1
-            replace(path, contents[number % 2])
+            write_whole(path, contents[number % 2])
 
     thread = threading.Thread(target=go_on)
     thread.start()

@@ -5,21 +5,19 @@ import os
 import resource
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hvcod.files import whole
-from hvcod.files.whole import replace, whole_file, write_new
-
-Save = Callable[[Path, bytes], None]
+from hvcod.files.whole import whole_file, write_whole
 
 
-@pytest.mark.parametrize("save", [write_new, replace])
-def test_a_written_file_is_whole_and_alone(tmp_path: Path, save: Save) -> None:
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_written_file_is_whole_and_alone(tmp_path: Path, replace: bool) -> None:
     path = tmp_path / "file"
-    save(path, b"abc" * 1000)
+    write_whole(path, b"abc" * 1000, replace=replace)
     assert path.read_bytes() == b"abc" * 1000
     assert list(tmp_path.iterdir()) == [path]
     umask = os.umask(0)
@@ -27,9 +25,9 @@ def test_a_written_file_is_whole_and_alone(tmp_path: Path, save: Save) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
 
 
-@pytest.mark.parametrize("save", [write_new, replace])
+@pytest.mark.parametrize("replace", [False, True])
 def test_the_content_is_on_disk_before_the_name_and_then_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Save
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
 ) -> None:
     calls: list[str] = []
     sync, rename = os.fsync, Path.rename
@@ -46,7 +44,7 @@ def test_the_content_is_on_disk_before_the_name_and_then_the_name(
 
     monkeypatch.setattr(os, "fsync", noted_sync)
     monkeypatch.setattr(Path, "rename", noted_rename)
-    save(tmp_path / "file", b"abc")
+    write_whole(tmp_path / "file", b"abc", replace=replace)
     assert calls == ["sync 3 bytes", "rename to file", "sync directory"]
 
 
@@ -61,25 +59,25 @@ def test_only_a_directory_may_refuse_to_be_synced(
 
     monkeypatch.setattr(os, "fsync", refuses)
     with pytest.raises(OSError, match="Invalid argument"):
-        replace(tmp_path / "file", b"content")
+        write_whole(tmp_path / "file", b"content")
     assert list(tmp_path.iterdir()) == []
     refused = "directory"
-    replace(tmp_path / "file", b"content")
+    write_whole(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
 def test_a_new_file_never_replaces_another(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_new(path, b"first")
+    write_whole(path, b"first", replace=False)
     with pytest.raises(FileExistsError):
-        write_new(path, b"second")
+        write_whole(path, b"second", replace=False)
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    replace(path, b"first")
+    write_whole(path, b"first")
     with pytest.raises(ZeroDivisionError), whole_file(path, replace=True) as file:
         file.write(b"second")
         raise ZeroDivisionError
@@ -100,20 +98,20 @@ def file_size_limit() -> Iterator[int]:
 def test_a_write_that_ends_short_fails_cleanly(tmp_path: Path, file_size_limit: int) -> None:
     path = tmp_path / "file"
     with pytest.raises(OSError, match="File too large") as caught:
-        write_new(path, memoryview(b"x" * (file_size_limit + 1)))
+        write_whole(path, memoryview(b"x" * (file_size_limit + 1)), replace=False)
     assert caught.value.errno == errno.EFBIG
     with pytest.raises(OSError, match="File too large"), whole_file(path, replace=True) as file:
         file.write(b"x" * file_size_limit)
         file.write(b"y")
     assert list(tmp_path.iterdir()) == []
-    write_new(path, memoryview(b"x" * file_size_limit))
+    write_whole(path, memoryview(b"x" * file_size_limit), replace=False)
     assert path.stat().st_size == file_size_limit
 
 
 def test_large_files_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole, "PIECE", 1000)
     data = bytes(range(256)) * 40
-    write_new(tmp_path / "file", memoryview(data))
+    write_whole(tmp_path / "file", memoryview(data), replace=False)
     assert (tmp_path / "file").read_bytes() == data
 
 

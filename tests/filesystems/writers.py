@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from hvcod.exchange.publish import Publisher
-from hvcod.files.whole import sync_directory, write_new
+from hvcod.files.whole import sync_directory, write_whole
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.origin import Origin
 
@@ -68,7 +68,7 @@ def replace(directory: Path, count: int, pause: float, content: Content) -> None
     for step in range(1, count + 1):
         handed_over = time.monotonic()
         temporary = directory / f"{LATEST}.{step}"
-        write_new(temporary, content(step))
+        write_whole(temporary, content(step), replace=False)
         temporary.rename(directory / LATEST)
         sync_directory(directory)
         print(step, handed_over, clock.renamed, flush=True)

@@ -1,29 +1,23 @@
 """Holds back files that are about to be written."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hvcod.files import whole
 
-Save = Callable[[Path, memoryview], None]
-
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds every file just before it is written, until it is set."""
-    event = threading.Event()
+    event, write_whole = threading.Event(), whole.write_whole
 
-    def hold(save: Save) -> Save:
-        def held(path: Path, data: memoryview) -> None:
-            assert event.wait(20)
-            save(path, data)
+    def held(path: Path, data: memoryview, *, replace: bool) -> None:
+        assert event.wait(20)
+        write_whole(path, data, replace=replace)
 
-        return held
-
-    monkeypatch.setattr(whole, "write_new", hold(whole.write_new))
-    monkeypatch.setattr(whole, "replace", hold(whole.replace))
+    monkeypatch.setattr(whole, "write_whole", held)
     yield event
     event.set()

@@ -12,7 +12,7 @@ import pytest
 from exchange.support import listing, wait_until
 
 from hvcod.errors import HvcodError
-from hvcod.files.whole import write_new
+from hvcod.files.whole import write_whole
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tensorfile.writer import Writer
 
@@ -90,7 +90,7 @@ def test_a_replacement_that_fails_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = checkpoint_path(tmp_path, 50)
-    write_new(path, memoryview(b"first"))
+    write_whole(path, memoryview(b"first"), replace=False)
 
     def full(descriptor: int, data: memoryview) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -11,7 +11,7 @@ from pathlib import Path
 from hvcod.cluster.doctor.facts import Files, Locks, Written
 from hvcod.cluster.doctor.local import Outcomes
 from hvcod.errors import HvcodError
-from hvcod.files.whole import replace
+from hvcod.files.whole import write_whole
 from hvcod.groups.environment import launch_rank
 
 PREFIX = ".hvcod-doctor-"
@@ -86,7 +86,7 @@ def _file(folder: Path, data: memoryview) -> Iterator[Path]:
     """A temporary file with some content, on disk."""
     path = folder / f"{PREFIX}{os.uname().nodename}-{os.getpid()}"
     try:
-        replace(path, data)
+        write_whole(path, data)
         yield path
     finally:
         with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files.shared import create_whole, patiently
-from hvcod.files.whole import replace
+from hvcod.files.whole import write_whole
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.tensorfile.origin import Origin
@@ -176,7 +176,7 @@ def _note(directory: Path, run_id: str, options: TrainOptions, ranks: int) -> No
             raise HvcodError(f"{directory}: another launch has just deleted this run")
         tree = resumed(there, options, ranks, directory)
         if tree != there:
-            replace(path, tomli_w.dumps(tree).encode())
+            write_whole(path, tomli_w.dumps(tree).encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Self
 from hvcod.errors import HvcodError
 from hvcod.files.regular import open_regular
 from hvcod.files.shared import create, patiently
-from hvcod.files.whole import replace
+from hvcod.files.whole import write_whole
 from hvcod.groups import abort
 from hvcod.training.run.claim import Claim
 
@@ -240,7 +240,7 @@ def _succeed(path: Path, dead: Seen, mine: bytes) -> bool:
         # Another was faster, and has already removed its mark.
         mark.unlink(missing_ok=True)
         return False
-    replace(path, mine)
+    write_whole(path, mine)
     return True
 
 
