@@ -45,14 +45,7 @@ class Copy:
     def __init__(
         self, task: Task, run: Run, device: torch.device, stop: Callable[[], bool]
     ) -> None:
-        """Collective over the group.
-
-        Args:
-            task: What to train.
-            run: Where the groups meet.
-            device: Where to compute.
-            stop: Whether this rank has been told to stop; ends a wait for a teacher.
-        """
+        """Collective over the group; a wait for a teacher ends when `stop` returns True."""
         options, group = task.options, task.group
         self._task, self._group, self._device = task, group, device
         torch.manual_seed(group.seed(options.seed))
@@ -108,18 +101,14 @@ class Copy:
         keeper.own("buffers", Buffers(self.model))
 
     def close(self, publish: bool) -> None:
-        """Ends its threads. Collective over the group.
-
-        Args:
-            publish: Whether the weights are worth publishing once more.
-        """
+        """Ends its threads, and publishes the weights if they are worth it. Collective."""
         self.data.close()
         self.codistiller.close(publish)
 
     @property
     def problems(self) -> dict[str, int]:
         """The number of skipped steps; on the group root."""
-        skipped = self.optimizer.skipped
+        skipped = self.optimizer.updates.skipped
         return {"skipped steps": skipped} if skipped and self._group.is_root else {}
 
     @property
@@ -130,8 +119,8 @@ class Copy:
     def figures(self, step: int) -> dict[str, object]:
         """Returns mean seconds of waiting for data, and the learning rate. Collective."""
         waits = self.data.waits.take(self._group.comm)
-        return {**waits, "learning_rate": self.optimizer.learning_rate}
+        return {**waits, "learning_rate": self.optimizer.updates.learning_rate}
 
     def summary(self) -> dict[str, object]:
         """Returns the steps left out because their gradient was NaN or infinite."""
-        return {"skipped": self.optimizer.skipped}
+        return {"skipped": self.optimizer.updates.skipped}

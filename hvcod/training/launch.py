@@ -23,13 +23,7 @@ from hvcod.training.signals import StopSignals
 
 @dataclass(frozen=True)
 class Team:
-    """The ranks that train together.
-
-    Attributes:
-        ranks: All ranks of the launch, or some.
-        share: This rank's share of its node.
-        signals: The signals that this process has received.
-    """
+    """The ranks that train together: all of the launch, or some."""
 
     ranks: MPI.Intracomm
     share: NodeShare
@@ -43,14 +37,7 @@ class Team:
 
 
 def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
-    """Runs a training; returns the summaries of its groups in this launch.
-
-    Collective over the team.
-
-    Args:
-        options: Those of the training.
-        team: The ranks that train.
-    """
+    """Runs a training; returns the summaries of its groups in this launch. Collective."""
     everyone = team.ranks
     group = split(everyone, options.groups, options.group, team.share)
     options = per_rank(options, group.trainers)

@@ -14,7 +14,6 @@ from hvcod.training.copy import Copy
 from hvcod.training.preemption import Preemption
 from hvcod.training.record.journal import Journal
 from hvcod.training.run.directory import Run
-from hvcod.training.sgd.replicas import common_weights
 from hvcod.training.signals import StopSignals
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.random_numbers import RandomNumbers
@@ -66,7 +65,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
     copy.close(publish=ended != "failed")
     if not keeper.close() and ended != "failed":
         ended, reason = "failed", f"the state of step {step} could not be saved: {keeper.error}"
-    summary = journal.close(common_weights(copy.optimizer), ended, reason)
+    summary = journal.close(copy.optimizer.common_weights(), ended, reason)
     preemption.close()
     watchdog.close()
     return summary

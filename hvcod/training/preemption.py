@@ -35,8 +35,6 @@ class Preemption:
         """Collective over the group.
 
         Args:
-            group: This rank's group.
-            signals: The signals that this process has received.
             time_limit: Seconds from the start of the process until it must have ended.
             save_seconds: Returns how long a save takes; called on the group root.
         """

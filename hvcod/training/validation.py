@@ -45,15 +45,10 @@ def _statistics_of_root(model: nn.Module, group: Group) -> Iterator[None]:
 def predictive_distributions(
     models: Sequence[tuple[Task, nn.Module]], part: str, device: torch.device
 ) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """Yields the predictions of models in evaluation mode for this rank's share of some data.
+    """Yields each batch of this rank's share and each model's log-probabilities [N, classes].
 
-    Args:
-        models: Each with its task; the first task brings the data.
-        part: The part of the data, such as ``validation``.
-        device: Where the models are.
-
-    Yields:
-        Each batch, and the log-probabilities [N, classes] of each model.
+    The models are in evaluation mode, on `device`, each with its task; the task of the first brings
+    that part of the data, such as ``validation``.
     """
     states: list[Any] = [None] * len(models)
     for batch in ahead(models[0][0].evaluation_data(part)):
@@ -67,11 +62,7 @@ def predictive_distributions(
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:
-    """Returns new metrics of a task.
-
-    Raises:
-        HvcodError: There is no loss among them.
-    """
+    """Returns new metrics of a task; raises HvcodError if there is no loss among them."""
     metrics = task.metrics()
     if "loss" not in metrics:
         raise HvcodError(

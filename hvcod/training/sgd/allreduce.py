@@ -23,10 +23,7 @@ class Allreduce:
     def __init__(self, model: nn.Module, group: Group, updates: Updates) -> None:
         """Starts Horovod; all ranks leave with rank 0's weights. Collective over the trainers.
 
-        Args:
-            model: The model, whose parameters are watched from now on.
-            group: This rank's group.
-            updates: Tells dense parameters from tables.
+        The model's parameters are watched from now on.
         """
         start_horovod(group, next(model.parameters()).device)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
@@ -57,11 +54,9 @@ def _buckets(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
     depend on it in their last bit, and a run could not be repeated.
     """
     buckets: list[list[nn.Parameter]] = [[]]
-    size = 0
     for parameter in reversed([each for each in parameters if each.requires_grad]):
+        size = sum(each.nbytes for each in buckets[-1])
         if buckets[-1] and size + parameter.nbytes > BUCKET_BYTES:
             buckets.append([])
-            size = 0
         buckets[-1].append(parameter)
-        size += parameter.nbytes
     return buckets

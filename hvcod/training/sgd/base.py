@@ -5,13 +5,16 @@ class from `BaseAlgorithm` in a file of its own and name it in ``BASE_ALGORITHMS
 hvcod/registry.py.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.training.sgd.updates import Updates
 from hvcod.training.state.keeper import Keeper
@@ -27,12 +30,7 @@ class BaseAlgorithm(ABC):
     """
 
     def __init__(self, model: nn.Module, group: Group, options: TrainOptions) -> None:
-        """Collective over the group's trainers.
-
-        Args:
-            model: What to train, on its device.
-            group: This rank's group.
-            options: Those of the training.
+        """Collective over the group's trainers; the model is on its device.
 
         Raises:
             UsageError: The options do not fit the model.
@@ -51,16 +49,6 @@ class BaseAlgorithm(ABC):
                 weights are still good.
         """
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the last step."""
-        return self.updates.learning_rate
-
-    @property
-    def skipped(self) -> int:
-        """Steps that were skipped, as their gradient was NaN or infinite."""
-        return self.updates.skipped
-
     def register(self, keeper: Keeper) -> None:
         """Registers what a training state holds of the algorithm; the model is registered already.
 
@@ -73,6 +61,23 @@ class BaseAlgorithm(ABC):
         """Returns the tensors that are bit-equal on all trainers: by default, all parameters."""
         return self.model.parameters()
 
+    def common_weights(self) -> str:
+        """Returns the SHA-256 of this rank's parameters, once `replicated` ones proved to be equal.
+
+        Collective over the group.
+
+        Raises:
+            HvcodError: They differ between two ranks, so that something was not averaged.
+        """
+        digests = self.group.comm.allgather(_digest(self.replicated()))
+        different = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+        if different:
+            raise HvcodError(
+                f"group {self.group.index}: ranks {different} ended with other weights than rank "
+                "0; do not use this run: the gradients were not averaged"
+            )
+        return _digest(self.model.parameters())
+
     def state_dict(self) -> dict[str, Any]:
         """Returns what the algorithm has to remember: a tree as `hvcod.tree` takes it."""
         return self.updates.state_dict()
@@ -80,3 +85,10 @@ class BaseAlgorithm(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
         self.updates.load_state_dict(state)
+
+
+def _digest(tensors: Iterable[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -29,15 +29,14 @@ def dense_optimizer(
         chosen = [each for each in parameters if (each.dim() > 1) is decays]
         if chosen:
             groups.append({"params": chosen, "decays": decays})
-    rate = options.learning_rate
     match options.algorithm:
         case "adagrad":
             start = options.initial_accumulator
-            return torch.optim.Adagrad(groups, lr=rate, initial_accumulator_value=start)
+            return torch.optim.Adagrad(groups, initial_accumulator_value=start)
         case "sgd":
             nesterov = options.momentum > 0
-            return torch.optim.SGD(groups, lr=rate, momentum=options.momentum, nesterov=nesterov)
-    return torch.optim.AdamW(groups, lr=rate, betas=(options.beta1, options.beta2))
+            return torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov)
+    return torch.optim.AdamW(groups, betas=(options.beta1, options.beta2))
 
 
 def sparse_optimizer(
@@ -50,14 +49,12 @@ def sparse_optimizer(
     """
     # This is the default; unless it is set, torch warns of it once in every process.
     torch.sparse.check_sparse_tensor_invariants.disable()
-    rate = options.learning_rate
     match options.algorithm:
         case "adagrad":
             start = options.initial_accumulator
-            return torch.optim.Adagrad(tables, lr=rate, initial_accumulator_value=start)
+            return torch.optim.Adagrad(tables, initial_accumulator_value=start)
         case "adam":
-            betas = (options.beta1, options.beta2)
-            return torch.optim.SparseAdam(tables, lr=rate, betas=betas)
+            return torch.optim.SparseAdam(tables, betas=(options.beta1, options.beta2))
     raise UsageError(
         f"--algorithm {options.algorithm}: embedding tables are updated by the rows of a batch, "
         "for which hvcod has adagrad and adam"

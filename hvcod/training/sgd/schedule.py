@@ -6,13 +6,9 @@ from hvcod.config import OptimizerOptions
 
 
 def learning_rate(step: int, steps: int, examples: int, options: OptimizerOptions) -> float:
-    """Returns the learning rate of a step.
+    """Returns the learning rate of a step, counted from 0, of a schedule of some `steps`.
 
-    Args:
-        step: The step, from 0.
-        steps: The length of the schedule in steps.
-        examples: The batch of a group, for linear scaling (Goyal et al. 2017).
-        options: The options of the schedule.
+    `examples` is the batch of a group, for linear scaling (Goyal et al. 2017).
     """
     scale = examples / options.scale_batch if options.scale_batch else 1.0
     return options.learning_rate * scale * _factor(step, steps, options)

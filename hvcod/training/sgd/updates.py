@@ -34,11 +34,7 @@ class Updates:
     """
 
     def __init__(self, model: nn.Module, options: TrainOptions, examples: int) -> None:
-        """
-        Args:
-            model: What to update.
-            options: The optimiser's, its schedule's, and what to do with NaN and infinity.
-            examples: The batch behind an update, for linear scaling of the learning rate.
+        """`examples` is the batch behind an update, for linear scaling of the learning rate.
 
         Raises:
             UsageError: The optimiser cannot update a table by rows.

@@ -10,7 +10,6 @@ from hvcod.errors import HvcodError
 from hvcod.groups.split import split
 from hvcod.groups.world import world
 from hvcod.training.sgd.base import BaseAlgorithm
-from hvcod.training.sgd.replicas import common_weights
 
 
 class Same(BaseAlgorithm):
@@ -33,14 +32,14 @@ with torch.no_grad():
     for parameter in model.parameters():
         parameter.fill_(0.5)
 same, different = (kind(model, group, TrainOptions()) for kind in (Same, Different))
-digest = common_weights(same)
+digest = same.common_weights()
 assert len(digest) == 64
 with torch.no_grad():
     model.bias[1] += 1e-7 * group.rank
 try:
-    common_weights(same)
+    same.common_weights()
 except HvcodError as error:
     assert "ranks [1] ended with other weights than rank 0" in str(error)
 else:
     raise AssertionError("a difference of one bit was not noticed")
-assert (common_weights(different) == digest) == group.is_root
+assert (different.common_weights() == digest) == group.is_root
