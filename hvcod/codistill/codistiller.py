@@ -63,15 +63,15 @@ class Codistiller:
             group: This rank's group; a script makes it with `hvcod.Groups`.
             run_dir: Shared by the groups of the run.
             options: Interval, burn-in, weight, loss, topology, exchange.
-            logits: Which part of the outputs the logits are: the item of a tuple (a number) or
-                mapping (a name), an attribute (a name), or the result of a function; None: all.
-            predict: How a teacher of a model with a hidden state predicts: (model, inputs, state)
-                -> (outputs, next state). The default calls the model.
+            logits: Which part of the outputs the logits are: an item (its number or name), an
+                attribute (its name), or the result of a function; None: all.
+            predict: (model, inputs, hidden state) -> (outputs, next state), for a model with a
+                hidden state. The default calls the model.
             likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
             distillation_loss: psi of Algorithm 1: (student's logits, logits of each teacher) ->
-                scalar. By default the one that the options name, for the likelihood.
-            reuse_logits: Whether the memory of a teacher's logits may be overwritten, which saves
-                the largest temporary of a step: they must not be part of its hidden state.
+                scalar. By default the one that the options name.
+            reuse_logits: Whether a teacher's logits may be overwritten, which saves the largest
+                temporary of a step: they must not be part of its hidden state.
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
             origin: Describes the run if it has a run directory of hvcod; a script gives `run_id`.
@@ -92,7 +92,10 @@ class Codistiller:
         specs = self._copies() if teachers is None else teachers
         self._teachers = Teachers(specs, predict, logits, self._options.max_staleness)
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id)
-        self._exchange = self._exchange_with(specs, stop) if group.count > 1 else None
+        self._exchange: Exchange | None = None
+        if group.count > 1:
+            make = EXCHANGES.load(self._options.exchange)
+            self._exchange = make(group, self._run_dir, self._options, specs, stop)
         self._figures = Figures()
         self._done = 0
         self._begun = self._closed = False
@@ -124,14 +127,9 @@ class Codistiller:
         return {what: failure.last for what, failure in self._failures() if failure.last}
 
     def figures(self, step: int) -> dict[str, object]:
-        """Returns what a line of metrics shows: the teachers' steps and their staleness, in steps.
-
-        Args:
-            step: The student's.
-        """
-        teachers = self.teachers_used
-        staleness = {group: step - taught for group, taught in teachers.items()}
-        return {"teachers": teachers, "staleness": staleness}
+        """Returns the teachers' steps and their staleness, in steps, for a line of metrics."""
+        staleness = {group: step - taught for group, taught in self.teachers_used.items()}
+        return {"teachers": self.teachers_used, "staleness": staleness}
 
     def summary(self) -> dict[str, object]:
         """Returns what a finished run shows: exchanges, mean staleness in steps, seconds a step."""
@@ -167,13 +165,10 @@ class Codistiller:
     def load_state_dict(
         self, state: Mapping[str, Any], hidden: Mapping[int, Any] | None = None
     ) -> None:
-        """Goes on from what `state_dict` and `hidden` returned, before the first step.
+        """Goes on from what `state_dict` and this rank's `hidden` returned, before the first step.
 
-        Collective over the group; with exact staleness it waits for teachers that are due.
-
-        Args:
-            state: From `state_dict`; the run goes on under its id.
-            hidden: From `hidden` on this rank, if the model carries a state.
+        The run goes on under its id. Collective over the group; with exact staleness it waits for
+        teachers that are due.
 
         Raises:
             HvcodError: The state is of another run, group or model.
@@ -239,10 +234,9 @@ class Codistiller:
         self._figures.seconds += time.perf_counter() - begun
 
     def close(self, publish: bool = True) -> None:
-        """Ends the exchange; the end of a script does so, too. Collective over the group.
+        """Ends the exchange, with the final weights if they are worth publishing.
 
-        Args:
-            publish: Whether the final weights are worth publishing.
+        The end of a script does so, too. Collective over the group.
         """
         atexit.unregister(self.close)
         closing, self._closed = not self._closed, True
@@ -253,10 +247,6 @@ class Codistiller:
         groups = teachers_of(self._group.index, self._group.count, self._options.topology)
         build = partial(copy_of, self._student.model)
         return [TeacherSpec(group, build, self._student.tensors) for group in groups]
-
-    def _exchange_with(self, teachers: Sequence[TeacherSpec], stop: Callable[[], bool]) -> Exchange:
-        make = EXCHANGES.load(self._options.exchange)
-        return make(self._group, self._run_dir, self._options, teachers, stop)
 
     def _begin(self) -> None:
         """Starts the exchange; not before it is known which run this is. Collective."""

@@ -1,52 +1,49 @@
 """Figures about the teachers of a group: how stale they were, how often they came."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+_SAVED = ("exchanges", "seconds", "staleness", "distilled")
 
+
+@dataclass
 class Figures:
     """Counts of a group's exchange since its first step.
 
     Attributes:
         exchanges: How often fresher teacher weights were taken over.
         seconds: Training-thread time spent on the exchange.
+        staleness: The sum over all steps with teachers of their mean staleness, in steps.
+        distilled: Steps with teachers.
         teachers_used: {group: step} of the teachers in the last loss; empty without a term.
+        counted: The last step that was counted.
     """
 
-    def __init__(self) -> None:
-        self.exchanges, self.seconds = 0, 0.0
-        self.teachers_used: dict[int, int] = {}
-        self._staleness, self._distilled = 0.0, 0
-        self._counted = -1
+    exchanges: int = 0
+    seconds: float = 0.0
+    staleness: float = 0.0
+    distilled: int = 0
+    teachers_used: dict[int, int] = field(default_factory=dict)
+    counted: int = -1
 
     @property
     def mean_staleness(self) -> float | None:
         """Mean of student's minus teacher's step, in steps; ``None`` before any distillation."""
-        return self._staleness / self._distilled if self._distilled else None
+        return self.staleness / self.distilled if self.distilled else None
 
     def use(self, step: int, teachers: dict[int, int]) -> None:
-        """Notes the teachers of a step's loss; a step counts once, however often it asks for one.
-
-        Args:
-            step: The student's, from 1.
-            teachers: {group: step}.
-        """
+        """Notes {group: step} of the teachers of a loss; several losses of a step count once."""
         self.teachers_used = teachers
-        if teachers and self._counted != step:
-            self._counted = step
-            self._staleness += sum(step - taught for taught in teachers.values()) / len(teachers)
-            self._distilled += 1
+        if teachers and self.counted != step:
+            self.counted = step
+            self.staleness += sum(step - taught for taught in teachers.values()) / len(teachers)
+            self.distilled += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counters as plain values."""
-        return {
-            "exchanges": self.exchanges,
-            "seconds": self.seconds,
-            "staleness": self._staleness,
-            "distilled": self._distilled,
-        }
+        return {name: getattr(self, name) for name in _SAVED}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
-        self.exchanges, self.seconds = state["exchanges"], state["seconds"]
-        self._staleness, self._distilled = state["staleness"], state["distilled"]
+        vars(self).update({name: state[name] for name in _SAVED})

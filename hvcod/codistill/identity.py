@@ -22,7 +22,7 @@ class Identity:
     """A run whose directory somebody else keeps and has checked, such as `hvcod train`.
 
     Attributes:
-        origin: What its checkpoints say about themselves, apart from their step and figures.
+        origin: Describes its checkpoints, apart from their step and figures.
     """
 
     def __init__(self, origin: Origin) -> None:
@@ -43,14 +43,10 @@ class ScriptIdentity(Identity):
     """A run of a user's own script: nobody keeps a run directory for it."""
 
     def __init__(self, group: Group, run_id: str | None) -> None:
-        """Collective over the world if the run has several groups and no name.
-
-        Args:
-            group: This rank's group.
-            run_id: The name of the run; None: a new one.
+        """Without a `run_id` several groups agree on a new one: collective over the world.
 
         Raises:
-            UsageError: It has no name, and there are groups in other launches.
+            UsageError: There is none, and there are groups in other launches.
         """
         self._group, self._is_new = group, run_id is None
         if run_id is None and group.count > 1:
@@ -69,12 +65,7 @@ class ScriptIdentity(Identity):
         """Checks the group's folder, and closes the exchange when the script ends. Collective.
 
         Published files never change: those of another run would stay and be taken for this one's.
-
-        Args:
-            run_dir: The folder that the groups share.
-            expected: The tensors of the group's checkpoints.
-            close: Ends the exchange. Otherwise groups would miss the last weights, and MPI must
-                not end during a transfer.
+        Without `close` groups would miss the last weights, and MPI must not end in a transfer.
 
         Raises:
             HvcodError: The folder holds checkpoints of another run.

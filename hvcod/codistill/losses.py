@@ -33,13 +33,9 @@ _DEVICE_CHUNK = 2**24
 
 
 def named_loss(name: str, likelihood: str, reuse_logits: bool) -> DistillationLoss:
-    """Returns a loss by its name, for logits of one likelihood.
+    """Returns a loss of `hvcod.registry.LOSSES` for logits of one of the `LIKELIHOODS`.
 
-    Args:
-        name: One of `hvcod.registry.LOSSES`.
-        likelihood: One of `LIKELIHOODS`.
-        reuse_logits: Whether the loss may overwrite the first teacher's logits; otherwise it gets
-            a copy.
+    Unless `reuse_logits` is true it gets a copy of the first teacher's logits, to overwrite.
 
     Raises:
         UsageError: There is no such loss or likelihood.

@@ -56,13 +56,9 @@ class Teachers:
         logits: Logits = None,
         max_staleness: int | None = None,
     ) -> None:
-        """
-        Args:
-            specs: Those that will teach. Their models are made now, so that a lack of memory shows
-                at the start.
-            predict: How a teacher predicts.
-            logits: Which part of its outputs the logits are.
-            max_staleness: Teachers more steps behind do not teach; None: all do.
+        """Makes the models now, so that a lack of memory shows at the start.
+
+        Teachers that are more than `max_staleness` steps behind do not teach; None: all do.
 
         Raises:
             HvcodError: A model cannot be made.

@@ -5,12 +5,7 @@ from hvcod.registry import TOPOLOGIES
 
 
 def teachers_of(group: int, groups: int, topology: str) -> list[int]:
-    """Returns the groups that teach a group; none if it is the only one.
-
-    Args:
-        group: The group that learns.
-        groups: How many groups there are.
-        topology: One of `hvcod.registry.TOPOLOGIES`.
+    """Returns the groups that teach a group, one of `groups`; none if it is the only one.
 
     Raises:
         UsageError: There is no such topology, or it does not fit the number of groups.

@@ -16,12 +16,7 @@ from hvcod.tensorfile.origin import Origin
 
 
 class Offer(NamedTuple):
-    """Weights that a group could publish.
-
-    Attributes:
-        weights: Returns the student's `state_dict`, after a check that costs a little.
-        origin: Where they come from; its step tells an exchange whether to publish them.
-    """
+    """The student's `state_dict`, checked when it is called for, and where it comes from."""
 
     weights: Callable[[], Mapping[str, Tensor]]
     origin: Origin
@@ -41,7 +36,7 @@ class Exchange(ABC):
 
     Every rank of a group has one and makes the same calls, all collective over the group: `begin`
     once, `offer` and `take` after each step, `close` at the end. At which steps something is
-    published or asked for is up to the exchange.
+    published or asked for is up to the exchange. Any wait ends when `stop` returns True.
     """
 
     def __init__(
@@ -52,24 +47,15 @@ class Exchange(ABC):
         teachers: Sequence[TeacherSpec],
         stop: Callable[[], bool],
     ) -> None:
-        """
-        Args:
-            group: This rank's group.
-            run_dir: The folder that the groups of the run share.
-            options: Interval, burn-in and what else concerns exchanges.
-            teachers: The groups to learn from, and the tensors that they have.
-            stop: Whether this rank has been asked to stop: ends any wait.
-        """
         self._group, self._run_dir, self._options = group, run_dir, options
         self._teachers, self._stop = teachers, stop
 
     @abstractmethod
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
-        """Starts the exchange.
+        """Starts the exchange of the run and group that `origin` names.
 
-        Args:
-            origin: Which run and group this is; weights of other runs are refused.
-            held: {group: step} of the teachers' weights that are here already.
+        Weights of other runs are refused. `held` is {group: step} of the teachers' weights that
+        are here already.
         """
 
     @abstractmethod
@@ -94,11 +80,7 @@ class Exchange(ABC):
 
     @abstractmethod
     def close(self, last: Offer | None) -> None:
-        """Ends the exchange.
-
-        Args:
-            last: The final weights, to be published unless they have been; None: do not.
-        """
+        """Ends the exchange; publishes the final weights unless they have been, or are None."""
 
 
 MakeExchange = Callable[

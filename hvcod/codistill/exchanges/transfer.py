@@ -19,12 +19,7 @@ class Transfer:
     """Moves updates through a group, one at a time, off the training thread."""
 
     def __init__(self, group: Group, poller: Poller | None) -> None:
-        """Collective over the group.
-
-        Args:
-            group: This rank's group.
-            poller: Finds fresher teachers; on the group root only.
-        """
+        """Collective over the group; the poller is on the group root only."""
         self._comm = group.comm.Dup()
         self._agreement = Agreement(group.comm, [0, 0])
         self._poller = poller
