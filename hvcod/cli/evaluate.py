@@ -1,5 +1,6 @@
 """``hvcod evaluate``."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **fla
 
     evaluations = evaluate(models, options.part, ranks)
     if ranks.is_root:
-        plain = finite([evaluation.to_dict() for evaluation in evaluations])
+        plain = finite([dataclasses.asdict(evaluation) for evaluation in evaluations])
         click.echo(json.dumps(plain) if as_json else _table(evaluations))
 
 

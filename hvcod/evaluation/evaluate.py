@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,8 +13,6 @@ from hvcod.evaluation.models import Trained
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
 from hvcod.training.validation import add_scored, metrics_of, predictive_distributions
-
-ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,6 @@ class Evaluation:
     step: int | None
     metrics: dict[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the evaluation as plain values."""
-        return asdict(self)
-
 
 def evaluate(models: Sequence[Trained], part: str, group: Group) -> list[Evaluation]:
     """Returns the metrics of some models, and of their ensemble if there are several.
@@ -47,33 +41,32 @@ def evaluate(models: Sequence[Trained], part: str, group: Group) -> list[Evaluat
     Args:
         models: Models of one task.
         part: The part of the first model's data.
-        group: The ranks that share the data.
 
     Raises:
         HvcodError: No example of the part has a label, or the models cannot be combined.
     """
-    names = [*(model.name for model in models), *([ENSEMBLE] if len(models) > 1 else [])]
-    metrics = [metrics_of(models[0].task) for _ in names]
+    several = len(models) > 1
+    metrics = [metrics_of(models[0].task) for _ in range(len(models) + several)]
     scored = 0
     progress = Progress(None, f"evaluating on {part}", "batch", shown=group.is_root)
     for batch, answers in predictive_distributions(pairs(models), part, models[0].device):
-        if len(models) > 1:
+        if several:
             answers.append(mean_distribution(answers, models))
         for index, logs in enumerate(answers):
             scored += add_scored(metrics[index], logs, batch.targets)
         progress.update()
     progress.close()
-    figures_of = [
-        {name: metric.value(group.comm) for name, metric in metrics[index].items()}
-        for index in range(len(names))
+    figures = [
+        {name: metric.value(group.comm) for name, metric in of_model.items()}
+        for of_model in metrics
     ]
     if not group.comm.allreduce(scored):
         raise HvcodError(f"--part {part}: no example of this part has a label to score")
-    members = [*models, None]
-    return [
-        Evaluation(name, str(model.path) if model else None, model.step if model else None, figures)
-        for name, model, figures in zip(names, members, figures_of, strict=False)
+    evaluations = [
+        Evaluation(model.name, str(model.path), model.step, values)
+        for model, values in zip(models, figures, strict=False)
     ]
+    return evaluations + ([Evaluation("ensemble", None, None, figures[-1])] if several else [])
 
 
 def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:

@@ -58,8 +58,6 @@ def load_models(
     Args:
         sources: Run directories, training states, published checkpoints.
         groups: The wanted groups of a run; empty for all.
-        options: Which weights, on which data, and where to compute.
-        ranks: The ranks that share the work.
 
     Raises:
         UsageError: A source is neither a run nor a file, or has no such group or step.

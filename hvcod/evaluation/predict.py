@@ -33,10 +33,8 @@ class _Share:
 
     Attributes:
         blocks: The number of blocks in each of its sequences.
-        count: The number of predictions.
         ids: The types of the ids.
         classes: The numbers of classes; None for a single number per example.
-        labelled: Whether any label is known.
     """
 
     blocks: list[int] = field(default_factory=list)
@@ -59,16 +57,13 @@ class _Share:
 def predict(models: Sequence[Trained], part: str, output: Path, group: Group) -> int:
     """Writes the predictions of a model, or of the ensemble of several, to a file.
 
-    Collective. The bytes of the file do not depend on the number of ranks.
+    Collective. Returns the number of predictions in the file, on every rank. The bytes of the file
+    do not depend on the number of ranks.
 
     Args:
         models: Models of one task; for several the mean of their predictive distributions counts.
         part: The part of the first model's data.
         output: The file, ``.h5`` or ``.csv``, in a folder that all ranks can see.
-        group: The ranks that share the data.
-
-    Returns:
-        The number of predictions that were written, on every rank.
 
     Raises:
         UsageError: The file name has another ending.
@@ -117,10 +112,9 @@ def _as_bytes(column: Array) -> bytes:
 def _block(batch: Batch, predictions: Array) -> Block:
     if batch.ids is None:
         raise HvcodError("this task does not give its examples ids: see Batch.ids")
-    if not isinstance(batch.ids, np.ndarray):
-        ids = np.array([text.encode() for text in batch.ids])
-    else:
-        ids = batch.ids
+    ids = batch.ids
+    if not isinstance(ids, np.ndarray):
+        ids = np.array([text.encode() for text in ids])
     labels = np.maximum(batch.targets.flatten().cpu().numpy(), -1)
     kept = ids >= 0 if ids.dtype.kind == "i" else slice(None)
     return Block(ids[kept], predictions[kept], labels[kept])

@@ -6,7 +6,6 @@
 """
 
 import csv
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +43,6 @@ class Shape:
     """The size and types of a file of predictions.
 
     Attributes:
-        count: The number of predictions.
-        ids: The type of an id.
         classes: The number of classes; None for a single number per example.
         labelled: Whether any label is known.
     """
@@ -90,12 +87,13 @@ def _write_hdf5(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
         offsets.append(_reserve(file, "prediction", matrix, np.dtype("<f4")))
         if shape.labelled:
             offsets.append(_reserve(file, "label", rows, np.dtype("<i8")))
-    with path.open("r+b", buffering=0) as raw:
+    with path.open("r+b") as raw:
         for block in blocks:
             for column, (name, offset) in enumerate(zip(columns, offsets, strict=True)):
                 values = getattr(block, name)
                 values = values.astype(shape.ids) if name == "ids" else values
-                offsets[column] = offset + _write(raw.fileno(), values.tobytes(), offset)
+                raw.seek(offset)
+                offsets[column] = offset + raw.write(values.tobytes())
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
@@ -111,13 +109,6 @@ def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[
     dataset = h5py.h5d.create(file.id, name.encode(), of_file, space, properties)
     offset: int = dataset.get_offset() or 0
     return offset
-
-
-def _write(file: int, content: bytes, offset: int) -> int:
-    done, data = 0, memoryview(content)
-    while done < len(data):
-        done += os.pwrite(file, data[done:], offset + done)
-    return done
 
 
 def _write_csv(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:

@@ -13,13 +13,7 @@ from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file with the weights of one group.
-
-    Attributes:
-        path: The file: a training state or a published checkpoint.
-        config: The ``config.toml`` of its run.
-        name: Its name in tables.
-    """
+    """A training state or a published checkpoint, its run's ``config.toml``, its name in tables."""
 
     path: Path
     config: Path
@@ -34,7 +28,6 @@ def find(
     Args:
         sources: Run directories, training states, published checkpoints.
         groups: The wanted groups of a run; empty for all.
-        options: Which weights, and where ``config.toml`` is.
 
     Raises:
         UsageError: A source is neither a run nor a file, or has no such group or step.

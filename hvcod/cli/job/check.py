@@ -1,10 +1,15 @@
-"""Checks the options of a command before its job waits in a queue for a day."""
+"""Checks the options of a command before its job waits in a queue for a day.
+
+``python -m hvcod.cli.job.check RANKS COMMAND...`` is the part that needs MPI, which it imports but
+does not start. If the options are wrong, it exits with 2 and prints the reason as JSON.
+"""
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 
-from hvcod.cli.job.request import Plan
+from hvcod.cli.job.request import Plan, parsed
 from hvcod.errors import UsageError
 
 _SECONDS = 120
@@ -28,7 +33,7 @@ def check_command(plan: Plan) -> str:
     ranks = options.ranks if options.job_per_group else options.ranks // options.groups
     # In a process of its own: a login node may have no MPI that can be loaded, or one that ends
     # the process.
-    command = [sys.executable, "-m", "hvcod.cli.job.resolved", str(ranks), *words]
+    command = [sys.executable, "-m", "hvcod.cli.job.check", str(ranks), *words]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_SECONDS, check=False
@@ -42,3 +47,27 @@ def check_command(plan: Plan) -> str:
         last = done.stderr.strip().rpartition("\n")[2]
         return f"the options of the command could not be checked here: {last}"
     return ""
+
+
+def _main(ranks: int, words: Sequence[str]) -> int:
+    """Returns the exit code of a check: 0 or 2."""
+    import mpi4py
+
+    mpi4py.rc.initialize = False
+    from hvcod.cli.options import layer
+    from hvcod.config import TrainOptions
+    from hvcod.runs.layers import resolve
+    from hvcod.training.run.resume import per_rank
+
+    _, flags = parsed(words)
+    try:
+        options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
+        per_rank(options, flags.get("ranks_per_group") or ranks)
+    except UsageError as error:
+        print(json.dumps(str(error)))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(int(sys.argv[1]), sys.argv[2:]))

@@ -11,15 +11,16 @@ import click
 
 from hvcod import config
 from hvcod.cli.options import dataclass_options, layer
-from hvcod.cluster.jobs import profiles
-from hvcod.cluster.jobs.options import JobOptions, present_scheduler
+from hvcod.cluster.jobs.options import (
+    JobOptions,
+    present_scheduler,
+    read_profile,
+    site_names,
+)
 from hvcod.cluster.jobs.request import Request, scripts
 from hvcod.cluster.jobs.script import Script
 from hvcod.errors import UsageError
 from hvcod.registry import SCHEDULERS
-
-FOLDERS = {"train": "run_dir", "churn run": "output"}
-"""The option of each command that names the folder of its jobs, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Plan:
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds all parameters of `plan_of` to a command."""
-    known = ", ".join(profiles.names())
+    known = ", ".join(site_names())
     decorators = (
         click.argument("words", nargs=-1, required=True, metavar="-- COMMAND..."),
         click.option(
@@ -89,7 +90,8 @@ def plan_of(
         options = _agree_on_groups(options, parameters)
     if evaluate and name != "train":
         raise UsageError("--evaluate goes with `-- train ...` only")
-    run = parameters.get(FOLDERS.get(name, ""))
+    key = {"train": "run_dir", "churn run": "output"}.get(name)
+    run = parameters[key] if key else None
     if name == "train" and run is None:
         raise UsageError("train: add --run-dir, without which a job could not resume")
     folder = folder or run
@@ -121,23 +123,19 @@ def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _options(profile: str | None, flags: Mapping[str, Any]) -> JobOptions:
-    layers = [profiles.read(profile)] if profile else []
+    layers = [read_profile(profile)] if profile else []
     options: JobOptions = config.resolve(JobOptions, [*layers, layer(JobOptions, flags)])
     scheduler = options.scheduler or present_scheduler()
     if scheduler is None:
         known = ", ".join(SCHEDULERS)
         raise UsageError(f"no scheduler's programs are on PATH: add --scheduler, one of {known}")
-    environment = options.environment or _own_environment()
-    return dataclasses.replace(options, scheduler=scheduler, environment=environment)
-
-
-def _own_environment() -> str:
-    if not Path(sys.prefix, "bin/hvcod").exists():
+    environment = options.environment or sys.prefix
+    if not options.environment and not Path(sys.prefix, "bin/hvcod").exists():
         raise UsageError(
             f"{sys.prefix}/bin holds no hvcod that a job could start: add --environment, the "
             "folder whose bin/ holds it"
         )
-    return sys.prefix
+    return dataclasses.replace(options, scheduler=scheduler, environment=environment)
 
 
 def _agree_on_groups(options: JobOptions, parameters: Mapping[str, Any]) -> JobOptions:

@@ -1,6 +1,7 @@
 """``hvcod job run``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,16 +46,7 @@ Examples:
     show_default=True,
     help="Pass warnings on to COMMAND, or leave it alone: its ranks watch the clock.",
 )
-def command(
-    words: tuple[str, ...],
-    scheduler: str,
-    folder: Path,
-    name: str,
-    script: Path,
-    index: int | None,
-    followed_by: str | None,
-    stop_by: str,
-) -> None:
+def command(words: tuple[str, ...], scheduler: str, stop_by: str, **job: Any) -> None:
     """Run COMMAND, a launcher and its arguments, inside a batch job; scripts end with this.
 
     When the scheduler warns by USR1, USR2 or TERM, COMMAND gets USR2. If it exits with 75 (saved,
@@ -64,5 +56,5 @@ def command(
     from hvcod.cluster.jobs.running import run
     from hvcod.cluster.jobs.script import RunningJob
 
-    job = RunningJob(folder, name, script, index, followed_by)
-    click.get_current_context().exit(run(scheduler, job, words, stop_by == "clock"))
+    code = run(scheduler, RunningJob(**job), words, by_clock=stop_by == "clock")
+    click.get_current_context().exit(code)

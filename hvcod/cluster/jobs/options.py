@@ -1,10 +1,12 @@
-"""The options of ``hvcod job render|submit``, which are the keys of site profiles, too."""
+"""The options of ``hvcod job render|submit``, and the site profiles that set them."""
 
 import re
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from hvcod import config
 from hvcod.config import option
 from hvcod.errors import UsageError
 from hvcod.registry import SCHEDULERS
@@ -12,6 +14,9 @@ from hvcod.values import Duration
 
 if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler
+
+SITES = Path(__file__).parent / "sites"
+"""Example profiles after the public documentation of sites; none of them has been run there."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,41 @@ class JobOptions:
         """MPI ranks of a job."""
         return self.nodes * self.ranks_per_node
 
+    def gpus(self, default: str) -> str:
+        """Returns the request for the GPUs of a node, which may be empty."""
+        request = default if self.gpu_request is None else self.gpu_request
+        return request.format(gpus=self.gpus_per_node) if self.gpus_per_node else ""
+
     @property
     def by_clock(self) -> bool:
         """Whether the ranks stop by their own clock, and not by a signal."""
         if self.stop_by is not None:
             return self.stop_by == "clock"
         return self.launcher == "ibrun" or not self.batch_system.warns
+
+
+def site_names() -> list[str]:
+    """Returns the names of the profiles that come with hvcod."""
+    return sorted(path.stem for path in SITES.glob("*.toml"))
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """Reads a profile, given by its file or its name, as one layer of options.
+
+    Raises:
+        UsageError: It is missing or wrong.
+    """
+    path = SITES / f"{name}.toml" if name in site_names() else Path(name)
+    if not path.is_file():
+        raise UsageError(
+            f"--profile {name}: neither a file nor one of the examples: {', '.join(site_names())}"
+        )
+    values = config.read_toml(path)
+    try:
+        config.resolve(JobOptions, [values])
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return values
 
 
 def present_scheduler() -> str | None:
@@ -116,17 +150,13 @@ def check(options: JobOptions) -> None:
             f"{options.ranks_per_node} ranks cannot share the {options.gpus_per_node} GPUs of a "
             "node: each rank needs its own; use fewer --ranks-per-node"
         )
-    _check_words(options)
+    for name in ("name", "account", "partition", "qos", "chunk"):
+        value = str(getattr(options, name) or "")
+        if re.search(r"\s", value):
+            raise UsageError(f"--{name} {value!r}: it may not contain blanks")
     if options.warning >= options.time:
         raise UsageError(
             f"--warning {options.warning:g}s: the wall time is only {options.time:g} s"
         )
     if refusal := options.batch_system.refusal(options):
         raise UsageError(refusal)
-
-
-def _check_words(options: JobOptions) -> None:
-    for name in ("name", "account", "partition", "qos", "chunk"):
-        value = str(getattr(options, name) or "")
-        if re.search(r"\s", value):
-            raise UsageError(f"--{name} {value!r}: it may not contain blanks")

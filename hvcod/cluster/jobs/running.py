@@ -24,14 +24,8 @@ PASSED_ON = signal.SIGUSR2
 def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool) -> int:
     """Runs a command to its end, and requeues the job if it exits with 75.
 
-    Args:
-        scheduler: The name of this job's scheduler.
-        job: This job.
-        command: The launcher and its command.
-        by_clock: The ranks watch the clock; warnings are not passed on to the launcher.
-
-    Returns:
-        The command's exit code, or 128 and the number of the signal that ended it.
+    Returns the command's exit code, or 128 and the number of the signal that ended it. If the
+    ranks watch the clock, warnings are not passed on to them.
 
     Raises:
         HvcodError: The command cannot be started.

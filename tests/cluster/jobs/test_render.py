@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cluster.jobs.examples import examples
 from conftest import missing
 
 from hvcod.cli.job import COMMANDS, submit
 from hvcod.cli.main import cli
-from hvcod.cluster.jobs import profiles
-from hvcod.cluster.jobs.examples import examples
+from hvcod.cluster.jobs.options import SITES, site_names
 from hvcod.cluster.jobs.schedulers.base import Queued
 from hvcod.cluster.jobs.schedulers.pbs import Pbs, parse_qstat
 from hvcod.errors import HvcodError, UsageError
@@ -214,9 +214,9 @@ def test_a_profile_of_ones_own_lies_below_the_flags(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", profiles.names())
+@pytest.mark.parametrize("name", site_names())
 def test_each_profile_says_where_it_is_from_and_gives_a_script(name: str) -> None:
-    text = (profiles.SHIPPED / f"{name}.toml").read_text()
+    text = (SITES / f"{name}.toml").read_text()
     assert "https://" in text
     assert "Not run there" in text
     (script,) = render("--profile", name, "--groups", "1", "--account", "abc").values()
@@ -339,7 +339,7 @@ def test_all_that_is_rendered_is_good_shell(scheduler: str) -> None:
 def test_the_templates_are_what_render_prints_and_good_shell() -> None:
     templates = dict(examples())
     there = {x.relative_to(PROJECT / "jobs") for x in (PROJECT / "jobs").rglob("*.sh")}
-    assert there == set(templates), "run python -m hvcod.cluster.jobs.examples jobs"
+    assert there == set(templates), "run python tests/cluster/jobs/examples.py jobs"
     assert len(templates) == 8
     assert all(len(text.splitlines()) <= 32 for text in templates.values())
     for place, text in templates.items():

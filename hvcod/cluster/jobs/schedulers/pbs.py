@@ -146,10 +146,7 @@ def _qsub(*words: str) -> str:
 
 def _chunk(options: JobOptions) -> str:
     cores = options.ranks_per_node * options.cpus_per_rank
-    parts = [f"ncpus={cores}"] if options.cpu_request else []
-    parts += [f"mpiprocs={options.ranks_per_node}"]
-    parts += [f"ompthreads={options.cpus_per_rank}"] if options.cpu_request else []
-    request = "ngpus={gpus}" if options.gpu_request is None else options.gpu_request
-    if options.gpus_per_node and request:
-        parts.append(request.format(gpus=options.gpus_per_node))
-    return ":".join([*parts, *([options.chunk] if options.chunk else [])])
+    parts = [f"mpiprocs={options.ranks_per_node}"]
+    if options.cpu_request:
+        parts = [f"ncpus={cores}", *parts, f"ompthreads={options.cpus_per_rank}"]
+    return ":".join(filter(None, [*parts, options.gpus("ngpus={gpus}"), options.chunk]))

@@ -12,8 +12,7 @@ from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, cal
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
 from hvcod.errors import HvcodError
 
-_LONGEST_WARNING = 65535
-"""Seconds."""
+_LONGEST_WARNING = 65535  # seconds
 
 
 class Slurm(Scheduler):
@@ -45,7 +44,7 @@ class Slurm(Scheduler):
         lines += [f"--{name}={value}" for name, value in named.items() if value]
         lines += [f"--nodes={options.nodes}", f"--ntasks-per-node={options.ranks_per_node}"]
         lines += [f"--cpus-per-task={options.cpus_per_rank}"] if options.cpu_request else []
-        lines += _gpus(options)
+        lines += filter(None, [options.gpus("--gpus-per-node={gpus}")])
         lines += [f"--time={clock(options.time)}"]
         if script.indices:
             lines.append("--array={}-{}".format(*script.indices))
@@ -112,10 +111,3 @@ def _job_id() -> str:
     # The last job of an array has the id of the whole array for its SLURM_JOB_ID.
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-
-
-def _gpus(options: JobOptions) -> list[str]:
-    request = options.gpu_request
-    request = "--gpus-per-node={gpus}" if request is None else request
-    wanted = options.gpus_per_node and request
-    return [request.format(gpus=options.gpus_per_node)] if wanted else []

@@ -1,4 +1,4 @@
-"""``python -m hvcod.cluster.jobs.examples FOLDER``: writes the scripts of ``jobs/``.
+"""``python tests/cluster/jobs/examples.py FOLDER``: writes the scripts of ``jobs/``.
 
 They are what `hvcod job render` prints for two groups, to be copied and edited.
 """
