@@ -13,7 +13,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def option(
     default: Any,
     meaning: str,
     *,
-    choices: Sequence[str] | None = None,
+    choices: Collection[str] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     launch: bool = False,
@@ -48,8 +48,7 @@ def option(
         common: Whether it must be equal in all groups of a run, as they could not teach each other
             otherwise, or the run has only one record of it.
     """
-    bounds = {"minimum": minimum, "maximum": maximum}
-    metadata = {"meaning": meaning, "choices": choices, **bounds}
+    metadata = {"meaning": meaning, "choices": choices, "minimum": minimum, "maximum": maximum}
     metadata |= {"launch": launch, "result": result and not launch, "common": common or launch}
     return field(default=default, metadata=metadata)
 

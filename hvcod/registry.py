@@ -6,8 +6,8 @@ line here. Code is imported when its name is first used: the help page lists nam
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hvcod.errors import UsageError
 
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
 Entry = TypeVar("Entry")
 
 
-class Registry(Sequence[str], Generic[Entry]):
-    """The names that one option accepts, in the order in which the help page shows them."""
+class Registry(dict[str, str | Entry], Generic[Entry]):
+    """The names that one option accepts, in the order of the help page, and the code or its place.
+
+    Use `load` to get the code. A place is ``module:attribute``.
+    """
 
     def __init__(self, option: str, places: Mapping[str, str]) -> None:
-        """
-        Args:
-            option: The flag that takes these names, for messages.
-            places: Where the code of each name is: ``module:attribute``.
-        """
+        super().__init__(places)
         self._option = option
-        self._entries: dict[str, str | Entry] = dict(places)
 
     def load(self, name: str) -> Entry:
         """Returns the code behind a name.
@@ -38,33 +36,23 @@ class Registry(Sequence[str], Generic[Entry]):
         Raises:
             UsageError: The name is unknown.
         """
-        if name not in self._entries:
+        if name not in self:
             raise UsageError(f"{self._option} {name}: choose one of {', '.join(self)}")
-        entry = self._entries[name]
+        entry = self[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")
-            found: Entry = getattr(importlib.import_module(module), attribute)
-            self._entries[name] = entry = found
+            code: Entry = getattr(importlib.import_module(module), attribute)
+            self[name] = entry = code
         return entry
 
     @contextlib.contextmanager
     def added(self, name: str, entry: Entry) -> Iterator[None]:
         """Adds a name for as long as the context lasts, such as for a test."""
-        self._entries[name] = entry
+        self[name] = entry
         try:
             yield
         finally:
-            del self._entries[name]
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        return list(self._entries)[index]
-
-    def __len__(self) -> int:
-        return len(self._entries)
+            del self[name]
 
 
 LOSSES: Registry["Loss"] = Registry(

@@ -22,8 +22,7 @@ def take_apart(tree: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
         name: Prefix of the names of the tensors.
 
     Raises:
-        HvcodError: The tree holds something that is neither a container, a plain value nor a
-            tensor; names where.
+        HvcodError: The tree holds something else; names where.
     """
     tensors: dict[str, Tensor] = {}
     return _outline(tree, name, tensors), tensors

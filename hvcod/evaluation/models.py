@@ -24,8 +24,7 @@ from hvcod.tensorfile.decode import decode_tensors
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.read import read_file
 from hvcod.training.run.group_options import of_groups
-from hvcod.training.state.layout import OUTLINE
-from hvcod.training.state.restore import state_of
+from hvcod.training.state.restore import OUTLINE, state_of
 from hvcod.tree import put_together
 
 

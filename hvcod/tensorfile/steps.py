@@ -5,6 +5,7 @@ Nothing here looks into a file and nothing heavy is imported: commands that only
 
 import contextlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from hvcod.files.temporaries import is_orphan
@@ -22,7 +23,7 @@ def list_steps(directory: Path) -> list[int]:
 
     Other names are ignored. Raises OSError if the directory cannot be listed.
     """
-    return _steps([path.name for path in directory.iterdir()])
+    return steps_of(path.name for path in directory.iterdir())
 
 
 def prune(directory: Path, step: int, keep: int | None) -> None:
@@ -38,7 +39,7 @@ def prune(directory: Path, step: int, keep: int | None) -> None:
         now = checkpoint_path(directory, step).stat().st_mtime
     except OSError:
         return
-    done = [s for s in _steps(names) if s <= step]
+    done = [s for s in steps_of(names) if s <= step]
     superfluous = 0 if keep is None else max(0, len(done) - keep)
     doomed = [checkpoint_path(directory, s) for s in done[:superfluous]]
     doomed += [directory / name for name in names if is_orphan(directory / name, now)]
@@ -47,7 +48,8 @@ def prune(directory: Path, step: int, keep: int | None) -> None:
             path.unlink()
 
 
-def _steps(names: list[str]) -> list[int]:
+def steps_of(names: Iterable[str]) -> list[int]:
+    """Returns the steps of the files with such names, ascending; other names are ignored."""
     matches = (_STEP.fullmatch(name) for name in names)
     pairs = ((int(match[1]), match[0]) for match in matches if match)
     return sorted(step for step, name in pairs if name == checkpoint_path(Path(), step).name)

@@ -65,13 +65,9 @@ class Journal:
         self.event("resumed" if self._restarts else "started")
 
     def step(self, step: int, task_loss: Tensor, distill_loss: Tensor, updated: bool) -> None:
-        """Records a training step. Collective.
+        """Records a training step, counted from 1, and this rank's losses. Collective.
 
-        Args:
-            step: Its number, from 1.
-            task_loss: This rank's.
-            distill_loss: This rank's, weighted.
-            updated: Whether the weights were changed; the losses of a skipped step do not count.
+        The distillation loss is weighted. The losses of a step that was skipped do not count.
 
         Raises:
             GroupFailedError: The loss is NaN or infinite.
@@ -116,7 +112,7 @@ class Journal:
         """Ends the record.
 
         Args:
-            weights: SHA-256 of the final ones.
+            weights: SHA-256 of the final weights.
             ended: ``finished``, ``preempted`` (saved, to be submitted again) or ``failed``.
             reason: Why, if it is not finished.
 

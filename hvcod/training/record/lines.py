@@ -21,11 +21,7 @@ _BLOCK = 2**16
 
 def to_line(figures: Mapping[str, Any]) -> bytes:
     """Returns figures as one line of standard JSON, in which NaN and infinity become null."""
-    try:
-        text = json.dumps(figures, allow_nan=False)
-    except ValueError:
-        text = json.dumps(finite(figures), allow_nan=False)
-    return text.encode() + b"\n"
+    return json.dumps(finite(figures), allow_nan=False).encode() + b"\n"
 
 
 def from_line(line: bytes) -> dict[str, Any] | None:
@@ -41,16 +37,12 @@ def from_line(line: bytes) -> dict[str, Any] | None:
 
 
 def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:
-    """Keeps the lines of a file up to a step, and gives the last of them (empty if none).
+    """Keeps the lines of a file up to step `after`; returns the last of them (empty if none).
 
     The file ends before the first line of a later step, and before a last line that was cut short;
     garbage among the lines that stay (a zeroed block, say) is overwritten with spaces, which is
     white space in front of the next line. It is made if it is not there. Killed at any moment, it
     leaves a file for which it does the same again.
-
-    Args:
-        path: The file.
-        after: The last step whose lines stay.
 
     Raises:
         HvcodError: It is not a regular file.
@@ -82,14 +74,9 @@ def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:
 
 
 def last_lines(path: Path, limit: int) -> Iterator[bytes]:
-    """Yields the whole lines of a file from its last to its first, without holding it in memory.
+    """Yields the whole lines in the last `limit` bytes of a file, the last first.
 
-    Args:
-        path: The file, which may be growing.
-        limit: How many bytes from the end are looked at.
-
-    Raises:
-        OSError: It cannot be read.
+    The file may be growing, and is not held in memory. Raises OSError if it cannot be read.
     """
     with path.open("rb", buffering=0) as file:
         position = file.seek(0, os.SEEK_END)

@@ -27,9 +27,8 @@ class Means:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Goes on from what `state_dict` returned."""
-        sums = dict(state)
-        self._count = int(sums.pop("count"))
-        self._sums = dict(sums)
+        self._sums = {**state}
+        self._count = int(self._sums.pop("count"))
 
     def take(self, comm: MPI.Intracomm) -> dict[str, float]:
         """Returns the means over all ranks since the last call. Collective over `comm`."""

@@ -2,14 +2,14 @@
 
 import contextlib
 import logging
+import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
 from hvcod.files.appender import Appender
 from hvcod.tensorfile.worker import Worker
 from hvcod.training.record.lines import keep_lines, to_line
@@ -53,9 +53,8 @@ class MetricsFile:
         self.lost = 0
         self._path = path
         self._reported: set[str] = set()
-        self._wake = threading.Condition()
-        self._waiting: deque[_Entry] = deque()
-        self._closing = False
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._worker = Worker("hvcod-metrics", self._run)
 
     def write(self, figures: Mapping[str, Any]) -> None:
@@ -66,13 +65,9 @@ class MetricsFile:
         """
         self._worker.check()
         scalars = {name: value for name, value in figures.items() if _is_scalar(name, value)}
-        entry = _Entry(to_line(figures), figures["step"], scalars)
-        with self._wake:
-            full = len(self._waiting) >= _MOST_WAITING
-            if not full:
-                self._waiting.append(entry)
-                self._wake.notify()
-        if full:
+        if self._waiting.qsize() < _MOST_WAITING:
+            self._waiting.put(_Entry(to_line(figures), figures["step"], scalars))
+        else:
             self._lose(self._path, f"{_MOST_WAITING} lines wait for the file system already")
 
     def close(self, timeout: float = 10.0) -> bool:
@@ -81,9 +76,7 @@ class MetricsFile:
         Raises:
             Exception: The error of the thread, a mistake in the program.
         """
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._waiting.put(None)
         done = self._worker.join(timeout)
         if not done:
             log.warning("%s: still writing after %g s; gave up waiting", self._path, timeout)
@@ -93,7 +86,7 @@ class MetricsFile:
 
     def _run(self) -> None:
         synced = time.monotonic()
-        while (entry := self._next()) is not None:
+        while (entry := self._waiting.get()) is not None:
             with self._losing(self._path):
                 self._file.append(entry.line)
             if self._events is not None and entry.scalars:
@@ -111,20 +104,15 @@ class MetricsFile:
         with self._losing(self._path):
             self._file.sync()
 
-    def _next(self) -> "_Entry | None":
-        with self._wake:
-            self._wake.wait_for(lambda: self._waiting or self._closing)
-            return self._waiting.popleft() if self._waiting else None
-
     @contextlib.contextmanager
     def _losing(self, path: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            self._lose(path, error.strerror or str(error))
+            self._lose(path, reason_of(error))
 
     def _lose(self, path: Path, reason: str) -> None:
-        with self._wake:
+        with self._lock:
             self.lost += 1
             first = reason not in self._reported
             self._reported.add(reason)

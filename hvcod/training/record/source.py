@@ -18,12 +18,12 @@ class Source(Protocol):
     @property
     def reasons(self) -> Mapping[str, str]:
         """The last reason, with the path, of those problems that have one."""
-        ...
+        return {}
 
     def figures(self, step: int) -> Mapping[str, object]:
         """Returns figures for a line of metrics after so many steps. May be collective."""
-        ...
+        return {}
 
     def summary(self) -> Mapping[str, object]:
         """Returns figures for the summary at the end."""
-        ...
+        return {}

@@ -4,6 +4,7 @@ TensorBoard's own writer has a thread that dies of a full disk, and takes the la
 """
 
 import importlib
+import io
 import os
 import socket
 import time
@@ -23,13 +24,9 @@ class EventFile:
     """
 
     def __init__(self, directory: Path, after: int = 0) -> None:
-        """
-        Args:
-            directory: The folder of all event files of the group.
-            after: TensorBoard forgets what earlier files have of later steps.
+        """Raises HvcodError if TensorBoard is not installed.
 
-        Raises:
-            HvcodError: TensorBoard is not installed.
+        In files that are in the directory already, TensorBoard ignores steps later than `after`.
         """
         try:
             # By name: TensorBoard carries no types.
@@ -73,11 +70,7 @@ class EventFile:
         return self._new_event(wall_time=time.time(), **fields)
 
     def _append(self, file: Appender, event: Any) -> None:
-        self._new_writer(_Record(file)).write(event.SerializeToString())
-
-
-class _Record:
-    """A file for a RecordWriter, whose records arrive in one piece."""
-
-    def __init__(self, file: Appender) -> None:
-        self.write = file.append
+        record = io.BytesIO()
+        self._new_writer(record).write(event.SerializeToString())
+        # In one piece: no part of it stays if the disk is full.
+        file.append(record.getvalue())

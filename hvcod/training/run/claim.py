@@ -47,10 +47,7 @@ class Claim:
         """Returns a new claim of this process."""
         _, born = _state_and_birth(os.getpid()) or ("", 0)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        host, boot, namespace = _machine()
-        job, restarts = _job()
-        claim_id, pid = uuid.uuid4().hex, os.getpid()
-        return cls(claim_id, host, boot, namespace, pid, born, job, restarts, now)
+        return cls(uuid.uuid4().hex, *_machine(), os.getpid(), born, *_job(), now)
 
     @classmethod
     def parse(cls, content: bytes) -> Self | None:

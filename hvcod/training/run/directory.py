@@ -25,7 +25,7 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
-from hvcod.training.run.resume import check_equal, examples_per_step, per_rank, resumed
+from hvcod.training.run.resume import examples_per_step, per_rank, resumed
 
 
 @dataclass(frozen=True)
@@ -97,19 +97,14 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
 def check_options(directory: Path, options: TrainOptions, ranks: int, advice: str) -> bool:
     """Returns whether a run exists, once it proved to be the one that these options make.
 
-    Args:
-        directory: The run directory.
-        options: What it should be trained with.
-        ranks: Ranks per group.
-        advice: What to do if it was trained with others.
-
     Raises:
-        HvcodError: It was trained with others, or for other steps; names the options that differ.
+        HvcodError: It was trained with other options, or for other steps; names them, and gives
+            the advice.
     """
     path = directory / "config.toml"
     if not path.exists():
         return False
-    check_equal(_read(path), per_rank(options, ranks), ranks, directory, advice)
+    resumed(_read(path), per_rank(options, ranks), ranks, directory, advice, longer=False)
     return True
 
 

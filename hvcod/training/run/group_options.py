@@ -18,13 +18,7 @@ def of_groups(
 ) -> dict[int, TrainOptions]:
     """Returns the options of some groups by group: the run's, where a group has none of its own.
 
-    Collective; rank 0 alone reads the files.
-
-    Args:
-        options: Those of the run.
-        run: The run directory.
-        groups: The groups.
-        ranks: Who calls.
+    Collective over the ranks, of which rank 0 reads the files in the run directory.
 
     Raises:
         UsageError: A file cannot be read, or has an option that is unknown, does not fit, or must

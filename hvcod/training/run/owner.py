@@ -18,9 +18,8 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from hvcod.errors import HvcodError
 from hvcod.files.regular import open_regular
@@ -130,10 +129,10 @@ class Owner:
                     path.unlink()
 
     def _give_up(self) -> None:
-        now = None
+        by = f"{self._path} was deleted"
         with contextlib.suppress(OSError, HvcodError):
-            now = _look(self._path)
-        by = f"{_name(now.content)} trains it now" if now else f"{self._path} was deleted"
+            if now := _look(self._path):
+                by = f"{_name(now.content)} trains it now"
         abort.abort(
             HvcodError(f"{_group(self._folder)} was taken from this launch, which ends: {by}")
         )
@@ -144,8 +143,7 @@ class Owner:
             log.warning("cannot touch %s: %s; will keep trying", self._path, error.strerror)
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """A claim as it was read.
 
     Attributes:
@@ -222,11 +220,8 @@ def _report_waiting(folders: Iterable[Path], seen: Mapping[Path, Seen]) -> None:
         content = seen[folder].content
         if content and _runs(content) is None:
             log.warning(
-                "%s was last trained by %s, which cannot be seen from here; waiting %.0f s for a "
-                "sign of life",
-                _group(folder),
-                _name(content),
-                WATCH,
+                f"{_group(folder)} was last trained by {_name(content)}, which cannot be seen from "
+                f"here; waiting {WATCH:.0f} s for a sign of life"
             )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ log = logging.getLogger("hvcod.training")
 
 
 def resumed(
-    there: Mapping[str, Any], options: TrainOptions, ranks: int, directory: Path
+    there: Mapping[str, Any],
+    options: TrainOptions,
+    ranks: int,
+    directory: Path,
+    advice: str = "use the same options, another --run-dir, or --fresh --force to delete it",
+    longer: bool = True,
 ) -> dict[str, Any]:
     """Returns a run's configuration as it is to be once a launch has joined it.
 
@@ -23,30 +28,13 @@ def resumed(
         options: Those of the launch.
         ranks: The ranks per group of the launch.
         directory: The run directory, for messages.
+        advice: What to do if the options do not fit, for messages.
+        longer: Whether the launch may make another number of steps.
 
     Raises:
         HvcodError: The launch would learn something different; names the options.
     """
-    advice = "use the same options, another --run-dir, or --fresh --force to delete it"
-    return _Comparison(there, options, ranks).result(directory, advice)
-
-
-def check_equal(
-    there: Mapping[str, Any], options: TrainOptions, ranks: int, directory: Path, advice: str
-) -> None:
-    """Checks that a run is the one that some options make, with the same number of steps.
-
-    Args:
-        there: The run's configuration.
-        options: Those to compare with.
-        ranks: Ranks per group.
-        directory: The run directory, for messages.
-        advice: What to do if it is not, for the message.
-
-    Raises:
-        HvcodError: It is another one; names the options.
-    """
-    _Comparison(there, options, ranks, longer=False).result(directory, advice)
+    return _Comparison(there, options, ranks, longer).result(directory, advice)
 
 
 def examples_per_step(there: Mapping[str, Any]) -> int | None:
@@ -92,7 +80,7 @@ def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions
 
 class _Comparison:
     def __init__(
-        self, there: Mapping[str, Any], options: TrainOptions, ranks: int, longer: bool = True
+        self, there: Mapping[str, Any], options: TrainOptions, ranks: int, longer: bool
     ) -> None:
         self._run, self._options, self._ranks = there["run"], options, ranks
         self._examples, self._longer = examples_per_step(there), longer
@@ -107,12 +95,9 @@ class _Comparison:
         if "task" in wrong:
             wrong = ["task"]
         if wrong:
-            theirs, ours = (
-                ", ".join(self._shown(key, values) for key in wrong)
-                for values in (self._theirs, self._ours)
-            )
-            reasons = [reason for key in wrong if (reason := self._reason(key))]
-            why = f" ({'; '.join(reasons)})" if reasons else ""
+            theirs, ours = _shown(wrong, self._theirs), _shown(wrong, self._ours)
+            reasons = "; ".join(filter(None, map(self._reason, wrong)))
+            why = f" ({reasons})" if reasons else ""
             raise HvcodError(
                 f"{directory} belongs to a run with {theirs}, this one has {ours}{why}: {advice}"
             )
@@ -146,5 +131,6 @@ class _Comparison:
             return f"{key} is unknown to hvcod {__version__}; the run was made by hvcod {of}"
         return ""
 
-    def _shown(self, key: str, values: Mapping[str, Any]) -> str:
-        return f"{key}={values[key]}" if key in values else f"no {key}"
+
+def _shown(keys: Iterable[str], values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={values[key]}" if key in values else f"no {key}" for key in keys)

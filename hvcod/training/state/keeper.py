@@ -7,6 +7,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
 from hvcod.tensorfile.origin import Origin
+from hvcod.training.record.source import Source
 from hvcod.training.run.directory import Run
 from hvcod.training.state.part import Part
 from hvcod.training.state.restore import Restored, restore
@@ -20,7 +21,7 @@ MPI gathers no larger tensor; a Transformer's memory at the paper's sizes is 134
 """
 
 
-class Keeper:
+class Keeper(Source):
     """Saves the registered parts of a group's training and restores them, bit for bit.
 
     The shared parts are restored first, then each rank's own, in the order of their registration.
@@ -28,13 +29,7 @@ class Keeper:
     """
 
     def __init__(self, options: TrainOptions, group: Group, run: Run) -> None:
-        """Collective over the group.
-
-        Args:
-            options: Of the training.
-            group: This rank's group.
-            run: Where the states are.
-        """
+        """Collective over the group."""
         self._options, self._group, self._run = options, group, run
         self._saver = Saver(group, run.states, options.keep_states)
         self._shared: dict[str, Part] = {}
@@ -58,7 +53,7 @@ class Keeper:
 
         Args:
             name: Its name in the state.
-            part: This rank's.
+            part: This rank's own.
             rows: The dimension of its tensors that counts this rank's examples, along which it is
                 shared out if a group goes on with another number of ranks. None: it cannot be
                 shared out, and begins anew with other ranks.
@@ -124,28 +119,20 @@ class Keeper:
     @property
     def seconds(self) -> float:
         """The longest time that a save took until it was on disk; on the group root."""
-        return self._saver.seconds
+        return self._saver.counters.longest_seconds
 
     @property
     def problems(self) -> dict[str, int]:
         """How often saving failed; on the group root."""
-        return {"not saved": self._saver.failed} if self._saver.failed else {}
+        failed = self._saver.counters.failed
+        return {"not saved": failed} if failed else {}
 
     @property
     def reasons(self) -> dict[str, str]:
         """Why saving failed last."""
-        return {"not saved": self._saver.error} if self._saver.failed else {}
-
-    def figures(self, step: int) -> dict[str, object]:
-        """Returns nothing: saving has no figures but its problems."""
-        return {}
-
-    def summary(self) -> dict[str, object]:
-        """Returns nothing, as `figures`."""
-        return {}
+        return {"not saved": self.error} if self.problems else {}
 
     def _save(self, step: int) -> None:
-        """Saves the state, off the training thread. Collective over the group."""
         # A group that failed as it was restored has made no step.
         if step <= self._saved:
             return

@@ -1,4 +1,9 @@
-"""Reads a group's newest training state and hands it out to its ranks."""
+"""Reads a group's newest training state and hands it out to its ranks.
+
+A state file has the parts ``shared`` (the same on all ranks: model, optimiser, teachers, counters)
+and ``ranks`` (each rank's own: position in the data, hidden states, random numbers), the tensors of
+the latter stacked as [ranks, ...].
+"""
 
 import dataclasses
 import json
@@ -20,10 +25,29 @@ from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.read import read_file
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
-from hvcod.training.state.layout import OUTLINE, State, share_out
 from hvcod.tree import put_together
 
+OUTLINE = "outline"
+"""The name of the tensor in a file that has the outlines of both parts, as JSON text."""
+
 log = logging.getLogger("hvcod.training")
+
+
+@dataclasses.dataclass
+class State:
+    """A training state as the group root reads it.
+
+    Attributes:
+        about: Where it comes from.
+        shared: Outline of what is the same on all ranks.
+        ranks: Outline of each rank's own.
+        tensors: The tensors of both by name; those of `ranks` stacked as [ranks, ...].
+    """
+
+    about: Origin
+    shared: Any
+    ranks: Any
+    tensors: dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +76,8 @@ def restore(
 
     Args:
         directory: The folder of the group's states.
-        group: This rank's group.
-        run_id: The run that the state must belong to.
+        group: The group that the state must belong to.
+        run_id: The run that it must belong to.
         batch_size: Examples per rank and step now.
         limit: Bytes that no state of this model exceeds.
         rows: For each part of a rank's own tree that other ranks can take over, the dimension of
@@ -75,6 +99,30 @@ def restore(
     if not on_rank_zero(group.comm, look):
         return None
     return _hand_out(states[0] if states else None, group)
+
+
+def share_out(name: str, tensor: Tensor, about: Origin, ranks: int, rows: int) -> Tensor:
+    """Returns the examples of a group, stacked by the saved ranks, stacked by other ranks.
+
+    Args:
+        name: The tensor's, for the message.
+        tensor: [saved ranks, ...] with the saved batch size at dimension `rows` of each part.
+        about: Says the saved ranks and batch size.
+        ranks: The number of ranks now.
+        rows: The dimension of each rank's part that counts its examples.
+
+    Raises:
+        HvcodError: There is no such dimension.
+    """
+    if tensor.dim() < rows + 2 or tensor.shape[rows + 1] != about.batch_size:
+        raise HvcodError(
+            f"{name} of the state of step {about.step} has no dimension {rows} of "
+            f"{about.batch_size} examples to share out: use {about.ranks} ranks per group again"
+        )
+    everyones = tensor.movedim(0, rows).flatten(rows, rows + 1)
+    shape = everyones.shape
+    divided = everyones.reshape(*shape[:rows], ranks, -1, *shape[rows + 1 :])
+    return divided.movedim(rows, 0).contiguous()
 
 
 def _fit(state: State, ranks: int, batch_size: int, rows: Mapping[str, int]) -> None:
@@ -140,11 +188,7 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
 
 
 def state_of(origin: Origin, tensors: dict[str, Tensor]) -> State:
-    """Returns the training state that a file holds.
-
-    Args:
-        origin: The file's.
-        tensors: The file's.
+    """Returns the training state in a file with these contents.
 
     Raises:
         RefusedError: It is not a training state.

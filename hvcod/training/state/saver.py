@@ -18,8 +18,8 @@ from hvcod.groups.world import wait_quietly
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
-from hvcod.tensorfile.writer import Writer
-from hvcod.training.state.layout import OUTLINE
+from hvcod.tensorfile.writer import Writer, WriterCounters
+from hvcod.training.state.restore import OUTLINE
 from hvcod.tree import take_apart
 
 _PATIENCE = 600.0
@@ -38,44 +38,33 @@ class Saver:
 
     While one state is being written, the newest waits and older ones are dropped. A failure, such
     as a full disk, costs that save: it is counted, logged once per cause, and training goes on.
+
+    Attributes:
+        counters: The states written and failed; on the group root, zeros elsewhere.
     """
 
     def __init__(self, group: Group, directory: Path, keep: int) -> None:
-        """Collective over the group.
-
-        Args:
-            group: This rank's group.
-            directory: The folder of the states; only the group root uses it.
-            keep: How many states are kept.
-        """
+        """Collective over the group; its root keeps the last `keep` states in the directory."""
         self._group, self._comm = group, group.comm.Dup()
         self._gathering: threading.Thread | None = None
         self._late = False
         self._writer: Writer[_Item] | None = None
+        self.counters = WriterCounters()
         if group.is_root:
             self._writer = Writer(directory, _build, keep=keep, replace=True, what="training state")
-
-    @property
-    def failed(self) -> int:
-        """The number of states that could not be written; on the group root."""
-        return self._writer.counters.failed if self._writer else 0
+            self.counters = self._writer.counters
 
     @property
     def error(self) -> str:
         """Why the last state could not be written, with its path; empty if it was."""
         late = f"the file system did not take it in {_PATIENCE:g} s" if self._late else ""
-        return (self._writer.counters.last_error if self._writer else "") or late
-
-    @property
-    def seconds(self) -> float:
-        """The longest time that a save took until it was on disk; on the group root."""
-        return self._writer.counters.longest_seconds if self._writer else 0.0
+        return self.counters.last_error or late
 
     def save(self, about: Origin, shared: Any, mine: Any) -> None:
         """Hands a state over; training may go on as soon as it returns. Collective.
 
         Args:
-            about: Whose state it is; the time is filled in.
+            about: Whose state it is.
             shared: A tree that is the same on all ranks.
             mine: This rank's own tree: the same outline, shapes and types on all ranks.
         """
@@ -113,9 +102,7 @@ class Saver:
             self._gathering.join()
 
     def _gather(self, outline: str, tensors: dict[str, Tensor], item: _Item | None) -> None:
-        shapes = {
-            name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors.items()
-        }
+        shapes = {name: (tuple(part.shape), str(part.dtype)) for name, part in tensors.items()}
         described = self._comm.gather((outline, shapes))
         if described is not None:
             _check_equal(described)

@@ -1,1 +1,1 @@
-"""The status of a run, from its files alone; nothing heavy is imported."""
+"""The status of a run, from its files alone; nothing is written, nothing heavy is imported."""

@@ -1,7 +1,4 @@
-"""The status of the groups of a run, alive, ended or killed, from the files of the run alone.
-
-Nothing is written, no process is contacted, and nothing heavy is imported.
-"""
+"""The status of the groups of a run, alive, ended or killed, from the files of the run alone."""
 
 import re
 import time
@@ -12,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.tensorfile.steps import checkpoint_path
+from hvcod.tensorfile.steps import checkpoint_path, steps_of
 from hvcod.training.run.owner import BEAT, NAME
 from hvcod.training.status.folder import Folder, look
 from hvcod.training.status.tail import mapping, number
@@ -228,20 +225,13 @@ def _state(folder: Folder, now: float, is_done: bool) -> tuple[str, str]:
 
 
 def _kept(folder: Folder, prefix: str, now: float) -> Files:
-    below = {name: file for name, file in folder.files.items() if name.startswith(prefix)}
-    numbers = {name: _step(name.removeprefix(prefix)) for name in below}
-    steps = {step: below[name] for name, step in numbers.items() if step is not None}
-    size = sum(file.st_size for file in below.values())
+    below = [name for name in folder.files if name.startswith(prefix)]
+    size = sum(folder.files[name].st_size for name in below)
+    steps = steps_of(name.removeprefix(prefix) for name in below)
     if not steps:
         return Files(bytes=size)
-    last = max(steps)
-    return Files(last, _age(now, steps[last].st_mtime), len(steps), size)
-
-
-def _step(name: str) -> int | None:
-    digits = name.removeprefix("step-").removesuffix(".h5")
-    step = int(digits) if digits.isascii() and digits.isdecimal() else None
-    return step if step is not None and checkpoint_path(Path(), step).name == name else None
+    newest = folder.written(prefix + checkpoint_path(Path(), steps[-1]).name)
+    return Files(steps[-1], _age(now, newest), len(steps), size)
 
 
 def _integer(options: dict[str, Any], name: str) -> int | None:

@@ -1,7 +1,4 @@
-"""The folder of a group: sizes and times, the end of its metrics, its owner's claim.
-
-Nothing heavy is imported: commands that only look at a run use it.
-"""
+"""The folder of a group: sizes and times, the end of its metrics, its owner's claim."""
 
 import os
 from collections.abc import Iterator

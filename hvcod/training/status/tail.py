@@ -1,7 +1,4 @@
-"""The end of a group's ``metrics.jsonl``, read in bounded memory.
-
-Nothing heavy is imported: commands that only look at a run use it.
-"""
+"""The end of a group's ``metrics.jsonl``, read in bounded memory."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -153,6 +153,6 @@ def test_a_save_that_fails_is_told_and_costs_nothing_else(
         for step in (50, 100):
             saver.save(about(step), shared(step), mine(step))
         assert not saver.close()
-    assert saver.failed >= 1
+    assert saver.counters.failed >= 1
     assert str(tmp_path / "state") in saver.error
     assert len(caplog.messages) == 1

@@ -5,7 +5,7 @@ import torch
 
 from hvcod.errors import HvcodError
 from hvcod.tensorfile.origin import Origin
-from hvcod.training.state.layout import share_out
+from hvcod.training.state.restore import share_out
 
 
 def about(ranks: int, batch_size: int) -> Origin:
