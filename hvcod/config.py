@@ -240,25 +240,18 @@ class TrainOptions:
         return self.seed if self.order_seed is None else self.order_seed
 
 
-def fields_of(options: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
-    """Yields (key, field, type) of every option in a dataclass; keys of nested ones have dots."""
-    hints = typing.get_type_hints(options)
-    for item in dataclasses.fields(options):
-        kind = hints[item.name]
-        if dataclasses.is_dataclass(kind):
-            yield from fields_of(typing.cast(type, kind), f"{prefix}{item.name}.")
-        elif item.metadata:
-            yield f"{prefix}{item.name}", item, kind
-
-
-def known_fields(
-    options: type, model: type | None = None
+def fields_of(
+    options: type, model: type | None = None, prefix: str = ""
 ) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
     """Returns {key: (field, type)} of every option of a tree, the task's own as ``model.*``."""
-    fields = list(fields_of(options))
-    if model is not None:
-        fields += fields_of(model, "model.")
-    return {key: (item, kind) for key, item, kind in fields}
+    known: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
+    for item, kind in _typed_fields(options, model):
+        key = f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(kind):
+            known |= fields_of(typing.cast(type, kind), prefix=f"{key}.")
+        elif item.metadata:
+            known[key] = item, kind
+    return known
 
 
 def resolve(options: type, layers: Sequence[Mapping[str, Any]], model: type | None = None) -> Any:
@@ -267,17 +260,14 @@ def resolve(options: type, layers: Sequence[Mapping[str, Any]], model: type | No
     Raises:
         UsageError: A key is unknown (the closest known one is named) or a value does not fit.
     """
-    known = known_fields(options, model)
+    known = fields_of(options, model)
     values: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
             if key not in known:
                 raise UsageError(_unknown(key, known))
             values[key] = _checked(key, *known[key], value)
-    tree = _build(options, values, "")
-    if model is not None:
-        tree = dataclasses.replace(tree, model=_build(model, values, "model."))
-    return tree
+    return _build(options, model, values)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -332,13 +322,20 @@ def to_tree(options: Any) -> dict[str, Any]:
     return tree
 
 
-def _build(options: type, values: Mapping[str, Any], prefix: str) -> Any:
+def _typed_fields(
+    options: type, model: type | None
+) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(options)
-    arguments = {}
     for item in dataclasses.fields(options):
-        key, kind = f"{prefix}{item.name}", hints[item.name]
+        yield item, model if model and item.name == "model" else hints[item.name]
+
+
+def _build(options: type, model: type | None, values: Mapping[str, Any], prefix: str = "") -> Any:
+    arguments = {}
+    for item, kind in _typed_fields(options, model):
+        key = f"{prefix}{item.name}"
         if dataclasses.is_dataclass(kind):
-            arguments[item.name] = _build(typing.cast(type, kind), values, f"{key}.")
+            arguments[item.name] = _build(typing.cast(type, kind), None, values, f"{key}.")
         elif key in values:
             arguments[item.name] = values[key]
     return options(**arguments)

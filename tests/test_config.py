@@ -67,7 +67,7 @@ def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
 
 
 def test_flags_are_unique() -> None:
-    names = [key.rpartition(".")[2] for key, _, _ in config.fields_of(TrainOptions)]
+    names = [key.rpartition(".")[2] for key in config.fields_of(TrainOptions)]
     assert len(names) == len(set(names))
 
 

@@ -25,7 +25,7 @@ def dataclass_options(
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for key, item, kind in reversed(list(config.fields_of(options))):
+        for key, (item, kind) in reversed(config.fields_of(options).items()):
             if key in without:
                 continue
             command = _flag(key, item.metadata, item.default, config.plain_type(kind))(command)
@@ -56,8 +56,7 @@ def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
 
 def layer(options: type, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the flags that were given as one layer of {key: value} for `config.resolve`."""
-    keys = (key for key, _, _ in config.fields_of(options))
-    given = {key: flags.get(key.rpartition(".")[2]) for key in keys}
+    given = {key: flags.get(key.rpartition(".")[2]) for key in config.fields_of(options)}
     return {key: value for key, value in given.items() if value is not None}
 
 

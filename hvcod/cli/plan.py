@@ -36,7 +36,7 @@ _OF_TRAINING = {
     "codistill.exchange_interval",
     "codistill.topology",
 }
-_OTHERS = {key for key, _, _ in config.fields_of(TrainOptions)} - _OF_TRAINING
+_OTHERS = config.fields_of(TrainOptions).keys() - _OF_TRAINING
 
 _MANY = 8
 """The number of groups from which ring or pairs is worth considering: docs/plan.md."""

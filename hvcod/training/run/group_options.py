@@ -39,8 +39,8 @@ def of_groups(
 
 
 def _overridden(options: TrainOptions, layer: Mapping[str, Any]) -> TrainOptions:
-    model = None if options.model is None else type(options.model)
-    known = config.known_fields(TrainOptions, model)
+    model = type(options.model)
+    known = config.fields_of(TrainOptions, model)
     if common := [key for key in layer if key in known and known[key][0].metadata["common"]]:
         raise UsageError(f"{common[0]} cannot differ between the groups of a run: set it for all")
     values = {key: functools.reduce(getattr, key.split("."), options) for key in known}

@@ -84,8 +84,7 @@ class _Comparison:
     ) -> None:
         self._run, self._options, self._ranks = there["run"], options, ranks
         self._examples, self._longer = examples_per_step(there), longer
-        model = None if options.model is None else type(options.model)
-        self._known = config.known_fields(type(options), model)
+        self._known = config.fields_of(TrainOptions, type(options.model))
         self._theirs = config.flatten({key: there[key] for key in there if key != "run"})
         self._ours = config.flatten(config.to_tree(options))
 

@@ -1,12 +1,12 @@
 """Saves a group's training and restores it. Every part of a training is registered here."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
-from hvcod.tensorfile.origin import Origin
 from hvcod.training.record.source import Source
 from hvcod.training.run.directory import Run
 from hvcod.training.state.part import Part
@@ -47,7 +47,7 @@ class Keeper(Source):
         name: str,
         part: Part,
         rows: int | None = None,
-        anew: Callable[[int], object] | None = None,
+        anew: Callable[[int], object] = lambda step: None,
     ) -> None:
         """Registers a part of which each rank has its own, of the same form on all of them.
 
@@ -62,8 +62,7 @@ class Keeper(Source):
         self._own[name] = part
         if rows is not None:
             self._rows[name] = rows
-        if anew is not None:
-            self._anew[name] = anew
+        self._anew[name] = anew
 
     def restore(self, begin: Callable[[int], object] = lambda step: None) -> int:
         """Restores the newest state; returns the steps done, 0 in a new run. Collective.
@@ -137,23 +136,15 @@ class Keeper(Source):
         if step <= self._saved:
             return
         self._saved = step
-        group, options = self._group, self._options
-        about = Origin(
-            run_id=self._run.id,
-            task=options.task,
-            group=group.index,
-            step=step,
-            ranks=group.size,
-            batch_size=options.batch_size,
-        )
+        about = dataclasses.replace(self._run.origin(self._options, self._group), step=step)
         own = {name: part.state_dict() for name, part in self._own.items()}
-        self._saver.save(about, self._shared_state() if group.is_root else None, own)
+        self._saver.save(about, self._shared_state() if self._group.is_root else None, own)
 
     def _shared_state(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._shared.items()}
 
     def _load(self, restored: Restored) -> None:
-        of_rank = self._own if restored.same_ranks else self._rows
+        of_rank = self._own if restored.about.ranks == self._group.size else self._rows
         strange = (restored.shared.keys() ^ self._shared.keys()) | (
             restored.mine.keys() ^ of_rank.keys()
         )
@@ -165,7 +156,7 @@ class Keeper(Source):
             for name, part in self._own.items():
                 if name in restored.mine:
                     part.load_state_dict(restored.mine[name])
-                elif name in self._anew:
+                else:
                     self._anew[name](restored.about.step)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise self._misfit(restored, " ".join(str(error).split())) from error

@@ -58,13 +58,11 @@ class Restored:
         about: Where it comes from.
         shared: The trees that are the same on all ranks, by part.
         mine: This rank's own trees by part; with other ranks, only those that can be shared out.
-        same_ranks: Whether the group has as many ranks as when it was saved.
     """
 
     about: Origin
     shared: dict[str, Any]
     mine: dict[str, Any]
-    same_ranks: bool
 
 
 def restore(
@@ -87,18 +85,16 @@ def restore(
         HvcodError: There are states, but none can be read; or the group has other ranks or
             another batch size, and the state cannot be shared out to them.
     """
-    states: list[State] = []
+    state: State | None = None
 
     def look() -> bool:
+        nonlocal state
         state = _newest(directory, group.index, run_id, limit)
         if state is not None:
             _fit(state, group.size, batch_size, rows)
-            states.append(state)
-        return bool(states)
+        return state is not None
 
-    if not on_rank_zero(group.comm, look):
-        return None
-    return _hand_out(states[0] if states else None, group)
+    return _hand_out(state, group) if on_rank_zero(group.comm, look) else None
 
 
 def share_out(name: str, tensor: Tensor, about: Origin, ranks: int, rows: int) -> Tensor:
@@ -156,9 +152,8 @@ def _hand_out(state: State | None, group: Group) -> Restored:
     header, shared_outline, outline = broadcast_json(group.comm, header)
     everyones = broadcast_tensors(group.comm, shared)
     own = scatter_tensors(group.comm, mine)
-    mine_trees = {part: put_together(tree, own) for part, tree in outline.items()}
-    everyone, about = put_together(shared_outline, everyones), Origin(**header)
-    return Restored(about, everyone, mine_trees, about.ranks == group.size)
+    own_trees = {part: put_together(tree, own) for part, tree in outline.items()}
+    return Restored(Origin(**header), put_together(shared_outline, everyones), own_trees)
 
 
 def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | None:
