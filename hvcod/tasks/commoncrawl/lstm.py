@@ -17,7 +17,7 @@ biases.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -108,10 +108,10 @@ class LayerNormLSTMLayer(nn.Module):
         """Maps inputs [T, B, input_size] and h, c [B, hidden_size] to (h of all steps, last c)."""
         products = F.linear(inputs, self.input_weight).to(self.bias.dtype)
         gate_inputs = F.layer_norm(products, self.bias.shape, self.input_gain, self.bias, _EPSILON)
-        recurrence = (self.recurrent_weight, self.recurrent_gain, self.cell_gain, self.cell_bias)
+        parameters = (self.recurrent_weight, self.recurrent_gain, self.cell_gain, self.cell_bias)
         if torch.is_grad_enabled():
-            return _recurrence(gate_inputs, hidden, cell, *recurrence)
-        trace = _recur(gate_inputs, hidden, cell, *recurrence, keep=False)
+            return _recurrence(gate_inputs, hidden, cell, *parameters)
+        trace = _recur(gate_inputs, hidden, cell, parameters, keep=False)
         return trace.outputs, trace.cells[-1]
 
 
@@ -136,17 +136,10 @@ class _Trace(NamedTuple):
 
 
 def _recur(
-    gate_inputs: Tensor,
-    hidden: Tensor,
-    cell: Tensor,
-    weight: Tensor,
-    gain: Tensor,
-    cell_gain: Tensor,
-    cell_bias: Tensor,
-    *,
-    keep: bool,
+    gate_inputs: Tensor, hidden: Tensor, cell: Tensor, parameters: Sequence[Tensor], *, keep: bool
 ) -> _Trace:
     """Runs the steps of a window; without `keep`, steps share the memory of all but `outputs`."""
+    weight, gain, cell_gain, cell_bias = parameters
     steps, batch, width = gate_inputs.shape
     size = width // 4
 
@@ -181,17 +174,9 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        gate_inputs: Tensor,
-        hidden: Tensor,
-        cell: Tensor,
-        weight: Tensor,
-        gain: Tensor,
-        cell_gain: Tensor,
-        cell_bias: Tensor,
+        ctx: Any, gate_inputs: Tensor, hidden: Tensor, cell: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        parameters = (weight, gain, cell_gain, cell_bias)
-        trace = _recur(gate_inputs, hidden, cell, *parameters, keep=True)
+        trace = _recur(gate_inputs, hidden, cell, parameters, keep=True)
         ctx.save_for_backward(hidden, cell, *parameters[:3], *trace)
         return trace.outputs, trace.cells[-1].clone()
 

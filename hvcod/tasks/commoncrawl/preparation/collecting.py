@@ -42,6 +42,7 @@ _CODE_POINTS = sys.maxunicode + 1
 Hashes = npt.NDArray[np.uint64]
 Accept = Callable[[Document], str | None]
 Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Item = TypeVar("Item", bound=tuple[Any, ...])
 
 
@@ -138,8 +139,24 @@ def read_index(workspace: Workspace, index: int) -> KeptIndex:
     return KeptIndex(**read_arrays(workspace.file(KEPT, index, ".npz")))
 
 
-def read_kept(workspace: Workspace, index: int) -> Iterator[tuple[str, str]]:
-    """Yields the (id, normalised text) of an input's documents in order."""
+def write_first(workspace: Workspace, index: int, first: Mask) -> None:
+    """Writes which documents of an input are not duplicates."""
+    write_arrays(workspace.file(KEPT, index, ".first.npz"), first=first)
+
+
+def read_first(workspace: Workspace, index: int) -> Mask:
+    """Reads what `write_first` wrote."""
+    return read_arrays(workspace.file(KEPT, index, ".first.npz"))["first"]
+
+
+def read_kept(workspace: Workspace, index: int, wanted: Mask) -> Iterator[tuple[str, str]]:
+    """Yields the (id, normalised text) of the wanted documents of an input, in order."""
+    for document, is_wanted in zip(_read_texts(workspace, index), wanted, strict=True):
+        if is_wanted:
+            yield document
+
+
+def _read_texts(workspace: Workspace, index: int) -> Iterator[tuple[str, str]]:
     path = workspace.file(KEPT, index, ".zst")
     rest = ""
     if path.stat().st_size == 0:  # nothing was kept

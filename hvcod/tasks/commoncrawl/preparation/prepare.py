@@ -12,7 +12,6 @@ tokenizer.
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -28,11 +27,13 @@ from hvcod.tasks.commoncrawl.preparation.collecting import (
     DocumentList,
     Integers,
     KeptIndex,
+    Mask,
     collect,
     read_index,
     read_kept,
+    write_first,
 )
-from hvcod.tasks.commoncrawl.preparation.encoding import ENCODED, Mask, encode_input, write_first
+from hvcod.tasks.commoncrawl.preparation.encoding import ENCODED, encode_input
 from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, first_ones, select
@@ -41,6 +42,7 @@ from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, describe_d
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
 from hvcod.tasks.files import write_blocks, write_whole
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
+from hvcod.tasks.preparing.summary import total
 
 
 class TextPreparation(Preparation):
@@ -66,7 +68,11 @@ class TextPreparation(Preparation):
         """Goes through the stages. Collective."""
         _share_cores(self.world)
         order = self.largest_first()
-        self.each(KEPT, order, self._collect)
+
+        def read(index: int, look: Look) -> Report:
+            return collect(self.workspace, index, self.sources[index], self._accept, look)
+
+        self.each(KEPT, order, read)
         selection = self.once(self._select_and_train)
         pieces, size = WordPieces.load(self._tokenizer), self.options.shard_tokens
 
@@ -75,9 +81,6 @@ class TextPreparation(Preparation):
 
         self.each(ENCODED, order, encode)
         self._counts = self._count_tokens(pieces.vocabulary_size)
-
-    def _collect(self, index: int, look: Look) -> Report:
-        return collect(self.workspace, index, self.sources[index], self._accept, look)
 
     def _indices(self) -> list[KeptIndex]:
         return [read_index(self.workspace, index) for index in range(len(self.sources))]
@@ -104,10 +107,10 @@ class TextPreparation(Preparation):
 
     def _nothing_kept(self) -> str:
         reports = self._results(KEPT)
-        dropped = sum((Counter(report["dropped"]) for report in reports), Counter[str]())
+        dropped = total(report["dropped"] for report in reports)
         read = sum(report["documents"] for report in reports)
         damaged = sum(report["damaged"] for report in reports)
-        rules = ", ".join(f"{name} {count}" for name, count in sorted(dropped.items()))
+        rules = ", ".join(f"{name} {count}" for name, count in dropped.items())
         return (
             f"no document was kept: {read} read, {damaged} damaged; {rules or 'none dropped'}; "
             "relax that rule (hvcod data commoncrawl --help) or give other inputs"
@@ -132,10 +135,9 @@ class TextPreparation(Preparation):
         progress = Progress(total, "learning word pieces", "document")
         for index, mask in enumerate(chosen):
             if mask.any():
-                for (_, text), wanted in zip(read_kept(self.workspace, index), mask, strict=True):
-                    if wanted:
-                        yield text
-                        progress.update()
+                for _, text in read_kept(self.workspace, index, mask):
+                    yield text
+                    progress.update()
         progress.close()
 
     def _shards(self) -> list[ShardInfo]:
@@ -170,11 +172,10 @@ class TextPreparation(Preparation):
 
     def _report(self) -> Report:
         indices = self._indices()
+        results = zip(self._results(KEPT), self._results(ENCODED), indices, strict=True)
         per_input = [
             input_report(read, encoded["counts"], len(index.hashes))
-            for read, encoded, index in zip(
-                self._results(KEPT), self._results(ENCODED), indices, strict=True
-            )
+            for read, encoded, index in results
         ]
         kept = np.concatenate([index.hashes for index in indices])
         missing = self._listed.report(kept) if self._listed else None

@@ -45,12 +45,7 @@ def scored_ranges(tokens: int, lanes: int, limit_tokens: int | None) -> list[Ran
 
 
 def scored_windows(
-    dataset: TokenDataset,
-    part: str,
-    ranges: Sequence[Range],
-    rank: int,
-    size: int,
-    window: int = WINDOW,
+    dataset: TokenDataset, part: str, ranges: Sequence[Range], rank: int, size: int
 ) -> Iterator[Batch]:
     """Yields one rank's share of a pass over some texts, in consecutive windows.
 
@@ -64,17 +59,15 @@ def scored_windows(
     for at in range(rank * ROWS_TOGETHER, len(ranges), size * ROWS_TOGETHER):
         rows = ranges[at : at + ROWS_TOGETHER]
         longest = max(last - first for first, last in rows)
-        for offset in range(0, longest, window):
-            yield _window(dataset, part, rows, offset, window)
+        for offset in range(0, longest, WINDOW):
+            yield _window(dataset, part, rows, offset)
 
 
-def _window(
-    dataset: TokenDataset, part: str, rows: Sequence[Range], offset: int, window: int
-) -> Batch:
-    inputs = np.zeros((len(rows), window), dtype=np.int64)
+def _window(dataset: TokenDataset, part: str, rows: Sequence[Range], offset: int) -> Batch:
+    inputs = np.zeros((len(rows), WINDOW), dtype=np.int64)
     targets, ids = np.full_like(inputs, UNKNOWN), np.full_like(inputs, -1)
     for row, (first, last) in enumerate(rows):
-        begin, end = first + offset, min(first + offset + window, last)
+        begin, end = first + offset, min(first + offset + WINDOW, last)
         if begin < end:
             tokens = dataset.between(part, begin, end + 1)
             inputs[row, : end - begin], targets[row, : end - begin] = tokens[:-1], tokens[1:]

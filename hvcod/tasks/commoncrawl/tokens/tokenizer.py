@@ -21,6 +21,7 @@ import numpy.typing as npt
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.commoncrawl.tokens.dataset import Tokens
 from hvcod.tasks.commoncrawl.tokens.sentences import split_sentences
 
 SPECIAL_TOKENS = {
@@ -54,8 +55,7 @@ _CHUNK = 20_000
 
 def count_characters(text: str) -> npt.NDArray[np.int64]:
     """Counts each character, indexed by code point (up to the largest one)."""
-    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    return np.bincount(codes)
+    return np.bincount(np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32))
 
 
 def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -> list[str]:
@@ -76,10 +76,9 @@ def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -
 
 
 def mark(text: str) -> list[str]:
-    """Returns a normalised document with its special tokens, in chunks to be encoded separately.
+    """Returns a normalised document as ``<p> <s> text </s> <s> ... </s> </p> ... <end>``.
 
-    Args:
-        text: Paragraphs joined by line feeds.
+    It is cut into chunks of paragraphs, to be encoded separately.
 
     Raises:
         HvcodError: The text holds a control character, so it is not normalised.
@@ -138,7 +137,7 @@ class WordPieces:
 
     @classmethod
     def load(cls, path: Path) -> "WordPieces":
-        """Reads a tokenizer that `save` wrote.
+        """Reads a tokenizer from a file of `to_json`.
 
         Raises:
             HvcodError: The file is missing, damaged or not a tokenizer of hvcod.
@@ -158,13 +157,7 @@ class WordPieces:
         """Returns the tokenizer in the library's own format."""
         return str(self._tokenizer.to_str(pretty=True))
 
-    def encode(self, documents: Sequence[str]) -> list[npt.NDArray[np.unsignedinteger]]:
-        """Returns the tokens of documents: ``<p> <s> pieces </s> ... </p> ... <end>`` each."""
-        return self.encode_marked([mark(document) for document in documents])
-
-    def encode_marked(
-        self, documents: Sequence[Sequence[str]]
-    ) -> list[npt.NDArray[np.unsignedinteger]]:
+    def encode(self, documents: Sequence[Sequence[str]]) -> list[Tokens]:
         """Returns the tokens of documents from `mark`, in one parallel call of the library."""
         chunks = [chunk for document in documents for chunk in document]
         encoded = iter(self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False))

@@ -27,6 +27,7 @@ from hvcod.tasks.commoncrawl.tokens.tokenizer import (
     WordPieces,
     choose_alphabet,
     count_characters,
+    mark,
 )
 
 TEXT = [
@@ -49,7 +50,7 @@ def as_decoded(text: str, alphabet: Sequence[str] = ALPHABET) -> str:
 
 
 def round_trip(pieces: WordPieces, text: str) -> str:
-    return pieces.decode(pieces.encode([text])[0])
+    return pieces.decode(pieces.encode([mark(text)])[0])
 
 
 TRAPS = [
@@ -94,7 +95,7 @@ def test_any_text_comes_back(pieces: WordPieces, text: str) -> None:
 )
 def test_text_full_of_boundaries_comes_back(pieces: WordPieces, text: str) -> None:
     text = normalise(text)
-    tokens = pieces.encode([text])[0]
+    tokens = pieces.encode([mark(text)])[0]
     assert pieces.decode(tokens) == as_decoded(text)
     lost = sum(character not in {*ALPHABET, " ", "\n"} for character in text)
     assert int((tokens == OUT_OF_VOCABULARY).sum()) == lost
@@ -110,7 +111,7 @@ def test_real_documents_come_back(pieces: WordPieces, real_data: Path) -> None:
 
 
 def test_the_shape_of_a_document(pieces: WordPieces) -> None:
-    tokens = pieces.encode(["The dog. It slept.\nThe fox."])[0].tolist()
+    tokens = pieces.encode([mark("The dog. It slept.\nThe fox.")])[0].tolist()
     marks = [token for token in tokens if token <= END_OF_DOCUMENT]
     sentence = [SENTENCE_START, SENTENCE_END]
     assert marks == [
@@ -128,14 +129,14 @@ def test_the_shape_of_a_document(pieces: WordPieces) -> None:
 
 
 def test_frequent_words_are_one_piece_with_the_space_in_front(pieces: WordPieces) -> None:
-    first, second = pieces.encode(["the dog", "The dog, the dog"])
+    first, second = pieces.encode([mark("the dog"), mark("The dog, the dog")])
     assert [pieces.pieces[token] for token in first[2:-3]] == [" the", " dog"]
     assert [pieces.pieces[token] for token in second[2:-3]] == [" The", " dog", ",", " the", " dog"]
 
 
 def test_text_that_was_not_normalised_is_refused(pieces: WordPieces) -> None:
     with pytest.raises(HvcodError, match="not normalised"):
-        pieces.encode(["a \x02 b"])
+        mark("a \x02 b")
 
 
 def test_fewer_pieces_where_the_text_supports_fewer() -> None:
