@@ -7,9 +7,8 @@ from pathlib import Path
 
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading.download import USUAL, Patience, stream
-from hvcod.tasks.preparing.inputs import file_size, listed
 from hvcod.tasks.reading.compression import codec_by_name
-from hvcod.tasks.reading.files import chunks
+from hvcod.tasks.reading.files import chunks, file_size, listed
 
 CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")

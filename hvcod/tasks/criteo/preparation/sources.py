@@ -11,7 +11,6 @@ from hvcod.tasks.criteo.preparation.generate import GENERATED_AT_ONCE, generate
 from hvcod.tasks.criteo.preparation.malformed import LOST
 from hvcod.tasks.criteo.preparation.row_formats import LAYOUTS, Layout, recognise
 from hvcod.tasks.files import write_arrays, write_blocks
-from hvcod.tasks.preparing.inputs import file_size, listed
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
 from hvcod.tasks.reading.compression import (
@@ -22,7 +21,7 @@ from hvcod.tasks.reading.compression import (
     codec_by_name,
     decompress,
 )
-from hvcod.tasks.reading.files import chunks
+from hvcod.tasks.reading.files import chunks, file_size, listed
 
 PLAIN = Stage("plain", "opening", "row")
 

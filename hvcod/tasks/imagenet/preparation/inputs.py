@@ -21,8 +21,7 @@ from hvcod.tasks.imagenet.preparation.paths import (
     is_image_name,
     one_line,
 )
-from hvcod.tasks.preparing.inputs import file_size, files_below
-from hvcod.tasks.reading.files import readable
+from hvcod.tasks.reading.files import file_size, files_below, readable
 
 UNIT_FILES = 8192
 """Files of a folder that make a unit: their sizes are not asked for, which is slow on Lustre."""

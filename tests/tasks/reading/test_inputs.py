@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hvcod.errors import UsageError
-from hvcod.tasks.preparing.inputs import file_size, files_below, listed
+from hvcod.tasks.reading.files import file_size, files_below, listed
 
 
 @pytest.fixture
