@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from hvcod.churn.files.align import Alignment
+from hvcod.churn.files.csv import CSVSource
 from hvcod.churn.files.findings import Findings
-from hvcod.churn.files.open import open_source
+from hvcod.churn.files.frequencies import FrequencySource
+from hvcod.churn.files.hdf5 import HDF5Source
 from hvcod.churn.files.rows import Array, Rows, Source, Wanted
 from hvcod.churn.measures.comparison import Comparison
 from hvcod.churn.measures.slices import Slices, parse_edges
@@ -16,6 +18,7 @@ from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.progress import Progress
+from hvcod.tasks.reading.files import readable
 
 
 def compare(
@@ -31,7 +34,6 @@ def compare(
 
     Args:
         methods: {method: files of predictions, one for each retrain}.
-        options: The alignment, decisions and slices.
         names: The names of files in the report; their paths by default.
 
     Raises:
@@ -99,6 +101,25 @@ def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
     elif options.slice_column and not any(source.contents.sliced for source in opened):
         raise UsageError(f"--slice-column {options.slice_column}: no file has such a column")
     return opened
+
+
+def open_source(path: Path, wanted: Wanted) -> Source:
+    """Opens a file of predictions or slices: HDF5 if it ends in .h5 or .hdf5, or else CSV.
+
+    A folder of prepared Criteo data can be opened for slices.
+
+    Raises:
+        UsageError: There is no such file.
+        HvcodError: It cannot be read, or lacks wanted columns.
+    """
+    with readable(path):
+        exists, folder = path.exists(), path.is_dir()
+    if folder and not wanted.predictions:
+        return FrequencySource(path)
+    if not exists or folder:
+        raise UsageError(f"{path}: no such file of predictions")
+    kind = HDF5Source if path.suffix in (".h5", ".hdf5") else CSVSource
+    return kind(path, wanted)
 
 
 def _classes(models: Sequence[Source]) -> int | None:

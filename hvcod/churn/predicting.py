@@ -27,13 +27,6 @@ def predicted(
 ) -> Report | None:
     """Compares files of predictions and models; see `hvcod.churn.sources.compare_sources`.
 
-    Args:
-        methods: {method: files and models}.
-        models: Those of them that are models.
-        options: The alignment, decisions and slices.
-        evaluation: The weights, and the data to predict.
-        group: The group of a run that predicts; None for the ensemble of all.
-
     Raises:
         UsageError: The folder of temporary files is not shared by all nodes.
     """
@@ -61,14 +54,9 @@ def predicted(
 def predict_file(
     source: Path, output: Path, evaluation: EvaluationOptions, group: int | None, ranks: Group
 ) -> Path:
-    """Writes the predictions of a run or checkpoint to a file. Collective.
+    """Writes the predictions of a run, training state or published checkpoint to a file.
 
-    Args:
-        source: A run directory, a training state or a published checkpoint.
-        output: The file, which is returned.
-        evaluation: The weights, and the data to predict.
-        group: The group of a run that predicts; None for the ensemble of all.
-        ranks: The ranks that share the work.
+    Collective. Returns the file. With `group` None, the ensemble of all groups of a run predicts.
     """
     groups = [] if group is None or source.is_file() else [group]
     models = load_models([source], groups, evaluation, ranks)

@@ -52,8 +52,6 @@ def compare_sources(
 
     Args:
         methods: {method: files of predictions, run directories, states, published checkpoints}.
-        options: The alignment, decisions and slices.
-        evaluation: The weights of runs, and the data to predict.
         group: The group of a run that predicts; None for the ensemble of all.
 
     Returns:

@@ -3,12 +3,35 @@
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from hvcod.config import TrainOptions
 from hvcod.groups.environment import is_launched
 from hvcod.progress import Progress, silently
 from hvcod.runs.options import CrewOptions
-from hvcod.runs.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training run among several.
+
+    Attributes:
+        name: Its name in tables and messages.
+        group: The group whose model stands for the run; None for the mean of all groups.
+    """
+
+    name: str
+    options: TrainOptions
+    group: int | None = 0
+
+    @property
+    def run_dir(self) -> Path:
+        """The run directory."""
+        assert self.options.run_dir is not None, f"{self.name} has no run directory"
+        return self.options.run_dir
+
 
 Result = TypeVar("Result")
 Spec = TypeVar("Spec", bound=RunSpec)

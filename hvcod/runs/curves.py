@@ -13,12 +13,7 @@ from hvcod.training.record.lines import from_line
 
 
 class Curve(NamedTuple):
-    """The values of one metric.
-
-    Attributes:
-        steps: The steps at which it was measured, ascending, int64 [N].
-        values: Its values there, float64 [N].
-    """
+    """The values of one metric, [N], and the ascending steps at which they were measured, [N]."""
 
     steps: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
@@ -29,7 +24,6 @@ class GroupCurves:
     """The learning curves of one group.
 
     Attributes:
-        group: The index of the group.
         metrics: {metric: its curve}, such as ``task_loss`` and ``validation_loss``.
         first_teacher: The first step that was learned with a teacher; None if there was none.
     """
@@ -45,7 +39,8 @@ def read_curves(run: Path) -> list[GroupCurves]:
     Raises:
         HvcodError: The folder is not a run, or its metrics cannot be read.
     """
-    files = {_index(path.parent): path for path in run.glob("group-*/metrics.jsonl")}
+    paths = run.glob("group-*/metrics.jsonl")
+    files = {int(path.parent.name.removeprefix("group-")): path for path in paths}
     if not files:
         raise HvcodError(f"{run} is not a run: it has no group-*/metrics.jsonl")
     return [_curves(group, _lines(files[group])) for group in sorted(files)]
@@ -73,7 +68,3 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
 def _curve(points: Sequence[tuple[int, float]]) -> Curve:
     steps, values = zip(*points, strict=True)
     return Curve(np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
-
-
-def _index(folder: Path) -> int:
-    return int(folder.name.removeprefix("group-"))

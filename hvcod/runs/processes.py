@@ -24,9 +24,8 @@ from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
 from hvcod.groups.environment import CORES, process_age
 from hvcod.progress import silently
-from hvcod.runs.crew import Crew
+from hvcod.runs.crew import Crew, RunSpec
 from hvcod.runs.options import CrewOptions
-from hvcod.runs.spec import RunSpec
 from hvcod.training.signals import SIGNALS, StopSignals
 from hvcod.values import Duration
 
@@ -39,9 +38,6 @@ _WRONG_USAGE = 2
 
 class Processes(Crew):
     """Processes of this machine, forked from one that has torch in memory.
-
-    Args:
-        options: Runs at the same time; one rank in each group.
 
     Raises:
         UsageError: Groups of several ranks are asked for.
@@ -80,11 +76,7 @@ class Processes(Crew):
         return self.options.at_once
 
     def train(self, runs: Sequence[RunSpec]) -> bool:
-        """Trains runs at the same time, each group in a process; see `Crew.train`.
-
-        Raises:
-            HvcodError: A run failed; its process has printed why.
-        """
+        """Trains runs at the same time, each group in a process, which prints why it failed."""
         groups = runs[0].options.groups
         # Computed for a full batch, even if fewer runs are left: the number of threads decides the
         # last bit of sums.

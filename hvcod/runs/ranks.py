@@ -9,20 +9,15 @@ from mpi4py import MPI
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.progress import silently
-from hvcod.runs.crew import Crew
+from hvcod.runs.crew import Crew, RunSpec
 from hvcod.runs.options import CrewOptions
-from hvcod.runs.spec import RunSpec
 from hvcod.training.launch import Team, exit_code, launch
 
 Result = TypeVar("Result")
 
 
 class Ranks(Crew):
-    """All ranks of this launch.
-
-    Args:
-        options: Ranks in each group.
-    """
+    """All ranks of this launch."""
 
     def __init__(self, options: CrewOptions) -> None:
         super().__init__(options)
@@ -43,11 +38,7 @@ class Ranks(Crew):
         return bool(self._everyone.allreduce(bool(self._all.signals.received), MPI.LOR))
 
     def at_once(self, groups: int) -> int:
-        """Returns how many runs of `groups` groups there are enough ranks for.
-
-        Raises:
-            UsageError: Not even one.
-        """
+        """Returns how many runs of `groups` groups there are enough ranks for."""
         size = groups * self.options.ranks_per_group
         if size > self._everyone.size:
             raise UsageError(
@@ -58,11 +49,7 @@ class Ranks(Crew):
         return self._everyone.size // size
 
     def train(self, runs: Sequence[RunSpec]) -> bool:
-        """Trains runs at the same time, each on a team of ranks; see `Crew.train`.
-
-        Raises:
-            HvcodError: A run failed; names it, and says why.
-        """
+        """Trains runs at the same time, each on a team of ranks."""
         size = runs[0].options.groups * self.options.ranks_per_group
         number = self._everyone.rank // size
         colour = number if number < len(runs) else MPI.UNDEFINED

@@ -12,9 +12,9 @@ import pytest
 
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, UsageError
+from hvcod.runs.crew import RunSpec
 from hvcod.runs.options import CrewOptions, Share
 from hvcod.runs.processes import Processes
-from hvcod.runs.spec import RunSpec
 
 PROGRAM = Path(__file__).parent / "two_rates.py"
 

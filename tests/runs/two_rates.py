@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 from hvcod.errors import PREEMPTED
-from hvcod.runs.crew import crew_of
+from hvcod.runs.crew import RunSpec, crew_of
 from hvcod.runs.options import CrewOptions
-from hvcod.runs.spec import RunSpec
 
 TINY = ["model.hidden=16", "model.embedding=8", "batch_size=4", "log_interval=2"]
 

@@ -10,7 +10,6 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -83,15 +82,13 @@ class Alignment:
             HvcodError: A file cannot be read.
             OSError: The temporary files cannot be written.
         """
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hvcod-churn-")))
-            seen = Spill(folder / "seen")
-            stack.callback(seen.close)
+        with tempfile.TemporaryFile(prefix="hvcod-churn-") as file:
+            seen = Spill(file)
             yield from self._side_by_side(seen)
             if not self._increasing:
                 self._find_duplicates(seen)
             if any(reader.pending is not None and not reader.optional for reader in self._readers):
-                yield from self._joined(seen, folder)
+                yield from self._joined(seen)
 
     def _side_by_side(self, seen: Spill) -> Iterator[list[Rows]]:
         while self._filled():
@@ -122,12 +119,12 @@ class Alignment:
                 ordered = _sorted(rows)
                 self._findings.fail(name, TWICE, _repeated(ordered["id"]), ordered)
 
-    def _joined(self, seen: Spill, folder: Path) -> Iterator[list[Rows]]:
+    def _joined(self, seen: Spill) -> Iterator[list[Rows]]:
         with contextlib.ExitStack() as stack:
             spills = []
-            for number, reader in enumerate(self._readers):
-                spill = Spill(folder / str(number))
-                stack.callback(spill.close)
+            for reader in self._readers:
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="hvcod-churn-"))
+                spill = Spill(file)
                 for rows in reader.rest(self._findings):
                     spill.write(rows)
                 spills.append(spill)
@@ -140,36 +137,24 @@ class Alignment:
 
     def _join(self, parts: Sequence[Rows | None], before: Array | None) -> list[Rows] | None:
         sorted_parts = [None if rows is None else _sorted(rows) for rows in parts]
-        for reader, rows in zip(self._readers, sorted_parts, strict=True):
+        pairs = list(zip(self._readers, sorted_parts, strict=True))
+        for reader, rows in pairs:
             if rows is not None:
                 again = _repeated(rows["id"])
                 if before is not None:
                     again = again | np.isin(rows["id"], before)
                 self._findings.fail(reader.source.name, TWICE, again, rows)
-        needed = [
-            rows
-            for reader, rows in zip(self._readers, sorted_parts, strict=True)
-            if not reader.optional
-        ]
-        ids = _common([None if rows is None else rows["id"] for rows in needed])
+        ids = _common([rows for reader, rows in pairs if not reader.optional])
         self._note_missing(sorted_parts, ids)
-        if not len(ids):
-            return None
-        return [
-            _at(rows, ids, reader) for reader, rows in zip(self._readers, sorted_parts, strict=True)
-        ]
+        return [_at(rows, ids, reader) for reader, rows in pairs] if len(ids) else None
 
     def _note_missing(self, parts: Sequence[Rows | None], ids: Array) -> None:
         note = self._findings.warn if self._common else self._findings.fail
         for reader, rows in zip(self._readers, parts, strict=True):
             if rows is not None and not reader.optional and len(rows) > len(ids):
                 others = "the other file" if len(parts) == 2 else "one of the other files"
-                note(
-                    reader.source.name,
-                    f"rows are missing in {others}",
-                    ~np.isin(rows["id"], ids),
-                    rows,
-                )
+                missing = ~np.isin(rows["id"], ids)
+                note(reader.source.name, f"rows are missing in {others}", missing, rows)
 
 
 _IDS = {"number": "numbers as ids", "text": "text as ids", "row": "no ids"}
@@ -184,9 +169,10 @@ def _repeated(ids: Array) -> Array:
     return np.concatenate([[False], ids[1:] == ids[:-1]])
 
 
-def _common(columns: Sequence[Array | None]) -> Array:
-    present = [ids for ids in columns if ids is not None]
-    if len(present) < len(columns):
+def _common(parts: Sequence[Rows | None]) -> Array:
+    """The ids that all parts have, ascending."""
+    present = [rows["id"] for rows in parts if rows is not None]
+    if len(present) < len(parts):
         return np.empty(0, dtype=np.int64)
     ids = present[0]
     for more in present[1:]:

@@ -50,7 +50,7 @@ class CSVSource:
                 csv.ParseOptions(newlines_in_values=False),
                 _conversion(wanted.slice_column),
             )
-            self._batch = self._next()
+            self._batch = next(self._reader, None)
         except (OSError, pa.ArrowException) as error:
             raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
         self._names = self._find(wanted)
@@ -95,12 +95,6 @@ class CSVSource:
             )
         return names
 
-    def _next(self) -> Any:
-        try:
-            return self._reader.read_next_batch()
-        except StopIteration:
-            return None
-
     def blocks(self) -> Iterator[Rows]:
         """Yields all rows in order, in blocks. Can be called once."""
         start, step = 0, rows_in_block(self.contents.classes)
@@ -111,7 +105,7 @@ class CSVSource:
                     yield self._rows(piece, start)
                     start += len(piece)
                 try:
-                    self._batch = self._next()
+                    self._batch = next(self._reader, None)
                 except (OSError, pa.ArrowException) as error:
                     raise HvcodError(f"cannot read {self.name}: {error}") from error
 

@@ -1,7 +1,5 @@
 """Problems of predictions: collected over a whole pass, then reported together with counts."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from hvcod.churn.files.rows import Array, Rows, Source
@@ -12,13 +10,18 @@ SLACK = 1e-6
 SUM_SLACK = 1e-2
 """The largest allowed difference between 1 and the sum of the probabilities of a row."""
 
+OUTSIDE = "predictions lie outside [0, 1]"
+
+_Notes = dict[tuple[str, str], tuple[int, str]]
+"""{(name of the file, problem): (number of rows, id of the first)}."""
+
 
 class Findings:
     """Counts of problems, by file and kind, each with an example."""
 
     def __init__(self) -> None:
-        self._errors: dict[tuple[str, str], list[object]] = {}
-        self._warnings: dict[tuple[str, str], list[object]] = {}
+        self._errors: _Notes = {}
+        self._warnings: _Notes = {}
         self._rows: dict[str, int] = {}
         self._range: dict[str, tuple[float, float]] = {}
 
@@ -42,14 +45,14 @@ class Findings:
         return rows
 
     def _not_probabilities(self, source: Source, rows: Rows) -> None:
-        values = rows["prediction"]
+        values = rows["prediction"].reshape(len(rows), -1)
         lowest, highest = self._range.get(source.name, (np.inf, -np.inf))
         finite = values[np.isfinite(values)]
         if len(finite):
             span = min(lowest, float(finite.min())), max(highest, float(finite.max()))
             self._range[source.name] = span
-        nan = _any(np.isnan(values))
-        outside = _any((values < -SLACK) | (values > 1 + SLACK))
+        nan = np.any(np.isnan(values), axis=1)
+        outside = np.any((values < -SLACK) | (values > 1 + SLACK), axis=1)
         self.fail(source.name, "predictions are not a number (NaN)", nan, rows)
         self.fail(source.name, OUTSIDE, outside, rows)
 
@@ -75,7 +78,7 @@ class Findings:
             lines = [self._line(key, *entry) for key, entry in self._errors.items()]
             raise HvcodError("; ".join(lines))
 
-    def _line(self, key: tuple[str, str], count: object, example: object) -> str:
+    def _line(self, key: tuple[str, str], count: int, example: str) -> str:
         name, what = key
         line = f"{name}: {count:,} of {self._rows.get(name, 0):,} {what} (first: id {example})"
         if what == OUTSIDE:
@@ -86,25 +89,9 @@ class Findings:
         return line
 
 
-OUTSIDE = "predictions lie outside [0, 1]"
-
-
-def _note(
-    notes: dict[tuple[str, str], list[object]], name: str, what: str, wrong: Array, rows: Rows
-) -> None:
+def _note(notes: _Notes, name: str, what: str, wrong: Array, rows: Rows) -> None:
     if count := int(np.count_nonzero(wrong)):
-        first = shown(rows["id"][wrong][:1])[0]
-        entry = notes.setdefault((name, what), [0, first])
-        entry[0] = int(str(entry[0])) + count
-
-
-def _any(wrong: Array) -> Array:
-    return wrong if wrong.ndim == 1 else np.asarray(wrong.any(axis=1))
-
-
-def shown(ids: Array) -> Sequence[str]:
-    """Returns ids as text."""
-    return [
-        value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        for value in ids.tolist()
-    ]
+        first = rows["id"][wrong][0]
+        example = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+        before, example = notes.get((name, what), (0, example))
+        notes[name, what] = before + count, example

@@ -12,7 +12,6 @@ from hvcod.churn.files.rows import (
     Contents,
     Rows,
     Wanted,
-    as_key,
     make_rows,
     rows_in_block,
     whole_labels,
@@ -102,12 +101,18 @@ class HDF5Source:
             wide = values if values.dtype.itemsize > 2 else values.astype(np.float32)
             return wide if self.contents.classes else wide.reshape(len(wide))
         if name == "label":
-            return _whole(self.name, values)
-        return as_key(values).astype(np.bytes_) if name == "slice" else as_key(values)
+            return whole_labels(self.name, values.reshape(len(values)))
+        return _key(values).astype(np.bytes_) if name == "slice" else _key(values)
 
 
-def _whole(name: str, labels: Array) -> Array:
-    """Labels as integers; NaN becomes an unknown label."""
-    if labels.dtype.kind in "iub":
-        return labels.astype(np.int64).reshape(len(labels))
-    return whole_labels(name, labels.reshape(len(labels)))
+def _key(values: Array) -> Array:
+    """Ids or slices as int64 or UTF-8 bytes."""
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64)
+    if values.dtype.kind == "S":
+        return values
+    if values.dtype.kind == "f":
+        return values.astype("S")
+    return np.array(
+        [value if isinstance(value, bytes) else str(value).encode() for value in values]
+    )

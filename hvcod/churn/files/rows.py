@@ -17,9 +17,6 @@ from hvcod.errors import HvcodError
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.void]
 
-UNKNOWN = -1
-"""The label of a row whose right class is not known."""
-
 VALUES_IN_BLOCK = 1 << 21
 MOST_ROWS_IN_BLOCK = 1 << 16
 
@@ -91,28 +88,17 @@ def make_rows(columns: Mapping[str, Array]) -> Rows:
 
 
 def whole_labels(name: str, labels: Array) -> Array:
-    """Returns labels as integers; NaN becomes `UNKNOWN`.
+    """Returns labels as integers; NaN becomes -1, an unknown label.
 
     Raises:
         HvcodError: Some are not whole numbers.
     """
-    filled = np.where(np.isnan(labels), UNKNOWN, labels)
+    if labels.dtype.kind in "iub":
+        return labels.astype(np.int64)
+    filled = np.where(np.isnan(labels), -1, labels)
     wrong = filled != np.rint(filled)
     if wrong.any():
         raise HvcodError(
             f"{name}: {filled[wrong][0]:g} is not a label; a label is the number of the right class"
         )
     return filled.astype(np.int64)
-
-
-def as_key(values: Array) -> Array:
-    """Returns ids or slices as int64 or UTF-8 bytes."""
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    if values.dtype.kind == "S":
-        return values
-    if values.dtype.kind == "f":
-        return values.astype("S")
-    return np.array(
-        [value if isinstance(value, bytes) else str(value).encode() for value in values]
-    )

@@ -1,7 +1,6 @@
 """Rows in temporary files, partitioned so that equal ids are in the same partition."""
 
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -11,20 +10,13 @@ PARTITIONS = 64
 
 
 class Spill:
-    """Rows of one source in a temporary file.
+    """Rows of one source in a temporary file; its methods raise OSError.
 
     Every block is sorted by partition and written at once, so one open file is enough.
-
-    Args:
-        path: The path of the temporary file.
-
-    Raises:
-        OSError: The file cannot be written; this also applies to the methods.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("w+b")
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._blocks: list[tuple[int, np.dtype[Any], Array]] = []
 
     def write(self, rows: Rows) -> None:
@@ -44,11 +36,6 @@ class Spill:
                 self._file.seek(begin + first * kind.itemsize)
                 parts.append(np.frombuffer(self._file.read(count * kind.itemsize), dtype=kind))
         return np.concatenate(parts) if parts else None
-
-    def close(self) -> None:
-        """Closes and removes the file."""
-        self._file.close()
-        self._path.unlink()
 
 
 def partition(ids: Array) -> Array:

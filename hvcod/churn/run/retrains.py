@@ -12,7 +12,7 @@ import numpy as np
 from hvcod.churn.options import StudyOptions
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
-from hvcod.runs.spec import RunSpec
+from hvcod.runs.crew import RunSpec
 
 NEVER = 10**9
 """More steps than any run has."""
