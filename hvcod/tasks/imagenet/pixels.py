@@ -87,7 +87,7 @@ class View:
         """
         if self._augmentation == "none":
             return self.evaluation(content)
-        image = _opened(content)
+        image = opened(content)
         if self._augmentation == "resized-crop":
             image = self._scaled(image, random_box(*image.size, draws))
         else:
@@ -96,7 +96,7 @@ class View:
 
     def evaluation(self, content: bytes) -> Pixels:
         """Returns the view of an evaluation, uint8 [size, size, 3]."""
-        return np.asarray(self._centre(_opened(content)))
+        return np.asarray(self._centre(opened(content)))
 
     def _centre(self, image: Image.Image) -> Image.Image:
         share = CENTRE if self._augmentation == "resized-crop" else 1.0
@@ -144,5 +144,6 @@ def random_box(width: int, height: int, draws: Draws) -> Box:
     return left, top, left + across, top + down
 
 
-def _opened(content: bytes) -> Image.Image:
+def opened(content: bytes) -> Image.Image:
+    """Returns an encoded image, whose pixels are decoded when they are needed."""
     return Image.open(io.BytesIO(content), formats=FORMATS)

@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from hvcod.errors import HvcodError, UsageError, reason_of
-from hvcod.tasks.imagenet.preparation.paths import (
-    ARCHIVE_SUFFIX,
-    archive_folder,
-    components,
-    is_image_name,
-)
+from hvcod.tasks.imagenet.preparation import paths
 from hvcod.tasks.reading.compression import Gap, Piece, codec_by_content, decompress
 from hvcod.tasks.reading.files import readable
 
@@ -163,15 +158,15 @@ def _members(
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=header, bufsize=BUFFER_BYTES) as archive:
         while member := archive.next():
             _forget(archive)
-            path = (*above, *components(member.name))
+            path = (*above, *paths.components(member.name))
             content = archive.extractfile(member) if member.isreg() and path else None
             if content is None:  # folders, links, devices
                 continue
-            if ARCHIVE_SUFFIX.search(path[-1]) and len(above) < DEEPEST:
-                inner = (*path[:-1], archive_folder(path[-1]))
+            if paths.is_archive(path[-1]) and len(above) < DEEPEST:
+                inner = (*path[:-1], paths.archive_folder(path[-1]))
                 yield from _members(_Decompressed(content), inner, _WholeHeader)
             else:
-                wanted = is_image_name(path[-1]) and member.size <= MAX_IMAGE_BYTES
+                wanted = paths.is_image_name(path[-1]) and member.size <= MAX_IMAGE_BYTES
                 yield Member(path, content.read() if wanted else None, member.size)
 
 

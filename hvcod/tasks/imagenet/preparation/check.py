@@ -1,12 +1,10 @@
 """Checking by decoding that a file is an image that can be trained on."""
 
-import io
 import warnings
-from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from hvcod.tasks.imagenet.pixels import FORMATS
+from hvcod.tasks.imagenet.pixels import opened
 
 SUFFIX_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "jpe": "JPEG"}
 """The formats of suffixes that differ from the format's name."""
@@ -18,21 +16,16 @@ class DamagedError(Exception):
     """Raised for an image that cannot be used; the message goes to the report."""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """The format of an image, and Pillow's mode, such as RGB, L or CMYK."""
-
-    format: str
-    mode: str
-
-    def misnamed(self, name: str) -> bool:
-        """Tells whether the file is named like another format."""
-        suffix = name.rpartition(".")[2].lower()
-        return SUFFIX_FORMATS.get(suffix, suffix.upper()) != self.format
+def is_misnamed(name: str, image_format: str) -> bool:
+    """Tells whether an image is named like another format."""
+    suffix = name.rpartition(".")[2].lower()
+    return SUFFIX_FORMATS.get(suffix, suffix.upper()) != image_format
 
 
-def check(content: bytes, max_pixels: int) -> Checked:
-    """Decodes an image, a JPEG at an eighth of its size, which reads all its data nevertheless.
+def check(content: bytes, max_pixels: int) -> tuple[str, str]:
+    """Decodes an image and returns its format and Pillow's mode, such as RGB, L or CMYK.
+
+    A JPEG is decoded at an eighth of its size, which reads all its data nevertheless.
 
     Raises:
         DamagedError: It is empty, not an image, cut off, damaged or too large.
@@ -56,11 +49,11 @@ def check(content: bytes, max_pixels: int) -> Checked:
             raise DamagedError(reason[:LONGEST_REASON]) from error
 
 
-def _decode(content: bytes, max_pixels: int) -> Checked:
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
+def _decode(content: bytes, max_pixels: int) -> tuple[str, str]:
+    image = opened(content)
     if image.width * image.height > max_pixels:
         raise DamagedError(f"too many pixels: {image.width} x {image.height}")
-    checked = Checked("JPEG" if image.format == "MPO" else str(image.format), image.mode)
+    found = "JPEG" if image.format == "MPO" else str(image.format), image.mode
     image.draft("RGB", (1, 1))
     image.convert("RGB")
-    return checked
+    return found

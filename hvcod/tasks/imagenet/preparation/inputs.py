@@ -6,21 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError, reason_of
-from hvcod.tasks.imagenet.preparation.archive import (
-    MAX_IMAGE_BYTES,
-    Member,
-    all_members,
-    cuts,
-    is_compressed,
-    range_members,
-)
-from hvcod.tasks.imagenet.preparation.paths import (
-    ARCHIVE_SUFFIX,
-    archive_folder,
-    input_folder,
-    is_image_name,
-    one_line,
-)
+from hvcod.tasks.imagenet.preparation import archive, paths
+from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.reading.files import file_size, files_below, readable
 
 UNIT_FILES = 8192
@@ -29,11 +16,9 @@ UNIT_FILES = 8192
 
 @dataclass(frozen=True)
 class Source:
-    """One input.
+    """One input, a folder or a tar file.
 
-    Attributes:
-        location: A folder or a tar file.
-        name: Its name in reports and, if there are other inputs, before its images' names.
+    If there are other inputs, its name is put before those of its images.
     """
 
     location: Path
@@ -48,7 +33,7 @@ class Source:
     def folder(self) -> str:
         """The name of the folder that it stands for."""
         own = self.location.resolve().name
-        return own if self.location.is_dir() else input_folder(own)
+        return own if self.location.is_dir() else paths.input_folder(own)
 
 
 @dataclass(frozen=True)
@@ -70,18 +55,18 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     Raises:
         UsageError: An input is missing, cannot be read, or is neither folder nor tar file.
     """
-    paths = [Path(text).expanduser() for text in inputs]
-    for path in paths:
+    locations = [Path(text).expanduser() for text in inputs]
+    for path in locations:
         with readable(path):
             there, folder = path.exists(), path.is_dir()
         if not there:
             raise UsageError(f"{path}: there is no such file or folder")
-        if not folder and not _is_archive(path.name):
+        if not folder and not paths.is_archive(path.name):
             raise UsageError(
                 f"{path} is neither a folder nor a tar file (.tar, .tar.gz, .tar.xz, .tar.zst)"
             )
-    unique = list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
-    names = [one_line(name) for name in _names(unique)]
+    unique = list({path.resolve(): path for path in reversed(locations)}.values())[::-1]
+    names = [paths.one_line(name) for name in _names(unique)]
     return [Source(path, name) for path, name in zip(unique, names, strict=True)]
 
 
@@ -93,12 +78,12 @@ def units(source: Source, unit_bytes: int) -> list[Unit]:
     """
     path = source.location
     if not path.is_dir():
-        if is_compressed(path):
+        if archive.is_compressed(path):
             return [Unit()]
-        edges = cuts(path, unit_bytes)
+        edges = archive.cuts(path, unit_bytes)
         return [Unit(span=span) for span in itertools.pairwise(edges)]
     cut: list[Unit] = []
-    for archives, names in itertools.groupby(files_below(path, follow=True), _is_archive):
+    for archives, names in itertools.groupby(files_below(path, follow=True), paths.is_archive):
         while files := tuple(itertools.islice(names, 1 if archives else UNIT_FILES)):
             cut.append(Unit(files=files))
     return cut
@@ -111,22 +96,18 @@ def members(source: Source, unit: Unit) -> Iterator[Member]:
         HvcodError: The input is damaged or cannot be read.
     """
     if unit.span is not None:
-        return range_members(source.location, *unit.span)
+        return archive.range_members(source.location, *unit.span)
     if unit.files is None:
-        return all_members(source.location)
+        return archive.all_members(source.location)
     return _folder_members(source.location, unit.files)
-
-
-def _is_archive(name: str) -> bool:
-    return ARCHIVE_SUFFIX.search(name) is not None
 
 
 def _folder_members(folder: Path, files: Sequence[str]) -> Iterator[Member]:
     for name in files:
         path = tuple(name.split("/"))
-        if _is_archive(name):
-            for inner in all_members(folder / name):
-                above = (*path[:-1], archive_folder(path[-1]))
+        if paths.is_archive(name):
+            for inner in archive.all_members(folder / name):
+                above = (*path[:-1], paths.archive_folder(path[-1]))
                 yield Member((*above, *inner.path), inner.content, inner.size)
             continue
         try:
@@ -136,16 +117,16 @@ def _folder_members(folder: Path, files: Sequence[str]) -> Iterator[Member]:
 
 
 def _file(path: Path, parts: tuple[str, ...]) -> Member:
-    if not is_image_name(parts[-1]):
+    if not paths.is_image_name(parts[-1]):
         return Member(parts, None, 0)
     size = path.stat().st_size
-    return Member(parts, path.read_bytes() if size <= MAX_IMAGE_BYTES else None, size)
+    return Member(parts, path.read_bytes() if size <= archive.MAX_IMAGE_BYTES else None, size)
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Returns the shortest ends of the paths, cut at folders, that differ."""
-    parts = [path.resolve().parts for path in paths]
+def _names(locations: Sequence[Path]) -> list[str]:
+    """Returns the shortest ends of the locations, cut at folders, that differ."""
+    parts = [path.resolve().parts for path in locations]
     depth = 1
-    while len({end[-depth:] for end in parts}) < len(paths):
+    while len({end[-depth:] for end in parts}) < len(locations):
         depth += 1
     return ["/".join(end[-depth:]) for end in parts]

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hvcod.errors import UsageError, reason_of
-from hvcod.tasks.imagenet.preparation.paths import ARCHIVE_SUFFIX
+from hvcod.tasks.imagenet.preparation.paths import is_archive
 
 DEVKIT_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 DEVKIT_META = "meta.mat"
@@ -35,7 +35,7 @@ def load_labels(path: Path) -> Labels:
         UsageError: The file cannot be read, or holds no labels.
     """
     try:
-        if ARCHIVE_SUFFIX.search(path.name):
+        if is_archive(path.name):
             return _devkit(path)
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError, tarfile.TarError, EOFError) as error:

@@ -10,10 +10,10 @@ import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.columns import Array, image, lines
-from hvcod.tasks.files import read_arrays, write_arrays, write_whole
-from hvcod.tasks.imagenet.dataset import FORMAT, Integers
+from hvcod.tasks.files import write_arrays, write_whole
+from hvcod.tasks.imagenet.dataset import FORMAT
 from hvcod.tasks.imagenet.preparation.archive import Member
-from hvcod.tasks.imagenet.preparation.check import DamagedError, check
+from hvcod.tasks.imagenet.preparation.check import DamagedError, check, is_misnamed
 from hvcod.tasks.imagenet.preparation.labels import Labels, label_of
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.paths import Place, is_image_name, one_line, place
@@ -22,23 +22,13 @@ from hvcod.tasks.preparing.workspace import Stage, Workspace
 
 PACKED = Stage("packed", "packing", "file")
 NOTES = ("hash", "shard", "row", "begin", "size", "place")
+"""The names of the notes of an image in a unit's file; the hash is that of its id."""
+
 EXAMPLES_KEPT = 5
 
 
-def read_notes(workspace: Workspace, unit: int) -> dict[str, Integers]:
-    """Reads for every image of a packed unit hash of its id, shard, row, begin, size and place."""
-    return read_arrays(workspace.file(PACKED, unit, ".npz"))
-
-
 class Packer:
-    """Packs the images of one unit and notes where each lies.
-
-    Args:
-        workspace: Takes the shards and the notes.
-        unit: The unit's number.
-        options: The options of the preparation.
-        labels: Classes of images without a class folder.
-    """
+    """Packs the images of one unit into shards of the workspace and notes where each lies."""
 
     def __init__(
         self, workspace: Workspace, unit: int, options: PrepareOptions, labels: Labels
@@ -55,12 +45,7 @@ class Packer:
         self._examples: list[str] = []
 
     def add(self, member: Member, folder: str, prefix: str) -> None:
-        """Takes one file.
-
-        Args:
-            member: The file.
-            folder: The folder that the input stands for, above all its files.
-            prefix: Text before the images' names, with a slash, or nothing.
+        """Takes one file of an input that stands for a folder; a prefix is put before its name.
 
         Raises:
             HvcodError: The disk refuses, or too many images are damaged.
@@ -76,12 +61,12 @@ class Packer:
         try:
             if member.content is None:
                 raise DamagedError(f"{member.size} bytes are too many for an image")
-            checked = check(member.content, self._options.max_pixels)
+            image_format, mode = check(member.content, self._options.max_pixels)
         except DamagedError as error:
             self._skip(identity, str(error))
             return
-        self._formats[f"{checked.format} {checked.mode}"] += 1
-        self._counts["misnamed"] += checked.misnamed(name)
+        self._formats[f"{image_format} {mode}"] += 1
+        self._counts["misnamed"] += is_misnamed(name, image_format)
         self._keep(identity, member.content, self._place((folder, *member.path)))
 
     def _place(self, path: Sequence[str]) -> Place:
@@ -94,7 +79,7 @@ class Packer:
     def _skip(self, identity: str, reason: str) -> None:
         self._damaged.append((identity, reason))
         if len(self._damaged) > self._options.max_damaged:
-            raise HvcodError(too_much_damage(self._damaged, self._options.max_damaged))
+            raise too_much_damage(self._damaged, self._options.max_damaged)
 
     def _keep(self, identity: str, content: bytes, found: Place) -> None:
         digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
@@ -136,10 +121,10 @@ class Packer:
         }
 
 
-def too_much_damage(damaged: list[tuple[str, str]], limit: int) -> str:
-    """Returns the message for more damaged images than allowed."""
+def too_much_damage(damaged: list[tuple[str, str]], limit: int) -> HvcodError:
+    """Returns the error for more damaged images than allowed."""
     name, reason = damaged[-1]
-    return (
+    return HvcodError(
         f"{len(damaged)} or more images are damaged, such as {name} ({reason}): correct the input, "
         f"or skip more than {limit} of them with --max-damaged"
     )

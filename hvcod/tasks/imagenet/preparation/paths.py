@@ -26,12 +26,7 @@ ARCHIVE_SUFFIX = re.compile(r"\.(tar(\.(gz|gzip|xz|zst|zstd))?|tgz|txz|tzst)$", 
 
 @dataclass(frozen=True)
 class Place:
-    """The class and the part that the folders above an image name.
-
-    Attributes:
-        label: The name of its class, if it lies in a class folder.
-        part: The part, if a folder is named like one.
-    """
+    """The name of the class and the part that the folders above an image name, if they do."""
 
     label: str | None
     part: str | None
@@ -45,11 +40,16 @@ def place(path: Sequence[str]) -> Place:
     folders = list(path[:-1])
     if len(folders) > 1 and folders[-1] == IMAGES_FOLDER:
         folders.pop()
-    *above, last = folders
-    part = next((found for each in reversed(above) if (found := _part(each))), None)
-    if part is None and (own := _part(last)):
+    *above, own = (PART_NAMES.get(folder.lower()) for folder in folders)
+    part = next(filter(None, reversed(above)), None)
+    if part is None and own:
         return Place(None, own)
-    return Place(last, part)
+    return Place(folders[-1], part)
+
+
+def is_archive(name: str) -> bool:
+    """Tells whether a file is named like a tar file."""
+    return ARCHIVE_SUFFIX.search(name) is not None
 
 
 def archive_folder(name: str) -> str:
@@ -78,7 +78,3 @@ def one_line(text: str) -> str:
 def is_image_name(name: str) -> bool:
     """Tells whether a file is named like an image and is not hidden."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
-
-
-def _part(folder: str) -> str | None:
-    return PART_NAMES.get(folder.lower())

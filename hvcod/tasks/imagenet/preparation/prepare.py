@@ -20,12 +20,12 @@ import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.columns import image
-from hvcod.tasks.files import write_whole
+from hvcod.tasks.files import read_arrays, write_whole
 from hvcod.tasks.imagenet.dataset import COLUMNS, FORMAT, PARTS, Integers
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
 from hvcod.tasks.imagenet.preparation.labels import load_labels
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.packing import PACKED, Packer, read_notes, too_much_damage
+from hvcod.tasks.imagenet.preparation.packing import PACKED, Packer, too_much_damage
 from hvcod.tasks.imagenet.preparation.paths import Place
 from hvcod.tasks.imagenet.preparation.splitting import LAYOUT, Split, split
 from hvcod.tasks.imagenet.preparation.summary import full_report
@@ -100,7 +100,8 @@ class ImagePreparation(Preparation):
         numbers = range(len(self._units))
         results = self.results(PACKED, numbers)
         self._check(results)
-        columns, known = _joined(results, (read_notes(self.workspace, unit) for unit in numbers))
+        files = (self.workspace.file(PACKED, unit, ".npz") for unit in numbers)
+        columns, known = _joined(results, map(read_arrays, files))
         fraction = self.options.validation_fraction
         parts = split(columns["hash"], columns["place"], known, fraction)
         write_whole(self.output / "index.h5", _index(columns, parts))
@@ -116,7 +117,7 @@ class ImagePreparation(Preparation):
     def _check(self, results: Sequence[Report]) -> None:
         damaged = [tuple(image) for result in results for image in result["damaged"]]
         if len(damaged) > self.options.max_damaged:
-            raise HvcodError(too_much_damage(damaged, self.options.max_damaged))
+            raise too_much_damage(damaged, self.options.max_damaged)
         if not any(result["shards"] for result in results):
             other = sum(result["counts"].get("other", 0) for result in results)
             names = ", ".join(source.name for source in self.sources)

@@ -1,6 +1,6 @@
 """Giving all packed images classes and parts: the one step that sees the whole dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ def split(
     Args:
         hashes: 64 bits of each image's name.
         places: For each image an index into ``known``.
-        known: The class and the part that the folders above images name.
+        known: The classes and parts that folders name.
         validation_fraction: Share of the training images that is held out.
 
     Raises:
@@ -73,42 +73,37 @@ def _resolved(known: Sequence[Place]) -> tuple[Integers, Integers, list[str]]:
             + LAYOUT
         )
     if len(classes) < 2:
+        only = f" ({classes[0]})" if classes else ""
         raise HvcodError(
-            f"the training part has {len(classes)} classes"
-            + (f" ({classes[0]})" if classes else "")
-            + ", at least 2 are needed: "
-            + LAYOUT
+            f"the training part has {len(classes)} classes{only}, at least 2 are needed: {LAYOUT}"
         )
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = [
-        UNLABELLED if place.label is None else numbers.get(place.label, UNLABELLED)
-        for place in known
-    ]
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
+    labels = [numbers.get(place.label, UNLABELLED) for place in known]
     _check_validation(known, parts, labels)
     return np.array([PARTS.index(part) for part in parts]), np.array(labels), classes
 
 
 def _check_validation(known: Sequence[Place], parts: Sequence[str], labels: Sequence[int]) -> None:
     """Raises HvcodError unless all validation images, and all or no test images, have a class."""
-    every = list(zip(known, parts, labels, strict=True))
-    strange = [
-        place.label for place, part, label in every if part == "validation" and label == UNLABELLED
-    ]
-    if strange:
-        names = sorted({name for name in strange if name is not None})
-        shown = ", ".join(names[:SHOWN]) or "images without a class folder"
+    named: dict[tuple[str, bool], set[str | None]] = {}
+    for place, part, label in zip(known, parts, labels, strict=True):
+        named.setdefault((part, label != UNLABELLED), set()).add(place.label)
+    if strange := named.get(("validation", False)):
+        shown = _shown(strange) or "images without a class folder"
         raise HvcodError(
             f"the validation part has classes that the training part lacks: {shown}; give both "
             "parts the same class folders, or the classes of flat images with --labels"
         )
-    tested = [(place.label, label) for place, part, label in every if part == "test"]
-    unknown = sorted({name for name, label in tested if label == UNLABELLED and name is not None})
-    if unknown and any(label != UNLABELLED for _, label in tested):
+    unknown = _shown(named.get(("test", False), ()))
+    if unknown and ("test", True) in named:
         raise HvcodError(
-            "the test part has classes that the training part lacks: "
-            f"{', '.join(unknown[:SHOWN])}; remove them, or give an unlabelled test part no class "
-            "folders"
+            f"the test part has classes that the training part lacks: {unknown}; remove them, or "
+            "give an unlabelled test part no class folders"
         )
+
+
+def _shown(names: Iterable[str | None]) -> str:
+    return ", ".join(sorted(filter(None, names))[:SHOWN])
 
 
 def _hold_out(parts: Integers, hashes: Integers, first: Mask, fraction: float) -> Integers:
