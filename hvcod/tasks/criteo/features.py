@@ -125,7 +125,6 @@ class Encoder:
 
     def integers(self, logarithms: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Returns logarithms [13, rows] scaled by the training part's, [rows, 13]."""
-        mean, deviation = (
-            each.astype(np.float32) for each in (self._features.mean, self._features.deviation)
-        )
+        mean = self._features.mean.astype(np.float32)
+        deviation = self._features.deviation.astype(np.float32)
         return np.ascontiguousarray((logarithms.T - mean) / deviation)

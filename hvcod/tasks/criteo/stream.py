@@ -46,13 +46,10 @@ def batch_of(examples: Examples, ids: Integers | None = None) -> Batch:
 class GroupRows:
     """The rows of one group, and the order in which it reads them.
 
-    Args:
-        dataset: The rows.
-        share: The group's share of them.
-        batch: Rows of the group's step, over all its ranks.
-
     Attributes:
+        batch: Rows of the group's step, over all its ranks.
         count: Rows of an epoch.
+        windows: Windows of an epoch.
 
     Raises:
         UsageError: There are too few rows for so many groups and so large a batch.
@@ -110,10 +107,11 @@ class _Window:
         lane = np.arange(begin, self.end) % rows.batch
         mine = np.flatnonzero((lane >= lanes.start) & (lane < lanes.stop))
         self.positions = mine + begin
-        # For each row of the window its index among this rank's rows, or -1.
-        self._target = np.full(len(order), -1)
-        self._target[order[mine]] = np.arange(len(mine))
-        self._loaded = self._loaded_rows = 0
+        # For each row of the window its index among this rank's rows, or -1; block by block.
+        targets = np.full(len(order), -1)
+        targets[order[mine]] = np.arange(len(mine))
+        self._targets = np.split(targets, np.cumsum([len(block) for block in self._blocks])[:-1])
+        self._loaded = 0
         first = self._blocks[0]
         self._examples = Examples(
             *(
@@ -125,15 +123,13 @@ class _Window:
     def load(self, share: float = 1.0) -> None:
         """Reads blocks until this share of all of them is in memory."""
         while self._loaded < share * len(self._blocks):
-            block = self._blocks[self._loaded]
-            target = self._target[self._loaded_rows : self._loaded_rows + len(block)]
+            block, target = self._blocks[self._loaded], self._targets[self._loaded]
             wanted = np.flatnonzero(target >= 0)
             if len(wanted):
                 read = self._dataset.examples(block.start, block.stop)
                 for into, column in zip(self._examples, read, strict=True):
                     into[target[wanted]] = column[wanted]
             self._loaded += 1
-            self._loaded_rows += len(block)
 
     def rows(self, start: int, stop: int) -> Examples:
         """Returns some of this rank's rows."""
@@ -143,9 +139,7 @@ class _Window:
 class RowStream:
     """The endless training rows of one rank.
 
-    Args:
-        rows: The group's.
-        lanes: This rank's rows of a step: from r x B to (r + 1) x B.
+    Of each step's rows of the group it takes its lanes, those from r x B to (r + 1) x B.
     """
 
     def __init__(self, rows: GroupRows, lanes: range) -> None:
@@ -173,7 +167,7 @@ class RowStream:
         Those of several ranks, joined, are the state of the group, which any other division into
         ranks can load.
         """
-        return {"position": self._step * self._rows.batch + np.arange(*self._bounds)}
+        return {"position": self._position(self._step)}
 
     def load_state_dict(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
         """Puts the stream back to a position that `state_dict` returned.
@@ -183,8 +177,7 @@ class RowStream:
         """
         position = state["position"]
         step = int(position[0]) // self._rows.batch if len(position) else 0
-        expected = step * self._rows.batch + np.arange(*self._bounds)
-        if not np.array_equal(position, expected):
+        if not np.array_equal(position, self._position(step)):
             raise HvcodError(
                 f"the saved position in the data is that of {len(position)} rows of another batch, "
                 f"this rank has {len(self._lanes)} of {self._rows.batch}: use the batch size and "
@@ -192,9 +185,8 @@ class RowStream:
             )
         self._move_to(step)
 
-    @property
-    def _bounds(self) -> tuple[int, int]:
-        return self._lanes.start, self._lanes.stop
+    def _position(self, step: int) -> Integers:
+        return step * self._rows.batch + np.array(self._lanes)
 
     def _move_to(self, step: int) -> None:
         self._step = step

@@ -132,12 +132,8 @@ class Criteo(Task):
         ]
 
     def _scored_column(self, name: str) -> npt.NDArray[Any]:
-        return np.concatenate(
-            [
-                self.dataset.column(name, rows.start, rows.stop)
-                for rows in self._scored("validation")
-            ]
-        )
+        scored = self._scored("validation")
+        return np.concatenate([self.dataset.column(name, r.start, r.stop) for r in scored])
 
 
 def log_loss(labels: npt.NDArray[Any], probabilities: npt.NDArray[np.float64]) -> float:

@@ -44,10 +44,7 @@ Integers = npt.NDArray[np.int64]
 def generate(seed: int, first: int, rows: int) -> tuple[bytes, Floats]:
     """Returns labelled rows as tab-separated text, and the click probability of each.
 
-    Args:
-        seed: The seed of all rows.
-        first: Number of the first row; the same seed and number give the same rows.
-        rows: Their number.
+    They follow from the seed of all rows and the number of the first one.
     """
     draw = _Draws(seed, first, rows)
     logit = np.full(rows, _BIAS)

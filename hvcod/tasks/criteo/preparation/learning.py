@@ -42,8 +42,8 @@ def count(workspace: Workspace, piece: int, rows: Rows) -> Report:
     """Counts the categories of a piece's training rows, and returns sums over its integers."""
     values, counts = zip(*count_categories(rows), strict=True)
     # As files of their own, they can be mapped into memory.
-    write_whole(_file(workspace, piece, "values"), np.concatenate(values).tobytes())
-    write_whole(_file(workspace, piece, "counts"), np.concatenate(counts).tobytes())
+    for path, arrays in zip(_files(workspace, piece), (values, counts), strict=True):
+        write_whole(path, np.concatenate(arrays).tobytes())
     missing = np.isnan(rows.integers)
     logarithms = np.where(missing, 0.0, rows.integers.astype(np.float64))
     return {
@@ -71,21 +71,12 @@ def add_up(
     offsets: Sequence[Sequence[int]],
     min_count: int,
 ) -> Report:
-    """Adds up the counts of a feature, keeps the frequent values, and returns how many there were.
+    """Adds up a feature's counts over the pieces, keeps the frequent values, counts the distinct.
 
-    Args:
-        workspace: The workspace of the preparation.
-        feature: Number of the categorical feature.
-        pieces: The pieces that were counted.
-        offsets: For each piece, where the counts of each feature begin.
-        min_count: Rows in which a kept value occurs at least.
+    ``offsets`` [piece][feature] is where the counts of a feature begin in a piece's files.
     """
     stored = [
-        StoredCounts(
-            _file(workspace, piece, "values"),
-            _file(workspace, piece, "counts"),
-            *offset[feature : feature + 2],
-        )
+        StoredCounts(*_files(workspace, piece), *offset[feature : feature + 2])
         for piece, offset in zip(pieces, offsets, strict=True)
     ]
     values, counts, distinct = count_feature(stored, min_count)
@@ -146,5 +137,5 @@ def learned_features(workspace: Workspace, pieces: Sequence[int]) -> Features:
     return Features(values, counts, mean, deviation)
 
 
-def _file(workspace: Workspace, piece: int, name: str) -> Path:
-    return workspace.file(COUNTED, piece, f".{name}")
+def _files(workspace: Workspace, piece: int) -> tuple[Path, Path]:
+    return workspace.file(COUNTED, piece, ".values"), workspace.file(COUNTED, piece, ".counts")

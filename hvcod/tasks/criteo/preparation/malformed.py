@@ -4,11 +4,7 @@ import re
 from typing import NamedTuple
 
 from hvcod.tasks.criteo.dataset import CATEGORY_NAMES
-from hvcod.tasks.criteo.preparation.row_formats import (
-    LAYOUTS,
-    LONGEST_LINE,
-    Layout,
-)
+from hvcod.tasks.criteo.preparation.row_formats import LAYOUTS, LONGEST_LINE, Layout
 
 LONGEST_NUMBER = 18
 """Digits of a number, so that it fits into 64 bits."""

@@ -51,12 +51,7 @@ class Block(NamedTuple):
 
 
 def parse(text: bytes, layout: Layout) -> Block:
-    """Parses a block of lines; every line is a row or malformed.
-
-    Args:
-        text: Lines, each with a line feed.
-        layout: Their columns.
-    """
+    """Parses lines, each with a line feed; every line is a row or malformed."""
     fields = _Fields(text, layout)
     first = layout.has_id + layout.has_label
     ids, good = _ids(fields) if layout.has_id else (np.full(fields.rows, -1), True)
@@ -107,12 +102,10 @@ class _Fields:
         self.line_count = len(last)
         fits = np.diff(last, prepend=-1) == columns
         self.lines = np.flatnonzero(fits)
+        chosen = slice(None)
         if len(self.lines) < len(last):
             chosen = (last[fits] - (columns - 1))[:, None] + np.arange(columns)
-            kinds = kinds[chosen]
-        else:
-            chosen = slice(None)
-            kinds = kinds.reshape(-1, columns)
+        kinds = kinds[chosen].reshape(-1, columns)
         before = np.concatenate([[-1], places])[: len(places)].astype(np.int32)
         ends, before = (each[chosen].reshape(-1, columns) for each in (places, before))
         pure = (kinds[:, :-1] == layout.delimiter[0]).all(axis=1)
@@ -191,7 +184,5 @@ def _categories(fields: _Fields, columns: slice) -> tuple[Array, Array, Array]:
     empty = lengths == 0
     hashes = value.astype(np.uint32)
     hashes[empty] = 0
-    bits = np.zeros(fields.rows, dtype=np.uint32)
-    for category in range(CATEGORIES):
-        bits |= empty[category].astype(np.uint32) << np.uint32(category)
+    bits = np.bitwise_or.reduce(empty << np.arange(CATEGORIES, dtype=np.uint32)[:, None], axis=0)
     return hashes, bits, (empty | (good & (lengths == _WORD))).all(axis=0)

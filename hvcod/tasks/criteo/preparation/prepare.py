@@ -132,7 +132,7 @@ class ClickPreparation(Preparation):
     def _learn(self) -> None:
         """Finds the features, unless ``--like`` gives them. Collective."""
         workspace, pieces = self.workspace, self._pieces
-        end = self._parts["training"][1]
+        _, end = self._parts["training"]
         training = np.clip(end - pieces.rows_before, 0, pieces.rows).tolist()
         learned = [index for index, rows in enumerate(training) if rows]
 

@@ -147,12 +147,7 @@ def read_rows(workspace: Workspace, index: int) -> Rows:
 
 
 class ReadPieces:
-    """All pieces after reading, and the rows and lines before each.
-
-    Args:
-        texts: The inputs.
-        pieces: The pieces.
-        results: The results of `read_piece` for them.
+    """All pieces of the inputs with the results of `read_piece`.
 
     Attributes:
         rows: Rows of each piece, int64 [pieces].

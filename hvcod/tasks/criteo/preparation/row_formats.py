@@ -52,12 +52,10 @@ TSV, TSV_UNLABELLED, CSV, CSV_UNLABELLED = LAYOUTS = (
 def recognise(name: str, head: bytes) -> tuple[int, int]:
     """Returns a file's layout, as an index into `LAYOUTS`, and the byte at which its rows begin.
 
-    Args:
-        name: The name of the file in an error.
-        head: Its beginning, some hundred lines.
+    Both follow from its beginning, some hundred lines.
 
     Raises:
-        HvcodError: It is not one of the known ones.
+        HvcodError: The layout is not one of the known ones.
     """
     begin = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
     lines = head[begin:].split(b"\n")[:_LINES_TRIED]

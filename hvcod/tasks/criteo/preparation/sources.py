@@ -13,14 +13,7 @@ from hvcod.tasks.criteo.preparation.row_formats import LAYOUTS, Layout, recognis
 from hvcod.tasks.files import write_arrays, write_blocks
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
-from hvcod.tasks.reading.compression import (
-    Codec,
-    Gap,
-    Piece,
-    codec_by_content,
-    codec_by_name,
-    decompress,
-)
+from hvcod.tasks.reading import compression
 from hvcod.tasks.reading.files import chunks, file_size, listed
 
 PLAIN = Stage("plain", "opening", "row")
@@ -31,15 +24,7 @@ _SUFFIXES = (".txt", ".tsv", ".csv")
 
 @dataclass(frozen=True)
 class Source:
-    """One input: a file or, without a path, rows of the generator.
-
-    Attributes:
-        name: Its name in messages.
-        path: The file.
-        seed: The seed of the generator.
-        first: The number of the first generated row.
-        rows: The number of generated rows.
-    """
+    """One input: a file or, without a path, rows of the generator from the first one on."""
 
     name: str
     path: Path | None = None
@@ -54,14 +39,9 @@ class Source:
 
 
 class Text(NamedTuple):
-    """An input as plain text.
+    """An input as plain text: its name in messages, its file, and the size of that in bytes.
 
-    Attributes:
-        name: Its name in messages.
-        path: Its file.
-        size: Its bytes.
-        begin: The byte at which the rows begin.
-        layout: Its columns, as an index into `LAYOUTS`.
+    Rows begin at the byte ``begin``; ``layout`` is an index into `LAYOUTS`.
     """
 
     name: str
@@ -120,7 +100,9 @@ def make_plain(workspace: Workspace, index: int, source: Source) -> Report:
         write_arrays(workspace.file(PLAIN, index, ".npz"), probabilities=probabilities)
         write_blocks(path, [text])
     elif codec := _codec(source.path):
-        write_blocks(path, _without_gaps(decompress(chunks(source.path, _CHUNK), codec)))
+        write_blocks(
+            path, _without_gaps(compression.decompress(chunks(source.path, _CHUNK), codec))
+        )
     else:
         path = source.path.absolute()
     layout, begin = recognise(source.name, next(chunks(path, _CHUNK), b""))
@@ -128,7 +110,7 @@ def make_plain(workspace: Workspace, index: int, source: Source) -> Report:
 
 
 def _is_rows_name(name: str) -> bool:
-    plain = name.rpartition(".")[0] if codec_by_name(name) else name
+    plain = name.rpartition(".")[0] if compression.codec_by_name(name) else name
     return plain.lower().endswith(_SUFFIXES)
 
 
@@ -139,18 +121,18 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     ]
 
 
-def _codec(path: Path) -> Codec | None:
+def _codec(path: Path) -> compression.Codec | None:
     head = next(chunks(path, _CHUNK), b"")
     # A compressed file whose beginning is damaged is known by its name alone.
-    damaged = b"\0" in head and codec_by_name(path.name)
-    return codec_by_content(head) or damaged or None
+    damaged = b"\0" in head and compression.codec_by_name(path.name)
+    return compression.codec_by_content(head) or damaged or None
 
 
-def _without_gaps(pieces: Iterator[Piece]) -> Iterator[bytes]:
+def _without_gaps(pieces: Iterator[compression.Piece]) -> Iterator[bytes]:
     """Yields the text; a line stands for text that is lost, and a line that was cut ends in NUL."""
     trusted, at_line_start = True, True
     for piece in pieces:
-        if isinstance(piece, Gap):
+        if isinstance(piece, compression.Gap):
             cut = b"" if at_line_start else b"\0\n"
             yield cut + LOST + piece.reason.encode() + b"\n"
             trusted, at_line_start = False, True

@@ -17,11 +17,8 @@ def full_report(
 ) -> Report:
     """Returns the report over all inputs, with those of the inputs at its end.
 
-    Args:
-        inputs: For each input, lines, rows, malformed lines by kind, and examples of them.
-        parts: For each part, rows, clicks and fields that are missing or out of vocabulary.
-        features: The features that were learned from the training part.
-        distinct: Distinct values of each categorical feature in the training part.
+    ``parts`` has counts of each part; ``distinct`` is how many values each categorical feature has
+    in the training part, if they were counted.
     """
     kinds = total(one["malformed"] for one in inputs)
     for one in inputs:
