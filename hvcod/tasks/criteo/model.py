@@ -15,12 +15,7 @@ class ClickModel(nn.Module):
     """Predicts the logit of a click.
 
     The first layer reads, for each integer feature, its value (0 where it is missing) and whether
-    it is missing, and the embedding of each categorical feature.
-
-    Args:
-        table_rows: Rows of the one table that all categorical features share.
-        embedding: Size of an embedding.
-        hidden: Units of the ReLU layers.
+    it is missing, and the embedding of each categorical feature, from one table that all share.
     """
 
     def __init__(self, table_rows: int, embedding: int, hidden: Sequence[int]) -> None:

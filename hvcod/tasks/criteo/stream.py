@@ -162,11 +162,7 @@ class RowStream:
         return batch_of(Examples(*map(np.concatenate, zip(*parts, strict=True))))
 
     def state_dict(self) -> dict[str, Integers]:
-        """Returns the position of every lane's next row in the group's sequence, int64 [rows].
-
-        Those of several ranks, joined, are the state of the group, which any other division into
-        ranks can load.
-        """
+        """Returns the position of every lane's next row in the group's sequence, int64 [rows]."""
         return {"position": self._position(self._step)}
 
     def load_state_dict(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:

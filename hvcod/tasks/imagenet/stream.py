@@ -34,11 +34,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class GroupShare:
-    """The images of one group and the order in which each epoch shows them.
-
-    Args:
-        images: The number of images in the training part.
-        share: The group's share of them.
+    """One group's share of a number of images, and the order in which each epoch shows them.
 
     Raises:
         UsageError: There are fewer images than groups.
@@ -72,13 +68,12 @@ class Decoder:
     """Reads and decodes images with threads: processes beside MPI are not safe, and Pillow works
     outside Python's lock.
 
-    Args:
+    Attributes:
         part: The part of the dataset that has the images.
-        threads: The number of images that are decoded at once.
     """
 
     def __init__(self, part: ImagePart, threads: int) -> None:
-        self._part, self._threads = part, threads
+        self.part, self._threads = part, threads
 
     def batch(self, images: Integers, pixels: Callable[[bytes, int], Pixels]) -> Tensor:
         """Returns images as uint8 [images, 3, size, size], channels last in memory.
@@ -102,11 +97,11 @@ class Decoder:
         return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
     def _pixels(self, image: int, row: int, pixels: Callable[[bytes, int], Pixels]) -> Pixels:
-        content = self._part.read(image)
+        content = self.part.read(image)
         try:
             return pixels(content, row)
         except (OSError, SyntaxError, ValueError) as error:
-            name = self._part.ids(np.array([image]))[0]
+            name = self.part.ids(np.array([image]))[0]
             raise HvcodError(
                 f"{name} was intact when it was packed and cannot be decoded now ({error}); "
                 "prepare the data again"
@@ -120,22 +115,14 @@ class ImageStream:
         share: The group's images.
         decoder: Of the training part.
         view: Turns an image into what the model sees.
-        labels: Classes of the training part.
         rows: This rank's rows of the group's batch.
         batch: Rows of the group's batch.
     """
 
     def __init__(
-        self,
-        share: GroupShare,
-        decoder: Decoder,
-        view: View,
-        labels: npt.NDArray[np.integer],
-        *,
-        rows: range,
-        batch: int,
+        self, share: GroupShare, decoder: Decoder, view: View, *, rows: range, batch: int
     ) -> None:
-        self._share, self._decoder, self._view, self._labels = share, decoder, view, labels
+        self._share, self._decoder, self._view = share, decoder, view
         self._batch = batch
         self._next = np.array(rows, dtype=np.int64)
 
@@ -152,14 +139,11 @@ class ImageStream:
 
         inputs = self._decoder.batch(images, pixels)
         self._next = self._next + self._batch
-        return Batch(inputs, torch.from_numpy(self._labels[images].astype(np.int64)))
+        labels = self._decoder.part.labels[images].astype(np.int64)
+        return Batch(inputs, torch.from_numpy(labels))
 
     def state_dict(self) -> Mapping[str, Integers]:
-        """Returns the position of every row: int64 [rows].
-
-        The rows of several ranks, joined, are the state of the group, which any other division into
-        ranks can load.
-        """
+        """Returns the position of every row: int64 [rows]."""
         return {PLACE: self._next.copy()}
 
     def load_state_dict(self, state: Mapping[str, Integers]) -> None:

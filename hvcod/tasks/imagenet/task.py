@@ -143,7 +143,6 @@ class ImageNet(Task):
             GroupShare(len(part), Share.of(self.options, group)),
             Decoder(part, self._threads),
             self._view,
-            part.labels,
             rows=range(group.rank * rows, (group.rank + 1) * rows),
             batch=group.trainers * rows,
         )

@@ -39,7 +39,7 @@ def stream(
     share = GroupShare(len(part), Share(seed, group, groups, same_data))
     decoder, view = Decoder(part, threads), View(8, "crop")
     mine = range(rank * rows, (rank + 1) * rows)
-    return ImageStream(share, decoder, view, part.labels, rows=mine, batch=batch)
+    return ImageStream(share, decoder, view, rows=mine, batch=batch)
 
 
 def take(share: GroupShare, begin: int, count: int) -> list[int]:

@@ -42,9 +42,13 @@ class Member:
 class _Header(tarfile.TarInfo):
     """A member's header that refuses damage, which tarfile takes for the end."""
 
+    end_is_marked = False
+
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Reads a header; raises ReadError if it is damaged or cut off."""
+        if cls.end_is_marked and not buf:
+            raise tarfile.ReadError("cut off (the mark of its end is missing)")
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -56,12 +60,7 @@ class _Header(tarfile.TarInfo):
 class _WholeHeader(_Header):
     """A header of an archive that is read to its end, which has a mark."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Reads a header; raises ReadError if it is damaged or not there."""
-        if not buf:
-            raise tarfile.ReadError("cut off (the mark of its end is missing)")
-        return super().frombuf(buf, encoding, errors)
+    end_is_marked = True
 
 
 class _Decompressed(io.RawIOBase):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.errors import UsageError
 from hvcod.tasks.imagenet.preparation import archive, paths
 from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.reading.files import file_size, files_below, readable
@@ -110,10 +110,9 @@ def _folder_members(folder: Path, files: Sequence[str]) -> Iterator[Member]:
                 above = (*path[:-1], paths.archive_folder(path[-1]))
                 yield Member((*above, *inner.path), inner.content, inner.size)
             continue
-        try:
-            yield _file(folder / name, path)
-        except OSError as error:
-            raise HvcodError(f"{folder / name}: cannot be read: {reason_of(error)}") from error
+        with readable(folder / name):
+            member = _file(folder / name, path)
+        yield member
 
 
 def _file(path: Path, parts: tuple[str, ...]) -> Member:
