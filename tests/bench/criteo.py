@@ -111,7 +111,7 @@ def _table(folder: Path, table_rows: int) -> Path:
     lie where they lie in the smallest one, the rare ones ever farther behind.
     """
     from hvcod.tasks.columns import image
-    from hvcod.tasks.criteo.dataset import FORMAT, describe_dataset
+    from hvcod.tasks.criteo.dataset import FORMAT
 
     rows, random = 60_000, np.random.default_rng(0)
     least, size = SMALLEST // 26, table_rows // 26
@@ -127,7 +127,8 @@ def _table(folder: Path, table_rows: int) -> Path:
     (folder / "rows.h5").write_bytes(image(columns, FORMAT))
     parts = {"training": (0, rows - 1000), "validation": (rows - 1000, rows), "test": (rows, rows)}
     known = {"table_rows": table_rows, "click_rate": 0.5, "generated": False}
-    content = describe_dataset([("rows.h5", rows)], parts, **known)
+    shards = [("rows.h5", rows)]
+    content = {**FORMAT.attributes(), **known, "parts": parts, "shards": shards}
     (folder / "dataset.json").write_text(json.dumps(content))
     return folder
 

@@ -16,10 +16,9 @@ A part (training, validation, test) is a range of rows. The bytes depend on the 
 options alone: no times, no paths, no ranks.
 """
 
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -94,15 +93,3 @@ class ClickDataset:
     def examples(self, start: int, stop: int) -> Examples:
         """Returns rows as the model reads them."""
         return Examples(*(self.column(name, start, stop) for name in Examples._fields))
-
-
-def describe_dataset(
-    shards: Sequence[tuple[str, int]], parts: Mapping[str, tuple[int, int]], **more: Any
-) -> dict[str, Any]:
-    """Returns the content of ``dataset.json``."""
-    return {
-        **FORMAT.attributes(),
-        **more,
-        "parts": {name: list(parts[name]) for name in PARTS},
-        "shards": [list(shard) for shard in shards],
-    }

@@ -46,9 +46,7 @@ class ImagePart:
     """
 
     def __init__(self, dataset: "ImageDataset", columns: Mapping[str, Integers]) -> None:
-        self._dataset = dataset
-        self._shard, self._row = columns["shard"], columns["row"]
-        self._begin, self._size = columns["begin"], columns["size"]
+        self._dataset, self._columns = dataset, columns
         self.labels = columns["label"]
 
     def __len__(self) -> int:
@@ -56,14 +54,14 @@ class ImagePart:
 
     def read(self, number: int) -> bytes:
         """Returns the encoded bytes of an image; safe in any thread."""
-        begin, size = int(self._begin[number]), int(self._size[number])
-        shard = self._dataset.shard(int(self._shard[number]))
-        return shard.read_bytes("images", begin, begin + size)
+        names = ("shard", "begin", "size")
+        shard, begin, size = (int(self._columns[name][number]) for name in names)
+        return self._dataset.shard(shard).read_bytes("images", begin, begin + size)
 
     def ids(self, images: Integers) -> list[str]:
         """Returns the names of some images."""
-        rows = zip(self._shard[images].tolist(), self._row[images].tolist(), strict=True)
-        return [self._dataset.ids(shard)[row] for shard, row in rows]
+        shards, rows = (self._columns[name][images].tolist() for name in ("shard", "row"))
+        return [self._dataset.ids(shard)[row] for shard, row in zip(shards, rows, strict=True)]
 
 
 class ImageDataset:

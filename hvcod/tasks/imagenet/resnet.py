@@ -4,6 +4,7 @@ Batch normalisation is per worker: every rank of a group normalises by its own p
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,7 @@ class ResNet(nn.Module):
         *,
         bottleneck: bool,
         large: bool,
-        zero_gamma: bool,
+        zero_gamma: bool = True,
     ) -> None:
         super().__init__()
         channels = widths[0]
@@ -125,16 +126,13 @@ class ResNet(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
 
-def resnet50(classes: int, zero_gamma: bool = True) -> ResNet:
-    """Returns the 50-layer network of the paper's ImageNet experiments."""
-    depths, widths = (3, 4, 6, 3), (64, 128, 256, 512)
-    return ResNet(classes, widths, depths, bottleneck=True, large=True, zero_gamma=zero_gamma)
+_large = partial(ResNet, widths=(64, 128, 256, 512), large=True)
 
+resnet50 = partial(_large, depths=(3, 4, 6, 3), bottleneck=True)
+"""The network of the paper's ImageNet experiments; takes ``classes`` and ``zero_gamma``."""
 
-def resnet18(classes: int, zero_gamma: bool = True) -> ResNet:
-    """Returns the 18-layer network."""
-    depths, widths = (2, 2, 2, 2), (64, 128, 256, 512)
-    return ResNet(classes, widths, depths, bottleneck=False, large=True, zero_gamma=zero_gamma)
+resnet18 = partial(_large, depths=(2, 2, 2, 2), bottleneck=False)
+"""The same with 18 layers."""
 
 
 def small_resnet(

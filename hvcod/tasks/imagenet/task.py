@@ -125,9 +125,9 @@ class ImageNet(Task):
         images, classes = self.images, len(self.dataset.classes)
         match images.kind:
             case "resnet50":
-                return resnet50(classes, images.zero_gamma)
+                return resnet50(classes, zero_gamma=images.zero_gamma)
             case "resnet18":
-                return resnet18(classes, images.zero_gamma)
+                return resnet18(classes, zero_gamma=images.zero_gamma)
         return small_resnet(classes, images.widths.units, images.depth, images.zero_gamma)
 
     def training_data(self) -> TrainingData:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hvcod.tasks.columns import image
-from hvcod.tasks.criteo.dataset import FORMAT, ClickDataset, describe_dataset
+from hvcod.tasks.criteo.dataset import FORMAT, ClickDataset
 
 TABLE_ROWS = 100
 
@@ -38,7 +38,7 @@ def make_dataset(
         "validation": (training, total - test),
         "test": (total - test, total),
     }
-    more = {"table_rows": TABLE_ROWS, "click_rate": 0.25, "generated": False}
-    content = describe_dataset(names, parts, **more)
+    known = {"table_rows": TABLE_ROWS, "click_rate": 0.25, "generated": False}
+    content = {**FORMAT.attributes(), **known, "parts": parts, "shards": names}
     (folder / "dataset.json").write_text(json.dumps(content))
     return ClickDataset(folder)

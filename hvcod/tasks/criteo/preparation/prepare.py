@@ -20,14 +20,7 @@ import numpy as np
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.columns import Array, image
-from hvcod.tasks.criteo.dataset import (
-    CATEGORIES,
-    FORMAT,
-    INTEGERS,
-    PARTS,
-    ClickDataset,
-    describe_dataset,
-)
+from hvcod.tasks.criteo.dataset import CATEGORIES, FORMAT, INTEGERS, PARTS, ClickDataset
 from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
 from hvcod.tasks.criteo.preparation.generate import RULES
 from hvcod.tasks.criteo.preparation.learning import ADDED, COUNTED, add_up, count, learned_features
@@ -217,18 +210,19 @@ class ClickPreparation(Preparation):
         else:
             distinct = [one["distinct"] for one in self.results(ADDED, range(CATEGORIES))]
             click_rate = parts["training"]["clicks"] / parts["training"]["rows"]
-        description = describe_dataset(
-            [(_shard_name(index), int(pieces.rows[index])) for index in pieces.filled],
-            self._parts,
-            table_rows=int(features.offsets[-1]),
-            integers=INTEGERS,
-            categories=CATEGORIES,
-            offsets=features.offsets.tolist(),
-            click_rate=click_rate,
-            generated=self._generated,
-            features_sha256=hashlib.sha256(self._features_file.read_bytes()).hexdigest(),
-            plan=self.plan,
-        )
+        description = {
+            **FORMAT.attributes(),
+            "table_rows": int(features.offsets[-1]),
+            "integers": INTEGERS,
+            "categories": CATEGORIES,
+            "offsets": features.offsets.tolist(),
+            "click_rate": click_rate,
+            "generated": self._generated,
+            "features_sha256": hashlib.sha256(self._features_file.read_bytes()).hexdigest(),
+            "plan": self.plan,
+            "parts": self._parts,
+            "shards": [(_shard_name(index), int(pieces.rows[index])) for index in pieces.filled],
+        }
         return full_report(pieces.inputs(), parts, features, distinct), description
 
 

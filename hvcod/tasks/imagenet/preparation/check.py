@@ -1,13 +1,11 @@
 """Checking by decoding that a file is an image that can be trained on."""
 
 import warnings
+from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from hvcod.tasks.imagenet.pixels import opened
-
-SUFFIX_FORMATS = {"jpeg": "JPEG", "jpg": "JPEG", "jpe": "JPEG"}
-"""The formats of suffixes that differ from the format's name."""
 
 LONGEST_REASON = 100
 
@@ -18,8 +16,7 @@ class DamagedError(Exception):
 
 def is_misnamed(name: str, image_format: str) -> bool:
     """Tells whether an image is named like another format."""
-    suffix = name.rpartition(".")[2].lower()
-    return SUFFIX_FORMATS.get(suffix, suffix.upper()) != image_format
+    return Image.registered_extensions().get(Path(name).suffix.lower()) != image_format
 
 
 def check(content: bytes, max_pixels: int) -> tuple[str, str]:
