@@ -37,11 +37,8 @@ def option(
     """Returns a dataclass field that is an option of hvcod.
 
     Args:
-        default: The value unless another one is given.
         meaning: One line for the help page, with units; the default is added to it.
         choices: The only strings allowed.
-        minimum: The smallest number allowed.
-        maximum: The largest number allowed.
         launch: Whether it belongs to one launch, not to the run: then ``config.toml`` omits it.
         result: Whether it changes what is learned; a run can be resumed with other values of
             options that do not.
@@ -63,19 +60,13 @@ class CodistillOptions:
         minimum=1,
         common=True,
     )
-    burn_in: int = option(
-        1000, "steps before the distillation term is switched on (Algorithm 1)", minimum=0
-    )
+    burn_in: int = option(1000, "steps before the distillation term is switched on", minimum=0)
     distill_weight: float = option(1.0, "weight of the distillation term in the loss", minimum=0.0)
     distill_loss: str = option(
-        "cross-entropy",
-        "distillation loss that pulls a student towards its teachers (psi of Algorithm 1)",
-        choices=LOSSES,
+        "cross-entropy", "loss that pulls a student towards its teachers", choices=LOSSES
     )
     topology: str = option("full", "who teaches whom", choices=TOPOLOGIES, common=True)
-    exchange: str = option(
-        "files", "how the weights of groups reach each other", choices=EXCHANGES, common=True
-    )
+    exchange: str = option("files", "how groups exchange weights", choices=EXCHANGES, common=True)
     staleness: str = option(
         "freshest",
         "age of the teachers: freshest takes the newest there are and never waits; exact waits for "
@@ -93,10 +84,7 @@ class CodistillOptions:
         None, "a teacher more steps behind than this is left out until it catches up", minimum=1
     )
     keep_published: int = option(
-        3,
-        "published checkpoints that a group keeps (with --staleness exact: all)",
-        minimum=2,
-        result=False,
+        3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )
 
 
@@ -104,20 +92,16 @@ class CodistillOptions:
 class OptimizerOptions:
     """Options of the optimiser and its schedule: a linear warm-up, then constant or decaying."""
 
-    algorithm: str = option(
-        "adam", "algorithm that makes updates of gradients", choices=("adam", "adagrad", "sgd")
-    )
-    learning_rate: float = option(1e-3, "learning rate after the warm-up", minimum=0.0)
+    algorithm: str = option("adam", "algorithm of the updates", choices=("adam", "adagrad", "sgd"))
+    learning_rate: float = option(1e-3, "learning rate after warm-up", minimum=0.0)
     scale_batch: int | None = option(
         None,
         "examples in a group's batch for which --learning-rate is meant; the rate grows in "
         "proportion to the batch (Goyal et al.'s linear scaling: 256)",
         minimum=1,
     )
-    beta1: float = option(0.9, "Adam's decay of the gradient average", minimum=0.0, maximum=0.9999)
-    beta2: float = option(
-        0.999, "Adam's decay of the squared gradient average", minimum=0.0, maximum=0.999999
-    )
+    beta1: float = option(0.9, "Adam's decay of gradients", minimum=0.0, maximum=0.9999)
+    beta2: float = option(0.999, "Adam's decay of squared gradients", minimum=0.0, maximum=0.999999)
     momentum: float = option(0.9, "Nesterov momentum of sgd", minimum=0.0, maximum=0.9999)
     initial_accumulator: float = option(
         0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0
@@ -133,9 +117,7 @@ class OptimizerOptions:
     )
     warmup: int = option(100, "steps over which the learning rate grows from zero", minimum=0)
     schedule: str = option(
-        "constant",
-        "learning rate after the warm-up",
-        choices=("constant", "linear", "cosine", "drops"),
+        "constant", "learning rate after warm-up", choices=("constant", "linear", "cosine", "drops")
     )
     drops: Numbers = option(
         Numbers("0.333,0.667,0.889"),
@@ -154,9 +136,7 @@ class TrainOptions:
     data: Path | None = option(
         None, "folder that `hvcod data` prepared; without it the task's built-in data", common=True
     )
-    preset: str = option(
-        "laptop", "the task's set of defaults, such as laptop or paper", common=True
-    )
+    preset: str = option("laptop", "the task's defaults, such as laptop or paper", common=True)
     run_dir: Path | None = option(
         None, "folder of the run, shared by all groups; default runs/TASK-TIME", launch=True
     )
@@ -173,10 +153,7 @@ class TrainOptions:
     )
     force: bool = option(False, "with --fresh: delete the run that is there", launch=True)
     time_limit: Duration | None = option(
-        None,
-        "save and exit with 75 before this much time has passed, such as 3h55m",
-        minimum=1,
-        launch=True,
+        None, "save and exit with 75 within this time, such as 3h55m", minimum=1, launch=True
     )
     silence_limit: Duration = option(
         Duration(300),
@@ -185,16 +162,11 @@ class TrainOptions:
         minimum=0,
         launch=True,
     )
-    save_interval: int = option(
-        500, "steps between two saves of the training state", minimum=1, result=False
-    )
-    keep_states: int = option(
-        2, "number of saved training states that each group keeps", minimum=1, result=False
-    )
+    save_interval: int = option(500, "steps between two training states", minimum=1, result=False)
+    keep_states: int = option(2, "training states that each group keeps", minimum=1, result=False)
     sgd: str = option(
         "sync",
-        "how the ranks of a group train one model together: sync averages their gradients at "
-        "each step",
+        "how a group's ranks train one model: sync averages their gradients at each step",
         choices=BASE_ALGORITHMS,
     )
     nonfinite: str = option(
@@ -206,17 +178,11 @@ class TrainOptions:
     steps: int = option(1000, "training steps", minimum=1, common=True)
     batch_size: int = option(32, "examples per rank and step", minimum=1, common=True)
     group_batch_size: int | None = option(
-        None,
-        "examples per group and step, shared by its ranks, instead of --batch-size",
-        minimum=1,
-        common=True,
+        None, "examples per group and step, instead of --batch-size", minimum=1, common=True
     )
     seed: int = option(1, "seed of the run; every group derives its own", minimum=0, common=True)
     order_seed: int | None = option(
-        None,
-        "seed of everything random about the training data, above all their order; default: --seed",
-        minimum=0,
-        common=True,
+        None, "seed of all that is random about the data; default: --seed", minimum=0, common=True
     )
     same_data: bool = option(
         False, "all groups read the same documents, each in its own order", common=True
@@ -227,9 +193,7 @@ class TrainOptions:
     validation_examples: int | None = option(
         4096, "largest number of validation examples to score", minimum=1, result=False
     )
-    tensorboard: bool = option(
-        False, "also write TensorBoard event files below the run", launch=True
-    )
+    tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)
     codistill: CodistillOptions = field(default_factory=CodistillOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     model: Any = None

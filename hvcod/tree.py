@@ -17,9 +17,7 @@ _PLAIN = (bool, int, float, str, type(None))
 def take_apart(tree: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
     """Returns the outline of a tree, which JSON can hold, and its tensors by unique names.
 
-    Args:
-        tree: The values.
-        name: Prefix of the names of the tensors.
+    The names begin with `name`.
 
     Raises:
         HvcodError: The tree holds something else; names where.

@@ -16,7 +16,7 @@ from hvcod.training.record.journal import Journal
 from hvcod.training.run.directory import Run
 from hvcod.training.signals import StopSignals
 from hvcod.training.state.keeper import Keeper
-from hvcod.training.state.random_numbers import RandomNumbers
+from hvcod.training.state.part import RandomNumbers
 
 
 def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> dict[str, Any]:

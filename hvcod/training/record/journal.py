@@ -5,7 +5,7 @@ import math
 import resource
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -15,10 +15,34 @@ from hvcod.groups.split import Group
 from hvcod.progress import Progress
 from hvcod.training.record.means import Means
 from hvcod.training.record.metrics import MetricsFile
-from hvcod.training.record.source import Source
 from hvcod.training.run.directory import Run
 
 log = logging.getLogger("hvcod.training")
+
+
+class Source(Protocol):
+    """A part of a training that has figures or problems to report.
+
+    It is asked on every rank of the group at the same step; what the group root answers is written.
+    """
+
+    @property
+    def problems(self) -> Mapping[str, int]:
+        """How often something failed since the launch began, by what; empty if nothing did."""
+        ...
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """The last reason, with the path, of those problems that have one."""
+        return {}
+
+    def figures(self, step: int) -> Mapping[str, object]:
+        """Returns figures for a line of metrics after so many steps. May be collective."""
+        return {}
+
+    def summary(self) -> Mapping[str, object]:
+        """Returns figures for the summary at the end."""
+        return {}
 
 
 class Journal:

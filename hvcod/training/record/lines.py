@@ -13,9 +13,7 @@ from typing import Any
 
 from hvcod.errors import HvcodError
 
-LONGEST_LINE = 2**20
-"""Bytes beyond which a line is taken for garbage."""
-
+_LONGEST_LINE = 2**20  # longer ones are garbage
 _BLOCK = 2**16
 
 
@@ -34,6 +32,12 @@ def from_line(line: bytes) -> dict[str, Any] | None:
         return None
     good = isinstance(figures, dict) and type(figures.get("step")) is int
     return figures if good else None
+
+
+def number(figures: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
+    """Returns a figure that is a number; `otherwise` if it is anything else."""
+    value = figures.get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 
 def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:
     with os.fdopen(descriptor, "r+b") as file:
         position = end = 0
         garbage: list[tuple[int, int]] = []
-        while line := file.readline(LONGEST_LINE):
+        while line := file.readline(_LONGEST_LINE):
             figures = from_line(line)
             if figures is None:
                 garbage.append((position, len(line)))

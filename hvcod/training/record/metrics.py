@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.appender import Appender
 from hvcod.tensorfile.worker import Worker
-from hvcod.training.record.lines import keep_lines, to_line
+from hvcod.training.record.lines import keep_lines, number, to_line
 from hvcod.training.record.tensorboard import EventFile
+
+_Entry = tuple[bytes, int, dict[str, float]]
 
 _MOST_WAITING = 10_000
 _SECONDS_BETWEEN_SYNCS = 5.0
@@ -48,8 +50,7 @@ class MetricsFile:
             self._file = Appender(path)
         except OSError as error:
             raise HvcodError(f"cannot write the metrics {path}: {error.strerror}") from error
-        wall_s = kept.get("wall_s")
-        self.wall_s = float(wall_s) if isinstance(wall_s, int | float) else 0.0
+        self.wall_s: float = number(kept, "wall_s", 0.0)
         self.lost = 0
         self._path = path
         self._reported: set[str] = set()
@@ -60,21 +61,20 @@ class MetricsFile:
     def write(self, figures: Mapping[str, Any]) -> None:
         """Appends one line; returns at once. Numbers also go to TensorBoard, by ``step``.
 
-        Raises:
-            Exception: The error of the thread, a mistake in the program.
+        Raises the error of the thread, a mistake in the program.
         """
         self._worker.check()
-        scalars = {name: value for name, value in figures.items() if _is_scalar(name, value)}
+        scalars = {name: value for name in figures if (value := number(figures, name)) is not None}
+        step = scalars.pop("step")
         if self._waiting.qsize() < _MOST_WAITING:
-            self._waiting.put(_Entry(to_line(figures), figures["step"], scalars))
+            self._waiting.put((to_line(figures), step, scalars))
         else:
             self._lose(self._path, f"{_MOST_WAITING} lines wait for the file system already")
 
     def close(self, timeout: float = 10.0) -> bool:
         """Writes waiting lines and ends the thread; returns whether `timeout` seconds were enough.
 
-        Raises:
-            Exception: The error of the thread, a mistake in the program.
+        Raises the error of the thread, a mistake in the program.
         """
         self._waiting.put(None)
         done = self._worker.join(timeout)
@@ -87,11 +87,12 @@ class MetricsFile:
     def _run(self) -> None:
         synced = time.monotonic()
         while (entry := self._waiting.get()) is not None:
+            line, step, scalars = entry
             with self._losing(self._path):
-                self._file.append(entry.line)
-            if self._events is not None and entry.scalars:
+                self._file.append(line)
+            if self._events is not None and scalars:
                 with self._losing(self._events.path):
-                    self._events.write(entry.step, entry.scalars)
+                    self._events.write(step, scalars)
             if time.monotonic() - synced > _SECONDS_BETWEEN_SYNCS:
                 self._sync()
                 synced = time.monotonic()
@@ -118,14 +119,3 @@ class MetricsFile:
             self._reported.add(reason)
         if first:
             log.warning("metrics are being lost: %s: %s (told once)", path, reason)
-
-
-class _Entry(NamedTuple):
-    line: bytes
-    step: int
-    scalars: dict[str, float]
-
-
-def _is_scalar(name: str, value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and name != "step"

@@ -25,7 +25,7 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
-from hvcod.training.run.resume import examples_per_step, per_rank, resumed
+from hvcod.training.run.resume import Comparison, examples_per_step, per_rank
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def check_options(directory: Path, options: TrainOptions, ranks: int, advice: st
     path = directory / "config.toml"
     if not path.exists():
         return False
-    resumed(_read(path), per_rank(options, ranks), ranks, directory, advice, longer=False)
+    options = per_rank(options, ranks)
+    Comparison(_read(path), options, ranks, longer=False).joined(directory, advice)
     return True
 
 
@@ -141,7 +142,7 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int
             )
         if not create_whole(path, tomli_w.dumps(tree).encode()):
             tree = _read(path)
-            resumed(tree, options, ranks, directory)
+            Comparison(tree, options, ranks).joined(directory)
     return str(tree["run"]["id"]), examples_per_step(tree) or ranks * options.batch_size
 
 
@@ -169,7 +170,7 @@ def _note(directory: Path, run_id: str, options: TrainOptions, ranks: int) -> No
         there = _read(path)
         if there["run"]["id"] != run_id:
             raise HvcodError(f"{directory}: another launch has just deleted this run")
-        tree = resumed(there, options, ranks, directory)
+        tree = Comparison(there, options, ranks).joined(directory)
         if tree != there:
             write_whole(path, tomli_w.dumps(tree).encode())
 

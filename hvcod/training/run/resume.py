@@ -10,31 +10,9 @@ from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 
+_ADVICE = "use the same options, another --run-dir, or --fresh --force to delete it"
+
 log = logging.getLogger("hvcod.training")
-
-
-def resumed(
-    there: Mapping[str, Any],
-    options: TrainOptions,
-    ranks: int,
-    directory: Path,
-    advice: str = "use the same options, another --run-dir, or --fresh --force to delete it",
-    longer: bool = True,
-) -> dict[str, Any]:
-    """Returns a run's configuration as it is to be once a launch has joined it.
-
-    Args:
-        there: The run's configuration now.
-        options: Those of the launch.
-        ranks: The ranks per group of the launch.
-        directory: The run directory, for messages.
-        advice: What to do if the options do not fit, for messages.
-        longer: Whether the launch may make another number of steps.
-
-    Raises:
-        HvcodError: The launch would learn something different; names the options.
-    """
-    return _Comparison(there, options, ranks, longer).result(directory, advice)
 
 
 def examples_per_step(there: Mapping[str, Any]) -> int | None:
@@ -78,17 +56,26 @@ def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions
     return dataclasses.replace(options, batch_size=examples // ranks)
 
 
-class _Comparison:
+class Comparison:
+    """A run's configuration, compared with the options and the ranks per group of a launch."""
+
     def __init__(
-        self, there: Mapping[str, Any], options: TrainOptions, ranks: int, longer: bool
+        self, there: Mapping[str, Any], options: TrainOptions, ranks: int, longer: bool = True
     ) -> None:
+        """If it is not to be `longer`, the launch must make as many steps as the run."""
         self._run, self._options, self._ranks = there["run"], options, ranks
         self._examples, self._longer = examples_per_step(there), longer
         self._known = config.fields_of(TrainOptions, type(options.model))
         self._theirs = config.flatten({key: there[key] for key in there if key != "run"})
         self._ours = config.flatten(config.to_tree(options))
 
-    def result(self, directory: Path, advice: str) -> dict[str, Any]:
+    def joined(self, directory: Path, advice: str = _ADVICE) -> dict[str, Any]:
+        """Returns the configuration of the run in a directory once the launch has joined it.
+
+        Raises:
+            HvcodError: The launch would learn something different; names the options and gives
+                the advice.
+        """
         keys = sorted(self._theirs.keys() | self._ours.keys())
         wrong = [key for key in keys if self._differs(key) and not self._may_differ(key)]
         if "task" in wrong:

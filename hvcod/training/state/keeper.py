@@ -7,7 +7,7 @@ from typing import Any
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
-from hvcod.training.record.source import Source
+from hvcod.training.record.journal import Source
 from hvcod.training.run.directory import Run
 from hvcod.training.state.part import Part
 from hvcod.training.state.restore import Restored, restore
@@ -75,14 +75,8 @@ class Keeper(Source):
             HvcodError: There are states, but none can be read, or the newest does not fit.
             GroupFailedError: A part cannot go on, and the group ends.
         """
-        restored = restore(
-            self._run.states,
-            self._group,
-            self._run.id,
-            self._options.batch_size,
-            self._largest(),
-            self._rows,
-        )
+        run, batch_size, limit = self._run, self._options.batch_size, self._largest()
+        restored = restore(run.states, self._group, run.id, batch_size, limit, self._rows)
         if restored is not None:
             self._first = self._saved = restored.about.step
             try:

@@ -73,9 +73,6 @@ def restore(
     Collective over the group; only its root touches the directory.
 
     Args:
-        directory: The folder of the group's states.
-        group: The group that the state must belong to.
-        run_id: The run that it must belong to.
         batch_size: Examples per rank and step now.
         limit: Bytes that no state of this model exceeds.
         rows: For each part of a rank's own tree that other ranks can take over, the dimension of
@@ -98,17 +95,12 @@ def restore(
 
 
 def share_out(name: str, tensor: Tensor, about: Origin, ranks: int, rows: int) -> Tensor:
-    """Returns the examples of a group, stacked by the saved ranks, stacked by other ranks.
+    """Returns a tensor [saved ranks, ...] as [ranks, ...], with the examples in the same order.
 
-    Args:
-        name: The tensor's, for the message.
-        tensor: [saved ranks, ...] with the saved batch size at dimension `rows` of each part.
-        about: Says the saved ranks and batch size.
-        ranks: The number of ranks now.
-        rows: The dimension of each rank's part that counts its examples.
+    Dimension `rows` of each rank's part counts its examples: first the batch size that was saved.
 
     Raises:
-        HvcodError: There is no such dimension.
+        HvcodError: There is no such dimension; names the tensor.
     """
     if tensor.dim() < rows + 2 or tensor.shape[rows + 1] != about.batch_size:
         raise HvcodError(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,10 +62,8 @@ class Saver:
     def save(self, about: Origin, shared: Any, mine: Any) -> None:
         """Hands a state over; training may go on as soon as it returns. Collective.
 
-        Args:
-            about: Whose state it is.
-            shared: A tree that is the same on all ranks.
-            mine: This rank's own tree: the same outline, shapes and types on all ranks.
+        `shared` is a tree of which the group root's counts, `mine` is this rank's own: with the
+        same outline, shapes and types on all ranks.
         """
         self._join()
         outline, tensors = take_apart(mine, "ranks")
@@ -125,6 +122,6 @@ def _check_equal(described: list[tuple[str, dict[str, Any]]]) -> None:
 
 
 def _build(item: _Item) -> memoryview:
-    text = json.dumps(item.outlines).encode()
-    item.tensors[OUTLINE] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
+    text = bytearray(json.dumps(item.outlines).encode())
+    item.tensors[OUTLINE] = torch.frombuffer(text, dtype=torch.uint8)
     return encode(item.tensors, item.about, storage=lossless)

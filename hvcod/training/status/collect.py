@@ -10,9 +10,10 @@ from typing import Any
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.tensorfile.steps import checkpoint_path, steps_of
+from hvcod.training.record.lines import number
 from hvcod.training.run.owner import BEAT, NAME
 from hvcod.training.status.folder import Folder, look
-from hvcod.training.status.tail import mapping, number
+from hvcod.training.status.tail import mapping
 
 SILENT = 60.0
 """Seconds without a sign of life after which a group is silent; its owner gives one every ten."""
@@ -182,7 +183,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         group=folder.index,
         state=state,
         reason=reason,
-        seen_s=_age(now, folder.newest) if folder.files else None,
+        seen_s=now - folder.newest if folder.files else None,
         process={name: getattr(claim, name) for name in _SHOWN} if claim else None,
         step=tail.step,
         steps_per_s=rate,
@@ -219,7 +220,7 @@ def _state(folder: Folder, now: float, is_done: bool) -> tuple[str, str]:
         return "finished", ""
     if folder.alive is False:
         return "silent", f"{folder.claim} does not run any more"
-    if _age(now, folder.newest) > SILENT:
+    if now - folder.newest > SILENT:
         return "silent", f"no sign of {folder.claim}" if folder.claim else "nobody trains it"
     return ("training" if folder.tail.recent and not ending else "starting"), ""
 
@@ -231,13 +232,9 @@ def _kept(folder: Folder, prefix: str, now: float) -> Files:
     if not steps:
         return Files(bytes=size)
     newest = folder.written(prefix + checkpoint_path(Path(), steps[-1]).name)
-    return Files(steps[-1], _age(now, newest), len(steps), size)
+    return Files(steps[-1], now - newest, len(steps), size)
 
 
 def _integer(options: dict[str, Any], name: str) -> int | None:
     value = options.get(name)
     return value if type(value) is int else None
-
-
-def _age(now: float, then: float) -> float:
-    return max(0.0, now - then)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hvcod.training.record.lines import from_line, last_lines
+from hvcod.training.record.lines import from_line, last_lines, number
 
 BEGINNINGS = ("started", "resumed")
 ENDINGS = ("finished", "preempted", "failed")
@@ -81,12 +81,6 @@ def read_tail(path: Path) -> Tail:
         if is_settled and tail.losses and tail.validation and tail.restarts is not None:
             break
     return tail
-
-
-def number(figures: Figures, name: str, otherwise: Any = None) -> Any:
-    """Returns a figure that is a number; `otherwise` if it is anything else."""
-    value = figures.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 
 def mapping(figures: Figures, name: str, kind: type) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from training.handmade import ALONE, run_in
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.training.state.keeper import Keeper
-from hvcod.training.state.part import Attribute, Buffers
-from hvcod.training.state.random_numbers import RandomNumbers
+from hvcod.training.state.part import Attribute, Buffers, RandomNumbers
 
 CPU = torch.device("cpu")
 

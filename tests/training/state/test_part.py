@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from hvcod.training.state.random_numbers import RandomNumbers
+from hvcod.training.state.part import RandomNumbers
 
 CPU = torch.device("cpu")
 
