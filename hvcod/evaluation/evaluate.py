@@ -20,7 +20,6 @@ class Evaluation:
     """The metrics of one model, or of the ensemble of all.
 
     Attributes:
-        name: The name of the model.
         path: The file of its weights; None for the ensemble.
         step: The number of updates that its weights have seen; None for the ensemble.
         metrics: {name: value}; ``loss`` is in nats per scored prediction.

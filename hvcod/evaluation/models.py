@@ -36,9 +36,7 @@ class Trained:
         name: Its name in tables.
         path: The file of its weights.
         step: The number of updates that its weights have seen.
-        task: Brings the data and knows how the model predicts.
-        model: The model, in evaluation mode.
-        device: Where the model is.
+        model: On `device`, in evaluation mode.
     """
 
     name: str

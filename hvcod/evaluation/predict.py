@@ -7,7 +7,7 @@ grow with the data.
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -70,20 +70,14 @@ def predict(models: Sequence[Trained], part: str, output: Path, group: Group) ->
         HvcodError: The file cannot be written, or the models cannot be combined.
     """
     on_rank_zero(group.comm, lambda: writer(output))
-    with _removed(_share_file(output, rank) for rank in range(group.size)):
+    try:
         shares = group.comm.allgather(_predict(models, part, output, group))
         return on_rank_zero(group.comm, lambda: _put_together(output, shares))
-
-
-@contextlib.contextmanager
-def _removed(paths: Iterable[Path]) -> Iterator[None]:
-    """Removes the files of all ranks at the end: after a failure, other ranks may not get to it."""
-    try:
-        yield
     finally:
-        for path in paths:
+        # The files of all ranks: after a failure, other ranks may not get to it.
+        for rank in range(group.size):
             with contextlib.suppress(OSError):
-                path.unlink()
+                _share_file(output, rank).unlink()
 
 
 def _predict(models: Sequence[Trained], part: str, output: Path, group: Group) -> _Share:

@@ -79,21 +79,20 @@ def check_columns(path: Path, predictions: Array) -> None:
 def _write_hdf5(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
     # libhdf5 only lays out the file. The values are written without it, because it would crash the
     # process on a full disk.
-    columns = ["ids", "predictions"] + (["labels"] if shape.labelled else [])
     with h5py.File(path, "w", locking=False) as file:
         rows = (shape.count,)
         matrix = rows if shape.classes is None else (shape.count, shape.classes)
-        offsets = [_reserve(file, "id", rows, shape.ids)]
-        offsets.append(_reserve(file, "prediction", matrix, np.dtype("<f4")))
+        offsets = {"ids": _reserve(file, "id", rows, shape.ids)}
+        offsets["predictions"] = _reserve(file, "prediction", matrix, np.dtype("<f4"))
         if shape.labelled:
-            offsets.append(_reserve(file, "label", rows, np.dtype("<i8")))
+            offsets["labels"] = _reserve(file, "label", rows, np.dtype("<i8"))
     with path.open("r+b") as raw:
         for block in blocks:
-            for column, (name, offset) in enumerate(zip(columns, offsets, strict=True)):
+            for name, offset in offsets.items():
                 values = getattr(block, name)
                 values = values.astype(shape.ids) if name == "ids" else values
                 raw.seek(offset)
-                offsets[column] = offset + raw.write(values.tobytes())
+                offsets[name] = offset + raw.write(values.tobytes())
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> int:

@@ -61,7 +61,6 @@ class Processes(Crew):
         self._context.set_forkserver_preload(["torch"])
         forkserver.ensure_running()
         self._signals = StopSignals()
-        self._running: list[BaseProcess] = []
 
     def on_root(self, function: Callable[[], Result]) -> Result:
         """Calls the function and returns its result."""
@@ -91,10 +90,9 @@ class Processes(Crew):
         try:
             for process in names:
                 process.start()
-                self._running.append(process)
             self._wait(names)
         finally:
-            self._end()
+            _end([process for process in names if process.pid is not None])
         return all(process.exitcode == 0 for process in names)
 
     def _of_group(self, options: TrainOptions, group: int) -> TrainOptions:
@@ -109,7 +107,9 @@ class Processes(Crew):
         while running:
             if self.is_told_to_stop():
                 # At every look: a process that does not handle signals yet ignores it.
-                self._pass_on()
+                for process in running:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGUSR2)
             wait([process.sentinel for process in running], _SECONDS_BETWEEN_LOOKS)
             ended = [process for process in running if process.exitcode is not None]
             for process in ended:
@@ -117,20 +117,14 @@ class Processes(Crew):
                 if process.exitcode not in (0, PREEMPTED):
                     raise _failure(name, process.exitcode)
 
-    def _pass_on(self) -> None:
-        for process in self._running:
-            if process.pid is not None and process.exitcode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGUSR2)
 
-    def _end(self) -> None:
-        running, self._running = self._running, []
-        for process in running:
-            process.terminate()
-        end = time.monotonic() + _SECONDS_TO_END
-        for process in running:
-            process.join(max(0.0, end - time.monotonic()))
-            process.kill()
+def _end(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + _SECONDS_TO_END
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+        process.kill()
 
 
 def _failure(name: str, exitcode: int) -> HvcodError:

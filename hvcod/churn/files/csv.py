@@ -33,10 +33,6 @@ _NO_NUMBER = ["", "NA", "N/A", "NaN", "nan", "-nan", "null", "None"]
 class CSVSource:
     """A CSV file of predictions, or of slices.
 
-    Args:
-        path: The file.
-        wanted: The columns to read.
-
     Raises:
         HvcodError: The file cannot be read, or lacks a wanted column.
     """

@@ -33,13 +33,10 @@ NAMES = (
 
 
 class FrequencySource:
-    """The slices of prepared Criteo data.
-
-    Args:
-        folder: A folder that `hvcod data criteo` prepared.
+    """The slices of Criteo data in a folder.
 
     Raises:
-        HvcodError: It does not contain prepared Criteo data.
+        HvcodError: The folder does not contain prepared Criteo data.
     """
 
     contents = Contents(ids="number", classes=0, labelled=False, sliced=True, slices=NAMES)

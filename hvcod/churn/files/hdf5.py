@@ -22,10 +22,6 @@ from hvcod.errors import HvcodError, reason_of
 class HDF5Source:
     """An HDF5 file of predictions, or of slices.
 
-    Args:
-        path: The file.
-        wanted: The datasets to read.
-
     Raises:
         HvcodError: The file cannot be read, lacks a wanted dataset, or its datasets do not match.
     """

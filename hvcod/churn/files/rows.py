@@ -29,7 +29,6 @@ class Contents:
         ids: ``number``, ``text``, or ``row`` if it has no ids.
         classes: The number of classes; None for a single number per row; 0 if the file only has
             slices.
-        labelled: Whether it has labels.
         sliced: Whether it has the wanted slices.
         slices: The names of the slices in the order in which they are shown, if that is known.
     """
@@ -57,12 +56,7 @@ class Wanted:
 
 
 class Source(Protocol):
-    """An open file of predictions or slices.
-
-    Attributes:
-        name: Its name in messages.
-        contents: The contents of the file.
-    """
+    """An open file of predictions or slices, and its name in messages."""
 
     name: str
     contents: Contents

@@ -14,8 +14,7 @@ from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.runs.crew import RunSpec
 
-NEVER = 10**9
-"""More steps than any run has."""
+NEVER = 10**9  # more steps than any run has
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,6 @@ class Method:
     """A way to train and predict whose retrains are compared.
 
     Attributes:
-        name: Its name in ``--methods``.
         groups: The number of copies of the model in each retrain.
         teach: Whether the copies teach each other. Then the first one predicts; otherwise their
             ensemble does.
@@ -83,7 +81,6 @@ class Retrain(RunSpec):
     """One training of a method.
 
     Attributes:
-        method: The method.
         predictions: The file of its predictions, which exists once the retrain is done.
     """
 

@@ -22,8 +22,7 @@ class Outcome:
     """The state of a study when its command ends.
 
     Attributes:
-        done: Retrains that have been trained and have predicted.
-        retrains: Retrains in all.
+        done: Retrains, of all `retrains`, that have been trained and have predicted.
         preempted: Whether it was told to stop before it was done.
         report: The comparison of all retrains, on the root once all are done.
     """
@@ -35,11 +34,7 @@ class Outcome:
 
 
 def conduct(
-    study: StudyOptions,
-    train: TrainOptions,
-    options: CompareOptions,
-    output: Path,
-    crew: Crew,
+    study: StudyOptions, train: TrainOptions, options: CompareOptions, output: Path, crew: Crew
 ) -> Outcome:
     """Trains the missing retrains of a study, lets them predict, and compares all.
 
@@ -47,12 +42,9 @@ def conduct(
     repeats can be added later. Collective over the launch.
 
     Args:
-        study: The retrains.
         train: The options of training, except those that the methods decide.
-        options: How predictions are compared.
         output: Folder of the study: ``retrains/METHOD/NUMBER`` are the run directories,
             ``predictions/PART/METHOD/NUMBER.h5`` the predictions.
-        crew: Trains the retrains.
 
     Raises:
         UsageError: There is no such method, or there are too few ranks for one.

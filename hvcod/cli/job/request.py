@@ -11,12 +11,7 @@ import click
 
 from hvcod import config
 from hvcod.cli.options import dataclass_options, layer
-from hvcod.cluster.jobs.options import (
-    JobOptions,
-    present_scheduler,
-    read_profile,
-    site_names,
-)
+from hvcod.cluster.jobs.options import JobOptions, present_scheduler, read_profile, site_names
 from hvcod.cluster.jobs.request import Request, scripts
 from hvcod.cluster.jobs.script import Script
 from hvcod.errors import UsageError
@@ -29,8 +24,6 @@ class Plan:
 
     Attributes:
         scripts: In an order in which they can be submitted.
-        request: What they are for.
-        options: What each job asks for.
         parameters: The options of the command that runs, as click parsed them.
     """
 

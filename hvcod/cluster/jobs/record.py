@@ -13,13 +13,7 @@ from hvcod.registry import SCHEDULERS
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that was submitted for a run.
-
-    Attributes:
-        scheduler: Its name, such as ``slurm``.
-        name: Of the script, such as ``train``.
-        id: The scheduler's identifier.
-    """
+    """A job that was submitted for a run: its scheduler, its script's name and its id."""
 
     scheduler: str
     name: str

@@ -2,10 +2,10 @@
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvcod.cluster.jobs.launchers import quoted
 from hvcod.cluster.jobs.options import JobOptions, check
 from hvcod.cluster.jobs.script import Script
 from hvcod.errors import UsageError
@@ -59,7 +59,7 @@ def _main(request: Request, options: JobOptions) -> list[Script]:
         raise UsageError("--groups and --job-per-group go with `-- train ...` only")
     words = _in_time(request.words, options) if churn else request.words
     about = f"hvcod {' '.join(request.words[:2])} on {_nodes(options)}."
-    return [Script(request.words[0], about, ("hvcod", *quoted(words)), options, saves=churn)]
+    return [Script(request.words[0], about, ("hvcod", *_quoted(words)), options, saves=churn)]
 
 
 def _train(request: Request, options: JobOptions) -> list[Script]:
@@ -75,7 +75,7 @@ def _train(request: Request, options: JobOptions) -> list[Script]:
     def script(
         name: str, about: str, *group: str, indices: tuple[int, int] | None = None
     ) -> Script:
-        command = ("hvcod train", f"--groups {groups}", *group, *quoted(words))
+        command = ("hvcod train", f"--groups {groups}", *group, *_quoted(words))
         about = f"Codistillation: {about} on {_nodes(options)}."
         return Script(name, about, command, options, indices=indices, saves=True)
 
@@ -88,7 +88,7 @@ def _train(request: Request, options: JobOptions) -> list[Script]:
 
 
 def _shares(request: Request, options: JobOptions, shares: int) -> list[Script]:
-    words = ("hvcod", *quoted(_in_time(_without(request.words, "--share"), options)))
+    words = ("hvcod", *_quoted(_in_time(_without(request.words, "--share"), options)))
     about = f"Retrains for churn: one of {shares} shares, on {_nodes(options)}."
     command = (*words, f'--share "$INDEX/{shares}"')
     share = Script("retrain", about, command, options, indices=(1, shares), saves=True)
@@ -100,12 +100,12 @@ def _shares(request: Request, options: JobOptions, shares: int) -> list[Script]:
 def _prepare(words: Sequence[str], options: JobOptions) -> Script:
     options = dataclasses.replace(options, gpus_per_node=0)
     about = f"Preparation of the data, on {_nodes(options)}."
-    return Script("prepare", about, ("hvcod data", *quoted(words)), options)
+    return Script("prepare", about, ("hvcod data", *_quoted(words)), options)
 
 
 def _evaluate(run: Path, main: Sequence[Script], options: JobOptions) -> Script:
     about = f"Evaluation of the groups and of their ensemble, on {_nodes(options)}."
-    command = ("hvcod evaluate", *quoted([str(run)]), "--json")
+    command = ("hvcod evaluate", *_quoted([str(run)]), "--json")
     return Script("evaluate", about, command, options, tuple(each.name for each in main))
 
 
@@ -124,6 +124,17 @@ def _without(words: Sequence[str], option: str) -> list[str]:
             kept.append(word)
         is_value = word == option and not is_value
     return kept
+
+
+def _quoted(words: Sequence[str]) -> list[str]:
+    """Returns words of a command line as words of bash, an option and its value together."""
+    result: list[str] = []
+    for word in map(shlex.quote, words):
+        if result and result[-1].startswith("--") and " " not in result[-1] and word[0] != "-":
+            result[-1] += f" {word}"
+        else:
+            result.append(word)
+    return result
 
 
 def _nodes(options: JobOptions) -> str:

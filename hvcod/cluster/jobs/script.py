@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.cluster.jobs.launchers import launcher_words
 from hvcod.cluster.jobs.options import JobOptions
 
 _WIDTH = 92
@@ -44,7 +43,6 @@ class RunningJob:
 
     Attributes:
         folder: Where logs, scripts and the record of the jobs are.
-        name: Of the script.
         script: The script's file; a scheduler may have moved it.
         index: Its index in an array of jobs; None for a single job.
         followed_by: The script whose job waits for this one.
@@ -77,7 +75,7 @@ def text(script: Script, folder: Path) -> str:
         *_environment(options),
         "",
         "# Waits, warns the ranks in time, and goes back into the queue if they exit with 75.",
-        "exec " + _command(_job_run(script, folder), launcher_words(options), script.command),
+        "exec " + _command(_job_run(script, folder), _launcher(options), script.command),
     ]
     return "\n".join(lines) + "\n"
 
@@ -91,7 +89,7 @@ def clock(seconds: float) -> str:
 
 def _environment(options: JobOptions) -> list[str]:
     """Returns the lines that make the environment of all ranks."""
-    used = [*re.findall(r"\$(\w+)", " ".join(launcher_words(options))), "CPUS_PER_RANK"]
+    used = [*re.findall(r"\$(\w+)", " ".join(_launcher(options))), "CPUS_PER_RANK"]
     sizes = options.batch_system.sizes(options)
     return [
         *(f"{name}={value}" for name, value in sizes.items() if name in used),
@@ -100,6 +98,35 @@ def _environment(options: JobOptions) -> list[str]:
         *options.setup.strip().splitlines(),
         'export OMP_NUM_THREADS="$CPUS_PER_RANK"',
     ]
+
+
+def _launcher(options: JobOptions) -> list[str]:
+    """Returns the words of bash that start a command on all ranks."""
+    launcher = options.launcher or options.batch_system.launcher
+    known = {"srun": _srun, "mpirun": _mpirun, "mpiexec": _mpiexec}
+    # Words of the user's own stay as they were written.
+    return known[launcher](options) if launcher in known else [launcher]
+
+
+def _srun(options: JobOptions) -> list[str]:
+    # Slurm from 22.05 on does not pass the cores of a task on to steps.
+    cores = '--cpus-per-task="$CPUS_PER_RANK"'
+    return ["srun", "--mpi=pmix", cores, f"--cpu-bind={'cores' if options.bind else 'none'}"]
+
+
+def _mpirun(options: JobOptions) -> list[str]:
+    """Returns the words for Open MPI."""
+    cores = ":PE=$CPUS_PER_RANK" if options.bind else ""
+    words = ["mpirun", *options.batch_system.mpirun_words(options)]
+    words += [f'--map-by "ppr:$RANKS_PER_NODE:node{cores}"']
+    words += [f"--bind-to {'core' if options.bind else 'none'}"]
+    return [*words, "-x PATH", "-x OMP_NUM_THREADS"]
+
+
+def _mpiexec(options: JobOptions) -> list[str]:
+    """Returns the words for MPICH and its relatives; a site's own words belong in its profile."""
+    words = ["mpiexec", '-n "$RANKS"', '-ppn "$RANKS_PER_NODE"']
+    return words + (['-bind-to "core:$CPUS_PER_RANK"'] if options.bind else [])
 
 
 def _job_run(script: Script, folder: Path) -> list[str]:

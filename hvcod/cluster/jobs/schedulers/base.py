@@ -21,11 +21,9 @@ class Queued:
     """A job, or one job of an array, as its scheduler reports it.
 
     Attributes:
-        id: The scheduler's identifier.
         state: In the scheduler's words, such as ``RUNNING`` (Slurm) or ``R`` (PBS).
         elapsed: Wall time used so far; may be empty.
         reason: Why it waits, or how it ended; may be empty.
-        nodes: Where it runs; may be empty.
     """
 
     id: str
