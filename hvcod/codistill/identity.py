@@ -1,6 +1,7 @@
 """The run that published checkpoints belong to."""
 
 import atexit
+import contextlib
 import dataclasses
 import uuid
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.exchange.poll import fetch
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json
@@ -80,15 +81,12 @@ class ScriptIdentity(Identity):
 
     def _foreign(self, run_dir: Path, expected: Mapping[str, TensorSpec]) -> str:
         directory = published_directory(run_dir, self._group.index)
-        try:
-            steps = list_steps(directory)
-        except OSError:
-            return ""
-        try:
-            if steps:
-                fetch(directory, steps[-1], expected, self.origin.run_id, self._group.index)
-        except HvcodError as error:
-            return str(error)
+        with contextlib.suppress(OSError):
+            try:
+                if steps := list_steps(directory):
+                    fetch(directory, steps[-1], expected, self.origin.run_id, self._group.index)
+            except HvcodError as error:
+                return str(error)
         return ""
 
 

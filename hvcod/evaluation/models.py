@@ -20,9 +20,8 @@ from hvcod.groups.tensors import broadcast_tensors
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
-from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.origin import Origin
-from hvcod.tensorfile.read import read_file
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, state_of
 from hvcod.tree import put_together

@@ -63,9 +63,7 @@ class PollerCounters:
     """Counts of a poller's work.
 
     Attributes:
-        listings: Directory listings.
-        loaded: Checkpoints loaded.
-        replaced: Of these, those that a newer one overtook before they were taken.
+        replaced: Checkpoints loaded that a newer one overtook before they were taken.
         failures: By cause: `damaged`, `refused`, `irregular` (not a regular file), or the
             system's name of the error, such as `ENOENT`.
     """
@@ -79,7 +77,7 @@ class PollerCounters:
 def fetch(
     directory: Path, step: int, expected: Mapping[str, TensorSpec], run_id: str, group: int
 ) -> Arrival | None:
-    """Reads exactly the checkpoint of `step` that `group` publishes in `directory`; tries once.
+    """Tries once to read the checkpoint of `step` that `group` publishes in `directory`.
 
     Returns None if it is not there yet, or cannot be read for a reason that may pass.
 
@@ -125,19 +123,20 @@ class Poller:
         directories: Mapping[int, Path],
         expected: Mapping[int, Mapping[str, TensorSpec]],
         run_id: str,
+        held: Mapping[int, int] | None = None,
     ) -> None:
         """
         Args:
             directories: Where each teacher group publishes, by group.
             expected: The `specification` of each teacher's model, by group.
             run_id: Checkpoints of any other run are refused.
+            held: {group: step} of the weights that are here already: only newer ones are read.
         """
         self.counters = PollerCounters()
         self._directories, self._expected, self._run_id = dict(directories), expected, run_id
-        self._steps = dict.fromkeys(self._directories, -1)
+        self._steps = dict.fromkeys(self._directories, -1) | dict(held or {})
         self._failures: dict[int, dict[str, Failure]] = {group: {} for group in self._directories}
         self._bad: dict[int, set[int]] = {group: set() for group in self._directories}
-        self._logged: set[tuple[int, str]] = set()
         self._arrivals: dict[int, Arrival] = {}
         self._wake = threading.Condition()
         self._look: int | None = None
@@ -150,18 +149,10 @@ class Poller:
         """The reads that failed so far, by teacher group and cause (`PollerCounters`)."""
         return {group: dict(causes) for group, causes in self._failures.items()}
 
-    def hold(self, steps: Mapping[int, int]) -> None:
-        """Sets which step of each teacher the group has already: only newer ones are read.
-
-        To be called before the first `look`.
-        """
-        self._steps.update(steps)
-
     def look(self, step: int) -> None:
         """Asks for fresher weights of every teacher, if possible of `step`; returns at once.
 
-        Raises:
-            Exception: What the poller's thread died of, a mistake in the program.
+        This, `take` and `close` raise what the poller's thread died of, a mistake in the program.
         """
         self._worker.check()
         with self._wake:
@@ -169,10 +160,7 @@ class Poller:
             self._wake.notify()
 
     def take(self) -> Arrival | None:
-        """Returns the newest weights found of one teacher that has fresher ones, or None; at once.
-
-        Raises what the poller's thread died of.
-        """
+        """Returns the newest weights of one teacher that has fresher ones, or None; at once."""
         self._worker.check()
         with self._wake:
             for group in self._arrivals:
@@ -182,7 +170,7 @@ class Poller:
     def close(self, timeout: float = 10.0) -> bool:
         """Ends the thread; returns whether it ended within `timeout` seconds.
 
-        Only a file system that hangs makes it late. Raises what the thread died of.
+        Only a file system that hangs makes it late.
         """
         with self._wake:
             self._closing = True
@@ -243,12 +231,12 @@ class Poller:
         cause = _cause(error)
         reason = reason_of(error)
         before = self._failures[group].get(cause)
-        count = 1 + (before.count if before else 0)
-        self._failures[group][cause] = Failure(count, f"{path}: {reason}")
+        self._failures[group][cause] = Failure(
+            before.count + 1 if before else 1, f"{path}: {reason}"
+        )
         self.counters.failures[cause] += 1
-        if (group, cause) in self._logged:
+        if before:
             return
-        self._logged.add((group, cause))
         if cause == "ENOENT" and path == self._directories[group]:
             logger.info("group %d has not published anything yet", group)
             return

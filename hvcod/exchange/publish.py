@@ -42,27 +42,10 @@ class Publisher(Writer[tuple[dict[str, torch.Tensor], Origin]]):
     """
 
     def __init__(self, directory: Path, keep: int | None = 3) -> None:
-        """
-        Args:
-            directory: Where checkpoints appear; it is made when it is needed.
-            keep: How many generations stay; None keeps all.
-        """
-        super().__init__(
-            directory,
-            lambda item: encode(*item),
-            keep=keep,
-            replace=False,
-            what="published checkpoint",
-        )
+        """The last `keep` generations stay; None keeps all."""
+        what = "published checkpoint"
+        super().__init__(directory, lambda item: encode(*item), keep=keep, replace=False, what=what)
 
     def publish(self, tensors: dict[str, torch.Tensor], origin: Origin) -> None:
-        """Hands over a `snapshot`, which belongs to the publisher from then on; returns at once.
-
-        Args:
-            tensors: The snapshot; it is emptied.
-            origin: Where it comes from, with its step.
-
-        Raises:
-            Exception: What the publisher's thread died of, a mistake in the program.
-        """
+        """Hands over a `snapshot`, which belongs to the publisher and is emptied; see `write`."""
         self.write(origin.step, (tensors, origin))

@@ -7,27 +7,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.encode import largest_file
 from hvcod.tensorfile.errors import RefusedError
-from hvcod.tensorfile.format import TensorSpec, stored_dtypes
+from hvcod.tensorfile.format import TensorSpec, dtype_name, stored_dtypes
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import is_finite
-from hvcod.tensorfile.read import read_file
 
 
 def decode(
     data: bytes | bytearray | memoryview | NDArray[np.uint8], expected: Mapping[str, TensorSpec]
 ) -> tuple[Origin, dict[str, torch.Tensor]]:
-    """The origin and the tensors of a published checkpoint that fits the local model.
+    """Returns the origin and the tensors of a published checkpoint from the bytes of its file.
 
-    Args:
-        data: The bytes of the file.
-        expected: The `specification` of the local model: names and shapes must be the same, its
-            types must be able to hold the values, and none may be NaN or infinite.
-
-    Returns:
-        The tensors in the order of `expected`, mostly as float16 and as views of `data`.
+    It must fit `expected`, the `specification` of the local model: names and shapes must be the
+    same, its types must be able to hold the values, and none may be NaN or infinite. The tensors
+    are in the order of `expected`, mostly float16 and views of `data`.
 
     Raises:
         DamagedError: The bytes are not as hvcod wrote them.
@@ -51,11 +46,10 @@ def read_checkpoint(
 
 
 def _check(name: str, tensor: torch.Tensor, spec: TensorSpec) -> None:
-    shape = tuple(tensor.shape)
     if not _holds(name, spec.dtype, tensor.dtype):
-        kind = str(tensor.dtype).removeprefix("torch.")
+        kind = dtype_name(tensor.dtype)
         raise RefusedError(f"tensor {name} holds {kind} values; the local model's are {spec.dtype}")
-    if shape != spec.shape:
+    if (shape := tuple(tensor.shape)) != spec.shape:
         raise RefusedError(f"tensor {name} has shape {shape}; the local model's is {spec.shape}")
     if tensor.is_floating_point() and not is_finite(tensor):
         raise RefusedError(f"tensor {name} holds NaN or infinite values")

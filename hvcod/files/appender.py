@@ -32,10 +32,9 @@ class Appender:
         self._end = self._file.tell()
 
     def sync(self) -> None:
-        """Puts the records on disk.
+        """Puts the records on disk; raises OSError if some could not be put there.
 
-        Raises OSError if some could not be put there, which a network file system may report only
-        now; the file then ends with what was on disk before.
+        A network file system may report that only now; the file then ends with what was there.
         """
         if self._on_disk == self._end:
             return

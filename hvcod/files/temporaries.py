@@ -34,12 +34,8 @@ def is_orphan(path: Path, now: float) -> bool:
     """Returns whether this is a temporary file that no live process is writing.
 
     To be called between two writes of this process: its own leftovers count as a former process's
-    of the same number.
-
-    Args:
-        path: Any file.
-        now: The time by the clock of the file system, for the writers of other hosts: their files
-            are orphans after an hour.
+    of the same number. Files of other hosts' writers are orphans after an hour; `now` is the time
+    by the clock of the file system.
     """
     match = _NAME.fullmatch(path.name)
     if not match:
@@ -62,8 +58,6 @@ def _is_alive(process: int) -> bool:
         return False
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True

@@ -21,12 +21,8 @@ class Agreement:
     """
 
     def __init__(self, comm: MPI.Intracomm, first: Sequence[int]) -> None:
-        """Collective over ``comm``.
-
-        Args:
-            comm: The ranks that agree; duplicated, so that messages never mix with others.
-            first: The answer to the first call.
-        """
+        """`first` is the answer to the first call. Collective over ``comm``."""
+        # A duplicate, so that messages never mix with others.
         self._comm = comm.Dup()
         self._sent = np.array(first, dtype=np.int64)
         self._largest = self._sent.copy()

@@ -9,13 +9,9 @@ from hvcod.groups.split import Group
 
 
 def choose_device(group: Group, device: str) -> torch.device:
-    """Returns the device of this rank, chosen by its number on the node.
+    """Returns this rank's device, by its number on the node; `device` is auto, cpu or cuda.
 
     Also gives torch this rank's share of the node's cores, unless OMP_NUM_THREADS is set.
-
-    Args:
-        group: This rank's group.
-        device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         HvcodError: ``cuda`` is asked for, and torch sees no such device.

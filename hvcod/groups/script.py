@@ -14,16 +14,7 @@ class Groups(Group):
     """
 
     def __init__(self, groups: int = 1, *, only: int | None = None) -> None:
-        """Collective over ``MPI.COMM_WORLD``.
-
-        Args:
-            groups: Number of groups of the whole run; neighbouring ranks form a group.
-            only: The index of the only group that this launch trains; others are other launches.
-
-        Raises:
-            UsageError: The groups do not divide the ranks, or there is no such group.
-            HvcodError: This MPI is not the launcher's, or does not allow threads.
-        """
+        """Collective over ``MPI.COMM_WORLD``; for arguments and errors see `split` and `world`."""
         abort_on_failure()
         super().__init__(**vars(split(world(), groups, only)))
         ready_for_horovod(self.index)

@@ -68,9 +68,7 @@ class Group:
     def seed(self, run_seed: int, *more: int) -> int:
         """Returns a seed of this group: copies that start alike have nothing to teach each other.
 
-        Args:
-            run_seed: The seed of the run.
-            more: Other numbers that the seed depends on, such as a rank.
+        It depends on the seed of the run and on `more` numbers, such as a rank.
         """
         words = np.random.SeedSequence([run_seed, self.index, *more]).generate_state(2)
         return int(words[0]) << 31 | int(words[1]) >> 1
@@ -84,10 +82,9 @@ def split(
 ) -> Group:
     """Splits the world into equal groups of neighbouring ranks; returns this rank's group.
 
-    Collective over the world.
+    Collective over the world: all ranks of this launch, or those of them that train together.
 
     Args:
-        world: All ranks of this launch, or those of them that train together.
         groups: Number of groups of the whole run.
         only: The index of the only group that this launch trains; others are other launches.
         share: This rank's share of its node, if the launch has more ranks than `world`.

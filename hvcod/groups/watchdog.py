@@ -33,7 +33,6 @@ class Watchdog:
         """Collective over the group.
 
         Args:
-            group: This rank's group.
             limit: Longest silence in seconds; 0 turns the watchdog off.
             step: Returns the step of this rank, for the message.
         """

@@ -59,11 +59,9 @@ def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result
 
 
 def wait_quietly(world: MPI.Intracomm, meanwhile: Callable[[], object] | None = None) -> None:
-    """Waits until all ranks have called it, without using a core meanwhile. Collective.
+    """Waits until all ranks have called it, without using a core. Collective.
 
-    Args:
-        world: The ranks.
-        meanwhile: Called now and then while waiting.
+    Calls `meanwhile` now and then.
     """
     request = world.Ibarrier()
     while not request.Test():
@@ -74,12 +72,7 @@ def wait_quietly(world: MPI.Intracomm, meanwhile: Callable[[], object] | None = 
 
 @dataclass(frozen=True)
 class NodeShare:
-    """A rank's share of its node.
-
-    Attributes:
-        node_rank: Its number among the ranks of the launch on that node; it decides the device.
-        threads: Its computing threads, see `threads_per_rank`.
-    """
+    """A rank's share of its node: its number there, which decides the device, and its threads."""
 
     node_rank: int
     threads: int

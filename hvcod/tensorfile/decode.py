@@ -1,22 +1,46 @@
-"""From the bytes of a file to tensors, trusting nothing in them."""
+"""From a file to tensors, trusting nothing in it."""
+
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hvcod.files.regular import open_regular
+from hvcod.files.whole import PIECE
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.header import verify
 from hvcod.tensorfile.index import Entry, parse
 from hvcod.tensorfile.origin import Origin
 
 
+def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
+    """Reads a regular file of up to `limit` bytes; a larger one is not given any memory.
+
+    Raises:
+        OSError: It cannot be read.
+        HvcodError: It is not a regular file; the message does not name the path.
+        RefusedError: It is too large; the message does not name the path.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise RefusedError(f"has {size} bytes, more than the {limit} that it can need")
+        data = np.empty(size, np.uint8)
+        done = 0
+        while count := file.readinto(data.data[done : done + PIECE]):
+            done += count
+    return data[:done]
+
+
 def decode_tensors(
     data: bytes | bytearray | memoryview | NDArray[np.uint8],
 ) -> tuple[Origin, dict[str, torch.Tensor]]:
-    """The origin and all tensors of a file that `encode` made.
+    """Returns the origin and all tensors of a file that `encode` made, from its bytes.
 
-    `data` are the file's bytes. First their digest is verified; then the index is checked, and the
-    values are taken from where it says. Which names there must be is for the caller to check.
+    First their digest is verified; then the index is checked, and the values are taken from where
+    it says. Which names there must be is for the caller to check.
 
     The tensors come in the file's order and in the type they had at the source, except those that
     were rounded to float16. They are views of `data` (of a copy, if it is read-only), so that no

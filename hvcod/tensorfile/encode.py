@@ -1,5 +1,6 @@
 """From a snapshot of tensors to the bytes of a file."""
 
+import math
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -12,8 +13,9 @@ from h5py import h5d, h5p, h5s
 from hvcod.errors import HvcodError
 from hvcod.tensorfile.format import (
     ALIGNMENT,
+    HDF5_TYPES,
     TensorSpec,
-    file_type,
+    dtype_name,
     specification,
     stored_dtypes,
 )
@@ -46,10 +48,8 @@ def encode(
     (`rounding_error`) and relative to the tensor's largest magnitude (`relative_rounding_error`);
     those of the root give the origin and the largest errors of all.
 
-    Args:
-        tensors: The tensors to store, by name.
-        origin: Where they come from; the creation time is filled in if it is empty.
-        storage: Chooses how to store each: `choose_storage` for teachers, `lossless` for resume.
+    `storage` chooses how to store each tensor: `choose_storage` for teachers, `lossless` for
+    resume. The creation time is filled in if it is empty.
 
     Raises:
         HvcodError: A tensor or the origin cannot be stored.
@@ -94,7 +94,8 @@ def _sizes(expected: Mapping[str, TensorSpec], origin: Origin) -> tuple[int, int
     room = _FILE_OVERHEAD + sum(len(text.encode()) for text in texts)
     widest = {name: stored_dtypes(name, spec.dtype)[-1] for name, spec in expected.items()}
     for name, spec in expected.items():
-        room += spec.elements * widest[name].itemsize + len(name.encode()) + _TENSOR_OVERHEAD
+        size = math.prod(spec.shape) * widest[name].itemsize
+        room += size + len(name.encode()) + _TENSOR_OVERHEAD
     # All names of types that a tensor may be stored in are equally long, and no offset is longer.
     entries = [Entry(n, widest[n], spec.dtype, spec.shape, room) for n, spec in expected.items()]
     return block_size(len(pack(origin, entries))), room
@@ -106,7 +107,7 @@ def _add(
     if problem := name_problem(name):
         raise HvcodError(problem)
     dataset = _allocate(file, name, tensor, rounding.stored)
-    dataset.attrs["source_dtype"] = np.bytes_(str(tensor.dtype).removeprefix("torch."))
+    dataset.attrs["source_dtype"] = np.bytes_(dtype_name(tensor.dtype))
     _describe_rounding(dataset, [rounding])
     size = tensor.numel() * rounding.stored.itemsize
     offset = dataset.id.get_offset() - file.userblock_size if size else 0
@@ -126,7 +127,7 @@ def _allocate(
     plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5d.FILL_TIME_NEVER)
     space = h5s.create_simple(tuple(tensor.shape)) if tensor.dim() else h5s.create(h5s.SCALAR)
-    return h5py.Dataset(h5d.create(file.id, name.encode(), file_type(stored), space, plan))
+    return h5py.Dataset(h5d.create(file.id, name.encode(), HDF5_TYPES[stored], space, plan))
 
 
 def _describe(file: h5py.File, origin: Origin) -> None:

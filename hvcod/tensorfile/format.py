@@ -1,6 +1,5 @@
 """The types of tensors that a file can hold, and the HDF5 types in which they are stored."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from hvcod.errors import HvcodError
 ALIGNMENT = 64
 """The values of every tensor begin at a multiple of it, in bytes."""
 
-_TYPES: dict[torch.dtype, h5t.TypeID] = {
+HDF5_TYPES: dict[torch.dtype, h5t.TypeID] = {
     torch.float16: h5t.IEEE_F16LE,
     torch.float32: h5t.IEEE_F32LE,
     torch.float64: h5t.IEEE_F64LE,
@@ -35,11 +34,6 @@ class TensorSpec:
     shape: tuple[int, ...]
     dtype: torch.dtype
 
-    @property
-    def elements(self) -> int:
-        """Number of values; 1 for a scalar."""
-        return math.prod(self.shape)
-
 
 def specification(tensors: Mapping[str, torch.Tensor]) -> dict[str, TensorSpec]:
     """Shapes and types of the model whose `state_dict()` is `tensors`."""
@@ -53,25 +47,23 @@ def stored_dtypes(name: str, source: torch.dtype) -> tuple[torch.dtype, ...]:
     (bfloat16 becomes float32, which every HDF5 tool knows). Integers keep their type; booleans
     become bytes. Raises HvcodError for a type that cannot be stored.
     """
-    if source is torch.float16:
-        return (source,)
     if source is torch.bfloat16:
         return torch.float16, torch.float32
     if source in (torch.float32, torch.float64):
         return torch.float16, source
     if source is torch.bool:
         return (torch.uint8,)
-    if source in _TYPES:
+    if source in HDF5_TYPES:
         return (source,)
     raise HvcodError(f"tensor {name} has type {source}, which cannot be stored")
 
 
-def file_type(stored: torch.dtype) -> h5t.TypeID:
-    """The HDF5 type, little-endian on every machine, of a stored type."""
-    return _TYPES[stored]
+def dtype_name(dtype: torch.dtype) -> str:
+    """Returns the name of a type, such as ``float16``."""
+    return str(dtype).removeprefix("torch.")
 
 
-def dtype_called(name: str) -> torch.dtype | None:
+def dtype_called(name: object) -> torch.dtype | None:
     """The type with that name that a tensor can have had or be stored in; None if there is none."""
-    types = (torch.bool, torch.bfloat16, *_TYPES)
-    return next((dtype for dtype in types if str(dtype) == f"torch.{name}"), None)
+    types = (torch.bool, torch.bfloat16, *HDF5_TYPES)
+    return next((dtype for dtype in types if dtype_name(dtype) == name), None)

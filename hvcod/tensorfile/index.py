@@ -19,7 +19,7 @@ import torch
 
 from hvcod.errors import HvcodError
 from hvcod.tensorfile.errors import RefusedError
-from hvcod.tensorfile.format import ALIGNMENT, dtype_called, stored_dtypes
+from hvcod.tensorfile.format import ALIGNMENT, dtype_called, dtype_name, stored_dtypes
 from hvcod.tensorfile.origin import Origin
 
 # Limits the memory that an index can take: characters that begin or separate its elements.
@@ -39,10 +39,8 @@ class Entry:
     """A tensor as the index describes it.
 
     Attributes:
-        name: Its name.
         stored: The type of its values in the file.
         source: The type that it had before.
-        shape: Its shape.
         offset: Where its values begin in the HDF5 image; 0 if it has none.
     """
 
@@ -74,8 +72,8 @@ def pack(origin: Origin, entries: Sequence[Entry]) -> bytes:
     values["validation_loss"] = loss if loss is None or math.isfinite(loss) else None
     tensors = {
         entry.name: {
-            "stored": _name_of(entry.stored),
-            "source": _name_of(entry.source),
+            "stored": dtype_name(entry.stored),
+            "source": dtype_name(entry.source),
             "shape": entry.shape,
             "offset": entry.offset,
         }
@@ -88,11 +86,7 @@ def pack(origin: Origin, entries: Sequence[Entry]) -> bytes:
 
 
 def parse(text: bytes, size: int) -> tuple[Origin, list[Entry]]:
-    """Returns the content of an index, all of it checked.
-
-    Args:
-        text: The index.
-        size: Bytes of the HDF5 image, in which all values must lie.
+    """Returns the content of an index, all checked; `size` is that of the HDF5 image, in bytes.
 
     Raises:
         RefusedError: `pack` would not write this index, or values do not lie in the image, aligned
@@ -161,24 +155,14 @@ def _entry(name: str, values: Any) -> Entry:
         raise RefusedError(problem)
     _check_keys(values, set(_KEYS), f"tensor {name}")
     stored, source, shape, offset = (values[key] for key in _KEYS)
-    kinds = _kinds(name, stored, source)
-    if kinds is None:
+    there, before = dtype_called(stored), dtype_called(source)
+    if there is None or before is None or there not in stored_dtypes(name, before):
         raise RefusedError(f"tensor {name} is stored in a type in which hvcod does not store it")
     if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
         raise RefusedError(f"tensor {name} has no shape")
     if not all(type(number) is int and number >= 0 for number in (*shape, offset)):
         raise RefusedError(f"tensor {name} has a shape or offset that is not a whole number")
-    return Entry(name, *kinds, tuple(shape), offset)
-
-
-def _kinds(name: str, stored: object, source: object) -> tuple[torch.dtype, torch.dtype] | None:
-    """The types of these names; None if hvcod does not write them together."""
-    if not isinstance(stored, str) or not isinstance(source, str):
-        return None
-    there, before = dtype_called(stored), dtype_called(source)
-    if there is None or before is None or there not in stored_dtypes(name, before):
-        return None
-    return there, before
+    return Entry(name, there, before, tuple(shape), offset)
 
 
 def _check_places(entries: list[Entry], end: int) -> None:
@@ -192,7 +176,3 @@ def _check_places(entries: list[Entry], end: int) -> None:
             raise RefusedError(
                 f"tensors {before.name} and {after.name} have their values in the same place"
             )
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

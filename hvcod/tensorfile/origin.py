@@ -17,15 +17,12 @@ class Origin:
 
     Attributes:
         run_id: The run that it belongs to; other runs refuse it.
-        task: Name of the task.
-        group: The group whose weights these are.
         step: Updates done.
         examples: Training examples that the group has seen.
         ranks: Ranks of the group.
         batch_size: Examples per rank and step; 0 if unknown.
         validation_loss: The last one known, or None.
         configuration_digest: Of the run's options.
-        project_version: Of the hvcod that wrote it.
         created: UTC in ISO 8601; filled in when the file is made.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hvcod.files.temporaries import is_orphan
 
-_STEP = re.compile(r"step-([0-9]{8,})\.h5")
+_STEP = re.compile(r"step-([0-9]{8}|[1-9][0-9]{8,})\.h5")
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
@@ -50,6 +50,4 @@ def prune(directory: Path, step: int, keep: int | None) -> None:
 
 def steps_of(names: Iterable[str]) -> list[int]:
     """Returns the steps of the files with such names, ascending; other names are ignored."""
-    matches = (_STEP.fullmatch(name) for name in names)
-    pairs = ((int(match[1]), match[0]) for match in matches if match)
-    return sorted(step for step, name in pairs if name == checkpoint_path(Path(), step).name)
+    return sorted(int(match[1]) for match in map(_STEP.fullmatch, names) if match)

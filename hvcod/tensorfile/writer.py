@@ -68,7 +68,7 @@ class Writer(Generic[Item]):
             build: Makes a file's bytes from an item, on the thread.
             keep: How many generations stay; None keeps all.
             replace: Whether the file of a step may replace an older one.
-            what: A file as the log calls it, such as "published checkpoint".
+            what: What the log calls a file.
         """
         self.counters = WriterCounters()
         self._what, self._directory, self._build = what, directory, build
@@ -82,8 +82,7 @@ class Writer(Generic[Item]):
     def write(self, step: int, item: Item) -> None:
         """Hands over `item`, which belongs to the writer from then on; returns at once.
 
-        Raises:
-            Exception: What the writer's thread died of, a mistake in the program.
+        This and `flush` and `close` raise what the thread died of, a mistake in the program.
         """
         self._worker.check()
         with self._wake:
@@ -92,10 +91,7 @@ class Writer(Generic[Item]):
             self._wake.notify_all()
 
     def flush(self, timeout: float = 60.0) -> bool:
-        """Waits up to `timeout` seconds until all is written; returns whether the last is on disk.
-
-        Raises what the thread died of.
-        """
+        """Waits up to `timeout` seconds for all files; returns whether the last is on disk."""
         with self._wake:
             done = self._wake.wait_for(self._is_idle, timeout)
             if not self._ended:
@@ -103,21 +99,14 @@ class Writer(Generic[Item]):
         return self._worker.join(timeout) and not self.counters.last_error
 
     def close(self, timeout: float = 60.0) -> bool:
-        """Writes what still waits and ends the thread; returns whether it ended in `timeout` s.
-
-        Raises what the thread died of.
-        """
+        """Writes what still waits and ends the thread; returns whether it ended in `timeout` s."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
         done = self._worker.join(timeout)
         if not done:
-            logger.warning(
-                "%s: still writing a %s after %g s; gave up waiting",
-                self._directory,
-                self._what,
-                timeout,
-            )
+            text = "%s: still writing a %s after %g s; gave up waiting"
+            logger.warning(text, self._directory, self._what, timeout)
         return done
 
     def _is_idle(self) -> bool:
@@ -156,8 +145,13 @@ class Writer(Generic[Item]):
         try:
             self._write(path, step, item)
         except (OSError, HvcodError) as error:
+            reason = reason_of(error)
             self.counters.failed += 1
-            self._not_written(path, reason_of(error))
+            self.counters.last_error = f"{path}: {reason}"
+            if reason not in self._logged:
+                self._logged.add(reason)
+                text = "%s %s not written: %s; training goes on (logged once)"
+                logger.warning(text, self._what, path, reason)
 
     def _write(self, path: Path, step: int, item: Item) -> None:
         begun = time.perf_counter()
@@ -170,11 +164,3 @@ class Writer(Generic[Item]):
         counters.last_error = ""
         counters.written += 1
         prune(self._directory, step, self._keep)
-
-    def _not_written(self, path: Path, reason: str) -> None:
-        self.counters.last_error = f"{path}: {reason}"
-        if reason not in self._logged:
-            self._logged.add(reason)
-            logger.warning(
-                "%s %s not written: %s; training goes on (logged once)", self._what, path, reason
-            )

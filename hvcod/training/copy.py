@@ -35,8 +35,6 @@ class Copy:
     """The copy of the model that a group trains, as one of its ranks sees it.
 
     Attributes:
-        model: The student.
-        data: This rank's share of the training data.
         optimizer: The base algorithm, which makes one model of what all ranks of the group learn.
         codistiller: Brings teachers from the other groups, and publishes the student for them.
         hidden: The hidden state that the student carries from batch to batch; None at first.

@@ -12,7 +12,7 @@ from typing import Any
 from cluster.hosts import Hosts
 from filesystems.launches import SMALL, step_lines
 
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.tensorfile.steps import list_steps
 
 ENDLESS = 10**6

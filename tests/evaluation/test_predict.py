@@ -14,8 +14,7 @@ from hvcod.evaluation.predictions import Block, Shape, writer
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
-from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.read import read_file
+from hvcod.tensorfile.decode import decode_tensors, read_file
 
 FEW = ("--examples", 64)
 

@@ -17,9 +17,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a poller of the given groups' directories (`tmp_path` / number)."""
     pollers = []
 
-    def begin(*groups: int) -> Poller:
+    def begin(*groups: int, held: dict[int, int] | None = None) -> Poller:
         directories = {group: tmp_path / str(group) for group in groups or (0,)}
-        pollers.append(Poller(directories, dict.fromkeys(directories, EXPECTED), "run-1"))
+        expected = dict.fromkeys(directories, EXPECTED)
+        pollers.append(Poller(directories, expected, "run-1", held))
         return pollers[-1]
 
     yield begin

@@ -151,8 +151,7 @@ def test_only_what_is_newer_than_held_is_taken(tmp_path: Path, start: Start) -> 
     for group in (1, 2):
         for step in (50, 100):
             put(tmp_path / str(group), step, checkpoint(step, group=group))
-    poller = start(1, 2)
-    poller.hold({1: 100})
+    poller = start(1, 2, held={1: 100})
     poller.look(0)
     assert (arrival_of(poller).group, poller.take()) == (2, None)
     put(tmp_path / "1", 150, checkpoint(150, group=1))

@@ -10,7 +10,7 @@ from typing import Any
 
 from forkserver.launches import ForkServer, Launch
 
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.tensorfile.steps import list_steps
 
 ENDLESS, INTERVAL, BURN_IN, LOG = 10**6, 10, 40, 5

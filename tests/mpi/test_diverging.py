@@ -6,7 +6,7 @@ from pathlib import Path
 from forkserver.launches import ForkServer
 from mpi.test_resume import SMALL, command, lines
 
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 PROGRAM = "diverges.py"

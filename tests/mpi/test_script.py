@@ -6,7 +6,7 @@ import pytest
 from conftest import MpiRun
 from forkserver.launches import ForkServer
 
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.tensorfile.steps import list_steps
 
 

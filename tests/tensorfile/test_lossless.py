@@ -8,12 +8,11 @@ import torch
 from exchange.support import checkpoint
 
 from hvcod.errors import HvcodError
-from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.encode import LONGEST_TEXT, encode
 from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
-from hvcod.tensorfile.read import read_file
 
 TENSORS = {
     "z": torch.tensor([math.nan, -math.inf, 1e-45, 3.4e38, -0.0]),

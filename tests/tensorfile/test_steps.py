@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exchange.support import temporaries
 
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.tensorfile.steps import (
     checkpoint_path,
     list_steps,

@@ -85,7 +85,7 @@ class _Publishing:
     """
 
     def __init__(self, together: Together, options: DoctorOptions, place: Path) -> None:
-        from hvcod.exchange.directory import published_directory
+        from hvcod.exchange import published_directory
 
         self._everyone, self._nodes = together.everyone, together.me.nodes
         self._directory = published_directory(place, _GROUP)

@@ -20,8 +20,7 @@ class FreshestTeachers(PublishingExchange):
         if self._group.is_root:
             directories = {spec.group: self._directory(spec.group) for spec in self._teachers}
             expected = {spec.group: spec.tensors for spec in self._teachers}
-            self._poller = Poller(directories, expected, origin.run_id)
-            self._poller.hold(held)
+            self._poller = Poller(directories, expected, origin.run_id, held)
         self._transfer = Transfer(self._group, self._poller)
 
     def take(self, step: int) -> list[Update]:

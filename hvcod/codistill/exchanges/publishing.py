@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from hvcod.codistill.exchanges.base import Exchange, Offer
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.tensorfile.origin import Origin

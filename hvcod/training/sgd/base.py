@@ -24,8 +24,6 @@ class BaseAlgorithm(ABC):
     """Trains the model of a group from the losses of its ranks.
 
     Attributes:
-        model: The model that it trains.
-        group: This rank's group.
         updates: Applies gradients to the model, whatever way they came.
     """
 

@@ -46,10 +46,11 @@ class Updates:
         self.dense = {name: parameter for name, parameter in named if parameter not in tables}
         self.tables = {name: parameter for name, parameter in named if parameter in tables}
         self._parameters = [parameter for _, parameter in named]
-        self._dense = dense_optimizer(list(self.dense.values()), options.optimizer)
-        self._sparse: torch.optim.Optimizer | None = None
+        dense = dense_optimizer(list(self.dense.values()), options.optimizer)
+        self._optimizers = {"dense": dense}
         if tables:
-            self._sparse = sparse_optimizer(list(self.tables.values()), options.optimizer)
+            sparse = sparse_optimizer(list(self.tables.values()), options.optimizer)
+            self._optimizers["sparse"] = sparse
         self._done = self._in_a_row = 0
         self.skipped = 0
         self.learning_rate = 0.0
@@ -58,11 +59,11 @@ class Updates:
         """Sets the rates of the next step and clears the gradients."""
         self.learning_rate = learning_rate(self._done, self._steps, self._examples, self._options)
         decay = weight_decay(self._done, self._steps, self._options)
-        for part in self._dense.param_groups:
-            part["lr"] = self.learning_rate
+        for optimizer in self._optimizers.values():
+            for part in optimizer.param_groups:
+                part["lr"] = self.learning_rate
+        for part in self._optimizers["dense"].param_groups:
             part["weight_decay"] = decay if part["decays"] else 0.0
-        for part in self._sparse.param_groups if self._sparse is not None else []:
-            part["lr"] = self.learning_rate
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -88,26 +89,20 @@ class Updates:
             self._not_finite(norm)
             return False
         self._in_a_row = 0
-        self._dense.step()
-        if self._sparse is not None:
-            self._sparse.step()
+        for optimizer in self._optimizers.values():
+            optimizer.step()
         return True
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the optimiser's averages and the counters."""
-        return {
-            "dense": self._dense.state_dict(),
-            "sparse": None if self._sparse is None else self._sparse.state_dict(),
-            "done": self._done,
-            "skipped": self.skipped,
-            "in_a_row": self._in_a_row,
-        }
+        optimizers = {name: each.state_dict() for name, each in self._optimizers.items()}
+        counters = {"done": self._done, "skipped": self.skipped, "in_a_row": self._in_a_row}
+        return optimizers | counters
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
-        self._dense.load_state_dict(state["dense"])
-        if self._sparse is not None:
-            self._sparse.load_state_dict(state["sparse"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state[name])
         self._done, self.skipped = state["done"], state["skipped"]
         self._in_a_row = state["in_a_row"]
 

@@ -20,10 +20,9 @@ from hvcod.files.shared import patiently
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
 from hvcod.groups.world import on_rank_zero
-from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.origin import Origin
-from hvcod.tensorfile.read import read_file
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tree import put_together
 

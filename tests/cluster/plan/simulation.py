@@ -26,7 +26,7 @@ import click
 from exchange.support import EXPECTED, about, model
 
 from hvcod.codistill.topology import teachers_of
-from hvcod.exchange.directory import published_directory
+from hvcod.exchange import published_directory
 from hvcod.exchange.poll import Poller
 from hvcod.exchange.publish import Publisher
 

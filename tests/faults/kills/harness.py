@@ -14,8 +14,7 @@ from typing import Any
 
 from forkserver.launches import ForkServer, Launch
 
-from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.read import read_file
+from hvcod.tensorfile.decode import decode_tensors, read_file
 
 STEPS, LOG, SAVE = 120, 5, 10
 
