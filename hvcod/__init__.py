@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hvcod.codistill.codistiller import Codistiller
     from hvcod.config import CodistillOptions
-    from hvcod.groups.script import Groups
+    from hvcod.groups.split import Groups
 
 __all__ = ["CodistillOptions", "Codistiller", "Groups", "__version__"]
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Codistiller": "hvcod.codistill.codistiller",
     "CodistillOptions": "hvcod.config",
-    "Groups": "hvcod.groups.script",
+    "Groups": "hvcod.groups.split",
 }
 
 

@@ -13,7 +13,6 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.exchange import published_directory
 from hvcod.exchange.poll import fetch
 from hvcod.groups.split import Group
-from hvcod.groups.tensors import broadcast_json
 from hvcod.tensorfile.format import TensorSpec
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import list_steps
@@ -72,7 +71,7 @@ class ScriptIdentity(Identity):
             HvcodError: The folder holds checkpoints of another run.
         """
         problem = self._foreign(run_dir, expected) if self._group.is_root else ""
-        if problem := broadcast_json(self._group.comm, problem):
+        if problem := self._group.comm.bcast(problem):
             raise HvcodError(
                 f"an earlier run published in {run_dir} ({problem}): go on from its saved state "
                 "with codistiller.load_state_dict(), give another folder, or delete this one"
@@ -97,4 +96,4 @@ def _new_id(group: Group) -> str:
             "the other groups are other launches: give all of them the same name of the run, "
             'Codistiller(..., run_id="...")'
         )
-    return str(broadcast_json(everyone, uuid.uuid4().hex))
+    return str(everyone.bcast(uuid.uuid4().hex))

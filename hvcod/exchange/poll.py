@@ -231,9 +231,8 @@ class Poller:
         cause = _cause(error)
         reason = reason_of(error)
         before = self._failures[group].get(cause)
-        self._failures[group][cause] = Failure(
-            before.count + 1 if before else 1, f"{path}: {reason}"
-        )
+        count = before.count + 1 if before else 1
+        self._failures[group][cause] = Failure(count, f"{path}: {reason}")
         self.counters.failures[cause] += 1
         if before:
             return

@@ -8,7 +8,8 @@ from mpi4py import MPI
 
 from hvcod.errors import UsageError
 from hvcod.groups import abort
-from hvcod.groups.world import NodeShare, node_share
+from hvcod.groups.environment import ready_for_horovod
+from hvcod.groups.world import NodeShare, node_share, world
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,20 @@ def split(
     share = share or node_share(world)
     abort.set_position(f"group {index}, rank {comm.rank} of {comm.size}")
     return Group(index, groups, comm.rank, comm.size, comm, share.node_rank, share.threads)
+
+
+class Groups(Group):
+    """This rank's group, once all ranks of the launch have been split into groups.
+
+    Create it before ``hvd.init(comm=groups.comm)``. From then on an uncaught exception in any
+    thread ends the whole launch with its traceback, so that no other rank waits for ever.
+    """
+
+    def __init__(self, groups: int = 1, *, only: int | None = None) -> None:
+        """Collective over ``MPI.COMM_WORLD``; for arguments and errors see `split` and `world`."""
+        abort.abort_on_failure()
+        super().__init__(**vars(split(world(), groups, only)))
+        ready_for_horovod(self.index)
 
 
 def _does_not_divide(size: int, groups: int) -> str:

@@ -3,9 +3,6 @@
 All functions are collective over their communicator. Each thread needs a communicator of its own.
 """
 
-import json
-from typing import Any
-
 import numpy as np
 import torch
 from mpi4py import MPI
@@ -15,22 +12,12 @@ SLICE_BYTES = 1 << 28
 """Most bytes in one broadcast: an MPI count is a 32-bit number."""
 
 
-def broadcast_json(comm: MPI.Intracomm, value: Any) -> Any:
-    """Returns rank 0's value, which JSON can hold, on every rank; other ranks' are ignored."""
-    text = json.dumps(value).encode() if comm.rank == 0 else b""
-    length = np.array([len(text)], dtype=np.int64)
-    comm.Bcast(length)
-    data = np.frombuffer(text, np.uint8).copy() if text else np.empty(length[0], np.uint8)
-    comm.Bcast(data)
-    return json.loads(data.tobytes())
-
-
 def broadcast_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
     """Returns rank 0's tensors on every rank, on the host. Other ranks pass None."""
-    forms = {name: _form(tensor) for name, tensor in (tensors or {}).items()}
+    forms = {name: (tensor.dtype, tensor.shape) for name, tensor in (tensors or {}).items()}
     received = {}
-    for name, (dtype, shape) in broadcast_json(comm, forms).items():
-        tensor = tensors[name].contiguous() if tensors is not None else _empty(dtype, shape)
+    for name, (dtype, shape) in comm.bcast(forms).items():
+        tensor = tensors[name].contiguous() if tensors else torch.empty(shape, dtype=dtype)
         flat = _bytes(tensor)
         for start in range(0, flat.size, SLICE_BYTES):
             comm.Bcast(flat[start : start + SLICE_BYTES])
@@ -51,21 +38,13 @@ def gather_tensor(comm: MPI.Intracomm, tensor: Tensor) -> Tensor | None:
 
 def scatter_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
     """Returns each rank's part of rank 0's tensors [ranks, ...]. Other ranks pass None."""
-    forms = {name: _form(tensor[0]) for name, tensor in (tensors or {}).items()}
+    forms = {name: (tensor.dtype, tensor[0].shape) for name, tensor in (tensors or {}).items()}
     received = {}
-    for name, (dtype, shape) in broadcast_json(comm, forms).items():
-        received[name] = _empty(dtype, shape)
-        parts = _bytes(tensors[name].contiguous()) if tensors is not None else None
+    for name, (dtype, shape) in comm.bcast(forms).items():
+        received[name] = torch.empty(shape, dtype=dtype)
+        parts = _bytes(tensors[name].contiguous()) if tensors else None
         comm.Scatter(parts, _bytes(received[name]))
     return received
-
-
-def _form(tensor: Tensor) -> tuple[str, list[int]]:
-    return str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
-
-
-def _empty(dtype: str, shape: list[int]) -> Tensor:
-    return torch.empty(shape, dtype=getattr(torch, dtype))
 
 
 def _bytes(tensor: Tensor) -> np.ndarray:

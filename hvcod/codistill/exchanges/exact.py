@@ -15,7 +15,6 @@ from hvcod.codistill.teachers import TeacherSpec
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.poll import Arrival, fetch
 from hvcod.groups.agreement import any_rank
-from hvcod.groups.tensors import broadcast_json
 from hvcod.tensorfile.origin import Origin
 
 log = logging.getLogger("hvcod.codistill")
@@ -47,7 +46,7 @@ class ExactTeachers(PublishingExchange):
         problem = ""
         if self._publisher and not self._publisher.flush(self._options.teacher_wait):
             problem = self._publisher.counters.last_error or "the file system does not take it"
-        if problem := broadcast_json(self._group.comm, problem):
+        if problem := self._group.comm.bcast(problem):
             raise GroupFailedError(
                 f"step {offer.origin.step} could not be published, which --staleness exact depends "
                 f"on: {problem}"
@@ -86,7 +85,7 @@ class ExactTeachers(PublishingExchange):
             if arrived:
                 return broadcast_update(self._group.comm, arrival)
             if failed:
-                raise GroupFailedError(broadcast_json(self._group.comm, problem), save=True)
+                raise GroupFailedError(self._group.comm.bcast(problem), save=True)
             if stop:
                 return None
             if waited > _LOGGED_AFTER and not logged:

@@ -12,7 +12,7 @@ from hvcod.codistill.exchanges.base import Update
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups.agreement import Agreement
 from hvcod.groups.split import Group
-from hvcod.groups.tensors import broadcast_json, broadcast_tensors
+from hvcod.groups.tensors import broadcast_tensors
 
 
 class Transfer:
@@ -67,5 +67,5 @@ class Transfer:
 def broadcast_update(comm: MPI.Intracomm, arrival: Arrival | None) -> Update:
     """Sends an arrival of rank 0 to all ranks. Collective; it is ``None`` on the other ranks."""
     origin = [arrival.group, arrival.step] if arrival is not None else None
-    group, step = broadcast_json(comm, origin)
+    group, step = comm.bcast(origin)
     return Update(group, step, broadcast_tensors(comm, arrival.tensors if arrival else None))

@@ -18,7 +18,7 @@ from torch import Tensor
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.shared import patiently
 from hvcod.groups.split import Group
-from hvcod.groups.tensors import broadcast_json, broadcast_tensors, scatter_tensors
+from hvcod.groups.tensors import broadcast_tensors, scatter_tensors
 from hvcod.groups.world import on_rank_zero
 from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.errors import RefusedError
@@ -140,7 +140,7 @@ def _hand_out(state: State | None, group: Group) -> Restored:
         header = [dataclasses.asdict(state.about), state.shared, state.ranks]
         shared = {n: t for n, t in state.tensors.items() if n.startswith("shared")}
         mine = {n: t for n, t in state.tensors.items() if n.startswith("ranks")}
-    header, shared_outline, outline = broadcast_json(group.comm, header)
+    header, shared_outline, outline = group.comm.bcast(header)
     everyones = broadcast_tensors(group.comm, shared)
     own = scatter_tensors(group.comm, mine)
     own_trees = {part: put_together(tree, own) for part, tree in outline.items()}
