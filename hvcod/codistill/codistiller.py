@@ -89,13 +89,16 @@ class Codistiller:
         self._logits, self._examples_per_step = logits, examples_per_step
         psi = self._options.distill_loss
         self._psi = distillation_loss or named_loss(psi, likelihood, reuse_logits)
-        specs = self._copies() if teachers is None else teachers
-        self._teachers = Teachers(specs, predict, logits, self._options.max_staleness)
+        if teachers is None:
+            build, tensors = partial(copy_of, model), self._student.tensors
+            groups = teachers_of(group.index, group.count, self._options.topology)
+            teachers = [TeacherSpec(teacher, build, tensors) for teacher in groups]
+        self._teachers = Teachers(teachers, predict, logits, self._options.max_staleness)
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id)
         self._exchange: Exchange | None = None
         if group.count > 1:
             make = EXCHANGES.load(self._options.exchange)
-            self._exchange = make(group, self._run_dir, self._options, specs, stop)
+            self._exchange = make(group, self._run_dir, self._options, teachers, stop)
         self._figures = Figures()
         self._done = 0
         self._begun = self._closed = False
@@ -242,11 +245,6 @@ class Codistiller:
         closing, self._closed = not self._closed, True
         if closing and self._begun and self._exchange:
             self._exchange.close(self._offer() if publish else None)
-
-    def _copies(self) -> list[TeacherSpec]:
-        groups = teachers_of(self._group.index, self._group.count, self._options.topology)
-        build = partial(copy_of, self._student.model)
-        return [TeacherSpec(group, build, self._student.tensors) for group in groups]
 
     def _begin(self) -> None:
         """Starts the exchange; not before it is known which run this is. Collective."""

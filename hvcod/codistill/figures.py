@@ -17,7 +17,6 @@ class Figures:
         staleness: The sum over all steps with teachers of their mean staleness, in steps.
         distilled: Steps with teachers.
         teachers_used: {group: step} of the teachers in the last loss; empty without a term.
-        counted: The last step that was counted.
     """
 
     exchanges: int = 0

@@ -64,10 +64,10 @@ def cross_entropy(
         student_logits: [..., classes], or of any shape if they are binary; of any floating type,
             computed in float32 at least.
         teacher_logits: One tensor or more, shaped like the student's.
-        likelihood: ``classes`` or ``binary``.
+        likelihood: One of `LIKELIHOODS`.
 
     Returns:
-        The loss, a scalar. It can be differentiated once.
+        A scalar, which can be differentiated once.
 
     Raises:
         HvcodError: There is no teacher, or the logits of one differ in shape.

@@ -22,13 +22,11 @@ Result = TypeVar("Result")
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Writes a file under a free name; False if the name is taken.
+    """Writes a file under a free name; returns False if the name is taken.
 
     Of several processes on any nodes exactly one succeeds. Readers may see the file empty for a
-    moment, and for good if the process is killed then: see `create_whole`.
-
-    Raises:
-        OSError: It cannot be written; nothing is left behind.
+    moment, and for good if the process is killed then: see `create_whole`. Raises OSError if it
+    cannot be written; nothing is left behind.
     """
     try:
         file = path.open("xb")
@@ -71,11 +69,7 @@ def create_whole(path: Path, content: bytes) -> bool:
 
 
 def patiently(look: Callable[[], Result], *passing: type[Exception]) -> Result:
-    """Calls `look` until it returns, for `PATIENCE` seconds while it raises one of `passing`.
-
-    Raises:
-        Exception: What `look` raised last.
-    """
+    """Calls `look` until it returns, for `PATIENCE` seconds while it raises one of `passing`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         with contextlib.suppress(*passing):

@@ -29,10 +29,7 @@ class Agreement:
         self._request = MPI.REQUEST_NULL
 
     def exchange(self, values: Sequence[int]) -> list[int]:
-        """Sends this rank's values and returns the largest ones of the call before.
-
-        Collective: every rank calls it equally often, with equally many values.
-        """
+        """Sends this rank's values and returns the largest ones of the call before. Collective."""
         self._request.Wait()
         agreed: list[int] = self._largest.tolist()
         self._sent[:] = values

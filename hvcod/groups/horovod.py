@@ -19,9 +19,7 @@ def start_horovod(group: Group, device: torch.device) -> None:
         HvcodError: The installed Horovod was built without MPI, or without support for the device.
     """
     if not hvd.mpi_built():
-        raise HvcodError(
-            "the installed Horovod was built without MPI: build it with HOROVOD_WITH_MPI=1"
-        )
+        raise HvcodError("this Horovod was built without MPI: build it with HOROVOD_WITH_MPI=1")
     check_device(device)
     ready_for_horovod(group.index)
     # The base algorithm puts messages together, always in the same way.

@@ -89,19 +89,16 @@ def blocks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def _measure(name: str, tensor: torch.Tensor) -> _Statistics:
     statistics = _Statistics()
-    for block in blocks(tensor):
-        _measure_block(block.float() if block.dtype.itemsize == 2 else block, statistics)
+    for stored in blocks(tensor):
+        block = stored.float() if stored.dtype.itemsize == 2 else stored
+        magnitude = block.abs()
+        error = (block - block.half()).abs_()
+        underflown = (magnitude < SMALLEST_NORMAL) & (error > 0)
+        # NaN must win over the maximum so far: Python's max keeps its first argument then.
+        statistics.magnitude = max(float(magnitude.max()), statistics.magnitude)
+        statistics.error = max(float(error.max()), statistics.error)
+        statistics.nonzero += int(magnitude.count_nonzero())
+        statistics.underflown += int(underflown.count_nonzero())
         if not statistics.magnitude < float("inf"):
             raise HvcodError(f"tensor {name} holds NaN or infinite values")
     return statistics
-
-
-def _measure_block(block: torch.Tensor, statistics: _Statistics) -> None:
-    magnitude = block.abs()
-    error = (block - block.half()).abs_()
-    underflown = (magnitude < SMALLEST_NORMAL) & (error > 0)
-    # NaN must win over the maximum so far: Python's max keeps its first argument then.
-    statistics.magnitude = max(float(magnitude.max()), statistics.magnitude)
-    statistics.error = max(float(error.max()), statistics.error)
-    statistics.nonzero += int(magnitude.count_nonzero())
-    statistics.underflown += int(underflown.count_nonzero())

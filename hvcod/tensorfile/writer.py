@@ -25,12 +25,9 @@ class WriterCounters:
     """Counts of a writer's work, and figures of the last file.
 
     Attributes:
-        written: Files that became visible.
         dropped: Items that a newer one overtook while they waited.
         existing: Items of a step whose file exists already and is not to be replaced.
-        failed: Items that could not be written.
         seconds: What it took to build and write the last file.
-        longest_seconds: The longest that any file took.
         bytes: Size of the last file.
         last_error: Why the last item was not written; empty if it was, or its file existed.
     """

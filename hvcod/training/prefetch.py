@@ -28,11 +28,7 @@ class Prefetch:
         self.waits = Means()
 
     def next(self) -> Batch:
-        """Returns the next batch of this rank.
-
-        Raises:
-            Exception: Making it failed.
-        """
+        """Returns the next batch of this rank; raises what making it raised."""
         begun = time.perf_counter()
         ahead = self._ahead or self._thread.submit(self._make)
         batch, self._position = ahead.result()
