@@ -32,13 +32,9 @@ class Metric(Protocol):
 
 
 class Mean:
-    """The mean of one value per prediction."""
+    """The mean of `function`: (log-probabilities [N, classes], targets [N]) -> values [N]."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """
-        Args:
-            function: (log-probabilities [N, classes], targets [N]) -> values [N].
-        """
         self._function = function
         self._sums: list[Tensor] = []
         self._count = 0

@@ -133,7 +133,7 @@ class Preparation(ABC):
                     result = work(item, look)
                 except UsageError as error:  # known to this rank alone: ends the launch
                     raise HvcodError(str(error)) from error
-                workspace.finish(stage, item, result)
+                write_json(workspace.file(stage, item, ".json"), result)
                 look()
             wait_quietly(self.world, look)
 

@@ -41,13 +41,7 @@ class Stage:
 
 
 class Workspace:
-    """One output folder while it is being filled.
-
-    Args:
-        output: The dataset's folder.
-        world: The ranks that fill it.
-        stages: The stages, each of which has a folder.
-    """
+    """One output folder while the ranks of `world` fill it; each stage has a folder in it."""
 
     def __init__(self, output: Path, world: MPI.Intracomm, stages: Sequence[Stage]) -> None:
         self.output, self._world, self._stages = output, world, stages
@@ -67,12 +61,8 @@ class Workspace:
         """Returns the path of one of the files that a stage writes for an item."""
         return self.folder / stage.name / f"{item:05d}{suffix}"
 
-    def finish(self, stage: Stage, item: int, result: Any) -> None:
-        """Marks a stage as done with an item and keeps its result for `result`."""
-        write_json(self.file(stage, item, ".json"), result)
-
     def result(self, stage: Stage, item: int) -> Any:
-        """Returns the result of a finished item."""
+        """Returns the result of a finished item, whose file marks it as done."""
         return read_json(self.file(stage, item, ".json"))
 
     def share(self, stage: Stage, order: Sequence[int]) -> Iterator[int]:

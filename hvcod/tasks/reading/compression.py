@@ -28,23 +28,16 @@ XZ_MEMORY_BYTES = 512 * 1024**2
 """The most memory that an xz stream may ask for; ``xz -9`` asks for 65 MiB."""
 
 
-class Decompressor(Protocol):
+class _Decompressor(Protocol):
     """The interface that the libraries' decompressors of one member share."""
 
     @property
-    def eof(self) -> bool:
-        """Whether the member is complete, with the right checksum."""
-
+    def eof(self) -> bool: ...
     @property
-    def needs_input(self) -> bool:
-        """Whether more output needs more input."""
-
+    def needs_input(self) -> bool: ...
     @property
-    def unused_data(self) -> bytes:
-        """Input after the member's end."""
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Takes input and returns at most ``max_length`` bytes of output."""
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 class _GzipMember:
@@ -79,7 +72,7 @@ class Codec:
     name: str
     magic: bytes
     suffixes: tuple[str, ...]
-    new: Callable[[], Decompressor]
+    new: Callable[[], _Decompressor]
     error: type[Exception]
 
 
@@ -128,9 +121,7 @@ def codec_by_name(name: str) -> Codec | None:
 def decompress(raw: Iterator[bytes], codec: Codec) -> Iterator[Piece]:
     """Yields the decompressed bytes, a mark after every member, and a gap for every damage.
 
-    Args:
-        raw: The compressed bytes in chunks of any size.
-        codec: Their compression.
+    `raw` are the compressed bytes in chunks of any size.
     """
     return _Members(raw, codec).pieces()
 

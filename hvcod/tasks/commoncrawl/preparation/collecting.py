@@ -120,12 +120,8 @@ class KeptIndex(NamedTuple):
 def collect(workspace: Workspace, index: int, source: Source, accept: Accept, look: Look) -> Report:
     """Reads one input, writes what is kept to the work folder and returns the counts.
 
-    Args:
-        workspace: The workspace of the preparation.
-        index: Number of the input.
-        source: The input.
-        accept: Returns the name of the rule that drops a document, or None.
-        look: Called with the number of documents read so far.
+    `accept` returns the name of the rule that drops a document, or None; `look` is called with the
+    number of documents read so far.
     """
     read, dropped = ReadReport(), Counter[str]()
     kept = _kept(source, accept, read, dropped, look)

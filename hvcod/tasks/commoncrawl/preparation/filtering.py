@@ -39,7 +39,9 @@ class DocumentFilter:
     """
 
     def __init__(self, options: FilterOptions) -> None:
-        if options.language not in known_languages() | {ANY_LANGUAGE}:
+        detected = set(pycld2.DETECTED_LANGUAGES)
+        known = {code for name, code in pycld2.LANGUAGES if name in detected}
+        if options.language not in {*known, ANY_LANGUAGE}:
             raise UsageError(
                 f"language {options.language}: the detector does not know it; "
                 f"give a code such as en, de, fr or zh, or {ANY_LANGUAGE} to keep all languages"
@@ -66,18 +68,10 @@ class DocumentFilter:
         return not missing
 
 
-def known_languages() -> set[str]:
-    """Returns the codes of the languages that the detector knows, such as ``en``."""
-    detected = set(pycld2.DETECTED_LANGUAGES)
-    return {code for name, code in pycld2.LANGUAGES if name in detected}
-
-
 def language_share(pieces: Iterable[str], language: str) -> float:
     """Returns the share of a document's letters in a language, 0 to 1, judged by a sample.
 
-    Args:
-        pieces: The document's paragraphs, not normalised, the longest ones first.
-        language: One of `known_languages`.
+    `pieces` are its paragraphs, not normalised, the longest ones first.
     """
     sample = ""
     for piece in pieces:

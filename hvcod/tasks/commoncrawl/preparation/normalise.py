@@ -27,9 +27,7 @@ def split_paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
 
 def paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
     """Returns the normalised paragraphs of a text; none is empty or holds a line break."""
-    if _CONTROLS.search(text):
-        text = _CONTROLS.sub(" ", text)
-    pieces = split_paragraphs(text, hard_wrapped)
+    pieces = split_paragraphs(_CONTROLS.sub(" ", text), hard_wrapped)
     return [paragraph for piece in pieces if (paragraph := " ".join(piece.split()))]
 
 

@@ -13,13 +13,13 @@ tokenizer.
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError
-from hvcod.groups.world import threads_per_rank
+from hvcod.groups.world import node_share
 from hvcod.progress import Progress
 from hvcod.tasks.columns import Columns
 from hvcod.tasks.commoncrawl.preparation.collecting import (
@@ -95,9 +95,10 @@ class TextPreparation(Preparation):
             write_first(self.workspace, index, mask)
         if not any(mask.any() for mask in first):
             raise HvcodError(self._nothing_kept())
+        kept = list(zip(indices, first, strict=True))
         selection = select(
-            np.concatenate([one.hashes[mask] for one, mask in zip(indices, first, strict=True)]),
-            np.concatenate([one.sizes[mask] for one, mask in zip(indices, first, strict=True)]),
+            np.concatenate([one.hashes[mask] for one, mask in kept]),
+            np.concatenate([one.sizes[mask] for one, mask in kept]),
             self.options.validation_fraction,
             self.options.sample_characters,
         )
@@ -188,8 +189,6 @@ def _share_cores(world: MPI.Intracomm) -> None:
 
     The library reads the variable when it first computes. Collective.
     """
-    node = cast(MPI.Intracomm, world.Split_type(MPI.COMM_TYPE_SHARED))
-    threads = threads_per_rank(node)
-    node.Free()
+    threads = node_share(world).threads
     if world.rank != 0:
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))

@@ -158,7 +158,9 @@ class _Transfer:
 
     def _bytes_to_skip(self, response: requests.Response) -> int:
         """Checks that the answer continues the file; returns the number of its bytes to skip."""
-        if response.status_code == RANGE_NOT_SATISFIABLE and self._is_whole(response):
+        content_range = response.headers.get("Content-Range", "")
+        nothing_follows = content_range == f"bytes */{self._received}"
+        if response.status_code == RANGE_NOT_SATISFIABLE and nothing_follows:
             return 0
         if response.status_code not in (OK, PARTIAL_CONTENT):
             status = f"{response.status_code} {response.reason}".strip()
@@ -169,13 +171,9 @@ class _Transfer:
         self._version = version
         if response.status_code == OK:
             return self._received
-        if not response.headers.get("Content-Range", "").startswith(f"bytes {self._received}-"):
+        if not content_range.startswith(f"bytes {self._received}-"):
             raise self._failed("the server sent another part of the file than the one asked for")
         return 0
-
-    def _is_whole(self, response: requests.Response) -> bool:
-        """Tells whether the server answers that nothing follows the last byte."""
-        return response.headers.get("Content-Range") == f"bytes */{self._received}"
 
     def _failed(self, problem: str) -> HvcodError:
         return HvcodError(

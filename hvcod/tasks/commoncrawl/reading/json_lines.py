@@ -8,6 +8,7 @@ from typing import Any
 from hvcod.tasks.commoncrawl.reading.document import Document, decode
 from hvcod.tasks.commoncrawl.reading.segments import MAX_RECORD_BYTES, DamagedError, SegmentReader
 
+# JSON can write half of a surrogate pair as an escape; UTF-8, and so every later file, cannot.
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _SKIPPED_AT_ONCE = 64 * 1024
 
@@ -35,8 +36,8 @@ def _document(reader: SegmentReader, line: bytes, name: str) -> Document:
     row = _parse(source_text)
     text = row["text"]
     if "\\u" in source_text:
-        text, halves = _whole_characters(text)
-        replaced = replaced or halves
+        text, halves = _SURROGATES.subn("\ufffd", text)
+        replaced = replaced or halves > 0
     reader.good(replaced)
     return Document(_id(row) or name, text)
 
@@ -55,18 +56,9 @@ def _parse(line: str) -> dict[str, Any]:
     return row
 
 
-def _whole_characters(text: str) -> tuple[str, bool]:
-    """Returns the text with U+FFFD for each half of a surrogate pair, and whether there were any.
-
-    JSON can write such a half as an escape; UTF-8, and so every file written later, cannot.
-    """
-    cleaned, halves = _SURROGATES.subn("\ufffd", text)
-    return cleaned, bool(halves)
-
-
 def _id(row: dict[str, Any]) -> str:
     """Returns the document's own id on one line; empty unless it is a string or a number."""
     identity = row.get("id")
     if isinstance(identity, bool) or not isinstance(identity, str | int):
         return ""
-    return " ".join(_whole_characters(str(identity))[0].split())
+    return " ".join(_SURROGATES.sub("\ufffd", str(identity)).split())

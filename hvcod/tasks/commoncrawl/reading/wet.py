@@ -8,7 +8,6 @@ a wrong Content-Length took for the damaged record's text.
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from warcio.exceptions import ArchiveLoadFailed
@@ -37,13 +36,6 @@ _LOADER = ArcWarcRecordLoader()
 logging.getLogger("warcio.recordloader").setLevel(logging.ERROR)
 
 
-@dataclass(frozen=True)
-class _Record:
-    kind: str
-    id: str
-    body: bytes
-
-
 def read_wet(reader: SegmentReader) -> Iterator[Document]:
     """Yields the documents of the conversion records whose digest, if there is one, is right.
 
@@ -57,16 +49,22 @@ def read_wet(reader: SegmentReader) -> Iterator[Document]:
             number += 1
             try:
                 record = _record(reader, version)
+                body = _body(reader, record)
             except DamagedError as damage:
                 reader.damaged(f"record {number}", str(damage), truncated=reader.finished)
                 sound = False
                 continue
             sound = True
-            if record.kind == "conversion":
+            if record.rec_type == "conversion":
                 conversions += 1
-                yield _document(reader, record, number)
-            elif not conversions:
-                _refuse_raw(reader.source, record.kind)
+                text, replaced = decode(body)
+                reader.good(replaced)
+                yield Document(_record_id(record) or f"{reader.source}#{number}", text)
+            elif record.rec_type in _RAW_KINDS and not conversions:
+                raise UsageError(
+                    f"{reader.source}: not WET but {_RAW_KINDS[record.rec_type]}; "
+                    "give the file of the same crawl whose name ends in .warc.wet.gz"
+                )
 
 
 def _next_record(reader: SegmentReader, count_junk: bool) -> bytes:
@@ -82,7 +80,8 @@ def _next_record(reader: SegmentReader, count_junk: bool) -> bytes:
     return b""
 
 
-def _record(reader: SegmentReader, version: bytes) -> _Record:
+def _record(reader: SegmentReader, version: bytes) -> Any:
+    """Returns warcio's record behind a version line, its headers checked and its body unread."""
     try:
         record = _LOADER.parse_record_stream(
             reader, version, known_format="warc", no_record_parse=True, check_digests=True
@@ -96,8 +95,7 @@ def _record(reader: SegmentReader, version: bytes) -> _Record:
         raise DamagedError("no valid Content-Length")
     if record.length > MAX_RECORD_BYTES:
         raise DamagedError(f"longer than {MAX_RECORD_BYTES} bytes")
-    body = _body(reader, record)
-    return _Record(record.rec_type, _record_id(record), body)
+    return record
 
 
 def _body(reader: SegmentReader, record: Any) -> bytes:
@@ -109,8 +107,7 @@ def _body(reader: SegmentReader, record: Any) -> bytes:
     except (ValueError, TypeError) as error:  # warcio could not make sense of the digest
         raise DamagedError("no valid digest") from error
     body = b"".join(parts)
-    problem = _problem(reader, record, len(body))
-    if problem:
+    if problem := _problem(reader, record, len(body)):
         reader.unread(body)
         raise DamagedError(problem)
     return body
@@ -129,18 +126,3 @@ def _problem(reader: SegmentReader, record: Any, length: int) -> str:
 
 def _record_id(record: Any) -> str:
     return " ".join((record.rec_headers.get_header("WARC-Record-ID") or "").strip(" <>").split())
-
-
-def _document(reader: SegmentReader, record: _Record, number: int) -> Document:
-    text, replaced = decode(record.body)
-    reader.good(replaced)
-    return Document(record.id or f"{reader.source}#{number}", text)
-
-
-def _refuse_raw(source: str, kind: str) -> None:
-    """Raises UsageError for a WARC or WAT file that was given by mistake."""
-    if kind in _RAW_KINDS:
-        raise UsageError(
-            f"{source}: not WET but {_RAW_KINDS[kind]}; "
-            "give the file of the same crawl whose name ends in .warc.wet.gz"
-        )

@@ -71,10 +71,8 @@ class Deal:
 class GroupShare:
     """The documents of one group and the order in which each epoch deals them to its lanes.
 
-    Args:
-        dataset: The tokens.
-        share: The group's share of them.
-        lane_count: Lanes of the group, over all its ranks.
+    Attributes:
+        shards: Shards in an epoch.
 
     Raises:
         UsageError: There is too little data for so many groups and lanes.
@@ -95,13 +93,9 @@ class GroupShare:
         counts = [shard.documents("training") for shard in dataset.shards]
         self._before = np.concatenate([[0], np.cumsum(counts)])
         self._filled = np.flatnonzero(counts)
+        self.shards = len(self._filled)
         self.deal = lru_cache(DEALS_IN_MEMORY)(self._deal)
         self._order = lru_cache(DEALS_IN_MEMORY)(self._shard_order)
-
-    @property
-    def shards(self) -> int:
-        """Shards in an epoch."""
-        return len(self._filled)
 
     def documents(self, shard: int) -> Integers:
         """Returns the documents of a shard that are this group's, in every epoch."""
@@ -109,7 +103,7 @@ class GroupShare:
         return order[(self._slot - int(self._before[shard])) % self._slots :: self._slots]
 
     def _shard_order(self, epoch: int) -> Integers:
-        order = shuffled(len(self._filled), self._seed, 1, epoch, self._group)
+        order = shuffled(self.shards, self._seed, 1, epoch, self._group)
         return np.asarray(self._filled[order])
 
     def _deal(self, epoch: int, position: int) -> Deal:
