@@ -55,18 +55,15 @@ class TrainingData(Protocol):
 
     def next(self) -> Batch:
         """Returns the next batch of this rank."""
-        ...
 
     def state_dict(self) -> Mapping[str, np.ndarray]:
         """Returns the position of this rank: arrays whose first dimension counts its examples.
 
         So a group can be resumed with a different number of ranks that share the same examples.
         """
-        ...
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts the stream back to a position that `state_dict` returned."""
-        ...
 
 
 class Task(ABC):

@@ -30,12 +30,9 @@ _CONTENT = {
 
 
 def data_folder(task: str, data: Path | None, group: Group) -> Path:
-    """Returns the folder of a task's data. Collective over the launch.
+    """Returns the folder of a task's data: ``--data`` or, without it, built-in data.
 
-    Args:
-        task: Name of a task that has built-in data.
-        data: The value of ``--data``, if it was given.
-        group: This rank's group; its root says that built-in data are used.
+    Collective over the launch.
 
     Raises:
         HvcodError: The built-in data cannot be prepared.

@@ -18,17 +18,10 @@ class Metric(Protocol):
     """A figure that every batch adds to and that is computed at the end."""
 
     def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
-        """Adds some predictions.
-
-        Args:
-            log_probabilities: [N, classes].
-            targets: The right classes, [N], none of them unknown.
-        """
-        ...
+        """Adds log-probabilities [N, classes], and the right classes [N], none of them unknown."""
 
     def value(self, comm: MPI.Intracomm) -> float:
         """Returns the figure over all ranks; NaN if nothing was added. Collective."""
-        ...
 
 
 class Mean:

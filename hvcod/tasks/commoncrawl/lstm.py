@@ -49,15 +49,10 @@ class LayerNormLSTM(nn.Module):
         self.layers = nn.ModuleList(LayerNormLSTMLayer(size, hidden_size) for size in sizes)
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Runs a window of T steps, time first.
+        """Maps a window [T, B, input_size] to outputs [T, B, hidden_size] and the state after it.
 
-        Args:
-            inputs: [T, B, input_size].
-            state: What the window before returned, or None for zeros. Gradients flow through it:
-                detach it to cut them between windows.
-
-        Returns:
-            The top layer's hidden states [T, B, hidden_size], and the state after the window.
+        `state` is that of the window before, None for zeros. Gradients flow through it: detach it
+        to cut them between windows.
 
         Raises:
             HvcodError: The state is that of another model or batch size.
@@ -94,15 +89,12 @@ class LayerNormLSTMLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(gates))
         self.cell_gain = nn.Parameter(torch.ones(hidden_size))
         self.cell_bias = nn.Parameter(torch.zeros(hidden_size))
-        self._initialise(hidden_size)
-
-    @torch.no_grad()
-    def _initialise(self, hidden_size: int) -> None:
-        limit = math.sqrt(6 / (self.input_weight.shape[1] + hidden_size))
-        self.input_weight.uniform_(-limit, limit)
-        for gate in self.recurrent_weight.split(hidden_size):
-            nn.init.orthogonal_(gate)
-        self.bias[hidden_size : 2 * hidden_size] = 1
+        limit = math.sqrt(6 / (input_size + hidden_size))
+        with torch.no_grad():
+            self.input_weight.uniform_(-limit, limit)
+            for gate in self.recurrent_weight.split(hidden_size):
+                nn.init.orthogonal_(gate)
+            self.bias[hidden_size : 2 * hidden_size] = 1
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Maps inputs [T, B, input_size] and h, c [B, hidden_size] to (h of all steps, last c)."""
@@ -116,23 +108,14 @@ class LayerNormLSTMLayer(nn.Module):
 
 
 class _Trace(NamedTuple):
-    """What a window leaves behind, each [T, B, units].
+    """What a window leaves behind, each [T, B, units] except `moments`."""
 
-    Attributes:
-        outputs: h.
-        cells: c.
-        squashed: tanh(LN(c; a3, b3)).
-        gates: (o, f, i, g) after their sigmoid or tanh.
-        products: W_h h[t-1].
-        moments: [4, T, B, 1]: mean and reciprocal deviation of `products`, then of `cells`.
-    """
-
-    outputs: Tensor
-    cells: Tensor
-    squashed: Tensor
-    gates: Tensor
-    products: Tensor
-    moments: Tensor
+    outputs: Tensor  # h
+    cells: Tensor  # c
+    squashed: Tensor  # tanh(LN(c; a3, b3))
+    gates: Tensor  # (o, f, i, g) after their sigmoid or tanh
+    products: Tensor  # W_h h[t-1]
+    moments: Tensor  # [4, T, B, 1]: mean and reciprocal deviation of `products`, then of `cells`
 
 
 def _recur(

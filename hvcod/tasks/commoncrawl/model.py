@@ -24,13 +24,9 @@ class LanguageModel(nn.Module):
     def __init__(
         self, vocabulary: int, embedding: int, layers: Layers, dropout: float = 0.0
     ) -> None:
-        """Makes the model.
+        """Makes the model; `dropout` is that of embeddings and of the layers' outputs in training.
 
-        Args:
-            vocabulary: How many pieces there are; the paper's 24006.
-            embedding: Size of their embeddings, the layers' inputs; the paper's 256.
-            layers: What stands between embeddings and softmax; the paper's two LSTM of 1024 units.
-            dropout: Of embeddings and of the layers' outputs, while training.
+        The paper has 24006 word pieces, embeddings of size 256 and two LSTM layers of 1024 units.
         """
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding)
@@ -40,15 +36,10 @@ class LanguageModel(nn.Module):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Predicts the tokens that follow each of `tokens`.
+        """Maps a window of tokens [B, T] to logits [B, T, outputs] of those that follow each.
 
-        Args:
-            tokens: [B, T], integers.
-            state: What the window before returned, or None at the start. It is detached here:
-                gradients end at the window's first token, and the caller just hands it on.
-
-        Returns:
-            Logits [B, T, outputs], and the layers' state after the window: [layers, ., B, units].
+        Also returns the layers' state after the window, [layers, ., B, units], for the next one;
+        it is None at the start. It is detached here: gradients end at the window's first token.
         """
         # Time first inside the layers. Their small output is copied back to batch order, so that
         # the logits, the largest tensor of a step, are written once and never moved.

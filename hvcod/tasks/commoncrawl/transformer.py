@@ -29,7 +29,7 @@ class Transformer(nn.Module):
     """Layers of a pre-norm Transformer decoder, one on top of the other, and a last LN.
 
     The state is one tensor, [layers, n, B, width]: the last n inputs of each layer, where n grows
-    with the text until it is `memory`.
+    with the text until it is `memory`, the number of earlier positions that each position sees.
     """
 
     def __init__(
@@ -41,15 +41,9 @@ class Transformer(nn.Module):
         memory: int,
         dropout: float = 0.0,
     ) -> None:
-        """Makes the layers.
+        """Makes the layers; unless `input_size` is `width`, a linear map is in between.
 
-        Args:
-            input_size: Size of the embeddings; unless it is `width`, a linear map is in between.
-            width: Size of the inputs and outputs of all layers.
-            layers: Their number.
-            heads: Attention heads, which divide the width.
-            memory: Earlier positions that each position sees in its layer.
-            dropout: Dropout of the outputs of attention and MLP, while training.
+        `dropout` is that of the outputs of attention and MLP, while training.
 
         Raises:
             UsageError: The heads cannot divide the width.
@@ -84,15 +78,10 @@ class Transformer(nn.Module):
                 output.weight *= (2 * len(self.layers)) ** -0.5
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Runs a window of T positions, time first.
+        """Maps a window [T, B, input_size] to outputs [T, B, width] and the state after it.
 
-        Args:
-            inputs: [T, B, input_size].
-            state: What the window before returned, or None at the start. Gradients flow through
-                it: detach it to cut them between windows.
-
-        Returns:
-            The outputs [T, B, width], and the state after the window.
+        `state` is that of the window before, None at the start. Gradients flow through it: detach
+        it to cut them between windows.
 
         Raises:
             HvcodError: The state is that of another model or batch size.
@@ -137,13 +126,10 @@ class TransformerLayer(nn.Module):
     def forward(
         self, inputs: Tensor, context: Tensor, visible: Tensor, turns: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """Maps inputs [T, B, width] to outputs of that shape.
+        """Maps a window [T, B, width] to outputs of that shape.
 
-        Args:
-            inputs: The window.
-            context: [n + T, B, width]: what came before, and the window.
-            visible: [T, n + T]: which positions each of the window sees.
-            turns: Cosine and sine for each position of the context.
+        `context` is what came before and the window, [n + T, B, width]; `visible`, [T, n + T], says
+        which of its positions each of the window sees; `turns` has their cosines and sines.
         """
         normal = self.attention_norm(context)
         query = self._heads(self.query(normal[-len(inputs) :]))

@@ -120,11 +120,8 @@ class Preparation(ABC):
     def each(self, stage: Stage, order: Sequence[int], work: Callable[[int, Look], Any]) -> None:
         """Does the work of a stage for every item, shared out over the ranks. Collective.
 
-        Args:
-            stage: One of `stages`.
-            order: The items by number; the ranks take them from the front.
-            work: Does one item and returns its result, to be written as JSON. What else it writes
-                must be there when it returns.
+        Ranks take items from the front of `order`. `work` does one item and returns its result, to
+        be written as JSON; the files that it writes must be there when it returns.
         """
         workspace = self.workspace
         with workspace.shown(stage, len(order)) as look:

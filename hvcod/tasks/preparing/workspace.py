@@ -27,12 +27,10 @@ SECONDS_BETWEEN_LOOKS = 0.5
 
 @dataclass(frozen=True)
 class Stage:
-    """Work that every item of a kind goes through.
+    """Work that every item of a kind goes through; its name is that of its folder.
 
-    Attributes:
-        name: The name of its folder.
-        title: The work in a word, for the progress: ``reading``.
-        unit: Counted while an item is worked on, such as ``document``.
+    The progress shows its `title`, such as ``reading``, and counts items and, in each, its `unit`,
+    such as ``document``.
     """
 
     name: str

@@ -14,9 +14,9 @@ from enum import Enum
 from typing import Protocol
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 OUTPUT_BYTES = 32 * 1024
 """The largest number of bytes of one piece of output."""

@@ -10,10 +10,7 @@ from hvcod.errors import HvcodError, UsageError, reason_of
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns errors of the file system inside into one line.
-
-    Args:
-        path: The path that is looked at.
+    """Turns errors of the file system inside, where a path is looked at, into one line.
 
     Raises:
         UsageError: It cannot be read: for example, a folder above it is closed to this user.
@@ -74,13 +71,9 @@ def files_below(
 ) -> Iterator[str]:
     """Yields the paths of all files below a folder, sorted by name in each folder.
 
-    A link that leads nowhere counts as a file: reading it tells what is wrong.
-
-    Args:
-        folder: The folder.
-        inner: A folder in it to begin at, with a slash behind it.
-        follow: Also look into folders that are links, except those to a folder above.
-        above: The folders above.
+    A link that leads nowhere counts as a file: reading it shows what is wrong. With `follow`,
+    folders that are links count, too, except those to a folder above. `inner`, with a slash behind
+    it, and `above` are those of the walk.
 
     Raises:
         UsageError: A folder cannot be read.

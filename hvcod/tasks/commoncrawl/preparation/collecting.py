@@ -23,11 +23,7 @@ from hvcod.tasks.commoncrawl.tokens.tokenizer import count_characters
 from hvcod.tasks.files import read_arrays, write_arrays, writing
 from hvcod.tasks.preparing.pipeline import Look, Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from hvcod.tasks.reading.compression import zstd
 
 KEPT = Stage("kept", "reading", "document")
 

@@ -16,12 +16,7 @@ _BLANK_LINES = re.compile(rf"\n[\s{_CONTROL}]*\n")
 
 
 def split_paragraphs(text: str, hard_wrapped: bool = False) -> list[str]:
-    """Returns the paragraphs of a text, not normalised, empty ones among them.
-
-    Args:
-        text: The text of a document.
-        hard_wrapped: Paragraphs are separated by blank lines; otherwise every line is one.
-    """
+    """Returns the paragraphs of a text, not normalised, empty ones among them."""
     return _BLANK_LINES.split(text) if hard_wrapped else text.split("\n")
 
 

@@ -36,13 +36,13 @@ from hvcod.tasks.commoncrawl.preparation.collecting import (
 from hvcod.tasks.commoncrawl.preparation.encoding import ENCODED, encode_input
 from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
-from hvcod.tasks.commoncrawl.preparation.selection import Selection, first_ones, select
+from hvcod.tasks.commoncrawl.preparation.selection import Selection, select
 from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
 from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
 from hvcod.tasks.files import write_blocks, write_whole
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
-from hvcod.tasks.preparing.summary import total
+from hvcod.tasks.preparing.summary import first_of_equal, total
 
 
 class TextPreparation(Preparation):
@@ -67,14 +67,14 @@ class TextPreparation(Preparation):
     def work(self) -> None:
         """Goes through the stages. Collective."""
         _share_cores(self.world)
-        order = self.largest_first()
+        order, size = self.largest_first(), self.options.shard_tokens
 
         def read(index: int, look: Look) -> Report:
             return collect(self.workspace, index, self.sources[index], self._accept, look)
 
         self.each(KEPT, order, read)
         selection = self.once(self._select_and_train)
-        pieces, size = WordPieces.load(self._tokenizer), self.options.shard_tokens
+        pieces = WordPieces.load(self._tokenizer)
 
         def encode(index: int, look: Look) -> Report:
             return encode_input(self.workspace, index, pieces, selection, size, look)
@@ -90,18 +90,16 @@ class TextPreparation(Preparation):
 
     def _select_and_train(self) -> Selection:
         indices = self._indices()
-        first = first_ones(indices)
+        hashes = np.concatenate([one.hashes for one in indices])
+        sizes = np.concatenate([one.sizes for one in indices])
+        if not len(hashes):
+            raise HvcodError(self._nothing_kept())
+        is_first = first_of_equal(hashes)
+        first = np.split(is_first, np.cumsum([len(one.hashes) for one in indices])[:-1])
         for index, mask in enumerate(first):
             write_first(self.workspace, index, mask)
-        if not any(mask.any() for mask in first):
-            raise HvcodError(self._nothing_kept())
-        kept = list(zip(indices, first, strict=True))
-        selection = select(
-            np.concatenate([one.hashes[mask] for one, mask in kept]),
-            np.concatenate([one.sizes[mask] for one, mask in kept]),
-            self.options.validation_fraction,
-            self.options.sample_characters,
-        )
+        fraction, sample = self.options.validation_fraction, self.options.sample_characters
+        selection = select(hashes[is_first], sizes[is_first], fraction, sample)
         if not self._tokenizer.exists():
             self._train(indices, first, selection)
         return selection

@@ -4,15 +4,12 @@ All three follow from the hash of a document's id, so they depend neither on ran
 documents are spread over files. Of documents with the same id the first one counts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.commoncrawl.preparation.collecting import Hashes, Integers, KeptIndex
-from hvcod.tasks.preparing.summary import first_of_equal
+from hvcod.tasks.commoncrawl.preparation.collecting import Hashes, Integers, Mask
 
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 
@@ -29,24 +26,20 @@ class Selection:
     validation_below: int
     sample_up_to: int
 
-    def in_validation(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+    def in_validation(self, hashes: Hashes) -> Mask:
         """Tells which documents are held out."""
         return (hashes & _LOW_BITS) < np.uint64(self.validation_below)
 
-    def in_sample(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+    def in_sample(self, hashes: Hashes) -> Mask:
         """Tells which documents the word pieces are learned from."""
         return (hashes <= np.uint64(self.sample_up_to)) & ~self.in_validation(hashes)
 
 
 def select(hashes: Hashes, sizes: Integers, fraction: float, sample: int) -> Selection:
-    """Finds the thresholds for documents without duplicates.
+    """Finds the thresholds for documents without duplicates: hashes of ids, sizes in characters.
 
-    Args:
-        hashes: The hashes of their ids.
-        sizes: Their characters.
-        fraction: Share to hold out; at least one document is held out and one is not.
-        sample: Characters to learn the word pieces from; the document that reaches this number is
-            included.
+    A fraction is held out, at least one document, but not all. The sample has about so many
+    characters; the document that reaches this number is included.
 
     Raises:
         HvcodError: There are fewer than two documents.
@@ -63,10 +56,3 @@ def select(hashes: Hashes, sizes: Integers, fraction: float, sample: int) -> Sel
     reached = np.cumsum(sizes[training][order])
     last = min(int(np.searchsorted(reached, sample)), len(reached) - 1)
     return Selection(below, int(hashes[training][order][last]))
-
-
-def first_ones(indices: Sequence[KeptIndex]) -> list[npt.NDArray[np.bool_]]:
-    """Tells for each input which documents are not duplicates of an earlier one."""
-    first = first_of_equal(np.concatenate([index.hashes for index in indices]))
-    ends = np.cumsum([len(index.hashes) for index in indices])
-    return np.split(first, ends[:-1])

@@ -24,10 +24,7 @@ COUNTS = (
 def input_report(read: Report, encoded: Report, accepted: int) -> Report:
     """Returns the report of one input; its ``read`` is the sum of kept, duplicate and dropped ones.
 
-    Args:
-        read: The report of the first pass.
-        encoded: The counts of the second pass.
-        accepted: Documents that no rule dropped.
+    It joins the reports of both passes; no rule dropped the documents that were accepted.
 
     Raises:
         HvcodError: The passes contradict each other.

@@ -55,13 +55,9 @@ def stream(url: str, patience: Patience) -> Iterator[bytes]:
 def wet_urls(
     crawl: str, files: int, base_url: str = COMMON_CRAWL, patience: Patience = USUAL
 ) -> list[str]:
-    """Returns the addresses of the first WET files of a crawl, in the order of ``wet.paths.gz``.
+    """Returns the addresses of a crawl's first WET files, all of them if it has fewer.
 
-    Args:
-        crawl: Name of the crawl, such as ``CC-MAIN-2020-50``.
-        files: Their number; all of them if the crawl has fewer.
-        base_url: The server of the crawls.
-        patience: Time limits and attempts for it.
+    The order is that of ``wet.paths.gz``; a crawl is named like ``CC-MAIN-2020-50``.
 
     Raises:
         UsageError: The name cannot be a crawl's, or ``files`` is less than one.

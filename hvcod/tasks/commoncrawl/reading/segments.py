@@ -22,12 +22,8 @@ class SegmentReader:
     Damage is counted once: a gap right after a damaged record, a record that a gap cuts, and the
     rest of a record after a gap are the same damaged place as the gap.
 
-    Args:
-        pieces: Decompressed bytes, marks and gaps.
-        source: Name for the report.
-        report: Counts the damage.
-        record_start: The first bytes of a member that begins with a new record; empty for formats
-            whose records have nothing to do with members.
+    `record_start` are the first bytes of a member that begins with a new record, empty for formats
+    whose records have nothing to do with members.
     """
 
     def __init__(

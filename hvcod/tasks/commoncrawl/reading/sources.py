@@ -88,14 +88,11 @@ def _identity(location: str) -> str:
 
 def _short_names(locations: Sequence[str]) -> dict[str, str]:
     """Returns the shortest ends of the paths, cut at folders, that no two of them share."""
-    parts = {location: location.split("/") for location in locations}
     names: dict[str, str] = {}
     depth = 1
-    while len(names) < len(parts):
-        ends = {location: "/".join(path[-depth:]) for location, path in parts.items()}
+    while len(names) < len(locations):
+        ends = {location: "/".join(location.split("/")[-depth:]) for location in locations}
         counts = Counter(ends.values())
-        for location, end in ends.items():
-            if counts[end] == 1:
-                names.setdefault(location, end)
+        names = {location: end for location, end in ends.items() if counts[end] == 1} | names
         depth += 1
     return names

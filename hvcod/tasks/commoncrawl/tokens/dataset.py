@@ -57,10 +57,7 @@ def shard_image(
 ) -> tuple[bytes, dict[str, int]]:
     """Returns a shard as the bytes of an HDF5 file, and the counts of its `ShardInfo`.
 
-    Args:
-        documents: The (id, tokens) of each.
-        in_validation: Whether each is held out.
-        dtype: The type that tokens are stored in.
+    Each document is (id, tokens), held out or not; tokens are stored as `dtype`.
     """
     counts: dict[str, int] = {}
     columns: dict[str, Array] = {}

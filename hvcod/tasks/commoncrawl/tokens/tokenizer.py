@@ -69,10 +69,8 @@ def count_characters(text: str) -> npt.NDArray[np.int64]:
 def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -> list[str]:
     """Returns the characters with a piece of their own: printable ASCII, then the most frequent.
 
-    Args:
-        counts: Counts by code point.
-        coverage: Share of all characters that the alphabet must reach (1.0 takes every character).
-        most: The largest alphabet allowed.
+    They reach a share of all characters (1.0 takes every character), but there are at most `most`.
+    Counts are by code point.
     """
     codes = np.flatnonzero(counts)
     codes = codes[codes > 32]
