@@ -1,10 +1,10 @@
 """The result of a comparison: as one object, as tables of text, and as CSV."""
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from hvcod.churn.measures.comparison import MethodFigures
@@ -17,7 +17,6 @@ from hvcod.churn.statistics import (
     of_retrains,
     reduction,
 )
-from hvcod.errors import HvcodError, reason_of
 
 OF_RETRAINS = ("log_loss", "accuracy", "calibration", "calibration_error")
 OF_PAIRS = ("churn", "disagreement", "good_churn", "bad_churn", "churn_ratio")
@@ -66,10 +65,7 @@ class Report:
     def independent(self) -> dict[str, dict[str, Estimate]]:
         """{method: {measure of pairs: its mean over pairs that share no retrain}}."""
         return {
-            name: {
-                measure: of_independent_pairs(values)
-                for measure, values in pair_values(method).items()
-            }
+            name: {key: of_independent_pairs(pairs) for key, pairs in pair_values(method).items()}
             for name, method in self.methods.items()
         }
 
@@ -124,9 +120,8 @@ def pair_values(method: MethodFigures) -> dict[str, list[float]]:
     """Returns {measure: its values for all pairs}, for the measures that all pairs have."""
     known = {}
     for measure in (*OF_PAIRS, RANKS):
-        values = [
-            getattr(pair if measure == RANKS else pair.overall, measure) for pair in method.pairs
-        ]
+        parts = [pair if measure == RANKS else pair.overall for pair in method.pairs]
+        values = [getattr(part, measure) for part in parts]
         if values and None not in values:
             known[measure] = values
     return known
@@ -164,21 +159,14 @@ _KEYS = ("method", "of", "first", "second", "slice", "measure")
 _FIGURES = ("value", "half_range", "low", "high", "repeats")
 
 
-def write_csv(report: Report, path: Path) -> None:
-    """Writes every figure of a report to a line of its own.
-
-    Raises:
-        HvcodError: The file cannot be written.
-    """
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.DictWriter(file, (*_KEYS, *_FIGURES), lineterminator="\n")
-            lines.writeheader()
-            for name, method in report.methods.items():
-                for line in _lines(report, name, method):
-                    lines.writerow({"method": name, **line})
-    except OSError as error:
-        raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
+def to_csv(report: Report) -> str:
+    """Returns the report as CSV, with a line for every figure."""
+    text = io.StringIO()
+    lines = csv.DictWriter(text, (*_KEYS, *_FIGURES), lineterminator="\n")
+    lines.writeheader()
+    for name, method in report.methods.items():
+        lines.writerows({"method": name, **line} for line in _lines(report, name, method))
+    return text.getvalue()
 
 
 def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[str, object]]:

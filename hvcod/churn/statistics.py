@@ -95,11 +95,8 @@ def reduction(values: Sequence[float], baseline: Sequence[float]) -> Estimate | 
     """Estimates the reduction of a measure of pairs against another method: 1 - mean / its mean.
 
     The retrains of the two methods are assumed to be independent; the logarithm of the ratio is
-    bootstrapped. None if a mean is not positive.
-
-    Args:
-        values: The method's values for all pairs, as for `of_all_pairs`.
-        baseline: The values of the other method.
+    bootstrapped. None if a mean is not positive. Both arguments are values for all pairs, as for
+    `of_all_pairs`.
     """
     ours, theirs = (_of_pairs(np.asarray(sample)) for sample in (values, baseline))
     if ours.mean <= 0 or theirs.mean <= 0:

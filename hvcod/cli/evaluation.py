@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hvcod.cli.options import PATH
+
 if TYPE_CHECKING:
     from hvcod.evaluation.models import Trained
     from hvcod.evaluation.options import EvaluationOptions
@@ -21,9 +23,7 @@ def sources(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         help="Use only this group of each run; may be repeated.  [default: all]",
     )
-    source = click.argument(
-        "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE..."
-    )
+    source = click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
     return source(group(command))
 
 

@@ -8,16 +8,14 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of a package, each with an attribute ``command``."""
+    """A group whose commands are modules of a package, each with an attribute ``command``.
+
+    Args:
+        package: The package of the modules.
+        known: {name of command and module: a line about it}.
+    """
 
     def __init__(self, *args: Any, package: str, known: Mapping[str, str], **settings: Any) -> None:
-        """
-        Args:
-            args: Passed to click.
-            package: The package of the modules.
-            known: {name of command and module: a line about it}.
-            settings: Passed to click.
-        """
         super().__init__(*args, **settings)
         self._package, self._known = package, known
 

@@ -21,7 +21,6 @@ COMMANDS = {
     "plan": "Estimate how to divide ranks into groups.",
 }
 
-
 EXAMPLES = """\b
 Examples:
   laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl
@@ -61,7 +60,11 @@ def run(command: click.Command) -> None:
         code = command.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        _say_once(error)
+        from hvcod.groups.environment import launch_rank
+
+        # It is the same on every rank.
+        if launch_rank() == 0:
+            error.show()
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
@@ -69,11 +72,3 @@ def run(command: click.Command) -> None:
         from hvcod.groups.abort import abort
 
         abort(error)
-
-
-def _say_once(error: click.ClickException) -> None:
-    """Prints an error of the command line once: it is the same on every rank."""
-    from hvcod.groups.environment import launch_rank
-
-    if launch_rank() == 0:
-        error.show()

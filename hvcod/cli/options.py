@@ -10,6 +10,12 @@ from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.values import Duration
 
+PATH = click.Path(path_type=Path)
+"""The type of a path, which need not exist."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+"""Adds ``--json``, an option of every command that prints a result."""
+
 
 def dataclass_options(
     options: type, without: Collection[str] = ()
@@ -17,18 +23,14 @@ def dataclass_options(
     """Returns a decorator that adds one flag for each option of a dataclass tree.
 
     A flag is named by the last part of its key: ``codistill.burn_in`` is ``--burn-in``. Flags that
-    were not given arrive as ``None``; `layer` drops them, so that presets and files count.
-
-    Args:
-        options: The dataclass.
-        without: Keys of options that get no flag.
+    were not given arrive as ``None``; `layer` drops them, so that presets and files count. The
+    options whose keys are in `without` get no flag.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for key, (item, kind) in reversed(config.fields_of(options).items()):
-            if key in without:
-                continue
-            command = _flag(key, item.metadata, item.default, config.plain_type(kind))(command)
+            if key not in without:
+                command = _flag(key, item.metadata, item.default, config.plain_type(kind))(command)
         return command
 
     return decorate
@@ -37,12 +39,9 @@ def dataclass_options(
 def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
     """Adds the options of a training run, ``--config`` and ``--set``: see `hvcod.runs.layers`.
 
-    Args:
-        without: Keys of options that get no flag, because the command decides them.
+    The options whose keys are in `without` get no flag, because the command decides them.
     """
-    file = click.option(
-        "--config", "config_file", type=click.Path(path_type=Path), help="A TOML file of options."
-    )
+    file = click.option("--config", "config_file", type=PATH, help="A TOML file of options.")
     assignments = click.option(
         "--set",
         "assignments",
@@ -65,19 +64,13 @@ def build(options: type, flags: Mapping[str, Any]) -> Any:
     return config.resolve(options, [layer(options, flags)])
 
 
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--json``, an option of every command that prints a result."""
-    decorator = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-    return decorator(command)
-
-
 def inputs_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``INPUT...`` and ``--output``, arguments of every preparation of data."""
     inputs = click.argument("inputs", nargs=-1, metavar="INPUT...")
     output = click.option(
         "--output",
         required=True,
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="Folder for the prepared data; the same command continues after an interruption.",
     )
     return inputs(output(command))
@@ -91,6 +84,6 @@ def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> An
         text += f"  [default: {shown}]"
     if kind is bool:
         return click.option(f"{name}/--no-{name[2:]}", default=None, help=text)
-    known = {int: click.INT, float: click.FLOAT, Path: click.Path(path_type=Path)}
+    known = {int: click.INT, float: click.FLOAT, Path: PATH}
     types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else known.get(kind, str)
     return click.option(name, type=types, default=None, help=text)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from hvcod.cli.options import PATH
+
 EXAMPLES = """\b
 Examples:
   laptop   hvcod plot runs/demo-20261122-170000
@@ -13,10 +15,10 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The picture to write (.png, .svg, .pdf).  [default: curves.png in the first RUN]",
 )
 def command(runs: Sequence[Path], output: Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hvcod.cli.evaluation import load, sources
-from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.cli.options import PATH, build, dataclass_options, json_option
 from hvcod.evaluation.options import EvaluationOptions
 
 EXAMPLES = """\b
@@ -24,7 +24,7 @@ Examples:
 @click.option(
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The file to write: .h5 (datasets id, prediction, label) or .csv (columns of the same "
     "names). Each of several models gets its own file: out.h5 becomes out.group-0.h5.",
 )
@@ -51,10 +51,9 @@ def command(
     models, ranks = load(sources, groups, options)
     from hvcod.evaluation.predict import predict
 
-    together = ensemble or len(models) == 1
-    wanted = (
-        {output: models} if together else {_own(output, model.name): [model] for model in models}
-    )
+    wanted = {output: models}
+    if len(models) > 1 and not ensemble:
+        wanted = {_own(output, model.name): [model] for model in models}
     written = {
         str(path): predict(chosen, options.part, path, ranks) for path, chosen in wanted.items()
     }

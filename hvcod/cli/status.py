@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from hvcod.cli.options import json_option
+from hvcod.cli.options import PATH, json_option
 from hvcod.cli.tables import columns, figure
 from hvcod.errors import HvcodError
 from hvcod.training.status.collect import GroupStatus, RunStatus, collect
@@ -37,7 +37,7 @@ class _Command(click.Command):
 
 
 @click.command(cls=_Command, epilog=EXAMPLES)
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=PATH, metavar="RUN")
 @click.option(
     "--watch",
     type=click.FloatRange(min=0.1),

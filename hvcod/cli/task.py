@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hvcod.cli.options import json_option
+from hvcod.cli.options import PATH, json_option
 from hvcod.cli.tables import columns
 
 EXAMPLES = """\b
@@ -27,7 +27,7 @@ def command() -> None:
 @click.argument("name")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path(),
     help="Where to make the new folder.  [default: here]",
 )

@@ -22,8 +22,7 @@ class MethodFigures:
     """The measures of the retrains of one method.
 
     Attributes:
-        models: The measures of each retrain.
-        pairs: The measures of each pair of retrains.
+        models, pairs: The measures of each retrain, and of each pair of them.
         density: The number of rows by the two predictions of the first pair,
             [DENSITY_BINS, DENSITY_BINS]; None for several classes or a single model.
     """
@@ -110,8 +109,7 @@ class Comparison:
             method: MethodFigures(
                 models=[models[number] for number in numbers],
                 pairs=[
-                    self._pair((old, new), (models[old], models[new]), slices, ranks)
-                    for old, new in combinations(numbers, 2)
+                    self._pair(models, pair, slices, ranks) for pair in combinations(numbers, 2)
                 ],
                 density=self._density.get(method),
             )
@@ -120,24 +118,22 @@ class Comparison:
 
     def _pair(
         self,
+        models: Sequence[ModelFigures],
         numbers: tuple[int, int],
-        models: tuple[ModelFigures, ModelFigures],
         slices: Mapping[str, int],
         ranks: tuple[Array, Array] | None,
     ) -> PairFigures:
-        (old, new), pair = numbers, self._pairs[numbers]
-        correlation, error = (
-            (float(matrix[old, new]) for matrix in ranks) if ranks else (None, None)
-        )
+        (first, second), pair = (models[number] for number in numbers), self._pairs[numbers]
+        correlation, error = (float(matrix[numbers]) for matrix in ranks) if ranks else (None, None)
         return PairFigures(
-            first=models[0].name,
-            second=models[1].name,
+            first=first.name,
+            second=second.name,
             overall=pair.overall(),
             quantiles=pair.differences.quantiles(),
             rank_correlation=None if correlation is None or np.isnan(correlation) else correlation,
             rank_correlation_error=error,
-            log_loss_difference=_change(*(model.log_loss for model in models)),
-            calibration_difference=_change(*(model.calibration for model in models)),
+            log_loss_difference=_change(first.log_loss, second.log_loss),
+            calibration_difference=_change(first.calibration, second.calibration),
             slices=pair.by_slice(slices),
             differences=pair.differences,
         )

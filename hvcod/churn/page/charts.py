@@ -56,14 +56,11 @@ def histogram(report: Report) -> str | None:
     top = max(float(heights.max()) for heights in shares.values())
     plot = Plot((0, largest, "absolute difference"), (0, top * 1.05, "share of the rows"))
     for name, heights in shares.items():
+        steps = []
         for low, high, share in zip(edges, edges[1:], heights, strict=False):
             text = f"{name}: {share:.2%} of the rows differ by {low:.3g} to {high:.3g}"
             plot.box((low, 0, high, share), _colour(report, name), text, 0.25)
-        steps = [
-            point
-            for low, high, share in zip(edges, edges[1:], heights, strict=False)
-            for point in ((low, share), (high, share))
-        ]
+            steps += [(low, share), (high, share)]
         plot.line(steps, _colour(report, name), 1.5)
     return plot.svg("histogram of the absolute differences")
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 
 from hvcod import __version__
 from hvcod.churn.page import charts
 from hvcod.churn.page.plot import colour
 from hvcod.churn.report import OF_PAIRS, OF_RETRAINS, Report
 from hvcod.churn.statistics import Estimate
-from hvcod.errors import HvcodError, reason_of
 
 MOST_PAIRS = 100
 """The largest number of pairs that the page lists one by one."""
@@ -32,18 +30,6 @@ svg { max-width: 100%; height: auto } svg text { font-size: 12px; fill: #333 }
 """
 # Nothing from outside the page may be loaded, whatever the names of methods and files contain.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-
-
-def write_page(report: Report, path: Path) -> None:
-    """Writes the page.
-
-    Raises:
-        HvcodError: The file cannot be written.
-    """
-    try:
-        path.write_text(page(report), encoding="utf-8")
-    except OSError as error:
-        raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def page(report: Report) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hvcod.cli.options import json_option
+from hvcod.cli.options import PATH, json_option
+from hvcod.errors import HvcodError, reason_of
 
 if TYPE_CHECKING:
     from hvcod.churn.report import Report
@@ -15,36 +16,32 @@ if TYPE_CHECKING:
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--csv``, ``--html`` and ``--json``, as `give_out` takes them."""
-    file = click.Path(path_type=Path)
-    page = click.option(
-        "--html",
-        "html_file",
-        type=file,
-        metavar="FILE",
-        help="Also write the result as a self-contained HTML page.",
-    )
-    figures = click.option(
-        "--csv",
-        "csv_file",
-        type=file,
-        metavar="FILE",
-        help="Also write every figure as a line of this CSV file.",
-    )
+    file: dict[str, Any] = {"type": PATH, "metavar": "FILE"}
+    text = "Also write the result as a self-contained HTML page."
+    page = click.option("--html", "html_file", help=text, **file)
+    text = "Also write every figure as a line of this CSV file."
+    figures = click.option("--csv", "csv_file", help=text, **file)
     return figures(page(json_option(command)))
 
 
 def give_out(
     report: "Report", csv_file: Path | None, html_file: Path | None, as_json: bool
 ) -> None:
-    """Prints a report, and writes its figures and page to files if they are given."""
-    from hvcod.churn.page.page import write_page
-    from hvcod.churn.report import write_csv
+    """Prints a report, and writes its figures and page to files if they are given.
+
+    Raises:
+        HvcodError: A file cannot be written.
+    """
+    from hvcod.churn.page.page import page
+    from hvcod.churn.report import to_csv
     from hvcod.cli.churn.table import table
 
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(json.dumps(report.to_dict()) if as_json else table(report))
-    if csv_file:
-        write_csv(report, csv_file)
-    if html_file:
-        write_page(report, html_file)
+    for path, render in ((csv_file, to_csv), (html_file, page)):
+        try:
+            if path:
+                path.write_text(render(report), encoding="utf-8", newline="")
+        except OSError as error:
+            raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error

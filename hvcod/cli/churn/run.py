@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hvcod.churn.options import CompareOptions, StudyOptions
-from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
+from hvcod.cli.options import PATH, build, dataclass_options, json_option, layer, training_options
 from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import PREEMPTED, UsageError
 from hvcod.runs.crew import crew_of
@@ -40,7 +40,7 @@ OF_FILES = ("by_row", "common", "slice_column")
 @click.option(
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of the study; the same command continues it, and reuses finished retrains.",
 )
 @training_options(without=OF_A_STUDY)
@@ -85,9 +85,8 @@ def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:
     if outcome.report is None:
         text = f"{outcome.done} of {outcome.retrains} retrains are done; the same command "
         text += "continues" if outcome.preempted else "without --share trains the rest and compares"
-        click.echo(
-            json.dumps({"done": outcome.done, "retrains": outcome.retrains}) if as_json else text
-        )
+        done = {"done": outcome.done, "retrains": outcome.retrains}
+        click.echo(json.dumps(done) if as_json else text)
         return
     figures, page = (output / f"churn.{kind}" for kind in ("csv", "html"))
     give_out(outcome.report, figures, page, as_json)

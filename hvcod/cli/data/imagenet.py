@@ -31,8 +31,8 @@ def command(inputs: Sequence[str], output: Path, as_json: bool, **flags: Any) ->
     An INPUT is a folder or a tar file (plain or compressed with gzip, xz or zstd) of images in
     class folders, which may be inside folders named train, val and test; the official tar files
     will do, too. The images' bytes are kept; damaged images are counted, named in the report and
-    skipped. Under mpirun or srun the ranks share the
-    work; the result does not depend on their number.
+    skipped. Under mpirun or srun the ranks share the work; the result does not depend on their
+    number.
     """
     if not inputs:
         raise UsageError("nothing to read: give folders or tar files")

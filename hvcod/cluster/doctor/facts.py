@@ -61,13 +61,10 @@ class Hdf5:
 
 @dataclass(frozen=True)
 class Cores:
-    """Cores of this process.
+    """The cores that this process is bound to (`allowed`), of all cores of the node (`machine`).
 
-    Attributes:
-        allowed: The cores that it is bound to.
-        machine: All cores of the node.
-        quota: Cores' worth of time that its container may use; None for all.
-        omp_threads: OMP_NUM_THREADS, None if it is not set.
+    `quota`: cores' worth of time that its container may use, None for all; `omp_threads`:
+    OMP_NUM_THREADS, None if it is not set.
     """
 
     allowed: list[int]
@@ -168,14 +165,9 @@ class Device:
 
 @dataclass(frozen=True)
 class Rank:
-    """All that one rank found before the ranks were gathered.
+    """All that one rank of the launch found before the ranks were gathered.
 
-    Attributes:
-        rank: Its number in the launch.
-        host: The node's name.
-        outcomes: By name of the stage.
-        versions: Of Python and packages, by name.
-        age: Seconds from the start of the process to the first stage.
+    `age`: seconds from the start of the process to the first stage.
     """
 
     rank: int
@@ -202,12 +194,12 @@ class Rank:
 
 @dataclass(frozen=True)
 class GroupSpeed:
-    """An allreduce in one group, timed.
+    """An allreduce in one group, timed; both times are None in a group of one rank.
 
     Attributes:
         right: True if every rank got the right sum.
-        bytes_per_s: Bytes of the message / median seconds; None in a group of one rank.
-        latency_s: Median seconds of a message of one number; None in a group of one rank.
+        bytes_per_s: Bytes of the message / median seconds.
+        latency_s: Median seconds of a message of one number.
     """
 
     group: int
@@ -235,7 +227,7 @@ class Published:
         nodes: Nodes that took part.
         bytes: Size of a checkpoint.
         bytes_per_s: While publishing.
-        visible_s: {reader's host: median seconds from visible to verified, None if never seen}.
+        visible_s: {reader: median seconds from visible to verified, None if never seen}.
         problem: The reason why nothing was measured.
     """
 

@@ -83,8 +83,8 @@ def measure(examination: Examination) -> dict[str, Any]:
 def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[str, Any]:
     """The report as plain values, documented in `hvcod.cluster.doctor`."""
     checks = [{"check": name, **dataclasses.asdict(each)} for name, each in findings.items()]
-    options = dataclasses.asdict(examination.options)
-    options["run_dir"] = str(options["run_dir"])
+    run_dir = str(examination.options.run_dir)
+    options = dataclasses.asdict(examination.options) | {"run_dir": run_dir}
     world = examination.outcomes["world"].facts
     about = {"launched": examination.launched, "options": options}
     about |= {"ranks": world.size, "nodes": world.nodes} if world else {}
@@ -130,9 +130,9 @@ def _allreduces(examination: Examination) -> dict[str, Any]:
                 "group": index,
                 "ranks": each.ranks,
                 "nodes": each.nodes,
-                "allreduce_bytes_per_s": _of(by_horovod, index, "bytes_per_s"),
-                "allreduce_latency_s": _of(by_horovod, index, "latency_s"),
-                "mpi_allreduce_bytes_per_s": _of(by_mpi, index, "bytes_per_s"),
+                "allreduce_bytes_per_s": getattr(by_horovod.get(index), "bytes_per_s", None),
+                "allreduce_latency_s": getattr(by_horovod.get(index), "latency_s", None),
+                "mpi_allreduce_bytes_per_s": getattr(by_mpi.get(index), "bytes_per_s", None),
             }
             for index, each in known.items()
         ],
@@ -141,10 +141,6 @@ def _allreduces(examination: Examination) -> dict[str, Any]:
 
 def _groups(facts: Allreduce | None) -> dict[int, GroupSpeed]:
     return {each.group: each for each in facts.groups} if facts else {}
-
-
-def _of(groups: Mapping[int, GroupSpeed], index: int, name: str) -> float | None:
-    return getattr(groups[index], name) if index in groups else None
 
 
 def _start(examination: Examination) -> float | None:

@@ -51,13 +51,9 @@ class _Told(BaseException):
 def supervise(stages: Sequence[Stage], patience: float) -> dict[str, Outcome]:
     """Runs stages one after another, survives whatever they do, and returns {name: outcome}.
 
-    A stage that kills its process or hangs is abandoned, and the others go on in a new process.
-    Ends early on SIGTERM, which a launcher sends when another rank has failed. From then on this
-    process ignores SIGTERM, so that it can still report.
-
-    Args:
-        stages: In order.
-        patience: Seconds that a stage may take.
+    A stage that kills its process, or takes longer than `patience` seconds, is abandoned, and the
+    others go on in a new process. Ends early on SIGTERM, which a launcher sends when another rank
+    has failed. From then on this process ignores SIGTERM, so that it can still report.
     """
     outcomes: dict[str, Outcome] = {}
     before = signal.signal(signal.SIGTERM, _note)
@@ -97,9 +93,8 @@ class _Child:
         ended = False
         try:
             for stage in self._stages:
-                seconds = stage.patience * patience
                 begun = time.perf_counter()
-                given_up = self._report_of(stage, seconds)
+                given_up = self._report_of(stage, stage.patience * patience)
                 if given_up:
                     seconds = time.perf_counter() - begun
                     self._outcomes[stage.name] = replace(given_up, seconds=seconds)
@@ -195,10 +190,8 @@ def _outcome(stage: Stage, outcomes: Mapping[str, Outcome]) -> Outcome:
     for name in stage.needs:
         lacking = outcomes[name]
         if lacking.problem:
-            root = (
-                f"not reached, because this failed: {name}" if lacking.reached else lacking.problem
-            )
-            return Outcome(problem=root, reached=False)
+            first = f"not reached, because this failed: {name}"
+            return Outcome(problem=first if lacking.reached else lacking.problem, reached=False)
     begun = time.perf_counter()
     facts, problem = None, ""
     try:

@@ -25,22 +25,18 @@ class Together:
     """The world and this rank's place in it, once MPI has been started.
 
     Attributes:
+        everyone: All ranks, from `start` on.
         me: This rank in the MPI world, from `start` on.
         group: This rank's group, from `split` on.
     """
 
+    everyone: "Intracomm"
     me: World
     group: "Group"
 
     def __init__(self, options: DoctorOptions) -> None:
         self._options = options
         self._age = process_age()
-
-    @property
-    def everyone(self) -> "Intracomm":
-        """All ranks."""
-        comm: Intracomm = mpi().COMM_WORLD
-        return comm
 
     def start(self, outcomes: Outcomes) -> World:
         """Starts MPI, as importing mpi4py does in a training."""
@@ -50,13 +46,14 @@ class Together:
                 # The check of the launch reports a launcher of another MPI.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 library.Init_thread(_requested_level(library))
-        everyone, level = self.everyone, library.Query_thread()
+        everyone, level = library.COMM_WORLD, library.Query_thread()
         node = everyone.Split_type(library.COMM_TYPE_SHARED, everyone.rank)
         first = node.bcast(everyone.rank)
         nodes = sorted(set(everyone.allgather(first)))
         name = next(each for each in _LEVELS if getattr(library, f"THREAD_{each}") == level)
         enough = bool(level >= library.THREAD_MULTIPLE)
         place, count = nodes.index(first), len(nodes)
+        self.everyone = everyone
         self.me = World(everyone.rank, everyone.size, name, enough, place, count, node.rank)
         return self.me
 

@@ -102,19 +102,14 @@ def plan(
 ) -> list[Row]:
     """Rows for all numbers of groups that divide the ranks and fit the topology, ascending.
 
-    Args:
-        training: The planned run.
-        size: Size of the model.
-        network: The network inside a group.
-        file_system: The file system between groups.
-        only: Return only the row of this number of groups.
+    With `only`, just the row of this number of groups.
 
     Raises:
         UsageError: `only` does not divide the ranks or does not fit the topology.
     """
-    if only is not None and training.ranks % only:
-        raise UsageError(f"{only} groups cannot share {training.ranks} ranks equally")
     if only is not None:
+        if training.ranks % only:
+            raise UsageError(f"{only} groups cannot share {training.ranks} ranks equally")
         teachers_of(0, only, training.topology)
     rows: list[Row] = []
     for groups in range(1, training.ranks + 1):

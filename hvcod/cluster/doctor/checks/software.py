@@ -23,7 +23,8 @@ def one_mpi(examination: Examination) -> Finding:
     for rank, facts in known:
         horovod = rank.get(Horovod)
         if horovod and horovod.library and horovod.library != facts.library:
-            return Finding("failed", f"{_two(facts, horovod)} ({rank})", _ONE_MPI)
+            found = f"mpi4py calls {facts.library or 'an unknown file'} ({short(facts.says)}), "
+            return Finding("failed", f"{found}Horovod calls {horovod.library} ({rank})", _ONE_MPI)
     names = {facts.says: rank for rank, facts in known}
     if len(names) > 1:
         listed = ", ".join(f"{short(name)} on {rank}" for name, rank in names.items())
@@ -98,10 +99,3 @@ def versions(examination: Examination) -> Finding:
 def short(says: str) -> str:
     """An MPI's name and version, out of its own long description."""
     return " ".join(says.partition(",")[0].replace("Version:", "").split())
-
-
-def _two(mpi4py: Mpi4py, horovod: Horovod) -> str:
-    return (
-        f"mpi4py calls {mpi4py.library or 'an unknown file'} ({short(mpi4py.says)}), Horovod "
-        f"calls {horovod.library}"
-    )
