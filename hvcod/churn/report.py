@@ -1,4 +1,4 @@
-"""The result of a comparison: as one object, as tables of text, and as CSV."""
+"""The result of a comparison: as one object, and as CSV."""
 
 import csv
 import io
@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from hvcod.churn.measures.comparison import MethodFigures
-from hvcod.churn.measures.pair import Disagreement
 from hvcod.churn.statistics import (
     Estimate,
     difference,
@@ -145,14 +144,11 @@ def slice_means(method: MethodFigures) -> dict[str, dict[str, float | None]]:
         return {}
     means: dict[str, dict[str, float | None]] = {}
     for name, first in method.pairs[0].slices.items():
-        parts = [pair.slices[name] for pair in method.pairs]
-        means[name] = {"rows": first.rows, **{m: _mean(parts, m) for m in OF_PAIRS}}
+        means[name] = {"rows": first.rows}
+        for measure in OF_PAIRS:
+            values = [getattr(pair.slices[name], measure) for pair in method.pairs]
+            means[name][measure] = None if None in values else sum(values) / len(values)
     return means
-
-
-def _mean(slices: Sequence[Disagreement], measure: str) -> float | None:
-    values = [getattr(disagreement, measure) for disagreement in slices]
-    return None if None in values else sum(values) / len(values)
 
 
 _KEYS = ("method", "of", "first", "second", "slice", "measure")

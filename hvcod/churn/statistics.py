@@ -62,11 +62,16 @@ class _Parts:
 
 
 def of_retrains(values: Sequence[float]) -> Estimate:
-    """Estimates a measure of single retrains, such as their log loss.
+    """Estimates a measure of single retrains, such as their log loss, or other independent values.
 
-    The interval is Student's, and None below three retrains.
+    The interval is Student's, and None below three values.
     """
-    return _student(np.asarray(values, dtype=np.float64))
+    every = np.asarray(values, dtype=np.float64)
+    parts, interval = _of_retrains(every), None
+    if len(every) >= FEWEST_INDEPENDENT:
+        reach = float(stats.t.ppf((1 + LEVEL) / 2, len(every) - 1)) * parts.error
+        interval = (parts.mean - reach, parts.mean + reach)
+    return Estimate(parts.mean, _half_range(every), interval, len(every))
 
 
 def of_all_pairs(values: Sequence[float]) -> Estimate:
@@ -88,7 +93,7 @@ def of_independent_pairs(values: Sequence[float]) -> Estimate:
     """
     matrix = square(np.asarray(values, dtype=np.float64))
     first = np.arange(0, len(matrix) - 1, 2)
-    return _student(matrix[first, first + 1])
+    return of_retrains(matrix[first, first + 1].tolist())
 
 
 def reduction(values: Sequence[float], baseline: Sequence[float]) -> Estimate | None:
@@ -142,21 +147,11 @@ def _of_pairs(pairs: Floats) -> _Parts:
     explained = float((retrains - 2) * (parts**2).sum())
     rest = max(0.0, float(((pairs - mean) ** 2).sum()) - explained)
     of_parts, of_rest = explained / free, rest / left
-    variance = 4 * of_parts / (retrains * (retrains - 2)) - 2 * of_rest / (
-        (retrains - 1) * (retrains - 2)
-    )
+    variance = 4 * of_parts / (retrains * (retrains - 2))
+    variance -= 2 * of_rest / ((retrains - 1) * (retrains - 2))
     # If the estimated variance between retrains is negative, both mean squares estimate the rest.
     pooled = (explained + rest) / (free + left) * 2 / (retrains * (retrains - 1))
     return _Parts(mean, parts, math.sqrt(max(variance, pooled)))
-
-
-def _student(values: Floats) -> Estimate:
-    """Estimates a mean from independent values."""
-    parts, interval = _of_retrains(values), None
-    if len(values) >= FEWEST_INDEPENDENT:
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * parts.error
-        interval = (parts.mean - reach, parts.mean + reach)
-    return Estimate(parts.mean, _half_range(values), interval, len(values))
 
 
 def _interval(mean: float, *terms: _Parts) -> tuple[float, float] | None:

@@ -21,8 +21,6 @@ Examples:
            srun --mpi=pmix hvcod doctor --groups 2 --run-dir /scratch/runs/cc # in the job
 """
 
-_WIDTH = 100
-
 
 @click.command(epilog=EXAMPLES)
 @dataclass_options(DoctorOptions)
@@ -55,12 +53,7 @@ def table(findings: "Mapping[str, Finding]", versions: Mapping[str, str]) -> str
     """Returns the findings as a table, then what to do, then the versions."""
     rows = [["check", "result", "found"]]
     rows += [[name, finding.result, finding.found] for name, finding in findings.items()]
-    mends = [
-        textwrap.fill(
-            f"{name}: {finding.mend}", _WIDTH, initial_indent="  ", subsequent_indent="    "
-        )
-        for name, finding in findings.items()
-        if finding.mend
-    ]
-    todo = ["", "What to do:", *mends] if mends else []
+    wrapper = textwrap.TextWrapper(100, initial_indent="  ", subsequent_indent="    ")
+    mends = [f"{name}: {finding.mend}" for name, finding in findings.items() if finding.mend]
+    todo = ["", "What to do:", *map(wrapper.fill, mends)] if mends else []
     return "\n".join([columns(rows), *todo, "", columns(list(versions.items()))])

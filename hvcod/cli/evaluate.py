@@ -10,7 +10,7 @@ import click
 
 from hvcod.cli.evaluation import load, sources
 from hvcod.cli.options import build, dataclass_options, json_option
-from hvcod.cli.tables import columns
+from hvcod.cli.tables import columns, figure
 from hvcod.evaluation.options import EvaluationOptions
 
 if TYPE_CHECKING:
@@ -48,12 +48,8 @@ def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **fla
 
 def _table(evaluations: "Sequence[Evaluation]") -> str:
     metrics = list(evaluations[0].metrics)
-    rows = [
-        [
-            evaluation.name,
-            "-" if evaluation.step is None else str(evaluation.step),
-            *(f"{evaluation.metrics[name]:.4f}" for name in metrics),
-        ]
-        for evaluation in evaluations
-    ]
-    return columns([["model", "step", *metrics], *rows])
+    rows = [["model", "step", *metrics]]
+    for evaluation in evaluations:
+        values = (f"{evaluation.metrics[name]:.4f}" for name in metrics)
+        rows.append([evaluation.name, figure(evaluation.step), *values])
+    return columns(rows)

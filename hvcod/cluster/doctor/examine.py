@@ -63,7 +63,7 @@ def examine(options: DoctorOptions) -> Examination | None:
 def _check_alone(outcomes: Mapping[str, Outcome]) -> None:
     """Raises what the first rank cannot know of, after that rank has had time to report."""
     names = list(outcomes)
-    told = names.index("ranks") + 1 if not outcomes["ranks"].problem else 0
-    for name in names[told:]:
+    reported = 0 if outcomes["ranks"].problem else names.index("ranks") + 1
+    for name in names[reported:]:
         if outcomes[name].problem and outcomes[name].reached:
             raise HvcodError(f"doctor: {name} on {os.uname().nodename}: {outcomes[name].problem}")

@@ -24,8 +24,6 @@ def files(run_dir: Path, outcomes: Outcomes) -> Files:
     state = os.statvfs(folder)
     free = state.f_bavail * state.f_frsize
     try:
-        if not folder.is_dir():
-            raise NotADirectoryError(20, os.strerror(20))
         with _file(folder, memoryview(b"a" * 4096)):
             error, code = "", None
     except OSError as failure:

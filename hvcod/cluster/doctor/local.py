@@ -104,8 +104,8 @@ def library_behind(extension: str) -> str:
     except (OSError, AttributeError):
         return ""
     for line in Path("/proc/self/maps").read_text().splitlines():
-        place, *_, path = line.split(maxsplit=5)
-        start, end = (int(each, 16) for each in place.split("-"))
+        span, *_, path = line.split(maxsplit=5)
+        start, end = (int(number, 16) for number in span.split("-"))
         if start <= address < end:
             return path
     return ""
@@ -122,12 +122,11 @@ def versions() -> dict[str, str]:
 
 def _extension(hvd: ModuleType) -> str:
     """The shared library of Horovod for torch."""
-    found = sorted(Path(str(hvd.__file__)).parent.glob("mpi_lib*.so"))
-    if not found:
-        raise HvcodError(
-            f"{Path(str(hvd.__file__)).parent} has no mpi_lib*.so: built without torch"
-        )
-    return str(found[0])
+    folder = Path(str(hvd.__file__)).parent
+    libraries = sorted(folder.glob("mpi_lib*.so"))
+    if not libraries:
+        raise HvcodError(f"{folder} has no mpi_lib*.so: built without torch")
+    return str(libraries[0])
 
 
 def _quota() -> float | None:

@@ -1,7 +1,4 @@
-"""The options of ``hvcod doctor``; the only place where they are defined.
-
-Nothing heavy is imported here: the help page reads this file.
-"""
+"""The options of ``hvcod doctor``. Nothing heavy is imported here: the help page needs it."""
 
 from dataclasses import dataclass
 from pathlib import Path

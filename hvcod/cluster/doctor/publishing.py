@@ -1,14 +1,13 @@
 """Measures how soon other nodes see a published checkpoint, with the code that training uses."""
 
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hvcod.cluster.doctor.facts import Published
@@ -53,17 +52,16 @@ def publishing(together: Together, options: DoctorOptions, outcomes: Outcomes) -
 def _folder(together: Together, run_dir: Path) -> Iterator[tuple[str, str]]:
     """A temporary folder made by rank 0, or the reason why there is none. Collective."""
     place, problem = "", ""
-    if together.everyone.rank == 0:
-        try:
-            place = tempfile.mkdtemp(prefix=PREFIX, dir=existing(run_dir))
-        except OSError as error:
-            problem = reason_of(error)
-    place, problem = together.everyone.bcast((place, problem))
-    try:
-        yield place, problem
-    finally:
-        if place and together.everyone.rank == 0:
-            shutil.rmtree(place, ignore_errors=True)
+    with ExitStack() as stack:
+        if together.everyone.rank == 0:
+            try:
+                folder = TemporaryDirectory(
+                    prefix=PREFIX, dir=existing(run_dir), ignore_cleanup_errors=True
+                )
+                place = stack.enter_context(folder)
+            except OSError as error:
+                problem = reason_of(error)
+        yield together.everyone.bcast((place, problem))
 
 
 class _Renaming:

@@ -82,7 +82,7 @@ def measure(examination: Examination) -> dict[str, Any]:
 
 def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[str, Any]:
     """The report as plain values, documented in `hvcod.cluster.doctor`."""
-    checks = [{"check": name, **dataclasses.asdict(each)} for name, each in findings.items()]
+    checks = [{"check": name, **dataclasses.asdict(finding)} for name, finding in findings.items()]
     run_dir = str(examination.options.run_dir)
     options = dataclasses.asdict(examination.options) | {"run_dir": run_dir}
     world = examination.outcomes["world"].facts
@@ -94,13 +94,13 @@ def to_dict(examination: Examination, findings: Mapping[str, Finding]) -> dict[s
         "measured": measure(examination),
         "versions": versions(examination.first),
         "launch": about,
-        "ranks": [_rank(each) for each in examination.ranks],
+        "ranks": [_rank(rank) for rank in examination.ranks],
     }
 
 
 def is_well(findings: Mapping[str, Finding]) -> bool:
     """Returns True if training would run: no check failed."""
-    return all(each.result != "failed" for each in findings.values())
+    return all(finding.result != "failed" for finding in findings.values())
 
 
 def versions(rank: Rank) -> dict[str, str]:
@@ -117,30 +117,30 @@ def _allreduces(examination: Examination) -> dict[str, Any]:
     )
     low, bare = mpi.slowest(list(by_horovod.values())), mpi.slowest(list(by_mpi.values()))
     known = by_horovod or by_mpi
-    latencies = [each.latency_s for each in by_horovod.values() if each.latency_s is not None]
+    latencies = [group.latency_s for group in by_horovod.values() if group.latency_s is not None]
     return {
         "allreduce_bytes_per_s": low.bytes_per_s if low else None,
         "allreduce_latency_s": max(latencies, default=None),
         "allreduce_bytes": examination.options.bytes,
-        "allreduce_ranks": max((each.ranks for each in known.values()), default=None),
-        "allreduce_nodes": max((each.nodes for each in known.values()), default=None),
+        "allreduce_ranks": max((group.ranks for group in known.values()), default=None),
+        "allreduce_nodes": max((group.nodes for group in known.values()), default=None),
         "mpi_allreduce_bytes_per_s": bare.bytes_per_s if bare else None,
         "groups": [
             {
                 "group": index,
-                "ranks": each.ranks,
-                "nodes": each.nodes,
+                "ranks": group.ranks,
+                "nodes": group.nodes,
                 "allreduce_bytes_per_s": getattr(by_horovod.get(index), "bytes_per_s", None),
                 "allreduce_latency_s": getattr(by_horovod.get(index), "latency_s", None),
                 "mpi_allreduce_bytes_per_s": getattr(by_mpi.get(index), "bytes_per_s", None),
             }
-            for index, each in known.items()
+            for index, group in known.items()
         ],
     }
 
 
 def _groups(facts: Allreduce | None) -> dict[int, GroupSpeed]:
-    return {each.group: each for each in facts.groups} if facts else {}
+    return {group.group: group for group in facts.groups} if facts else {}
 
 
 def _start(examination: Examination) -> float | None:

@@ -42,15 +42,13 @@ def of_training(options: TrainOptions) -> ModelSize:
     from hvcod.tasks import load_task
 
     model = load_task(options.task)(options, split(MPI.COMM_SELF)).build_model()
-    tables = [each for each in model.modules() if isinstance(each, nn.Embedding) and each.sparse]
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
     by_rows = {id(table.weight) for table in tables}
-    trained = [each for each in model.parameters() if each.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     tensors = model.state_dict().values()
     return ModelSize(
-        parameters=sum(each.numel() for each in model.parameters()),
-        gradients=sum(each.nbytes for each in trained if id(each) not in by_rows),
-        published=sum(
-            2 * each.numel() if each.is_floating_point() else each.nbytes for each in tensors
-        ),
-        teacher=sum(each.nbytes for each in tensors),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        gradients=sum(parameter.nbytes for parameter in trained if id(parameter) not in by_rows),
+        published=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in tensors),
+        teacher=sum(tensor.nbytes for tensor in tensors),
     )

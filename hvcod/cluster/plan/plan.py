@@ -189,9 +189,8 @@ def _row(
 def operations(teachers: int, seconds: float) -> int:
     """Approximate number of a group's operations on the run directory in an interval: equation 7.
 
-    Args:
-        teachers: Number of teachers; a directory is listed until it has a fresher checkpoint.
-        seconds: Length of the interval, at whose end a teacher is assumed to have published.
+    The directory of a teacher is listed until it has a fresher checkpoint, which is assumed to
+    appear at the end of the interval, after `seconds`.
     """
     looks, passed, pause = 1, 0.0, FIRST_PAUSE
     while passed < seconds:

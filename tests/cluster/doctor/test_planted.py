@@ -187,7 +187,7 @@ def test_a_run_directory_in_which_no_folder_can_be_made(
     """A stand-in: files can be written there."""
     program = tmp_path / "no_folder.py"
     program.write_text(
-        "import tempfile\ndef refuse(**_): raise OSError(122, 'Disk quota exceeded')\n"
+        "import tempfile\ndef refuse(*_, **__): raise OSError(122, 'Disk quota exceeded')\n"
         "tempfile.mkdtemp = refuse\nfrom hvcod.cli.main import main\nmain()\n"
     )
     found = report(fast_mpirun(0, program, "doctor", *words, check=False))

@@ -23,10 +23,7 @@ def run_dir(examination: Examination) -> Finding:
         if facts.error:
             found = f"{facts.folder}: {facts.error}, as user {facts.user} ({rank})"
             return Finding("failed", found, _mend(facts))
-    first_of, written = examination.first, examination.first.get(Written)
-    if written is None:
-        found = f"a large file cannot be written: {first_of.problem('written')}"
-        return Finding("failed", found, _ELSEWHERE)
+    written = examination.first.get(Written) or Written(error=examination.first.problem("written"))
     if written.error and written.code not in _FULL:
         return Finding("failed", f"a large file cannot be written: {written.error}", _ELSEWHERE)
     _, first = known[0]
@@ -39,7 +36,7 @@ def space(examination: Examination) -> Finding:
     known = examination.all(Files)
     if not known:
         return Finding("skipped", "the run directory is not known")
-    _, facts = min(known, key=lambda each: each[1].free_bytes)
+    _, facts = min(known, key=lambda rank_and_facts: rank_and_facts[1].free_bytes)
     free = f"{byte_count(facts.free_bytes)} free in {facts.folder}"
     written = examination.first.get(Written)
     size = examination.options.bytes
@@ -59,8 +56,8 @@ def publish(examination: Examination) -> Finding:
     outcome = examination.outcomes["published"]
     facts: Published | None = outcome.facts
     if outcome.problem or facts is None:
-        broken = Finding("failed", outcome.problem or "not measured", _ELSEWHERE)
-        return skipped(outcome) or broken
+        problem = outcome.problem or "not measured"
+        return skipped(outcome) or Finding("failed", problem, _ELSEWHERE)
     written = examination.first.get(Written)
     if facts.problem and (written is None or written.error):
         return Finding("skipped", f"nothing was published: {facts.problem}")
