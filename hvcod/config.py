@@ -22,6 +22,8 @@ from hvcod.errors import UsageError
 from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES, TOPOLOGIES
 from hvcod.values import Duration, Numbers
 
+TypedField = tuple[dataclasses.Field[Any], Any]
+
 
 def option(
     default: Any,
@@ -55,10 +57,7 @@ class CodistillOptions:
     """Options of codistillation between the groups (paper, section 2)."""
 
     exchange_interval: int = option(
-        50,
-        "steps between two publications, and between two looks for fresher teachers",
-        minimum=1,
-        common=True,
+        50, "steps between publications, and between looks for teachers", minimum=1, common=True
     )
     burn_in: int = option(1000, "steps before the distillation term is switched on", minimum=0)
     distill_weight: float = option(1.0, "weight of the distillation term in the loss", minimum=0.0)
@@ -204,11 +203,9 @@ class TrainOptions:
         return self.seed if self.order_seed is None else self.order_seed
 
 
-def fields_of(
-    options: type, model: type | None = None, prefix: str = ""
-) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+def fields_of(options: type, model: type | None = None, prefix: str = "") -> dict[str, TypedField]:
     """Returns {key: (field, type)} of every option of a tree, the task's own as ``model.*``."""
-    known: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
+    known: dict[str, TypedField] = {}
     for item, kind in _typed_fields(options, model):
         key = f"{prefix}{item.name}"
         if dataclasses.is_dataclass(kind):
@@ -286,9 +283,7 @@ def to_tree(options: Any) -> dict[str, Any]:
     return tree
 
 
-def _typed_fields(
-    options: type, model: type | None
-) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+def _typed_fields(options: type, model: type | None) -> Iterator[TypedField]:
     hints = typing.get_type_hints(options)
     for item in dataclasses.fields(options):
         yield item, model if model and item.name == "model" else hints[item.name]
