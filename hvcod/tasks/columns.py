@@ -28,17 +28,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class DataFormat:
-    """The format of one task's data, which the description and every shard name.
+    """The format of one task's data, which the description and every shard name."""
 
-    Attributes:
-        name: Such as ``hvcod-tokens``.
-        version: Raised by a change after which older data cannot be read.
-        command: The command that prepares such data, for messages.
-    """
-
-    name: str
-    version: int
-    command: str
+    name: str  # such as ``hvcod-tokens``
+    version: int  # raised by a change after which older data cannot be read
+    command: str  # prepares such data; for messages
 
     def attributes(self) -> dict[str, Any]:
         """Returns the attributes of a file, which are also the first fields of a description."""

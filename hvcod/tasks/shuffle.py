@@ -11,19 +11,12 @@ from hvcod.groups.split import Group
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the training data that one group reads, and the seed of its order.
+    """The part of the training data that one group reads, and the seed of its order."""
 
-    Attributes:
-        seed: The seed of the data's order, the same in all groups.
-        group: Index of this group.
-        groups: Groups that share the data.
-        same_data: Every group reads all data, in its own order.
-    """
-
-    seed: int
+    seed: int  # the same in all groups
     group: int = 0
     groups: int = 1
-    same_data: bool = False
+    same_data: bool = False  # every group reads all data, in its own order
 
     @classmethod
     def of(cls, options: TrainOptions, group: Group) -> "Share":

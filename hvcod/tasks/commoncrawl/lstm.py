@@ -31,7 +31,7 @@ _EPSILON = 1e-5
 
 
 class LayerNormLSTM(nn.Module):
-    """Layers of LSTM with layer normalisation, one on top of the other.
+    """Layers of LSTM with layer normalisation, and dropout between them while training.
 
     The state is one tensor, [layers, 2, B, hidden_size]: hidden and cell of each layer. Under
     autocast the input products run in the lower precision; the recurrence, whose state is carried
@@ -41,7 +41,6 @@ class LayerNormLSTM(nn.Module):
     def __init__(
         self, input_size: int, hidden_size: int, layers: int, dropout: float = 0.0
     ) -> None:
-        """Makes the layers; `dropout` is applied between layers while training."""
         super().__init__()
         self.hidden_size = hidden_size
         self.dropout = dropout

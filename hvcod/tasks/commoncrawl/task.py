@@ -21,7 +21,6 @@ from hvcod.tasks.commoncrawl.tokens.evaluation import (
     scored_ranges,
     scored_windows,
     unigram_entropy,
-    unigram_frequencies,
 )
 from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
 from hvcod.tasks.commoncrawl.transformer import Transformer
@@ -124,7 +123,7 @@ class CommonCrawl(Task):
 
     def class_frequencies(self) -> npt.NDArray[np.float64]:
         """Returns the frequency of each token in the training part, with one added to its count."""
-        return unigram_frequencies(self.dataset)
+        return self.dataset.frequencies()
 
     def reference(self) -> Mapping[str, float]:
         """Returns the loss of a model that knows only the frequencies of tokens."""

@@ -16,15 +16,10 @@ _LOW_BITS = np.uint64(0xFFFFFFFF)
 
 @dataclass(frozen=True)
 class Selection:
-    """The rule by which documents are held out and sampled.
+    """The rule by which documents are held out and sampled."""
 
-    Attributes:
-        validation_below: Documents are held out if the lower 32 bits of their hash are below this.
-        sample_up_to: Word pieces are learned from the others with a hash up to this one.
-    """
-
-    validation_below: int
-    sample_up_to: int
+    validation_below: int  # documents are held out if the lower 32 bits of their hash are below
+    sample_up_to: int  # word pieces are learned from the others with a hash up to this one
 
     def in_validation(self, hashes: Hashes) -> Mask:
         """Tells which documents are held out."""
@@ -36,10 +31,10 @@ class Selection:
 
 
 def select(hashes: Hashes, sizes: Integers, fraction: float, sample: int) -> Selection:
-    """Finds the thresholds for documents without duplicates: hashes of ids, sizes in characters.
+    """Finds the thresholds for documents without duplicates, given by hash and size in characters.
 
-    A fraction is held out, at least one document, but not all. The sample has about so many
-    characters; the document that reaches this number is included.
+    A fraction of them is held out, at least one and not all. Word pieces are learned from about
+    `sample` characters; the document that reaches this number is included.
 
     Raises:
         HvcodError: There are fewer than two documents.

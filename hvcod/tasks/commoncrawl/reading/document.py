@@ -34,23 +34,16 @@ def decode(data: bytes) -> tuple[str, bool]:
 class ReadReport:
     """Counts over everything that was read so far.
 
-    Attributes:
-        documents: Documents that could be read.
-        damaged: Places that could not be read: each a record, a line, or a stretch of bytes.
-        reasons: The number of places by reason; the values add up to ``damaged``.
-        examples: The first damaged places, one line each: source, position, reason.
-        replaced: Documents in which bytes that are not UTF-8, or surrogates, became U+FFFD.
-        bytes_read: Bytes taken from files and servers, before decompression.
-        truncated: Sources that end too early.
+    A damaged place is a record, a line, or a stretch of bytes that could not be read.
     """
 
-    documents: int = 0
-    damaged: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
-    replaced: int = 0
-    bytes_read: int = 0
-    truncated: list[str] = field(default_factory=list)
+    documents: int = 0  # those that could be read
+    damaged: int = 0  # places
+    reasons: Counter[str] = field(default_factory=Counter)  # of damage; adds up to `damaged`
+    examples: list[str] = field(default_factory=list)  # first places: source, position, reason
+    replaced: int = 0  # documents in which bytes that are not UTF-8, or surrogates, became U+FFFD
+    bytes_read: int = 0  # from files and servers, before decompression
+    truncated: list[str] = field(default_factory=list)  # sources that end too early
 
     def damage(self, source: str, position: str, reason: str, truncated: bool = False) -> None:
         """Counts one damaged place and keeps it as an example if there are few."""

@@ -24,17 +24,11 @@ LONGEST_WAIT_S = 60.0
 
 @dataclass(frozen=True)
 class Patience:
-    """The time that a server may take and the failures it may have.
+    """The time that a server may take and the failures it may have."""
 
-    Attributes:
-        timeout_s: Seconds to wait for a connection, and for each piece of data.
-        attempts: Failures in a row, without a new byte in between, before giving up.
-        first_wait_s: Seconds before the second attempt; doubled each time, up to a minute.
-    """
-
-    timeout_s: float = 60.0
-    attempts: int = 6
-    first_wait_s: float = 1.0
+    timeout_s: float = 60.0  # for a connection, and for each piece of data
+    attempts: int = 6  # failures in a row, without a new byte in between, before giving up
+    first_wait_s: float = 1.0  # before the second attempt; doubled each time, up to a minute
 
 
 USUAL = Patience()

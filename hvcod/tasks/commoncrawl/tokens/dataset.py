@@ -117,6 +117,11 @@ class TokenDataset:
                 pieces.append(self.columns(shard).read(f"{part}/tokens", begin, end))
         return np.concatenate(pieces)
 
+    def frequencies(self) -> npt.NDArray[np.float64]:
+        """Returns how frequent each token is in the training part, with one added to its count."""
+        counts = self.unigram_counts + 1
+        return np.asarray(counts / counts.sum(), dtype=np.float64)
+
     def documents(self, part: str) -> int:
         """Returns the number of documents of one part."""
         return sum(shard.documents(part) for shard in self.shards)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from hvcod.errors import HvcodError
@@ -80,17 +79,10 @@ def _window(dataset: TokenDataset, part: str, rows: Sequence[Range], offset: int
 def unigram_entropy(dataset: TokenDataset, ranges: Sequence[Range]) -> float:
     """Returns the loss in nats per scored token of a model that knows only token frequencies.
 
-    The cross entropy of the validation tokens that `scored_windows` scores under
-    `unigram_frequencies`.
+    It is the cross entropy of the validation tokens that `scored_windows` scores.
     """
     held_out = np.zeros(dataset.vocabulary_size, dtype=np.int64)
     for first, last in ranges:
         scored = dataset.between("validation", first + 1, last + 1)
         held_out += np.bincount(scored, minlength=dataset.vocabulary_size)
-    return float(-(held_out * np.log(unigram_frequencies(dataset))).sum() / held_out.sum())
-
-
-def unigram_frequencies(dataset: TokenDataset) -> npt.NDArray[np.float64]:
-    """Returns how frequent each token is in the training part, with one added to its count."""
-    counts = dataset.unigram_counts + 1
-    return np.asarray(counts / counts.sum(), dtype=np.float64)
+    return float(-(held_out * np.log(dataset.frequencies())).sum() / held_out.sum())

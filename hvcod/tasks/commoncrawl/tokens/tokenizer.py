@@ -69,8 +69,8 @@ def count_characters(text: str) -> npt.NDArray[np.int64]:
 def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -> list[str]:
     """Returns the characters with a piece of their own: printable ASCII, then the most frequent.
 
-    They reach a share of all characters (1.0 takes every character), but there are at most `most`.
-    Counts are by code point.
+    There are as many as it takes to cover a share of the text (1.0: all of it), but at most `most`;
+    counts are indexed by code point.
     """
     codes = np.flatnonzero(counts)
     codes = codes[codes > 32]

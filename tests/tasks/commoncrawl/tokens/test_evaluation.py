@@ -18,7 +18,6 @@ from hvcod.tasks.commoncrawl.tokens.evaluation import (
     scored_ranges,
     scored_windows,
     unigram_entropy,
-    unigram_frequencies,
 )
 from hvcod.tasks.metrics import UNKNOWN
 
@@ -86,7 +85,7 @@ def test_unigram_entropy(tmp_path: Path) -> None:
     counts[[6, 7, 8, 5]] = 1
     path.write_text(json.dumps(json.loads(path.read_text()) | {"unigram_counts": counts.tolist()}))
     dataset = TokenDataset(tmp_path)
-    assert unigram_frequencies(dataset) == pytest.approx((counts + 1) / (VOCABULARY + 4))
+    assert dataset.frequencies() == pytest.approx((counts + 1) / (VOCABULARY + 4))
     unseen, end = np.log(VOCABULARY + 4), np.log((VOCABULARY + 4) / 2)
     assert unigram_entropy(dataset, [(0, 4)]) == pytest.approx((3 * unseen + end) / 4)
     assert unigram_entropy(dataset, [(0, 3)]) == pytest.approx(unseen)
