@@ -30,11 +30,9 @@ class Watchdog:
     """
 
     def __init__(self, group: Group, limit: float, step: Callable[[], int]) -> None:
-        """Collective over the group.
+        """The longest silence is `limit` seconds; 0 turns the watchdog off. Collective.
 
-        Args:
-            limit: Longest silence in seconds; 0 turns the watchdog off.
-            step: Returns the step of this rank, for the message.
+        `step` returns the step of this rank, for the message.
         """
         self._index, self._limit, self._step = group.index, limit, step
         self._closing = threading.Event()

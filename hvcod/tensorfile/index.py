@@ -38,10 +38,8 @@ _MOST_DIMENSIONS = 32
 class Entry:
     """A tensor as the index describes it.
 
-    Attributes:
-        stored: The type of its values in the file.
-        source: The type that it had before.
-        offset: Where its values begin in the HDF5 image; 0 if it has none.
+    `stored` is the type of its values in the file, `source` the one before; `offset` is where they
+    begin in the HDF5 image, 0 if it has none.
     """
 
     name: str

@@ -21,11 +21,7 @@ from hvcod.training.state.keeper import Keeper
 
 
 class BaseAlgorithm(ABC):
-    """Trains the model of a group from the losses of its ranks.
-
-    Attributes:
-        updates: Applies gradients to the model, whatever way they came.
-    """
+    """Trains the model of a group; its `updates` apply gradients, whatever way they came."""
 
     def __init__(self, model: nn.Module, group: Group, options: TrainOptions) -> None:
         """Collective over the group's trainers; the model is on its device.
