@@ -1,4 +1,4 @@
-"""A batch script: the description of one, and its text."""
+"""A batch script: the description of one, the launcher of its ranks, and its text."""
 
 import re
 from collections.abc import Sequence
