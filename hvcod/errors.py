@@ -1,4 +1,4 @@
-"""How hvcod fails: errors that a user is meant to read, and the exit code of a preemption.
+"""Errors that a user is meant to read, and the exit code of a preemption.
 
 An error is one line that says what is wrong and what to do.
 """

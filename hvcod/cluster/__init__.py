@@ -1,1 +1,1 @@
-"""What a cluster needs besides training: job scripts, checks of the machine, plans."""
+"""Tools for clusters: job scripts, checks of the machine, plans."""

@@ -59,7 +59,7 @@ class Codistiller:
         """Collective over the group; over all groups of the launch, if it has to name the run.
 
         Args:
-            model: The student, on its device. It is only read; teachers are copies of it.
+            model: The student, on its device; it is only read.
             group: This rank's group; a script makes it with `hvcod.Groups`.
             run_dir: Shared by the groups of the run.
             options: Interval, burn-in, weight, loss, topology, exchange.
@@ -68,13 +68,11 @@ class Codistiller:
             predict: (model, inputs, hidden state) -> (outputs, next state), for a model with a
                 hidden state. The default calls the model.
             likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
-            distillation_loss: psi of Algorithm 1: (student's logits, logits of each teacher) ->
-                scalar. By default the one that the options name.
-            reuse_logits: Whether a teacher's logits may be overwritten, which saves the largest
-                temporary of a step: they must not be part of its hidden state.
+            distillation_loss: psi: (student's logits, each teacher's) -> scalar, not the options'.
+            reuse_logits: Teachers' logits may be overwritten, which saves the largest temporary.
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
-            origin: Describes the run if it has a run directory of hvcod; a script gives `run_id`.
+            origin: Describes the run, if hvcod keeps its run directory.
             teachers: Given if they are not copies of the student in the topology's groups.
             stop: Returns whether this rank has been asked to stop: ends any wait for a teacher.
 
@@ -83,16 +81,13 @@ class Codistiller:
                 run needs a `run_id`.
             HvcodError: The model cannot be published or copied.
         """
-        layer = vars(options or CodistillOptions())
-        self._options: CodistillOptions = config.resolve(CodistillOptions, [layer])
+        self._options = _checked(options or CodistillOptions())
         self._student, self._group, self._run_dir = Student(model), group, Path(run_dir).absolute()
         self._logits, self._examples_per_step = logits, examples_per_step
         psi = self._options.distill_loss
         self._psi = distillation_loss or named_loss(psi, likelihood, reuse_logits)
         if teachers is None:
-            build, tensors = partial(copy_of, model), self._student.tensors
-            groups = teachers_of(group.index, group.count, self._options.topology)
-            teachers = [TeacherSpec(teacher, build, tensors) for teacher in groups]
+            teachers = _copies(self._student, group, self._options.topology)
         self._teachers = Teachers(teachers, predict, logits, self._options.max_staleness)
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id)
         self._exchange: Exchange | None = None
@@ -274,3 +269,14 @@ class Codistiller:
         if self._closed:
             raise HvcodError("the Codistiller is closed: call close() after the last step")
         self._student.check_device()
+
+
+def _copies(student: Student, group: Group, topology: str) -> list[TeacherSpec]:
+    """Teachers that are copies of the student."""
+    build, groups = partial(copy_of, student.model), teachers_of(group.index, group.count, topology)
+    return [TeacherSpec(teacher, build, student.tensors) for teacher in groups]
+
+
+def _checked(options: CodistillOptions) -> CodistillOptions:
+    checked: CodistillOptions = config.resolve(CodistillOptions, [vars(options)])
+    return checked

@@ -38,7 +38,7 @@ class Group:
 
     @property
     def is_root(self) -> bool:
-        """Whether this is rank 0, the only one of the group that publishes, polls and logs."""
+        """True on rank 0, the only rank of the group that publishes, polls and logs."""
         return self.rank == 0
 
     @property

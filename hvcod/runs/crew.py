@@ -50,7 +50,7 @@ class Crew(ABC):
     @property
     @abstractmethod
     def is_root(self) -> bool:
-        """Whether this process speaks for all."""
+        """True on the one process that prints and writes for all."""
 
     @abstractmethod
     def on_root(self, function: Callable[[], Result]) -> Result:
@@ -58,7 +58,7 @@ class Crew(ABC):
 
     @abstractmethod
     def is_told_to_stop(self) -> bool:
-        """Whether any process was told to stop."""
+        """Returns True if any process was told to stop."""
 
     @abstractmethod
     def at_once(self, groups: int) -> int:

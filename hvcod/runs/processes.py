@@ -67,7 +67,7 @@ class Processes(Crew):
         return function()
 
     def is_told_to_stop(self) -> bool:
-        """Whether this process was told to stop."""
+        """Returns True if this process was told to stop."""
         return bool(self._signals.received)
 
     def at_once(self, groups: int) -> int:

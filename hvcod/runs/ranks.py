@@ -26,7 +26,7 @@ class Ranks(Crew):
 
     @property
     def is_root(self) -> bool:
-        """Whether this is rank 0."""
+        """True on rank 0."""
         return bool(self._everyone.rank == 0)
 
     def on_root(self, function: Callable[[], Result]) -> Result:
@@ -34,7 +34,7 @@ class Ranks(Crew):
         return on_rank_zero(self._everyone, function)
 
     def is_told_to_stop(self) -> bool:
-        """Whether any rank was told to stop."""
+        """Returns True if any rank was told to stop."""
         return bool(self._everyone.allreduce(bool(self._all.signals.received), MPI.LOR))
 
     def at_once(self, groups: int) -> int:

@@ -31,7 +31,7 @@ class _Reader:
 
     @property
     def optional(self) -> bool:
-        """Whether other sources may have rows that this one lacks: it only has slices."""
+        """True if other sources may have rows that this one lacks, because it only has slices."""
         return self.source.contents.classes == 0
 
     def take(self, count: int) -> Rows:

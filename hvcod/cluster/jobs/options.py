@@ -96,7 +96,7 @@ class JobOptions:
 
     @property
     def by_clock(self) -> bool:
-        """Whether the ranks stop by their own clock, and not by a signal."""
+        """True if the ranks stop by their own clock, and not by a signal."""
         if self.stop_by is not None:
             return self.stop_by == "clock"
         return self.launcher == "ibrun" or not self.batch_system.warns

@@ -13,7 +13,7 @@ from hvcod.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a user wants to run.
+    """The job that a user wants to run.
 
     Attributes:
         words: The command without ``hvcod``, such as ``train --run-dir R --task criteo``.

@@ -107,7 +107,7 @@ class LayerNormLSTMLayer(nn.Module):
 
 
 class _Trace(NamedTuple):
-    """What a window leaves behind, each [T, B, units] except `moments`."""
+    """Results of a forward pass for the backward pass, each [T, B, units] except `moments`."""
 
     outputs: Tensor  # h
     cells: Tensor  # c

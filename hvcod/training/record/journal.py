@@ -28,7 +28,7 @@ class Source(Protocol):
 
     @property
     def problems(self) -> Mapping[str, int]:
-        """How often something failed since the launch began, by what; empty if nothing did."""
+        """{what failed: how often} since the launch began; empty if nothing did."""
         ...
 
     @property

@@ -116,7 +116,7 @@ class Keeper(Source):
 
     @property
     def problems(self) -> dict[str, int]:
-        """How often saving failed; on the group root."""
+        """The number of failed saves, on the group root."""
         failed = self._saver.counters.failed
         return {"not saved": failed} if failed else {}
 

@@ -44,7 +44,7 @@ class Folder:
 
     @property
     def newest(self) -> float:
-        """When a file was last written."""
+        """The time at which a file was last written."""
         return max((file.st_mtime for file in self.files.values()), default=0.0)
 
 
