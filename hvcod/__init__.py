@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CodistillOptions", "Codistiller", "Groups", "__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Codistiller": "hvcod.codistill.codistiller",

@@ -68,7 +68,7 @@ class Codistiller:
             predict: (model, inputs, hidden state) -> (outputs, next state), for a model with a
                 hidden state. The default calls the model.
             likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
-            distillation_loss: psi: (student's logits, each teacher's) -> scalar, not the options'.
+            distillation_loss: (student's logits, each teacher's) -> scalar; overrides the options.
             reuse_logits: Teachers' logits may be overwritten, which saves the largest temporary.
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
