@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import missing
 from exchange.support import ABOUT, EXPECTED, checkpoint, encoded, model
 from tensorfile.crafting import DIGEST, image_of, resealed
 
@@ -132,7 +133,7 @@ def test_h5py_opens_the_published_file(tmp_path: Path, more: int) -> None:
 @pytest.mark.parametrize("tool", ["h5dump", "h5ls"])
 def test_the_tools_of_hdf5_open_the_published_file(tmp_path: Path, tool: str) -> None:
     if not shutil.which(tool):
-        pytest.skip(f"{tool} is not installed")
+        missing(f"{tool} is not installed")
     path = tmp_path / "step-00000050.h5"
     path.write_bytes(encoded(model()))
     done = subprocess.run([tool, path], capture_output=True, text=True, check=True)
