@@ -6,6 +6,7 @@ test run however that one ends. They share their folders, as through a shared fi
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -158,6 +159,12 @@ class Hosts:
             words = ["tc", "qdisc", "replace", "dev", "net0", *shape]
             subprocess.run([*self.inside(name), *words], check=True)
             self._at_switch("tc", "qdisc", "replace", "dev", name, *shape)
+
+    def sent(self, name: str) -> int:
+        """Returns the bytes that a host has sent, headers included."""
+        words = ["ip", "-s", "-j", "link", "show", "net0"]
+        shown = subprocess.run([*self.inside(name), *words], capture_output=True, check=True)
+        return int(json.loads(shown.stdout)[0]["stats64"]["tx"]["bytes"])
 
     def kill_all(self) -> None:
         """Kills all launches, and what is left of them on the hosts, and mends all links."""

@@ -84,23 +84,32 @@ class Bench:
     def step_s(self, setting: Setting, groups: int, steps: int) -> float:
         """Median seconds of a step of group 0, without teachers, the first quarter left out."""
         self._hosts.limit(setting.bandwidth)
+        run = self._train(setting, groups, steps)
+        seconds = [line["step_s"] for line in step_lines(run / "group-0")]
+        return float(statistics.median(seconds[len(seconds) // 4 :]))
+
+    def sent_bytes(self, setting: Setting, groups: int, steps: int) -> int:
+        """Bytes that the first host sends during a training, headers included."""
+        before = self._hosts.sent(self._hosts.names[0])
+        self._train(setting, groups, steps)
+        return self._hosts.sent(self._hosts.names[0]) - before
+
+    def planned(self, setting: Setting, options: PlanOptions, compute_s: float) -> dict[int, Row]:
+        """The plan, by the number of groups."""
+        words = [f"{key}={value}" for key, value in SIZES.items()]
+        size = of_training(resolve(None, words, {"data": self._data}))
+        network, files = machine(options)
+        training = Training(setting.ranks, BATCH, INTERVAL, "full", compute_s, 0.0)
+        return {row.groups: row for row in plan(training, size, network, files)}
+
+    def _train(self, setting: Setting, groups: int, steps: int) -> Path:
+        """Trains without teachers; returns the run directory."""
         run = self._folder / f"run-{self._launches}"
         words: list[object] = ["hvcod", "train", "--data", self._data, "--run-dir", run]
         words += ["--groups", groups, "--steps", steps]
         words += [word for key, value in FIXED.items() for word in ("--set", f"{key}={value}")]
         self._run(setting.host_ranks, *words)
-        seconds = [line["step_s"] for line in step_lines(run / "group-0")]
-        return float(statistics.median(seconds[len(seconds) // 4 :]))
-
-    def planned(self, setting: Setting, report: Path, compute_s: float) -> dict[int, Row]:
-        """The plan, by the number of groups."""
-        words = [f"{key}={value}" for key, value in SIZES.items()]
-        size = of_training(resolve(None, words, {"data": self._data}))
-        network, files = machine(
-            PlanOptions(doctor=report, ranks_per_node=setting.host_ranks, node_bandwidth=1e9)
-        )
-        training = Training(setting.ranks, BATCH, INTERVAL, "full", compute_s, 0.0)
-        return {row.groups: row for row in plan(training, size, network, files)}
+        return run
 
     def _run(self, host_ranks: int, *words: object) -> str:
         self._launches += 1
@@ -133,7 +142,12 @@ def main(data: Path, steps: int) -> None:
         reports = {each.bandwidth: bench.network(each) for each in SETTINGS}
         for setting in SETTINGS:
             alone = bench.step_s(setting, setting.ranks, steps)
-            rows = bench.planned(setting, reports[setting.bandwidth], alone)
+            measured = PlanOptions(
+                doctor=reports[setting.bandwidth],
+                ranks_per_node=setting.host_ranks,
+                node_bandwidth=1e9,
+            )
+            rows = bench.planned(setting, measured, alone)
             for groups in range(1, setting.ranks):
                 if setting.ranks % groups:
                     continue
