@@ -163,9 +163,9 @@ class Cluster:
         """Waits until a group has logged a step."""
         self.until(lambda: self.steps(run, group)[-1:] >= [step])
 
-    def logged(self, run: str, text: str, name: str = "train") -> None:
-        """Waits until a text is in the log of a job."""
-        self.until(lambda: text in self.log(run, name))
+    def logged(self, run: str, text: str, name: str = "train", times: int = 1) -> None:
+        """Waits until a text is in the log of a job, as often as there are ranks to print it."""
+        self.until(lambda: self.log(run, name).count(text) >= times)
 
     def log(self, run: str, name: str = "train") -> str:
         """Returns the log of a job; empty before its start."""

@@ -16,7 +16,7 @@ def test_a_chain_is_submitted_once_listed_and_cancelled(slurm: Cluster) -> None:
     jobs = slurm.submit(*options, command=words)
     assert [job["name"] for job in jobs] == ["prepare", "train", "evaluate"]
     prepare_id, train_id, evaluate_id = (job["id"] for job in jobs)
-    slurm.logged("cancelled", "training all")
+    slurm.logged("cancelled", "training all", times=2)
     again = slurm.call("hvcod", "job", "submit", *options, "--", *words, check=False)
     assert f"job {train_id} (train) of cancelled still waits or runs" in again
     assert slurm.listed("cancelled") == [
@@ -75,7 +75,7 @@ def test_the_ranks_may_watch_the_clock_themselves(slurm: Cluster) -> None:
 
 def test_ranks_that_are_killed_do_not_put_their_job_back(slurm: Cluster) -> None:
     (job,) = slurm.submit(*slurm.light, *TWO_NODES, command=["train", "--run-dir", "killed"])
-    slurm.logged("killed", "training all")
+    slurm.logged("killed", "training all", times=2)
     slurm.signal_ranks(job["id"], signal.SIGKILL)
     # Only 75 puts a job back into the queue.
     assert slurm.finish(job["id"]) == "FAILED"
