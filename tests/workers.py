@@ -55,8 +55,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     paths = {argument.partition("::")[0] for argument in config.args}
     if len(paths) == 1 and Path(*paths).is_file():
         return 0
-    # Launches wait much of their time: one worker more than cores keeps these busy.
-    return min(1 + len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return max(1, min(len(os.sched_getaffinity(0)), MOST_WORKERS))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -38,7 +38,7 @@ class Launch(Process):
         noted = (path for path in self._folder.iterdir() if path.name.isdecimal())
         return {int(path.name): int(path.read_text()) for path in noted}
 
-    def rank_process(self, rank: int, timeout: float = 60) -> int:
+    def rank_process(self, rank: int, timeout: float = 300) -> int:
         """The process number of a rank, once it has started."""
         end = time.monotonic() + timeout
         while rank not in (found := self.processes()):
