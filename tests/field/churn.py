@@ -1,0 +1,5 @@
+"""Inputs of ``churn/``."""
+
+from field.case import Case
+
+CASES: list[Case] = []

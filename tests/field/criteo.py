@@ -1,0 +1,5 @@
+"""Inputs of criteo/."""
+
+from field.case import Case
+
+CASES: list[Case] = []

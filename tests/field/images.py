@@ -1,0 +1,5 @@
+"""Inputs of images/."""
+
+from field.case import Case
+
+CASES: list[Case] = []

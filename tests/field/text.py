@@ -1,0 +1,5 @@
+"""Inputs of text/."""
+
+from field.case import Case
+
+CASES: list[Case] = []
