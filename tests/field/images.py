@@ -2,4 +2,9 @@
 
 from field.case import Case
 
-CASES: list[Case] = []
+CASES = [
+    Case(
+        "data imagenet {field}/images/01_ipynb --output {out}",
+        (r"classes +3\n", r"folders left alone +1\n", r"not entered: \.ipynb_checkpoints"),
+    ),
+]

@@ -4,8 +4,41 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from hvcod.errors import HvcodError, UsageError, reason_of
+
+LEFT_ALONE = frozenset(
+    (
+        *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "#recycle", "#snapshot"),
+        *("~snapshot", "~checkpoint", "lost+found", "lost.dir", "found.000", "$recycle.bin"),
+        *("recycler", "system volume information", "__macosx", "network trash folder"),
+        *("temporary items", "__pycache__"),
+    )
+)
+"""Folders that file servers, operating systems and tools keep among the user's, in lower case."""
+
+
+class Listing(NamedTuple):
+    """The files that an INPUT stands for.
+
+    Attributes:
+        files: The files.
+        left_alone: Hidden files and folders, and folders of file servers and tools, that lie among
+            them and were not read.
+    """
+
+    files: list[Path]
+    left_alone: list[Path]
+
+
+def is_left_alone(folder: str) -> bool:
+    """Tells whether a folder is hidden, or belongs to a file server or a tool.
+
+    Examples are ``.ipynb_checkpoints``, ``.snapshot``, ``@eaDir`` and ``__MACOSX``. What lies in
+    one, copies of the user's files above all, is no input unless the user names the folder.
+    """
+    return folder.startswith(".") or folder.lower() in LEFT_ALONE
 
 
 @contextlib.contextmanager
@@ -43,11 +76,12 @@ def chunks(path: Path, size: int) -> Iterator[bytes]:
         raise HvcodError(f"{path}: cannot be read: {reason_of(error)}") from error
 
 
-def listed(text: str, wanted: Callable[[str], bool]) -> list[Path]:
-    """Returns the files that an INPUT stands for, at least one.
+def listed(text: str, wanted: Callable[[str], bool]) -> Listing:
+    """Returns the files that an INPUT stands for, at least one, and what was left alone.
 
     A file stands for itself, a folder for the files below it whose names are wanted, and a glob
-    (``**`` matches any folders) for the files that match it. Hidden files must be named.
+    (``**`` matches any folders) for the files that match it. Hidden files, and what lies in folders
+    that `is_left_alone`, must be named.
 
     Raises:
         UsageError: It matches nothing, or cannot be read.
@@ -55,15 +89,42 @@ def listed(text: str, wanted: Callable[[str], bool]) -> list[Path]:
     path = Path(text).expanduser()
     with readable(path):
         if path.is_dir():
-            every = [path / name for name in files_below(path) if wanted(name.rpartition("/")[2])]
+            listing = _below(path, wanted)
         elif path.exists():
-            return [path]
+            return Listing([path], [])
         else:
-            every = [file for file in fitting(path) if file.is_file()]
-    files = [file for file in every if not file.name.startswith(".")]
-    if not files:
-        raise UsageError(f"nothing matches {text}; give files, folders or globs")
-    return files
+            listing = _matching(path)
+    if not listing.files:
+        aside = f"; left alone: {listing.left_alone[0]}" if listing.left_alone else ""
+        raise UsageError(f"nothing matches {text}; give files, folders or globs{aside}")
+    return listing
+
+
+def _below(folder: Path, wanted: Callable[[str], bool]) -> Listing:
+    listing = Listing([], [])
+    for name in files_below(folder):
+        own = name.rpartition("/")[2]
+        if not own or (own.startswith(".") and wanted(own)):
+            listing.left_alone.append(folder / name)
+        elif wanted(own):
+            listing.files.append(folder / name)
+    return listing
+
+
+def _matching(pattern: Path) -> Listing:
+    """Sorts the files that match a pattern by whether they are hidden and not named in it."""
+    named = set(pattern.parts)
+    listing, left_alone = Listing([], []), dict[Path, None]()
+    for file in filter(Path.is_file, fitting(pattern)):
+        above = [path for path in reversed(file.parents) if path.name not in named]
+        aside = [path for path in above if is_left_alone(path.name)]
+        if file.name.startswith(".") and file.name not in named:
+            aside.append(file)
+        if aside:
+            left_alone[aside[0]] = None
+        else:
+            listing.files.append(file)
+    return Listing(listing.files, list(left_alone))
 
 
 def files_below(
@@ -71,7 +132,8 @@ def files_below(
 ) -> Iterator[str]:
     """Yields the paths of all files below a folder, sorted by name in each folder.
 
-    A link that leads nowhere counts as a file: reading it shows what is wrong. With `follow`,
+    A folder that `is_left_alone` is not entered: it is yielded itself, with a slash behind it. A
+    link that leads nowhere counts as a file: reading it shows what is wrong. With `follow`,
     folders that are links count, too, except those to a folder above. `inner`, with a slash behind
     it, and `above` are those of the walk.
 
@@ -86,7 +148,9 @@ def files_below(
             (entry.name, entry.is_dir(), entry.is_symlink(), entry.is_file()) for entry in entries
         )
     for name, is_folder, is_link, is_file in inside:
-        if is_folder and (follow or not is_link):
+        if is_folder and is_left_alone(name):
+            yield f"{inner}{name}/"
+        elif is_folder and (follow or not is_link):
             yield from files_below(folder, f"{inner}{name}/", follow, (*above, here))
         elif not is_folder and (is_file or is_link):
             yield f"{inner}{name}"

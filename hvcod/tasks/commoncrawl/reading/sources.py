@@ -75,7 +75,7 @@ def _is_url(location: str) -> bool:
 
 
 def _locations(text: str) -> list[str]:
-    return [text] if _is_url(text) else [str(file) for file in listed(text, _is_text_name)]
+    return [text] if _is_url(text) else [str(file) for file in listed(text, _is_text_name).files]
 
 
 def _is_text_name(name: str) -> bool:

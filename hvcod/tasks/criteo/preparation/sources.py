@@ -68,7 +68,7 @@ def expand_inputs(inputs: Sequence[str]) -> list[Source]:
     """
     files: dict[Path, Path] = {}
     for text in inputs:
-        for file in sorted(listed(text, _is_rows_name), key=_natural):
+        for file in sorted(listed(text, _is_rows_name).files, key=_natural):
             if file.resolve() in files:
                 raise UsageError(f"{file} is given twice: its rows would count double")
             files[file.resolve()] = file

@@ -29,8 +29,9 @@ class Member:
     """A file of an archive or a folder.
 
     Attributes:
-        path: Folders and name, archives counting as folders.
-        content: Its bytes; None if it is not named like an image or is too large.
+        path: Folders and name, archives counting as folders; the name is empty for a folder that
+            is left alone.
+        content: Its bytes; None if it is not named like an image, is too large or is left alone.
         size: The bytes that it has, or claims to have.
     """
 
@@ -161,7 +162,9 @@ def _members(
             content = archive.extractfile(member) if member.isreg() and path else None
             if content is None:  # folders, links, devices
                 continue
-            if paths.is_archive(path[-1]) and len(above) < DEEPEST:
+            if paths.left_alone(path):
+                yield Member(path, None, member.size)
+            elif paths.is_archive(path[-1]) and len(above) < DEEPEST:
                 inner = (*path[:-1], paths.archive_folder(path[-1]))
                 yield from _members(_Decompressed(content), inner, _WholeHeader)
             else:

@@ -116,7 +116,7 @@ def _folder_members(folder: Path, files: Sequence[str]) -> Iterator[Member]:
 
 
 def _file(path: Path, parts: tuple[str, ...]) -> Member:
-    if not paths.is_image_name(parts[-1]):
+    if not paths.is_image_name(parts[-1]) or paths.left_alone(parts):
         return Member(parts, None, 0)
     size = path.stat().st_size
     return Member(parts, path.read_bytes() if size <= archive.MAX_IMAGE_BYTES else None, size)

@@ -16,7 +16,13 @@ from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.imagenet.preparation.check import DamagedError, check, is_misnamed
 from hvcod.tasks.imagenet.preparation.labels import Labels, label_of
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.paths import Place, is_image_name, one_line, place
+from hvcod.tasks.imagenet.preparation.paths import (
+    Place,
+    is_image_name,
+    left_alone,
+    one_line,
+    place,
+)
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
 
@@ -43,6 +49,7 @@ class Packer:
         self._formats: Counter[str] = Counter()
         self._damaged: list[tuple[str, str]] = []
         self._examples: list[str] = []
+        self._left_alone: set[str] = set()
 
     def add(self, member: Member, folder: str, prefix: str) -> None:
         """Takes one file of an input that stands for a folder; a prefix is put before its name.
@@ -50,6 +57,9 @@ class Packer:
         Raises:
             HvcodError: The disk refuses, or too many images are damaged.
         """
+        if aside := left_alone(member.path):
+            self._left_alone.add(one_line(prefix + aside))
+            return
         name = member.path[-1]
         identity = one_line(prefix + "/".join(member.path))
         if not is_image_name(name):
@@ -116,6 +126,7 @@ class Packer:
             "formats": dict(self._formats),
             "damaged": self._damaged,
             "other_examples": self._examples,
+            "left_alone": sorted(self._left_alone),
             "places": [[known.label, known.part] for known in self._places],
             "shards": self._shards,
         }

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hvcod.tasks.reading.files import is_left_alone
+
 PART_NAMES = {
     "train": "training",
     "training": "training",
@@ -67,6 +69,14 @@ def input_folder(name: str) -> str:
 def components(name: str) -> list[str]:
     """Returns the folders and the file of a member's name, without steps upwards."""
     return [part for part in name.split("/") if part not in ("", ".", "..")]
+
+
+def left_alone(path: Sequence[str]) -> str | None:
+    """Returns the hidden folder, or that of a file server or tool, in which a file lies, if any."""
+    for depth, folder in enumerate(path[:-1], 1):
+        if is_left_alone(folder):
+            return "/".join(path[:depth])
+    return None
 
 
 def one_line(text: str) -> str:

@@ -16,12 +16,15 @@ COUNTS = ("read", "bytes", "misnamed", "other")
 def full_report(per_unit: Sequence[Report], split: Split) -> Report:
     """Returns the report over all units."""
     damaged = [image for unit in per_unit for image in unit["damaged"]]
+    left_alone = sorted({folder for unit in per_unit for folder in unit.get("left_alone", ())})
     parts = {part: _part(split, part) for part in PARTS}
     return {
         **{name: sum(unit["counts"].get(name, 0) for unit in per_unit) for name in COUNTS},
         "other_examples": [name for unit in per_unit for name in unit["other_examples"]][
             :EXAMPLES_KEPT
         ],
+        "folders_left_alone": len(left_alone),
+        "folders_left_alone_examples": left_alone[:EXAMPLES_KEPT],
         "damaged": len(damaged),
         "damaged_images": damaged,
         "duplicates": split.duplicates,
@@ -45,6 +48,7 @@ def table(report: Report) -> str:
         *((f"  {name}", count) for name, count in report["formats"].items()),
         ("named as another format", report["misnamed"]),
         ("other files", report["other"]),
+        ("folders left alone", report.get("folders_left_alone", 0)),
         ("bytes", report["bytes"]),
         ("shards", report["shards"]),
     ]
@@ -74,4 +78,6 @@ def _remarks(report: Report) -> list[str]:
             remarks.append("no image is held out for validation: raise --validation-fraction")
     if report["other"]:
         remarks.append(f"left alone: {', '.join(report['other_examples'][:SHOWN])}")
+    if folders := report.get("folders_left_alone_examples"):
+        remarks.append(f"folders not entered: {', '.join(folders[:SHOWN])}")
     return remarks

@@ -296,6 +296,19 @@ def test_what_is_no_image_is_counted_and_left_alone(tmp_path: Path) -> None:
     assert report["other_examples"] == ["README", "cat/._cat_0.JPEG"]
 
 
+@pytest.mark.parametrize("suffix", ["", ".tar"])
+def test_copies_in_hidden_folders_are_left_alone_and_counted(suffix: str, tmp_path: Path) -> None:
+    """Jupyter, file servers and macOS keep copies and small previews beside the images."""
+    aside = [".ipynb_checkpoints", "cat/@eaDir", "cat/.snapshot", "dog/lost+found", "__MACOSX"]
+    copies = {f"{folder}/cat_{n}.JPEG": picture(n) for n, folder in enumerate(aside)}
+    source = tmp_path / f"data{suffix}"
+    (write_tar if suffix else write_files)(source, CATS_AND_DOGS | copies)
+    report = packed([source], tmp_path / "out")
+    assert (report["classes"], report["read"], report["kept"]) == (2, 12, 12)
+    assert report["folders_left_alone"] == 5
+    assert report["folders_left_alone_examples"] == sorted(aside)
+
+
 def test_the_same_name_twice_counts_once(tmp_path: Path) -> None:
     content = tar_bytes(CATS_AND_DOGS)[:-1024].rstrip(b"\0")
     content += b"\0" * (-len(content) % 512)
