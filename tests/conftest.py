@@ -25,6 +25,8 @@ settings.load_profile("hvcod")
 CLEAN_ENVIRONMENT = dict(os.environ)
 # Unbuffered, Python writes a line and its end one by one, and those of two ranks get mixed.
 CLEAN_ENVIRONMENT.pop("PYTHONUNBUFFERED", None)
+# Hundreds of ranks would compile the same modules again.
+CLEAN_ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PROJECT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "mpi" / "programs"
