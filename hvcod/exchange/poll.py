@@ -15,6 +15,7 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.exchange.read import read_checkpoint
 from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.format import TensorSpec
+from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tensorfile.worker import Worker
@@ -75,7 +76,12 @@ class PollerCounters:
 
 
 def fetch(
-    directory: Path, step: int, expected: Mapping[str, TensorSpec], run_id: str, group: int
+    directory: Path,
+    step: int,
+    expected: Mapping[str, TensorSpec],
+    run_id: str,
+    group: int,
+    meaning: str = "",
 ) -> Arrival | None:
     """Tries once to read the checkpoint of `step` that `group` publishes in `directory`.
 
@@ -87,7 +93,7 @@ def fetch(
     """
     path = checkpoint_path(directory, step)
     try:
-        return _read(path, group, step, expected, run_id)
+        return _read(path, group, step, expected, run_id, meaning)
     except OSError as error:
         if error.errno in _PASSING:
             return None
@@ -97,13 +103,20 @@ def fetch(
 
 
 def _read(
-    path: Path, group: int, step: int, expected: Mapping[str, TensorSpec], run_id: str
+    path: Path,
+    group: int,
+    step: int,
+    expected: Mapping[str, TensorSpec],
+    run_id: str,
+    meaning: str,
 ) -> Arrival:
     origin, tensors = read_checkpoint(path, expected)
     if origin.run_id != run_id:
         raise RefusedError(f"belongs to run {origin.run_id!r}, not {run_id!r}")
     if (origin.group, origin.step) != (group, step):
         raise RefusedError(f"claims to be step {origin.step} of group {origin.group}")
+    if different := difference(origin.meaning, meaning):
+        raise RefusedError(f"was trained on data of another meaning: {different}")
     return Arrival(group, step, origin, tensors)
 
 
@@ -124,6 +137,7 @@ class Poller:
         expected: Mapping[int, Mapping[str, TensorSpec]],
         run_id: str,
         held: Mapping[int, int] | None = None,
+        meaning: str = "",
     ) -> None:
         """
         Args:
@@ -131,9 +145,11 @@ class Poller:
             expected: The `specification` of each teacher's model, by group.
             run_id: Checkpoints of any other run are refused.
             held: {group: step} of the weights that are here already: only newer ones are read.
+            meaning: Of this group's data; checkpoints of another meaning are refused.
         """
         self.counters = PollerCounters()
-        self._directories, self._expected, self._run_id = dict(directories), expected, run_id
+        self._directories, self._expected = dict(directories), expected
+        self._run_id, self._meaning = run_id, meaning
         self._steps = dict.fromkeys(self._directories, -1) | dict(held or {})
         self._failures: dict[int, dict[str, Failure]] = {group: {} for group in self._directories}
         self._bad: dict[int, set[int]] = {group: set() for group in self._directories}
@@ -213,7 +229,8 @@ class Poller:
     def _load(self, group: int, step: int) -> bool:
         path = checkpoint_path(self._directories[group], step)
         try:
-            arrival = _read(path, group, step, self._expected[group], self._run_id)
+            expected = self._expected[group]
+            arrival = _read(path, group, step, expected, self._run_id, self._meaning)
         except (OSError, HvcodError) as error:
             # Errors of the system may pass; but the content of a published file never changes.
             if isinstance(error, HvcodError):

@@ -10,6 +10,9 @@ from hvcod.tensorfile.errors import RefusedError
 
 _HIGHEST = 2**63 - 1
 
+_LATER = {"meaning", "content"}
+"""Names that files of earlier versions lack."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -23,6 +26,8 @@ class Origin:
         batch_size: Examples per rank and step; 0 if unknown.
         validation_loss: The last one known, or None.
         configuration_digest: Of the run's options.
+        meaning: Of the inputs and outputs (`hvcod.tensorfile.meaning`); empty if unknown.
+        content: Digest of the examples of the group's data; empty if unknown.
         created: UTC in ISO 8601; filled in when the file is made.
     """
 
@@ -37,12 +42,14 @@ class Origin:
     configuration_digest: str = ""
     project_version: str = __version__
     created: str = ""
+    meaning: str = ""
+    content: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         """The origin with these values; raises RefusedError if it cannot be one."""
         kinds = {field.name: typing.get_args(field.type) or (field.type,) for field in fields(cls)}
-        if strange := sorted(kinds.keys() ^ values.keys()):
+        if strange := sorted((kinds.keys() ^ values.keys()) - (_LATER - values.keys())):
             raise RefusedError(f"origin: {strange[0][:80]} is missing or unknown")
         for name, value in values.items():
             beyond = type(value) is int and not 0 <= value <= _HIGHEST

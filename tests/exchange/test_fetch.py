@@ -3,20 +3,24 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from exchange.support import EXPECTED, about, checkpoint, encoded, put
+from exchange.support import EXPECTED, about, checkpoint, encoded, model, put
 
 from hvcod.errors import HvcodError
 from hvcod.exchange import poll
 from hvcod.exchange.poll import Arrival, fetch
+from hvcod.tensorfile.meaning import meaning_of
 from hvcod.tensorfile.steps import checkpoint_path
+
+OURS, THEIRS = (meaning_of({"vocabulary": pieces}) for pieces in ("ab", "ba"))
 
 
 def get(directory: Path, step: int) -> Arrival | None:
-    return fetch(directory, step, EXPECTED, "run-1", 0)
+    return fetch(directory, step, EXPECTED, "run-1", 0, OURS)
 
 
 def test_exactly_that_step(tmp_path: Path) -> None:
@@ -52,6 +56,10 @@ CASES = {
     "run": (checkpoint(50, run_id="run-0"), "belongs to run 'run-0', not 'run-1'"),
     "group": (checkpoint(50, group=3), "claims to be step 50 of group 3"),
     "model": (bytes(encoded({}, about(50))), "tensor lstm.0.weight is missing"),
+    "meaning": (
+        bytes(encoded(model(), replace(about(50), meaning=THEIRS))),
+        "was trained on data of another meaning: vocabulary [0-9a-f]{8} instead of [0-9a-f]{8}$",
+    ),
 }
 
 

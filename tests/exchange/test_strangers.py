@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from exchange.support import (
 )
 
 from hvcod.exchange.poll import Poller
+from hvcod.tensorfile.meaning import meaning_of
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
 
@@ -40,12 +42,18 @@ def another_kind(step: int) -> bytes:
     return bytes(encoded(model() | {"norm.num_batches_tracked": torch.tensor(1.0)}, about(step)))
 
 
+def another_meaning(step: int) -> bytes:
+    theirs = meaning_of({"vocabulary": "ba"})
+    return bytes(encoded(model(), replace(about(step), meaning=theirs)))
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (another_architecture, "tensor lstm.1.weight is not in the local model"),
         (another_vocabulary, "tensor lstm.0.weight has shape (9, 4); the local model's is (8, 4)"),
         (another_kind, "tensor norm.num_batches_tracked holds float16 values"),
+        (another_meaning, "was trained on data of another meaning: vocabulary"),
     ],
 )
 def test_a_teacher_of_another_model_is_refused_and_the_cause_told_once(
@@ -54,7 +62,8 @@ def test_a_teacher_of_another_model_is_refused_and_the_cause_told_once(
     reason: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
+    ours = meaning_of({"vocabulary": "ab"})
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1", meaning=ours)) as poller:
         for step in range(50, 550, 50):
             put(tmp_path, step, make(step))
             poller.look(step)
