@@ -26,6 +26,7 @@ class Group:
             the device. (Horovod's ``local_rank`` restarts in every group, and groups may share a
             node.)
         threads: Computing threads of this rank; see `hvcod.groups.world.threads_per_rank`.
+        team: The ranks of all groups of the run in this launch; None for those of this group.
     """
 
     index: int
@@ -35,6 +36,12 @@ class Group:
     comm: MPI.Intracomm
     node_rank: int
     threads: int
+    team: MPI.Intracomm | None = None
+
+    @property
+    def everyone(self) -> MPI.Intracomm:
+        """The communicator of the team: of the ranks that train, or evaluate, together."""
+        return self.comm if self.team is None else self.team
 
     @property
     def is_root(self) -> bool:
@@ -105,7 +112,8 @@ def split(
     comm = cast(MPI.Intracomm, world.Split(index, world.rank))
     share = share or node_share(world)
     abort.set_position(f"group {index}, rank {comm.rank} of {comm.size}")
-    return Group(index, groups, comm.rank, comm.size, comm, share.node_rank, share.threads)
+    place = share.node_rank, share.threads
+    return Group(index, groups, comm.rank, comm.size, comm, *place, team=world)
 
 
 class Groups(Group):

@@ -17,7 +17,7 @@ from mpi4py import MPI
 
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
-from hvcod.groups.world import on_rank_zero, world
+from hvcod.groups.world import on_rank_zero
 
 log = logging.getLogger("hvcod.tasks")
 
@@ -32,7 +32,7 @@ _CONTENT = {
 def data_folder(task: str, data: Path | None, group: Group) -> Path:
     """Returns the folder of a task's data: ``--data`` or, without it, built-in data.
 
-    Collective over the launch.
+    Collective over the group's team.
 
     Raises:
         HvcodError: The built-in data cannot be prepared.
@@ -42,26 +42,30 @@ def data_folder(task: str, data: Path | None, group: Group) -> Path:
     if group.is_root:
         log.info("no --data given: training on %s", _CONTENT[task])
     preparation = importlib.import_module(f"hvcod.tasks.{task}.preparation.builtin")
-    folder: Path = preparation.builtin_dataset()
+    folder: Path = preparation.builtin_dataset(group.everyone)
     return folder
 
 
-def made_once(name: Callable[[], str], make: Callable[[Path], None]) -> Path:
+def made_once(
+    ranks: MPI.Intracomm,
+    name: Callable[[], str],
+    make: Callable[[Path, MPI.Intracomm], None],
+) -> Path:
     """Returns the folder of a dataset in the cache, which is made if it is not there.
 
-    Collective over the launch. Launches that make it at the same time do not disturb each other;
-    the first one to finish wins.
+    Collective over the ranks, not over the launch: a launch may have ranks without a run. Teams and
+    launches that make it at the same time do not disturb each other; the first to finish wins.
 
     Args:
+        ranks: Those that share the work.
         name: Returns the folder's name, which must depend on everything that the content follows
             from; called on one rank.
-        make: Takes a new folder and fills ``data`` in it; everything else in it is removed.
-            Collective.
+        make: Takes a new folder and the ranks, and fills ``data`` in it; everything else in it is
+            removed. Collective.
 
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
     """
-    ranks = world()
     final = on_rank_zero(ranks, lambda: cache_folder() / name())
     if not on_rank_zero(ranks, (final / "dataset.json").exists):
         _make(final, make, ranks)
@@ -89,12 +93,12 @@ def cache_folder() -> Path:
     return Path(caches, "hvcod").absolute()
 
 
-def _make(final: Path, make: Callable[[Path], None], ranks: MPI.Intracomm) -> None:
+def _make(final: Path, make: Callable[[Path, MPI.Intracomm], None], ranks: MPI.Intracomm) -> None:
     own = f"{final.name}.{socket.gethostname()}-{os.getpid()}.part"
     part = final.with_name(ranks.bcast(own))
     on_rank_zero(ranks, lambda: _begin(part))
     try:
-        make(part)
+        make(part, ranks)
         if ranks.rank == 0 and not (final / "dataset.json").exists():
             _publish(part / "data", final)
         ranks.Barrier()

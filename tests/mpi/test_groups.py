@@ -7,16 +7,16 @@ from conftest import MpiRun
 
 
 @pytest.mark.parametrize(("ranks", "groups"), [(4, 2), (3, 3), (1, 1)])
-def test_groups_on_every_rank(fast_mpirun: MpiRun, ranks: int, groups: int) -> None:
-    done = fast_mpirun(ranks, "groups.py", groups)
+def test_groups_on_every_rank(fast_mpirun: MpiRun, ranks: int, groups: int, tmp_path: Path) -> None:
+    done = fast_mpirun(ranks, "groups.py", groups, env={"HVCOD_CACHE": str(tmp_path)})
     assert done.stdout.count(" ok") == ranks
 
 
 def test_each_group_root_writes_its_own_timeline(fast_mpirun: MpiRun, tmp_path: Path) -> None:
     # The gloo controller that somebody's environment asks for would crash on a communicator.
     asked = {"HOROVOD_TIMELINE": str(tmp_path / "time.json"), "HOROVOD_CONTROLLER": "gloo"}
-    fast_mpirun(2, "groups.py", 2, env=asked)
-    written = sorted(path.name for path in tmp_path.iterdir())
+    fast_mpirun(2, "groups.py", 2, env=asked | {"HVCOD_CACHE": str(tmp_path / "cache")})
+    written = sorted(path.name for path in tmp_path.glob("*.json"))
     assert written == ["time.group-0.json", "time.group-1.json"]
 
 
@@ -54,9 +54,10 @@ def test_wrong_usage_that_one_rank_alone_sees_ends_the_launch(
     assert "hvcod: --config here.toml: this node does not see it\n" in done.stderr
 
 
-def test_an_mpirun_of_another_mpi_is_noticed(fast_mpirun: MpiRun) -> None:
+def test_an_mpirun_of_another_mpi_is_noticed(fast_mpirun: MpiRun, tmp_path: Path) -> None:
     # Open MPI's own variable is believed first.
-    fast_mpirun(1, "groups.py", 1, env={"OMPI_COMM_WORLD_SIZE": "1", "PMI_SIZE": "4"})
+    right = {"OMPI_COMM_WORLD_SIZE": "1", "PMI_SIZE": "4", "HVCOD_CACHE": str(tmp_path)}
+    fast_mpirun(1, "groups.py", 1, env=right)
     alone = {"OMPI_COMM_WORLD_SIZE": "4"}
     done = fast_mpirun(0, "hvcod", "train", check=False, env=alone)
     assert done.returncode == 1

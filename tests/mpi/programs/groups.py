@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import cast
 
 import horovod.torch as hvd
 import torch
@@ -11,7 +12,9 @@ from hvcod.groups.agreement import Agreement
 from hvcod.groups.device import choose_device
 from hvcod.groups.horovod import start_horovod
 from hvcod.groups.split import split
-from hvcod.groups.world import world
+from hvcod.groups.world import wait_quietly, world
+from hvcod.tasks.builtin import data_folder
+from hvcod.tasks.criteo.preparation import builtin
 
 everyone, count = world(), int(sys.argv[1])
 group = split(everyone, count)
@@ -47,6 +50,17 @@ assert answers == [-1, *(10 * call + group.size - 1 for call in range(3))], answ
 assert len({group.seed(1), group.seed(2)}) == 2
 seeds = everyone.allgather(group.seed(7))
 assert len(set(seeds)) == count
+
+# A team of all ranks but the last makes built-in data, while that one has no run and waits.
+busy = everyone.rank < max(1, everyone.size - 1)
+team = cast(MPI.Intracomm, everyone.Split(0 if busy else MPI.UNDEFINED, everyone.rank))
+if busy:
+    builtin.ROWS = 600
+    folder = data_folder("criteo", None, split(team, team.size))
+    assert set(team.allgather(folder)) == {folder}
+    assert (folder / "dataset.json").exists()
+wait_quietly(everyone)
+
 timeline = os.environ.get("HOROVOD_TIMELINE")
 if timeline:
     assert f"group-{group.index}" in timeline

@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from mpi4py import MPI
+
 from hvcod.config import flatten
-from hvcod.groups.world import on_rank_zero, wait_quietly, world
+from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.tasks.builtin import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
@@ -56,13 +58,13 @@ _RULES = 1
 """Version of the rules by which text is taken; other rules make another corpus."""
 
 
-def builtin_dataset() -> Path:
+def builtin_dataset(ranks: MPI.Intracomm) -> Path:
     """Returns the folder of the built-in dataset, which is made if it is not there. Collective.
 
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
     """
-    return made_once(lambda: f"builtin-{corpus_key()}", _prepare)
+    return made_once(ranks, lambda: f"builtin-{corpus_key()}", _prepare)
 
 
 def corpus_key() -> str:
@@ -80,8 +82,7 @@ def corpus_key() -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _prepare(folder: Path) -> None:
-    ranks = world()
+def _prepare(folder: Path, ranks: MPI.Intracomm) -> None:
     on_rank_zero(ranks, lambda: make_folder(folder / "text"))
     for index, (name, sources) in enumerate(installed_packages().items()):
         if index % ranks.size == ranks.rank:

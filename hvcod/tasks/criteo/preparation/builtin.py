@@ -5,7 +5,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from hvcod.groups.world import world
+from mpi4py import MPI
+
 from hvcod.tasks.builtin import made_once
 from hvcod.tasks.criteo.dataset import FORMAT
 from hvcod.tasks.criteo.preparation.generate import RULES
@@ -17,7 +18,7 @@ ROWS, SEED = 200_000, 1
 OPTIONS = PrepareOptions()
 
 
-def builtin_dataset() -> Path:
+def builtin_dataset(ranks: MPI.Intracomm) -> Path:
     """Returns the folder of the generated rows, which are made if they are not there. Collective.
 
     Raises:
@@ -25,8 +26,8 @@ def builtin_dataset() -> Path:
     """
     about = [RULES, FORMAT.version, ROWS, SEED, asdict(OPTIONS)]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-    return made_once(lambda: f"criteo-{key}", _prepare)
+    return made_once(ranks, lambda: f"criteo-{key}", _prepare)
 
 
-def _prepare(folder: Path) -> None:
-    ClickPreparation(generated_inputs(ROWS, SEED), folder / "data", OPTIONS, world()).run()
+def _prepare(folder: Path, ranks: MPI.Intracomm) -> None:
+    ClickPreparation(generated_inputs(ROWS, SEED), folder / "data", OPTIONS, ranks).run()

@@ -7,9 +7,10 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 from PIL import Image, ImageDraw
 
-from hvcod.groups.world import on_rank_zero, wait_quietly, world
+from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.tasks.builtin import made_once
 from hvcod.tasks.files import make_folder, write_whole
 from hvcod.tasks.imagenet.dataset import FORMAT
@@ -57,13 +58,13 @@ SHAPES: dict[str, Points] = {
 """Outlines of the classes, within -1 and 1."""
 
 
-def builtin_dataset() -> Path:
+def builtin_dataset(ranks: MPI.Intracomm) -> Path:
     """Returns the folder of the built-in dataset, which is made if it is not there. Collective.
 
     Raises:
         HvcodError: The cache cannot be written, or is not the same on all nodes.
     """
-    return made_once(lambda: f"builtin-images-{FORMAT.version}-{_RULES}", _make)
+    return made_once(ranks, lambda: f"builtin-images-{FORMAT.version}-{_RULES}", _make)
 
 
 def draw(shape: str, *seed: int) -> bytes:
@@ -91,8 +92,7 @@ def _colour(hue: float, random: np.random.Generator) -> tuple[int, int, int]:
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def _make(folder: Path) -> None:
-    ranks = world()
+def _make(folder: Path, ranks: MPI.Intracomm) -> None:
     on_rank_zero(ranks, lambda: make_folder(folder / "train"))
     for number, name in enumerate(sorted(SHAPES)):
         if number % ranks.size == ranks.rank:

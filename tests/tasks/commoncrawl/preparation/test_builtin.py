@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CLEAN_ENVIRONMENT
+from mpi4py import MPI
 from tasks.commoncrawl.corpora import documents_of
 
 from hvcod.errors import HvcodError
@@ -23,11 +24,12 @@ from hvcod.tasks.commoncrawl.tokens.tokenizer import WordPieces
 
 PROGRAM = """
 import sys
+from mpi4py import MPI
 from hvcod.tasks.builtin import cache_folder
 from hvcod.tasks.commoncrawl.preparation import builtin
 builtin.PACKAGES = ("click",)
 builtin.LEFT_OUT |= {"email", "encodings", "distutils", "multiprocessing", "asyncio", "lib2to3"}
-print(builtin.builtin_dataset())
+print(builtin.builtin_dataset(MPI.COMM_WORLD))
 """
 
 TEXT = '''"""Reads files.
@@ -98,7 +100,7 @@ def test_what_is_there_is_used(
     monkeypatch.setenv("HVCOD_CACHE", str(cache))
     monkeypatch.setattr(builtin, "corpus_key", lambda: made[0].name.removeprefix("builtin-"))
     monkeypatch.setattr(builtin, "_prepare", lambda *_: pytest.fail("made again"))
-    assert builtin_dataset() == made[0]
+    assert builtin_dataset(MPI.COMM_WORLD) == made[0]
 
 
 def test_the_key_follows_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +116,7 @@ def test_a_cache_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     monkeypatch.setenv("HVCOD_CACHE", str(tmp_path / "file" / "deeper"))
     with pytest.raises(HvcodError, match="set HVCOD_CACHE"):
-        builtin_dataset()
+        builtin_dataset(MPI.COMM_WORLD)
 
 
 def test_a_full_cache_is_said_with_the_way_out(
@@ -126,7 +128,7 @@ def test_a_full_cache_is_said_with_the_way_out(
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
     try:
         with pytest.raises(HvcodError, match=r"click\.jsonl: File too large; set HVCOD_CACHE"):
-            builtin_dataset()
+            builtin_dataset(MPI.COMM_WORLD)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from mpi4py import MPI
 
 from hvcod.tasks.criteo.dataset import ClickDataset
 from hvcod.tasks.criteo.preparation import builtin
@@ -11,7 +12,7 @@ from hvcod.tasks.criteo.preparation import builtin
 def test_rows_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVCOD_CACHE", str(tmp_path))
     monkeypatch.setattr(builtin, "ROWS", 600)
-    folder = builtin.builtin_dataset()
+    folder = builtin.builtin_dataset(MPI.COMM_WORLD)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     dataset = ClickDataset(folder)
     assert dataset.generated
@@ -21,7 +22,7 @@ def test_rows_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "test": 0,
     }
     monkeypatch.setattr(builtin, "ClickPreparation", lambda *_: pytest.fail("made again"))
-    assert builtin.builtin_dataset() == folder
+    assert builtin.builtin_dataset(MPI.COMM_WORLD) == folder
     monkeypatch.setattr(builtin, "SEED", 2)
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        builtin.builtin_dataset()
+        builtin.builtin_dataset(MPI.COMM_WORLD)
