@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# hvcod data commoncrawl on 4 nodes of 8 ranks each.
+# hvcod data on 4 nodes of 8 ranks each.
 # mkdir -p data/jobs/logs && qsub data.sh
 #PBS -N jobs-data
 #PBS -S /bin/bash
@@ -10,18 +10,18 @@
 #PBS -l walltime=12:00:00
 #PBS -r y
 #PBS -j oe
-#PBS -o data/jobs/logs/
+#PBS -o /dev/null
 
 cd "$PBS_O_WORKDIR" || exit 1
-mkdir -p data/jobs/logs && exec >>"data/jobs/logs/data.log" 2>&1
+mkdir -p data/jobs/logs || exit 1
+exec >>"data/jobs/logs/data.log" 2>&1
 RANKS_PER_NODE=8
 CPUS_PER_RANK=4
-export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
+export PATH="$HOME/hvcod/.venv/bin:$PATH"
 
 # Waits, warns the ranks in time, and goes back into the queue if they exit with 75.
 exec hvcod job run --scheduler pbs --folder data/jobs --name data --script "$0" -- \
     mpirun ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"} ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH} \
-    --map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK" --bind-to core -x PATH \
-    -x OMP_NUM_THREADS \
+    --map-by "ppr:$RANKS_PER_NODE:node" --bind-to none -x PATH -x OMP_NUM_THREADS \
     hvcod data commoncrawl 'crawl/*.warc.wet.gz' --output data/cc

@@ -10,22 +10,22 @@
 #PBS -l walltime=12:00:00
 #PBS -r y
 #PBS -j oe
-#PBS -o runs/churn/logs/
+#PBS -o /dev/null
 #PBS -J 1-12
 
 INDEX=${PBS_ARRAY_INDEX:-$INDEX}
 cd "$PBS_O_WORKDIR" || exit 1
-mkdir -p runs/churn/logs && exec >>"runs/churn/logs/retrain-$(printf %02d "$INDEX").log" 2>&1
+mkdir -p runs/churn/logs || exit 1
+exec >>"runs/churn/logs/retrain-$(printf %02d "$INDEX").log" 2>&1
 RANKS_PER_NODE=8
 CPUS_PER_RANK=4
-export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
+export PATH="$HOME/hvcod/.venv/bin:$PATH"
 
 # Waits, warns the ranks in time, and goes back into the queue if they exit with 75.
 exec hvcod job run --scheduler pbs --folder runs/churn --name retrain --script "$0" \
     --index "$INDEX" -- \
     mpirun ${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"} ${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH} \
-    --map-by "ppr:$RANKS_PER_NODE:node:PE=$CPUS_PER_RANK" --bind-to core -x PATH \
-    -x OMP_NUM_THREADS \
+    --map-by "ppr:$RANKS_PER_NODE:node" --bind-to none -x PATH -x OMP_NUM_THREADS \
     hvcod churn run --task criteo --data data/criteo --output runs/churn --time-limit 42900s \
     --share "$INDEX/12"

@@ -16,11 +16,11 @@
 
 INDEX=$SLURM_ARRAY_TASK_ID
 CPUS_PER_RANK=$SLURM_CPUS_PER_TASK
-export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
+export PATH="$HOME/hvcod/.venv/bin:$PATH"
 
 # Waits, warns the ranks in time, and goes back into the queue if they exit with 75.
 exec hvcod job run --scheduler slurm --folder runs/churn --name retrain --script "$0" \
     --index "$INDEX" -- \
-    srun --mpi=pmix --cpus-per-task="$CPUS_PER_RANK" --cpu-bind=cores \
+    srun --mpi=pmix --cpus-per-task="$CPUS_PER_RANK" \
     hvcod churn run --task criteo --data data/criteo --output runs/churn --share "$INDEX/12"

@@ -15,10 +15,10 @@
 #SBATCH --signal=B:USR1@300
 
 CPUS_PER_RANK=$SLURM_CPUS_PER_TASK
-export PATH="$HOME/hvcod/.venv/bin:$PATH"
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
+export PATH="$HOME/hvcod/.venv/bin:$PATH"
 
 # Waits, warns the ranks in time, and goes back into the queue if they exit with 75.
 exec hvcod job run --scheduler slurm --folder runs/cc --name train --script "$0" -- \
-    srun --mpi=pmix --cpus-per-task="$CPUS_PER_RANK" --cpu-bind=cores \
+    srun --mpi=pmix --cpus-per-task="$CPUS_PER_RANK" \
     hvcod train --groups 2 --run-dir runs/cc --task commoncrawl --data data/cc --preset paper

@@ -11,7 +11,13 @@ import click
 
 from hvcod import config
 from hvcod.cli.options import dataclass_options, layer
-from hvcod.cluster.jobs.options import JobOptions, present_scheduler, read_profile, site_names
+from hvcod.cluster.jobs.options import (
+    JobOptions,
+    check_text,
+    present_scheduler,
+    read_profile,
+    site_names,
+)
 from hvcod.cluster.jobs.request import Request, scripts
 from hvcod.cluster.jobs.script import Script
 from hvcod.errors import UsageError
@@ -76,6 +82,7 @@ def plan_of(
     """
     options = _options(profile, flags)
     name, parameters = parsed(words)
+    check_text("--prepare", prepare or "")
     preparation = tuple(shlex.split(prepare or ""))
     if preparation:
         parsed(["data", *preparation])
@@ -128,6 +135,8 @@ def _options(profile: str | None, flags: Mapping[str, Any]) -> JobOptions:
             f"{sys.prefix}/bin holds no hvcod that a job could start: add --environment, the "
             "folder whose bin/ holds it"
         )
+    if not options.environment and "$" in sys.prefix:
+        raise UsageError(f"{sys.prefix}: add --environment, with $NAME for variables only")
     return dataclasses.replace(options, scheduler=scheduler, environment=environment)
 
 

@@ -41,7 +41,7 @@ def command(dry_run: bool, as_json: bool, **options: Any) -> None:
     paths = _written(plan)
     for path in paths.values():
         if not as_json:
-            click.echo(f"==> {path} <==\n{path.read_text()}")
+            click.echo(f"==> {path} <==\n{path.read_text(encoding='utf-8')}")
         if answer := plan.options.batch_system.test(path):
             click.echo(answer, err=True)
     ids = {} if dry_run else _submitted(plan, paths)
@@ -70,7 +70,7 @@ def _written(plan: Plan) -> dict[str, Path]:
         for name in ("jobs", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         for script in plan.scripts:
-            paths[script.name].write_text(text(script, folder))
+            paths[script.name].write_text(text(script, folder), encoding="utf-8")
     except OSError as error:
         raise HvcodError(f"cannot write {error.filename}: {error.strerror}") from error
     return paths

@@ -1,5 +1,6 @@
 """The options of ``hvcod job render|submit``, and the site profiles that set them."""
 
+import dataclasses
 import re
 import shutil
 from dataclasses import dataclass
@@ -58,26 +59,41 @@ class JobOptions:
     )
     launcher: str | None = option(
         None,
-        "srun, mpirun (Open MPI), mpiexec, ibrun, or words of your own, with $RANKS, "
-        "$RANKS_PER_NODE and $CPUS_PER_RANK; default: srun with Slurm, mpirun with PBS",
+        "srun, mpirun (Open MPI), mpiexec, ibrun, or shell words of your own, with $RANKS, $NODES, "
+        "$RANKS_PER_NODE, $CPUS_PER_RANK, $GPUS (of the job) and $GPUS_PER_NODE; default: srun "
+        "with Slurm, mpirun with PBS",
     )
-    bind: bool = option(True, "bind each rank to its own cores")
+    exclusive: bool = option(False, "have the nodes alone, without other jobs")
+    bind: bool | None = option(
+        None,
+        "bind each rank to its own cores; default: only if the job has its nodes alone, since two "
+        "jobs on a node would bind to the same cores",
+    )
     account: str | None = option(None, "project that is charged")
     partition: str | None = option(None, "partition (Slurm) or queue (PBS)")
     qos: str | None = option(None, "quality of service (Slurm)")
-    modules: str = option("", "environment modules to load, separated by blanks")
+    modules: str = option("", "environment modules to load, separated by blanks (shell words)")
     environment: str | None = option(
         None, "folder whose bin/ holds hvcod; default: the environment of this command"
     )
     setup: str = option("", "shell lines before the launch, such as exports")
-    directives: str = option("", "further lines for #SBATCH or #PBS, such as -C gpu")
+    directives: str = option(
+        "", "further lines for #SBATCH or #PBS, such as -C gpu; they replace hvcod's own"
+    )
     gpu_request: str | None = option(
         None,
         "request for {gpus} GPUs per node, may be empty; default: --gpus-per-node={gpus} (Slurm), "
         "ngpus={gpus} in each chunk (PBS)",
     )
     cpu_request: bool = option(True, "ask for cores; not on sites that allocate whole nodes")
+    memory: str | None = option(None, "memory of each node, such as 190GB")
     chunk: str = option("", "further resources of a chunk (PBS), such as system=polaris")
+    place: str | None = option(
+        None, "placement of the chunks (PBS), such as free or scatter:excl; default: scatter"
+    )
+    totals: bool = option(
+        False, "ask for the totals of the job, -l ncpus, ngpus and mem, not for chunks (PBS)"
+    )
 
     @property
     def batch_system(self) -> "Scheduler":
@@ -92,7 +108,32 @@ class JobOptions:
     def gpus(self, default: str) -> str:
         """Returns the request for the GPUs of a node, which may be empty."""
         request = default if self.gpu_request is None else self.gpu_request
-        return request.format(gpus=self.gpus_per_node) if self.gpus_per_node else ""
+        return request.replace("{gpus}", str(self.gpus_per_node)) if self.gpus_per_node else ""
+
+    def memory_of(self, nodes: int = 1) -> str:
+        """Returns the memory of so many nodes, such as ``380G``; empty for the site's default."""
+        if self.memory is None:
+            return ""
+        match = re.fullmatch(r"0*([1-9]\d*)([MGT])B?", self.memory.upper())
+        if match is None:
+            raise UsageError(f"--memory {self.memory}: write a number with MB, GB or TB")
+        return f"{nodes * int(match[1])}{match[2]}"
+
+    @property
+    def directive_lines(self) -> list[str]:
+        """The user's own directives, without the prefix that some people write."""
+        lines = (re.sub(r"^#[A-Z]+\b", "", x.strip()).strip() for x in self.directives.split("\n"))
+        return [line for line in lines if line]
+
+    @property
+    def alone(self) -> bool:
+        """True if no other job can be on the nodes of this one."""
+        return self.exclusive or not self.cpu_request or self.batch_system.has_nodes_alone(self)
+
+    @property
+    def binding(self) -> bool | None:
+        """True if ranks are bound to cores, None if that is left to the scheduler."""
+        return True if self.bind is None and self.alone else self.bind
 
     @property
     def by_clock(self) -> bool:
@@ -135,6 +176,7 @@ def present_scheduler() -> str | None:
 
 def check(options: JobOptions) -> None:
     """Refuses options that contradict each other or the scheduler. Raises UsageError."""
+    _check_texts(options)
     ranks, groups = options.ranks, options.groups
     if not options.job_per_group and ranks % groups:
         possible = sorted({max(1, ranks // groups) * groups, (ranks // groups + 1) * groups})
@@ -150,13 +192,47 @@ def check(options: JobOptions) -> None:
             f"{options.ranks_per_node} ranks cannot share the {options.gpus_per_node} GPUs of a "
             "node: each rank needs its own; use fewer --ranks-per-node"
         )
-    for name in ("name", "account", "partition", "qos", "chunk"):
-        value = str(getattr(options, name) or "")
-        if re.search(r"\s", value):
-            raise UsageError(f"--{name} {value!r}: it may not contain blanks")
     if options.warning >= options.time:
         raise UsageError(
             f"--warning {options.warning:g}s: the wall time is only {options.time:g} s"
         )
     if refusal := options.batch_system.refusal(options):
         raise UsageError(refusal)
+
+
+def check_text(name: str, text: str, lines: bool = False) -> None:
+    """Refuses characters that cannot be printed, such as a line break, which would end a comment.
+
+    Args:
+        lines: Whether line breaks and tabs are meant.
+
+    Raises:
+        UsageError: There is one, or a byte that is not UTF-8.
+    """
+    checked = text.replace("\n", "").replace("\t", "") if lines else text
+    if not checked.isprintable():
+        bad = next(x for x in checked if not x.isprintable())
+        raise UsageError(f"{name} {text!r}: a job's script cannot hold the character {bad!r}")
+
+
+def _check_texts(options: JobOptions) -> None:
+    """Refuses text that would leave its place in the script."""
+    for name in ("name", "account", "partition", "qos", "chunk", "place", "memory"):
+        value = getattr(options, name) or ""
+        # Blanks end a value of a directive, # begins a comment there, quotes go on to the next.
+        if re.search(r"""[\s#"'\\]""", value):
+            raise UsageError(f"{_flag(name)} {value!r}: it may not contain blanks, quotes, \\ or #")
+    for item in dataclasses.fields(options):
+        value = getattr(options, item.name)
+        if isinstance(value, str):
+            check_text(_flag(item.name), value, lines=item.name in ("setup", "directives"))
+    # Between double quotes, names of variables are the only shell that is meant.
+    if not re.fullmatch(r"(?!~)([^\"`\\$:]|\$\w|\$\{\w+\})*", options.environment or ""):
+        raise UsageError(
+            f"--environment {options.environment!r}: use a folder without quotes, \\, : and "
+            "$(...), and $HOME for ~"
+        )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

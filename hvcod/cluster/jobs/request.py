@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvcod.cluster.jobs.options import JobOptions, check
+from hvcod.cluster.jobs.options import JobOptions, check, check_text
 from hvcod.cluster.jobs.script import Script
 from hvcod.errors import UsageError
 
@@ -34,8 +34,9 @@ def scripts(request: Request, options: JobOptions) -> list[Script]:
     Raises:
         UsageError: The request is impossible.
     """
-    _check_folder(request.folder)
+    _check_texts(request)
     options = dataclasses.replace(options, name=options.name or request.folder.absolute().name)
+    options = options.batch_system.as_directed(options)
     check(options)
     first = [_prepare(request.prepare, options)] if request.prepare else []
     main = _main(request, options)
@@ -44,7 +45,18 @@ def scripts(request: Request, options: JobOptions) -> list[Script]:
     last = [_evaluate(request.evaluate, main, options)] if request.evaluate else []
     if last and not options.batch_system.keeps_id:
         main = [dataclasses.replace(main[0], followed_by=last[0].name)]
+    _check_array(main, options)
     return [*first, *main, *last]
+
+
+def _check_array(main: Sequence[Script], options: JobOptions) -> None:
+    indexes = options.batch_system.indexes
+    lines = [line for line in options.directive_lines if indexes(line)]
+    if lines and not any(script.indices for script in main):
+        raise UsageError(
+            f"--directives {lines[0]}: all jobs of the array would do the same; use "
+            "--job-per-group or --shares"
+        )
 
 
 def _main(request: Request, options: JobOptions) -> list[Script]:
@@ -58,7 +70,7 @@ def _main(request: Request, options: JobOptions) -> list[Script]:
     if options.job_per_group or options.groups > 1:
         raise UsageError("--groups and --job-per-group go with `-- train ...` only")
     words = _in_time(request.words, options) if churn else request.words
-    about = f"hvcod {' '.join(request.words[:2])} on {_nodes(options)}."
+    about = f"hvcod {request.words[0]} on {_nodes(options)}."
     return [Script(request.words[0], about, ("hvcod", *_quoted(words)), options, saves=churn)]
 
 
@@ -144,9 +156,12 @@ def _nodes(options: JobOptions) -> str:
     return f"{nodes} of {ranks}{gpus} each"
 
 
-def _check_folder(folder: Path) -> None:
-    if not re.fullmatch(r"[\w./@+=-]+", str(folder)):
+def _check_texts(request: Request) -> None:
+    """Refuses words and names that would leave their place in the script."""
+    for word in (*request.words, *request.prepare, str(request.evaluate or "")):
+        check_text("the command's word", word)
+    if not re.fullmatch(r"(?!-)[\w./@+=-]+", str(request.folder)):
         raise UsageError(
-            f"{str(folder)!r}: the scheduler takes letters, digits and ./_@+=- only in a folder's "
-            "name; use another --folder"
+            f"{str(request.folder)!r}: the scheduler takes letters, digits and ./_@+=- only in a "
+            "folder's name, and no - at its beginning; use another --folder"
         )

@@ -1,7 +1,7 @@
 """A batch script: the description of one, the launcher of its ranks, and its text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,19 +63,18 @@ class RunningJob:
 def text(script: Script, folder: Path) -> str:
     """Returns a batch script, whose log goes below ``folder/logs``."""
     options, scheduler = script.options, script.options.batch_system
-    asked = [*scheduler.directives(script, folder), *options.directives.strip().splitlines()]
     lines = [
         "#!/usr/bin/env bash",
         f"# {script.about}",
         f"# mkdir -p {folder}/logs && {scheduler.submit_program} {script.name}.sh",
-        *(f"{scheduler.prefix} {line}" for line in asked),
+        *(f"{scheduler.prefix} {line}" for line in scheduler.asked(script, folder)),
         "",
         *([f"INDEX={scheduler.index}"] if script.indices else []),
         *scheduler.preamble(script, folder),
         *_environment(options),
         "",
         "# Waits, warns the ranks in time, and goes back into the queue if they exit with 75.",
-        "exec " + _command(_job_run(script, folder), _launcher(options), script.command),
+        "exec " + _command(_job_run(script, folder), _launcher(options), _on_ranks(script)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -88,45 +87,76 @@ def clock(seconds: float) -> str:
 
 
 def _environment(options: JobOptions) -> list[str]:
-    """Returns the lines that make the environment of all ranks."""
-    used = [*re.findall(r"\$(\w+)", " ".join(_launcher(options))), "CPUS_PER_RANK"]
+    """Returns the lines that make the environment of all ranks.
+
+    A site's modules come first, then the user's own lines, and last the environment of hvcod, whose
+    Python wins over theirs.
+    """
+    text = " ".join([*_launcher(options), options.setup])
+    used = {*re.findall(r"\$\{?#?(\w+)", text), "CPUS_PER_RANK"}
     sizes = options.batch_system.sizes(options)
     return [
         *(f"{name}={value}" for name, value in sizes.items() if name in used),
-        *([f"module load {options.modules}"] if options.modules else []),
-        *([f'export PATH="{options.environment}/bin:$PATH"'] if options.environment else []),
-        *options.setup.strip().splitlines(),
         'export OMP_NUM_THREADS="$CPUS_PER_RANK"',
+        *([f"module load {options.modules} || exit 1"] if options.modules.strip() else []),
+        *options.setup.strip().splitlines(),
+        *([f'export PATH="{options.environment}/bin:$PATH"'] if options.environment else []),
     ]
+
+
+def _on_ranks(script: Script) -> list[str]:
+    """Returns the command, by its full path if the launcher may not pass PATH on."""
+    options = script.options
+    if not options.environment or _launcher_of(options) in _LAUNCHERS:
+        return [*script.command]
+    words = script.command[0].split(" ", 1)
+    return [" ".join([f'"{options.environment}/bin/{words[0]}"', *words[1:]]), *script.command[1:]]
 
 
 def _launcher(options: JobOptions) -> list[str]:
     """Returns the words of bash that start a command on all ranks."""
-    launcher = options.launcher or options.batch_system.launcher
-    known = {"srun": _srun, "mpirun": _mpirun, "mpiexec": _mpiexec}
+    launcher = _launcher_of(options)
     # Words of the user's own stay as they were written.
-    return known[launcher](options) if launcher in known else [launcher]
+    return _LAUNCHERS[launcher](options) if launcher in _LAUNCHERS else [launcher]
+
+
+def _launcher_of(options: JobOptions) -> str:
+    return options.launcher or options.batch_system.launcher
 
 
 def _srun(options: JobOptions) -> list[str]:
     # Slurm from 22.05 on does not pass the cores of a task on to steps.
-    cores = '--cpus-per-task="$CPUS_PER_RANK"'
-    return ["srun", "--mpi=pmix", cores, f"--cpu-bind={'cores' if options.bind else 'none'}"]
+    words = ["srun", "--mpi=pmix", '--cpus-per-task="$CPUS_PER_RANK"']
+    how = {True: ["--cpu-bind=cores"], False: ["--cpu-bind=none"], None: []}
+    return words + how[options.binding]
 
 
 def _mpirun(options: JobOptions) -> list[str]:
     """Returns the words for Open MPI."""
-    cores = ":PE=$CPUS_PER_RANK" if options.bind else ""
+    cores = ":PE=$CPUS_PER_RANK" if options.binding else ""
     words = ["mpirun", *options.batch_system.mpirun_words(options)]
     words += [f'--map-by "ppr:$RANKS_PER_NODE:node{cores}"']
-    words += [f"--bind-to {'core' if options.bind else 'none'}"]
+    words += [f"--bind-to {'core' if options.binding else 'none'}"]
     return [*words, "-x PATH", "-x OMP_NUM_THREADS"]
 
 
 def _mpiexec(options: JobOptions) -> list[str]:
     """Returns the words for MPICH and its relatives; a site's own words belong in its profile."""
     words = ["mpiexec", '-n "$RANKS"', '-ppn "$RANKS_PER_NODE"']
-    return words + (['-bind-to "core:$CPUS_PER_RANK"'] if options.bind else [])
+    return words + (['-bind-to "core:$CPUS_PER_RANK"'] if options.binding else [])
+
+
+def _ibrun(options: JobOptions) -> list[str]:
+    """Returns TACC's launcher, which takes all from the job."""
+    return ["ibrun"]
+
+
+_LAUNCHERS: dict[str, Callable[[JobOptions], list[str]]] = {
+    "srun": _srun,
+    "mpirun": _mpirun,
+    "mpiexec": _mpiexec,
+    "ibrun": _ibrun,
+}
 
 
 def _job_run(script: Script, folder: Path) -> list[str]:

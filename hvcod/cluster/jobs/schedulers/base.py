@@ -1,17 +1,19 @@
 """The contract of a batch scheduler: text for its scripts, and the requests that it answers."""
 
 import abc
+import dataclasses
 import shutil
 import signal
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from hvcod.cluster.jobs.options import JobOptions
 from hvcod.cluster.jobs.script import RunningJob, Script
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
+from hvcod.values import Duration
 
 _SECONDS = 60
 
@@ -45,6 +47,8 @@ class Scheduler(abc.ABC):
         keeps_id: A job that goes back into the queue keeps its id, so that jobs that wait for it go
             on waiting.
         ended_states: The states of jobs that have ended.
+        time: The name of the setting of the wall time, as `settings` returns it.
+        array: The name of the setting that makes an array of jobs.
     """
 
     prefix: ClassVar[str]
@@ -54,6 +58,8 @@ class Scheduler(abc.ABC):
     warns: ClassVar[bool] = True
     keeps_id: ClassVar[bool] = True
     ended_states: ClassVar[Collection[str]]
+    time: ClassVar[str] = "time"
+    array: ClassVar[str] = "array"
 
     def refusal(self, options: JobOptions) -> str:
         """Returns why this scheduler cannot serve the options; empty if it can."""
@@ -63,6 +69,46 @@ class Scheduler(abc.ABC):
     def directives(self, script: Script, folder: Path) -> list[str]:
         """Returns what the job asks for, without the prefix; logs go to ``folder/logs``."""
 
+    def settings(self, line: str) -> Mapping[str, str]:
+        """Returns what a line of directives sets: {name of the setting: value}."""
+        name, _, value = line.replace("=", " ", 1).partition(" ")
+        return {name: value}
+
+    def asked(self, script: Script, folder: Path) -> list[str]:
+        """Returns all directives; the user's own replace those that set the same."""
+        own, given = self.directives(script, folder), script.options.directive_lines
+        if not script.indices:
+            given = [line for line in given if not self.indexes(line)]
+        taken = {name for line in given for name in self.settings(line)}
+        return [line for line in own if taken.isdisjoint(self.settings(line))] + given
+
+    def indexes(self, line: str) -> bool:
+        """Returns whether a directive makes an array of jobs."""
+        return self.array in self.settings(line)
+
+    def directed(self, options: JobOptions) -> dict[str, str]:
+        """Returns what all of the user's own directives set."""
+        return {k: v for x in options.directive_lines for k, v in self.settings(x).items()}
+
+    def as_directed(self, options: JobOptions) -> JobOptions:
+        """Returns the options with the wall time of the user's own directives, if they set it."""
+        text = self.directed(options).get(self.time)
+        if text is None:
+            return options
+        try:
+            time = self.seconds(text)
+        except ValueError:
+            raise UsageError(f"--directives: {text!r} is no wall time; use --time") from None
+        return dataclasses.replace(options, time=Duration(time))
+
+    def seconds(self, text: str) -> float:
+        """Returns a wall time, as the scheduler reads it. Raises ValueError."""
+        return Duration(text)
+
+    def has_nodes_alone(self, options: JobOptions) -> bool:
+        """Returns whether the user's own directives ask for nodes without other jobs."""
+        return False
+
     def preamble(self, script: Script, folder: Path) -> list[str]:
         """Returns the first commands of a script."""
         return []
@@ -70,9 +116,12 @@ class Scheduler(abc.ABC):
     def sizes(self, options: JobOptions) -> dict[str, str]:
         """Returns the variables of a script that a launcher's words may use, with their values."""
         return {
+            "NODES": str(options.nodes),
             "RANKS": str(options.ranks),
             "RANKS_PER_NODE": str(options.ranks_per_node),
             "CPUS_PER_RANK": str(options.cpus_per_rank),
+            "GPUS": str(options.nodes * options.gpus_per_node),
+            "GPUS_PER_NODE": str(options.gpus_per_node),
         }
 
     def mpirun_words(self, options: JobOptions) -> list[str]:

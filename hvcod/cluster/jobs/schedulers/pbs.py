@@ -10,8 +10,10 @@ node, Open MPI's ``mpirun`` kills its ranks a second after TERM. So a preemption
 since the last save; only the clock (``--time-limit``) reliably lets the ranks save.
 """
 
+import contextlib
 import os
 import re
+import shlex
 import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from hvcod.errors import HvcodError
 # For an Open MPI that was built without PBS: the nodes, with a slot for every mpiprocs. It reaches
 # other nodes by ssh, which passes no environment on.
 _HOST_FILE = '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}'
+_ALWAYS = ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 _LIBRARIES = "${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}"
 
 
@@ -38,11 +41,19 @@ class Pbs(Scheduler):
     keeps_id = False
     # C is Torque's word for OpenPBS's F; X is a job of an array that has ended.
     ended_states = frozenset("CFX")
+    time = "l.walltime"
+    array = "J"
 
     def refusal(self, options: JobOptions) -> str:
         """Refuses to stop by a signal, and names that PBS does not take."""
         if not options.by_clock:
             return "--stop-by signal: PBS sends no signal before the end; use clock"
+        if options.totals and (options.exclusive or options.place or options.chunk):
+            return "--totals: PBS then knows no --exclusive, --place and --chunk"
+        if options.totals and options.gpu_request:
+            return "--totals asks for -l ngpus; write other requests into --directives"
+        if options.qos:
+            return "--qos is for Slurm; with PBS use --directives"
         if re.search(r"[^A-Za-z0-9_.+-]", options.name or ""):
             return (
                 f"--name {options.name!r}: PBS takes letters, digits and _.+- only; without --name "
@@ -56,20 +67,41 @@ class Pbs(Scheduler):
         lines = [f"-N {options.name}-{script.name}", "-S /bin/bash"]
         lines += [f"-A {options.account}"] if options.account else []
         lines += [f"-q {options.partition}"] if options.partition else []
-        lines += [f"-l select={options.nodes}:{_chunk(options)}", "-l place=scatter"]
-        lines += [f"-l walltime={clock(options.time)}", "-r y", "-j oe", f"-o {folder}/logs/"]
+        lines += _totals(options) if options.totals else _chunks(options)
+        # The script writes its log itself. PBS would add a file for each job, nearly always empty.
+        lines += [f"-l walltime={clock(options.time)}", "-r y", "-j oe", "-o /dev/null"]
         return lines + (["-J {}-{}".format(*script.indices)] if script.indices else [])
+
+    def settings(self, line: str) -> dict[str, str]:
+        """Returns the options of qsub in a line; a resource is ``l.`` and its name."""
+        found: dict[str, str] = {}
+        # As getopt does it: the value of an option is the rest of its word, or the next word.
+        for name, value in re.findall(r"(?:^|\s)-(\w)\s*(.*?)(?=\s+-\w|\s*$)", line):
+            if name != "l":
+                found[name] = value
+                continue
+            for resource in re.split(r",(?=\w+=)", value):
+                key, _, amount = resource.strip().partition("=")
+                found[f"l.{key}"] = amount
+        # The older ways to ask for nodes and cores exclude chunks.
+        if {"l.nodes", "l.ncpus"} & found.keys():
+            found |= {"l.select": "", "l.place": ""}
+        return found
+
+    def has_nodes_alone(self, options: JobOptions) -> bool:
+        """Returns whether the placement is exclusive, as asked by an option or a directive."""
+        place = self.directed(options).get("l.place", options.place or "")
+        return "excl" in place
 
     def preamble(self, script: Script, folder: Path) -> list[str]:
         """Returns what Slurm does by itself: change to the folder, append to the log."""
         log = f'{script.name}-$(printf %02d "$INDEX")' if script.indices else script.name
-        appending = f'mkdir -p {folder}/logs && exec >>"{folder}/logs/{log}.log" 2>&1'
-        return ['cd "$PBS_O_WORKDIR" || exit 1', appending]
+        lines = ['cd "$PBS_O_WORKDIR" || exit 1', f"mkdir -p {folder}/logs || exit 1"]
+        return [*lines, f'exec >>"{folder}/logs/{log}.log" 2>&1']
 
     def mpirun_words(self, options: JobOptions) -> list[str]:
         """Returns the host file and the variables, which ssh would not pass on."""
-        exported = re.findall(r"\bexport\s+(\w+)=", options.setup)
-        return [_HOST_FILE, _LIBRARIES, *(f"-x {name}" for name in exported)]
+        return [_HOST_FILE, _LIBRARIES, *(f"-x {name}" for name in _exported(options.setup))]
 
     def submit(self, script: Path, after: Sequence[str] = (), after_any: bool = False) -> str:
         """Submits a script by qsub."""
@@ -110,7 +142,8 @@ class Pbs(Scheduler):
         if job.index is not None:
             # An array has two jobs at least: this one goes on alone.
             script = job.folder / "jobs" / f"{job.name}-{job.index}.sh"
-            script.write_text(re.sub("(?m)^#PBS -J.*\n", "", job.script.read_text()))
+            text = job.script.read_text(encoding="utf-8")
+            script.write_text(re.sub("(?m)^#PBS -J.*\n", "", text), encoding="utf-8")
             variables = ["-v", f"INDEX={job.index}"]
         following = _qsub(*variables, str(script))
         yield job.name, following
@@ -140,13 +173,38 @@ def _job_of(name: str, fields: Mapping[str, str]) -> Queued:
     return Queued(name, state, elapsed, reason, fields.get("exec_host", ""))
 
 
+def _exported(setup: str) -> list[str]:
+    """Returns the names of the variables that shell lines export, each once."""
+    names: dict[str, None] = {}
+    for text in re.findall(r"\bexport\s+([^;&|\n]+)", setup):
+        with contextlib.suppress(ValueError):
+            words = shlex.split(text, comments=True)
+            names |= dict.fromkeys(word.partition("=")[0] for word in words)
+    return [name for name in names if name.isidentifier() and name not in _ALWAYS]
+
+
 def _qsub(*words: str) -> str:
     return call(["qsub", *words]).stdout.strip()
 
 
-def _chunk(options: JobOptions) -> str:
+def _chunks(options: JobOptions) -> list[str]:
+    """Returns the request for nodes, a chunk each."""
     cores = options.ranks_per_node * options.cpus_per_rank
     parts = [f"mpiprocs={options.ranks_per_node}"]
     if options.cpu_request:
         parts = [f"ncpus={cores}", *parts, f"ompthreads={options.cpus_per_rank}"]
-    return ":".join(filter(None, [*parts, options.gpus("ngpus={gpus}"), options.chunk]))
+    memory = f"mem={options.memory_of().lower()}b" if options.memory else ""
+    chunk = ":".join(filter(None, [*parts, options.gpus("ngpus={gpus}"), memory, options.chunk]))
+    place = options.place or "scatter"
+    if options.exclusive and "excl" not in place:
+        place += ":excl"
+    return [f"-l select={options.nodes}:{chunk}", f"-l place={place}"]
+
+
+def _totals(options: JobOptions) -> list[str]:
+    """Returns the request for what all nodes have together."""
+    lines = [f"-l ncpus={options.ranks * options.cpus_per_rank}"]
+    if options.gpus_per_node:
+        lines.append(f"-l ngpus={options.nodes * options.gpus_per_node}")
+    memory = options.memory_of(options.nodes).lower()
+    return lines + ([f"-l mem={memory}b"] if memory else [])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import Collection, Iterator, Sequence
@@ -10,9 +11,29 @@ from pathlib import Path
 from hvcod.cluster.jobs.options import JobOptions
 from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, requeued
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 
 _LONGEST_WARNING = 65535  # seconds
+
+_LONG = {
+    "A": "account",
+    "a": "array",
+    "C": "constraint",
+    "c": "cpus-per-task",
+    "d": "dependency",
+    "e": "error",
+    "G": "gpus-per-node",
+    "J": "job-name",
+    "N": "nodes",
+    "n": "ntasks",
+    "o": "output",
+    "p": "partition",
+    "q": "qos",
+    "t": "time",
+}
+_SAME = {"gpus": "gpus-per-node", "gpus-per-task": "gpus-per-node", "no-requeue": "requeue"}
+_SAME |= {"mem-per-cpu": "mem", "mem-per-gpu": "mem"}
+"""Options that ask for the same in another way."""
 
 
 class Slurm(Scheduler):
@@ -28,7 +49,9 @@ class Slurm(Scheduler):
     )
 
     def refusal(self, options: JobOptions) -> str:
-        """Refuses a warning that would have to come too early."""
+        """Refuses what only PBS has, and a warning that would have to come too early."""
+        if options.chunk or options.place or options.totals:
+            return "--chunk, --place and --totals are for PBS; with Slurm use --directives"
         if options.by_clock or options.warning <= _LONGEST_WARNING:
             return ""
         return (
@@ -44,7 +67,9 @@ class Slurm(Scheduler):
         lines += [f"--{name}={value}" for name, value in named.items() if value]
         lines += [f"--nodes={options.nodes}", f"--ntasks-per-node={options.ranks_per_node}"]
         lines += [f"--cpus-per-task={options.cpus_per_rank}"] if options.cpu_request else []
+        lines += [f"--mem={memory}"] if (memory := options.memory_of()) else []
         lines += filter(None, [options.gpus("--gpus-per-node={gpus}")])
+        lines += ["--exclusive"] if options.exclusive else []
         lines += [f"--time={clock(options.time)}"]
         if script.indices:
             lines.append("--array={}-{}".format(*script.indices))
@@ -55,9 +80,46 @@ class Slurm(Scheduler):
             lines.append(f"--signal=B:USR1@{options.warning:.0f}")
         return lines
 
+    def settings(self, line: str) -> dict[str, str]:
+        """Returns the options of sbatch in a line, by their long names."""
+        found: dict[str, str] = {}
+        name = ""
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise UsageError(f"--directives {line!r}: {error}") from error
+        for word in words:
+            if word.startswith("--"):
+                name, _, value = word[2:].partition("=")
+            elif word.startswith("-") and len(word) > 1:
+                name, value = _LONG.get(word[1], word[1]), word[2:].removeprefix("=")
+            else:
+                value = word
+            name = _SAME.get(name, name)
+            # Only requests for GPUs are an alternative to --gpus-per-node.
+            if name == "gres" and value.startswith("gpu"):
+                name = "gpus-per-node"
+            found[name] = value
+        return found
+
+    def seconds(self, text: str) -> float:
+        """Returns a wall time of sbatch, where a single number is minutes."""
+        days, dash, rest = text.rpartition("-")
+        parts = [int(part) for part in rest.split(":")]
+        if len(parts) > 3:
+            raise ValueError(text)
+        # Behind days come hours first; without them, two numbers are minutes and seconds.
+        units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
+        return int(days or 0) * 86400 + sum(a * b for a, b in zip(parts, units, strict=False))
+
+    def has_nodes_alone(self, options: JobOptions) -> bool:
+        """Returns whether there is ``--exclusive``, without a value such as ``user``."""
+        return self.directed(options).get("exclusive") == ""
+
     def sizes(self, options: JobOptions) -> dict[str, str]:
         """Returns variables that follow the ``#SBATCH`` lines when somebody edits these."""
-        sizes = {"RANKS": "$SLURM_NTASKS", "RANKS_PER_NODE": "$SLURM_NTASKS_PER_NODE"}
+        sizes = {"NODES": "$SLURM_JOB_NUM_NODES", "RANKS": "$SLURM_NTASKS"}
+        sizes |= {"RANKS_PER_NODE": "$SLURM_NTASKS_PER_NODE"}
         sizes |= {"CPUS_PER_RANK": "$SLURM_CPUS_PER_TASK"} if options.cpu_request else {}
         return super().sizes(options) | sizes
 
