@@ -60,17 +60,27 @@ class Hdf5:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A rank of another launch on this node: its process, its cores and its OMP_NUM_THREADS."""
+
+    process: int
+    allowed: list[int]
+    threads: int
+
+
+@dataclass(frozen=True)
 class Cores:
     """The cores that this process is bound to (`allowed`), of all cores of the node (`machine`).
 
     `quota`: cores' worth of time that its container may use, None for all; `omp_threads`:
-    OMP_NUM_THREADS, None if it is not set.
+    OMP_NUM_THREADS, None if it is not set; `others`: bound ranks of other launches on the node.
     """
 
     allowed: list[int]
     machine: int
     quota: float | None
     omp_threads: str | None
+    others: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)

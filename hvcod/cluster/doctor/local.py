@@ -12,6 +12,7 @@ from types import ModuleType
 
 from hvcod import __version__
 from hvcod.cluster.doctor.facts import Cores, Gpus, Hdf5, Horovod, Mpi4py, Outcome
+from hvcod.cluster.doctor.neighbours import neighbours
 from hvcod.errors import HvcodError
 
 Outcomes = Mapping[str, Outcome]
@@ -68,8 +69,9 @@ def hdf5_alone(outcomes: Outcomes) -> Hdf5:
 
 def cores(outcomes: Outcomes) -> Cores:
     """Finds the cores that this process may use, and OMP_NUM_THREADS."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return Cores(allowed, os.cpu_count() or 1, _quota(), os.environ.get("OMP_NUM_THREADS"))
+    allowed, machine = sorted(os.sched_getaffinity(0)), os.cpu_count() or 1
+    others = tuple(neighbours(machine)) if len(allowed) < machine else ()
+    return Cores(allowed, machine, _quota(), os.environ.get("OMP_NUM_THREADS"), others)
 
 
 def gpus(outcomes: Outcomes) -> Gpus:

@@ -18,6 +18,7 @@ from hvcod.cluster.doctor.facts import (
     Horovod,
     Locks,
     Mpi4py,
+    Neighbour,
     Outcome,
     Published,
     Rank,
@@ -233,6 +234,31 @@ def test_binding(allowed: Sequence[range], result: str, text: str) -> None:
     ranks = [a_rank(n, Cores(list(cores), 8, None, None)) for n, cores in enumerate(allowed)]
     found = node.binding(examined(ranks))
     assert (found.result, text in found.found) == (result, True)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "threads", "result"),
+    [
+        (range(4), range(4), 4, "warning"),
+        (range(1), range(1), 1, "warning"),
+        (range(4), range(2, 6), 3, "warning"),
+        (range(4), range(4), 2, "ok"),  # both may compute at once
+        (range(4), range(4, 8), 4, "ok"),
+    ],
+)
+def test_two_launches_on_the_same_cores(
+    mine: range, theirs: range, threads: int, result: str
+) -> None:
+    other = Neighbour(77, list(theirs), threads)
+    facts = Cores(list(mine), 8, None, None, (other,)), Device("cpu", threads=2)
+    ranks = [a_rank(0, *facts, size=1)]
+    found = node.binding(examined(ranks))
+    assert found.result == result
+    if result == "warning":
+        assert "1 rank of another launch (process 77) on n1 may use the same cores as rank 0" in (
+            found.found
+        )
+        assert "hvcod job --exclusive" in found.mend
 
 
 @pytest.mark.parametrize(

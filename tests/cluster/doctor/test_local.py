@@ -12,6 +12,7 @@ import pytest
 from conftest import missing
 
 from hvcod.cluster.doctor.local import devices
+from hvcod.cluster.doctor.neighbours import neighbours
 
 LIBRARY = "from hvcod.cluster.doctor.local import *; print(library_behind(mpi().__file__))"
 
@@ -53,3 +54,20 @@ def test_a_profiler_that_wraps_mpi_is_not_taken_for_one(tmp_path: Path) -> None:
     ]
     assert "libmpi" in found[0]
     assert found[0] == found[1]
+
+
+def test_bound_ranks_of_other_launches_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PMIX_NAMESPACE", "mine")
+    core = min(os.sched_getaffinity(0))
+    program = f"import os; os.sched_setaffinity(0, {{{core}}}); print('bound', flush=True); input()"
+    environment = {**os.environ, "PMIX_RANK": "1", "OMP_NUM_THREADS": "3"}
+    pipe, words = subprocess.PIPE, [sys.executable, "-c", program]
+    for launch in ("mine", "another"):
+        variables = environment | {"PMIX_NAMESPACE": launch}
+        with subprocess.Popen(words, env=variables, stdin=pipe, stdout=pipe) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"bound\n"
+            # Were the node larger than any, every process would count as bound.
+            found = [(x.allowed, x.threads) for x in neighbours(10**6) if x.process == process.pid]
+            process.communicate(b"\n")
+        assert found == ([([core], 3)] if launch == "another" else [])

@@ -59,6 +59,8 @@ def binding(examination: Examination) -> Finding:
             sharing = sum(not set(facts.allowed).isdisjoint(mine.allowed) for _, facts in node)
             if len(mine.allowed) < mine.machine and sharing > len(mine.allowed):
                 return _crowded(rank, mine, sharing)
+        if found := _beside(node):
+            return found
     known = examination.all(Cores)
     _, first = known[0]
     if all(len(facts.allowed) >= facts.machine for _, facts in known):
@@ -128,6 +130,21 @@ def _crowded(rank: Rank, mine: Cores, sharing: int) -> Finding:
         "--cpu-bind=cores; launches side by side on a node need --bind-to none"
     )
     return Finding("warning", f"{found} of {mine.machine} cores", mend)
+
+
+def _beside(node: Node) -> Finding | None:
+    """Returns what is wrong if another launch computes on the cores of a rank."""
+    for rank, mine in node:
+        others = [x for x in mine.others if not set(x.allowed).isdisjoint(mine.allowed)]
+        own = [each for each in node if not set(each[1].allowed).isdisjoint(mine.allowed)]
+        threads = _threads(own) + sum(other.threads for other in others)
+        if others and threads > len(mine.allowed):
+            found = f"{counted(len(others), 'rank')} of another launch (process "
+            found += f"{others[0].process}) on {rank.host} may use the same cores as rank "
+            found += f"{rank.rank}, which is bound to {_span(mine.allowed)} of {mine.machine}"
+            mend = "bind no launch (mpirun --bind-to none, hvcod job --no-bind), or give each job "
+            return Finding("warning", found, mend + "its nodes alone (hvcod job --exclusive)")
+    return None
 
 
 def _span(cores: Sequence[int]) -> str:
