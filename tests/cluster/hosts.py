@@ -148,6 +148,12 @@ class Hosts:
         """Takes the link to a host down: what is sent is lost, and nobody is told."""
         self._at_switch("ip", "link", "set", name, "down")
 
+    def give_up_connections(self, after: int = 1) -> None:
+        """Gives up connections of which nothing is heard after so few tries, 5 at first."""
+        for name in self.names:
+            words = ["sh", "-c", f"echo {after} >/proc/sys/net/ipv4/tcp_retries2"]
+            subprocess.run([*self.inside(name), *words], check=True)
+
     def mend(self, name: str) -> None:
         """Puts the link to a host up again."""
         self._at_switch("ip", "link", "set", name, "up")

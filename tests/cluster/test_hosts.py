@@ -72,7 +72,9 @@ def test_a_cut_link_ends_the_group_across_it_and_not_the_other(
     hosts.cut("h2")
     cut_at = step_lines(folders[0])[-1]["step"]
     wait_until(lambda: "nothing heard" in errors[1].read_text())
+    hosts.give_up_connections()
     across.communicate(timeout=300)
+    hosts.give_up_connections(after=5)
     # The other group goes on, and keeps its last teacher.
     newest = list_steps(published_directory(run, 1))[-1]
     kept = {"teachers": {"1": newest}}

@@ -16,7 +16,7 @@ from forkserver.launches import ForkServer, Launch
 
 from hvcod.tensorfile.decode import decode_tensors, read_file
 
-STEPS, LOG, SAVE = 120, 5, 10
+STEPS, LOG, SAVE = 60, 5, 10
 
 SMALL = {
     "steps": STEPS,
@@ -24,7 +24,7 @@ SMALL = {
     "seed": 5,
     "log_interval": LOG,
     "save_interval": SAVE,
-    "validation_interval": 50,
+    "validation_interval": 25,
     "validation_examples": 64,
     "model.hidden": 32,
     "model.embedding": 16,
@@ -143,7 +143,7 @@ class KilledRun:
             if any(launch and launch.poll() is not None for launch in self._launches):
                 self._collect()
                 return False
-            time.sleep(0.0003)
+            time.sleep(0.005)  # the ranks need the cores
         return True
 
     def _where_ranks_are(self) -> str:
@@ -179,7 +179,12 @@ class KilledRun:
             return max(map(last_step, self._groups())) > wanted
 
         def writing() -> bool:
-            return any(self._run.glob(HALF_WRITTEN))
+            end = time.monotonic() + 0.1
+            while time.monotonic() < end:  # a file is written within milliseconds
+                if any(self._run.glob(HALF_WRITTEN)):
+                    return True
+                time.sleep(0.0003)
+            return False
 
         parts = [reached, writing if kind == "file" else _after(pause, begin_at_call=True)]
         return _one_after_the_other(parts)
