@@ -84,6 +84,15 @@ def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> An
         text += f"  [default: {shown}]"
     if kind is bool:
         return click.option(f"{name}/--no-{name[2:]}", default=None, help=text)
+    if getattr(kind, "REPEATED", False):
+        text += "  May be repeated."
+        return click.option(name, metavar="TEXT", multiple=True, callback=_joined, help=text)
     known = {int: click.INT, float: click.FLOAT, Path: PATH}
     types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else known.get(kind, str)
     return click.option(name, type=types, default=None, help=text)
+
+
+def _joined(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> str | None:
+    return ",".join(values) or None

@@ -55,6 +55,8 @@ class Preparation(ABC):
         rules: Versions of rules by which the task makes data, part of the plan.
         tolerances: Options that decide whether a preparation fails and not what comes out, so that
             an interrupted one goes on with other values.
+        late: Options that only `conclude` uses, so that an interrupted preparation, not a finished
+            one, goes on with other values.
         stages: The stages in their order.
         plan: Everything that the result follows from, known from `run` on.
     """
@@ -62,6 +64,7 @@ class Preparation(ABC):
     data_format: ClassVar[DataFormat]
     rules: ClassVar[Mapping[str, int]] = {}
     tolerances: ClassVar[Collection[str]] = ()
+    late: ClassVar[Collection[str]] = ()
     stages: ClassVar[Sequence[Stage]]
 
     def __init__(
@@ -111,7 +114,7 @@ class Preparation(ABC):
         self.load()
         # One rank looks at the files: what it sees, or misses, holds for all.
         self.plan = on_rank_zero(self.world, self._plan)
-        if self.workspace.open(self.plan):
+        if self.workspace.open(self.plan, self.late):
             self.work()
             self.once(self._finish)
         report: Report = on_rank_zero(self.world, lambda: read_json(self.output / "report.json"))

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,16 @@ class Workspace:
         self.folder = output / "work"
         self._launch = ""
 
-    def open(self, plan: dict[str, Any]) -> bool:
+    def open(self, plan: dict[str, Any], late: Collection[str] = ()) -> bool:
         """Begins or takes up the work of a plan; returns False if it is finished. Collective.
+
+        Keys of the plan that are `late` may change while it is not finished.
 
         Raises:
             UsageError: The folder holds something else, or work of another plan.
         """
         self._launch = on_rank_zero(self._world, lambda: uuid.uuid4().hex[:12])
-        return not on_rank_zero(self._world, lambda: self._open(plan))
+        return not on_rank_zero(self._world, lambda: self._open(plan, late))
 
     def file(self, stage: Stage, item: int, suffix: str) -> Path:
         """Returns the path of one of the files that a stage writes for an item."""
@@ -116,12 +118,14 @@ class Workspace:
     def _done(self, stage: Stage) -> list[Path]:
         return list((self.folder / stage.name).glob("*.json"))
 
-    def _open(self, plan: dict[str, Any]) -> bool:
+    def _open(self, plan: dict[str, Any], late: Collection[str]) -> bool:
         finished = (self.output / "dataset.json").exists()
         known = self.output / "dataset.json" if finished else self.folder / "plan.json"
         if known.exists():
             before = read_json(known)
-            _refuse_other_plan(self.output, before["plan"] if finished else before, plan, finished)
+            made = before["plan"] if finished else before
+            free = () if finished else late
+            _refuse_other_plan(self.output, _without(free, made), _without(free, plan), finished)
         elif foreign := self._foreign_files():
             raise UsageError(
                 f"--output {self.output} already holds {foreign[0]}, which is not a preparation of "
@@ -150,6 +154,10 @@ class Workspace:
             raise UsageError(f"--output {self.output}: {reason_of(error)}") from error
         begun = names == ["work"] and all(file.suffix == ".tmp" for file in self.folder.iterdir())
         return [] if begun else names
+
+
+def _without(keys: Collection[str], plan: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plan.items() if key not in keys}
 
 
 def _refuse_other_plan(

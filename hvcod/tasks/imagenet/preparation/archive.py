@@ -33,11 +33,13 @@ class Member:
             is left alone.
         content: Its bytes; None if it is not named like an image, is too large or is left alone.
         size: The bytes that it has, or claims to have.
+        is_link: Whether it is a link in an archive: the file that it leads to may be anywhere.
     """
 
     path: tuple[str, ...]
     content: bytes | None
     size: int
+    is_link: bool = False
 
 
 class _Header(tarfile.TarInfo):
@@ -159,6 +161,8 @@ def _members(
         while member := archive.next():
             _forget(archive)
             path = (*above, *paths.components(member.name))
+            if path and (member.issym() or member.islnk()):
+                yield Member(path, None, 0, is_link=True)
             content = archive.extractfile(member) if member.isreg() and path else None
             if content is None:  # folders, links, devices
                 continue

@@ -2,8 +2,9 @@
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hvcod.tasks.imagenet.pixels import opened
 
@@ -14,13 +15,27 @@ class DamagedError(Exception):
     """Raised for an image that cannot be used; the message goes to the report."""
 
 
+class Checked(NamedTuple):
+    """Properties of an image.
+
+    Attributes:
+        format: Its format, such as JPEG.
+        mode: Pillow's mode, such as RGB, L or CMYK.
+        is_turned: Whether its EXIF data ask for showing it turned or mirrored.
+    """
+
+    format: str
+    mode: str
+    is_turned: bool
+
+
 def is_misnamed(name: str, image_format: str) -> bool:
     """Tells whether an image is named like another format."""
     return Image.registered_extensions().get(Path(name).suffix.lower()) != image_format
 
 
-def check(content: bytes, max_pixels: int) -> tuple[str, str]:
-    """Decodes an image and returns its format and Pillow's mode, such as RGB, L or CMYK.
+def check(content: bytes, max_pixels: int) -> Checked:
+    """Decodes an image and returns its properties.
 
     A JPEG is decoded at an eighth of its size, which reads all its data nevertheless.
 
@@ -46,11 +61,19 @@ def check(content: bytes, max_pixels: int) -> tuple[str, str]:
             raise DamagedError(reason[:LONGEST_REASON]) from error
 
 
-def _decode(content: bytes, max_pixels: int) -> tuple[str, str]:
+def _decode(content: bytes, max_pixels: int) -> Checked:
     image = opened(content)
     if image.width * image.height > max_pixels:
         raise DamagedError(f"too many pixels: {image.width} x {image.height}")
-    found = "JPEG" if image.format == "MPO" else str(image.format), image.mode
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    checked = Checked(kind, image.mode, _is_turned(image))
     image.draft("RGB", (1, 1))
     image.convert("RGB")
-    return found
+    return checked
+
+
+def _is_turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except Exception:  # damaged EXIF data, of which training needs none
+        return False

@@ -29,12 +29,6 @@ class Source:
         """Bytes of a tar file, by which a changed input is noticed; None for a folder."""
         return file_size(self.location)
 
-    @property
-    def folder(self) -> str:
-        """The name of the folder that it stands for."""
-        own = self.location.resolve().name
-        return own if self.location.is_dir() else paths.input_folder(own)
-
 
 @dataclass(frozen=True)
 class Unit:

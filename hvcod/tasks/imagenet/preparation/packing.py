@@ -3,7 +3,6 @@
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,13 @@ from hvcod.tasks.imagenet.dataset import FORMAT
 from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.imagenet.preparation.check import DamagedError, check, is_misnamed
 from hvcod.tasks.imagenet.preparation.labels import Labels, label_of
+from hvcod.tasks.imagenet.preparation.layout import Place
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.paths import (
-    Place,
-    is_image_name,
-    left_alone,
-    one_line,
-    place,
-)
+from hvcod.tasks.imagenet.preparation.paths import is_image_name, left_alone, one_line
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
 
-PACKED = Stage("packed", "packing", "file")
+PACKED = Stage("images", "packing", "file")
 NOTES = ("hash", "shard", "row", "begin", "size", "place")
 """The names of the notes of an image in a unit's file; the hash is that of its id."""
 
@@ -45,14 +39,16 @@ class Packer:
         self._content, self._sizes, self._ids = bytearray(), list[int](), list[str]()
         self._notes = array("q")  # a list would take five times as much
         self._places: dict[Place, int] = {}
+        self._first_names: list[str] = []
         self._counts: Counter[str] = Counter()
         self._formats: Counter[str] = Counter()
         self._damaged: list[tuple[str, str]] = []
         self._examples: list[str] = []
+        self._links: list[str] = []
         self._left_alone: set[str] = set()
 
-    def add(self, member: Member, folder: str, prefix: str) -> None:
-        """Takes one file of an input that stands for a folder; a prefix is put before its name.
+    def add(self, member: Member, source: str, prefix: str) -> None:
+        """Takes one file of an input called `source`; a prefix is put before the file's name.
 
         Raises:
             HvcodError: The disk refuses, or too many images are damaged.
@@ -62,6 +58,10 @@ class Packer:
             return
         name = member.path[-1]
         identity = one_line(prefix + "/".join(member.path))
+        if member.is_link:
+            self._counts["links"] += 1
+            self._links = [*self._links, identity][:EXAMPLES_KEPT]
+            return
         if not is_image_name(name):
             self._counts["other"] += 1
             self._examples = [*self._examples, identity][:EXAMPLES_KEPT]
@@ -71,20 +71,15 @@ class Packer:
         try:
             if member.content is None:
                 raise DamagedError(f"{member.size} bytes are too many for an image")
-            image_format, mode = check(member.content, self._options.max_pixels)
+            checked = check(member.content, self._options.max_pixels)
         except DamagedError as error:
             self._skip(identity, str(error))
             return
-        self._formats[f"{image_format} {mode}"] += 1
-        self._counts["misnamed"] += is_misnamed(name, image_format)
-        self._keep(identity, member.content, self._place((folder, *member.path)))
-
-    def _place(self, path: Sequence[str]) -> Place:
-        found = place([one_line(name) for name in path])
-        in_no_class = found.label is None or len(path) == 2  # right below the input
-        if in_no_class and (label := label_of(path[-1], self._labels)):
-            return Place(label, found.part or "validation")
-        return found
+        self._formats[f"{checked.format} {checked.mode}"] += 1
+        self._counts["misnamed"] += is_misnamed(name, checked.format)
+        self._counts["turned"] += checked.is_turned
+        folders = (source, *map(one_line, member.path[:-1]))
+        self._keep(identity, member.content, Place(folders, label_of(name, self._labels)))
 
     def _skip(self, identity: str, reason: str) -> None:
         self._damaged.append((identity, reason))
@@ -94,6 +89,8 @@ class Packer:
     def _keep(self, identity: str, content: bytes, found: Place) -> None:
         digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
         number = self._places.setdefault(found, len(self._places))
+        if number == len(self._first_names):
+            self._first_names.append(identity)
         where = (len(self._shards), len(self._ids), len(self._content), len(content), number)
         self._notes.extend((int.from_bytes(digest, "little", signed=True), *where))
         self._content += content
@@ -126,8 +123,10 @@ class Packer:
             "formats": dict(self._formats),
             "damaged": self._damaged,
             "other_examples": self._examples,
+            "link_examples": self._links,
             "left_alone": sorted(self._left_alone),
-            "places": [[known.label, known.part] for known in self._places],
+            "places": [[known.folders, known.listed] for known in self._places],
+            "first_names": self._first_names,
             "shards": self._shards,
         }
 

@@ -12,7 +12,7 @@ end.
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from hvcod.tasks.files import read_arrays, write_whole
 from hvcod.tasks.imagenet.dataset import COLUMNS, FORMAT, PARTS, Integers
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
 from hvcod.tasks.imagenet.preparation.labels import load_labels
+from hvcod.tasks.imagenet.preparation.layout import EXPECTED, Layout, Place, read_layout
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.packing import PACKED, Packer, too_much_damage
-from hvcod.tasks.imagenet.preparation.paths import Place
-from hvcod.tasks.imagenet.preparation.splitting import LAYOUT, Split, split
-from hvcod.tasks.imagenet.preparation.summary import full_report
+from hvcod.tasks.imagenet.preparation.splitting import Split, split
+from hvcod.tasks.imagenet.preparation.summary import LabelsReport, found, full_report
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
 from hvcod.tasks.preparing.workspace import Stage
 
@@ -40,6 +40,7 @@ class ImagePreparation(Preparation):
 
     data_format = FORMAT
     tolerances = ("max_damaged",)
+    late = ("part", "validation_fraction")
     stages = (LISTED, PACKED)
     options: PrepareOptions
 
@@ -91,7 +92,7 @@ class ImagePreparation(Preparation):
         prefix = f"{source.name}/" if len(self.sources) > 1 else ""
         packer = Packer(self.workspace, unit, self.options, self._labels)
         for number, member in enumerate(members(source, self._unit(*self._units[unit])), 1):
-            packer.add(member, source.folder, prefix)
+            packer.add(member, source.name, prefix)
             look(number)
         return packer.finish()
 
@@ -102,8 +103,14 @@ class ImagePreparation(Preparation):
         self._check(results)
         files = (self.workspace.file(PACKED, unit, ".npz") for unit in numbers)
         columns, known = _joined(results, map(read_arrays, files))
-        fraction = self.options.validation_fraction
-        parts = split(columns["hash"], columns["place"], known, fraction)
+        layout = read_layout(list(known), self.options.part)
+        counts = np.bincount(columns["place"], minlength=len(known))
+        labels = self._labels_report(known, layout, counts.tolist())
+        try:
+            fraction = self.options.validation_fraction
+            parts = split(columns["hash"], columns["place"], layout.meanings, fraction, str(labels))
+        except HvcodError as error:
+            raise HvcodError(f"{error}; found: {found(results)}") from error
         write_whole(self.output / "index.h5", _index(columns, parts))
         description = {
             **FORMAT.attributes(),
@@ -112,34 +119,57 @@ class ImagePreparation(Preparation):
             "plan": self.plan,
             "shards": [shard for result in results for shard in result["shards"]],
         }
-        return full_report(results, parts), description
+        return full_report(results, parts, labels, layout.words), description
+
+    def _labels_report(
+        self, known: Mapping[Place, str], layout: Layout, counts: Sequence[int]
+    ) -> LabelsReport:
+        places = list(zip(known.items(), layout.meanings, counts, strict=True))
+        outside = [
+            (place.listed, name, count)
+            for (place, name), meaning, count in places
+            if meaning.outside and (place.listed or meaning.part in ("training", "validation"))
+        ]
+        missing = [(name, count) for listed, name, count in outside if not listed]
+        return LabelsReport(
+            names=len(self._labels),
+            fit=sum(count for listed, _, count in outside if listed),
+            missing=sum(count for _, count in missing),
+            example=missing[0][0] if missing else "",
+            listed=next(iter(self._labels), ""),
+        )
 
     def _check(self, results: Sequence[Report]) -> None:
         damaged = [tuple(image) for result in results for image in result["damaged"]]
         if len(damaged) > self.options.max_damaged:
             raise too_much_damage(damaged, self.options.max_damaged)
         if not any(result["shards"] for result in results):
-            other = sum(result["counts"].get("other", 0) for result in results)
             names = ", ".join(source.name for source in self.sources)
-            raise HvcodError(
-                f"no image in {names}: {len(damaged)} damaged, {other} other files; {LAYOUT}"
-            )
+            raise HvcodError(f"no image in {names}: {found(results)}; {EXPECTED}")
 
 
 def _joined(
     results: Sequence[Report], notes: Iterable[dict[str, Integers]]
-) -> tuple[dict[str, Integers], list[Place]]:
-    """Joins the notes of all units; returns them and the places that they refer to."""
+) -> tuple[dict[str, Integers], dict[Place, str]]:
+    """Joins the notes of all units.
+
+    Returns:
+        The notes, and {place: the first image there} in the order to which the notes refer.
+    """
     known: dict[Place, int] = {}
+    first: dict[Place, str] = {}
     shards, columns = 0, []
     for result, note in zip(results, notes, strict=True):
-        numbers = [known.setdefault(Place(*place), len(known)) for place in result["places"]]
+        places = [Place(tuple(folders), listed) for folders, listed in result["places"]]
+        numbers = [known.setdefault(place, len(known)) for place in places]
+        for place, name in zip(places, result["first_names"], strict=True):
+            first.setdefault(place, name)
         note["place"] = np.array(numbers, dtype=np.int64)[note["place"]]
         note["shard"] = note["shard"] + shards
         shards += len(result["shards"])
         columns.append(note)
     names = columns[0]
-    return {name: np.concatenate([note[name] for note in columns]) for name in names}, list(known)
+    return {name: np.concatenate([note[name] for note in columns]) for name in names}, first
 
 
 def _index(columns: dict[str, Integers], split: Split) -> bytes:

@@ -8,12 +8,11 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.imagenet.dataset import PARTS, UNLABELLED, Integers
-from hvcod.tasks.imagenet.preparation.paths import Place
+from hvcod.tasks.imagenet.preparation.layout import EXPECTED, SHOWN, Meaning
+from hvcod.tasks.imagenet.preparation.options import IGNORED
 from hvcod.tasks.preparing.summary import first_of_equal
 
 Mask = npt.NDArray[np.bool_]
-SHOWN = 3
-LAYOUT = "expected [train/]CLASS/image.jpg (hvcod data imagenet --help)"
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,22 @@ class Split:
         parts: The numbers of the images of each part.
         labels: The class of every image, or `UNLABELLED`.
         duplicates: Images that were left out because an earlier one has the same name.
+        ignored: Images that were left out because the user says so of their folder.
     """
 
     classes: list[str]
     parts: Mapping[str, Integers]
     labels: Integers
     duplicates: int
+    ignored: int
 
 
 def split(
-    hashes: Integers, places: Integers, known: Sequence[Place], validation_fraction: float
+    hashes: Integers,
+    places: Integers,
+    meanings: Sequence[Meaning],
+    validation_fraction: float,
+    hint: str = "",
 ) -> Split:
     """Gives every image its class and its part.
 
@@ -43,59 +48,58 @@ def split(
 
     Args:
         hashes: 64 bits of each image's name.
-        places: For each image an index into ``known``.
-        known: The classes and parts that folders name.
+        places: For each image an index into ``meanings``.
+        meanings: The class and part of each place.
         validation_fraction: Share of the training images that is held out.
+        hint: More about images without a class, for messages.
 
     Raises:
         HvcodError: There is nothing to learn, or the parts do not fit together.
     """
-    part_of, label_of, classes = _resolved(known)
-    parts, labels = part_of[places], label_of[places]
+    used = [meaning for meaning in meanings if meaning.part != IGNORED]
+    classes = _checked_classes(used, hint)
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
+    label_of = np.array([numbers.get(meaning.label, UNLABELLED) for meaning in meanings])
+    indices = {IGNORED: len(PARTS), **{part: number for number, part in enumerate(PARTS)}}
+    parts = np.array([indices[meaning.part] for meaning in meanings])[places]
     first = first_of_equal(hashes)
-    held_out = not (parts == PARTS.index("validation")).any()
-    if held_out:
+    if not (parts == indices["validation"]).any():
         parts = _hold_out(parts, hashes, first, validation_fraction)
-    chosen = {part: np.flatnonzero((parts == number) & first) for number, part in enumerate(PARTS)}
+    chosen = {part: np.flatnonzero((parts == indices[part]) & first) for part in PARTS}
     if not len(chosen["training"]):
-        raise HvcodError("the inputs hold no training image: " + LAYOUT)
-    return Split(classes, chosen, labels, int((~first).sum()))
+        raise HvcodError("the inputs hold no training image: " + EXPECTED)
+    ignored = int(((parts == indices[IGNORED]) & first).sum())
+    return Split(classes, chosen, label_of[places], int((~first).sum()), ignored)
 
 
-def _resolved(known: Sequence[Place]) -> tuple[Integers, Integers, list[str]]:
-    """Returns part and label of each place, and the classes of the training part."""
-    parts = [place.part or "training" for place in known]
-    training = [place for place, part in zip(known, parts, strict=True) if part == "training"]
-    classes = sorted({place.label for place in training if place.label is not None})
-    if any(place.label is None for place in training):
+def _checked_classes(meanings: Sequence[Meaning], hint: str) -> list[str]:
+    """Returns the classes of the training part, sorted, if the other parts have the same."""
+    named = {part: {own.label for own in meanings if own.part == part} for part in PARTS}
+    classes = sorted(filter(None, named["training"]))
+    if None in named["training"]:
         raise HvcodError(
-            "some training images lie in no class folder and --labels names no class for them: "
-            + LAYOUT
+            f"some training images lie in no class folder and have no class in --labels{hint}: "
+            + EXPECTED
         )
     if len(classes) < 2:
         only = f" ({classes[0]})" if classes else ""
         raise HvcodError(
-            f"the training part has {len(classes)} classes{only}, at least 2 are needed: {LAYOUT}"
+            f"the training part has {len(classes)} classes{only}, at least 2 are needed: {EXPECTED}"
         )
-    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
-    labels = [numbers.get(place.label, UNLABELLED) for place in known]
-    _check_validation(known, parts, labels)
-    return np.array([PARTS.index(part) for part in parts]), np.array(labels), classes
+    _check_other_parts(named, hint)
+    return classes
 
 
-def _check_validation(known: Sequence[Place], parts: Sequence[str], labels: Sequence[int]) -> None:
+def _check_other_parts(named: Mapping[str, set[str | None]], hint: str) -> None:
     """Raises HvcodError unless all validation images, and all or no test images, have a class."""
-    named: dict[tuple[str, bool], set[str | None]] = {}
-    for place, part, label in zip(known, parts, labels, strict=True):
-        named.setdefault((part, label != UNLABELLED), set()).add(place.label)
-    if strange := named.get(("validation", False)):
+    if strange := named["validation"] - named["training"]:
         shown = _shown(strange) or "images without a class folder"
         raise HvcodError(
-            f"the validation part has classes that the training part lacks: {shown}; give both "
-            "parts the same class folders, or the classes of flat images with --labels"
+            f"the validation part has classes that the training part lacks: {shown}{hint}; give "
+            "both parts the same class folders, or the classes of flat images with --labels"
         )
-    unknown = _shown(named.get(("test", False), ()))
-    if unknown and ("test", True) in named:
+    unknown = _shown(named["test"] - named["training"])
+    if unknown and named["test"] & named["training"]:
         raise HvcodError(
             f"the test part has classes that the training part lacks: {unknown}; remove them, or "
             "give an unlabelled test part no class folders"

@@ -190,9 +190,15 @@ def test_a_broken_archive_in_an_archive_ends_in_a_line(tmp_path: Path) -> None:
 
 
 LAYOUTS: dict[str, tuple[dict[str, bytes], str]] = {
-    "nothing": ({}, "no image in data: 0 damaged, 0 other files"),
-    "no image": ({"cat/a.txt": b"x", "dog/b": b"x"}, "no image in data: 0 damaged, 2 other files"),
-    "only damaged ones": ({"cat/a.jpg": b"x"}, "no image in data: 1 damaged"),
+    "nothing": ({}, "no image in data: 0 images read; expected"),
+    "no image": (
+        {"cat/a.txt": b"x", "dog/b": b"x"},
+        r"no image in data: 0 images read, 2 other files \(such as cat/a.txt\); expected",
+    ),
+    "only damaged ones": (
+        {"cat/a.jpg": b"x"},
+        r"no image in data: 1 images read, 1 damaged \(such as cat/a.jpg: not an image\)",
+    ),
     "one class": ({"cat/a.jpg": picture(1)}, r"has 1 classes \(cat\), at least 2"),
     "no class folders": ({"a.jpg": picture(1), "b.jpg": picture(2)}, r"has 1 classes \(data\)"),
     "no class folders in a part": (
@@ -200,6 +206,11 @@ LAYOUTS: dict[str, tuple[dict[str, bytes], str]] = {
         "training images lie in no class folder",
     ),
     "no training part": (class_files(["cat", "dog"], 2, "val/"), "has 0 classes"),
+    "no training part, and its reasons": (
+        class_files(["cat", "dog"], 2, "val/") | {"train/cat/a.jpg": b"x", "train/dog/b.txt": b"x"},
+        r"has 0 classes.*found: 5 images read, 1 damaged \(such as train/cat/a.jpg: not an "
+        r"image\), 1 other files \(such as train/dog/b.txt\)$",
+    ),
     "another class in the validation part": (
         class_files(["cat", "dog"], 2, "train/") | class_files(["cow"], 2, "val/"),
         "validation part has classes that the training part lacks: cow",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy.io import savemat
 from tasks.commoncrawl.corpora import assert_same_files
 from tasks.imagenet.pictures import (
@@ -21,9 +21,10 @@ from tasks.imagenet.pictures import (
 )
 
 from hvcod import config
-from hvcod.errors import UsageError
-from hvcod.tasks.imagenet.dataset import ImageDataset
-from hvcod.tasks.imagenet.preparation.options import PrepareOptions
+from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.imagenet.dataset import PARTS, ImageDataset
+from hvcod.tasks.imagenet.preparation.options import FolderParts, PrepareOptions
+from hvcod.tasks.imagenet.preparation.summary import table
 
 CATS_AND_DOGS = class_files(["cat", "dog"], 6)
 PARTED = class_files(["cat", "dog"], 4, "train/") | class_files(["cat", "dog"], 2, "val/")
@@ -294,6 +295,62 @@ def test_what_is_no_image_is_counted_and_left_alone(tmp_path: Path) -> None:
     report = packed([tmp_path / "data.tar"], tmp_path / "out")
     assert (report["kept"], report["other"]) == (12, 2)
     assert report["other_examples"] == ["README", "cat/._cat_0.JPEG"]
+
+
+def test_links_in_a_tar_file_are_counted_and_named(tmp_path: Path) -> None:
+    """tar writes the second name of a file with two as a hard link."""
+    write_files(tmp_path, CATS_AND_DOGS)
+    (tmp_path / "dog" / "second.jpg").hardlink_to(tmp_path / "cat" / "cat_0.JPEG")
+    (tmp_path / "dog" / "third.jpg").symlink_to(tmp_path / "cat" / "cat_0.JPEG")
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        for name in ("cat", "dog"):
+            archive.add(tmp_path / name, name)
+    report = packed([tmp_path / "data.tar"], tmp_path / "out")
+    assert (report["kept"], report["links"]) == (12, 2)
+    assert report["link_examples"] == ["dog/second.jpg", "dog/third.jpg"]
+    assert "links left out: dog/second.jpg, dog/third.jpg (to have" in table(report)
+
+
+def test_images_that_exif_data_turn_are_counted(tmp_path: Path) -> None:
+    turned = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.open(io.BytesIO(picture(1))).save(turned, "JPEG", exif=exif)
+    write_files(tmp_path / "data", CATS_AND_DOGS | {"cat/turned.jpg": turned.getvalue()})
+    report = packed([tmp_path / "data"], tmp_path / "out")
+    assert (report["kept"], report["turned"]) == (13, 1)
+
+
+def test_a_list_of_labels_says_how_many_of_its_names_fit(tmp_path: Path) -> None:
+    files = class_files(["cat", "dog"], 2, "train/") | {
+        f"val/{n}.jpg": picture(n) for n in (1, 2, 3)
+    }
+    write_files(tmp_path / "data", files | {"test/9.jpg": picture(9)})
+    labels = tmp_path / "list"
+    labels.write_text("1.jpg cat\n2.jpg dog\n7.jpg dog\n")
+    missing = (
+        r"images without a class folder \(1 images, such as val/3.jpg, are not among the 3 names "
+        r"of --labels, such as 1.jpg; 2 are\)"
+    )
+    with pytest.raises(HvcodError, match=missing):
+        packed([tmp_path / "data"], tmp_path / "out", labels=labels)
+    labels.write_text("1.jpg cat\n2.jpg dog\n3.jpg dog\n4.jpg cat\n")
+    report = packed([tmp_path / "data"], tmp_path / "again", labels=labels)
+    assert (report["labels"]["names"], report["labels"]["fit"]) == (4, 3)
+    assert report["test"]["unlabelled"] == 1
+
+
+def test_after_a_question_the_answer_goes_on_with_what_is_packed(tmp_path: Path) -> None:
+    files = class_files(["cat", "dog"], 4, "learn/") | class_files(["cat", "dog"], 2, "unseen/")
+    source = write_files(tmp_path / "data", files)
+    with pytest.raises(UsageError, match=r"several folders \(data/learn, data/unseen\)"):
+        packed([source], tmp_path / "out")
+    (source / "learn" / "cat" / "cat_0.JPEG").unlink()  # packed already
+    part = FolderParts("training=learn,test=unseen")
+    report = packed([source], tmp_path / "out", part=part)
+    assert [report[part]["images"] for part in PARTS] == [8, 0, 4]
+    with pytest.raises(UsageError, match="finished dataset made with other options"):
+        packed([source], tmp_path / "out", part=FolderParts("training=learn,ignore=unseen"))
 
 
 @pytest.mark.parametrize("suffix", ["", ".tar"])
