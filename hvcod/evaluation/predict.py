@@ -18,8 +18,9 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.evaluate import mean_distribution, pairs
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.predictions import Array, Block, Shape, check_columns, writer
-from hvcod.files.temporaries import sweep
-from hvcod.files.whole import whole_file
+from hvcod.files.regular import open_regular
+from hvcod.files.temporaries import sweep, temporary_name
+from hvcod.files.whole import new_file, whole_file
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
@@ -66,24 +67,33 @@ def predict(models: Sequence[Trained], part: str, output: Path, group: Group) ->
         output: The file, ``.h5`` or ``.csv``, in a folder that all ranks can see.
 
     Raises:
-        UsageError: The file name has another ending.
+        UsageError: The file name has another ending, or what has this name is not a file that may
+            be replaced.
         HvcodError: The file cannot be written, or the models cannot be combined.
     """
-    on_rank_zero(group.comm, lambda: writer(output))
+    on_rank_zero(group.comm, lambda: _begin(output))
+    paths = group.comm.allgather(output.with_name(temporary_name(output.name)))
     try:
-        shares = group.comm.allgather(_predict(models, part, output, group))
-        return on_rank_zero(group.comm, lambda: _put_together(output, shares))
+        shares = group.comm.allgather(_predict(models, part, output, paths[group.rank], group))
+        return on_rank_zero(group.comm, lambda: _put_together(output, paths, shares))
     finally:
         # The files of all ranks: after a failure, other ranks may not get to it.
-        for rank in range(group.size):
+        for path in paths:
             with contextlib.suppress(OSError):
-                _share_file(output, rank).unlink()
+                path.unlink()
 
 
-def _predict(models: Sequence[Trained], part: str, output: Path, group: Group) -> _Share:
-    share, path = _Share(), _share_file(output, group.rank)
+def _begin(output: Path) -> None:
+    writer(output)
+    sweep(output.parent)
+
+
+def _predict(
+    models: Sequence[Trained], part: str, output: Path, path: Path, group: Group
+) -> _Share:
+    share = _Share()
     progress = Progress(None, f"predicting {part}", "example", shown=group.is_root)
-    with _write_errors(path), path.open("wb") as file:
+    with _write_errors(output), new_file(path) as file:
         for batch, answers in predictive_distributions(pairs(models), part, models[0].device):
             logs = answers[0] if len(models) == 1 else mean_distribution(answers, models)
             block = _block(batch, models[0].task.predictions(logs).float().cpu().numpy())
@@ -114,7 +124,7 @@ def _block(batch: Batch, predictions: Array) -> Block:
     return Block(ids[kept], predictions[kept], labels[kept])
 
 
-def _put_together(output: Path, shares: Sequence[_Share]) -> int:
+def _put_together(output: Path, paths: Sequence[Path], shares: Sequence[_Share]) -> int:
     ids = {kind for share in shares for kind in share.ids}
     classes = {count for share in shares for count in share.classes}
     if not ids:
@@ -126,12 +136,9 @@ def _put_together(output: Path, shares: Sequence[_Share]) -> int:
         labelled=any(share.labelled for share in shares),
     )
     with _write_errors(output), contextlib.ExitStack() as stack:
-        files = [
-            stack.enter_context(_share_file(output, rank).open("rb")) for rank in range(len(shares))
-        ]
-        sweep(output.parent)
+        files = [stack.enter_context(io.BufferedReader(open_regular(path))) for path in paths]
         whole = stack.enter_context(whole_file(output, replace=True))
-        writer(output)(Path(whole.name), shape, _in_order(files, shares))
+        writer(output)(whole, shape, _in_order(files, shares))
     return shape.count
 
 
@@ -142,10 +149,6 @@ def _in_order(files: Sequence[BinaryIO], shares: Sequence[_Share]) -> Iterator[B
         for _ in range(shares[rank].blocks[sequence]):
             ids, predictions, labels = (np.load(files[rank]) for _ in range(3))
             yield Block(ids, predictions, labels)
-
-
-def _share_file(output: Path, rank: int) -> Path:
-    return output.with_name(f".{output.name}.rank-{rank}.tmp")
 
 
 @contextlib.contextmanager

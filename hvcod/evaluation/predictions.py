@@ -6,16 +6,18 @@
 """
 
 import csv
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.files.whole import output_problem
 
 Array = npt.NDArray[Any]
 
@@ -53,17 +55,20 @@ class Shape:
     labelled: bool
 
 
-def writer(path: Path) -> Callable[[Path, Shape, Iterable[Block]], None]:
-    """Returns the function that writes files with this ending: (path, shape, blocks).
+def writer(path: Path) -> Callable[[BinaryIO, Shape, Iterable[Block]], None]:
+    """Returns the function that writes files with this ending: (open file, shape, blocks).
 
     The function raises OSError, such as on a full disk, and then leaves an incomplete file.
 
     Raises:
-        UsageError: The ending is neither that of HDF5 nor of CSV.
+        UsageError: The ending is neither that of HDF5 nor of CSV, or what has this path now is not
+            a file that may be replaced.
     """
     writers = {".h5": _write_hdf5, ".hdf5": _write_hdf5, ".csv": _write_csv}
     if path.suffix not in writers:
         raise UsageError(f"--output {path}: name a file that ends in .h5 or .csv")
+    if problem := output_problem(path):
+        raise UsageError(f"--output {problem}")
     return writers[path.suffix]
 
 
@@ -76,23 +81,23 @@ def check_columns(path: Path, predictions: Array) -> None:
         )
 
 
-def _write_hdf5(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
+def _write_hdf5(file: BinaryIO, shape: Shape, blocks: Iterable[Block]) -> None:
     # libhdf5 only lays out the file. The values are written without it, because it would crash the
-    # process on a full disk.
-    with h5py.File(path, "w", locking=False) as file:
+    # process on a full disk. Its path is that of the open file, which nobody can exchange for
+    # another one, as they could exchange its name.
+    with h5py.File(f"/proc/self/fd/{file.fileno()}", "w", locking=False) as layout:
         rows = (shape.count,)
         matrix = rows if shape.classes is None else (shape.count, shape.classes)
-        offsets = {"ids": _reserve(file, "id", rows, shape.ids)}
-        offsets["predictions"] = _reserve(file, "prediction", matrix, np.dtype("<f4"))
+        offsets = {"ids": _reserve(layout, "id", rows, shape.ids)}
+        offsets["predictions"] = _reserve(layout, "prediction", matrix, np.dtype("<f4"))
         if shape.labelled:
-            offsets["labels"] = _reserve(file, "label", rows, np.dtype("<i8"))
-    with path.open("r+b") as raw:
-        for block in blocks:
-            for name, offset in offsets.items():
-                values = getattr(block, name)
-                values = values.astype(shape.ids) if name == "ids" else values
-                raw.seek(offset)
-                offsets[name] = offset + raw.write(values.tobytes())
+            offsets["labels"] = _reserve(layout, "label", rows, np.dtype("<i8"))
+    for block in blocks:
+        for name, offset in offsets.items():
+            values = getattr(block, name)
+            values = values.astype(shape.ids) if name == "ids" else values
+            file.seek(offset)
+            offsets[name] = offset + file.write(values.tobytes())
 
 
 def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
@@ -110,12 +115,13 @@ def _reserve(file: h5py.File, name: str, shape: tuple[int, ...], kind: np.dtype[
     return offset
 
 
-def _write_csv(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
+def _write_csv(file: BinaryIO, shape: Shape, blocks: Iterable[Block]) -> None:
     names = ["prediction"]
     if shape.classes is not None:
         names = [f"prediction_{number}" for number in range(shape.classes)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
+    text = io.TextIOWrapper(file, newline="", encoding="utf-8")
+    try:
+        lines = csv.writer(text, lineterminator="\n")
         lines.writerow(["id", *names, *(["label"] if shape.labelled else [])])
         for block in blocks:
             ids = np.char.decode(block.ids, "utf-8") if shape.ids.kind == "S" else block.ids
@@ -124,3 +130,5 @@ def _write_csv(path: Path, shape: Shape, blocks: Iterable[Block]) -> None:
             labels = [["" if label < 0 else label] for label in block.labels.tolist()]
             for name, row, label in zip(ids.tolist(), figures, labels, strict=True):
                 lines.writerow([name, *row, *(label if shape.labelled else [])])
+    finally:
+        text.detach()

@@ -4,21 +4,27 @@ import contextlib
 import os
 from pathlib import Path
 
+from hvcod.files.folder import checked, opened
+
 
 class Appender:
     """A file that grows by whole records: one that a full disk cut short is cut away again.
 
-    For one thread. Nothing is buffered in this process, so that its death loses nothing.
+    For one thread. Nothing is buffered in this process, so that its death loses nothing. The file
+    stays the one that was opened, wherever it is moved.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError if the file cannot be opened."""
-        self._file = path.open("ab", buffering=0)
+        """Raises OSError if the file cannot be opened, or is not one to be changed in place."""
+        self._path = path
+        with opened(path.parent) as folder:
+            self._file = os.fdopen(folder.open_own(path.name), "ab", buffering=0)
         self._end = self._on_disk = self._file.tell()
         self._torn = False
 
     def append(self, record: bytes) -> None:
         """Appends a record; raises OSError if it could not be written whole and was cut away."""
+        checked(self._path)
         self._mend()
         rest = memoryview(record)
         self._torn = True

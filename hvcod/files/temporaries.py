@@ -8,15 +8,17 @@ import socket
 import uuid
 from pathlib import Path
 
+from hvcod.files.folder import Folder, opened
+
 _NAME = re.compile(r"\..+\.[\w.-]*@([\w.-]+)@([0-9]+)\.tmp", re.ASCII)
 
 _ORPHAN_SECONDS = 3600.0
 
 
-def temporary_path(path: Path) -> Path:
-    """A free name beside `path` that says which process on which host writes there."""
+def temporary_name(name: str) -> str:
+    """A free name for a file that will be `name`: nobody can guess it, and it says who writes."""
     writer = f"{uuid.uuid4().hex[:12]}@{_host()}@{os.getpid()}"
-    return path.with_name(f".{path.name.lstrip('.')}.{writer}.tmp")
+    return f".{name.lstrip('.')}.{writer}.tmp"
 
 
 def sweep(directory: Path) -> None:
@@ -24,27 +26,27 @@ def sweep(directory: Path) -> None:
 
     What cannot be removed stays.
     """
-    with contextlib.suppress(OSError):
-        for path in list(directory.iterdir()):
-            if is_orphan(path, -math.inf):
-                path.unlink()
+    with contextlib.suppress(OSError), opened(directory) as folder:
+        for name in folder.names():
+            if is_orphan(folder, name, -math.inf):
+                folder.unlink(name)
 
 
-def is_orphan(path: Path, now: float) -> bool:
+def is_orphan(folder: Folder, name: str, now: float) -> bool:
     """Returns whether this is a temporary file that no live process is writing.
 
     To be called between two writes of this process: its own leftovers count as a former process's
     of the same number. Files of other hosts' writers are orphans after an hour; `now` is the time
     by the clock of the file system.
     """
-    match = _NAME.fullmatch(path.name)
+    match = _NAME.fullmatch(name)
     if not match:
         return False
     host, process = match[1], int(match[2])
     if host == _host() and not _is_alive(process):
         return True
     try:
-        return now - path.stat().st_mtime > _ORPHAN_SECONDS
+        return now - folder.stat(name).st_mtime > _ORPHAN_SECONDS
     except OSError:
         return False
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from hvcod.files.temporaries import temporary_path
+from hvcod.errors import HvcodError
+from hvcod.files.folder import checked, opened
+from hvcod.files.temporaries import temporary_name
 
 # Linux transfers at most 2 GiB at once, some network file systems fail far below that.
 PIECE = 16 * 2**20
@@ -17,9 +19,14 @@ PIECE = 16 * 2**20
 def write_whole(path: Path, data: bytes | memoryview, *, replace: bool = True) -> None:
     """Writes a file as `whole_file` does: readers see the old content or the new one."""
     with whole_file(path, replace=replace) as file:
-        view, done = memoryview(data), 0
-        while done < len(view):
-            done += os.write(file.fileno(), view[done : done + PIECE])
+        write_all(file.fileno(), data)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Writes all of some bytes to an open file; raises OSError."""
+    view, done = memoryview(data), 0
+    while done < len(view):
+        done += os.write(descriptor, view[done : done + PIECE])
 
 
 @contextlib.contextmanager
@@ -27,46 +34,62 @@ def whole_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """Yields a new file to write to, which appears as `path` when the block ends without an error.
 
     The content reaches the disk before the name appears, and the name before this returns, except
-    on file systems that cannot sync a directory. `file.name` is the temporary path, for those who
-    must open it themselves. Without `replace` it is for names that only one process makes;
+    on file systems that cannot sync a directory. A symbolic link in the way is replaced, not
+    followed. Without `replace` it is for names that only one process makes;
     `hvcod.files.shared.create_whole` is for several.
 
     Raises:
         FileExistsError: The name is taken, and `replace` is false.
         OSError: The file cannot be written; what was there stays, nothing else is left behind.
     """
-    temporary = temporary_path(path)
-    try:
-        with open(temporary, "xb", opener=_open) as file:
-            yield file
-            sync(file)
-        if not replace and os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        temporary.rename(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_directory(path.parent)
+    with opened(path.parent) as folder:
+        temporary = temporary_name(path.name)
+        try:
+            with os.fdopen(folder.open_new(temporary), "wb") as file:
+                yield file
+                sync(file)
+            # A process that was stopped meanwhile may have lost the folder.
+            checked(path)
+            if not replace and folder.exists(path.name):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            folder.rename(temporary, path.name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.unlink(temporary)
+            raise
+        folder.sync()
+
+
+def new_file(path: Path) -> BinaryIO:
+    """Opens a file under a free name, for writing; raises OSError, also if the name is taken."""
+    with opened(path.parent) as folder:
+        return os.fdopen(folder.open_new(path.name), "wb")
+
+
+def output_problem(path: Path) -> str:
+    """Returns why no file that a user asked for can be written to a path; empty if one can.
+
+    What is there must be a regular file, which is replaced: a symbolic link may have been put there
+    to have another file overwritten.
+    """
+    if path.is_symlink():
+        return f"{path} is a symbolic link: name the file that it points to, or remove it"
+    return f"{path} is not a regular file" if path.exists() and not path.is_file() else ""
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a file that a user asked for, whole.
+
+    Raises:
+        HvcodError: `output_problem` says why it cannot be.
+        OSError: The file system refuses; what was there stays.
+    """
+    if problem := output_problem(path):
+        raise HvcodError(f"cannot write {problem}")
+    write_whole(path, content)
 
 
 def sync(file: BinaryIO) -> None:
     """Puts what was written to a file on disk; raises OSError."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def sync_directory(directory: Path) -> None:
-    """Puts the names in a directory on disk, where the file system can do that."""
-    # Some network file systems cannot; the name is visible already.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _open(path: str, flags: int) -> int:
-    # By a call of `os`, like all operations on files here: tests count these, and kill at them.
-    return os.open(path, flags, 0o666)

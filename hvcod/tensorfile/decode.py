@@ -1,5 +1,6 @@
 """From a file to tensors, trusting nothing in it."""
 
+import io
 import os
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hvcod.errors import HvcodError
 from hvcod.files.regular import open_regular
 from hvcod.files.whole import PIECE
 from hvcod.tensorfile.errors import RefusedError
-from hvcod.tensorfile.header import verify
+from hvcod.tensorfile.header import claimed_index, verify
 from hvcod.tensorfile.index import Entry, parse
 from hvcod.tensorfile.origin import Origin
 
@@ -32,6 +34,17 @@ def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
         while count := file.readinto(data.data[done : done + PIECE]):
             done += count
     return data[:done]
+
+
+def claimed_run(file: io.FileIO) -> str | None:
+    """Returns the run to which a file claims to belong, unverified; None if it does not say so.
+
+    Reads the index alone. Raises OSError if it cannot be read.
+    """
+    try:
+        return parse(*claimed_index(file))[0].run_id
+    except HvcodError:
+        return None
 
 
 def decode_tensors(

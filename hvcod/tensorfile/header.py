@@ -11,6 +11,7 @@ values from where the index says.
 """
 
 import hashlib
+import io
 import struct
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def verify(data: memoryview) -> tuple[bytes, int]:
     if data[block : block + len(_HDF5)] != _HDF5:
         raise RefusedError(f"has no HDF5 image after its user block of {block} bytes")
     return bytes(data[_HEADER.size : _HEADER.size + index]), block
+
+
+def claimed_index(file: io.FileIO) -> tuple[bytes, int]:
+    """Returns the index of a file and the size of its image, both as the file claims, unverified.
+
+    Raises:
+        DamagedError: It does not begin like a file of this format.
+        OSError: It cannot be read.
+    """
+    head = file.read(_HEADER.size)
+    if len(head) < _HEADER.size:
+        raise DamagedError(f"cut short: {len(head)} bytes, less than its header")
+    magic, version, _, block, index, size = _HEADER.unpack(head)
+    if (magic, version) != (_MAGIC, FORMAT_VERSION) or not index <= block <= LARGEST_BLOCK:
+        raise DamagedError("does not begin like a file of hvcod")
+    return file.read(index), size - block
 
 
 def is_tensor_file(path: Path) -> bool:

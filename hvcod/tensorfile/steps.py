@@ -5,9 +5,10 @@ Nothing here looks into a file and nothing heavy is imported: commands that only
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hvcod.files.folder import Folder, opened
 from hvcod.files.temporaries import is_orphan
 
 _STEP = re.compile(r"step-([0-9]{8}|[1-9][0-9]{8,})\.h5")
@@ -26,26 +27,27 @@ def list_steps(directory: Path) -> list[int]:
     return steps_of(path.name for path in directory.iterdir())
 
 
-def prune(directory: Path, step: int, keep: int | None) -> None:
+def prune(
+    directory: Path, step: int, keep: int | None, is_own: Callable[[Folder, str], bool]
+) -> None:
     """Removes old generations from `directory`, once the file of `step` is written.
 
-    Of the files up to `step` the last `keep` stay (all, if it is None). Later ones stay, too: the
-    group has gone on from an older state and not caught up with them. Temporary files of dead
-    writers are removed. What cannot be removed now is left to the next time.
+    Of the own files up to `step` the last `keep` stay (all, if it is None). Later ones stay, too:
+    the group has gone on from an older state and not caught up with them. Files that are not its
+    own, such as another run's, are left alone. Temporary files of dead writers are removed. What
+    cannot be removed now is left to the next time.
     """
-    try:
-        names = [path.name for path in directory.iterdir()]
+    with contextlib.suppress(OSError), opened(directory) as folder:
+        names = folder.names()
         # The file server's clock, as that of every file here: nodes' clocks differ.
-        now = checkpoint_path(directory, step).stat().st_mtime
-    except OSError:
-        return
-    done = [s for s in steps_of(names) if s <= step]
-    superfluous = 0 if keep is None else max(0, len(done) - keep)
-    doomed = [checkpoint_path(directory, s) for s in done[:superfluous]]
-    doomed += [directory / name for name in names if is_orphan(directory / name, now)]
-    for path in doomed:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        now = folder.stat(checkpoint_path(directory, step).name).st_mtime
+        done = [checkpoint_path(directory, s).name for s in steps_of(names) if s <= step]
+        own = [] if keep is None else [name for name in done if is_own(folder, name)]
+        doomed = own[: max(0, len(own) - (keep or 0))]
+        doomed += [name for name in names if is_orphan(folder, name, now)]
+        for name in doomed:
+            with contextlib.suppress(OSError):
+                folder.unlink(name)
 
 
 def steps_of(names: Iterable[str]) -> list[int]:

@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files import whole
+from hvcod.files.folder import Folder, make_folder
 from hvcod.files.temporaries import sweep
+from hvcod.tensorfile.decode import claimed_run
 from hvcod.tensorfile.steps import checkpoint_path, prune
 from hvcod.tensorfile.worker import Worker
 
@@ -74,6 +77,7 @@ class Writer(Generic[Item]):
         self._waiting: tuple[int, Item] | None = None
         self._busy = self._closing = self._ended = False
         self._logged: set[str] = set()
+        self._own: dict[str, bool] = {}
         self._worker = Worker(f"hvcod-{what.split()[0]}", self._run)
 
     def write(self, step: int, item: Item) -> None:
@@ -153,11 +157,28 @@ class Writer(Generic[Item]):
     def _write(self, path: Path, step: int, item: Item) -> None:
         begun = time.perf_counter()
         data = self._build(item)
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self._directory)
         whole.write_whole(path, data, replace=self._replace)
         counters = self.counters
         counters.bytes, counters.seconds = len(data), time.perf_counter() - begun
         counters.longest_seconds = max(counters.longest_seconds, counters.seconds)
         counters.last_error = ""
         counters.written += 1
-        prune(self._directory, step, self._keep)
+        self._own[path.name] = True
+        is_own = partial(self._is_own, path.name)
+        prune(self._directory, step, self._keep, is_own)
+
+    def _is_own(self, written: str, folder: Folder, name: str) -> bool:
+        """Returns whether a file is of the same run as the one just written; reads each once."""
+        if name not in self._own:
+            try:
+                runs = [_run_of(folder, each) for each in (name, written)]
+            except OSError:
+                return False
+            self._own[name] = runs[0] == runs[1] is not None
+        return self._own[name]
+
+
+def _run_of(folder: Folder, name: str) -> str | None:
+    with folder.open_regular(name) as file:
+        return claimed_run(file)

@@ -74,7 +74,8 @@ def test_files_that_hvcod_predict_writes(tmp_path: Path) -> None:
     shape = Shape(count=2, ids=np.dtype("S4"), classes=2, labelled=True)
     paths = [tmp_path / "p.h5", tmp_path / "p.csv"]
     for path in paths:
-        writer(path)(path, shape, [block])
+        with path.open("wb") as file:
+            writer(path)(file, shape, [block])
     pair = pair_of(*paths)
     assert (pair.overall.rows, pair.overall.churn, pair.overall.good_churn) == (2, 0.0, 0.0)
 

@@ -1,6 +1,7 @@
 """``hvcod predict``: files of predictions."""
 
 import csv
+import os
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,7 @@ import torch
 from conftest import MpiRun
 from evaluation.conftest import STEPS, Hvcod
 
+from hvcod.errors import UsageError
 from hvcod.evaluation.predictions import Block, Shape, writer
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
@@ -117,6 +119,20 @@ def test_a_file_that_cannot_be_written(
     assert str(tmp_path) in done.stderr
 
 
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    """A link may have been put there by somebody else, to have the other file overwritten."""
+    (tmp_path / "link.csv").symlink_to("victim.csv")
+    (tmp_path / "folder.h5").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name, problem in (
+        ("link.csv", "is a symbolic link: name the file that it points to, or remove it"),
+        ("folder.h5", "is not a regular file"),
+        ("pipe.csv", "is not a regular file"),
+    ):
+        with pytest.raises(UsageError, match=f"^--output {tmp_path / name} {problem}$"):
+            writer(tmp_path / name)
+
+
 def test_text_ids_unknown_labels_and_single_numbers(tmp_path: Path) -> None:
     blocks = [
         Block(np.array([b"a", "ü".encode()]), np.array([0.1, 0.25], np.float32), np.array([1, -1])),
@@ -124,7 +140,8 @@ def test_text_ids_unknown_labels_and_single_numbers(tmp_path: Path) -> None:
     ]
     shape = Shape(3, np.dtype("S12"), None, labelled=True)
     for name in ("p.h5", "p.csv"):
-        writer(tmp_path / name)(tmp_path / name, shape, iter(blocks))
+        with (tmp_path / name).open("wb") as file:
+            writer(tmp_path / name)(file, shape, iter(blocks))
     with h5py.File(tmp_path / "p.h5") as file:
         assert file["id"].asstr()[:].tolist() == ["a", "ü", "longer, name"]
         assert file["prediction"][:].tolist() == np.array([0.1, 0.25, 0.5], np.float32).tolist()
@@ -132,6 +149,7 @@ def test_text_ids_unknown_labels_and_single_numbers(tmp_path: Path) -> None:
     text = 'id,prediction,label\na,0.1,1\nü,0.25,\n"longer, name",0.5,0\n'
     assert (tmp_path / "p.csv").read_text(encoding="utf-8") == text
     unlabelled = Shape(3, np.dtype("S12"), None, labelled=False)
-    writer(tmp_path / "q.h5")(tmp_path / "q.h5", unlabelled, iter(blocks))
+    with (tmp_path / "q.h5").open("wb") as file:
+        writer(tmp_path / "q.h5")(file, unlabelled, iter(blocks))
     with h5py.File(tmp_path / "q.h5") as file:
         assert set(file) == {"id", "prediction"}

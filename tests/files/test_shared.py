@@ -47,7 +47,7 @@ def test_of_many_at_once_one_makes_it(tmp_path: Path, make: Create) -> None:
 def test_a_file_system_without_hard_links_will_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def no_links(source: Path, target: Path) -> None:
+    def no_links(source: str, target: str, **more: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", no_links)

@@ -4,11 +4,11 @@ import os
 import socket
 from pathlib import Path
 
-from hvcod.files.temporaries import sweep, temporary_path
+from hvcod.files.temporaries import sweep, temporary_name
 
 
 def test_only_temporaries_of_dead_processes_of_this_machine_are_swept(tmp_path: Path) -> None:
-    own = temporary_path(tmp_path / "file.h5")
+    own = tmp_path / temporary_name("file.h5")
     alive = tmp_path / f".file.h5.1@{socket.gethostname()}@{os.getppid()}.tmp"
     elsewhere = tmp_path / ".file.h5.1@elsewhere@1.tmp"
     others = [tmp_path / "file.h5", tmp_path / "notes.tmp", tmp_path / ".file.tmp"]

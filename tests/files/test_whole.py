@@ -30,7 +30,7 @@ def test_the_content_is_on_disk_before_the_name_and_then_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
 ) -> None:
     calls: list[str] = []
-    sync, rename = os.fsync, Path.rename
+    sync, rename = os.fsync, os.rename
 
     def noted_sync(descriptor: int) -> None:
         status = os.fstat(descriptor)
@@ -38,12 +38,12 @@ def test_the_content_is_on_disk_before_the_name_and_then_the_name(
         calls.append(f"sync {synced}")
         sync(descriptor)
 
-    def noted_rename(path: Path, target: Path) -> Path:
-        calls.append(f"rename to {target.name}")
-        return rename(path, target)
+    def noted_rename(name: str, new: str, **folders: int) -> None:
+        calls.append(f"rename to {new}")
+        rename(name, new, **folders)
 
     monkeypatch.setattr(os, "fsync", noted_sync)
-    monkeypatch.setattr(Path, "rename", noted_rename)
+    monkeypatch.setattr(os, "rename", noted_rename)
     write_whole(tmp_path / "file", b"abc", replace=replace)
     assert calls == ["sync 3 bytes", "rename to file", "sync directory"]
 

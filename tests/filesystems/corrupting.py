@@ -23,9 +23,10 @@ def main_with_a_bad_disk(flag: Path) -> None:
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
         # The last moment before a checkpoint gets its name.
         if event == "os.rename" and flag.exists():
-            source, target = (Path(os.fsdecode(each)) for each in arguments[:2])
-            if target.parent.name == "published":
-                corrupt(source)
+            source, _, descriptor, _ = arguments
+            folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+            if folder.name == "published":
+                corrupt(folder / source)
 
     sys.addaudithook(hear)
     main()

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from hvcod.exchange.publish import Publisher
-from hvcod.files.whole import sync_directory, write_whole
+from hvcod.files.folder import opened
+from hvcod.files.whole import write_whole
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.origin import Origin
 
@@ -70,7 +71,8 @@ def replace(directory: Path, count: int, pause: float, content: Content) -> None
         temporary = directory / f"{LATEST}.{step}"
         write_whole(temporary, content(step), replace=False)
         temporary.rename(directory / LATEST)
-        sync_directory(directory)
+        with opened(directory) as folder:
+            folder.sync()
         print(step, handed_over, clock.renamed, flush=True)
         time.sleep(pause)
 

@@ -11,11 +11,16 @@ from pathlib import Path
 from exchange.support import temporaries
 
 from hvcod.exchange import published_directory
+from hvcod.files.folder import Folder
 from hvcod.tensorfile.steps import (
     checkpoint_path,
     list_steps,
     prune,
 )
+
+
+def any_file(folder: Folder, name: str) -> bool:
+    return True
 
 
 def test_names(tmp_path: Path) -> None:
@@ -46,17 +51,17 @@ def test_listing_sees_published_checkpoints_only(tmp_path: Path) -> None:
 def test_the_last_generations_stay(tmp_path: Path) -> None:
     for step in (50, 100, 150, 200):
         checkpoint_path(tmp_path, step).touch()
-    prune(tmp_path, 200, keep=3)
+    prune(tmp_path, 200, keep=3, is_own=any_file)
     assert list_steps(tmp_path) == [100, 150, 200]
 
 
 def test_a_former_life_that_went_further_stays_until_it_is_overtaken(tmp_path: Path) -> None:
     for step in (50, 100, 200, 250):
         checkpoint_path(tmp_path, step).touch()
-    prune(tmp_path, 100, keep=1)
+    prune(tmp_path, 100, keep=1, is_own=any_file)
     assert list_steps(tmp_path) == [100, 200, 250]
     checkpoint_path(tmp_path, 300).touch()
-    prune(tmp_path, 300, keep=1)
+    prune(tmp_path, 300, keep=1, is_own=any_file)
     assert list_steps(tmp_path) == [300]
 
 
@@ -82,16 +87,24 @@ def test_temporaries_of_dead_writers_go(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (modified, modified))
     checkpoint_path(tmp_path, 50).touch()
     try:
-        prune(tmp_path, 50, keep=3)
+        prune(tmp_path, 50, keep=3, is_own=any_file)
         assert sorted(temporaries(tmp_path)) == sorted(stay)
     finally:
         alive.send_signal(signal.SIGKILL)
         alive.wait()
 
 
+def test_only_own_files_count_and_go(tmp_path: Path) -> None:
+    for step in (50, 100, 150, 200):
+        checkpoint_path(tmp_path, step).touch()
+    strange = checkpoint_path(tmp_path, 100).name
+    prune(tmp_path, 200, keep=1, is_own=lambda folder, name: name != strange)
+    assert list_steps(tmp_path) == [100, 200]
+
+
 def test_pruning_never_raises(tmp_path: Path) -> None:
-    prune(tmp_path / "nowhere", 50, keep=3)
+    prune(tmp_path / "nowhere", 50, keep=3, is_own=any_file)
     checkpoint_path(tmp_path, 50).mkdir()
     checkpoint_path(tmp_path, 100).touch()
-    prune(tmp_path, 100, keep=1)
+    prune(tmp_path, 100, keep=1, is_own=any_file)
     assert list_steps(tmp_path) == [50, 100]

@@ -9,10 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 from exchange.support import listing, wait_until
 
 from hvcod.errors import HvcodError
 from hvcod.files.whole import write_whole
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tensorfile.writer import Writer
 
@@ -122,6 +125,25 @@ def test_generations(tmp_path: Path, keep: int | None, kept: list[int]) -> None:
             writer.write(step, b"x")
             writer.flush()
     assert list_steps(tmp_path) == kept
+
+
+def test_files_of_another_run_and_what_is_unreadable_are_never_pruned(tmp_path: Path) -> None:
+    """Such as those of a run that was put into the place of this one's folder."""
+    weights = {"weight": torch.zeros(3)}
+    for step, run in ((1, "other"), (2, "ours"), (3, "ours")):
+        content = encode(dict(weights), Origin(run, "task", 0, step))
+        write_whole(checkpoint_path(tmp_path, step), content)
+    checkpoint_path(tmp_path, 4).write_bytes(b"damaged")
+    checkpoint_path(tmp_path, 5).symlink_to(checkpoint_path(tmp_path, 3))
+
+    def ours(step: int) -> memoryview:
+        return encode(dict(weights), Origin("ours", "task", 0, step))
+
+    with closing(Writer(tmp_path, ours, keep=2, replace=True, what="training state")) as writer:
+        for step in (6, 7, 8):
+            writer.write(step, step)
+            assert writer.flush()
+    assert list_steps(tmp_path) == [1, 4, 5, 7, 8]
 
 
 def test_nothing_is_held_while_nothing_is_written(tmp_path: Path) -> None:

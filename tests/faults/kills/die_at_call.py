@@ -40,7 +40,7 @@ class Points:
         original = getattr(os, call)
 
         def wrapped(*arguments: Any, **more: Any) -> Any:
-            about = self._file(arguments[0])
+            about = self._file(arguments[0], more.get("dir_fd", more.get("src_dir_fd")))
             if about is not None:
                 self._pass(call, about)
                 if call == "write":
@@ -61,9 +61,11 @@ class Points:
                     first()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def _file(self, named: int | str | Path) -> str | None:
+    def _file(self, named: int | str | Path, folder: int | None) -> str | None:
         """The file's name below the run directory, the same in every life; None if elsewhere."""
-        path = Path(f"/proc/self/fd/{named}").readlink() if isinstance(named, int) else Path(named)
+        number = named if isinstance(named, int) else folder
+        path = Path(f"/proc/self/fd/{number}").readlink() if number is not None else Path()
+        path = path if isinstance(named, int) else path / named
         if not path.is_relative_to(self._run):
             return None
         name = _TEMPORARY.sub(r"\1.tmp", path.name)

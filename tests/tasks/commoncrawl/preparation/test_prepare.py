@@ -79,7 +79,7 @@ def expected(inputs: list[Path]) -> dict[str, str]:
 def test_every_file_is_on_disk_before_it_gets_its_name(
     corpus: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fsync, rename = os.fsync, Path.rename
+    fsync, rename = os.fsync, os.rename
     on_disk: set[tuple[int, int]] = set()
     named: list[str] = []
 
@@ -88,14 +88,14 @@ def test_every_file_is_on_disk_before_it_gets_its_name(
         status = os.fstat(descriptor)
         on_disk.add((status.st_ino, status.st_size))
 
-    def checked_rename(path: Path, target: Path) -> Path:
-        status = path.stat()
-        assert (status.st_ino, status.st_size) in on_disk, target
-        named.append(target.suffix)
-        return rename(path, target)
+    def checked_rename(name: str, new: str, **folders: int) -> None:
+        status = os.stat(name, dir_fd=folders["src_dir_fd"])
+        assert (status.st_ino, status.st_size) in on_disk, new
+        named.append(Path(new).suffix)
+        rename(name, new, **folders)
 
     monkeypatch.setattr(os, "fsync", noted_sync)
-    monkeypatch.setattr(Path, "rename", checked_rename)
+    monkeypatch.setattr(os, "rename", checked_rename)
     run(corpus, tmp_path / "data")
     assert {".zst", ".npz", ".json", ".h5"} <= set(named)
 

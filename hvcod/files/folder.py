@@ -1,0 +1,238 @@
+"""Folders in which hvcod keeps files, reached through a descriptor.
+
+A path is looked up anew at each use: meanwhile somebody may have moved the folder away, put another
+one or a symbolic link into its place. A descriptor stays with the folder that was opened. So a
+process *holds* the folders that it keeps its files in, and everything that is written through
+`hvcod.files` to a path below a held folder goes through its descriptor: no writer can forget it.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+_GONE = (errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN)
+"""Errors of a descriptor that a network file system does not know any more."""
+
+
+class Folder:
+    """An open folder. Its methods take the names of entries and follow no symbolic link.
+
+    All of them raise OSError.
+
+    Attributes:
+        path: Where it was opened; it may have been moved since.
+        descriptor: Of the folder.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        """The descriptor belongs to the object from now on."""
+        self.path, self.descriptor = path, descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the descriptor."""
+        # Not to be mistaken for the next one that gets its number, by a thread that comes late.
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
+
+    def folder(self, name: str, *, make: bool = False) -> "Folder":
+        """Opens a folder in this one; `make` makes it if it is not there."""
+        if make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=self.descriptor)
+        return Folder(self.path / name, self.open(name, os.O_RDONLY | os.O_DIRECTORY))
+
+    def open(self, name: str, flags: int) -> int:
+        """Opens an entry without waiting for it, as a pipe would; returns its descriptor."""
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            return os.open(name, flags, 0o666, dir_fd=self.descriptor)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR) and self._is_link(name):
+                raise self._refusal(name, "is a symbolic link") from error
+            raise
+
+    def open_new(self, name: str) -> int:
+        """Makes a file under a free name; returns its descriptor, for writing."""
+        return self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+    def open_own(self, name: str) -> int:
+        """Opens a file to be changed in place, and makes it if it is not there.
+
+        What is written is appended. Raises OSError if it is not a regular file, or has a second
+        name: the other one may belong to somebody else, or to a copy of the folder.
+        """
+        descriptor = self.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+            return descriptor
+        os.close(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            raise self._refusal(name, "has a second name, which would be changed too")
+        raise self._refusal(name, "is not a regular file")
+
+    def open_regular(self, name: str) -> io.FileIO:
+        """Opens a regular file for unbuffered reading; raises OSError if it is anything else."""
+        descriptor = self.open(name, os.O_RDONLY)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise self._refusal(name, "is not a regular file")
+        return io.FileIO(descriptor)
+
+    def names(self) -> list[str]:
+        """Returns the names of its entries."""
+        # Opened again: a listing moves the position of the descriptor, which threads share.
+        listing = self.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(listing) as entries:
+                return [entry.name for entry in entries]
+        finally:
+            os.close(listing)
+
+    def stat(self, name: str) -> os.stat_result:
+        """Returns the status of an entry."""
+        return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+
+    def exists(self, name: str) -> bool:
+        """Returns whether there is such an entry."""
+        try:
+            self.stat(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def rename(self, name: str, new: str) -> None:
+        """Renames an entry; another one of the new name is replaced."""
+        os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def link(self, name: str, new: str) -> None:
+        """Gives a file a second name."""
+        here = self.descriptor
+        os.link(name, new, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+
+    def unlink(self, name: str) -> None:
+        """Removes an entry that is not a folder."""
+        os.unlink(name, dir_fd=self.descriptor)
+
+    def rmdir(self, name: str) -> None:
+        """Removes an empty folder."""
+        os.rmdir(name, dir_fd=self.descriptor)
+
+    def sync(self) -> None:
+        """Puts the names in it on disk, where the file system can do that."""
+        # Some network file systems cannot; the names are visible already.
+        with contextlib.suppress(OSError):
+            os.fsync(self.descriptor)
+
+    def _is_link(self, name: str) -> bool:
+        with contextlib.suppress(OSError):
+            return stat.S_ISLNK(self.stat(name).st_mode)
+        return False
+
+    def _refusal(self, name: str, problem: str) -> OSError:
+        return OSError(errno.EINVAL, f"{name} {problem}; remove it")
+
+
+class Held(Folder):
+    """A folder that this process holds until `release`: see `hold`.
+
+    Attributes:
+        check: Called before each use; raises OSError, or ends the launch, if the folder is not
+            this process's any more.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        super().__init__(path, descriptor)
+        self.check: Callable[[], object] = lambda: None
+        self._holders = 0
+
+    def retain(self) -> Self:
+        """Counts one more holder."""
+        self._holders += 1
+        return self
+
+    def release(self) -> None:
+        """Ends what one call of `hold` began."""
+        with _LOCK:
+            self._holders -= 1
+            if not self._holders:
+                del _HELD[self.path]
+                self.close()
+
+    def renew(self) -> None:
+        """Opens it by its path again, in place of a descriptor that is not valid any more."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.dup2(descriptor, self.descriptor, inheritable=False)
+        os.close(descriptor)
+
+
+_HELD: dict[Path, Held] = {}
+_LOCK = threading.Lock()
+
+
+def hold(path: Path) -> Held:
+    """Opens a folder, made if it is not there, and keeps it for what is written below its path.
+
+    Until it is released, `hvcod.files` writes there through its descriptor, whatever has its path,
+    and follows no symbolic link on the way. The path itself may be one, unless it lies below
+    another held folder. Raises OSError.
+    """
+    with opened(path, make=True) as folder, _LOCK:
+        if path not in _HELD:
+            _HELD[path] = Held(path, os.dup(folder.descriptor))
+        return _HELD[path].retain()
+
+
+def opened(path: Path, *, make: bool = False) -> Folder:
+    """Opens a folder for one use; below a held folder it is reached from that.
+
+    Raises OSError if it cannot be opened; `make` makes it if it is not there.
+    """
+    held = _above(path)
+    if held is None:
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
+        return Folder(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    held.check()
+    try:
+        return _below(held, path, make)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+    held.renew()
+    held.check()
+    return _below(held, path, make)
+
+
+def checked(path: Path) -> None:
+    """Does the check of the held folder above a path; raises OSError if it fails."""
+    if held := _above(path):
+        held.check()
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, if they are not there. Raises OSError."""
+    opened(path, make=True).close()
+
+
+def _above(path: Path) -> Held | None:
+    return next(filter(None, map(_HELD.get, (path, *path.parents))), None) if _HELD else None
+
+
+def _below(held: Held, path: Path, make: bool) -> Folder:
+    folder = Folder(held.path, held.open(".", os.O_RDONLY | os.O_DIRECTORY))
+    for name in path.relative_to(held.path).parts:
+        with folder as above:
+            folder = above.folder(name, make=make)
+    return folder
