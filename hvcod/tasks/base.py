@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from hvcod.config import TrainOptions
 from hvcod.groups.split import Group
 from hvcod.tasks.metrics import UNKNOWN, Metric, negative_log_likelihood
+from hvcod.tasks.reading.files import listing_digest
 from hvcod.tree import map_tensors
 
 __all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData"]
@@ -129,6 +130,24 @@ class Task(ABC):
         They sum to 1 and none is zero. Binary likelihoods have the classes no and yes.
         """
         return None
+
+    def meaning(self) -> Mapping[str, Any]:
+        """Returns the contents, by name, that give inputs and outputs their meaning.
+
+        For example the words of a vocabulary, or the names of the classes in their order: bytes or
+        trees of plain values. Models and data that differ in one of them have the same shapes and
+        give wrong numbers, so hvcod refuses to put them together and names what differs. What is
+        not named here is not compared.
+        """
+        return {}
+
+    def content(self) -> str:
+        """Returns a digest of the examples, by which a resumed run notices that others came.
+
+        By default that of the names and sizes of the files below ``--data``. If it is empty, the
+        path of the data is compared.
+        """
+        return listing_digest(self.options.data)
 
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Returns the logits of a student or teacher, and its hidden state for the next batch.

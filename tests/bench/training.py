@@ -126,7 +126,7 @@ def _data() -> Path:
     tokens = np.random.default_rng(0).integers(VOCABULARY, size=(400, 4096), dtype=np.uint16)
     held_out = [index % 20 == 0 for index in range(len(tokens))]
     documents = [(str(index), row) for index, row in enumerate(tokens)]
-    image, counts = shard_image(documents, held_out, np.dtype(np.uint16))
+    image, counts, _ = shard_image(documents, held_out, np.dtype(np.uint16))
     (folder / "tokens.h5").write_bytes(image)
     shard = ShardInfo(file="tokens.h5", **counts)
     content = describe_dataset(VOCABULARY, [shard], np.ones(VOCABULARY, dtype=np.int64))

@@ -121,6 +121,14 @@ class CommonCrawl(Task):
         logits, state = model(inputs, state)
         return logits, state
 
+    def meaning(self) -> Mapping[str, str]:
+        """Returns the digest of the vocabulary."""
+        return self.dataset.meaning
+
+    def content(self) -> str:
+        """Returns the digest of the documents."""
+        return self.dataset.content
+
     def class_frequencies(self) -> npt.NDArray[np.float64]:
         """Returns the frequency of each token in the training part, with one added to its count."""
         return self.dataset.frequencies()

@@ -16,7 +16,8 @@ A part (training, validation, test) is a range of rows. The bytes depend on the 
 options alone: no times, no paths, no ranks.
 """
 
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ class ClickDataset:
         parts: The range of rows of each part.
         click_rate: Share of clicks in the rows that the features were learned from.
         generated: Whether the true probabilities are known.
+        content: Digest of all rows; empty if an earlier version prepared them.
 
     Raises:
         HvcodError: The folder holds no dataset, or one of another format.
@@ -64,9 +66,22 @@ class ClickDataset:
             self.click_rate: float = content["click_rate"]
             self.generated: bool = content["generated"]
             self.parts = {name: range(*content["parts"][name]) for name in PARTS}
+            self.content: str = content.get("content", "")
+            self._meaning: dict[str, str] | None = content.get("meaning")
             files = [folder / file for file, _ in content["shards"]]
             self._ends = np.cumsum([0, *(count for _, count in content["shards"])])
         self._shard = lru_cache(OPEN_SHARDS)(lambda index: Columns(files[index], FORMAT))
+
+    @cached_property
+    def meaning(self) -> Mapping[str, str]:
+        """The digests of the features; of their file, if an earlier version prepared the data."""
+        if self._meaning is None:
+            # Imported here because features are described by the names in this file.
+            from hvcod.tasks.criteo.features import Features
+
+            file = self.folder / "features.h5"
+            self._meaning = Features.load(file).meaning if file.exists() else {}
+        return self._meaning
 
     def part(self, name: str) -> range:
         """Returns the rows of a part.

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from hvcod.tasks.columns import Columns, image
 from hvcod.tasks.criteo.dataset import CATEGORY_NAMES
+from hvcod.tensorfile.meaning import digest
 
 OUT_OF_VOCABULARY, MISSING, KNOWN = 0, 1, 2
 """Offsets of a feature's rows from where they begin in the table."""
@@ -51,6 +52,17 @@ class Features:
         """First row of each categorical feature in the table, and the table's end."""
         sizes = [len(values) + KNOWN for values in self.values]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    @property
+    def meaning(self) -> dict[str, str]:
+        """The digests of the known values in their order, and of the scales.
+
+        The last digits of the scales depend on the order in which rows were added up.
+        """
+        sizes = [len(values) for values in self.values]
+        values = b"".join(values.astype("<u4").tobytes() for values in self.values)
+        scales = [f"{number:.4g}" for number in (*self.mean, *self.deviation)]
+        return {"categories": digest(f"{sizes}".encode() + values), "scales": digest(scales)}
 
     def image(self) -> bytes:
         """Returns the bytes of ``features.h5``."""

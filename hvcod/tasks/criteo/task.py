@@ -100,6 +100,14 @@ class Criteo(Task):
             examples = self.dataset.examples(rows.start, rows.stop)
             yield batch_of(examples, ids.astype(np.int64))
 
+    def meaning(self) -> Mapping[str, str]:
+        """Returns the digests of the categories with rows of their own, and of the scales."""
+        return self.dataset.meaning
+
+    def content(self) -> str:
+        """Returns the digest of the rows."""
+        return self.dataset.content
+
     def class_frequencies(self) -> npt.NDArray[np.float64]:
         """Returns the shares of rows without and with a click in the training part."""
         rate = self.dataset.click_rate

@@ -70,6 +70,7 @@ class ImageDataset:
     Attributes:
         folder: Its path.
         classes: The names of the classes; a label is an index into this list.
+        content: Digest of all images and their labels; empty if an earlier version packed them.
         parts: Training, validation and test part, some of them empty.
         shard: Opens a shard by its index, or returns it from those that are kept open.
         ids: Returns the names of a shard's images, by row.
@@ -82,6 +83,7 @@ class ImageDataset:
         self.folder = folder
         with described(folder, FORMAT) as content:
             self.classes: list[str] = content["classes"]
+            self.content: str = content.get("content", "")
             files = [folder / shard["file"] for shard in content["shards"]]
         index = Columns(folder / "index.h5", FORMAT)
         self.parts = {

@@ -164,6 +164,14 @@ class ImageNet(Task):
         smoothing = self.images.label_smoothing
         return F.cross_entropy(logits, targets, ignore_index=UNKNOWN, label_smoothing=smoothing)
 
+    def meaning(self) -> Mapping[str, Any]:
+        """Returns the names of the classes."""
+        return {"classes": self.dataset.classes}
+
+    def content(self) -> str:
+        """Returns the digest of the images and their labels."""
+        return self.dataset.content
+
     def class_frequencies(self) -> npt.NDArray[np.float64]:
         """Returns how frequent each class is in the training part, with one added to its count."""
         labels = self._part("training").labels

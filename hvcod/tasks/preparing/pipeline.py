@@ -21,6 +21,7 @@ from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.tasks.columns import DataFormat
 from hvcod.tasks.files import read_json, write_json
 from hvcod.tasks.preparing.workspace import Stage, Workspace
+from hvcod.tensorfile.meaning import digest
 
 Report = dict[str, Any]
 Look = Callable[..., None]
@@ -157,6 +158,15 @@ class Preparation(ABC):
     def results(self, stage: Stage, items: Sequence[int]) -> list[Any]:
         """Returns the results of a finished stage, read by this rank."""
         return [self.workspace.result(stage, item) for item in items]
+
+    def content(self, stage: Stage, items: Sequence[int]) -> str:
+        """Returns the digest of all that a stage wrote for some items, from their ``content``.
+
+        It is empty if an earlier version of hvcod wrote a part of it. Read by this rank.
+        """
+        results = self.results(stage, items)
+        known = all("content" in result for result in results)
+        return digest([result["content"] for result in results]) if known else ""
 
     def largest_first(self) -> list[int]:
         """Returns the numbers of the inputs, the largest one first, so that none comes late."""

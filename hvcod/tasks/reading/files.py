@@ -1,12 +1,14 @@
 """Files that a user names: the inputs of a command, bytes, and errors in one line."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.tensorfile.meaning import digest
 
 LEFT_ALONE = frozenset(
     (
@@ -17,6 +19,9 @@ LEFT_ALONE = frozenset(
     )
 )
 """Folders that file servers, operating systems and tools keep among the user's, in lower case."""
+
+
+_MOST_LISTED = 10_000
 
 
 class Listing(NamedTuple):
@@ -154,6 +159,25 @@ def files_below(
             yield from files_below(folder, f"{inner}{name}/", follow, (*above, here))
         elif not is_folder and (is_file or is_link):
             yield f"{inner}{name}"
+
+
+def listing_digest(path: Path | None) -> str:
+    """Returns a digest of the names and sizes of the files below a folder, or of a file's size.
+
+    Hidden files do not count. It is empty without a path, for what cannot be read, and for a folder
+    of so many files that listing them takes long.
+    """
+    if path is None:
+        return ""
+    sizes = {}
+    try:
+        names = files_below(path) if path.is_dir() else iter([""])
+        for name in itertools.islice(names, _MOST_LISTED + 1):
+            if not name.rpartition("/")[2].startswith(".") and not name.endswith("/"):
+                sizes[name] = (path / name).stat().st_size
+    except (OSError, UsageError):
+        return ""
+    return digest(sizes) if 0 < len(sizes) <= _MOST_LISTED else ""
 
 
 def file_size(path: Path) -> int | None:

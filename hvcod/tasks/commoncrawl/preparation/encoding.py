@@ -41,22 +41,23 @@ def encode_input(
     in_validation = selection.in_validation(known.hashes[first]).tolist()
     documents = _shown(_encoded(read_kept(workspace, index, first), pieces), look)
     ids: list[str] = []
-    shards = []
+    shards, content = [], []
     characters = int(known.sizes[first].sum())
     counts = {"documents": 0, "characters": characters, "tokens": 0, "out_of_vocabulary": 0}
     for number, shard in enumerate(grouped(documents, shard_tokens)):
         held_out = in_validation[len(ids) : len(ids) + len(shard)]
-        image, held = shard_image(shard, held_out, pieces.dtype)
+        image, held, digest = shard_image(shard, held_out, pieces.dtype)
         file = f"shards/{index:05d}-{number:02d}.h5"
         write_whole(workspace.output / file, image)
         shards.append({"file": file, **held})
+        content.append(digest)
         ids += [name for name, _ in shard]
         counts["documents"] += len(shard)
         for _, tokens in shard:
             counts["tokens"] += len(tokens)
             counts["out_of_vocabulary"] += int((tokens == OUT_OF_VOCABULARY).sum())
     write_whole(workspace.file(ENCODED, index, ".ids"), lines(ids).tobytes())
-    return {"shards": shards, "counts": counts}
+    return {"shards": shards, "counts": counts, "content": content}
 
 
 def _shown(documents: Encoded, look: Look) -> Encoded:

@@ -80,7 +80,7 @@ class TextPreparation(Preparation):
             return encode_input(self.workspace, index, pieces, selection, size, look)
 
         self.each(ENCODED, order, encode)
-        self._counts = self._count_tokens(pieces.vocabulary_size)
+        self._counts, self._meaning = self._count_tokens(pieces.vocabulary_size), pieces.meaning
 
     def _indices(self) -> list[KeptIndex]:
         return [read_index(self.workspace, index) for index in range(len(self.sources))]
@@ -164,6 +164,8 @@ class TextPreparation(Preparation):
             self._shards(),
             self._counts,
             special_tokens={name: index for index, name in enumerate(SPECIAL_TOKENS)},
+            meaning=self._meaning,
+            content=self.content(ENCODED, range(len(self.sources))),
             tokenizer_sha256=hashlib.sha256(self._tokenizer.read_bytes()).hexdigest(),
             plan=self.plan,
         )

@@ -14,16 +14,16 @@ A dataset is a folder::
 The bytes depend on the documents and the options alone: no times, no paths, no ranks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hvcod.tasks.columns import Array, Columns, DataFormat, described, image, lines
+from hvcod.tasks.columns import Array, Columns, DataFormat, described, fingerprint, image, lines
 
 FORMAT = DataFormat("hvcod-tokens", 1, "hvcod data commoncrawl")
 PARTS = ("training", "validation")
@@ -54,8 +54,8 @@ class ShardInfo:
 
 def shard_image(
     documents: Sequence[tuple[str, Tokens]], in_validation: Sequence[bool], dtype: np.dtype[Any]
-) -> tuple[bytes, dict[str, int]]:
-    """Returns a shard as the bytes of an HDF5 file, and the counts of its `ShardInfo`.
+) -> tuple[bytes, dict[str, int], str]:
+    """Returns a shard as the bytes of an HDF5 file, the counts of its `ShardInfo`, and its digest.
 
     Each document is (id, tokens), held out or not; tokens are stored as `dtype`.
     """
@@ -73,7 +73,7 @@ def shard_image(
         columns[f"{part}/ids"] = lines([name for name, _ in chosen])
         counts[f"{part}_documents"] = len(chosen)
         counts[f"{part}_tokens"] = sum(map(len, tokens))
-    return image(columns, FORMAT), counts
+    return image(columns, FORMAT), counts, fingerprint(columns)
 
 
 class TokenDataset:
@@ -84,6 +84,7 @@ class TokenDataset:
         vocabulary_size: Pieces of its tokenizer, special tokens among them.
         shards: What each shard holds.
         unigram_counts: How often each token occurs in the training part.
+        content: Digest of all documents; empty if an earlier version prepared them.
         columns: Opens a shard by its index, or returns it from the few that are kept open.
 
     Raises:
@@ -96,10 +97,23 @@ class TokenDataset:
             self.vocabulary_size: int = content["vocabulary_size"]
             self.shards = [ShardInfo(**shard) for shard in content["shards"]]
             self.unigram_counts = np.array(content["unigram_counts"], dtype=np.int64)
+            self.content: str = content.get("content", "")
+            self._meaning: dict[str, str] | None = content.get("meaning")
         self.columns = lru_cache(OPEN_SHARDS)(self._open)
         self._starts = {
             part: np.cumsum([0, *(shard.tokens(part) for shard in self.shards)]) for part in PARTS
         }
+
+    @cached_property
+    def meaning(self) -> Mapping[str, str]:
+        """The digest of the vocabulary; of its file, if an earlier version prepared the data."""
+        if self._meaning is None:
+            # Imported here because training needs no tokenizer.
+            from hvcod.tasks.commoncrawl.tokens.tokenizer import WordPieces
+
+            file = self.folder / "tokenizer.json"
+            self._meaning = WordPieces.load(file).meaning if file.exists() else {}
+        return self._meaning
 
     def _open(self, shard: int) -> Columns:
         return Columns(self.folder / self.shards[shard].file, FORMAT)

@@ -27,6 +27,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, tra
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.tokens.dataset import Tokens
+from hvcod.tensorfile.meaning import digest
 
 SPECIAL_TOKENS = {
     "out_of_vocabulary": "\x1a",
@@ -158,6 +159,11 @@ class WordPieces:
         if marks != list(SPECIAL_TOKENS.values()) or model["type"] != "BPE" or model["fuse_unk"]:
             raise HvcodError(f"{path} is not a tokenizer that hvcod data commoncrawl wrote")
         return cls(tokenizer)
+
+    @property
+    def meaning(self) -> dict[str, str]:
+        """The digest of all pieces in their order, by which a token has its meaning."""
+        return {"vocabulary": digest(self.pieces)}
 
     def to_json(self) -> str:
         """Returns the tokenizer in the library's own format."""

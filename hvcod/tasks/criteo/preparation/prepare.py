@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.tasks.columns import Array, image
+from hvcod.tasks.columns import Array, fingerprint, image
 from hvcod.tasks.criteo.dataset import CATEGORIES, FORMAT, INTEGERS, PARTS, ClickDataset
 from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
 from hvcod.tasks.criteo.preparation.generate import RULES
@@ -159,7 +159,7 @@ class ClickPreparation(Preparation):
         def encode(index: int, look: Look) -> Report:
             columns = self._columns(index, encoder)
             write_whole(self.output / _shard_name(index), image(columns, FORMAT))
-            return self._counts(index, columns)
+            return self._counts(index, columns) | {"content": fingerprint(columns)}
 
         self.each(ENCODED, self._pieces.filled, encode)
 
@@ -180,7 +180,7 @@ class ClickPreparation(Preparation):
             columns["probabilities"] = known[before : before + len(rows.lines)].astype(np.float32)
         return columns
 
-    def _counts(self, index: int, columns: dict[str, Array]) -> dict[str, dict[str, int]]:
+    def _counts(self, index: int, columns: dict[str, Array]) -> Report:
         """Returns rows, clicks, and fields missing or out of vocabulary in each part."""
         begin, counts = int(self._pieces.rows_before[index]), {}
         first_rows = self._features.offsets[:-1].astype(np.int32)
@@ -218,6 +218,8 @@ class ClickPreparation(Preparation):
             "offsets": features.offsets.tolist(),
             "click_rate": click_rate,
             "generated": self._generated,
+            "meaning": features.meaning,
+            "content": self.content(ENCODED, pieces.filled),
             "features_sha256": hashlib.sha256(self._features_file.read_bytes()).hexdigest(),
             "plan": self.plan,
             "parts": self._parts,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.columns import Array, image, lines
+from hvcod.tasks.columns import Array, fingerprint, image, lines
 from hvcod.tasks.files import write_arrays, write_whole
 from hvcod.tasks.imagenet.dataset import FORMAT
 from hvcod.tasks.imagenet.preparation.archive import Member
@@ -36,6 +36,7 @@ class Packer:
         self._workspace, self._unit = workspace, unit
         self._options, self._labels = options, labels
         self._shards: list[dict[str, Any]] = []
+        self._digests: list[str] = []
         self._content, self._sizes, self._ids = bytearray(), list[int](), list[str]()
         self._notes = array("q")  # a list would take five times as much
         self._places: dict[Place, int] = {}
@@ -109,6 +110,7 @@ class Packer:
         write_whole(self._workspace.output / file, image(columns, FORMAT))
         shard = {"file": file, "images": len(self._ids), "bytes": len(self._content)}
         self._shards.append(shard)
+        self._digests.append(fingerprint(columns))
         self._content, self._sizes, self._ids = bytearray(), [], []
 
     def finish(self) -> Report:
@@ -128,6 +130,7 @@ class Packer:
             "places": [[known.folders, known.listed] for known in self._places],
             "first_names": self._first_names,
             "shards": self._shards,
+            "content": self._digests,
         }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.columns import image
+from hvcod.tasks.columns import fingerprint, image
 from hvcod.tasks.files import read_arrays, write_whole
 from hvcod.tasks.imagenet.dataset import COLUMNS, FORMAT, PARTS, Integers
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
@@ -31,6 +31,7 @@ from hvcod.tasks.imagenet.preparation.splitting import Split, split
 from hvcod.tasks.imagenet.preparation.summary import LabelsReport, found, full_report
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
 from hvcod.tasks.preparing.workspace import Stage
+from hvcod.tensorfile.meaning import digest
 
 LISTED = Stage("listed", "listing", "file")
 
@@ -111,10 +112,13 @@ class ImagePreparation(Preparation):
             parts = split(columns["hash"], columns["place"], layout.meanings, fraction, str(labels))
         except HvcodError as error:
             raise HvcodError(f"{error}; found: {found(results)}") from error
-        write_whole(self.output / "index.h5", _index(columns, parts))
+        index = _index(columns, parts)
+        write_whole(self.output / "index.h5", image(index, FORMAT))
+        packed = self.content(PACKED, numbers)
         description = {
             **FORMAT.attributes(),
             "classes": parts.classes,
+            "content": packed and digest([packed, fingerprint(index)]),
             "images": {part: len(parts.parts[part]) for part in PARTS},
             "plan": self.plan,
             "shards": [shard for result in results for shard in result["shards"]],
@@ -172,11 +176,10 @@ def _joined(
     return {name: np.concatenate([note[name] for note in columns]) for name in names}, first
 
 
-def _index(columns: dict[str, Integers], split: Split) -> bytes:
+def _index(columns: dict[str, Integers], split: Split) -> dict[str, Integers]:
     columns = {**columns, "label": split.labels}
-    parts = {
+    return {
         f"{part}/{name}": columns[name][split.parts[part]].astype(dtype)
         for part in PARTS
         for name, dtype in COLUMNS.items()
     }
-    return image(parts, FORMAT)

@@ -35,9 +35,9 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_same_documents_give_the_same_bytes() -> None:
-    first, counts = shard_image(DOCUMENTS, HELD_OUT, np.dtype(np.uint16))
-    again, _ = shard_image(DOCUMENTS, HELD_OUT, np.dtype(np.uint16))
-    assert first == again
+    first, counts, content = shard_image(DOCUMENTS, HELD_OUT, np.dtype(np.uint16))
+    again, _, other = shard_image(DOCUMENTS, HELD_OUT, np.dtype(np.uint16))
+    assert (first, content) == (again, other)
     assert counts == {
         "training_documents": 3,
         "training_tokens": 3 + 7 + 9,

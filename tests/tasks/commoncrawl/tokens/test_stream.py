@@ -40,7 +40,7 @@ def make_dataset(folder: Path, lengths: Sequence[Sequence[int]], held_out: int =
             documents.append((f"{index}-{number}", tokens.astype(np.uint16)))
             value += length - 1
         validation = [number >= len(shard) - held_out for number in range(len(shard))]
-        image, counts = shard_image(documents, validation, np.dtype(np.uint16))
+        image, counts, _ = shard_image(documents, validation, np.dtype(np.uint16))
         write_whole(folder / "shards" / f"{index}.h5", image)
         infos.append(ShardInfo(file=f"shards/{index}.h5", **counts))
     zero = np.zeros(VOCABULARY, dtype=np.int64)
