@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hvcod import config
-from hvcod.codistill.exchanges.base import Exchange, Offer
+from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer
 from hvcod.codistill.figures import Figures
 from hvcod.codistill.identity import Identity, ScriptIdentity
 from hvcod.codistill.losses import DistillationLoss, named_loss
@@ -52,6 +52,7 @@ class Codistiller:
         reuse_logits: bool = False,
         run_id: str | None = None,
         examples_per_step: int = 0,
+        steps: int | None = None,
         origin: Origin | None = None,
         teachers: Sequence[TeacherSpec] | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -72,6 +73,7 @@ class Codistiller:
             reuse_logits: Teachers' logits may be overwritten, which saves the largest temporary.
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
+            steps: Of the whole run; checkpoints of later ones are refused. None: unknown.
             origin: Describes the run, if hvcod keeps its run directory.
             teachers: Given if they are not copies of the student in the topology's groups.
             stop: Returns whether this rank has been asked to stop: ends any wait for a teacher.
@@ -90,10 +92,7 @@ class Codistiller:
             teachers = _copies(self._student, group, self._options.topology)
         self._teachers = Teachers(teachers, predict, logits, self._options.max_staleness)
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id)
-        self._exchange: Exchange | None = None
-        if group.count > 1:
-            make = EXCHANGES.load(self._options.exchange)
-            self._exchange = make(group, self._run_dir, self._options, teachers, stop)
+        self._exchange = self._make_exchange(teachers, steps, stop)
         self._figures = Figures()
         self._done = 0
         self._begun = self._closed = False
@@ -240,6 +239,16 @@ class Codistiller:
         closing, self._closed = not self._closed, True
         if closing and self._begun and self._exchange:
             self._exchange.close(self._offer() if publish else None)
+
+    def _make_exchange(
+        self, teachers: Sequence[TeacherSpec], steps: int | None, stop: Callable[[], bool]
+    ) -> Exchange | None:
+        if self._group.count == 1:
+            return None
+        make: MakeExchange = EXCHANGES.load(self._options.exchange)
+        exchange = make(self._group, self._run_dir, self._options, teachers, stop)
+        exchange.steps = steps
+        return exchange
 
     def _begin(self) -> None:
         """Starts the exchange; not before it is known which run this is. Collective."""

@@ -83,7 +83,7 @@ class ScriptIdentity(Identity):
         with contextlib.suppress(OSError):
             try:
                 if steps := list_steps(directory):
-                    fetch(directory, steps[-1], expected, self.origin.run_id, self._group.index)
+                    fetch(directory, steps[-1], expected, self.origin, self._group.index)
             except HvcodError as error:
                 return str(error)
         return ""

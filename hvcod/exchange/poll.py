@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from hvcod.errors import HvcodError, reason_of
+from hvcod.exchange.claims import check_claims
 from hvcod.exchange.read import read_checkpoint
+from hvcod.exchange.trail import Trail
 from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.format import TensorSpec
-from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tensorfile.worker import Worker
@@ -76,24 +77,20 @@ class PollerCounters:
 
 
 def fetch(
-    directory: Path,
-    step: int,
-    expected: Mapping[str, TensorSpec],
-    run_id: str,
-    group: int,
-    meaning: str = "",
+    directory: Path, step: int, expected: Mapping[str, TensorSpec], ours: Origin, group: int
 ) -> Arrival | None:
     """Tries once to read the checkpoint of `step` that `group` publishes in `directory`.
 
-    Returns None if it is not there yet, or cannot be read for a reason that may pass.
+    `ours` is the origin of the group that reads. Returns None if it is not there yet, or cannot be
+    read for a reason that may pass.
 
     Raises:
-        HvcodError: Waiting will not help: the file is damaged, does not fit the local model, or
-            may not be read. The message names the path.
+        HvcodError: Waiting will not help: the file is damaged, does not fit the local model or
+            run, or may not be read. The message names the path.
     """
     path = checkpoint_path(directory, step)
     try:
-        return _read(path, group, step, expected, run_id, meaning)
+        return _read(path, group, step, expected, ours)
     except OSError as error:
         if error.errno in _PASSING:
             return None
@@ -103,20 +100,10 @@ def fetch(
 
 
 def _read(
-    path: Path,
-    group: int,
-    step: int,
-    expected: Mapping[str, TensorSpec],
-    run_id: str,
-    meaning: str,
+    path: Path, group: int, step: int, expected: Mapping[str, TensorSpec], ours: Origin
 ) -> Arrival:
     origin, tensors = read_checkpoint(path, expected)
-    if origin.run_id != run_id:
-        raise RefusedError(f"belongs to run {origin.run_id!r}, not {run_id!r}")
-    if (origin.group, origin.step) != (group, step):
-        raise RefusedError(f"claims to be step {origin.step} of group {origin.group}")
-    if different := difference(origin.meaning, meaning):
-        raise RefusedError(f"was trained on data of another meaning: {different}")
+    check_claims(origin, ours, group, step)
     return Arrival(group, step, origin, tensors)
 
 
@@ -135,24 +122,23 @@ class Poller:
         self,
         directories: Mapping[int, Path],
         expected: Mapping[int, Mapping[str, TensorSpec]],
-        run_id: str,
+        ours: Origin,
         held: Mapping[int, int] | None = None,
-        meaning: str = "",
+        last: int | None = None,
     ) -> None:
         """
         Args:
             directories: Where each teacher group publishes, by group.
             expected: The `specification` of each teacher's model, by group.
-            run_id: Checkpoints of any other run are refused.
+            ours: The origin of the group that reads; what cannot teach it is refused.
             held: {group: step} of the weights that are here already: only newer ones are read.
-            meaning: Of this group's data; checkpoints of another meaning are refused.
+            last: The run's last step, if it is known; later ones are refused.
         """
         self.counters = PollerCounters()
-        self._directories, self._expected = dict(directories), expected
-        self._run_id, self._meaning = run_id, meaning
-        self._steps = dict.fromkeys(self._directories, -1) | dict(held or {})
+        self._directories, self._expected, self._ours = dict(directories), expected, ours
+        steps = dict.fromkeys(self._directories, -1) | dict(held or {})
+        self._trails = {group: Trail(step, last) for group, step in steps.items()}
         self._failures: dict[int, dict[str, Failure]] = {group: {} for group in self._directories}
-        self._bad: dict[int, set[int]] = {group: set() for group in self._directories}
         self._arrivals: dict[int, Arrival] = {}
         self._wake = threading.Condition()
         self._look: int | None = None
@@ -182,6 +168,10 @@ class Poller:
             for group in self._arrivals:
                 return self._arrivals.pop(group)
             return None
+
+    def reject(self, group: int, step: int) -> None:
+        """Notes that a teacher's weights, which were taken, are useless; see `Trail.reject`."""
+        self._trails[group].reject(step)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Ends the thread; returns whether it ended within `timeout` seconds.
@@ -221,23 +211,23 @@ class Poller:
         except OSError as error:
             self._count_failure(group, directory, error)
             return False
-        self._bad[group].intersection_update(steps)
-        fresher = [s for s in steps if s > self._steps[group] and s not in self._bad[group]]
-        loaded = any(self._load(group, step) for step in reversed(fresher))
-        return loaded and self._steps[group] >= self._wanted
+        fresher, refused = self._trails[group].fresher(steps, self._wanted)
+        for step, reason in refused.items():
+            self._count_failure(group, checkpoint_path(directory, step), RefusedError(reason))
+        loaded = any(self._load(group, step) for step in fresher)
+        return loaded and self._trails[group].taken >= self._wanted
 
     def _load(self, group: int, step: int) -> bool:
         path = checkpoint_path(self._directories[group], step)
         try:
-            expected = self._expected[group]
-            arrival = _read(path, group, step, expected, self._run_id, self._meaning)
+            arrival = _read(path, group, step, self._expected[group], self._ours)
         except (OSError, HvcodError) as error:
             # Errors of the system may pass; but the content of a published file never changes.
             if isinstance(error, HvcodError):
-                self._bad[group].add(step)
+                self._trails[group].unusable(step)
             self._count_failure(group, path, error)
             return False
-        self._steps[group] = step
+        self._trails[group].took(step)
         self.counters.loaded += 1
         with self._wake:
             self.counters.replaced += group in self._arrivals

@@ -25,7 +25,8 @@ class Origin:
         ranks: Ranks of the group.
         batch_size: Examples per rank and step; 0 if unknown.
         validation_loss: The last one known, or None.
-        configuration_digest: Of the run's options.
+        configuration_digest: Of the options that all groups of the run share, with their kind:
+            ``KIND:SHA-256``; of all options in files of earlier versions; empty if unknown.
         meaning: Of the inputs and outputs (`hvcod.tensorfile.meaning`); empty if unknown.
         content: Digest of the examples of the group's data; empty if unknown.
         created: UTC in ISO 8601; filled in when the file is made.

@@ -58,6 +58,7 @@ class Copy:
             options.codistill,
             origin=run.origin(options, group),
             examples_per_step=group.trainers * options.batch_size,
+            steps=options.steps,
             predict=task.predict,
             likelihood=task.likelihood,
             reuse_logits=True,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from exchange.support import EXPECTED, Start
+from exchange.support import EXPECTED, OURS, Start
 from tensorfile.gate import gate
 
 from hvcod.exchange.poll import Poller
@@ -20,7 +20,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def begin(*groups: int, held: dict[int, int] | None = None) -> Poller:
         directories = {group: tmp_path / str(group) for group in groups or (0,)}
         expected = dict.fromkeys(directories, EXPECTED)
-        pollers.append(Poller(directories, expected, "run-1", held))
+        pollers.append(Poller(directories, expected, OURS, held))
         return pollers[-1]
 
     yield begin

@@ -41,7 +41,7 @@ def publish(directory: Path, count: int) -> None:
     with closing(Publisher(directory)) as publisher:
         for done in range(count):
             step += 1
-            publisher.publish(tensors(step), Origin("run-1", "t", 0, step))
+            publisher.publish(tensors(step), Origin("run-1", "commoncrawl", 0, step))
             while publisher.counters.written == done:
                 time.sleep(0.0005)
 

@@ -34,6 +34,9 @@ def about(step: int, group: int = 0, run_id: str = "run-1") -> Origin:
     return Origin(run_id, "commoncrawl", group, step, step * 128, configuration_digest="0123abcd")
 
 
+OURS = about(0)
+
+
 def model(value: float = 0.5) -> dict[str, torch.Tensor]:
     return {
         "lstm.0.weight": torch.full((8, 4), float(value)),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from exchange.support import EXPECTED, about, checkpoint, encoded, model, put
+from exchange.support import EXPECTED, OURS, about, checkpoint, encoded, model, put
 
 from hvcod.errors import HvcodError
 from hvcod.exchange import poll
@@ -16,11 +16,11 @@ from hvcod.exchange.poll import Arrival, fetch
 from hvcod.tensorfile.meaning import meaning_of
 from hvcod.tensorfile.steps import checkpoint_path
 
-OURS, THEIRS = (meaning_of({"vocabulary": pieces}) for pieces in ("ab", "ba"))
+MEANING, THEIRS = (meaning_of({"vocabulary": pieces}) for pieces in ("ab", "ba"))
 
 
 def get(directory: Path, step: int) -> Arrival | None:
-    return fetch(directory, step, EXPECTED, "run-1", 0, OURS)
+    return fetch(directory, step, EXPECTED, replace(OURS, meaning=MEANING), 0)
 
 
 def test_exactly_that_step(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from exchange.publish_and_die import tensors
-from exchange.support import temporaries
+from exchange.support import OURS, temporaries
 
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.tensorfile.format import specification
@@ -33,9 +33,7 @@ def test_killed_writers_never_leave_a_bad_checkpoint(tmp_path: Path) -> None:
         text=True,
     )
     last, loaded = 0, 0
-    with contextlib.closing(
-        Poller({0: tmp_path}, {0: specification(tensors(0))}, "run-1")
-    ) as poller:
+    with contextlib.closing(Poller({0: tmp_path}, {0: specification(tensors(0))}, OURS)) as poller:
         while writer.poll() is None or last < list_steps(tmp_path)[-1]:
             poller.look(0)
             with contextlib.suppress(subprocess.TimeoutExpired):

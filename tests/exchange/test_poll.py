@@ -13,6 +13,7 @@ import pytest
 import torch
 from exchange.support import (
     EXPECTED,
+    OURS,
     Start,
     about,
     arrival_of,
@@ -160,7 +161,7 @@ def test_only_what_is_newer_than_held_is_taken(tmp_path: Path, start: Start) -> 
 
 def test_close_wakes_a_sleeping_poller(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poll, "_FIRST_PAUSE", 600.0)
-    poller = Poller({0: teacher}, {0: EXPECTED}, "run-1")
+    poller = Poller({0: teacher}, {0: EXPECTED}, OURS)
     poller.look(0)
     wait_until(lambda: poller.counters.listings)
     begun = time.monotonic()
@@ -179,7 +180,7 @@ def test_close_gives_up_on_a_file_system_that_hangs(
         return []
 
     monkeypatch.setattr(poll, "list_steps", hang)
-    poller = Poller({0: teacher}, {0: EXPECTED}, "run-1")
+    poller = Poller({0: teacher}, {0: EXPECTED}, OURS)
     poller.look(0)
     assert hanging.wait(20)
     poller.look(0)
@@ -193,7 +194,7 @@ def test_a_mistake_in_the_program_surfaces_in_the_training_thread(
     teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poll, "list_steps", lambda directory: None)
-    poller = Poller({0: teacher}, {0: EXPECTED}, "run-1")
+    poller = Poller({0: teacher}, {0: EXPECTED}, OURS)
     poller.look(0)
     wait_until(lambda: not poller._worker._thread.is_alive())
     for call in (lambda: poller.look(0), poller.take, poller.close):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from exchange.support import (
     EXPECTED,
+    OURS,
     Start,
     about,
     arrival_of,
@@ -159,7 +160,7 @@ def test_no_permission_costs_freshness_only(caplog: pytest.LogCaptureFixture) ->
     put(directory, 100).chmod(0o000)
     user = os.geteuid()
     decode(checkpoint(), EXPECTED)  # starts the process that reads, while this user may
-    poller = Poller({0: directory}, {0: EXPECTED}, "run-1")
+    poller = Poller({0: directory}, {0: EXPECTED}, OURS)
     try:
         if user == 0:
             os.seteuid(65534)  # root may read everything

@@ -15,6 +15,7 @@ import pytest
 import torch
 from exchange.support import (
     EXPECTED,
+    OURS,
     about,
     encoded,
     listing,
@@ -54,7 +55,7 @@ def test_clocks_that_run_backwards_change_nothing(
     now = time.time()
     with (
         closing(Publisher(tmp_path, keep=3)) as publisher,
-        closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller,
+        closing(Poller({0: tmp_path}, {0: EXPECTED}, OURS)) as poller,
     ):
         for step in range(1, 11):
             monkeypatch.setattr(time, "time", partial(float, now - 86_400 * step))

@@ -6,11 +6,13 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from exchange.support import (
     EXPECTED,
+    OURS,
     about,
     arrival_of,
     checkpoint,
@@ -20,7 +22,9 @@ from exchange.support import (
     wait_until,
 )
 
+from hvcod.exchange.claims import check_claims
 from hvcod.exchange.poll import Poller
+from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.meaning import meaning_of
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
@@ -63,7 +67,7 @@ def test_a_teacher_of_another_model_is_refused_and_the_cause_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     ours = meaning_of({"vocabulary": "ab"})
-    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1", meaning=ours)) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, replace(OURS, meaning=ours))) as poller:
         for step in range(50, 550, 50):
             put(tmp_path, step, make(step))
             poller.look(step)
@@ -77,7 +81,7 @@ def test_a_teacher_of_another_model_is_refused_and_the_cause_told_once(
 def test_each_cause_is_told_once_however_often_it_is_met(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, OURS)) as poller:
         for step in range(1, 31):
             data = checkpoint(step)
             put(tmp_path, step, (data[:-1], checkpoint(step, run_id="x"), data)[step % 3])
@@ -94,7 +98,7 @@ def test_a_directory_full_of_rubbish_costs_one_look_each(tmp_path: Path) -> None
     put(tmp_path, 1)
     for step in range(2, 1002):
         checkpoint_path(tmp_path, step).write_bytes(b"rubbish")
-    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, OURS)) as poller:
         poller.look(0)
         assert arrival_of(poller).step == 1
         poller.look(0)
@@ -106,9 +110,36 @@ def test_metadata_of_a_lie_is_not_believed(tmp_path: Path) -> None:
     """A file that says it is another group's, under this one's name."""
     lie = Origin("run-1", "t", 3, 50)
     path = put(tmp_path, 50, bytes(encoded(model(), lie)))
-    with closing(Poller({0: tmp_path}, {0: EXPECTED}, "run-1")) as poller:
+    with closing(Poller({0: tmp_path}, {0: EXPECTED}, OURS)) as poller:
         poller.look(0)
         wait_until(lambda: poller.counters.failures["refused"])
         assert poller.take() is None
         reason = f"{path}: claims to be step 50 of group 3"
         assert poller.failures[0]["refused"].last == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"task": "criteo"}, "is of task 'criteo', not 'commoncrawl'"),
+        ({"configuration_digest": "shared-1:fedcba98"}, "options that all groups must share"),
+        (
+            {"ranks": 2, "batch_size": 64, "examples": 6401},
+            "claims to have seen 6401 examples in 50 steps of 128",
+        ),
+        ({"configuration_digest": "fedcba98"}, ""),  # that of an earlier version
+        ({"configuration_digest": ""}, ""),
+        ({"ranks": 2, "batch_size": 64, "examples": 6400}, ""),
+        ({"project_version": "0.1.0", "created": "2099-01-01T00:00:00+00:00"}, ""),
+    ],
+)
+def test_a_file_of_the_right_run_must_be_able_to_teach_this_group(
+    change: dict[str, Any], reason: str
+) -> None:
+    ours = replace(OURS, configuration_digest="shared-1:01234567", group=1)
+    theirs = replace(ours, **{"group": 0, "step": 50, "examples": 6400} | change)
+    if not reason:
+        check_claims(theirs, ours, 0, 50)
+        return
+    with pytest.raises(RefusedError, match=reason):
+        check_claims(theirs, ours, 0, 50)

@@ -31,6 +31,7 @@ from hvcod.tensorfile.steps import list_steps
 
 TESTS = Path(__file__).parent.parent
 EXPECTED = specification(writers.tensors(0))
+OURS = writers.about(0)
 
 Nodes = tuple[Path, Path]
 """One folder as the writing node and as the reading node see it."""
@@ -155,7 +156,7 @@ def _polled(writer: subprocess.Popen[str], directory: Path) -> Seen:
             return list_steps(directory)[-1]
         return 0
 
-    with contextlib.closing(Poller({0: directory}, {0: EXPECTED}, "run-1")) as poller:
+    with contextlib.closing(Poller({0: directory}, {0: EXPECTED}, OURS)) as poller:
         while not _over(writer, seen, last):
             poller.look(0)
             time.sleep(0.001)

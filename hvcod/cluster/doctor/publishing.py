@@ -28,7 +28,7 @@ _PAUSE = 0.002
 _SHARE = 0.8
 """Part of the stage's patience that readers may wait in total."""
 
-_RUN, _GROUP = "hvcod doctor", 0
+_RUN, _TASK, _GROUP = "hvcod doctor", "doctor", 0
 
 
 def publishing(together: Together, options: DoctorOptions, outcomes: Outcomes) -> Published | None:
@@ -99,10 +99,11 @@ class _Publishing:
         from hvcod.exchange.poll import Poller
         from hvcod.exchange.publish import Publisher
         from hvcod.tensorfile.format import specification
+        from hvcod.tensorfile.origin import Origin
 
         rank, expected = self._everyone.rank, specification(self._tensors(0))
         publisher = Publisher(self._directory) if rank == 0 else None
-        poller = Poller({_GROUP: self._directory}, {_GROUP: expected}, _RUN)
+        poller = Poller({_GROUP: self._directory}, {_GROUP: expected}, Origin(_RUN, _TASK))
         with closing(poller), closing(publisher) if publisher else nullcontext():
             if publisher is not None:
                 return self._publish(publisher, poller)
@@ -117,7 +118,7 @@ class _Publishing:
         seen: dict[int, list[float]] = {reader: [] for reader in self._readers}
         rates: list[float] = []
         for step in range(1, _COUNT + 1):
-            publisher.publish(self._tensors(step), Origin(_RUN, "doctor", _GROUP, step))
+            publisher.publish(self._tensors(step), Origin(_RUN, _TASK, _GROUP, step))
             arrived = self._arrivals(step, poller)
             if publisher.flush(max(0.0, self._deadline - time.monotonic())):
                 rates.append(counters.bytes / counters.seconds)

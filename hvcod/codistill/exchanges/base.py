@@ -37,7 +37,12 @@ class Exchange(ABC):
     Every rank of a group has one and makes the same calls, all collective over the group: `begin`
     once, `offer` and `take` after each step, `close` at the end. At which steps something is
     published or asked for is up to the exchange. Any wait ends when `stop` returns True.
+
+    Attributes:
+        steps: The run's steps, if they are known: no weights of later ones are taken.
     """
+
+    steps: int | None = None
 
     def __init__(
         self,

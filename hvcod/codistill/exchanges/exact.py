@@ -30,9 +30,9 @@ class ExactTeachers(PublishingExchange):
     _keeps_all = True
 
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
-        """Also notes the run, the meaning of its data and the teachers' steps."""
+        """Also notes the group's own origin and the teachers' steps."""
         super().begin(origin, held)
-        self._run_id, self._meaning, self._held = origin.run_id, origin.meaning, dict(held)
+        self._ours, self._held = origin, dict(held)
 
     def offer(self, offer: Offer) -> None:
         """Publishes at each interval and waits until the checkpoint is on disk.
@@ -100,9 +100,8 @@ class ExactTeachers(PublishingExchange):
         if not self._group.is_root:
             return None, ""
         directory = self._directory(teacher.group)
-        wanted = teacher.tensors, self._run_id, teacher.group, self._meaning
         try:
-            return fetch(directory, step, *wanted), ""
+            return fetch(directory, step, teacher.tensors, self._ours, teacher.group), ""
         except HvcodError as error:
             return None, (
                 f"{error}; --staleness exact needs it: delete that file and the states of group "

@@ -20,8 +20,7 @@ class FreshestTeachers(PublishingExchange):
         if self._group.is_root:
             directories = {spec.group: self._directory(spec.group) for spec in self._teachers}
             expected = {spec.group: spec.tensors for spec in self._teachers}
-            ours = origin.run_id, held, origin.meaning
-            self._poller = Poller(directories, expected, *ours)
+            self._poller = Poller(directories, expected, origin, held, self.steps)
         self._transfer = Transfer(self._group, self._poller)
 
     def take(self, step: int) -> list[Update]:

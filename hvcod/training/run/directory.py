@@ -27,6 +27,10 @@ from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
 from hvcod.training.run.resume import Comparison, examples_per_step, per_rank
 
+_MAY_CHANGE = ("steps", "data", "batch_size", "group_batch_size")
+_DIGEST_KIND = "shared-1:"
+"""To be changed with the options that the digest covers: other kinds are not compared."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -58,14 +62,13 @@ class Run:
 
     def origin(self, options: TrainOptions, group: Group) -> Origin:
         """Returns the origin that a group's checkpoints and training states name, at step 0."""
-        digest = hashlib.sha256(tomli_w.dumps(config.to_tree(options)).encode()).hexdigest()
         return Origin(
             run_id=self.id,
             task=options.task,
             group=group.index,
             ranks=group.size,
             batch_size=options.batch_size,
-            configuration_digest=digest,
+            configuration_digest=_digest(options),
         )
 
 
@@ -107,6 +110,21 @@ def check_options(directory: Path, options: TrainOptions, ranks: int, advice: st
     options = per_rank(options, ranks)
     Comparison(_read(path), options, ranks, longer=False).joined(directory, advice)
     return True
+
+
+def _digest(options: TrainOptions) -> str:
+    """Returns a digest of the options that are the same in all groups for as long as a run lasts.
+
+    So not of those that a group may have of its own, nor of those that may change when it is
+    resumed: more steps, data at another path, and ranks with another share of the batch.
+    """
+    fields = config.fields_of(TrainOptions).items()
+    common = [
+        key for key, (item, _) in fields if item.metadata["common"] and key not in _MAY_CHANGE
+    ]
+    values = config.flatten(config.to_tree(options))
+    shared = {key: values[key] for key in common if key in values}
+    return _DIGEST_KIND + hashlib.sha256(tomli_w.dumps(shared).encode()).hexdigest()
 
 
 def _directory(options: TrainOptions) -> Path:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from exchange.support import EXPECTED, about, model
+from exchange.support import EXPECTED, OURS, about, model
 
 from hvcod.codistill.topology import teachers_of
 from hvcod.exchange import published_directory
@@ -150,7 +150,7 @@ def work(share: Share) -> dict[str, Any]:
     for group in mine:
         teachers = teachers_of(group, share.groups, share.topology)
         folders = {teacher: published_directory(run, teacher) for teacher in teachers}
-        pollers[group] = Poller(folders, dict.fromkeys(folders, EXPECTED), "run-1")
+        pollers[group] = Poller(folders, dict.fromkeys(folders, EXPECTED), OURS)
     print("ready", flush=True)
     start = float(sys.stdin.readline())
     begin = start + WARM_UP * share.seconds

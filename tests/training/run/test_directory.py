@@ -180,6 +180,22 @@ def test_an_option_that_does_not_is_accepted_and_noted(directory: Path, key: str
     assert written(directory) == before
 
 
+SHARED = {"task", "preset", "groups", "seed", "order_seed", "same_data", "codistill.topology"} | {
+    f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")
+}
+
+
+@pytest.mark.parametrize("key", [*CHANGES, *HARMLESS, *OF_A_LAUNCH, "model.hidden"])
+def test_checkpoints_carry_a_digest_of_what_all_groups_share(tmp_path: Path, key: str) -> None:
+    """Not of what a group may have of its own, or what may change when it is resumed."""
+    value = (CHANGES | HARMLESS | OF_A_LAUNCH).get(key, 9)
+    options = options_of(tmp_path, seed=1), options_of(tmp_path, **{"seed": 1, key: value})
+    here, there = (
+        run.Run(tmp_path, "id", tmp_path, 32, None).origin(o, group_of(1)) for o in options
+    )
+    assert (here.configuration_digest != there.configuration_digest) == (key in SHARED)
+
+
 def test_all_that_differs_is_named_in_one_line(directory: Path) -> None:
     launch(directory, seed=1, model__hidden=8, codistill__topology="ring")
     message = (
