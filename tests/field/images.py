@@ -3,6 +3,7 @@
 from field.case import Case
 
 CASES = [
+    Case("data imagenet {field}/images/11c_pzstd.tar.zst --output {out}", (r"images kept +90\n",)),
     Case(
         "data imagenet {field}/images/01_ipynb --output {out}",
         (r"classes +3\n", r"folders left alone +1\n", r"not entered: \.ipynb_checkpoints"),

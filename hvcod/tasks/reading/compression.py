@@ -8,8 +8,8 @@ terabytes costs time but no memory, and little is lost before a damaged place.
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -67,13 +67,26 @@ class _GzipMember:
 
 @dataclass(frozen=True)
 class Codec:
-    """One kind of compression: how it is recognised and how a member is decompressed."""
+    """One kind of compression: how it is recognised and how a member is decompressed.
+
+    Attributes:
+        name: Its name.
+        magic: The first bytes of a member with data.
+        suffixes: Ends of the names of its files.
+        new: Returns a decompressor of one member.
+        error: The exception for damaged data.
+        others: The first bytes of members without data.
+        unsupported: {part of an error's text: what is wrong and what to do} where the data are
+            whole and need more than this reader gives.
+    """
 
     name: str
     magic: bytes
     suffixes: tuple[str, ...]
     new: Callable[[], _Decompressor]
     error: type[Exception]
+    others: tuple[bytes, ...] = ()
+    unsupported: Mapping[str, str] = field(default_factory=dict)
 
 
 CODECS = (
@@ -84,8 +97,26 @@ CODECS = (
         (".xz",),
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
         lzma.LZMAError,
+        unsupported={
+            "Memory usage limit": f"a reader needs more than {XZ_MEMORY_BYTES // 2**20} MiB of "
+            "memory: compress the file again with xz -9 or lower"
+        },
     ),
-    Codec("zstd", b"\x28\xb5\x2f\xfd", (".zst", ".zstd"), zstd.ZstdDecompressor, zstd.ZstdError),
+    Codec(
+        "zstd",
+        b"\x28\xb5\x2f\xfd",
+        (".zst", ".zstd"),
+        zstd.ZstdDecompressor,
+        zstd.ZstdError,
+        # Skippable frames, which pzstd and some archives of web pages begin with.
+        others=tuple(bytes((byte, 0x2A, 0x4D, 0x18)) for byte in range(0x50, 0x60)),
+        unsupported={
+            "too much memory": "its window is larger than 128 MiB: decompress the file with "
+            "zstd -d --long=31, and compress it again with zstd --long=27 or without --long",
+            "Dictionary mismatch": "it was compressed with a dictionary: decompress the file with "
+            "zstd -d -D DICTIONARY first",
+        },
+    ),
 )
 
 
@@ -97,11 +128,19 @@ class Mark(Enum):
 
 @dataclass(frozen=True)
 class Gap:
-    """A place where output is missing; the member that was damaged began at ``position``."""
+    """A place where output is missing.
+
+    Attributes:
+        position: The byte at which the member began.
+        reason: What is wrong; where a reader can be changed or the file converted, how.
+        truncated: Whether the file ended.
+        unsupported: Whether the data are whole and need another reader.
+    """
 
     position: int
     reason: str
     truncated: bool
+    unsupported: bool = False
 
 
 Piece = bytes | Mark | Gap
@@ -109,7 +148,7 @@ Piece = bytes | Mark | Gap
 
 def codec_by_content(head: bytes) -> Codec | None:
     """Returns the codec whose members begin like this, if any."""
-    return next((codec for codec in CODECS if head.startswith(codec.magic)), None)
+    return next((codec for codec in CODECS if head.startswith((codec.magic, *codec.others))), None)
 
 
 def codec_by_name(name: str) -> Codec | None:
@@ -188,7 +227,9 @@ class _Members:
     def _gap(self, start: int, error: Exception) -> Gap:
         truncated = isinstance(error, EOFError)
         detail = str(error).rpartition(": ")[2]  # the libraries put the cause last
-        return Gap(start, f"{self._codec.name} data: {detail}", truncated)
+        advice = [text for cause, text in self._codec.unsupported.items() if cause in detail]
+        reason = f"{self._codec.name} data: {advice[0] if advice else detail}"
+        return Gap(start, reason, truncated, unsupported=bool(advice))
 
     def _next_member(self) -> bool:
         """Goes to the next position that looks like a member's beginning, also in recent input."""

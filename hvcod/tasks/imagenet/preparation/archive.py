@@ -42,6 +42,10 @@ class Member:
     is_link: bool = False
 
 
+class _UnsupportedError(tarfile.ReadError):
+    """Raised for an archive that is whole and cannot be read as it is compressed."""
+
+
 class _Header(tarfile.TarInfo):
     """A member's header that refuses damage, which tarfile takes for the end."""
 
@@ -81,7 +85,7 @@ class _Decompressed(io.RawIOBase):
         parts, missing = [self._rest], size - len(self._rest)
         while missing > 0 and (piece := next(self._pieces, None)) is not None:
             if isinstance(piece, Gap):
-                raise tarfile.ReadError(piece.reason)
+                raise (_UnsupportedError if piece.unsupported else tarfile.ReadError)(piece.reason)
             if isinstance(piece, bytes):
                 parts.append(piece)
                 missing -= len(piece)
@@ -185,6 +189,8 @@ def _forget(archive: tarfile.TarFile) -> None:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except _UnsupportedError as error:
+        raise HvcodError(f"{path}: cannot be read: {error}") from error
     except (tarfile.TarError, OSError, EOFError) as error:
         reason = reason_of(error)
         raise HvcodError(f"{path}: cannot be read: {reason}; get the file again") from error
