@@ -37,7 +37,7 @@ def test_zstd_with_skippable_frames(frames: str, kind: int) -> None:
 
 
 def windowed(log: int) -> bytes:
-    options = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.window_log: log,
         zstd.CompressionParameter.enable_long_distance_matching: 1,
     }
