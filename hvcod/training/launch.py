@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from hvcod.training.loop import train
 from hvcod.training.run.directory import open_run
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.run.resume import per_rank, shared_out
+from hvcod.training.run.stop_file import watched
 from hvcod.training.signals import StopSignals
 
 
@@ -49,7 +50,8 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
         options = of_groups(options, run.directory, here, everyone)[group.index]
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
-        summary = train(task, run, device, team.signals)
+        with watched(run.directory, team.signals) if group.is_root else nullcontext():
+            summary = train(task, run, device, team.signals)
         summary["reference"] = dict(task.reference())
     # A group that has finished leaves its cores to the others.
     wait_quietly(everyone)

@@ -9,6 +9,7 @@ COMMANDS = {
     "submit": "Check the scripts and submit them to the scheduler.",
     "list": "Show the jobs of a run.",
     "cancel": "Cancel the jobs of a run.",
+    "stop": "Let a run save and stop.",
     "run": "Launch a command inside a job; batch scripts do this.",
 }
 
@@ -25,4 +26,4 @@ Examples:
 
 @click.group(cls=LazyGroup, package=__name__, known=COMMANDS, epilog=EXAMPLES)
 def command() -> None:
-    """Batch jobs on Slurm and PBS: print, submit, list, cancel and run them."""
+    """Batch jobs on Slurm and PBS: print, submit, list, stop, cancel and run them."""

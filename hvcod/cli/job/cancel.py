@@ -19,13 +19,10 @@ Examples:
 @json_option
 def command(run: Path, as_json: bool) -> None:
     """Cancel all jobs of a run that wait or run; what they have saved stays."""
-    from hvcod.cluster.jobs.record import waiting_or_running
-    from hvcod.registry import SCHEDULERS
+    from hvcod.cluster.jobs.record import cancel, waiting_or_running
 
     jobs = waiting_or_running(run)
-    for scheduler in sorted({job.scheduler for job in jobs}):
-        ids = [job.id for job in jobs if job.scheduler == scheduler]
-        SCHEDULERS.load(scheduler)().cancel(ids)
+    cancel(jobs)
     if as_json:
         click.echo(json.dumps({"cancelled": [job.id for job in jobs]}))
     else:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,23 @@ def waiting_or_running(folder: Path) -> list[Submitted]:
         for job, parts in queued(submitted(folder))
         if any(part.state not in SCHEDULERS.load(job.scheduler).ended_states for part in parts)
     ]
+
+
+def waiting(folder: Path) -> list[Submitted]:
+    """Returns the jobs of a run of which nothing has started yet. Raises HvcodError."""
+    return [
+        job
+        for job, parts in queued(submitted(folder))
+        if parts
+        and all(part.state in SCHEDULERS.load(job.scheduler).waiting_states for part in parts)
+    ]
+
+
+def cancel(jobs: Sequence[Submitted]) -> None:
+    """Cancels jobs. Raises HvcodError if a scheduler refuses."""
+    for scheduler in sorted({job.scheduler for job in jobs}):
+        ids = [job.id for job in jobs if job.scheduler == scheduler]
+        SCHEDULERS.load(scheduler)().cancel(ids)
 
 
 def _record_of(folder: Path) -> Path:

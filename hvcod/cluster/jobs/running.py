@@ -15,6 +15,7 @@ from hvcod.cluster.jobs.record import Submitted, note
 from hvcod.cluster.jobs.script import RunningJob
 from hvcod.errors import PREEMPTED, HvcodError
 from hvcod.registry import SCHEDULERS
+from hvcod.training.run.stop_file import COMMAND, StopFile
 
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 PASSED_ON = signal.SIGUSR2
@@ -31,13 +32,15 @@ def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool)
         HvcodError: The command cannot be started.
     """
     batch_system = SCHEDULERS.load(scheduler)()
-    launch = _Launch(pass_on=batch_system.warns and not by_clock)
+    launch, stop_file = _Launch(pass_on=batch_system.warns and not by_clock), StopFile(job.folder)
     _say(batch_system.start_of(job))
     code = launch.run(command)
     # Any other code is the end: only 75 means "saved, start me again".
     if code == PREEMPTED:
         try:
-            if batch_system.may_requeue(launch.received):
+            if stop_file.is_new():
+                _say(f"saved; not back into the queue, because of {COMMAND}")
+            elif batch_system.may_requeue(launch.received):
                 _say("saved; back into the queue")
                 for name, job_id in batch_system.requeue(job):
                     _say(f"{name} goes on as job {job_id}")

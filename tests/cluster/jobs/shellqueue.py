@@ -49,6 +49,7 @@ class ShellQueue(Scheduler):
     submit_program = "fakesub"
     launcher = "env"
     keeps_id = False
+    waiting_states = frozenset[str]()
     ended_states = frozenset({"ended", "cancelled"})
 
     def directives(self, script: Script, folder: Path) -> list[str]:

@@ -30,3 +30,16 @@ def test_a_scheduler_of_ones_own_renders_submits_lists_warns_and_cancels(shell: 
     assert [(job["id"], job["state"]) for job in listed] == [("1", "ended"), ("2", "cancelled")]
     assert not (shell.queue / "3").exists()
     assert Path(shell.home, "run/jobs/train.sh").exists()
+
+
+def test_a_job_that_is_told_to_stop_saves_and_does_not_go_back_into_the_queue(
+    shell: ShellJobs,
+) -> None:
+    options = ["--scheduler", "shell", "--environment", str(shell.home)]
+    shell.call("submit", *options, "--", "train", "--run-dir", "stopped")
+    shell.until(lambda: "training all" in shell.log("1"))
+    assert shell.call("stop", "stopped") == "nothing is being trained in stopped\n"
+    os.killpg(int((shell.queue / "1/pid").read_text()), signal.SIGUSR1)
+    shell.until((shell.queue / "1/code").exists)
+    assert "saved; not back into the queue, because of hvcod job stop" in shell.log("1")
+    assert not (shell.queue / "2").exists()

@@ -46,6 +46,7 @@ class Scheduler(abc.ABC):
         warns: A signal comes before the end of the wall time.
         keeps_id: A job that goes back into the queue keeps its id, so that jobs that wait for it go
             on waiting.
+        waiting_states: The states of jobs that have not started.
         ended_states: The states of jobs that have ended.
         time: The name of the setting of the wall time, as `settings` returns it.
         array: The name of the setting that makes an array of jobs.
@@ -57,6 +58,7 @@ class Scheduler(abc.ABC):
     index: ClassVar[str] = "$INDEX"
     warns: ClassVar[bool] = True
     keeps_id: ClassVar[bool] = True
+    waiting_states: ClassVar[Collection[str]]
     ended_states: ClassVar[Collection[str]]
     time: ClassVar[str] = "time"
     array: ClassVar[str] = "array"

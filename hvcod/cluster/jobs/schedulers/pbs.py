@@ -39,6 +39,7 @@ class Pbs(Scheduler):
     index = "${PBS_ARRAY_INDEX:-$INDEX}"
     warns = False
     keeps_id = False
+    waiting_states = frozenset("HQTW")
     # C is Torque's word for OpenPBS's F; X is a job of an array that has ended.
     ended_states = frozenset("CFX")
     time = "l.walltime"

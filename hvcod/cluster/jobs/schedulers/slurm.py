@@ -43,6 +43,7 @@ class Slurm(Scheduler):
     submit_program = "sbatch"
     launcher = "srun"
     index = "$SLURM_ARRAY_TASK_ID"
+    waiting_states = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD"})
     ended_states = frozenset(
         {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
         | {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
