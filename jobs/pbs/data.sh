@@ -10,7 +10,7 @@
 #PBS -l walltime=12:00:00
 #PBS -r y
 #PBS -j oe
-#PBS -o /dev/null
+#PBS -o localhost:/dev/null
 
 cd "$PBS_O_WORKDIR" || exit 1
 mkdir -p data/jobs/logs || exit 1

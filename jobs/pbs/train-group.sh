@@ -10,7 +10,7 @@
 #PBS -l walltime=12:00:00
 #PBS -r y
 #PBS -j oe
-#PBS -o /dev/null
+#PBS -o localhost:/dev/null
 #PBS -J 0-1
 
 INDEX=${PBS_ARRAY_INDEX:-$INDEX}

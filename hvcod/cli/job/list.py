@@ -30,7 +30,7 @@ def command(run: Path, as_json: bool) -> None:
     rows = []
     for job, parts in queued(submitted(run)):
         # A scheduler forgets jobs some minutes after their end.
-        shown = parts or [Queued(job.id, "forgotten", "", "ended some time ago", "")]
+        shown = parts or [Queued(job.id, "forgotten", "", "ended or was deleted some time ago", "")]
         shown.sort(key=lambda part: (len(part.id), part.id))
         rows += [{"name": job.name} | dataclasses.asdict(part) for part in shown]
     if as_json:

@@ -31,12 +31,14 @@ class Plan:
     Attributes:
         scripts: In an order in which they can be submitted.
         parameters: The options of the command that runs, as click parsed them.
+        run: The run directory that the command trains; None if it trains nothing.
     """
 
     scripts: list[Script]
     request: Request
     options: JobOptions
     parameters: Mapping[str, Any]
+    run: Path | None
 
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +100,7 @@ def plan_of(
     if folder is None:
         raise UsageError(f"{name}: add --folder, for logs and the record of the jobs")
     request = Request(tuple(words), folder, preparation, run if evaluate else None)
-    return Plan(scripts(request, options), request, options, parameters)
+    return Plan(scripts(request, options), request, options, parameters, run)
 
 
 def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:

@@ -25,13 +25,13 @@ def command(run: Path, as_json: bool) -> None:
     exit with 75. Their jobs do not go back into the queue, and jobs of the run that wait are
     cancelled. RUN may also be the folder of a churn study.
     """
-    from hvcod.cluster.jobs.record import cancel, waiting
+    from hvcod.cluster.jobs.record import cancel, folders, waiting
     from hvcod.training.run.stop_file import ask_to_stop
 
     # First, or a job that waits for this one would start and go on.
     jobs = waiting(run)
     cancel(jobs)
-    runs = ask_to_stop(run)
+    runs = ask_to_stop(run, folders(run))
     if as_json:
         asked = [str(path) for path in runs]
         click.echo(json.dumps({"asked": asked, "cancelled": [job.id for job in jobs]}))

@@ -1,6 +1,7 @@
 """``hvcod job submit``."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import click
 from hvcod.cli.job.check import check_command
 from hvcod.cli.job.request import Plan, job_options, plan_of
 from hvcod.cli.options import json_option
-from hvcod.cluster.jobs.record import Submitted, note, waiting_or_running
+from hvcod.cluster.jobs.record import Submitted, note, refer, waiting_or_running
 from hvcod.cluster.jobs.script import text
 from hvcod.errors import HvcodError, UsageError
+from hvcod.files.whole import write_whole
 
 EXAMPLES = """\b
 Examples:
@@ -54,9 +56,8 @@ def command(dry_run: bool, as_json: bool, **options: Any) -> None:
 
 
 def _refuse_twice(plan: Plan) -> None:
-    names, folder = {script.name for script in plan.scripts}, plan.request.folder
-    for job in waiting_or_running(folder):
-        if job.name in names:
+    for folder in {plan.request.folder: None, plan.run or plan.request.folder: None}:
+        for job in waiting_or_running(folder):
             raise UsageError(
                 f"job {job.id} ({job.name}) of {folder} still waits or runs: "
                 f"hvcod job cancel {folder} first"
@@ -70,18 +71,35 @@ def _written(plan: Plan) -> dict[str, Path]:
         for name in ("jobs", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         for script in plan.scripts:
-            paths[script.name].write_text(text(script, folder), encoding="utf-8")
+            write_whole(paths[script.name], text(script, folder).encode())
     except OSError as error:
         raise HvcodError(f"cannot write {error.filename}: {error.strerror}") from error
     return paths
 
 
 def _submitted(plan: Plan, paths: dict[str, Path]) -> dict[str, str]:
-    scheduler = str(plan.options.scheduler)
+    scheduler, folder = str(plan.options.scheduler), plan.request.folder
+    if plan.run and plan.run.absolute() != folder.absolute():
+        refer(plan.run, folder)
     ids: dict[str, str] = {}
     for script in plan.scripts:
         after = [ids[name] for name in script.after]
         submit = plan.options.batch_system.submit
-        ids[script.name] = submit(paths[script.name], after, script.after_any)
-        note(plan.request.folder, Submitted(scheduler, script.name, ids[script.name]))
+        try:
+            ids[script.name] = submit(paths[script.name], after, script.after_any)
+        except HvcodError as error:
+            raise HvcodError(f"{script.name}: {error}{_taken_back(plan, ids)}") from error
+        note(folder, Submitted(scheduler, script.name, ids[script.name]))
     return ids
+
+
+def _taken_back(plan: Plan, ids: Mapping[str, str]) -> str:
+    """Cancels the first jobs of a chain of which one was refused; returns what became of them."""
+    if not ids:
+        return ""
+    names = ", ".join(f"{name} ({job})" for name, job in ids.items())
+    try:
+        plan.options.batch_system.cancel([*ids.values()])
+    except HvcodError as error:
+        return f"; still in the queue: {names}, as {error}"
+    return f"; cancelled what was submitted before it: {names}"

@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hvcod.cluster.jobs.schedulers.base import Queued
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
+from hvcod.files.regular import read_regular
 from hvcod.registry import SCHEDULERS
 
 
@@ -23,15 +25,27 @@ class Submitted:
 
 def note(folder: Path, job: Submitted) -> None:
     """Adds a job to the record of a run. Raises HvcodError."""
-    path = _record_of(folder)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(json.dumps(dataclasses.asdict(job)) + "\n")
+        _append(folder, dataclasses.asdict(job))
     except OSError as error:
         raise HvcodError(
-            f"job {job.id} was submitted, but cannot be noted in {path}: {error.strerror}"
+            f"job {job.id} was submitted, but cannot be noted in {_record_of(folder)}: "
+            f"{error.strerror}"
         ) from error
+
+
+def refer(folder: Path, elsewhere: Path) -> None:
+    """Lets the record of a run name another folder, which keeps the record of some of its jobs.
+
+    Raises:
+        HvcodError: It cannot be written.
+    """
+    if elsewhere.absolute() in folders(folder):
+        return
+    try:
+        _append(folder, {"folder": str(elsewhere.absolute())})
+    except OSError as error:
+        raise HvcodError(f"cannot write {_record_of(folder)}: {error.strerror}") from error
 
 
 def submitted(folder: Path) -> list[Submitted]:
@@ -40,19 +54,46 @@ def submitted(folder: Path) -> list[Submitted]:
     Raises:
         HvcodError: The record cannot be read.
     """
-    path = _record_of(folder)
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise HvcodError(f"cannot read {path}: {error.strerror}") from error
-    jobs = []
+    lines = [line for path in folders(folder) for line in _lines(path)]
+    jobs: dict[Submitted, None] = {}
     for line in lines:
         # A line that a full disk cut short has no usable id.
-        with contextlib.suppress(ValueError, TypeError):
-            jobs.append(Submitted(**json.loads(line)))
-    return jobs
+        if (
+            all(isinstance(line.get(name), str) for name in _NAMES)
+            and line["scheduler"] in SCHEDULERS
+        ):
+            jobs[Submitted(*(line[name] for name in _NAMES))] = None
+    return list(jobs)
+
+
+def folders(folder: Path) -> list[Path]:
+    """Returns the folders in which the jobs of a run are recorded. Raises HvcodError."""
+    named = [line.get("folder") for line in _lines(folder)]
+    return [folder, *(Path(name) for name in named if isinstance(name, str))]
+
+
+def _append(folder: Path, line: dict[str, str]) -> None:
+    path = _record_of(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Somebody else may have put a link or a pipe there.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+        file.write((json.dumps(line) + "\n").encode())
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    path = _record_of(folder)
+    try:
+        text = read_regular(path).decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    except (OSError, HvcodError) as error:
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+    lines = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            lines.append(json.loads(line))
+    return [line for line in lines if isinstance(line, dict)]
 
 
 def queued(jobs: list[Submitted]) -> list[tuple[Submitted, list[Queued]]]:
@@ -71,11 +112,7 @@ def queued(jobs: list[Submitted]) -> list[tuple[Submitted, list[Queued]]]:
 
 def waiting_or_running(folder: Path) -> list[Submitted]:
     """Returns the jobs of a run that have not ended. Raises HvcodError."""
-    return [
-        job
-        for job, parts in queued(submitted(folder))
-        if any(part.state not in SCHEDULERS.load(job.scheduler).ended_states for part in parts)
-    ]
+    return _not_ended(submitted(folder))
 
 
 def waiting(folder: Path) -> list[Submitted]:
@@ -88,11 +125,27 @@ def waiting(folder: Path) -> list[Submitted]:
     ]
 
 
-def cancel(jobs: Sequence[Submitted]) -> None:
+def cancel(jobs: list[Submitted]) -> None:
     """Cancels jobs. Raises HvcodError if a scheduler refuses."""
     for scheduler in sorted({job.scheduler for job in jobs}):
         ids = [job.id for job in jobs if job.scheduler == scheduler]
-        SCHEDULERS.load(scheduler)().cancel(ids)
+        try:
+            SCHEDULERS.load(scheduler)().cancel(ids)
+        except HvcodError:
+            # A job that has ended meanwhile is refused, although the others were cancelled.
+            if _not_ended([job for job in jobs if job.scheduler == scheduler]):
+                raise
+
+
+def _not_ended(jobs: list[Submitted]) -> list[Submitted]:
+    return [
+        job
+        for job, parts in queued(jobs)
+        if any(part.state not in SCHEDULERS.load(job.scheduler).ended_states for part in parts)
+    ]
+
+
+_NAMES = [item.name for item in dataclasses.fields(Submitted)]
 
 
 def _record_of(folder: Path) -> Path:

@@ -4,16 +4,20 @@
 """
 
 import contextlib
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from types import FrameType
 
-from hvcod.cluster.jobs.record import Submitted, note
+from hvcod.cluster.jobs.record import Submitted, note, submitted
+from hvcod.cluster.jobs.schedulers.base import Scheduler
 from hvcod.cluster.jobs.script import RunningJob
 from hvcod.errors import PREEMPTED, HvcodError
+from hvcod.files.whole import write_whole
 from hvcod.registry import SCHEDULERS
 from hvcod.training.run.stop_file import COMMAND, StopFile
 
@@ -34,20 +38,62 @@ def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool)
     batch_system = SCHEDULERS.load(scheduler)()
     launch, stop_file = _Launch(pass_on=batch_system.warns and not by_clock), StopFile(job.folder)
     _say(batch_system.start_of(job))
+    _note_start(scheduler, job)
     code = launch.run(command)
     # Any other code is the end: only 75 means "saved, start me again".
     if code == PREEMPTED:
-        try:
-            if stop_file.is_new():
-                _say(f"saved; not back into the queue, because of {COMMAND}")
-            elif batch_system.may_requeue(launch.received):
-                _say("saved; back into the queue")
-                for name, job_id in batch_system.requeue(job):
-                    _say(f"{name} goes on as job {job_id}")
-                    note(job.folder, Submitted(scheduler, name, job_id))
-        except (HvcodError, OSError) as error:
-            print(f"hvcod: not back in the queue: {error}", file=sys.stderr, flush=True)
+        if stop_file.is_new():
+            _say(f"saved; not back into the queue, because of {COMMAND}")
+        else:
+            _go_on(scheduler, job, launch.received)
     return code
+
+
+def _note_start(scheduler: str, job: RunningJob) -> None:
+    """Notes this job in the record, unless it is there: somebody may have submitted it by hand."""
+    job_id = SCHEDULERS.load(scheduler)().own_id()
+    try:
+        if job_id and not any(known.id == job_id for known in submitted(job.folder)):
+            note(job.folder, Submitted(scheduler, job.name, job_id))
+    except HvcodError as error:
+        print(f"hvcod: {error}", file=sys.stderr, flush=True)
+
+
+def _go_on(scheduler: str, job: RunningJob, received: Collection[signal.Signals]) -> None:
+    """Puts a job that has saved back into the queue, or says why it is not and what to do."""
+    batch_system = SCHEDULERS.load(scheduler)()
+    goes_on = False
+    try:
+        if not batch_system.may_requeue(received):
+            return
+        _say("saved; back into the queue")
+        for name, job_id in batch_system.requeue(job):
+            goes_on = True
+            _say(f"{name} goes on as job {job_id}")
+            note(job.folder, Submitted(scheduler, name, job_id))
+    except (HvcodError, OSError) as error:
+        failed = "" if goes_on else "not back in the queue: "
+        print(f"hvcod: {failed}{error}", file=sys.stderr, flush=True)
+        if not goes_on:
+            with contextlib.suppress(OSError):
+                _say_how_to_go_on(batch_system, job)
+
+
+def _say_how_to_go_on(batch_system: Scheduler, job: RunningJob) -> None:
+    """Prints the commands for a user whose job could not put itself back into the queue."""
+    words = batch_system.by_hand(job, _kept_script(job))
+    _say(f"all is saved; to go on: cd {shlex.quote(str(Path.cwd()))} && {shlex.join(words)}")
+    if job.followed_by:
+        _say(f"and then {job.folder}/jobs/{job.followed_by}.sh, which waited for this job")
+
+
+def _kept_script(job: RunningJob) -> Path:
+    """Returns the job's script in its folder; a scheduler deletes its own copy with the job."""
+    path = job.folder / "jobs" / f"{job.name}.sh"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, job.script.read_bytes())
+    return path
 
 
 class _Launch:

@@ -9,7 +9,7 @@ import datetime
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hvcod.errors import HvcodError
@@ -67,15 +67,18 @@ def watched(folder: Path, signals: StopSignals) -> Iterator[None]:
         closing.set()
 
 
-def ask_to_stop(folder: Path) -> list[Path]:
+def ask_to_stop(folder: Path, jobs: Sequence[Path] = ()) -> list[Path]:
     """Writes the stop file of a run, or of a study and its runs; returns the runs in training.
+
+    Args:
+        jobs: Folders of its jobs, which look there.
 
     Raises:
         HvcodError: One cannot be written.
     """
     runs = sorted(set(_in_training(folder)))
     text = f"{datetime.datetime.now().astimezone():%FT%T%z} {socket.gethostname()} {os.getpid()}\n"
-    for path in (each / NAME for each in {folder, *runs}):
+    for path in (each / NAME for each in {folder, *runs, *jobs}):
         try:
             write_whole(path, text.encode())
         except OSError as error:

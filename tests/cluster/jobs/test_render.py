@@ -66,7 +66,7 @@ def test_pbs_is_asked_for_what_one_job_of_two_groups_needs() -> None:
         "-l walltime=03:55:00",
         "-r y",
         "-j oe",
-        "-o /dev/null",
+        "-o localhost:/dev/null",
     ]
     assert 'cd "$PBS_O_WORKDIR" || exit 1' in script
     assert '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}' in script

@@ -99,7 +99,7 @@ def test_an_installation_whose_path_bash_would_read_is_refused(
         ("-q workq -A abc", "-q gpu"),
         ("-N other", "-N cc-train"),
         ("-r n", "-r y"),
-        ("-o here.log", "-o /dev/null"),
+        ("-o here.log", "-o localhost:/dev/null"),
         ("-S /bin/sh", "-S /bin/bash"),
         ("#PBS -l place=pack", "-l place=scatter"),
     ],

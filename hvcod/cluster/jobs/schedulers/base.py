@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.values import Duration
 
 _SECONDS = 60
+_LONGEST_ANSWER = 500  # characters
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,14 @@ class Scheduler(abc.ABC):
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancels jobs and whole arrays, given in the order of submission. Raises HvcodError."""
 
+    def own_id(self) -> str:
+        """Returns the id at submission of the job in which this process runs; empty if unknown."""
+        return ""
+
+    def by_hand(self, job: RunningJob, script: Path) -> list[str]:
+        """Returns the command by which a user submits a job again that went no further."""
+        return [self.submit_program, str(script)]
+
     @abc.abstractmethod
     def start_of(self, job: RunningJob) -> str:
         """Returns a line about this start of a job: its id, the number of the start, its nodes."""
@@ -189,17 +199,43 @@ def call(words: Sequence[str], check: bool = True) -> subprocess.CompletedProces
     """Runs a program of the scheduler.
 
     Raises:
-        HvcodError: It is missing or too slow, or with ``check`` it fails.
+        HvcodError: It is missing, cannot be started or is too slow, or with ``check`` it fails.
     """
     if not shutil.which(words[0]):
         raise HvcodError(f"{words[0]} is not on PATH: use a login node of the cluster")
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise HvcodError(f"{words[0]} has not answered for {_SECONDS} s") from error
+    except OSError as error:
+        raise HvcodError(f"cannot start {words[0]}: {error.strerror}") from error
     if check and done.returncode:
         raise HvcodError(f"{words[0]} refused: {answer_of(done)}")
     return done
+
+
+def id_in(done: subprocess.CompletedProcess[str], pattern: str) -> str:
+    """Returns the id of a job that was submitted: the last line that the pattern matches.
+
+    Raises:
+        HvcodError: There is none, although the program has succeeded.
+    """
+    # Some sites print advice before it.
+    matches = re.findall(rf"^\s*({pattern})\s*$", done.stdout, re.ASCII | re.MULTILINE)
+    if not matches:
+        raise HvcodError(
+            f"{done.args[0]} gave no id of a job, but: {answer_of(done)}; "
+            "see in the queue whether it has taken the job"
+        )
+    return str(matches[-1])
 
 
 def requeued(done: subprocess.CompletedProcess[str]) -> bool:
@@ -209,5 +245,7 @@ def requeued(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 def answer_of(done: subprocess.CompletedProcess[str]) -> str:
-    """Returns what a program printed, on one line."""
-    return (done.stderr or done.stdout).strip().replace("\n", "; ")
+    """Returns what a program printed, on one line, without what a terminal would obey."""
+    text = "; ".join((done.stderr.strip() or done.stdout.strip()).splitlines())
+    shown = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text[:_LONGEST_ANSWER])
+    return shown or f"exit code {done.returncode}"

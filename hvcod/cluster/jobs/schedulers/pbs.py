@@ -3,7 +3,7 @@
 Differences from Slurm: no signal comes before the end of the wall time; then (and by ``qdel`` or a
 preemption) every process of the job gets TERM, not only the script. Output is copied when the job
 ends, so the script itself appends to its log. Only managers and operators of a server may
-``qrerun``; for anybody else a job submits the next one.
+``qrerun``, so a job that goes on submits the next one.
 
 TERM reaches the processes of the first node only; those of the other nodes get KILL. On the first
 node, Open MPI's ``mpirun`` kills its ranks a second after TERM. So a preemption may cost all steps
@@ -19,19 +19,56 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hvcod.cluster.jobs.options import JobOptions
-from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, requeued
+from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, id_in
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
 from hvcod.errors import HvcodError
+from hvcod.files.whole import write_whole
 
 # For an Open MPI that was built without PBS: the nodes, with a slot for every mpiprocs. It reaches
 # other nodes by ssh, which passes no environment on.
 _HOST_FILE = '${PBS_NODEFILE:+--hostfile "$PBS_NODEFILE"}'
 _ALWAYS = ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
+_EXIT_CODES = {
+    -1: "could not be started",
+    -2: "could not be started",
+    -3: "could not be started, and is tried again",
+    -4: "ended, as the node's PBS started anew",
+    -5: "ended, as the node's PBS started anew",
+    -6: "ended, as the node's PBS started anew",
+    -10: "could not be started: the user or group is unknown on the node",
+    -11: "was put back into the queue by a rerun",
+    -12: "was checkpointed and ended",
+    -14: "was put back into the queue, as a node failed",
+    -16: "was put back into the queue by a hook of the site",
+    -17: "was deleted by a hook of the site",
+    -18: "was put back into the queue by a hook of the site",
+    -19: "was deleted by a hook of the site",
+    -20: "lost its first node",
+    -24: "was killed: it used more than its cores",
+    -25: "was killed: it used more than its cores",
+    -26: "was killed: it used more than its virtual memory",
+    -27: "was killed: it used more than its memory",
+    -28: "was killed: it used more than its CPU time",
+    -29: "was killed at the end of its wall time",
+    -30: "could not be started on all of its nodes",
+}
+"""By ``src/include/job.h`` of OpenPBS."""
+
+_STATES = {
+    "E": "is ending",
+    "H": "is held: it may wait for another job",
+    "M": "was moved to another server",
+    "S": "is suspended: another job has its nodes",
+    "T": "is on its way to a node",
+    "U": "is suspended: its node is in use",
+    "W": "waits for its start time",
+}
+
 _LIBRARIES = "${LD_LIBRARY_PATH:+-x LD_LIBRARY_PATH}"
 
 
 class Pbs(Scheduler):
-    """PBS: the ranks watch the clock, and a job submits the next one if it may not be rerun."""
+    """PBS: the ranks watch the clock, and a job that goes on submits the next one."""
 
     prefix = "#PBS"
     submit_program = "qsub"
@@ -70,7 +107,7 @@ class Pbs(Scheduler):
         lines += [f"-q {options.partition}"] if options.partition else []
         lines += _totals(options) if options.totals else _chunks(options)
         # The script writes its log itself. PBS would add a file for each job, nearly always empty.
-        lines += [f"-l walltime={clock(options.time)}", "-r y", "-j oe", "-o /dev/null"]
+        lines += [f"-l walltime={clock(options.time)}", "-r y", "-j oe", "-o localhost:/dev/null"]
         return lines + (["-J {}-{}".format(*script.indices)] if script.indices else [])
 
     def settings(self, line: str) -> dict[str, str]:
@@ -111,12 +148,14 @@ class Pbs(Scheduler):
 
     def queued(self, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
         """Yields jobs by qstat."""
-        # -x: finished ones, too, where the server keeps them; -t: the jobs of an array.
-        done = call(["qstat", "-x", "-t", "-f", *ids], check=False)
-        if not done.stdout.strip():
-            done = call(["qstat", "-f", *ids], check=False)
+        # -x: finished ones, too, where the server keeps them; -t: the jobs of an array. Not every
+        # server and every relative of PBS knows both.
+        for options in (["-x", "-t", "-f"], ["-t", "-f"], ["-f"]):
+            done = call(["qstat", *options, *ids], check=False)
+            if done.stdout.strip():
+                break
         ended = re.search("Unknown Job|has finished", done.stderr, re.IGNORECASE)
-        if done.returncode and not done.stdout.strip() and not ended:
+        if (done.returncode or done.stdout.strip()) and "Job Id:" not in done.stdout and not ended:
             raise HvcodError(f"qstat does not answer: {answer_of(done)}")
         yield from parse_qstat(done.stdout, ids)
 
@@ -134,24 +173,34 @@ class Pbs(Scheduler):
         """Returns whether no TERM came: its sender decides. qdel means no, a preemption yes."""
         return signal.SIGTERM not in received
 
+    def own_id(self) -> str:
+        """Returns the id of this job, or of its array."""
+        return re.sub(r"\[\d+\]", "[]", os.environ.get("PBS_JOBID", ""))
+
+    def by_hand(self, job: RunningJob, script: Path) -> list[str]:
+        """Returns the command of qsub; one job of an array goes on alone."""
+        if job.index is None:
+            return ["qsub", str(script)]
+        # An array has two jobs at least.
+        alone = job.folder / "jobs" / f"{job.name}-{job.index}.sh"
+        alone.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(alone, re.sub(rb"(?m)^#PBS -J.*\n", b"", script.read_bytes()))
+        return ["qsub", "-v", f"INDEX={job.index}", str(alone)]
+
     def requeue(self, job: RunningJob) -> Iterator[tuple[str, str]]:
-        """Reruns the job if this user may do so, or else submits the next one."""
-        if requeued(call(["qrerun", os.environ.get("PBS_JOBID", "")], check=False)):
-            return
-        (job.folder / "jobs").mkdir(parents=True, exist_ok=True)
-        script, variables = job.script, []
-        if job.index is not None:
-            # An array has two jobs at least: this one goes on alone.
-            script = job.folder / "jobs" / f"{job.name}-{job.index}.sh"
-            text = job.script.read_text(encoding="utf-8")
-            script.write_text(re.sub("(?m)^#PBS -J.*\n", "", text), encoding="utf-8")
-            variables = ["-v", f"INDEX={job.index}"]
-        following = _qsub(*variables, str(script))
+        """Submits the next job, and again the one that waits for this one."""
+        following = _qsub(*self.by_hand(job, job.script)[1:])
         yield job.name, following
         if job.followed_by:
             # PBS deletes what waits for this job, which did not end well.
             waiting = job.folder / "jobs" / f"{job.followed_by}.sh"
-            yield job.followed_by, self.submit(waiting, [following])
+            try:
+                yield job.followed_by, self.submit(waiting, [following])
+            except HvcodError as error:
+                raise HvcodError(
+                    f"{job.followed_by} does not wait for it: {error}; submit it by "
+                    f"qsub -W depend=afterok:{following} {waiting}"
+                ) from error
 
 
 def parse_qstat(text: str, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
@@ -168,10 +217,31 @@ def parse_qstat(text: str, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
 
 
 def _job_of(name: str, fields: Mapping[str, str]) -> Queued:
-    code = fields.get("Exit_status")
-    reason = f"exit code {code}" if code else fields.get("comment", "")
     state, elapsed = fields.get("job_state", "?"), fields.get("resources_used.walltime", "")
-    return Queued(name, state, elapsed, reason, fields.get("exec_host", ""))
+    return Queued(name, state, elapsed, _reason(state, fields), fields.get("exec_host", ""))
+
+
+def _reason(state: str, fields: Mapping[str, str]) -> str:
+    """Returns in words why a job waits, or how it ended."""
+    code, comment = fields.get("Exit_status", ""), fields.get("comment", "")
+    if re.fullmatch(r"-?\d+", code):
+        return exit_in_words(int(code))
+    if state == "X":
+        return "ended; the server keeps no exit code"
+    if state in Pbs.ended_states:
+        return f"deleted before it ran{f': {comment}' if comment else ''}"
+    return comment or _STATES.get(state, "")
+
+
+def exit_in_words(code: int) -> str:
+    """Returns PBS's exit code of a job in words: negative ones are its own, above 128 signals."""
+    if code < 0:
+        return f"{_EXIT_CODES.get(code, 'PBS could not run it')} ({code})"
+    # PBS adds 256 to the number of a signal, a shell adds 128.
+    number = code % 128 if code >= 128 else 0
+    if number in {*signal.Signals}:
+        return f"exit code {code}: ended by {signal.Signals(number).name}"
+    return f"exit code {code}"
 
 
 def _exported(setup: str) -> list[str]:
@@ -185,7 +255,7 @@ def _exported(setup: str) -> list[str]:
 
 
 def _qsub(*words: str) -> str:
-    return call(["qsub", *words]).stdout.strip()
+    return id_in(call(["qsub", *words]), r"\d+(?:\[\])?(?:\.[\w.-]+)?")
 
 
 def _chunks(options: JobOptions) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hvcod.cluster.jobs.options import JobOptions
-from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, requeued
+from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, id_in, requeued
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
 from hvcod.errors import HvcodError, UsageError
 
@@ -136,12 +136,14 @@ class Slurm(Scheduler):
         needed = ":".join(["afterany" if after_any else "afterok", *after])
         depend = [f"--dependency={needed}", "--kill-on-invalid-dep=yes"] if after else []
         done = call(["sbatch", "--parsable", *depend, str(script)])
-        return done.stdout.strip().partition(";")[0]
+        return id_in(done, r"\d+(?:;\S+)?").partition(";")[0]
 
     def queued(self, ids: Sequence[str]) -> Iterator[tuple[str, Queued]]:
         """Yields the user's jobs, by squeue."""
         words = ["squeue", "--noheader", "--array", "--states=all", "--me"]
         for line in call([*words, "--format=%F|%i|%T|%M|%r|%N"]).stdout.splitlines():
+            if line.count("|") != 5:
+                raise HvcodError(f"squeue gives no jobs, but: {line!r}")
             submitted, job, state, elapsed, reason, nodes = line.split("|")
             reason = "" if reason == "None" else reason
             yield submitted, Queued(job, state, elapsed, reason, nodes)
@@ -149,6 +151,15 @@ class Slurm(Scheduler):
     def cancel(self, ids: Sequence[str]) -> None:
         """Cancels by scancel."""
         call(["scancel", *ids])
+
+    def own_id(self) -> str:
+        """Returns the id of this job, or of its array."""
+        return os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
+
+    def by_hand(self, job: RunningJob, script: Path) -> list[str]:
+        """Returns the command of sbatch, for one job of an array if it was one."""
+        part = [] if job.index is None else [f"--array={job.index}"]
+        return ["sbatch", *part, str(script)]
 
     def start_of(self, job: RunningJob) -> str:
         """Returns the line; Slurm itself counts the starts."""
