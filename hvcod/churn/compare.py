@@ -7,18 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from hvcod.churn.files.align import Alignment
-from hvcod.churn.files.csv import CSVSource
-from hvcod.churn.files.findings import Findings
-from hvcod.churn.files.frequencies import FrequencySource
-from hvcod.churn.files.hdf5 import HDF5Source
+from hvcod.churn.files.findings import LABELS_DIFFER, Findings
+from hvcod.churn.files.opening import open_source
 from hvcod.churn.files.rows import Array, Rows, Source, Wanted
 from hvcod.churn.measures.comparison import Comparison
 from hvcod.churn.measures.slices import Slices, parse_edges
 from hvcod.churn.options import CompareOptions
-from hvcod.churn.report import Report
+from hvcod.churn.report import Matched, Report
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.progress import Progress
-from hvcod.tasks.reading.files import readable
 
 
 def compare(
@@ -51,36 +48,48 @@ def compare(
         method: [(names or {}).get(path, str(path)) for path in retrains]
         for method, retrains in methods.items()
     }
-    findings = Findings()
+    findings = Findings(options.scale)
+    alignment = Alignment(sources, findings, options.common, options.ids)
     try:
         with tempfile.TemporaryFile(prefix="hvcod-churn-") as scratch:
             comparison = Comparison(called, classes, options.threshold, scratch)
-            _measure(comparison, sources, slices, findings, options)
+            _measure(comparison, alignment, sources, slices, findings)
             findings.raise_errors()
             if not comparison.rows:
-                raise HvcodError(f"there are no rows to compare in {', '.join(map(str, paths))}")
+                shown = "; ".join([", ".join(map(str, paths)), *findings.warnings])
+                raise HvcodError(f"there are no rows to compare in {shown}")
+            seen = findings.check_files(sources, options.prediction_column is not None)
             figures = comparison.figures(slices.shown)
     except OSError as error:
         raise HvcodError(
             f"temporary files in {tempfile.gettempdir()}: {reason_of(error)}; set the variable "
             "TMPDIR to a folder with more space"
         ) from error
-    return Report(comparison.rows, classes, options.threshold, figures, findings.warnings)
+    named = (name for retrains in called.values() for name in retrains)
+    columns = {name: source.contents.columns for name, source in zip(named, sources, strict=False)}
+    return Report(
+        rows=comparison.rows,
+        matched=Matched(alignment.kind, columns),
+        classes=classes,
+        threshold=options.threshold,
+        methods=figures,
+        warnings=[*findings.warnings, *seen],
+    )
 
 
 def _measure(
     comparison: Comparison,
+    alignment: Alignment,
     sources: Sequence[Source],
     slices: Slices,
     findings: Findings,
-    options: CompareOptions,
 ) -> None:
     models = [source for source in sources if source.contents.classes != 0]
     sliced = next((i for i, source in enumerate(sources) if source.contents.sliced), None)
     if sliced is not None:
         slices.declare(sources[sliced].contents.slices)
     progress = Progress(None, "comparing", "row")
-    for rows in Alignment(sources, findings, options.common).blocks():
+    for rows in alignment.blocks():
         labels = _labels(models, rows, findings)
         numbers = None if sliced is None else slices.numbers(np.asarray(rows[sliced]["slice"]))
         predictions = [np.ascontiguousarray(block["prediction"]) for block in rows[: len(models)]]
@@ -90,36 +99,26 @@ def _measure(
 
 
 def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
-    wanted = Wanted(slice_column=options.slice_column, by_row=options.by_row)
+    wanted = Wanted(
+        slice_column=options.slice_column,
+        by_row=options.by_row,
+        id_column=options.id_column,
+        prediction_column=options.prediction_column,
+        labels=options.labels,
+        classes=options.classes,
+    )
     opened = [open_source(path, wanted) for path in paths]
     if options.slices:
         if options.slice_column or options.by_row:
             raise UsageError("--slices cannot be combined with --slice-column or --by-row")
-        opened.append(open_source(options.slices, Wanted(predictions=False, slice_column="slice")))
+        names = None if options.id_column is None else f"{options.id_column},id"
+        wanted = Wanted(predictions=False, slice_column="slice", id_column=names)
+        opened.append(open_source(options.slices, wanted))
     elif options.slice_edges and not options.slice_column:
         raise UsageError("--slice-edges needs --slice-column or --slices")
     elif options.slice_column and not any(source.contents.sliced for source in opened):
         raise UsageError(f"--slice-column {options.slice_column}: no file has such a column")
     return opened
-
-
-def open_source(path: Path, wanted: Wanted) -> Source:
-    """Opens a file of predictions or slices: HDF5 if it ends in .h5 or .hdf5, or else CSV.
-
-    A folder of prepared Criteo data can be opened for slices.
-
-    Raises:
-        UsageError: There is no such file.
-        HvcodError: It cannot be read, or lacks wanted columns.
-    """
-    with readable(path):
-        exists, folder = path.exists(), path.is_dir()
-    if folder and not wanted.predictions:
-        return FrequencySource(path)
-    if not exists or folder:
-        raise UsageError(f"{path}: no such file of predictions")
-    kind = HDF5Source if path.suffix in (".h5", ".hdf5") else CSVSource
-    return kind(path, wanted)
 
 
 def _classes(models: Sequence[Source]) -> int | None:
@@ -137,6 +136,6 @@ def _labels(models: Sequence[Source], rows: Sequence[Rows], findings: Findings) 
         if source.contents.labelled:
             known = (labels >= 0) & (block["label"] >= 0)
             differ = known & (labels != block["label"])
-            findings.fail(source.name, "labels differ from those of earlier files", differ, block)
+            findings.fail(source.name, LABELS_DIFFER, differ, block)
             labels = np.where(labels >= 0, labels, block["label"])
     return np.asarray(np.minimum(labels, (models[0].contents.classes or 2) - 1))

@@ -16,7 +16,30 @@ class CompareOptions:
     threshold: float = option(
         0.5, "probability from which the decision is yes", minimum=0, maximum=1
     )
+    id_column: str | None = option(
+        None,
+        "column (in HDF5: dataset) of the ids; several names, such as user_id,uid, if files differ "
+        "in it; default: id",
+    )
+    ids: str | None = option(
+        None,
+        "compare ids as text, or as numbers, so that 7, 007 and 7.0 are equal; default: text, "
+        "unless all files store integers",
+        choices=("text", "number"),
+    )
     by_row: bool = option(False, "align rows by their number and ignore ids")
+    prediction_column: str | None = option(
+        None,
+        "column of the predictions, or those of the classes in their order: p0,p1,p2 or 'p*'; "
+        "default: prediction, or prediction_0, prediction_1, ...",
+    )
+    scale: str = option(
+        "probability", "what the predictions are", choices=("probability", "percent", "logit")
+    )
+    labels: bool = option(True, "read labels; without them only predictions are compared")
+    classes: str | None = option(
+        None, "labels of class 0, 1, ..., such as no,yes or -1,1; default: labels are numbers"
+    )
     common: bool = option(
         False, "compare the rows that all files have; without it a missing row is an error"
     )

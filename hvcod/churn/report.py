@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from hvcod.churn.files.rows import Columns
 from hvcod.churn.measures.comparison import MethodFigures
 from hvcod.churn.statistics import (
     Estimate,
@@ -30,11 +31,48 @@ independent pairs.
 
 
 @dataclass(frozen=True)
+class Matched:
+    """By what the rows of the files were matched, and what was read of each.
+
+    Attributes:
+        kind: The kind of the ids, ``number`` or ``text``; ``row`` for the number of the row.
+        columns: {name of the retrain: the columns of its file}.
+    """
+
+    kind: str
+    columns: Mapping[str, Columns]
+
+    def __str__(self) -> str:
+        ids = {str(each.id) for each in self.columns.values()}
+        kind = "as numbers" if self.kind == "number" else "as text"
+        by = f"by {_names(ids)} {kind}" if self.kind != "row" else "by the number of the row"
+        predictions = {_range(each.prediction) for each in self.columns.values()}
+        labels = {each.label for each in self.columns.values()} - {None}
+        shown = f"labels from {_names(labels)}" if labels else "no labels"
+        return f"matched {by}; predictions from {_names(predictions)}, {shown}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the object that ``--json`` prints."""
+        columns = {name: asdict(columns) for name, columns in self.columns.items()}
+        return {"ids": self.kind, "columns": columns}
+
+
+def _names(names: Iterable[str | None]) -> str:
+    # pandas writes its index as a column without a name.
+    return " or ".join(name or "the column without a name" for name in sorted(map(str, names)))
+
+
+def _range(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of a comparison.
 
     Attributes:
         rows: The number of rows that were compared.
+        matched: By what they were matched.
         classes: The number of classes; None for a single number per row.
         threshold: The probability from which the decision was yes.
         methods: {method: the measures of its retrains}.
@@ -42,6 +80,7 @@ class Report:
     """
 
     rows: int
+    matched: Matched
     classes: int | None
     threshold: float
     methods: Mapping[str, MethodFigures]
@@ -81,6 +120,7 @@ class Report:
         """
         return {
             "rows": self.rows,
+            "matched": self.matched.to_dict(),
             "classes": self.classes,
             "threshold": self.threshold,
             "warnings": list(self.warnings),

@@ -70,7 +70,7 @@ def is_model(path: Path) -> bool:
     with readable(path):
         if path.is_dir():
             return True
-        if path.suffix != ".h5" or not path.is_file():
+        if not path.is_file():
             return False
     try:
         return is_tensor_file(path)

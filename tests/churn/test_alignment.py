@@ -189,10 +189,10 @@ def test_labels_of_one_file_are_enough(csv: CSV) -> None:
         ("id,prediction,label 1,0.5,-1", "-1 is not a label; classes are numbered from 0"),
         ("id,prediction,label 1,0.5,2", "1 of 1 labels are not the number of a class"),
         ("id,prediction,prediction 1,0.5,0.5", "several columns have the name prediction"),
-        ("id,prediction x1,0.5", "a.csv has text as ids.*b.csv has numbers as ids"),
+        ("prediction 0.5", "a.csv has no ids.*b.csv has text as ids; --by-row"),
         ("id,prediction_0,prediction_1 1,0.5,0.5", "differ in their number of classes: .*a.csv 2"),
         ("id,prediction", "1 of 1 rows are missing"),
-        ("", "Empty CSV file"),
+        ("", "the first line is empty, which must name the columns"),
     ],
 )
 def test_files_that_do_not_fit(csv: CSV, content: str, message: str) -> None:
@@ -202,9 +202,9 @@ def test_files_that_do_not_fit(csv: CSV, content: str, message: str) -> None:
 
 def test_hdf5_files_that_do_not_fit(hdf5: HDF5, tmp_path: Path) -> None:
     good = hdf5("good", prediction=[0.5])
-    with fails("has no dataset prediction; it has score"):
+    with fails("neither a dataset prediction nor .*; it has score"):
         pair_of(good, hdf5("a", score=[0.5]))
-    with fails("differ in length: id 2, prediction 1"):
+    with fails("differ in length: prediction 1, id 2"):
         pair_of(good, hdf5("b", id=[1, 2], prediction=[0.5]))
     cut = tmp_path / "cut.h5"
     cut.write_bytes(good.read_bytes()[:300])

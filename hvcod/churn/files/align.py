@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hvcod.churn.files.findings import Findings
+from hvcod.churn.files.findings import MISSING, Findings
+from hvcod.churn.files.ids import Ids, common_kind
 from hvcod.churn.files.rows import Array, Rows, Source, make_rows
 from hvcod.churn.files.spill import PARTITIONS, Spill
-from hvcod.errors import HvcodError
 
 TWICE = "rows repeat an id"
 
@@ -26,6 +26,7 @@ class _Reader:
     """A source and its rows that have been read but not taken yet."""
 
     source: Source
+    ids: Ids
     blocks: Iterator[Rows]
     pending: Rows | None
 
@@ -46,7 +47,7 @@ class _Reader:
             if block is None:
                 self.pending = None
                 return False
-            self.pending = findings.checked(self.source, block)
+            self.pending = self.ids.alike(self.source, findings.checked(self.source, block))
         return True
 
     def rest(self, findings: Findings) -> Iterator[Rows]:
@@ -63,17 +64,28 @@ class Alignment:
         findings: Collects problems.
         common: Whether a row that is missing in some files is left out with a warning; otherwise it
             is an error.
+        ids: number or text; see `hvcod.churn.files.ids.common_kind`.
+
+    Attributes:
+        kind: The kind of the ids: number, text or row.
+
+    Raises:
+        HvcodError: The ids are of kinds that cannot be matched.
     """
 
-    def __init__(self, sources: Sequence[Source], findings: Findings, common: bool = False) -> None:
-        self._readers = [_Reader(source, source.blocks(), None) for source in sources]
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        findings: Findings,
+        common: bool = False,
+        ids: str | None = None,
+    ) -> None:
+        self.kind = common_kind(sources, ids)
+        alike = Ids(self.kind, findings)
+        self._readers = [_Reader(source, alike, source.blocks(), None) for source in sources]
         self._findings, self._common = findings, common
         self._increasing = True
         self._last: Array | None = None
-        kinds = {source.contents.ids: source.name for source in sources}
-        if len(kinds) > 1:
-            shown = ", ".join(f"{name} has {_IDS[kind]}" for kind, name in kinds.items())
-            raise HvcodError(f"the ids cannot be matched: {shown}; --by-row aligns by row number")
 
     def blocks(self) -> Iterator[list[Rows]]:
         """Yields blocks of rows with equal ids, one block from each source.
@@ -154,10 +166,7 @@ class Alignment:
             if rows is not None and not reader.optional and len(rows) > len(ids):
                 others = "the other file" if len(parts) == 2 else "one of the other files"
                 missing = ~np.isin(rows["id"], ids)
-                note(reader.source.name, f"rows are missing in {others}", missing, rows)
-
-
-_IDS = {"number": "numbers as ids", "text": "text as ids", "row": "no ids"}
+                note(reader.source.name, f"{MISSING} {others}", missing, rows)
 
 
 def _sorted(rows: Rows) -> Rows:

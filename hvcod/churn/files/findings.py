@@ -1,8 +1,13 @@
 """Problems of predictions: collected over a whole pass, then reported together with counts."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from hvcod.churn.files.rows import Array, Rows, Source
+from hvcod.churn.files.scale import probabilities
 from hvcod.errors import HvcodError
 
 SLACK = 1e-6
@@ -10,51 +15,119 @@ SLACK = 1e-6
 SUM_SLACK = 1e-2
 """The largest allowed difference between 1 and the sum of the probabilities of a row."""
 
+NAN = "predictions are not a number (NaN)"
 OUTSIDE = "predictions lie outside [0, 1]"
+MISSING = "rows are missing in"
+LABELS_DIFFER = "labels differ from those of earlier files"
+NO_CLASS = "labels are not the number of a class"
+
+_LOOKS_LIKE_A_NUMBER = re.compile(r"[+-]?(0\d+|\d+\.\d*|\d+[eE]\+?\d+)|\+\d+")
+"""Ids that are numbers, but not in their shortest form."""
 
 _Notes = dict[tuple[str, str], tuple[int, str]]
 """{(name of the file, problem): (number of rows, id of the first)}."""
 
 
-class Findings:
-    """Counts of problems, by file and kind, each with an example."""
+@dataclass
+class _Tally:
+    """Sums over the rows of a file that show what its values are.
 
-    def __init__(self) -> None:
+    Attributes:
+        lowest, highest: Of the finite predictions outside [0, 1], and of those beside them.
+        whole: All predictions so far are whole numbers.
+        labels: Known labels that are 0, that are not 0, and unknown ones.
+    """
+
+    rows: int = 0
+    lowest: float = np.inf
+    highest: float = -np.inf
+    whole: bool = True
+    labels: tuple[int, int, int] = (0, 0, 0)
+
+
+class Findings:
+    """Counts of problems, by file and kind, each with an example.
+
+    Args:
+        scale: The scale of the predictions; see `hvcod.churn.files.scale.probabilities`.
+    """
+
+    def __init__(self, scale: str = "probability") -> None:
+        self._scale = scale
         self._errors: _Notes = {}
         self._warnings: _Notes = {}
-        self._rows: dict[str, int] = {}
-        self._range: dict[str, tuple[float, float]] = {}
+        self._tallies: dict[str, _Tally] = {}
 
     def checked(self, source: Source, rows: Rows) -> Rows:
         """Records problems of rows and returns the rows with values that can be measured."""
-        self._rows[source.name] = self._rows.get(source.name, 0) + len(rows)
+        tally = self._tallies.setdefault(source.name, _Tally())
+        tally.rows += len(rows)
         if source.contents.classes == 0 or not len(rows):
             return rows
+        if self._scale != "probability":
+            rows["prediction"] = probabilities(rows["prediction"], self._scale)
         values = rows["prediction"]
+        tally.whole = tally.whole and bool((values == np.rint(values))[np.isfinite(values)].all())
         lowest, highest = float(values.min()), float(values.max())
         if not (lowest >= -SLACK and highest <= 1 + SLACK):  # false for NaN as well
-            self._not_probabilities(source, rows)
+            self._not_probabilities(source, rows, tally)
         if lowest < 0 or highest > 1 or np.isnan(lowest):
             rows["prediction"] = np.clip(np.nan_to_num(values, nan=0.5), 0.0, 1.0)
         if source.contents.classes:
             off = np.abs(values.sum(axis=1, dtype=np.float64) - 1) > SUM_SLACK
             self.warn(source.name, "rows of classes do not sum to 1", off, rows)
         if source.contents.labelled:
-            above = rows["label"] >= (source.contents.classes or 2)
-            self.fail(source.name, "labels are not the number of a class", above, rows)
+            self._check_labels(source, rows, tally)
         return rows
 
-    def _not_probabilities(self, source: Source, rows: Rows) -> None:
+    def _not_probabilities(self, source: Source, rows: Rows, tally: _Tally) -> None:
         values = rows["prediction"].reshape(len(rows), -1)
-        lowest, highest = self._range.get(source.name, (np.inf, -np.inf))
         finite = values[np.isfinite(values)]
-        if len(finite):
-            span = min(lowest, float(finite.min())), max(highest, float(finite.max()))
-            self._range[source.name] = span
+        tally.lowest = min(tally.lowest, float(finite.min(initial=np.inf)))
+        tally.highest = max(tally.highest, float(finite.max(initial=-np.inf)))
         nan = np.any(np.isnan(values), axis=1)
         outside = np.any((values < -SLACK) | (values > 1 + SLACK), axis=1)
-        self.fail(source.name, "predictions are not a number (NaN)", nan, rows)
+        self.fail(source.name, NAN, nan, rows)
         self.fail(source.name, OUTSIDE, outside, rows)
+
+    def _check_labels(self, source: Source, rows: Rows, tally: _Tally) -> None:
+        labels = rows["label"]
+        above = labels >= (source.contents.classes or 2)
+        self.fail(source.name, NO_CLASS, above, rows)
+        zeros, unknown = int(np.count_nonzero(labels == 0)), int(np.count_nonzero(labels < 0))
+        counts = zeros, len(labels) - zeros - unknown, unknown
+        before = tally.labels
+        tally.labels = before[0] + counts[0], before[1] + counts[1], before[2] + counts[2]
+
+    def check_files(self, sources: Sequence[Source], chosen: bool) -> list[str]:
+        """Looks at what only all rows of a file show, and returns warnings.
+
+        Args:
+            chosen: Whether the user named the column of the predictions.
+
+        Raises:
+            HvcodError: A file says something else than it seems to say.
+        """
+        warnings = []
+        for source in sources:
+            tally, columns = self._tallies.get(source.name, _Tally()), source.contents.columns
+            zeros, ones, unknown = tally.labels
+            if ones and unknown and not zeros and source.contents.classes is None:
+                raise HvcodError(
+                    f"{source.name}: {ones:,} labels are 1, {unknown:,} are unknown (-1 or empty) "
+                    "and none is 0: --classes=-1,1 if -1 is the other class, or --no-labels"
+                )
+            if tally.rows and tally.whole and tally.highest <= 1 and tally.lowest >= 0:
+                says = f"{source.name}: all {tally.rows:,} predictions are 0 or 1, like decisions"
+                if columns.others and not chosen:
+                    same = columns.prediction[0] if len(columns.prediction) == 1 else "prediction_*"
+                    raise HvcodError(
+                        f"{says}, and it also has {', '.join(columns.others[:10])}: name the "
+                        "column of the probabilities by --prediction-column (or "
+                        f"{same} to compare decisions)"
+                    )
+                warnings.append(f"{says}; churn is then the share of rows that differ")
+        return warnings
 
     def fail(self, name: str, what: str, wrong: Array, rows: Rows) -> None:
         """Records rows (a mask) with a problem that makes the comparison fail at the end."""
@@ -80,13 +153,34 @@ class Findings:
 
     def _line(self, key: tuple[str, str], count: int, example: str) -> str:
         name, what = key
-        line = f"{name}: {count:,} of {self._rows.get(name, 0):,} {what} (first: id {example})"
+        tally = self._tallies.get(name, _Tally())
+        line = f"{name}: {count:,} of {tally.rows:,} {what}"
+        line += f" (first: id {example})" if example else ""
         if what == OUTSIDE:
-            lowest, highest = self._range[name]
-            line += f", from {lowest:.4g} to {highest:.4g}"
-            if lowest < -0.5 or highest > 2:
-                line += ": these look like logits; give probabilities (sigmoid or softmax of them)"
+            line += f", from {tally.lowest:.4g} to {tally.highest:.4g}{_hint(tally)}"
+        if what == NO_CLASS:
+            line += ": classes are numbered from 0; --classes 1,2 names them where they are not"
+        if what == LABELS_DIFFER:
+            line += ": --no-labels compares the predictions alone"
+        if what.startswith(MISSING) and _LOOKS_LIKE_A_NUMBER.fullmatch(example):
+            line += ": as text, 7, 07 and 7.0 are three ids; --ids number compares numbers"
         return line
+
+
+def _hint(tally: _Tally) -> str:
+    """Advice for predictions outside [0, 1], by what they look like."""
+    lowest, highest = tally.lowest, tally.highest
+    if lowest >= -SLACK and tally.whole:
+        more = ", or --scale percent if they are per cent" if 20 < highest <= 100 else ""
+        return (
+            ": these look like class numbers; give the probability of each class as prediction_0, "
+            f"prediction_1, ..., or name its columns by --prediction-column{more}"
+        )
+    if lowest >= -SLACK and 2 < highest <= 100 + SLACK:
+        return ": these look like per cent: --scale percent"
+    if lowest < -0.5 or highest > 2:
+        return ": these look like logits: --scale logit"
+    return ""
 
 
 def _note(notes: _Notes, name: str, what: str, wrong: Array, rows: Rows) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hvcod.churn.files.rows import MOST_ROWS_IN_BLOCK, Array, Contents, Rows, make_rows
+from hvcod.churn.files.rows import (
+    MOST_ROWS_IN_BLOCK,
+    Array,
+    Columns,
+    Contents,
+    Rows,
+    make_rows,
+)
 from hvcod.tasks.criteo.dataset import ClickDataset
 from hvcod.tasks.criteo.features import KNOWN, MISSING, Features
 
@@ -39,7 +46,7 @@ class FrequencySource:
         HvcodError: The folder does not contain prepared Criteo data.
     """
 
-    contents = Contents(ids="number", classes=0, labelled=False, sliced=True, slices=NAMES)
+    contents = Contents("number", 0, Columns(id="id", slice="slice"), slices=NAMES)
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)

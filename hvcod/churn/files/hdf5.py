@@ -1,114 +1,150 @@
-"""Predictions in HDF5: datasets ``id``, ``prediction`` and ``label``, as `hvcod predict` writes."""
+"""Predictions in HDF5: datasets ``id``, ``prediction`` and ``label``, as `hvcod predict` writes.
+
+A file may come from elsewhere, so libhdf5 must not follow it to other files: links that are not
+hard, external storage and virtual datasets are refused.
+"""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
-from hvcod.churn.files.rows import (
-    Array,
-    Contents,
-    Rows,
-    Wanted,
-    make_rows,
-    rows_in_block,
-    whole_labels,
-)
-from hvcod.errors import HvcodError, reason_of
+from hvcod.churn.files.columns import choose
+from hvcod.churn.files.errors import read_errors
+from hvcod.churn.files.labels import class_numbers
+from hvcod.churn.files.rows import Array, Columns, Contents, Rows, Wanted, make_rows, rows_in_block
+from hvcod.churn.files.text import LONGEST, fixed
+from hvcod.errors import HvcodError
+
+MOST_CLASSES = 1 << 22
 
 
 class HDF5Source:
     """An HDF5 file of predictions, or of slices.
 
+    Args:
+        name: Its name in messages.
+        file: Its bytes.
+
     Raises:
-        HvcodError: The file cannot be read, lacks a wanted dataset, or its datasets do not match.
+        HvcodError: It cannot be read, lacks a wanted dataset, or its datasets do not match.
     """
 
-    def __init__(self, path: Path, wanted: Wanted) -> None:
-        self.name = str(path)
-        try:
-            self._file = h5py.File(path, "r", locking=False)
-        except OSError as error:
-            raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
-        self._columns = self._find(wanted)
-        counts = {column.shape[0] for column in self._columns.values()}
-        if len(counts) > 1:
-            shown = ", ".join(f"{key} {column.shape[0]}" for key, column in self._columns.items())
-            raise HvcodError(f"{path}: the datasets differ in length: {shown}")
-        self._count = counts.pop()
-        self.contents = self._contents()
+    def __init__(self, name: str, file: BinaryIO, wanted: Wanted) -> None:
+        self.name, self._wanted = name, wanted
+        with read_errors(name):
+            self._file = h5py.File(file, "r")
+            header = list(self._file)
+        columns = choose(name, header, wanted, "dataset")
+        with read_errors(name):
+            self._datasets = {column: self._dataset(column) for column in columns.names}
+        counts = {column: dataset.shape[0] for column, dataset in self._datasets.items()}
+        if len(set(counts.values())) > 1:
+            shown = ", ".join(f"{column} {count}" for column, count in counts.items())
+            raise HvcodError(f"{name}: the datasets differ in length: {shown}")
+        self._count = next(iter(counts.values()))
+        self.contents = Contents(self._ids(columns), self._classes(columns), columns)
 
-    def _find(self, wanted: Wanted) -> dict[str, Any]:
-        names = {"id": "id", "prediction": "prediction", "label": "label"}
-        if not wanted.predictions:
-            del names["prediction"], names["label"]
-        if wanted.by_row:
-            del names["id"]
-        if wanted.slice_column:
-            names["slice"] = wanted.slice_column
-        columns = {}
-        for column, name in names.items():
-            dataset = self._file.get(name)
-            if isinstance(dataset, h5py.Dataset) and dataset.ndim:
-                columns[column] = dataset
-        needed = "prediction" if wanted.predictions else "slice"
-        if needed not in columns:
-            shown = ", ".join(self._file) or "nothing"
-            raise HvcodError(f"{self.name} has no dataset {names[needed]}; it has {shown}")
-        return columns
+    def _dataset(self, name: str) -> Any:
+        link, dataset = self._file.get(name, getlink=True), None
+        if isinstance(link, h5py.HardLink):
+            dataset = self._file[name]
+        if not isinstance(dataset, h5py.Dataset) or not dataset.ndim:
+            kind = type(link if dataset is None else dataset).__name__
+            raise HvcodError(f"{self.name}: {name} is no dataset of rows, but a {kind}")
+        # Looked at before anything is read: these would make libhdf5 open other files.
+        if dataset.is_virtual or dataset.external:
+            raise HvcodError(f"{self.name}: the values of {name} are in other files")
+        if dataset.size and not dataset.id.get_storage_size():
+            raise HvcodError(f"{self.name}: no values were ever written into {name}")
+        return dataset
 
-    def _contents(self) -> Contents:
-        ids = self._columns.get("id")
-        kind = "row" if ids is None else "number" if ids.dtype.kind in "iu" else "text"
-        if ids is not None and ids.dtype.kind not in "iuSO":
-            raise HvcodError(f"{self.name}: ids of type {ids.dtype} are neither integers nor text")
-        classes: int | None = 0
-        if "prediction" in self._columns:
-            shape = self._columns["prediction"].shape
-            if len(shape) > 2:
-                raise HvcodError(
-                    f"{self.name}: predictions have shape {shape} instead of [rows] or "
-                    "[rows, classes]"
-                )
-            classes = shape[1] if len(shape) == 2 and shape[1] > 1 else None
-        return Contents(kind, classes, "label" in self._columns, "slice" in self._columns)
+    def _ids(self, columns: Columns) -> str:
+        if columns.id is None:
+            return "row"
+        dataset = self._datasets[columns.id]
+        self._check_single(columns.id)
+        kind = dataset.dtype.kind
+        if kind not in "iufSO" or (kind == "O" and not h5py.check_string_dtype(dataset.dtype)):
+            raise HvcodError(
+                f"{self.name}: ids of type {dataset.dtype} are neither integers nor text"
+            )
+        if kind == "u" and dataset.dtype.itemsize == 8:
+            return "text"
+        return {"i": "number", "u": "number", "f": "float"}.get(kind, "text")
+
+    def _classes(self, columns: Columns) -> int | None:
+        for name in filter(None, (columns.label, columns.slice)):
+            self._check_single(name)
+        if not columns.prediction:
+            return 0
+        widths = [self._width(name) for name in columns.prediction]
+        if len(widths) > 1 and set(widths) != {1}:
+            raise HvcodError(f"{self.name}: several datasets of predictions must each be [rows]")
+        return len(widths) if len(widths) > 1 else widths[0] if widths[0] > 1 else None
+
+    def _check_single(self, name: str) -> None:
+        if int(np.prod(self._datasets[name].shape[1:])) != 1:
+            raise HvcodError(
+                f"{self.name}: {name} has shape {self._datasets[name].shape} instead of [rows]"
+            )
+
+    def _width(self, name: str) -> int:
+        dataset = self._datasets[name]
+        if dataset.dtype.kind not in "fiub":
+            raise HvcodError(f"{self.name}: {name} is of type {dataset.dtype}, not numbers")
+        shape = dataset.shape
+        if len(shape) > 2 or (len(shape) == 2 and not 1 <= shape[1] <= MOST_CLASSES):
+            raise HvcodError(
+                f"{self.name}: {name} has shape {shape} instead of [rows] or [rows, classes], 1 to "
+                f"{MOST_CLASSES:,} classes"
+            )
+        return int(shape[1]) if len(shape) == 2 else 1
 
     def blocks(self) -> Iterator[Rows]:
         """Yields all rows in order, in blocks. Can be called once."""
-        step = rows_in_block(self.contents.classes)
+        texts = (each.dtype.itemsize for each in self._datasets.values() if each.dtype.kind == "S")
+        step = rows_in_block(self.contents.classes, sum(texts))
         with self._file:
             for start in range(0, self._count, step):
                 yield self._rows(start, min(self._count, start + step))
 
     def _rows(self, start: int, stop: int) -> Rows:
+        with read_errors(self.name):
+            read = {name: dataset[start:stop] for name, dataset in self._datasets.items()}
+        chosen = self.contents.columns
         columns: dict[str, Array] = {"id": np.arange(start, stop)}
-        try:
-            for name, dataset in self._columns.items():
-                columns[name] = self._values(name, dataset[start:stop])
-        except OSError as error:
-            raise HvcodError(f"cannot read {self.name}: {reason_of(error)}") from error
+        if chosen.id is not None:
+            columns["id"] = _keys(read[chosen.id])
+        if len(chosen.prediction) > 1:
+            singles = [read[name].reshape(stop - start) for name in chosen.prediction]
+            columns["prediction"] = np.stack(singles, axis=1).astype(np.float32)
+        elif chosen.prediction:
+            values = _floats(read[chosen.prediction[0]])
+            columns["prediction"] = values if self.contents.classes else values.reshape(len(values))
+        if chosen.label is not None:
+            labels = read[chosen.label].reshape(stop - start)
+            labels = _keys(labels) if labels.dtype.kind in "SO" else labels
+            columns["label"] = class_numbers(self.name, labels, self._wanted.classes)
+        if chosen.slice is not None:
+            columns["slice"] = _keys(read[chosen.slice]).astype(np.bytes_)
         return make_rows(columns)
 
-    def _values(self, name: str, values: Array) -> Array:
-        if name == "prediction":
-            values = values if values.dtype.kind == "f" else values.astype(np.float64)
-            wide = values if values.dtype.itemsize > 2 else values.astype(np.float32)
-            return wide if self.contents.classes else wide.reshape(len(wide))
-        if name == "label":
-            return whole_labels(self.name, values.reshape(len(values)))
-        return _key(values).astype(np.bytes_) if name == "slice" else _key(values)
+
+def _floats(values: Array) -> Array:
+    if values.dtype.kind != "f":
+        return values.astype(np.float64)
+    return values if values.dtype.itemsize > 2 else values.astype(np.float32)
 
 
-def _key(values: Array) -> Array:
-    """Ids or slices as int64 or UTF-8 bytes."""
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    if values.dtype.kind == "S":
+def _keys(values: Array) -> Array:
+    """Ids or slices as integers, floats or UTF-8 bytes, [N]."""
+    values = values.reshape(len(values))
+    if values.dtype.kind in "iuf":
         return values
-    if values.dtype.kind == "f":
-        return values.astype("S")
-    return np.array(
-        [value if isinstance(value, bytes) else str(value).encode() for value in values]
+    if values.dtype.kind == "S" and values.dtype.itemsize <= LONGEST:
+        return values
+    return fixed(
+        [value if isinstance(value, bytes) else str(value).encode() for value in values.tolist()]
     )

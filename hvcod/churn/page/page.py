@@ -40,7 +40,8 @@ def page(report: Report) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>Prediction churn</title><style>{_STYLE}</style></head><body>"
-        f"<h1>Prediction churn</h1><p>{report.rows:,} rows, {kind}. Means over retrains or over "
+        f"<h1>Prediction churn</h1><p>{report.rows:,} rows, "
+        f"{escape(str(report.matched))}; {kind}. Means over retrains or over "
         "all pairs of them (good and bad churn: over independent pairs) ± half the range "
         "[95% interval].</p>"
         f'{warnings}<div class="wide">{_methods(report)}</div>'

@@ -30,7 +30,10 @@ Examples:
 OF_A_STUDY = ("run_dir", "groups", "group", "fresh", "force", "order_seed", "keep_states")
 """Options of training that the study sets for each retrain."""
 
-OF_FILES = ("by_row", "common", "slice_column")
+OF_FILES = (
+    *("by_row", "common", "slice_column", "id_column", "ids", "prediction_column", "scale"),
+    *("labels", "classes"),
+)
 """Options of a comparison that apply only to files from elsewhere."""
 
 

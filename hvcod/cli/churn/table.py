@@ -15,7 +15,7 @@ MOST_PAIRS = 10
 
 def table(report: "Report") -> str:
     """Returns the report by method, by pair if there are few, and by slice."""
-    parts = [f"{report.rows:,} rows", _methods(report)]
+    parts = [f"{report.rows:,} rows, {report.matched}", _methods(report)]
     if sum(len(method.pairs) for method in report.methods.values()) <= MOST_PAIRS:
         parts.append(_pairs(report))
     if slices := _slices(report):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hvcod.churn.compare import open_source
+from hvcod.churn.files.opening import open_source
 from hvcod.churn.files.rows import Wanted
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs as texts

@@ -1,0 +1,27 @@
+"""Errors of the libraries that read files, in one line."""
+
+import contextlib
+import lzma
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from hvcod.errors import HvcodError, reason_of
+
+_ERRORS = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, NotImplementedError)
+
+
+@contextlib.contextmanager
+def read_errors(file: str) -> Iterator[None]:
+    """Turns what libraries raise about the contents of a file into one line.
+
+    Raises:
+        HvcodError: The file cannot be read.
+    """
+    try:
+        yield
+    except (*_ERRORS, lzma.LZMAError, pa.ArrowException) as error:
+        reason = " ".join(reason_of(error).split())
+        if "straddling" in reason:  # pyarrow's word for a row longer than a block
+            reason = "a row is longer than 1 MiB"
+        raise HvcodError(f"cannot read {file}: {reason}") from error

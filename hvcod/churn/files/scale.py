@@ -1,0 +1,20 @@
+"""Predictions on other scales, as probabilities."""
+
+import numpy as np
+
+from hvcod.churn.files.rows import Array
+
+
+def probabilities(values: Array, scale: str) -> Array:
+    """Returns predictions, [N] or [N, classes], as probabilities.
+
+    Args:
+        scale: ``probability``, ``percent`` or ``logit`` (of class 1, or one for each class).
+    """
+    if scale == "percent":
+        return np.asarray(values / 100)
+    if scale == "logit" and values.ndim > 1:
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    # 1 / (1 + exp(-x)), without overflow.
+    return np.asarray((1 + np.tanh(values / 2)) / 2) if scale == "logit" else values
