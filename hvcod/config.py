@@ -151,6 +151,12 @@ class TrainOptions:
         False, "start anew; otherwise a run directory is resumed where it stopped", launch=True
     )
     force: bool = option(False, "with --fresh: delete the run that is there", launch=True)
+    other_data: bool = option(
+        False,
+        "resume with other examples of the same meaning, which are read from their beginning; "
+        "otherwise they are refused",
+        launch=True,
+    )
     time_limit: Duration | None = option(
         None, "save and exit with 75 within this time, such as 3h55m", minimum=1, launch=True
     )

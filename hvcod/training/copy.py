@@ -94,7 +94,7 @@ class Copy:
         keeper.shared("model", self.model)
         self.optimizer.register(keeper)
         keeper.shared("codistiller", self.codistiller)
-        keeper.own("data", self.data, rows=0)
+        keeper.own("data", self.data, rows=0, of_examples=True)
         keeper.own("hidden", Attribute(self, "hidden", self._device), rows)
         keeper.own("teachers", Attribute(self.codistiller, "hidden", self._device), rows)
         keeper.own("buffers", Buffers(self.model))

@@ -15,6 +15,7 @@ from hvcod.groups.split import split
 from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
 from hvcod.tasks import load_task
 from hvcod.training.loop import train
+from hvcod.training.run.data import join_data
 from hvcod.training.run.directory import open_run
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.run.resume import per_rank, shared_out
@@ -50,6 +51,7 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
         options = of_groups(options, run.directory, here, everyone)[group.index]
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
+        run = join_data(run, task, everyone)
         with watched(run.directory, team.signals) if group.is_root else nullcontext():
             summary = train(task, run, device, team.signals)
         summary["reference"] = dict(task.reference())

@@ -42,6 +42,8 @@ class Run:
         group: This group's own folder.
         examples: Examples per group and step, however many ranks share them.
         owner: The group root's ownership of that folder; None on other ranks.
+        meaning: Of the group's data (`hvcod.tensorfile.meaning`); empty until it is known.
+        content: The digest of their examples; empty until it is known.
     """
 
     directory: Path
@@ -49,6 +51,8 @@ class Run:
     group: Path
     examples: int
     owner: Owner | None
+    meaning: str = ""
+    content: str = ""
 
     @property
     def states(self) -> Path:
@@ -69,6 +73,8 @@ class Run:
             ranks=group.size,
             batch_size=options.batch_size,
             configuration_digest=_digest(options),
+            meaning=self.meaning,
+            content=self.content,
         )
 
 
@@ -125,6 +131,18 @@ def _digest(options: TrainOptions) -> str:
     values = config.flatten(config.to_tree(options))
     shared = {key: values[key] for key in common if key in values}
     return _DIGEST_KIND + hashlib.sha256(tomli_w.dumps(shared).encode()).hexdigest()
+
+
+def recorded_data(directory: Path) -> str:
+    """Returns the path of a run's data; empty for built-in data. Raises HvcodError."""
+    return str(_read(directory / "config.toml").get("data", ""))
+
+
+def record_data(directory: Path, data: str) -> None:
+    """Records that a run's data are at another path now. Raises HvcodError."""
+    path = directory / "config.toml"
+    with _errors_named(directory):
+        write_whole(path, tomli_w.dumps(_read(path) | {"data": data}).encode())
 
 
 def _directory(options: TrainOptions) -> Path:

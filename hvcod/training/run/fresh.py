@@ -11,6 +11,7 @@ _CONFIGURATION = "config.toml"
 _WITHDRAWN = ".config.toml.withdrawn"
 _FILES_OF_A_GROUP = (
     "metrics.jsonl",
+    "data.json",
     "published/step-[0-9]*.h5",
     "published/.step-[0-9]*.tmp",
     "state/step-[0-9]*.h5",

@@ -88,8 +88,10 @@ class Comparison:
                 f"{directory} belongs to a run with {theirs}, this one has {ours}{why}: {advice}"
             )
         tree = {"run": self._run} | config.to_tree(self._options)
-        # It goes with the run's own number of ranks: only the product must stay the same.
-        return tree | {"batch_size": self._theirs.get("batch_size", self._options.batch_size)}
+        # The batch size goes with the run's own number of ranks: only the product must stay the
+        # same. Whether the data at another path are the run's is known once they are opened.
+        own = {key: self._theirs[key] for key in ("batch_size", "data") if key in self._theirs}
+        return tree | own
 
     def _differs(self, key: str) -> bool:
         default = self._known[key][0].default if key in self._known else None
@@ -102,6 +104,8 @@ class Comparison:
             return self._longer and constant
         if key == "batch_size":
             return self._examples == self._ranks * self._options.batch_size
+        if key == "data":
+            return key in self._theirs and key in self._ours
         return key in self._known and not self._known[key][0].metadata["result"]
 
     def _reason(self, key: str) -> str:

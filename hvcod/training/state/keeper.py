@@ -7,6 +7,7 @@ from typing import Any
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
+from hvcod.tensorfile.meaning import difference
 from hvcod.training.record.journal import Source
 from hvcod.training.run.directory import Run
 from hvcod.training.state.part import Part
@@ -35,6 +36,7 @@ class Keeper(Source):
         self._shared: dict[str, Part] = {}
         self._own: dict[str, Part] = {}
         self._rows: dict[str, int] = {}
+        self._of_examples: set[str] = set()
         self._anew: dict[str, Callable[[int], object]] = {}
         self._first, self._saved = 0, -1
 
@@ -48,6 +50,7 @@ class Keeper(Source):
         part: Part,
         rows: int | None = None,
         anew: Callable[[int], object] = lambda step: None,
+        of_examples: bool = False,
     ) -> None:
         """Registers a part of which each rank has its own, of the same form on all of them.
 
@@ -58,11 +61,14 @@ class Keeper(Source):
                 shared out if a group goes on with another number of ranks. None: it cannot be
                 shared out, and begins anew with other ranks.
             anew: Called with the number of steps done if it begins anew.
+            of_examples: Whether it begins anew with other examples, too, as a position in them.
         """
         self._own[name] = part
         if rows is not None:
             self._rows[name] = rows
         self._anew[name] = anew
+        if of_examples:
+            self._of_examples.add(name)
 
     def restore(self, begin: Callable[[int], object] = lambda step: None) -> int:
         """Restores the newest state; returns the steps done, 0 in a new run. Collective.
@@ -138,6 +144,10 @@ class Keeper(Source):
         return {name: part.state_dict() for name, part in self._shared.items()}
 
     def _load(self, restored: Restored) -> None:
+        about, run = restored.about, self._run
+        if different := difference(run.meaning, about.meaning):
+            raise self._misfit(restored, f"its data had another meaning: {different}")
+        others = bool(run.content and about.content and run.content != about.content)
         of_rank = self._own if restored.about.ranks == self._group.size else self._rows
         strange = (restored.shared.keys() ^ self._shared.keys()) | (
             restored.mine.keys() ^ of_rank.keys()
@@ -148,7 +158,7 @@ class Keeper(Source):
             for name, part in self._shared.items():
                 part.load_state_dict(restored.shared[name])
             for name, part in self._own.items():
-                if name in restored.mine:
+                if name in restored.mine and not (others and name in self._of_examples):
                     part.load_state_dict(restored.mine[name])
                 else:
                     self._anew[name](restored.about.step)

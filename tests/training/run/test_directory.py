@@ -144,7 +144,12 @@ HARMLESS: dict[str, Any] = {
     "codistill.teacher_wait": 51,
     "codistill.keep_published": 51,
 }
-OF_A_LAUNCH: dict[str, Any] = {"tensorboard": True, "time_limit": "3h", "silence_limit": 51}
+OF_A_LAUNCH: dict[str, Any] = {
+    "tensorboard": True,
+    "other_data": True,
+    "time_limit": "3h",
+    "silence_limit": 51,
+}
 
 
 def test_every_option_is_tried_here() -> None:

@@ -1,0 +1,189 @@
+"""The data of a group: noted when it begins, and compared when it goes on.
+
+Each group notes in ``RUN/group-0/data.json`` what its data mean, a digest of their examples and
+where they were. A group goes on only with data of the same meaning, at any path, and with other
+examples only if the user says so. Groups may have examples of their own, each on its own node, but
+a group of another meaning cannot join a run.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from mpi4py import MPI
+
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.files.regular import read_regular
+from hvcod.files.whole import write_whole
+from hvcod.groups.world import on_rank_zero
+from hvcod.tasks.base import Task
+from hvcod.tensorfile.meaning import difference, meaning_of
+from hvcod.tensorfile.steps import list_steps
+from hvcod.training.run.directory import Run, record_data, recorded_data
+
+NAME = "data.json"
+
+_LARGEST = 64 * 1024
+_ALIKE = "give all groups data of one preparation, or prepare some with hvcod data ... --like"
+
+log = logging.getLogger("hvcod.training")
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """A note of a group's data.
+
+    Attributes:
+        meaning: See `hvcod.tensorfile.meaning`; empty if unknown.
+        content: The digest of the examples; empty if unknown.
+        folder: The path of the data; empty for built-in data.
+    """
+
+    meaning: str = ""
+    content: str = ""
+    folder: str = ""
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Returns the record of a task's data; raises what `meaning_of_task` does."""
+        folder = task.options.data
+        return cls(meaning_of_task(task), task.content(), str(folder.absolute()) if folder else "")
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Returns the record in a file; None if there is none that can be read."""
+        try:
+            values = json.loads(read_regular(path, _LARGEST))
+            record = cls(**values)
+        except FileNotFoundError:
+            return None
+        except (OSError, HvcodError, ValueError, TypeError, RecursionError) as error:
+            log.warning("%s cannot be read: %s", path, reason_of(error))
+            return None
+        return record if all(type(value) is str for value in vars(record).values()) else None
+
+    def is_elsewhere(self, other: "DataRecord") -> bool:
+        """Returns whether the other data are at another path, links resolved."""
+        folders = {os.path.realpath(one.folder) if one.folder else "" for one in (self, other)}
+        return len(folders) > 1
+
+    def examples_problem(self, now: "DataRecord") -> str:
+        """Returns why the data now may have other examples than these; empty if they have not."""
+        where = f"{now.folder or 'the built-in data'}"
+        if self.content and now.content:
+            other = self.content != now.content
+            return f"{where} holds other examples than {self._named()}" if other else ""
+        if self.is_elsewhere(now):
+            return f"it is not known whether {where} holds the same examples as {self._named()}"
+        return ""
+
+    def _named(self) -> str:
+        folder = self.folder or "the built-in data"
+        return f"{folder} before"
+
+
+def join_data(run: Run, task: Task, ranks: MPI.Intracomm) -> Run:
+    """Returns the run with what is known of its data, once they proved to be those of the group.
+
+    Collective over the ranks of the launch; the group roots read and write.
+
+    Raises:
+        HvcodError: The data have another meaning than those of another rank or group, or than
+            the group's before; or other examples, and not ``--other-data``.
+    """
+    # The root speaks for its group; what the data mean is compared on every node.
+    ours = on_rank_zero(task.group.comm, lambda: DataRecord.of(task))
+    _compare_ranks(task, ranks)
+    recorded = on_rank_zero(ranks, lambda: recorded_data(run.directory))
+    problem = ""
+    if task.group.is_root:
+        problem = _problem(run, task, ours, DataRecord(folder=recorded))
+        path = run.group / NAME
+        if not problem and DataRecord.read(path) != ours:
+            problem = _write(path, ours)
+    if problem := next(filter(None, ranks.allgather(problem)), ""):
+        raise HvcodError(problem)
+    if ours.folder != recorded:
+        on_rank_zero(ranks, lambda: record_data(run.directory, ours.folder))
+    return dataclasses.replace(run, meaning=ours.meaning, content=ours.content)
+
+
+def read_record(run_dir: Path, group: int) -> DataRecord | None:
+    """Returns what a group of a run has noted of its data; None if there is nothing to be read."""
+    return DataRecord.read(run_dir / f"group-{group}" / NAME)
+
+
+def _compare_ranks(task: Task, ranks: MPI.Intracomm) -> None:
+    """Raises HvcodError if the data mean something else on another node. Collective."""
+    where = f"group {task.group.index} on {socket.gethostname()}"
+    everyones = ranks.allgather((meaning_of_task(task), where))
+    (first, origin), data = everyones[0], task.options.data or "the built-in data"
+    for meaning, place in everyones:
+        if different := difference(meaning, first):
+            raise HvcodError(
+                f"{data} has another meaning in {place} than in {origin}: {different}; {_ALIKE}"
+            )
+
+
+def _problem(run: Run, task: Task, ours: DataRecord, configured: DataRecord) -> str:
+    group = task.group
+    if _has_begun(run):
+        before = read_record(run.directory, group.index) or configured
+        if different := difference(ours.meaning, before.meaning):
+            return (
+                f"group {group.index} of {run.directory} was trained on data of another meaning "
+                f"than those in {ours.folder or 'the cache'}: {different}; go on with the data "
+                f"that were in {before.folder or 'the cache'}, or use another --run-dir"
+            )
+        if problem := before.examples_problem(ours):
+            if not task.options.other_data:
+                return (
+                    f"group {group.index} of {run.directory}: {problem}; go on with those, or add "
+                    "--other-data"
+                )
+            log.warning("%s; going on with --other-data", problem)
+        return ""
+    for other in set(range(group.count)) - {group.index}:
+        theirs = read_record(run.directory, other)
+        if theirs and (different := difference(ours.meaning, theirs.meaning)):
+            return (
+                f"group {other} of {run.directory} is trained on data ({theirs.folder}) of another "
+                f"meaning than those in {ours.folder}: {different} in group {group.index}; {_ALIKE}"
+            )
+    return ""
+
+
+def _has_begun(run: Run) -> bool:
+    """Returns whether the group has left weights that were trained."""
+    for name in ("state", "published"):
+        try:
+            if list_steps(run.group / name):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def meaning_of_task(task: Task) -> str:
+    """Returns the meaning of a task's data.
+
+    Raises:
+        UsageError: The task names what they mean in a way that cannot be noted.
+    """
+    try:
+        return meaning_of(task.meaning())
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"--task {task.options.task}: meaning(): {error}") from error
+
+
+def _write(path: Path, record: DataRecord) -> str:
+    try:
+        write_whole(path, json.dumps(dataclasses.asdict(record), indent=1).encode() + b"\n")
+    except OSError as error:
+        return f"cannot write {path}: {reason_of(error)}"
+    return ""
