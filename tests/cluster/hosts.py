@@ -74,6 +74,7 @@ class Hosts:
             server: Its ranks move to the host of their client.
         """
         self.names = [f"h{1 + index}" for index in range(count)]
+        self.folder = folder
         self._server, self._stack = server, contextlib.ExitStack()
         agent, known = folder / "agent", folder / "hosts"
         agent.write_text(AGENT.format(folder=folder))
@@ -100,6 +101,13 @@ class Hosts:
         """The words that start a command on a host."""
         target = f"--target={self._holders[name]}"
         return ["nsenter", target, "--mount", "--uts", "--net", "--"]
+
+    def run(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command on a host to its end."""
+        command = [*self.inside(name), *words]
+        return subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=300
+        )
 
     def start(
         self,

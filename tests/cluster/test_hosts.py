@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.hosts import Hosts
+from cluster.jobs.rendered import render
 from filesystems.launches import SMALL, step_lines
 
 from hvcod.exchange import published_directory
@@ -57,6 +58,34 @@ def test_it_makes_no_difference_where_the_ranks_of_a_group_are(
     # The same to the last bit: a group on each host, and groups across both.
     assert weights["slot"] == weights["node"]
     assert weights["slot"][0] != weights["slot"][1]
+
+
+# It starts programs without a shell, and knows hosts by their full names only.
+TMRSH = """#!/bin/sh
+grep -qx "$1" "$PBS_NODEFILE" || { echo "pbs_tmrsh: $1 is not a node" >&2; exit 255; }
+host=${1%%.*}; shift
+exec nsenter --target "$(cat "FOLDER/$host")" --mount --uts --net -- "$@"
+"""
+
+
+def test_the_remote_shell_of_the_scheduler_takes_the_place_of_ssh(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    (script,) = render(
+        *("--scheduler", "pbs", "--nodes", "2", "--remote-shell", "scheduler"),
+        *("--setup", "export OMPI_MCA_btl=self,tcp"),
+    ).values()
+    # All that the script does for the launch, in place of which two hosts give their names.
+    lines = script[script.index("agent=") : script.index("exec hvcod job run")]
+    (tmp_path / "nodes").write_text("h1.cluster\nh2.cluster\n")
+    program = tmp_path / "bin/pbs_tmrsh"
+    program.parent.mkdir()
+    program.write_text(TMRSH.replace("FOLDER", str(hosts.folder)))
+    program.chmod(0o755)
+    variables = f'export PBS_NODEFILE={tmp_path}/nodes PATH="{program.parent}:$PATH"\n'
+    launch = "mpirun -np 2 -H h1:1,h2:1 --map-by node sh -c 'echo on $(hostname)'"
+    done = hosts.run("h1", "bash", "-c", variables + lines + launch)
+    assert sorted(done.stdout.splitlines()) == ["on h1", "on h2"], done.stderr
 
 
 def test_a_cut_link_ends_the_group_across_it_and_not_the_other(

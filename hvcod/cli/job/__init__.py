@@ -11,6 +11,7 @@ COMMANDS = {
     "cancel": "Cancel the jobs of a run.",
     "stop": "Let a run save and stop.",
     "run": "Launch a command inside a job; batch scripts do this.",
+    "rsh": "Run a command on another host of a job; mpirun does this.",
 }
 
 EXAMPLES = """\b

@@ -63,6 +63,12 @@ class JobOptions:
         "$RANKS_PER_NODE, $CPUS_PER_RANK, $GPUS (of the job) and $GPUS_PER_NODE; default: srun "
         "with Slurm, mpirun with PBS",
     )
+    remote_shell: str = option(
+        "ssh",
+        "how mpirun reaches the other nodes of a job if it was built without the scheduler: by "
+        "ssh, or by the scheduler's own remote shell (pbs_tmrsh)",
+        choices=("ssh", "scheduler"),
+    )
     exclusive: bool = option(False, "have the nodes alone, without other jobs")
     bind: bool | None = option(
         None,
@@ -192,6 +198,8 @@ def check(options: JobOptions) -> None:
             f"{options.ranks_per_node} ranks cannot share the {options.gpus_per_node} GPUs of a "
             "node: each rank needs its own; use fewer --ranks-per-node"
         )
+    if options.remote_shell != "ssh" and options.launcher == "mpiexec":
+        raise UsageError("--remote-shell scheduler is for Open MPI: add --launcher mpirun")
     if options.warning >= options.time:
         raise UsageError(
             f"--warning {options.warning:g}s: the wall time is only {options.time:g} s"

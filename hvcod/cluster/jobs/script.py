@@ -98,9 +98,26 @@ def _environment(options: JobOptions) -> list[str]:
     return [
         *(f"{name}={value}" for name, value in sizes.items() if name in used),
         'export OMP_NUM_THREADS="$CPUS_PER_RANK"',
+        *_remote_shell(options),
         *([f"module load {options.modules} || exit 1"] if options.modules.strip() else []),
         *options.setup.strip().splitlines(),
         *([f'export PATH="{options.environment}/bin:$PATH"'] if options.environment else []),
+    ]
+
+
+def _remote_shell(options: JobOptions) -> list[str]:
+    """Returns the lines that let Open MPI start its daemons on the other nodes without ssh."""
+    if not options.batch_system.has_remote_shell:
+        return []
+    if options.remote_shell == "ssh":
+        needed = options.nodes > 1 and _launcher_of(options) == "mpirun"
+        note = "# An mpirun that was built without the scheduler needs ssh between the nodes, or"
+        return [note, "# `hvcod job render --remote-shell scheduler`."] if needed else []
+    # Open MPI 4 and 5. Only the first node can reach the others, so it starts all daemons.
+    return [
+        f'agent="hvcod job rsh --scheduler {options.scheduler}"',
+        'export OMPI_MCA_plm_rsh_agent="$agent" PRTE_MCA_plm_ssh_agent="$agent"',
+        "export OMPI_MCA_plm_rsh_no_tree_spawn=1 PRTE_MCA_plm_ssh_no_tree_spawn=1",
     ]
 
 

@@ -354,3 +354,21 @@ def test_a_record_that_is_a_link_or_a_pipe_is_neither_read_nor_written(
     with pytest.raises(HvcodError, match="cannot read"):
         submitted(tmp_path)
     assert victim.read_text() == "mine"
+
+
+def test_the_remote_shell_of_pbs_knows_the_nodes_of_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = tmp_path / "nodes"
+    nodes.write_text("n1.site.edu\nn1.site.edu\nn2\n")
+    monkeypatch.setenv("PBS_NODEFILE", str(nodes))
+    assert Pbs().remote_shell("n1") == ["pbs_tmrsh", "n1.site.edu"]
+    assert Pbs().remote_shell("n1.site.edu") == ["pbs_tmrsh", "n1.site.edu"]
+    assert Pbs().remote_shell("n2") == ["pbs_tmrsh", "n2"]
+    with pytest.raises(HvcodError, match="n3 is not among the nodes of this job"):
+        Pbs().remote_shell("n3")
+    monkeypatch.delenv("PBS_NODEFILE")
+    with pytest.raises(HvcodError, match="PBS_NODEFILE ''"):
+        Pbs().remote_shell("n1")
+    with pytest.raises(HvcodError, match="has no remote shell: use ssh"):
+        Slurm().remote_shell("n1")

@@ -282,3 +282,20 @@ def test_mpirun_on_pbs_hands_on_every_variable_that_is_exported() -> None:
     options = ["--scheduler", "pbs", "--setup", setup]
     script = on_one_line(render(*options)["train"])
     assert "-x A -x B -x C -x D --map-by" in script
+
+
+def test_jobs_of_several_nodes_say_what_they_need_ssh_for() -> None:
+    options = ["--scheduler", "pbs", "--nodes", "2"]
+    assert "--remote-shell scheduler" in render(*options)["train"]
+    for more in (["--nodes", "1"], ["--launcher", "mpiexec"], ["--scheduler", "slurm"]):
+        assert "--remote-shell" not in render(*options, *more)["train"]
+    script = render(*options, "--remote-shell", "scheduler")["train"]
+    assert 'agent="hvcod job rsh --scheduler pbs"\n' in script
+    check_shell({"train": script})
+    for more in ([], ["--launcher", "mpiexec"]):
+        words = [*options, "--scheduler", "slurm", "--remote-shell", "scheduler", *more]
+        if more:
+            assert "add --launcher mpirun" in refusal(*words)
+        else:
+            # There, mpirun starts its daemons by srun.
+            assert "agent=" not in render(*words)["train"]

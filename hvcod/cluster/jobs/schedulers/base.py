@@ -52,6 +52,7 @@ class Scheduler(abc.ABC):
         ended_states: The states of jobs that have ended.
         time: The name of the setting of the wall time, as `settings` returns it.
         array: The name of the setting that makes an array of jobs.
+        has_remote_shell: There is a program that starts commands on other nodes of a job.
     """
 
     prefix: ClassVar[str]
@@ -64,6 +65,7 @@ class Scheduler(abc.ABC):
     ended_states: ClassVar[Collection[str]]
     time: ClassVar[str] = "time"
     array: ClassVar[str] = "array"
+    has_remote_shell: ClassVar[bool] = False
 
     def refusal(self, options: JobOptions) -> str:
         """Returns why this scheduler cannot serve the options; empty if it can."""
@@ -131,6 +133,14 @@ class Scheduler(abc.ABC):
     def mpirun_words(self, options: JobOptions) -> list[str]:
         """Returns words of bash by which Open MPI finds its nodes and passes variables on."""
         return []
+
+    def remote_shell(self, host: str) -> list[str]:
+        """Returns the words that start a command on another host of this job, without ssh.
+
+        Raises:
+            HvcodError: The scheduler has no such program, or the host is not in this job.
+        """
+        raise HvcodError(f"{type(self).__name__} has no remote shell: use ssh")
 
     def test(self, script: Path) -> str:
         """Asks whether the scheduler would take a script, and returns its answer, if any.

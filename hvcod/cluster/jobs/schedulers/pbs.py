@@ -21,7 +21,8 @@ from pathlib import Path
 from hvcod.cluster.jobs.options import JobOptions
 from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, id_in
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
+from hvcod.files.regular import read_regular
 from hvcod.files.whole import write_whole
 
 # For an Open MPI that was built without PBS: the nodes, with a slot for every mpiprocs. It reaches
@@ -79,6 +80,7 @@ class Pbs(Scheduler):
     waiting_states = frozenset("HQTW")
     # C is Torque's word for OpenPBS's F; X is a job of an array that has ended.
     ended_states = frozenset("CFX")
+    has_remote_shell = True
     time = "l.walltime"
     array = "J"
 
@@ -140,6 +142,19 @@ class Pbs(Scheduler):
     def mpirun_words(self, options: JobOptions) -> list[str]:
         """Returns the host file and the variables, which ssh would not pass on."""
         return [_HOST_FILE, _LIBRARIES, *(f"-x {name}" for name in _exported(options.setup))]
+
+    def remote_shell(self, host: str) -> list[str]:
+        """Returns the words of pbs_tmrsh, which knows hosts by their names in PBS_NODEFILE."""
+        path = os.environ.get("PBS_NODEFILE", "")
+        try:
+            names = read_regular(Path(path), follow=True).decode().split()
+        except (OSError, HvcodError) as error:
+            raise HvcodError(f"PBS_NODEFILE {path!r}: {reason_of(error)}") from error
+        # Open MPI shortens names.
+        known = [name for name in names if host in (name, name.partition(".")[0])]
+        if not known:
+            raise HvcodError(f"{host} is not among the nodes of this job, which are in {path}")
+        return ["pbs_tmrsh", known[0]]
 
     def submit(self, script: Path, after: Sequence[str] = (), after_any: bool = False) -> str:
         """Submits a script by qsub."""
