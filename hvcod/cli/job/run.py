@@ -40,6 +40,13 @@ Examples:
 @click.option("--index", type=int, help="The job's index in its array.")
 @click.option("--followed-by", metavar="NAME", help="The script whose job waits for this one.")
 @click.option(
+    "--waits-for",
+    metavar="NAME",
+    multiple=True,
+    help="A script whose jobs must have ended, also those in which one went on; while one waits or "
+    "runs, this job submits itself behind it. May be repeated.",
+)
+@click.option(
     "--stop-by",
     type=click.Choice(["signal", "clock"]),
     default="signal",

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
 
-from hvcod.cluster.jobs.record import Submitted, note, submitted
+from hvcod.cluster.jobs.record import Submitted, note, submitted, waiting_or_running
 from hvcod.cluster.jobs.schedulers.base import Scheduler
 from hvcod.cluster.jobs.script import RunningJob
 from hvcod.errors import PREEMPTED, HvcodError
@@ -29,6 +29,8 @@ PASSED_ON = signal.SIGUSR2
 def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool) -> int:
     """Runs a command to its end, and requeues the job if it exits with 75.
 
+    If jobs that it waits for have not ended, it only submits itself behind them.
+
     Returns the command's exit code, or 128 and the number of the signal that ended it. If the
     ranks watch the clock, warnings are not passed on to them.
 
@@ -39,6 +41,8 @@ def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool)
     launch, stop_file = _Launch(pass_on=batch_system.warns and not by_clock), StopFile(job.folder)
     _say(batch_system.start_of(job))
     _note_start(scheduler, job)
+    if job.waits_for and (code := _gone_behind(scheduler, job)) is not None:
+        return code
     code = launch.run(command)
     # Any other code is the end: only 75 means "saved, start me again".
     if code == PREEMPTED:
@@ -57,6 +61,42 @@ def _note_start(scheduler: str, job: RunningJob) -> None:
             note(job.folder, Submitted(scheduler, job.name, job_id))
     except HvcodError as error:
         print(f"hvcod: {error}", file=sys.stderr, flush=True)
+
+
+def _gone_behind(scheduler: str, job: RunningJob) -> int | None:
+    """Submits a job again behind the jobs that it waits for; None if all of them have ended.
+
+    It was submitted behind them, but where a job that continues gets another id, as on PBS, the
+    scheduler does not know that it waits for that one, too. Returns the exit code of this start.
+
+    Raises:
+        HvcodError: The scheduler does not say which jobs have ended.
+    """
+    batch_system = SCHEDULERS.load(scheduler)()
+    refusal = ""
+    # Twice: one may end in this moment, and the scheduler forget it.
+    for _ in range(2):
+        if not (ids := _awaited(scheduler, job)):
+            return None
+        try:
+            following = batch_system.submit(job.script, ids, after_any=True)
+        except HvcodError as error:
+            refusal = str(error)
+            continue
+        _say(f"{', '.join(ids)} still wait or run: {job.name} goes on behind as job {following}")
+        note(job.folder, Submitted(scheduler, job.name, following))
+        return PREEMPTED
+    print(f"hvcod: not behind {', '.join(ids)}: {refusal}", file=sys.stderr, flush=True)
+    _say_how_to_go_on(batch_system, job)
+    return 1
+
+
+def _awaited(scheduler: str, job: RunningJob) -> list[str]:
+    return [
+        other.id
+        for other in waiting_or_running(job.folder)
+        if other.name in job.waits_for and other.scheduler == scheduler
+    ]
 
 
 def _go_on(scheduler: str, job: RunningJob, received: Collection[signal.Signals]) -> None:

@@ -46,6 +46,8 @@ class RunningJob:
         script: The script's file; a scheduler may have moved it.
         index: Its index in an array of jobs; None for a single job.
         followed_by: The script whose job waits for this one.
+        waits_for: The scripts whose jobs must have ended, however they are called by now: a job may
+            have gone on as another one.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class RunningJob:
     script: Path
     index: int | None = None
     followed_by: str | None = None
+    waits_for: Sequence[str] = ()
 
     @property
     def log_name(self) -> str:
@@ -182,6 +185,7 @@ def _job_run(script: Script, folder: Path) -> list[str]:
     words += [f"--name {script.name}", '--script "$0"']
     words += ['--index "$INDEX"'] if script.indices else []
     words += [f"--followed-by {script.followed_by}"] if script.followed_by else []
+    words += [f"--waits-for {name}" for name in script.after] if script.after_any else []
     words += ["--stop-by clock"] if options.by_clock and options.batch_system.warns else []
     return [*words[:-1], f"{words[-1]} --"]
 

@@ -44,8 +44,8 @@ def examples() -> Iterator[tuple[Path, str]]:
             (Request(CHURN, Path("runs/churn")), dataclasses.replace(cpu, nodes=1, shares=12)),
         )
         for request, options in requests:
-            script = scripts(request, options)[0]
-            yield Path(scheduler, f"{script.name}.sh"), text(script, request.folder)
+            for script in scripts(request, options):
+                yield Path(scheduler, f"{script.name}.sh"), text(script, request.folder)
 
 
 def main(folder: Path) -> None:

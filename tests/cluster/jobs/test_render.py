@@ -136,6 +136,7 @@ def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
         assert line in scripts["retrain"]
         assert ' --share "$INDEX/24"\n' in scripts["retrain"]
         assert "--share" not in scripts["report"]
+        assert "--waits-for retrain -- \\\n" in scripts["report"]
         assert "J 1-24" not in scripts["report"]
         # A single job stops in time, too.
         (script,) = render("--scheduler", scheduler, "--stop-by", "clock", command=command).values()
@@ -293,7 +294,7 @@ def test_the_templates_are_what_render_prints_and_good_shell() -> None:
     templates = dict(examples())
     there = {x.relative_to(PROJECT / "jobs") for x in (PROJECT / "jobs").rglob("*.sh")}
     assert there == set(templates), "run python tests/cluster/jobs/examples.py jobs"
-    assert len(templates) == 8
+    assert len(templates) == 10
     assert all(len(text.splitlines()) <= 32 for text in templates.values())
     for place, text in templates.items():
         assert (PROJECT / "jobs" / place).read_text() == text

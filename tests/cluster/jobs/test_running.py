@@ -71,6 +71,33 @@ def test_what_saved_goes_back_with_its_follower_and_is_noted(shell: ShellJobs) -
     ]
 
 
+def test_a_job_goes_behind_those_that_it_waits_for_under_their_new_ids(shell: ShellJobs) -> None:
+    """Shares that did not end in one wall time go on as other jobs; the report waits for them."""
+    (shell.home / "run/jobs").mkdir(parents=True)
+    jobs = [("retrain", "1"), ("retrain", "2"), ("other", "3")]
+    lines = [json.dumps({"scheduler": "shell", "name": n, "id": i}) for n, i in jobs]
+    (shell.home / "run/jobs/submitted.jsonl").write_text("\n".join([*lines, ""]))
+    for _, job in jobs:
+        (shell.queue / job).mkdir()
+    (shell.queue / "1/code").write_text("75\n")
+    report = words("--waits-for", "retrain", command=["bash", "-c", "echo reported"])
+    done = shell.run(*report)
+    assert done.returncode == 75
+    assert done.stdout.splitlines()[1].endswith(
+        "2 still wait or run: train goes on behind as job 4"
+    )
+    assert (shell.queue / "4/words").read_text() == "after=2 script.sh\n"
+    assert '"id": "4"' in (shell.home / "run/jobs/submitted.jsonl").read_text()
+    (shell.queue / "closed").touch()
+    done = shell.run(*report)
+    assert done.returncode == 1
+    assert "not behind 2: fakesub refused: the queue is closed" in done.stderr
+    assert "fakesub run/jobs/train.sh" in done.stdout
+    (shell.queue / "2/code").write_text("1\n")
+    (shell.queue / "closed").unlink()
+    assert shell.run(*report).stdout.endswith("\nreported\n")
+
+
 def test_a_queue_that_refuses_leaves_the_exit_code_and_a_line(shell: ShellJobs) -> None:
     (shell.queue / "closed").touch()
     done = shell.run(*words(command=["bash", "-c", "exit 75"]))
