@@ -20,8 +20,7 @@ exec >>"runs/cc/logs/train-group-$(printf %02d "$INDEX").log" 2>&1
 RANKS_PER_NODE=4
 CPUS_PER_RANK=8
 export OMP_NUM_THREADS="$CPUS_PER_RANK"
-# An mpirun that was built without the scheduler needs ssh between the nodes, or
-# `hvcod job render --remote-shell scheduler`.
+# mpirun built without PBS needs ssh between the nodes, or --remote-shell scheduler.
 export PATH="$HOME/hvcod/.venv/bin:$PATH"
 
 # Waits, warns the ranks in time, and goes back into the queue if they exit with 75.

@@ -114,8 +114,10 @@ def _remote_shell(options: JobOptions) -> list[str]:
         return []
     if options.remote_shell == "ssh":
         needed = options.nodes > 1 and _launcher_of(options) == "mpirun"
-        note = "# An mpirun that was built without the scheduler needs ssh between the nodes, or"
-        return [note, "# `hvcod job render --remote-shell scheduler`."] if needed else []
+        note = (
+            "# mpirun built without PBS needs ssh between the nodes, or --remote-shell scheduler."
+        )
+        return [note] if needed else []
     # Open MPI 4 and 5. Only the first node can reach the others, so it starts all daemons.
     return [
         f'agent="hvcod job rsh --scheduler {options.scheduler}"',
