@@ -23,6 +23,10 @@ class GroupFailedError(HvcodError):
         self.save = save
 
 
+class RankLostError(HvcodError):
+    """A rank is gone or unreachable: the launch ends with exit code 75, to be submitted again."""
+
+
 class UsageError(HvcodError):
     """The command or its options are wrong; raised alike on every rank, exit code 2."""
 

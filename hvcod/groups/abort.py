@@ -10,7 +10,7 @@ import traceback
 from types import TracebackType
 from typing import Any, NoReturn
 
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import PREEMPTED, HvcodError, RankLostError, UsageError
 from hvcod.groups.environment import launch_rank, launch_size
 
 OTHER_RANKS_WAIT = 3.0
@@ -32,7 +32,7 @@ def abort(error: BaseException) -> NoReturn:
     """Prints what failed and where, and ends every process of this launch with a non-zero code.
 
     An `HvcodError` is shown as one line, anything else with its traceback. The code is 1, or 2 for
-    a `UsageError`. Not collective: one rank can call it.
+    a `UsageError`, or 75 for a `RankLostError`. Not collective: one rank can call it.
     """
     alone = _world_size() == 1
     if isinstance(error, HvcodError):
@@ -49,7 +49,13 @@ def abort(error: BaseException) -> NoReturn:
         sys.stderr.flush()
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    _end(2 if isinstance(error, UsageError) else 1)
+    _end(_code(error))
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, RankLostError):
+        return PREEMPTED
+    return 2 if isinstance(error, UsageError) else 1
 
 
 def abort_on_failure() -> None:

@@ -2,31 +2,42 @@
 
 MPI over TCP notices a dead link only when the system gives up sending, after a quarter of an hour;
 Horovod's own stall check runs on the very thread that is stuck.
+
+A scheduler may suspend a job on one of its nodes only (OpenPBS does). The kernel of that node still
+accepts connections for processes that are stopped, so a node that is suspended can be told from one
+that is dead.
 """
 
+import contextlib
+import logging
 import os
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mpi4py import MPI
 
-from hvcod.errors import HvcodError
+from hvcod.errors import RankLostError
 from hvcod.groups.abort import abort
 from hvcod.groups.split import Group
 
 _BEATS = 10
 _LONGEST_BEAT = 10.0
 _PAUSE_AT_END = 0.01
+_PROBE_SECONDS = 5.0
+
+log = logging.getLogger("hvcod.groups")
 
 
 class Watchdog:
     """Exchanges signs of life with the group root every few seconds, on a thread of its own.
 
     The root hears all ranks of its group, and they hear the root. A rank that hears nothing for too
-    long names the silent rank and ends the launch. Only time in which this process itself runs
-    counts, so a job that the scheduler suspends as a whole goes on afterwards.
+    long names the silent rank and ends the launch with 75. Only time in which this process itself
+    runs counts, so a job that the scheduler suspends as a whole goes on afterwards. A job that is
+    suspended on some of its nodes goes on, too: see `_are_suspended`.
     """
 
     def __init__(self, group: Group, limit: float, step: Callable[[], int]) -> None:
@@ -39,8 +50,11 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         if limit and group.size > 1:
             self._comm = group.comm.Dup()
-            self._hosts: list[str] = group.comm.allgather(os.uname().nodename)
+            self._door = _Door()
+            place = (os.uname().nodename, self._door.port)
+            self._places: list[tuple[str, int]] = group.comm.allgather(place)
             others = range(1, group.size) if group.is_root else [0]
+            self._counts = group.is_root or self._is_first_on_its_node(group.rank)
             self._silence = dict.fromkeys(others, 0.0)
             self._thread = threading.Thread(target=self._run, name="hvcod-watch", daemon=True)
             self._thread.start()
@@ -50,6 +64,7 @@ class Watchdog:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
+            self._door.close()
             self._comm.Free()
 
     def _run(self) -> None:
@@ -71,6 +86,7 @@ class Watchdog:
         MPI.Request.Waitall(sent)
 
     def _listen(self) -> None:
+        self._door.clear()
         sign = np.empty(1, dtype=np.int8)
         for other in list(self._silence):
             while other in self._silence and self._comm.Iprobe(other):
@@ -79,15 +95,72 @@ class Watchdog:
                 if sign[0]:
                     del self._silence[other]
 
+    def _is_first_on_its_node(self, rank: int) -> bool:
+        """Returns whether this rank watches the root for all of its node, where the root may be."""
+        nodes = [node for node, _ in self._places]
+        return nodes[rank] not in nodes[1:rank]
+
     def _count(self, seconds: float) -> None:
+        if not self._counts:
+            return
         for other in self._silence:
             self._silence[other] += seconds
         missed = [other for other, since in self._silence.items() if since > self._limit]
-        if missed:
-            names = ", ".join(f"{other} (on {self._hosts[other]})" for other in missed)
-            message = (
-                f"step {self._step()}: nothing heard for {self._limit:g} s from rank {names} of "
-                f"group {self._index}: its node or the network to it is down, or its process is "
-                "stopped; the same command goes on from the last saved state"
+        if not missed:
+            return
+        names = ", ".join(f"{other} (on {self._places[other][0]})" for other in missed)
+        silent = (
+            f"step {self._step()}: nothing heard for {self._limit:g} s from rank {names} of "
+            f"group {self._index}: "
+        )
+        if not self._are_suspended(missed):
+            abort(
+                RankLostError(
+                    f"{silent}its node or the network to it is down, or its process is stopped; "
+                    "the same command goes on from the last saved state"
+                )
             )
-            abort(HvcodError(message))
+        # Only errors are shown of ranks that are not their group's root.
+        log.error("%sits node answers, so the job is suspended there; waiting", silent)
+        self._silence |= dict.fromkeys(missed, 0.0)
+
+    def _are_suspended(self, missed: Sequence[int]) -> bool:
+        """Returns whether the launch is suspended on the nodes of all silent ranks.
+
+        None of its ranks runs there, but connections to the silent ones are accepted.
+        """
+        # Not all fall silent in the same beat.
+        heard = [rank for rank, since in self._silence.items() if since < self._limit / 2]
+        running = {self._places[rank][0] for rank in [*heard, self._comm.rank]}
+        places = [self._places[rank] for rank in missed]
+        return all(node not in running and _accepts(node, port) for node, port in places)
+
+
+class _Door:
+    """A port at which others can see that this process exists, even while it is stopped."""
+
+    def __init__(self) -> None:
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        self._socket = socket.create_server(
+            ("", 0), family=family, dualstack_ipv6=both, backlog=socket.SOMAXCONN
+        )
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+
+    def clear(self) -> None:
+        """Drops the connections that have come, so that there is room for others."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._socket.accept()[0].close()
+
+    def close(self) -> None:
+        """Accepts no more connections."""
+        self._socket.close()
+
+
+def _accepts(host: str, port: int) -> bool:
+    """Returns whether a process listens there: the kernel accepts, whatever the process does."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), _PROBE_SECONDS):
+        return True
+    return False
