@@ -12,6 +12,7 @@ from hvcod.errors import HvcodError
 from hvcod.evaluation.models import Trained
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
+from hvcod.training.run.data import DataRecord
 from hvcod.training.validation import add_scored, metrics_of, predictive_distributions
 
 
@@ -74,7 +75,7 @@ def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
     Raises:
         HvcodError: The models have different tasks or were trained on different data.
     """
-    first = models[0].task.options
+    first, data = models[0].task.options, DataRecord.of(models[0].task)
     for model in models:
         options = model.task.options
         if options.task != first.task:
@@ -82,7 +83,7 @@ def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
                 f"{models[0].path} is a model of the task {first.task}, {model.path} of "
                 f"{options.task}: they cannot be combined"
             )
-        if options.data != first.data:
+        if data.examples_problem(DataRecord.of(model.task)):
             raise HvcodError(
                 f"{models[0].path} was trained on {first.data}, {model.path} on {options.data}: "
                 "give the --data on which to evaluate all"

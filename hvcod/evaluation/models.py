@@ -1,6 +1,8 @@
 """Trained models, rebuilt from the files of their runs."""
 
 import dataclasses
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,14 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.decode import decode_tensors, read_file
+from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
+from hvcod.training.run.data import meaning_of_task
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, state_of
 from hvcod.tree import put_together
+
+log = logging.getLogger("hvcod.evaluation")
 
 
 @dataclass(frozen=True)
@@ -69,19 +75,21 @@ def _load(
 ) -> Trained:
     weights: dict[str, Tensor] = {}
 
-    def read() -> tuple[int, int]:
+    def read() -> Origin:
         origin, tensors = _read(file.path)
         weights.update(tensors)
-        return origin.group, origin.step
+        return origin
 
-    group, step = on_rank_zero(ranks.comm, read)
+    origin = on_rank_zero(ranks.comm, read)
     # Resolved on every rank, because this also imports the task's class.
     of_run = _options(on_rank_zero(ranks.comm, lambda: config.read_toml(file.config)), file.config)
-    trained = of_groups(of_run, file.config.parent, [group], ranks.comm)[group]
-    trained = dataclasses.replace(
+    of_group = of_groups(of_run, file.config.parent, [origin.group], ranks.comm)
+    trained = of_group[origin.group]
+    given = dataclasses.replace(
         trained, data=options.data or trained.data, validation_examples=options.examples
     )
-    task = load_task(trained.task)(trained, ranks)
+    task = load_task(given.task)(given, ranks)
+    on_rank_zero(ranks.comm, lambda: _compare_meaning(file.path, origin, trained, task))
     model = task.build_model()
     tensors = broadcast_tensors(ranks.comm, weights if ranks.is_root else None)
     if problem := _misfit(model.state_dict(), tensors):
@@ -90,7 +98,26 @@ def _load(
             f"{problem}"
         )
     model.load_state_dict(tensors)
-    return Trained(file.name, file.path, step, task, model.to(device).eval(), device)
+    return Trained(file.name, file.path, origin.step, task, model.to(device).eval(), device)
+
+
+def _compare_meaning(path: Path, origin: Origin, trained: TrainOptions, task: Task) -> None:
+    """Raises HvcodError if the data have another meaning than those of the training."""
+    meaning, data = meaning_of_task(task), task.options.data
+    if different := difference(meaning, origin.meaning):
+        raise HvcodError(
+            f"{data or 'the built-in data'} has another meaning than the data on which {path} was "
+            f"trained ({trained.data or 'built-in data'}): {different}; prepare it with "
+            "hvcod data ... --like the data of the training"
+        )
+    elsewhere = os.path.realpath(data or "") != os.path.realpath(trained.data or "")
+    if meaning and not origin.meaning and elsewhere:
+        log.warning(
+            "%s does not name the meaning of its data, such as the vocabulary: make sure that %s "
+            "has the same",
+            path,
+            data,
+        )
 
 
 def _misfit(of_model: Mapping[str, Tensor], of_file: Mapping[str, Tensor]) -> str:

@@ -1,17 +1,25 @@
 """``hvcod evaluate``: the figures of runs, states and published checkpoints."""
 
+import dataclasses
 import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import MpiRun
 from evaluation.conftest import STEPS, Hvcod
+from mpi4py import MPI
 
-from hvcod.errors import UsageError
+from hvcod.errors import HvcodError, UsageError
+from hvcod.evaluation.evaluate import pairs
+from hvcod.evaluation.models import Trained, load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.sources import find
+from hvcod.groups.split import split
+from hvcod.tensorfile.decode import decode_tensors
+from hvcod.tensorfile.encode import encode
 
 SCORED = ("--examples", 256)
 """As many as the run validates on."""
@@ -129,18 +137,65 @@ def test_sources_are_told_apart(run: Path, hvcod: Hvcod, tmp_path: Path) -> None
         find([run, run], [], EvaluationOptions())
 
 
+def change(data: Path, **values: object) -> None:
+    """Changes values of a dataset's description."""
+    path = data / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def loaded(*sources: Path, **options: Any) -> list[Trained]:
+    return load_models(sources, [0], EvaluationOptions(**options), split(MPI.COMM_WORLD))
+
+
 def test_models_of_other_data_need_one_to_be_tried_on(
-    fast_mpirun: MpiRun, hvcod: Hvcod, run: Path, tiny_data: Path, tmp_path: Path
+    run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
-    shutil.copytree(tiny_data, tmp_path / "data")
+    data = shutil.copytree(tiny_data, tmp_path / "data")
     config = tmp_path / "run" / "config.toml"
-    config.write_text(config.read_text().replace(str(tiny_data), str(tmp_path / "data")))
-    sources = [run, tmp_path / "run", "--group", 0, "--examples", 32]
-    done = fast_mpirun(1, "hvcod", "evaluate", *sources, check=False)
-    assert done.returncode == 1
-    assert f"was trained on {tiny_data}" in done.stderr
-    assert len(hvcod("evaluate", *sources, "--data", tiny_data)) == 3
+    config.write_text(config.read_text().replace(str(tiny_data), str(data)))
+    # The same data at another path are the same data.
+    assert len(pairs(loaded(run, tmp_path / "run"))) == 2
+    change(data, content="other documents")
+    with pytest.raises(HvcodError, match=f"was trained on {tiny_data}"):
+        pairs(loaded(run, tmp_path / "run"))
+    assert len(pairs(loaded(run, tmp_path / "run", data=tiny_data))) == 2
+
+
+def test_data_of_another_meaning_are_refused_by_name(
+    run: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    change(data, meaning={"vocabulary": "another one of the same size"})
+    state, published = (
+        run / "group-0" / kind / f"step-{STEPS:08d}.h5" for kind in ("state", "published")
+    )
+    for path in (state, published):
+        with pytest.raises(HvcodError) as error:
+            loaded(path, data=data)
+        assert (
+            f"{data} has another meaning than the data on which {path} was trained ({tiny_data}): "
+            "vocabulary " in str(error.value)
+        )
+    # Other examples of the same meaning are what an evaluation is for.
+    change(data, content="other documents", meaning=None)
+    loaded(state, published, data=data)
+    assert caplog.messages == []
+
+
+def test_weights_that_do_not_name_a_meaning_are_used_with_a_warning(
+    run: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = run / "group-0" / "published" / f"step-{STEPS:08d}.h5"
+    origin, tensors = decode_tensors(path.read_bytes())
+    old = tmp_path / "old.h5"
+    old.write_bytes(encode(tensors, dataclasses.replace(origin, meaning="")))
+    loaded(old, config=run / "config.toml")
+    assert caplog.messages == []
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    loaded(old, config=run / "config.toml", data=data)
+    (message,) = caplog.messages
+    assert message.startswith(f"{old} does not name the meaning of its data")
 
 
 def test_a_damaged_file_is_told_with_its_path(
