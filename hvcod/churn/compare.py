@@ -1,5 +1,6 @@
 """Compares files of predictions: reads each once, measures, and estimates intervals."""
 
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,14 +39,26 @@ def compare(
         HvcodError: The predictions are not probabilities, are NaN, do not match each other, ...:
             lists every problem, with counts.
     """
-    slices = Slices(parse_edges(options.slice_edges))
+    parse_edges(options.slice_edges)
     paths = [path for retrains in methods.values() for path in retrains]
     if len(paths) < 2:
         raise UsageError("churn is a difference between retrains: name at least two files")
-    sources = _open(paths, options)
+    with contextlib.ExitStack() as closing:
+        sources = _open(paths, options, closing)
+        return _compared(methods, names or {}, sources, options)
+
+
+def _compared(
+    methods: Mapping[str, Sequence[Path]],
+    names: Mapping[Path, str],
+    sources: Sequence[Source],
+    options: CompareOptions,
+) -> Report:
+    slices = Slices(parse_edges(options.slice_edges))
+    paths = [path for retrains in methods.values() for path in retrains]
     classes = _classes(sources[: len(paths)])
     called = {
-        method: [(names or {}).get(path, str(path)) for path in retrains]
+        method: [names.get(path, str(path)) for path in retrains]
         for method, retrains in methods.items()
     }
     findings = Findings(options.scale)
@@ -98,7 +111,11 @@ def _measure(
     progress.close()
 
 
-def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
+def _open(
+    paths: Sequence[Path], options: CompareOptions, closing: contextlib.ExitStack
+) -> list[Source]:
+    if options.by_row and (options.id_column is not None or options.ids):
+        raise UsageError("--by-row ignores ids: it cannot be combined with --id-column or --ids")
     wanted = Wanted(
         slice_column=options.slice_column,
         by_row=options.by_row,
@@ -107,13 +124,13 @@ def _open(paths: Sequence[Path], options: CompareOptions) -> list[Source]:
         labels=options.labels,
         classes=options.classes,
     )
-    opened = [open_source(path, wanted) for path in paths]
+    opened = [open_source(path, wanted, closing) for path in paths]
     if options.slices:
         if options.slice_column or options.by_row:
             raise UsageError("--slices cannot be combined with --slice-column or --by-row")
         names = None if options.id_column is None else f"{options.id_column},id"
         wanted = Wanted(predictions=False, slice_column="slice", id_column=names)
-        opened.append(open_source(options.slices, wanted))
+        opened.append(open_source(options.slices, wanted, closing))
     elif options.slice_edges and not options.slice_column:
         raise UsageError("--slice-edges needs --slice-column or --slices")
     elif options.slice_column and not any(source.contents.sliced for source in opened):

@@ -72,6 +72,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "bom": text(TEXT.encode("utf-8-sig")),
     "spaces": text(TEXT.replace(",", ", ").replace("\n", "\r\n").encode()),
     "truth": text(TEXT.replace(",1\n", ",True\n").replace(",0\n", ",false\n").encode()),
+    "blanks": text(b"id prediction label\n1 0.5 1\n2 0.25 0\n3 0.75 \n"),
     "others": text(TEXT.replace("\n", ",\n").replace("label,", "label,note").encode()),
 }
 
@@ -109,6 +110,10 @@ def test_a_list_in_each_row_holds_the_classes(csv: CSV, tmp_path: Path) -> None:
         (b"1,0.5\n2,0.25\n", "the first line must hold the names of the columns"),
         (gzip.compress(TEXT.encode())[:-12], "cannot read .*b.csv: Truncated"),
         (lzma.compress(TEXT.encode())[:-12], "cannot read .*b.csv: Compressed file ended"),
+        (
+            b"id,prediction\n1,50%\n",
+            "50%.; write numbers without %, and add --scale",
+        ),
         (b"PAR1" + bytes(100), "cannot read .*b.csv: "),
         (b"id,prediction\n" + b"1" * 2**21 + b",0.5\n", "a row is longer than 1 MiB"),
     ],
@@ -185,6 +190,18 @@ def test_a_pipe_without_a_writer_and_a_device(
         pair_of(a, tmp_path / "pipe")
     with pytest.raises(UsageError, match="/dev/zero is neither a file nor a pipe"):
         pair_of(a, Path("/dev/zero"))
+
+
+def test_datasets_in_groups(csv: CSV, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["results/id"], file["results/p"] = [2, 1], [0.5, 0.25]
+        file["elsewhere"] = h5py.ExternalLink("/etc/other.h5", "x")
+    a = csv("a", "id,p 1,0.25 2,0.75")
+    with fails("it has elsewhere, results/id, results/p: --prediction-column"):
+        pair_of(tmp_path / "b.h5", a)
+    c = csv("c", "results/id,results/p 1,0.25 2,0.75")
+    chosen = {"id_column": "results/id", "prediction_column": "results/p"}
+    assert pair_of(tmp_path / "b.h5", c, **chosen).overall.churn == pytest.approx(0.125)
 
 
 def test_labels_by_name(csv: CSV, hdf5: HDF5) -> None:

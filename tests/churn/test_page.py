@@ -20,6 +20,7 @@ from hvcod.churn.page.charts import by_slice, histogram, trade_off
 from hvcod.churn.page.page import page
 from hvcod.churn.page.plot import colour
 from hvcod.churn.report import Report
+from hvcod.cli.churn.output import give_out
 
 QUIET = [
     "--headless",
@@ -75,6 +76,13 @@ def test_the_page_has_all_pictures_and_asks_for_nothing(report: Report) -> None:
     assert not {"script", "img", "link", "iframe"} & set(tags.found)
     assert "url(" not in shown
     assert "onerror" in re.sub(r"<[^>]*>", "", shown)  # as a name, not as a tag
+
+
+def test_files_may_have_names_that_are_not_utf_8(hdf5: HDF5, tmp_path: Path) -> None:
+    files = [hdf5(name, prediction=[0.5]) for name in ("a", "b\udcff")]
+    give_out(compare({"all": files}, CompareOptions()), tmp_path / "c", tmp_path / "h", True)
+    assert "b\\udcff.h5" in (tmp_path / "h").read_text()
+    assert "b\\udcff.h5" in (tmp_path / "c").read_text()
 
 
 def test_the_page_of_two_files_without_labels(hdf5: HDF5) -> None:

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hvcod.churn.files.findings import MISSING, Findings
+from hvcod.churn.files.findings import MISSING, TWICE, Findings
 from hvcod.churn.files.ids import Ids, common_kind
 from hvcod.churn.files.rows import Array, Rows, Source, make_rows
 from hvcod.churn.files.spill import PARTITIONS, Spill
-
-TWICE = "rows repeat an id"
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Predictions in CSV, read by pyarrow in blocks.
 
 The first line holds the names of the columns. It shows how they are divided: by commas, semicolons,
-tabs or bars. Numbers may have decimal commas, if these do not divide columns or cells are quoted.
+tabs or bars, or by single blanks if by none of these. Numbers may have decimal commas, if these do
+not divide columns or the cells are quoted.
 """
 
 import csv
@@ -47,8 +48,10 @@ class CSVTable:
             raise HvcodError(f"{file}: the first line is empty, which must name the columns")
         if len(lines) == 1 and len(head) == HEAD_BYTES:
             raise HvcodError(f"{file}: its first line is longer than {HEAD_BYTES:,} bytes")
-        # The most columns win; a comma in doubt.
+        # The most columns win, and a comma in doubt.
         self._delimiter = max(_DELIMITERS, key=lambda mark: len(_cells(lines[0], mark)))
+        if len(_cells(lines[0], self._delimiter)) == 1 and " " in lines[0].strip():
+            self._delimiter = " "
         self.names = [name.strip() for name in _cells(lines[0], self._delimiter)]
         self._rows = [_cells(line, self._delimiter) for line in lines[1 : _ROWS_FOR_DECIMALS + 1]]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import lzma
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -24,4 +25,6 @@ def read_errors(file: str) -> Iterator[None]:
         reason = " ".join(reason_of(error).split())
         if "straddling" in reason:  # pyarrow's word for a row longer than a block
             reason = "a row is longer than 1 MiB"
+        if re.search(r"invalid value '[^']*%'", reason):
+            reason += "; write numbers without %, and add --scale percent"
         raise HvcodError(f"cannot read {file}: {reason}") from error

@@ -17,6 +17,7 @@ SUM_SLACK = 1e-2
 
 NAN = "predictions are not a number (NaN)"
 OUTSIDE = "predictions lie outside [0, 1]"
+TWICE = "rows repeat an id"
 MISSING = "rows are missing in"
 LABELS_DIFFER = "labels differ from those of earlier files"
 NO_CLASS = "labels are not the number of a class"
@@ -149,6 +150,11 @@ class Findings:
         """
         if self._errors:
             lines = [self._line(key, *entry) for key, entry in self._errors.items()]
+            problems = {what for _, what in self._errors}
+            if any(what.startswith(MISSING) for what in problems):
+                lines.append("--common compares the rows that all files have")
+            if TWICE in problems:
+                lines.append("--id-column names another column, --by-row aligns rows by number")
             raise HvcodError("; ".join(lines))
 
     def _line(self, key: tuple[str, str], count: int, example: str) -> str:

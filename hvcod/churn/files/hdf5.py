@@ -5,7 +5,7 @@ hard, external storage and virtual datasets are refused.
 """
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,17 +25,16 @@ class HDF5Source:
 
     Args:
         name: Its name in messages.
-        file: Its bytes.
+        file: It, open for reading.
 
     Raises:
         HvcodError: It cannot be read, lacks a wanted dataset, or its datasets do not match.
     """
 
-    def __init__(self, name: str, file: BinaryIO, wanted: Wanted) -> None:
-        self.name, self._wanted = name, wanted
+    def __init__(self, name: str, file: h5py.File, wanted: Wanted) -> None:
+        self.name, self._file, self._wanted = name, file, wanted
         with read_errors(name):
-            self._file = h5py.File(file, "r")
-            header = list(self._file)
+            header = _names(file)
         columns = choose(name, header, wanted, "dataset")
         with read_errors(name):
             self._datasets = {column: self._dataset(column) for column in columns.names}
@@ -106,9 +105,8 @@ class HDF5Source:
         """Yields all rows in order, in blocks. Can be called once."""
         texts = (each.dtype.itemsize for each in self._datasets.values() if each.dtype.kind == "S")
         step = rows_in_block(self.contents.classes, sum(texts))
-        with self._file:
-            for start in range(0, self._count, step):
-                yield self._rows(start, min(self._count, start + step))
+        for start in range(0, self._count, step):
+            yield self._rows(start, min(self._count, start + step))
 
     def _rows(self, start: int, stop: int) -> Rows:
         with read_errors(self.name):
@@ -130,6 +128,19 @@ class HDF5Source:
         if chosen.slice is not None:
             columns["slice"] = _keys(read[chosen.slice]).astype(np.bytes_)
         return make_rows(columns)
+
+
+def _names(file: h5py.File) -> list[str]:
+    """All names at the top, and the datasets in groups; links to other files are not followed."""
+    inner: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if "/" in name and isinstance(item, h5py.Dataset):
+            inner.append(name)
+
+    file.visititems(visit)
+    groups = {name.partition("/")[0] for name in inner}
+    return [*(name for name in file if name not in groups), *inner]
 
 
 def _floats(values: Array) -> Array:

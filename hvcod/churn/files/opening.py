@@ -1,7 +1,6 @@
 """Opens a file of predictions by its content; its name does not matter."""
 
 import contextlib
-import io
 import lzma
 import os
 import shutil
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import h5py
 import pyarrow as pa
 
 from hvcod.churn.files.arrow import ArrowTable, ParquetTable
@@ -50,11 +50,14 @@ _OTHERS = {
 _ADVICE = "write predictions as CSV, Parquet, Arrow or HDF5"
 
 
-def open_source(path: Path, wanted: Wanted) -> Source:
+def open_source(path: Path, wanted: Wanted, closing: contextlib.ExitStack) -> Source:
     """Opens a file of predictions or slices: CSV, Parquet, Arrow or HDF5, compressed or not.
 
     A pipe is first copied to a temporary file. A folder of prepared Criteo data can be opened for
     slices.
+
+    Args:
+        closing: Closes the files once they have been read.
 
     Raises:
         UsageError: There is no such file.
@@ -67,19 +70,18 @@ def open_source(path: Path, wanted: Wanted) -> Source:
     if not exists or folder:
         raise UsageError(f"{path}: no such file of predictions")
     with read_errors(str(path)):
-        return _opened(path, _file_of(path), wanted)
+        return _opened(path, _file_of(path, closing), wanted, closing)
 
 
-def _file_of(path: Path) -> BinaryIO:
+def _file_of(path: Path, closing: contextlib.ExitStack) -> BinaryIO:
     """The bytes of a file, or of a pipe, where one can seek."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = closing.enter_context(os.fdopen(descriptor, "rb"))
     mode = os.fstat(descriptor).st_mode
-    file = os.fdopen(descriptor, "rb", buffering=0)
     if stat.S_ISREG(mode):
-        return cast(BinaryIO, io.BufferedReader(file))
-    with file:
-        if stat.S_ISFIFO(mode):
-            return _spooled(file, _first_of_pipe(descriptor, path))
+        return file
+    if stat.S_ISFIFO(mode):
+        return _spooled(file, closing, _first_of_pipe(descriptor, path))
     raise UsageError(f"{path} is neither a file nor a pipe")
 
 
@@ -100,28 +102,28 @@ def _first_of_pipe(descriptor: int, path: Path) -> bytes:
     return first
 
 
-def _spooled(stream: BinaryIO | io.FileIO, first: bytes = b"") -> BinaryIO:
+def _spooled(stream: BinaryIO, closing: contextlib.ExitStack, first: bytes = b"") -> BinaryIO:
     """A temporary file with the rest of a stream, after some bytes that were read already."""
-    with contextlib.ExitStack() as closing:
-        copy = closing.enter_context(tempfile.TemporaryFile(prefix="hvcod-churn-"))
+    with contextlib.ExitStack() as unfinished:
+        copy = unfinished.enter_context(tempfile.TemporaryFile(prefix="hvcod-churn-"))
         copy.write(first)
         shutil.copyfileobj(stream, copy, 1 << 20)
         copy.seek(0)
-        closing.pop_all()
+        closing.push(unfinished.pop_all())
         return cast(BinaryIO, copy)
 
 
-def _opened(path: Path, file: BinaryIO, wanted: Wanted) -> Source:
+def _opened(path: Path, file: BinaryIO, wanted: Wanted, closing: contextlib.ExitStack) -> Source:
     head, codec = _head(file), None
     if codec := next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None):
-        head = _decompressed(file, codec).read(HEAD_BYTES)
+        head = _decompressed(file, codec, closing).read(HEAD_BYTES)
         if head.startswith((_HDF5, _PARQUET, _ARROW_FILE)):
-            file, codec = _spooled(_decompressed(file, codec)), None
+            file, codec = _spooled(_decompressed(file, codec, closing), closing), None
     if codec is None and _is_hdf5(file):
-        return HDF5Source(str(path), file, wanted)
+        return HDF5Source(str(path), closing.enter_context(h5py.File(file, "r")), wanted)
     if what := next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None):
         raise HvcodError(f"{path} is {what}: {_ADVICE}")
-    stream = file if codec is None else _decompressed(file, codec)
+    stream = file if codec is None else _decompressed(file, codec, closing)
     return TableSource(str(path), _table(path, head, stream), wanted)
 
 
@@ -139,14 +141,14 @@ def _head(file: BinaryIO) -> bytes:
     return head
 
 
-def _decompressed(file: BinaryIO, codec: str) -> BinaryIO:
+def _decompressed(file: BinaryIO, codec: str, closing: contextlib.ExitStack) -> BinaryIO:
     """The decompressed bytes from the beginning of a file; its own position is lost."""
     file.seek(0)
     # pyarrow closes the file that it reads.
-    again = os.fdopen(os.dup(file.fileno()), "rb")
+    again = closing.enter_context(os.fdopen(os.dup(file.fileno()), "rb"))
     openers: Any = {"xz": lzma.LZMAFile}
     opener = openers.get(codec, partial(pa.CompressedInputStream, compression=codec))
-    return cast(BinaryIO, opener(again))
+    return cast(BinaryIO, closing.enter_context(opener(again)))
 
 
 def _is_hdf5(file: BinaryIO) -> bool:

@@ -14,7 +14,8 @@ def probabilities(values: Array, scale: str) -> Array:
     if scale == "percent":
         return np.asarray(values / 100)
     if scale == "logit" and values.ndim > 1:
-        powers = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # infinite logits become NaN, which is reported
+            powers = np.exp(values - values.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
     # 1 / (1 + exp(-x)), without overflow.
     return np.asarray((1 + np.tanh(values / 2)) / 2) if scale == "logit" else values

@@ -42,6 +42,8 @@ def give_out(
     for path, render in ((csv_file, to_csv), (html_file, page)):
         try:
             if path:
-                path.write_text(render(report), encoding="utf-8", newline="")
+                # Names of files need not be UTF-8.
+                text = render(report).encode("utf-8", "backslashreplace")
+                path.write_bytes(text)
         except OSError as error:
             raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error

@@ -1,5 +1,6 @@
 """Files that a user names: patterns, bytes, and refusals in one line."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ LOOKS: dict[str, Callable[[Path], object]] = {
     "images": lambda path: images([str(path)]),
     "prepared rows": ClickDataset,
     "prepared images": ImageDataset,
-    "predictions": lambda path: open_source(path, Wanted()),
+    "predictions": lambda path: open_source(path, Wanted(), contextlib.ExitStack()),
 }
 
 
