@@ -50,7 +50,7 @@ def test_a_table_of_what_was_kept(corpus: list[Path], tmp_path: Path) -> None:
     }
     assert lines["documents read"] == "65"
     assert lines["documents kept"] == "60"
-    assert lines["duplicate ids"] == "1"
+    assert lines["duplicates"] == "1"
     assert "word pieces, not 24006" in done.stdout
     assert f"{output} is ready" in done.stdout
 

@@ -39,7 +39,7 @@ def test_any_number_of_ranks_gives_the_same_files(
 
 
 @pytest.mark.parametrize(
-    "moment", ["work/kept/00001.json", "tokenizer.json", "work/encoded/00000.json"]
+    "moment", ["work/collected/00001.json", "tokenizer.json", "work/encoded/00000.json"]
 )
 def test_a_killed_launch_is_finished_by_another_number_of_ranks(
     fast_mpirun: ForkServer,
@@ -88,12 +88,10 @@ def test_wrong_usage_is_said_once_and_nothing_hangs(
 def test_an_input_that_one_rank_cannot_read_ends_the_launch(
     fast_mpirun: ForkServer, corpus: list[Path], tmp_path: Path
 ) -> None:
-    raw = tmp_path / "raw.warc"
-    raw.write_bytes(b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: 2\r\n\r\nab\r\n\r\n")
-    words = [*corpus, raw, "--output", tmp_path / "data"]
+    words = [*corpus, "/proc/self/mem", "--output", tmp_path / "data"]  # whose start is no memory
     done = fast_mpirun(3, "hvcod", "data", "commoncrawl", *words, check=False)
     assert done.returncode == 1
-    assert "raw.warc" in done.stderr
+    assert "/proc/self/mem: cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -35,7 +35,7 @@ Prepare = Callable[..., Path]
 def text(folder: Path, seed: int = 0, **options: Any) -> Path:
     inputs = write_corpus(folder / "text", files=2, documents=6, seed=seed)
     chosen = config.resolve(TextOptions, [{"vocabulary_size": 300, **options}])
-    sources = expand_inputs([str(path) for path in inputs])
+    sources = expand_inputs([str(path) for path in inputs]).sources
     TextPreparation(sources, folder / "data", chosen, MPI.COMM_SELF).run()
     return folder / "data"
 

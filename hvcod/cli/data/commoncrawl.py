@@ -56,10 +56,13 @@ def command(
     from hvcod.tasks.commoncrawl.preparation.summary import table
     from hvcod.tasks.commoncrawl.reading.download import COMMON_CRAWL, wet_urls
     from hvcod.tasks.commoncrawl.reading.sources import Source, expand_inputs
+    from hvcod.tasks.reading.files import Found
 
-    def find() -> list[Source]:
+    def find() -> Found[Source]:
         crawl = wet_urls(download, files, server or COMMON_CRAWL) if download and files else []
         return expand_inputs([*inputs, *crawl])
 
     ranks = world()
-    run_and_show(TextPreparation(on_rank_zero(ranks, find), output, options, ranks), table, as_json)
+    sources, left_alone = on_rank_zero(ranks, find)
+    preparation = TextPreparation(sources, output, options, ranks, left_alone)
+    run_and_show(preparation, table, as_json)

@@ -58,10 +58,12 @@ def command(
     from hvcod.tasks.criteo.preparation.prepare import ClickPreparation
     from hvcod.tasks.criteo.preparation.sources import expand_inputs, generated_inputs
     from hvcod.tasks.criteo.preparation.summary import table
+    from hvcod.tasks.reading.files import Found
 
     ranks = world()
     if generate:
-        sources = generated_inputs(generate, 1 if seed is None else seed)
+        found = Found(generated_inputs(generate, 1 if seed is None else seed), [])
     else:
-        sources = on_rank_zero(ranks, lambda: expand_inputs(inputs))
-    run_and_show(ClickPreparation(sources, output, options, ranks), table, as_json)
+        found = on_rank_zero(ranks, lambda: expand_inputs(inputs))
+    preparation = ClickPreparation(found.sources, output, options, ranks, found.left_alone)
+    run_and_show(preparation, table, as_json)

@@ -50,6 +50,7 @@ class Preparation(ABC):
         output: The dataset's folder: new, empty, or that of the same preparation.
         options: The task's options, a dataclass.
         world: The ranks that share the work.
+        left_alone: Files and folders among the inputs that are not read, for the report.
 
     Attributes:
         data_format: The format of the dataset.
@@ -58,6 +59,8 @@ class Preparation(ABC):
             an interrupted one goes on with other values.
         late: Options that only `conclude` uses, so that an interrupted preparation, not a finished
             one, goes on with other values.
+        added: Options that version 0.1 did not have, with the values that it worked by: the plan
+            has others only, so that the same options are the same plan.
         stages: The stages in their order.
         plan: Everything that the result follows from, known from `run` on.
     """
@@ -66,13 +69,20 @@ class Preparation(ABC):
     rules: ClassVar[Mapping[str, int]] = {}
     tolerances: ClassVar[Collection[str]] = ()
     late: ClassVar[Collection[str]] = ()
+    added: ClassVar[Mapping[str, Any]] = {}
     stages: ClassVar[Sequence[Stage]]
 
     def __init__(
-        self, sources: Sequence[Any], output: Path, options: Any, world: MPI.Intracomm
+        self,
+        sources: Sequence[Any],
+        output: Path,
+        options: Any,
+        world: MPI.Intracomm,
+        left_alone: Sequence[str] = (),
     ) -> None:
         self.sources: Sequence[Any] = sources
         self.output, self.options, self.world = output, options, world
+        self.left_alone = left_alone
         self.workspace = Workspace(output, world, self.stages)
         self.plan: dict[str, Any] = {}
 
@@ -179,12 +189,18 @@ class Preparation(ABC):
             "version": self.data_format.version,
             **self.rules,
             "inputs": [[source.name, source.size] for source in self.sources],
-            **{key: value for key, value in options.items() if key not in self.tolerances},
+            **{
+                key: value
+                for key, value in options.items()
+                if key not in self.tolerances and (key, value) not in self.added.items()
+            },
             **self.digests(),
         }
 
     def _finish(self) -> None:
         report, description = self.conclude()
+        if self.left_alone:
+            report["left_alone"] = list(self.left_alone)
         write_json(self.output / "report.json", report)
         write_json(self.output / "dataset.json", description)
         self.workspace.remove()

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_SHOWN = 5
+
 
 def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Returns the sums of counts by name, sorted by name."""
@@ -20,6 +22,14 @@ def text_table(rows: Sequence[tuple[str, int]], remarks: Iterable[str]) -> str:
     """Returns names and numbers in two columns, and remarks below them."""
     width = max(len(name) for name, _ in rows)
     return "\n".join([*(f"{name:{width}} {count:>15,}" for name, count in rows), *remarks])
+
+
+def left_alone(report: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[str]]:
+    """Returns rows and remarks of a table about inputs that were not read."""
+    names: Sequence[str] = report.get("left_alone", ())
+    shown = ", ".join(ascii(name)[1:-1] for name in names[:_SHOWN])
+    rows = [("files and folders left alone", len(names))] if names else []
+    return rows, [f"left alone: {shown}"] if names else []
 
 
 def first_of_equal(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

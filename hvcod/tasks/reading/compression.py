@@ -1,11 +1,13 @@
-"""Decompressing gzip, xz and zstd piece by piece; reading goes on after damage at the next member.
+"""Decompressing gzip, bzip2, xz and zstd piece by piece; after damage at the next member.
 
-A file may hold several members (gzip), streams (xz) or frames (zstd) one after the other; Common
-Crawl writes one gzip member per record. Output comes in small pieces, so a file that expands to
+A file may hold several members (gzip), streams (bzip2, xz) or frames (zstd) in a row; Common Crawl
+writes one gzip member per record. Output comes in small pieces, so a file that expands to
 terabytes costs time but no memory, and little is lost before a damaged place.
 """
 
+import bz2
 import lzma
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +25,9 @@ OUTPUT_BYTES = 32 * 1024
 
 LOOK_BACK_BYTES = 64 * 1024
 """Input kept for the search for the next member, as damage shows some bytes after it happened."""
+
+LONGEST_MAGIC = 10
+"""Bytes by which the beginning of a member is known, at most."""
 
 XZ_MEMORY_BYTES = 512 * 1024**2
 """The most memory that an xz stream may ask for; ``xz -9`` asks for 65 MiB."""
@@ -81,7 +86,7 @@ class Codec:
     """
 
     name: str
-    magic: bytes
+    magic: re.Pattern[bytes]
     suffixes: tuple[str, ...]
     new: Callable[[], _Decompressor]
     error: type[Exception]
@@ -90,10 +95,18 @@ class Codec:
 
 
 CODECS = (
-    Codec("gzip", b"\x1f\x8b\x08", (".gz", ".gzip"), _GzipMember, zlib.error),
+    Codec("gzip", re.compile(rb"\x1f\x8b\x08"), (".gz", ".gzip"), _GzipMember, zlib.error),
+    # The second half begins the first block, or the end of an empty stream.
+    Codec(
+        "bzip2",
+        re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+        (".bz2", ".bz"),
+        bz2.BZ2Decompressor,
+        OSError,
+    ),
     Codec(
         "xz",
-        b"\xfd7zXZ\x00",
+        re.compile(rb"\xfd7zXZ\x00"),
         (".xz",),
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
         lzma.LZMAError,
@@ -104,7 +117,7 @@ CODECS = (
     ),
     Codec(
         "zstd",
-        b"\x28\xb5\x2f\xfd",
+        re.compile(rb"\x28\xb5\x2f\xfd"),
         (".zst", ".zstd"),
         zstd.ZstdDecompressor,
         zstd.ZstdError,
@@ -148,7 +161,10 @@ Piece = bytes | Mark | Gap
 
 def codec_by_content(head: bytes) -> Codec | None:
     """Returns the codec whose members begin like this, if any."""
-    return next((codec for codec in CODECS if head.startswith((codec.magic, *codec.others))), None)
+    return next(
+        (c for c in CODECS if c.magic.match(head) or head.startswith(c.others)),
+        None,
+    )
 
 
 def codec_by_name(name: str) -> Codec | None:
@@ -235,9 +251,9 @@ class _Members:
         """Goes to the next position that looks like a member's beginning, also in recent input."""
         self._data = (self._given[1:] if self._whole else self._given) + self._data
         magic = self._codec.magic
-        while (found := self._data.find(magic)) < 0:
-            self._data = self._data[-len(magic) + 1 :]
+        while not (found := magic.search(self._data)):
+            self._data = self._data[-LONGEST_MAGIC + 1 :]
             if not self._fill():
                 return False
-        self._data = self._data[found:]
+        self._data = self._data[found.start() :]
         return True

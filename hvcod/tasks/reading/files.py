@@ -5,7 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.tensorfile.meaning import digest
@@ -22,6 +22,20 @@ LEFT_ALONE = frozenset(
 
 
 _MOST_LISTED = 10_000
+
+Source = TypeVar("Source")
+
+
+class Found(NamedTuple, Generic[Source]):
+    """The inputs of a preparation.
+
+    Attributes:
+        sources: The inputs.
+        left_alone: Files and folders among them that were not read; see `Listing`.
+    """
+
+    sources: list[Source]
+    left_alone: list[str]
 
 
 class Listing(NamedTuple):

@@ -54,7 +54,7 @@ SHORTEST_PARAGRAPH = 60
 LETTERS = 0.85
 """The share of letters and spaces from which a paragraph counts as prose."""
 
-_RULES = 1
+_RULES = 2
 """Version of the rules by which text is taken; other rules make another corpus."""
 
 
@@ -91,7 +91,7 @@ def _prepare(folder: Path, ranks: MPI.Intracomm) -> None:
             path = folder / "text" / f"{name}.jsonl"
             write_blocks(path, (f"{record}\n".encode() for record in records))
     wait_quietly(ranks)
-    inputs = on_rank_zero(ranks, lambda: expand_inputs([str(folder / "text")]))
+    inputs = on_rank_zero(ranks, lambda: expand_inputs([str(folder / "text")]).sources)
     TextPreparation(inputs, folder / "data", OPTIONS, ranks).run()
 
 

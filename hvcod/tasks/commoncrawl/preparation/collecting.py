@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
-from hvcod.tasks.commoncrawl.reading.document import Document, ReadReport
+from hvcod.tasks.commoncrawl.reading.document import Document, Fields, ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
 from hvcod.tasks.commoncrawl.reading.sources import Source
 from hvcod.tasks.commoncrawl.tokens.tokenizer import count_characters
@@ -25,7 +25,7 @@ from hvcod.tasks.preparing.pipeline import Look, Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
 from hvcod.tasks.reading.compression import zstd
 
-KEPT = Stage("kept", "reading", "document")
+KEPT = Stage("collected", "reading", "document")  # "kept" in version 0.1, without texts' hashes
 
 CHUNK = 1 << 20
 """Characters that are compressed, and bytes that are decompressed, at once."""
@@ -42,18 +42,21 @@ Mask = npt.NDArray[np.bool_]
 Item = TypeVar("Item", bound=tuple[Any, ...])
 
 
-def hash_id(document_id: str) -> int:
-    """Returns 64 bits that decide what becomes of a document, whichever ranks and files are used.
+def hash_text(text: str) -> int:
+    """Returns 64 bits of an id or a text: what becomes of it depends on neither ranks nor files.
 
-    Among ten million documents two share them with a probability of 3 in a million; the later one
+    Among ten million texts two share them with a probability of 3 in a million; the later document
     then counts as a duplicate.
     """
-    digest = hashlib.blake2b(document_id.encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
 class DocumentList:
     """The documents of a ``--document-ids`` file.
+
+    Quotes, spaces around a name and a byte order mark are no part of it; a number stands for the
+    documents that have it as their id, in any file.
 
     Raises:
         UsageError: The file cannot be read or lists nothing.
@@ -63,7 +66,7 @@ class DocumentList:
         self.path = path
         try:
             self.hashes: Hashes = np.unique(
-                np.fromiter((hash_id(name) for name in self._names()), dtype=np.uint64)
+                np.fromiter((hash_text(name) for name in self._names()), dtype=np.uint64)
             )
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--document-ids {path}: {error}") from error
@@ -72,23 +75,38 @@ class DocumentList:
 
     def accept(self, document: Document) -> str | None:
         """Returns None if the document is listed, else the name of the rule that drops it."""
-        hashed = np.uint64(hash_id(document.id))
-        index = int(np.searchsorted(self.hashes, hashed))
-        listed = index < len(self.hashes) and self.hashes[index] == hashed
-        return None if listed else NOT_LISTED
+        return None if self.match(document) else NOT_LISTED
 
-    def report(self, kept: Hashes) -> Report:
-        """Returns the numbers of documents that are listed and missing, and a few missing ones."""
-        absent = np.setdiff1d(self.hashes, kept)
+    def match(self, document: Document) -> int:
+        """Returns the hash of the name that lists a document, or 0."""
+        for name in (document.id, document.number):
+            hashed = hash_text(_bare(name))
+            index = int(np.searchsorted(self.hashes, np.uint64(hashed)))
+            if index < len(self.hashes) and self.hashes[index] == hashed:
+                return hashed
+        return 0
+
+    def report(self, matched: Hashes) -> Report:
+        """Returns the numbers of names that are listed and missing, and a few missing ones."""
+        absent = np.setdiff1d(self.hashes, matched)
         wanted = set(absent[:_EXAMPLES].tolist())
-        names = dict.fromkeys(name for name in self._names() if hash_id(name) in wanted)
+        names = dict.fromkeys(name for name in self._names() if hash_text(name) in wanted)
         return {"listed": len(self.hashes), "missing": len(absent), "examples": list(names)}
 
     def _names(self) -> Iterator[str]:
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open(encoding="utf-8-sig") as file:
             for line in file:
-                if name := line.rstrip("\n"):
+                if name := _bare(line):
                     yield name
+
+
+def _bare(name: str) -> str:
+    """Returns the name of a document without what tables and editors put around it."""
+    name = " ".join(name.split())
+    for begin, end in ('""', "''", "<>"):
+        if len(name) > 1 and name.startswith(begin) and name.endswith(end):
+            name = name[1:-1].strip()
+    return name
 
 
 def grouped(documents: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -105,23 +123,56 @@ def grouped(documents: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 class KeptIndex(NamedTuple):
-    """The kept documents of one input, in order, and the characters that they use."""
+    """The kept documents of one input, in order, and the characters that they use.
+
+    Attributes:
+        hashes: Of the documents' ids.
+        texts: Of their texts.
+        matched: Of the names that list them, or 0.
+        sizes: Characters of each.
+        codes: The characters in use.
+        counts: How often each of them occurs.
+    """
 
     hashes: Hashes
+    texts: Hashes
+    matched: Hashes
     sizes: Integers
     codes: Integers
     counts: Integers
 
 
-def collect(workspace: Workspace, index: int, source: Source, accept: Accept, look: Look) -> Report:
+class Choice(NamedTuple):
+    """The rules by which the documents of an input are read and kept.
+
+    Attributes:
+        fields: The fields of JSON lines.
+        accept: Returns the name of the rule that drops a document, or None.
+        listed: The list of documents that takes the place of the rules.
+    """
+
+    fields: Fields
+    accept: Accept
+    listed: DocumentList | None = None
+
+
+class _Kept(NamedTuple):
+    """A kept document; `matched` is the hash of the name that lists it, or 0."""
+
+    id: str
+    text: str
+    matched: int
+
+
+def collect(workspace: Workspace, index: int, source: Source, choice: Choice, look: Look) -> Report:
     """Reads one input, writes what is kept to the work folder and returns the counts.
 
-    `accept` returns the name of the rule that drops a document, or None; `look` is called with the
-    number of documents read so far.
+    `look` is called with the number of documents read so far.
     """
     read, dropped = ReadReport(), Counter[str]()
-    kept = _kept(source, accept, read, dropped, look)
-    documents = _write(workspace.file(KEPT, index, ".zst"), kept)
+    documents = _write(
+        workspace.file(KEPT, index, ".zst"), _kept(source, choice, read, dropped, look)
+    )
     write_arrays(workspace.file(KEPT, index, ".npz"), **documents._asdict())
     return {"name": source.name, "dropped": dict(sorted(dropped.items())), **vars(read)}
 
@@ -131,14 +182,15 @@ def read_index(workspace: Workspace, index: int) -> KeptIndex:
     return KeptIndex(**read_arrays(workspace.file(KEPT, index, ".npz")))
 
 
-def write_first(workspace: Workspace, index: int, first: Mask) -> None:
-    """Writes which documents of an input are not duplicates."""
-    write_arrays(workspace.file(KEPT, index, ".first.npz"), first=first)
+def write_first(workspace: Workspace, index: int, first: Mask, hashes: Hashes) -> None:
+    """Writes which documents of an input are not duplicates, and the hashes that select these."""
+    write_arrays(workspace.file(KEPT, index, ".first.npz"), first=first, hashes=hashes)
 
 
-def read_first(workspace: Workspace, index: int) -> Mask:
+def read_first(workspace: Workspace, index: int) -> tuple[Mask, Hashes]:
     """Reads what `write_first` wrote."""
-    return read_arrays(workspace.file(KEPT, index, ".first.npz"))["first"]
+    arrays = read_arrays(workspace.file(KEPT, index, ".first.npz"))
+    return arrays["first"], arrays["hashes"]
 
 
 def read_kept(workspace: Workspace, index: int, wanted: Mask) -> Iterator[tuple[str, str]]:
@@ -165,31 +217,33 @@ def _read_texts(workspace: Workspace, index: int) -> Iterator[tuple[str, str]]:
 
 
 def _kept(
-    source: Source, accept: Accept, read: ReadReport, dropped: Counter[str], look: Look
-) -> Iterator[tuple[str, str]]:
-    for document in read_documents(source, read):
+    source: Source, choice: Choice, read: ReadReport, dropped: Counter[str], look: Look
+) -> Iterator[_Kept]:
+    for document in read_documents(source, read, choice.fields):
         look(read.documents)
-        reason = accept(document)
+        read.first = read.first or document.id
+        reason = choice.accept(document)
         text = "" if reason else normalise(document.text, document.hard_wrapped)
         if text:
-            yield document.id, text
+            yield _Kept(document.id, text, choice.listed.match(document) if choice.listed else 0)
         else:
             dropped[reason or EMPTY] += 1
 
 
-def _write(path: Path, documents: Iterable[tuple[str, str]]) -> KeptIndex:
+def _write(path: Path, documents: Iterable[_Kept]) -> KeptIndex:
     """Writes documents chunk by chunk and returns their index."""
-    hashes, sizes = [], []
+    hashed: list[tuple[int, int, int, int]] = []
     used = np.zeros(_CODE_POINTS, dtype=np.int64)
     with writing(path) as raw, zstd.open(raw, "wb", level=1) as file:
         for chunk in grouped(documents, CHUNK):
-            hashes += [hash_id(name) for name, _ in chunk]
-            sizes += [len(text) for _, text in chunk]
-            counts = count_characters("".join(text for _, text in chunk))
+            hashed += [
+                (hash_text(one.id), hash_text(one.text), one.matched, len(one.text))
+                for one in chunk
+            ]
+            counts = count_characters("".join(one.text for one in chunk))
             used[: len(counts)] += counts
-            joined = "".join(f"{name}{_ID_END}{text}{_TEXT_END}" for name, text in chunk)
+            joined = "".join(f"{one.id}{_ID_END}{one.text}{_TEXT_END}" for one in chunk)
             file.write(joined.encode())
+    hashes, texts, matched, sizes = np.array(hashed, dtype=np.uint64).reshape(-1, 4).T
     codes = np.flatnonzero(used)
-    return KeptIndex(
-        np.array(hashes, dtype=np.uint64), np.array(sizes, dtype=np.int64), codes, used[codes]
-    )
+    return KeptIndex(hashes, texts, matched, sizes.astype(np.int64), codes, used[codes])

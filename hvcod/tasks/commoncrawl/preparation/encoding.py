@@ -37,8 +37,8 @@ def encode_input(
 
     ``look`` is called with the number of documents encoded so far.
     """
-    first, known = read_first(workspace, index), read_index(workspace, index)
-    in_validation = selection.in_validation(known.hashes[first]).tolist()
+    (first, hashes), known = read_first(workspace, index), read_index(workspace, index)
+    in_validation = selection.in_validation(hashes).tolist()
     documents = _shown(_encoded(read_kept(workspace, index, first), pieces), look)
     ids: list[str] = []
     shards, content = [], []

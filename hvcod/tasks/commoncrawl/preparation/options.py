@@ -33,6 +33,10 @@ class PrepareOptions:
     """The options of turning text into tokens (paper, section 3.1)."""
 
     filters: FilterOptions = field(default_factory=FilterOptions)
+    text_field: str = option(
+        "text", "field of JSON lines that holds the text; data.body is one inside the object data"
+    )
+    id_field: str = option("id", "field of JSON lines that names the document")
     document_ids: Path | None = option(
         None, "keep exactly the documents listed in this file, one id a line; no other rule applies"
     )

@@ -6,14 +6,14 @@
 3. Every input is encoded into shards (`encoding`).
 4. One rank writes the list of kept documents, the report and the description.
 
-Memory does not grow with the text, except for 16 bytes a kept document and the sample for the
+Memory does not grow with the text, except for 32 bytes a kept document and the sample for the
 tokenizer.
 """
 
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mpi4py import MPI
@@ -24,6 +24,7 @@ from hvcod.progress import Progress
 from hvcod.tasks.columns import Columns
 from hvcod.tasks.commoncrawl.preparation.collecting import (
     KEPT,
+    Choice,
     DocumentList,
     Integers,
     KeptIndex,
@@ -36,19 +37,20 @@ from hvcod.tasks.commoncrawl.preparation.collecting import (
 from hvcod.tasks.commoncrawl.preparation.encoding import ENCODED, encode_input
 from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
-from hvcod.tasks.commoncrawl.preparation.selection import Selection, select
-from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
+from hvcod.tasks.commoncrawl.preparation.selection import Selection, distinct, select
+from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report, too_few
+from hvcod.tasks.commoncrawl.reading.document import Fields
 from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
 from hvcod.tasks.files import write_blocks, write_whole
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
-from hvcod.tasks.preparing.summary import first_of_equal, total
 
 
 class TextPreparation(Preparation):
     """The preparation of text."""
 
     data_format = FORMAT
+    added: ClassVar = {"text_field": "text", "id_field": "id"}
     stages = (KEPT, ENCODED)
     options: PrepareOptions
 
@@ -56,7 +58,9 @@ class TextPreparation(Preparation):
         """Reads the list of documents, if there is one. Collective."""
         ids = self.options.document_ids
         self._listed = listed = self.once(lambda: DocumentList(ids) if ids else None)
-        self._accept = listed.accept if listed else DocumentFilter(self.options.filters).filter
+        accept = listed.accept if listed else DocumentFilter(self.options.filters).filter
+        fields = Fields(self.options.text_field, self.options.id_field)
+        self._choice = Choice(fields, accept, listed)
         self._tokenizer = self.output / "tokenizer.json"
 
     def digests(self) -> dict[str, Any]:
@@ -70,7 +74,7 @@ class TextPreparation(Preparation):
         order, size = self.largest_first(), self.options.shard_tokens
 
         def read(index: int, look: Look) -> Report:
-            return collect(self.workspace, index, self.sources[index], self._accept, look)
+            return collect(self.workspace, index, self.sources[index], self._choice, look)
 
         self.each(KEPT, order, read)
         selection = self.once(self._select_and_train)
@@ -90,42 +94,32 @@ class TextPreparation(Preparation):
 
     def _select_and_train(self) -> Selection:
         indices = self._indices()
-        hashes = np.concatenate([one.hashes for one in indices])
-        sizes = np.concatenate([one.sizes for one in indices])
-        if not len(hashes):
-            raise HvcodError(self._nothing_kept())
-        is_first = first_of_equal(hashes)
-        first = np.split(is_first, np.cumsum([len(one.hashes) for one in indices])[:-1])
-        for index, mask in enumerate(first):
-            write_first(self.workspace, index, mask)
+        ids, texts, sizes = (
+            np.concatenate([one[column] for one in indices])
+            for column in map(KeptIndex._fields.index, ("hashes", "texts", "sizes"))
+        )
+        is_first, hashes = distinct(ids, texts)
+        if is_first.sum() < 2:
+            kept, listed = int(is_first.sum()), self._found(indices)
+            raise HvcodError(too_few(self._results(KEPT), kept, listed))
+        edges = np.cumsum([len(one.hashes) for one in indices])[:-1]
+        first, chosen = np.split(is_first, edges), np.split(hashes, edges)
+        for index, (mask, selecting) in enumerate(zip(first, chosen, strict=True)):
+            write_first(self.workspace, index, mask, selecting[mask])
         fraction, sample = self.options.validation_fraction, self.options.sample_characters
         selection = select(hashes[is_first], sizes[is_first], fraction, sample)
         if not self._tokenizer.exists():
-            self._train(indices, first, selection)
+            in_sample = selection.in_sample(hashes) & is_first
+            self._train(indices, np.split(in_sample, edges))
         return selection
 
-    def _nothing_kept(self) -> str:
-        reports = self._results(KEPT)
-        dropped = total(report["dropped"] for report in reports)
-        read = sum(report["documents"] for report in reports)
-        damaged = sum(report["damaged"] for report in reports)
-        rules = ", ".join(f"{name} {count}" for name, count in dropped.items())
-        return (
-            f"no document was kept: {read} read, {damaged} damaged; {rules or 'none dropped'}; "
-            "relax that rule (hvcod data commoncrawl --help) or give other inputs"
-        )
-
-    def _train(
-        self, indices: Sequence[KeptIndex], first: Sequence[Mask], selection: Selection
-    ) -> None:
+    def _train(self, indices: Sequence[KeptIndex], chosen: Sequence[Mask]) -> None:
+        """Learns the word pieces from the chosen documents of each input."""
         used = np.zeros(max(int(one.codes.max(initial=0)) for one in indices) + 1, dtype=np.int64)
         for one in indices:
             used[one.codes] += one.counts
         size = self.options.vocabulary_size
         alphabet = choose_alphabet(used, self.options.alphabet_coverage, size // 2)
-        chosen = [
-            mask & selection.in_sample(one.hashes) for one, mask in zip(indices, first, strict=True)
-        ]
         pieces = WordPieces.train(self._sample(chosen), size, alphabet)
         write_whole(self._tokenizer, pieces.to_json().encode())
 
@@ -138,6 +132,11 @@ class TextPreparation(Preparation):
                     yield text
                     progress.update()
         progress.close()
+
+    def _found(self, indices: Sequence[KeptIndex]) -> Report | None:
+        """Returns how many of the listed documents were found, if there is a list."""
+        matched = np.concatenate([index.matched for index in indices])
+        return self._listed.report(matched) if self._listed else None
 
     def _shards(self) -> list[ShardInfo]:
         return [ShardInfo(**shard) for one in self._results(ENCODED) for shard in one["shards"]]
@@ -178,8 +177,7 @@ class TextPreparation(Preparation):
             input_report(read, encoded["counts"], len(index.hashes))
             for read, encoded, index in results
         ]
-        kept = np.concatenate([index.hashes for index in indices])
-        missing = self._listed.report(kept) if self._listed else None
+        missing = self._found(indices)
         asked = self.options.vocabulary_size
         return full_report(per_input, self._shards(), len(self._counts), asked, missing)
 

@@ -1,15 +1,16 @@
 """The choice of duplicates, of validation text and of the text that word pieces are learned from.
 
-All three follow from the hash of a document's id, so they depend neither on ranks nor on how the
-documents are spread over files. Of documents with the same id the first one counts.
+All three follow from hashes of a document, so they depend neither on ranks nor on how the documents
+are spread over files. Of documents with the same text the first one counts, whatever their ids; the
+hash of the id chooses the others.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.preparation.collecting import Hashes, Integers, Mask
+from hvcod.tasks.preparing.summary import first_of_equal
 
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 
@@ -30,20 +31,27 @@ class Selection:
         return (hashes <= np.uint64(self.sample_up_to)) & ~self.in_validation(hashes)
 
 
+def distinct(ids: Hashes, texts: Hashes) -> tuple[Mask, Hashes]:
+    """Tells which documents are no duplicates, and returns the hashes that select all documents.
+
+    These are the hashes of their ids. Where an id comes again with another text, the hash of that
+    text is mixed in, so that documents that share an id do not share a part, too.
+    """
+    first = first_of_equal(texts)
+    chosen = ids[first]
+    again = ~first_of_equal(chosen)
+    chosen[again] ^= texts[first][again]
+    hashes = ids.copy()
+    hashes[first] = chosen
+    return first, hashes
+
+
 def select(hashes: Hashes, sizes: Integers, fraction: float, sample: int) -> Selection:
-    """Finds the thresholds for documents without duplicates, given by hash and size in characters.
+    """Finds the thresholds for two documents or more, given by hash and size in characters.
 
     A fraction of them is held out, at least one and not all. Word pieces are learned from about
     `sample` characters; the document that reaches this number is included.
-
-    Raises:
-        HvcodError: There are fewer than two documents.
     """
-    if len(hashes) < 2:
-        raise HvcodError(
-            "only one document was kept: training and validation need at least one each; give "
-            "more text, or text that is divided into documents"
-        )
     low = np.sort(hashes & _LOW_BITS)
     below = min(max(round(fraction * 2**32), int(low[0]) + 1), int(low[-1]))
     training = (hashes & _LOW_BITS) >= np.uint64(below)

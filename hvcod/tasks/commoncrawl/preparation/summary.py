@@ -1,12 +1,27 @@
 """The report of a preparation, as numbers that add up and as a short table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.commoncrawl.preparation.filtering import OTHER_LANGUAGE, SHORT_PARAGRAPHS
 from hvcod.tasks.commoncrawl.reading.document import EXAMPLES_KEPT
+from hvcod.tasks.commoncrawl.reading.json_lines import NO_FIELD
 from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, ShardInfo
 from hvcod.tasks.preparing.pipeline import Report
-from hvcod.tasks.preparing.summary import text_table, total
+from hvcod.tasks.preparing.summary import left_alone, text_table, total
+
+_STEPS = {
+    SHORT_PARAGRAPHS: "--long-paragraphs 0 keeps documents without long paragraphs",
+    OTHER_LANGUAGE: "--language any keeps all languages",
+    NO_FIELD: "--text-field NAME says which field holds the text",
+}
+"""What helps where a rule or a kind of damage left nothing."""
+
+_DIVIDE = (
+    "training and validation need at least one each: give more text, or text that is divided into "
+    "documents"
+)
 
 COUNTS = (
     "read",
@@ -45,12 +60,47 @@ def input_report(read: Report, encoded: Report, accepted: int) -> Report:
         "damage_reasons": read["reasons"],
         "damage_examples": read["examples"],
         "truncated": bool(read["truncated"]),
+        **_present(unchecked=read.get("unchecked")),
         "replaced": read["replaced"],
         "bytes_read": read["bytes_read"],
         "characters": encoded["characters"],
         "tokens": encoded["tokens"],
         "out_of_vocabulary": encoded["out_of_vocabulary"],
     }
+
+
+def too_few(reads: Sequence[Report], kept: int, listed: Report | None) -> str:
+    """Says why one document or none was kept, with counts and what to do, in one line.
+
+    `reads` are the reports of the first pass over all inputs, `listed` that of the listed documents
+    if there is a list of them.
+    """
+    dropped = total(read["dropped"] for read in reads)
+    reasons = total(read["reasons"] for read in reads)
+    examples = [example for read in reads for example in read["examples"]]
+    seen = [read["first"] for read in reads if listed and read["first"]]
+    documents = sum(read["documents"] for read in reads)
+    duplicates = documents - sum(dropped.values()) - kept
+    names = (*dropped, *reasons)
+    steps = [step for start, step in _STEPS.items() if any(n.startswith(start) for n in names)]
+    return "; ".join(
+        [
+            f"{'only one' if kept else 'no'} document was kept: {documents} read, "
+            f"{sum(reasons.values())} damaged{_listed(reasons)}",
+            f"{sum(dropped.values())} dropped{_listed(dropped)}",
+            *([f"{duplicates} duplicates"] if duplicates else []),
+            *examples[:1],
+            *([_found(listed)] if listed else []),
+            *(f"documents are called like {name!a}" for name in seen[:1]),
+            *(steps or ([] if kept else ["give other inputs"])),
+            *([_DIVIDE] if kept else []),
+        ]
+    )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{_short(name)} {count}" for name, count in counts.items())
+    return f" ({listed})" if listed else ""
 
 
 def full_report(
@@ -75,6 +125,7 @@ def full_report(
         "damage_reasons": total(one["damage_reasons"] for one in per_input),
         "damage_examples": examples[:EXAMPLES_KEPT],
         "truncated": sum(one["truncated"] for one in per_input),
+        **_present(unchecked=total(one.get("unchecked", {}) for one in per_input)),
         **parts,
         "vocabulary_size": vocabulary_size,
         "vocabulary_asked": vocabulary_asked,
@@ -86,20 +137,39 @@ def full_report(
 def table(report: Report) -> str:
     """Returns the report in a few lines."""
     dropped = [(f"  {rule.replace('_', ' ')}", count) for rule, count in report["dropped"].items()]
+    aside, about_aside = left_alone(report)
     rows = [
+        *aside,
         ("documents read", report["read"]),
         *dropped,
-        ("  duplicate ids", report["duplicates"]),
+        ("  duplicates", report["duplicates"]),
         ("documents kept", report["kept"]),
         *((f"  {part}", report[part]["documents"]) for part in PARTS),
         ("damaged places", report["damaged"]),
+        *((f"  {_short(reason)}", count) for reason, count in report["damage_reasons"].items()),
+        *_unchecked(report),
         ("characters", report["characters"]),
         ("tokens", report["tokens"]),
         ("  out of vocabulary", report["out_of_vocabulary"]),
         *((f"  {part}", report[part]["tokens"]) for part in PARTS),
         ("word pieces", report["vocabulary_size"]),
     ]
-    return text_table(rows, _remarks(report))
+    return text_table(rows, [*_remarks(report), *about_aside])
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    """Returns the values that are not empty: other keys are left out, as version 0.1 had none."""
+    return {name: value for name, value in values.items() if value}
+
+
+def _short(reason: str) -> str:
+    """Returns a reason without what to do about it."""
+    return reason.partition(":")[0]
+
+
+def _unchecked(report: Report) -> Iterable[tuple[str, int]]:
+    digests: Mapping[str, int] = report.get("unchecked", {})
+    return ((f"digests not checked: {name}", count) for name, count in digests.items())
 
 
 def _remarks(report: Report) -> list[str]:
@@ -110,8 +180,11 @@ def _remarks(report: Report) -> list[str]:
             f"not {report['vocabulary_asked']}"
         )
     if listed := report["document_ids"]:
-        remarks.append(
-            f"{listed['missing']} of {listed['listed']} listed documents were not found"
-            + (f", such as {listed['examples'][0]}" if listed["missing"] else "")
-        )
+        remarks.append(_found(listed))
     return remarks
+
+
+def _found(listed: Report) -> str:
+    found = listed["listed"] - listed["missing"]
+    missing = f", not for example {listed['examples'][0]!a}" if listed["missing"] else ""
+    return f"{found} of {listed['listed']} listed documents were found{missing}"

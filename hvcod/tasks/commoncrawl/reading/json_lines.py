@@ -1,19 +1,24 @@
-"""JSON lines: one object a line with its text in the field ``text``, and perhaps an ``id``."""
+"""JSON lines: one object a line, with its text in a field and perhaps an id in another."""
 
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from hvcod.tasks.commoncrawl.reading.document import Document, decode
+from hvcod.tasks.commoncrawl.reading.document import DEFAULT_FIELDS, Document, Fields, decode
 from hvcod.tasks.commoncrawl.reading.segments import MAX_RECORD_BYTES, DamagedError, SegmentReader
 
 # JSON can write half of a surrogate pair as an escape; UTF-8, and so every later file, cannot.
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _SKIPPED_AT_ONCE = 64 * 1024
 
+NO_FIELD = "no field "
+"""The beginning of a reason of damage."""
 
-def read_json_lines(reader: SegmentReader) -> Iterator[Document]:
+_NAMES_SHOWN, _SHOWN = 8, 40
+
+
+def read_json_lines(reader: SegmentReader, fields: Fields = DEFAULT_FIELDS) -> Iterator[Document]:
     """Yields the documents; blank lines are skipped."""
     number = 0
     while reader.next_segment():
@@ -21,25 +26,33 @@ def read_json_lines(reader: SegmentReader) -> Iterator[Document]:
             number += 1
             try:
                 if line.strip():
-                    yield _document(reader, line, f"{reader.source}#{number}")
+                    yield _document(reader, line, number, fields)
             except DamagedError as damage:
                 at_end = reader.finished and not line.endswith(b"\n")
-                reader.damaged(f"line {number}", str(damage), truncated=at_end)
+                reader.damaged(f"line {number}", str(damage), at_end, damage.detail)
 
 
-def _document(reader: SegmentReader, line: bytes, name: str) -> Document:
+def _document(reader: SegmentReader, line: bytes, number: int, fields: Fields) -> Document:
     if len(line) == MAX_RECORD_BYTES and not line.endswith(b"\n"):
         while not line.endswith(b"\n") and (line := reader.readline(_SKIPPED_AT_ONCE)):
             pass
         raise DamagedError(f"longer than {MAX_RECORD_BYTES} bytes")
     source_text, replaced = decode(line)
     row = _parse(source_text)
-    text = row["text"]
+    text = _text(row, fields.text)
     if "\\u" in source_text:
         text, halves = _SURROGATES.subn("\ufffd", text)
         replaced = replaced or halves > 0
+    own = _value(row, fields.id)
+    if isinstance(own, bool) or not isinstance(own, str | int):
+        own = ""
+    identity = " ".join(_SURROGATES.sub("\ufffd", str(own)).split())
+    if not identity:
+        reader.report.unnamed += 1
     reader.good(replaced)
-    return Document(_id(row) or name, text)
+    if isinstance(own, int):  # such numbers begin again in every file
+        return Document(f"{reader.source}:{identity}", text, number=identity)
+    return Document(identity or f"{reader.source}#{number}", text)
 
 
 def _parse(line: str) -> dict[str, Any]:
@@ -49,16 +62,24 @@ def _parse(line: str) -> dict[str, Any]:
         raise DamagedError("broken JSON") from error
     if not isinstance(row, dict):
         raise DamagedError("JSON that is no object")
-    if "text" not in row:
-        raise DamagedError("no field 'text'")
-    if not isinstance(row["text"], str):
-        raise DamagedError("the field 'text' is no string")
     return row
 
 
-def _id(row: dict[str, Any]) -> str:
-    """Returns the document's own id on one line; empty unless it is a string or a number."""
-    identity = row.get("id")
-    if isinstance(identity, bool) or not isinstance(identity, str | int):
-        return ""
-    return " ".join(_SURROGATES.sub("\ufffd", str(identity)).split())
+def _text(row: dict[str, Any], field: str) -> str:
+    text = _value(row, field)
+    if isinstance(text, str):
+        return text
+    if text is not None or field in row:
+        raise DamagedError(f"the field {field!r} is no string")
+    names = [name for name in row if isinstance(row[name], str | dict)][:_NAMES_SHOWN]
+    there = ", ".join(ascii(name[:_SHOWN]) for name in names) or "none of text"
+    raise DamagedError(f"{NO_FIELD}{field!r}", f"the fields are {there}")
+
+
+def _value(row: dict[str, Any], field: str) -> Any:
+    """Returns the value of a field; ``meta.url`` is a field of the object in ``meta``."""
+    if field in row:
+        return row[field]
+    outer, dot, inner = field.partition(".")
+    below = row.get(outer)
+    return _value(below, inner) if dot and isinstance(below, dict) else None

@@ -1,10 +1,11 @@
 """Reading documents from WET, JSON lines and plain text, plain or compressed, behind damage too.
 
-The compression is recognised by the first bytes, and by the name where those are damaged. The
-format: a source that begins with ``WARC/``, or is named ``.wet`` or ``.warc``, is WET; then the
-name decides (``.jsonl .ndjson .json``, ``.txt .text``); without such a name, a source that begins
-with ``{`` is JSON lines, any other one plain text. Sources are read as streams, and one record at a
-time is held in memory.
+The compression is recognised by the first bytes, and by the name where those are damaged. Sources
+of kinds that are no text are recognised, too, and count as damaged. The format: a source that
+begins with ``WARC/``, or is named ``.wet`` or ``.warc``, is WET; then the name decides (``.jsonl
+.ndjson .json``, ``.txt .text``); without such a name, a source that begins with ``{`` is JSON
+lines, any other one plain text. Sources are read as streams, and one record at a time is held in
+memory.
 """
 
 import itertools
@@ -12,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from hvcod.tasks.commoncrawl.reading.document import Document, ReadReport
+from hvcod.tasks.commoncrawl.reading.document import DEFAULT_FIELDS, Document, Fields, ReadReport
 from hvcod.tasks.commoncrawl.reading.json_lines import read_json_lines
 from hvcod.tasks.commoncrawl.reading.plain_text import read_plain_text
 from hvcod.tasks.commoncrawl.reading.segments import SegmentReader
@@ -25,6 +26,7 @@ from hvcod.tasks.commoncrawl.reading.sources import (
 )
 from hvcod.tasks.commoncrawl.reading.wet import RECORD_START, read_wet
 from hvcod.tasks.reading.compression import Piece, codec_by_content, codec_by_name, decompress
+from hvcod.tasks.reading.kinds import foreign_kind
 
 _P = TypeVar("_P", bytes, Piece)
 Format = Callable[[SegmentReader], Iterator[Document]]
@@ -32,29 +34,33 @@ Format = Callable[[SegmentReader], Iterator[Document]]
 _PEEK_BYTES = 4096
 _BINARY_SHARE = 0.05
 _NOT_IN_TEXT = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
-_HTML = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
+_TABLE_NAMES = (".csv", ".tsv")
+_JSON_ARRAY = re.compile(rb"\[\s*\{")
+_JSON_OVER_LINES = re.compile(rb"\{[ \t]*\r?\n\s*\"")
 
 
-def read_documents(source: Source, report: ReadReport) -> Iterator[Document]:
+def read_documents(
+    source: Source, report: ReadReport, fields: Fields = DEFAULT_FIELDS
+) -> Iterator[Document]:
     """Yields the good documents of a source in their order, and counts them and the damaged ones.
 
     Raises:
         HvcodError: The file or the server cannot be read at all.
-        UsageError: The source holds records of another kind than WET.
     """
     seen = report.documents + report.damaged
     chunks = _counted(source.chunks(), report)
     head, raw = _peek(chunks)
-    codec = codec_by_content(head)
-    if codec is None and _is_binary(head):
+    unfit, codec = foreign_kind(head), codec_by_content(head)
+    if codec is None and not unfit and _is_binary(head):
         codec = codec_by_name(source.name)
     head, pieces = _peek(decompress(raw, codec) if codec else raw)
     read = _format(source.name, head)
-    if read is read_plain_text and (unfit := _unfit(head)):
+    if unfit := unfit or _unfit(source.name, head, read):
         report.damage(source.name, "whole source", unfit)
         return
     record_start = RECORD_START if read is read_wet else b""
-    yield from read(SegmentReader(pieces, source.name, report, record_start))
+    reader = SegmentReader(pieces, source.name, report, record_start)
+    yield from read_json_lines(reader, fields) if read is read_json_lines else read(reader)
     if report.documents + report.damaged == seen:
         report.damage(source.name, "whole source", "no document in it")
 
@@ -94,8 +100,19 @@ def _is_binary(head: bytes) -> bool:
     return control > _BINARY_SHARE * len(head)
 
 
-def _unfit(head: bytes) -> str:
-    """Says why a source cannot be text at all; empty if it can."""
+def _unfit(name: str, head: bytes, read: Format) -> str:
+    """Says why a source cannot hold documents at all; empty if it can."""
+    if kind := foreign_kind(head):
+        return kind
+    plain, start = plain_name(name), head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not plain.endswith(TEXT_NAMES) and _JSON_ARRAY.match(start):
+        return "a JSON array, not JSON lines: turn it into lines first, for example by jq -c '.[]'"
+    if read is read_json_lines and _JSON_OVER_LINES.match(start):
+        return "JSON objects over several lines: give each a line first, for example with jq -c ."
+    if read is not read_plain_text:
+        return ""
     if _is_binary(head):
         return "binary data, not text"
-    return "an HTML page, not text" if _HTML.match(head) else ""
+    if plain.endswith(_TABLE_NAMES):
+        return "a table: write its text as JSON lines first, for example with pandas"
+    return ""

@@ -10,7 +10,15 @@ MAX_RECORD_BYTES = 64 * 1024**2
 
 
 class DamagedError(Exception):
-    """Raised for a record or a line that cannot be used; the message goes to the report."""
+    """Raised for a record or a line that cannot be used; the message goes to the report.
+
+    Attributes:
+        detail: What is true of this one alone, for an example in the report.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 class SegmentReader:
@@ -86,10 +94,12 @@ class SegmentReader:
         self.report.replaced += replaced
         self._clean, self._behind_gap = True, False
 
-    def damaged(self, position: str, reason: str, truncated: bool = False) -> None:
+    def damaged(
+        self, position: str, reason: str, truncated: bool = False, detail: str = ""
+    ) -> None:
         """Counts a damaged record; ``truncated`` if the source ended before the record did."""
         if not (self._cut or self._behind_gap):
-            self.report.damage(self.source, position, reason, truncated)
+            self.report.damage(self.source, position, reason, truncated, detail)
         self._clean = self._behind_gap = False
 
     def _pull(self) -> bool:

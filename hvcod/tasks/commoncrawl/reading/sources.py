@@ -8,7 +8,7 @@ from pathlib import Path
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading.download import USUAL, Patience, stream
 from hvcod.tasks.reading.compression import codec_by_name
-from hvcod.tasks.reading.files import chunks, file_size, listed
+from hvcod.tasks.reading.files import Found, Listing, chunks, file_size, listed
 
 CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")
@@ -47,7 +47,7 @@ class Source:
         return chunks(Path(self.location), CHUNK_BYTES)
 
 
-def expand_inputs(inputs: Sequence[str]) -> list[Source]:
+def expand_inputs(inputs: Sequence[str]) -> Found[Source]:
     """Returns the sources that the inputs stand for, sorted by location, each once.
 
     An input is a file, an http or https address, a glob, or a folder, which stands for every file
@@ -58,10 +58,17 @@ def expand_inputs(inputs: Sequence[str]) -> list[Source]:
     """
     if not inputs:
         raise UsageError("no input given; give files, folders, globs or http(s) addresses")
-    every = sorted(location for text in inputs for location in _locations(text))
+    listings = [
+        Listing([], []) if _is_url(text) else listed(text, _is_text_name) for text in inputs
+    ]
+    every = sorted(
+        [str(file) for listing in listings for file in listing.files]
+        + [text for text in inputs if _is_url(text)]
+    )
+    left_alone = {str(path): None for listing in listings for path in listing.left_alone}
     unique = sorted({_identity(location): location for location in reversed(every)}.values())
     names = _short_names(unique)
-    return [Source(location, names[location]) for location in unique]
+    return Found([Source(location, names[location]) for location in unique], list(left_alone))
 
 
 def plain_name(name: str) -> str:
@@ -72,10 +79,6 @@ def plain_name(name: str) -> str:
 
 def _is_url(location: str) -> bool:
     return location.startswith(("http://", "https://"))
-
-
-def _locations(text: str) -> list[str]:
-    return [text] if _is_url(text) else [str(file) for file in listed(text, _is_text_name).files]
 
 
 def _is_text_name(name: str) -> bool:

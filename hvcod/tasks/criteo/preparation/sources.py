@@ -14,7 +14,7 @@ from hvcod.tasks.files import write_arrays, write_blocks
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
 from hvcod.tasks.reading import compression
-from hvcod.tasks.reading.files import chunks, file_size, listed
+from hvcod.tasks.reading.files import Found, chunks, file_size, listed
 
 PLAIN = Stage("plain", "opening", "row")
 
@@ -56,7 +56,7 @@ class Text(NamedTuple):
         return LAYOUTS[self.layout]
 
 
-def expand_inputs(inputs: Sequence[str]) -> list[Source]:
+def expand_inputs(inputs: Sequence[str]) -> Found[Source]:
     """Returns the files that the inputs stand for, in the given order: rows are in order of time.
 
     An input is a file, a glob, or a folder, which stands for every file below it that is named
@@ -67,12 +67,15 @@ def expand_inputs(inputs: Sequence[str]) -> list[Source]:
         UsageError: An input matches nothing, or a file is given twice.
     """
     files: dict[Path, Path] = {}
+    left_alone: dict[str, None] = {}
     for text in inputs:
-        for file in sorted(listed(text, _is_rows_name).files, key=_natural):
+        listing = listed(text, _is_rows_name)
+        left_alone |= dict.fromkeys(map(str, listing.left_alone))
+        for file in sorted(listing.files, key=_natural):
             if file.resolve() in files:
                 raise UsageError(f"{file} is given twice: its rows would count double")
             files[file.resolve()] = file
-    return [Source(str(file), file) for file in files.values()]
+    return Found([Source(str(file), file) for file in files.values()], list(left_alone))
 
 
 def generated_inputs(rows: int, seed: int) -> list[Source]:

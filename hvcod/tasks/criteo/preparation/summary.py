@@ -6,7 +6,7 @@ from hvcod.tasks.criteo.dataset import CATEGORIES, CATEGORY_NAMES, PARTS
 from hvcod.tasks.criteo.features import Features
 from hvcod.tasks.criteo.preparation.reading import EXAMPLES_KEPT
 from hvcod.tasks.preparing.pipeline import Report
-from hvcod.tasks.preparing.summary import text_table, total
+from hvcod.tasks.preparing.summary import left_alone, text_table, total
 
 
 def full_report(
@@ -47,7 +47,9 @@ def table(report: Report) -> str:
     """Returns the report in a few lines."""
     known = sum(feature["known"] for feature in report["categories"].values())
     distinct = [feature["distinct"] for feature in report["categories"].values()]
+    aside, about_aside = left_alone(report)
     rows = [
+        *aside,
         ("lines read", report["lines"]),
         *((f"  malformed: {kind}", count) for kind, count in report["malformed_kinds"].items()),
         ("rows", report["rows"]),
@@ -58,7 +60,7 @@ def table(report: Report) -> str:
     ]
     shares = [f"{part}: {shares}" for part in PARTS if (shares := _shares(report[part]))]
     malformed = [f"malformed: {example}" for example in report["malformed_examples"]]
-    return text_table(rows, [*shares, *malformed])
+    return text_table(rows, [*shares, *malformed, *about_aside])
 
 
 def _shares(part: Mapping[str, int]) -> str:

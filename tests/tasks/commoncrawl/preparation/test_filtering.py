@@ -44,7 +44,7 @@ def decide(text: str, options: FilterOptions | None = None, hard_wrapped: bool =
 
 
 def real_pages(real_data: Path) -> list[Document]:
-    [source] = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")])
+    [source] = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")]).sources
     return list(read_documents(source, ReadReport()))
 
 
@@ -129,7 +129,7 @@ def test_what_is_kept_of_a_real_file(real_data: Path) -> None:
 
 def test_most_real_pages_and_articles_are_kept(real_data: Path) -> None:
     inputs = ["commoncrawl-en-20docs.jsonl.gz", "wikitext-103-valid.txt.gz"]
-    for source in expand_inputs([str(real_data / "text" / name) for name in inputs]):
+    for source in expand_inputs([str(real_data / "text" / name) for name in inputs]).sources:
         found = decisions(list(read_documents(source, ReadReport())))
         assert OTHER_LANGUAGE not in found
         assert found.count(None) >= 0.7 * len(found)

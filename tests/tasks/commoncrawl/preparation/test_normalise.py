@@ -82,7 +82,7 @@ def test_normalising_twice_changes_nothing(text: str, hard_wrapped: bool) -> Non
 
 @pytest.mark.parametrize("name", ["wet/cc-2020-50.warc.wet.gz", "text/wikitext-103-valid.txt.gz"])
 def test_real_text_keeps_its_letters(real_data: Path, name: str) -> None:
-    [source] = expand_inputs([str(real_data / name)])
+    [source] = expand_inputs([str(real_data / name)]).sources
     for document in read_documents(source, ReadReport()):
         normal = normalise(document.text, document.hard_wrapped)
         kept = "".join(c for c in document.text if c not in GAPS)
@@ -92,6 +92,6 @@ def test_real_text_keeps_its_letters(real_data: Path, name: str) -> None:
 
 
 def test_json_lines_have_one_paragraph_a_line(real_data: Path) -> None:
-    [source] = expand_inputs([str(real_data / "text" / "commoncrawl-en-20docs.jsonl.gz")])
+    [source] = expand_inputs([str(real_data / "text" / "commoncrawl-en-20docs.jsonl.gz")]).sources
     for document in read_documents(source, ReadReport()):
         assert paragraphs(document.text) == literal_rule(document.text)

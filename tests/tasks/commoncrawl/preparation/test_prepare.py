@@ -23,6 +23,7 @@ from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
 from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.prepare import TextPreparation
+from hvcod.tasks.commoncrawl.preparation.summary import table
 from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
@@ -35,7 +36,7 @@ HVCOD = Path(sys.executable).with_name("hvcod")
 
 def run(inputs: list[Path], output: Path, **options: Any) -> dict[str, Any]:
     chosen = config.resolve(PrepareOptions, [{"vocabulary_size": 300, **options}])
-    sources = expand_inputs([str(path) for path in inputs])
+    sources = expand_inputs([str(path) for path in inputs]).sources
     return TextPreparation(sources, output, chosen, MPI.COMM_WORLD).run()
 
 
@@ -69,7 +70,7 @@ def expected(inputs: list[Path]) -> dict[str, str]:
     """The normalised text of every document that the rules keep, by its id."""
     accept = DocumentFilter(FilterOptions()).filter
     texts: dict[str, str] = {}
-    for source in expand_inputs([str(path) for path in inputs]):
+    for source in expand_inputs([str(path) for path in inputs]).sources:
         for document in read_documents(source, ReadReport()):
             if accept(document) is None:
                 texts.setdefault(document.id, normalise(document.text, document.hard_wrapped))
@@ -226,6 +227,80 @@ def test_a_list_that_lists_nothing_is_refused(
         run(corpus, tmp_path / "data", document_ids=ids)
 
 
+@pytest.mark.parametrize(
+    "content", ['"short-1" \n german-0\t\r\n<doc-2-7>\n\n', "\ufeffshort-1\ngerman-0\n'doc-2-7'"]
+)
+def test_a_list_may_come_from_a_table_or_an_editor(
+    corpus: list[Path], tmp_path: Path, content: str
+) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_bytes(content.encode())
+    report = run(corpus, tmp_path / "data", document_ids=ids)
+    assert report["document_ids"] == {"listed": 3, "missing": 0, "examples": []}
+    assert report["kept"] == 3
+    assert "3 of 3 listed documents were found" in table(report)
+
+
+def test_a_list_that_fits_nothing_says_what_documents_are_called(
+    corpus: list[Path], tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("part-0.jsonl\n")
+    with pytest.raises(HvcodError, match=r"not_listed 131.*0 of 1 .*part-0.*like 'doc-0-0"):
+        run(corpus, tmp_path / "data", document_ids=ids)
+
+
+PROSE = "A sentence about number {} that is long enough to be a paragraph of its own, or nearly."
+
+
+def rows(folder: Path, *files: list[dict[str, Any]]) -> list[Path]:
+    """JSON lines; a row without text gets one that is its own."""
+    folder.mkdir()
+    for number, file in enumerate(files):
+        texts = (PROSE.format(f"{number} and {line}") for line in range(len(file)))
+        lines = [json.dumps({"text": text, **row}) for text, row in zip(texts, file, strict=True)]
+        (folder / f"{number}.jsonl").write_text("\n".join(lines))
+    return sorted(folder.iterdir())
+
+
+ANY: dict[str, Any] = {"filters.language": "any", "filters.long_paragraphs": 0}
+
+
+@pytest.mark.parametrize("identity", [7, "7", "row 7"])
+def test_the_same_id_with_another_text_is_no_duplicate(tmp_path: Path, identity: object) -> None:
+    files = rows(tmp_path / "in", *([{"id": identity}] * 3 for _ in range(4)))
+    report = run(files, tmp_path / "data", **ANY, validation_fraction=0.3)
+    assert (report["kept"], report["duplicates"]) == (12, 0)
+    assert report["validation"]["documents"] >= 1
+    assert report["training"]["documents"] >= 1
+
+
+def test_number_ids_get_the_name_of_their_file(tmp_path: Path) -> None:
+    files = rows(tmp_path / "in", *([{"id": 0}, {"id": 1}] for _ in range(3)))
+    run(files, tmp_path / "data", **ANY)
+    names = (tmp_path / "data" / "document-ids.txt").read_text().split()
+    assert names == [f"{file}.jsonl:{number}" for file in range(3) for number in range(2)]
+
+
+def test_the_same_text_is_a_duplicate_whatever_its_id(tmp_path: Path) -> None:
+    same = {"text": PROSE.format("  17\n")}
+    files = rows(
+        tmp_path / "in", [{"id": 0, **same}, {"id": 1}], [{"id": 0}, {"id": "a", **same}, same]
+    )
+    report = run(files, tmp_path / "data", **ANY)
+    assert (report["kept"], report["duplicates"]) == (3, 2)
+
+
+@pytest.mark.parametrize("content", ["1\n", "0.jsonl:1\n1.jsonl:1\n"])
+def test_a_list_may_have_numbers(tmp_path: Path, content: str) -> None:
+    files = rows(tmp_path / "in", *([{"id": 0}, {"id": 1}] for _ in range(2)))
+    ids = tmp_path / "ids.txt"
+    ids.write_text(content)
+    report = run(files, tmp_path / "data", document_ids=ids)
+    assert report["kept"] == 2
+    assert report["document_ids"]["missing"] == 0
+
+
 def test_an_input_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "dangling.jsonl").symlink_to("nowhere")
     with pytest.raises(HvcodError, match=r"dangling\.jsonl: cannot be read"):
@@ -237,6 +312,19 @@ def test_nothing_kept_names_the_rules(tmp_path: Path) -> None:
     path.write_text('{"id": "a", "text": "Too short."}\n{"id": "b", "text": "This too."}\n')
     with pytest.raises(HvcodError, match=r"no document was kept: 2 read.*short_paragraphs 2"):
         run([path], tmp_path / "data")
+
+
+def test_nothing_kept_names_damage_and_the_way_out(tmp_path: Path) -> None:
+    files = rows(tmp_path / "in", [{"text": None, "content": "T"}], [{"text": 4}])
+    files[0].write_text('{"id": 0, "content": "T"}\n' * 3)
+    told = "no document was kept: 0 read, 4 damaged (no field 'text' 3, the field 'text' is no "
+    with pytest.raises(HvcodError) as error:
+        run(files, tmp_path / "data")
+    assert str(error.value).startswith(told)
+    assert "0.jsonl, line 1: no field 'text' (the fields are 'content')" in str(error.value)
+    assert "--text-field NAME" in str(error.value)
+    with pytest.raises(HvcodError, match=r"only one document was kept: 3 read.*2 duplicates"):
+        run(files[:1], tmp_path / "one", text_field="content", **ANY)
 
 
 def test_one_document_cannot_be_divided(corpus: list[Path], tmp_path: Path) -> None:
@@ -302,10 +390,10 @@ def test_a_folder_with_something_else_is_refused(corpus: list[Path], tmp_path: P
 MOMENTS = [
     "work",
     "work/plan.json",
-    "work/kept/00000.zst",
-    "work/kept/00000.json",
-    "work/kept/00002.json",
-    "work/kept/00003.first.npz",
+    "work/collected/00000.zst",
+    "work/collected/00000.json",
+    "work/collected/00002.json",
+    "work/collected/00003.first.npz",
     "tokenizer.json",
     "shards/00001-00.h5",
     "work/encoded/00001.json",
@@ -357,7 +445,7 @@ def test_an_interrupted_preparation_goes_on_only_with_the_same_options(
 ) -> None:
     output = tmp_path / "data"
     command = [str(HVCOD), "data", "commoncrawl", *map(str, slow_corpus), "--output", str(output)]
-    assert kill_at(command, output, "work/kept/00000.json", CLEAN_ENVIRONMENT)
+    assert kill_at(command, output, "work/collected/00000.json", CLEAN_ENVIRONMENT)
     with pytest.raises(UsageError, match=r"interrupted preparation.*validation_fraction"):
         run(slow_corpus, output, vocabulary_size=24006, validation_fraction=0.3)
     with pytest.raises(UsageError, match=r"interrupted preparation.*inputs"):
@@ -368,8 +456,8 @@ def test_an_interrupted_preparation_goes_on_only_with_the_same_options(
 def test_finished_inputs_are_not_read_again(slow_corpus: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "data"
     command = [str(HVCOD), "data", "commoncrawl", *map(str, slow_corpus), "--output", str(output)]
-    assert kill_at(command, output, "work/kept/00001.json", CLEAN_ENVIRONMENT)
-    done = sorted((output / "work/kept").glob("*.json"))
+    assert kill_at(command, output, "work/collected/00001.json", CLEAN_ENVIRONMENT)
+    done = sorted((output / "work/collected").glob("*.json"))
     assert done
     for index in (int(path.stem) for path in done):
         moved = slow_corpus[index].with_suffix(".away")

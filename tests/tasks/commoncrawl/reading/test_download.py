@@ -242,7 +242,7 @@ def wet_file() -> bytes:
 def test_documents_over_a_broken_connection(site: Site) -> None:
     site.files[f"/{PATHS[0]}"] = wet_file()
     site.faults = [503, cut, stall, cut]
-    [source] = expand_inputs([f"{site.url}/{PATHS[0]}"])
+    [source] = expand_inputs([f"{site.url}/{PATHS[0]}"]).sources
     report = ReadReport()
     documents = list(read_documents(replace(source, patience=QUICK), report))
     assert [document.id for document in documents] == [f"urn:{number}" for number in range(300)]
@@ -252,7 +252,7 @@ def test_documents_over_a_broken_connection(site: Site) -> None:
 
 def test_a_file_damaged_on_the_server(site: Site) -> None:
     site.files["/x.warc.wet.gz"] = wet_file()[:-100]
-    [source] = expand_inputs([f"{site.url}/x.warc.wet.gz"])
+    [source] = expand_inputs([f"{site.url}/x.warc.wet.gz"]).sources
     report = ReadReport()
     assert len(list(read_documents(replace(source, patience=QUICK), report))) == 299
     assert report.truncated == ["x.warc.wet.gz"]

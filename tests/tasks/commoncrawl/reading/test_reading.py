@@ -1,5 +1,6 @@
 """Reading JSON lines and plain text, recognising formats, and what holds for all of them."""
 
+import bz2
 import gzip
 import json
 import tracemalloc
@@ -8,17 +9,25 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tasks.commoncrawl.reading.wet_files import COMPRESSIONS, RECORDS, TEXTS, read, read_ids, record
+from tasks.commoncrawl.reading.wet_files import (
+    COMPRESSIONS,
+    RECORDS,
+    TEXTS,
+    read,
+    read_ids,
+    record,
+    zstd_with_checksum,
+)
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.reading import json_lines, plain_text, segments
-from hvcod.tasks.commoncrawl.reading.document import ReadReport
+from hvcod.tasks.commoncrawl.reading.document import Fields, ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
 from hvcod.tasks.commoncrawl.reading.sources import Source, expand_inputs
 
 
 def test_real_json_lines(real_data: Path) -> None:
-    [source] = expand_inputs([str(real_data / "text" / "commoncrawl-en-20docs.jsonl.gz")])
+    [source] = expand_inputs([str(real_data / "text" / "commoncrawl-en-20docs.jsonl.gz")]).sources
     report = ReadReport()
     documents = list(read_documents(source, report))
     assert (report.documents, report.damaged) == (20, 0)
@@ -28,7 +37,7 @@ def test_real_json_lines(real_data: Path) -> None:
 
 
 def test_real_plain_text(real_data: Path) -> None:
-    [source] = expand_inputs([str(real_data / "text" / "wikitext-103-valid.txt.gz")])
+    [source] = expand_inputs([str(real_data / "text" / "wikitext-103-valid.txt.gz")]).sources
     report = ReadReport()
     documents = list(read_documents(source, report))
     ids = [document.id for document in documents]
@@ -82,7 +91,7 @@ def test_broken_lines_are_counted_by_kind(tmp_path: Path, suffix: str) -> None:
     name = f"x.jsonl{suffix}"
     assert [(document.id, document.text) for document in documents] == [
         ("a b c", "one"),
-        ("6", "six"),
+        (f"{name}:6", "six"),
         (f"{name}#8", "seven"),
         (f"{name}#9", "caf\ufffd"),
         ("\ufffd", "\ufffd \U0001f600"),
@@ -98,11 +107,42 @@ def test_broken_lines_are_counted_by_kind(tmp_path: Path, suffix: str) -> None:
     assert not any(document.hard_wrapped for document in documents)
 
 
+@pytest.mark.parametrize(
+    ("row", "fields", "identity"),
+    [
+        ({"content": "T", "warc_headers": {"id": "<u>"}}, ("content", "warc_headers.id"), "<u>"),
+        ({"raw_content": "T", "url": "http://a"}, ("raw_content", "url"), "http://a"),
+        ({"data": {"body": {"text": "T"}}}, ("data.body.text", "id"), "x.jsonl#1"),
+        ({"a.b": "T", "a": {"b": "other"}, "id": "c d"}, ("a.b", "id"), "c d"),
+        ({"text": "T", "meta": {"pile_set_name": "p"}, "id": 7.5}, ("text", "id"), "x.jsonl#1"),
+        ({"text": "T", "id": ["a"]}, ("text", "id"), "x.jsonl#1"),
+        ({"text": "T", "id": "a", "nr": 12}, ("text", "nr"), "x.jsonl:12"),
+    ],
+)
+def test_fields_of_other_names(
+    tmp_path: Path, row: dict[str, object], fields: tuple[str, str], identity: str
+) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(row))
+    report = ReadReport()
+    [document] = read_documents(Source(str(path), path.name), report, Fields(*fields))
+    assert (document.id, document.text) == (identity, "T")
+    assert report.unnamed == ("#" in identity)
+
+
+def test_a_missing_field_is_told_with_those_there_are(tmp_path: Path) -> None:
+    _, report = read(tmp_path / "x.jsonl", b'{"id": 0, "content": "T", "t\\u001bx": "U"}\n')
+    assert dict(report.reasons) == {"no field 'text'": 1}
+    assert report.examples == [
+        "x.jsonl, line 1: no field 'text' (the fields are 'content', 't\\x1bx')"
+    ]
+
+
 def test_lines_across_members_and_behind_a_gap(tmp_path: Path) -> None:
     lines = [json.dumps({"id": i, "text": TEXTS[i % 6]}).encode() + b"\n" for i in range(30)]
     raw = b"".join(lines)
     members = [gzip.compress(raw[at : at + 3000]) for at in range(0, len(raw), 3000)]
-    every = [str(number) for number in range(30)]
+    every = [f"x.jsonl.gz:{number}" for number in range(30)]
     assert read_ids(tmp_path / "x.jsonl.gz", b"".join(members)) == every
     broken = bytearray(members[2])
     broken[1000:1100] = b"\xff" * 100
@@ -110,7 +150,7 @@ def test_lines_across_members_and_behind_a_gap(tmp_path: Path) -> None:
         tmp_path / "x.jsonl.gz", b"".join([*members[:2], bytes(broken), *members[3:]])
     )
     starts = [sum(map(len, lines[:i])) for i in range(31)]
-    whole = [str(i) for i in range(30) if starts[i + 1] <= 6000 or starts[i] >= 9000]
+    whole = [every[i] for i in range(30) if starts[i + 1] <= 6000 or starts[i] >= 9000]
     ids = [document.id for document in documents]
     assert set(whole) <= set(ids)
     assert ids == [identity for identity in every if identity in ids]
@@ -131,7 +171,7 @@ def test_a_line_longer_than_the_limit_is_skipped(
     monkeypatch.setattr(segments.SegmentReader.readline, "__defaults__", (1000,))
     lines = [json.dumps({"id": length, "text": "x" * length}) for length in (10, 200_000, 20, 971)]
     documents, report = read(tmp_path / "x.jsonl", "\n".join(lines).encode())
-    assert [document.id for document in documents] == ["10", "20", "971"]
+    assert [document.number for document in documents] == ["10", "20", "971"]
     assert dict(report.reasons) == {"longer than 1000 bytes": 1}
 
 
@@ -193,6 +233,71 @@ def test_sources_without_documents_are_reported(
     documents, report = read(tmp_path / name, content)
     assert documents == []
     assert report.examples == [f"{name}, whole source: {reason}"]
+
+
+ROWS = b'{"text": "one"}\n{"text": "two"}\n'
+SKIPPABLE = b"\x5d\x2a\x4d\x18\x04\0\0\0dict"
+KINDS: dict[str, tuple[bytes, str]] = {
+    "x.arc": (b"filedesc://x.arc 0.0.0.0 20091105123456 text/plain 68\n", "an ARC file"),
+    "x.pdf": (b"%PDF-1.4\n", "a PDF file"),
+    "x.xml": (b"\xef\xbb\xbf<?xml version='1.0'?>\n<a>", "an XML file"),
+    "wiki": (b"<mediawiki xmlns='x'>\n", "an XML file"),
+    "gone.jsonl.gz": (b"\n<!-- moved --><!DOCTYPE html><p>Gone", "an HTML page"),
+    "gone.warc.wet.gz": (b"<html><p>Gone", "an HTML page"),
+    "denied.warc.wet.gz": (b"<?xml version='1.0'?><Error><Code>AccessDenied", "an XML file"),
+    "x.parquet": (b"PAR1\x15\x04", "a Parquet file"),
+    "x.arrow": (b"ARROW1\0\0", "an Arrow file"),
+    "lfs.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "of Git LFS"),
+    "annex.txt": (b"/annex/objects/MD5E-s5--0.txt\n", "of git-annex"),
+    "x.docx": (b"PK\x03\x04\x14\0", "a zip file"),
+    "x.rtf": (b"{\\rtf1\\ansi Text}", "an RTF file"),
+    "x.tar": (b"x.txt".ljust(257, b"\0") + b"ustar\x0000" + bytes(300), "a tar file"),
+    "x.jsonl.lz4": (b"\x04\x22\x4d\x18data", "compressed with lz4"),
+    "x.warc.zst": (SKIPPABLE + zstd_with_checksum(RECORDS[0]), "zstd with a dictionary"),
+    "utf16.txt": ("\ufeffWords of text.\n".encode("utf-16-le"), "text in UTF-16"),
+    "array.json": (b'[{"text": "one"},\n {"text": "two"}]\n', "a JSON array"),
+    "pretty.json": (b'{\n  "text": "one"\n}\n', "JSON objects over several lines"),
+    "x.csv": (b"id,text\n1,Words of text.\n", "a table"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_other_kinds_are_recognised_by_content(tmp_path: Path, name: str) -> None:
+    content, kind = KINDS[name]
+    for packed in (content, gzip.compress(content)):
+        documents, report = read(tmp_path / name, packed)
+        assert documents == []
+        assert report.damaged == 1
+        assert report.examples[0].startswith(f"{name}, whole source: ")
+        assert kind in report.examples[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Orchids",
+        "PARIS",
+        "Rare",
+        "7zip is",
+        "<doc id='1'>",
+        "<p>",
+        "[1] Notes",
+        "%",
+        "{x}",
+        "ORC\n",
+    ],
+)
+def test_text_that_looks_a_little_like_another_kind_is_text(tmp_path: Path, text: str) -> None:
+    assert read_ids(tmp_path / "x.txt", text.encode() + b" more of it\n") == ["x.txt#1"]
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_bzip2(tmp_path: Path, members: int) -> None:
+    packed = bz2.compress(ROWS) * members
+    assert len(read_ids(tmp_path / "x.jsonl.bz2", packed)) == 2 * members
+    documents, report = read(tmp_path / "x.jsonl.bz2", bz2.compress(b"") + packed[:-9] + packed)
+    assert len(documents) >= 2 * members
+    assert report.damaged == 1
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])

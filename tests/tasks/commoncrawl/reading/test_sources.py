@@ -21,11 +21,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(inputs: list[str]) -> list[str]:
-    return [source.name for source in expand_inputs(inputs)]
+    return [source.name for source in expand_inputs(inputs).sources]
 
 
 def test_a_file_is_taken_whatever_it_is_called(folder: Path) -> None:
-    [source] = expand_inputs([f"{folder}/deep/notes.pdf"])
+    [source] = expand_inputs([f"{folder}/deep/notes.pdf"]).sources
     assert (source.name, source.location) == ("notes.pdf", f"{folder}/deep/notes.pdf")
 
 
@@ -45,7 +45,7 @@ def test_globs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names([f"{folder}/**/*.jsonl.xz"]) == [f"{folder.name}/a.jsonl.xz", "er/a.jsonl.xz"]
     assert names([f"{folder}/deep/*"]) == ["c.TXT", "d.ndjson.zst", "notes.pdf"]
     monkeypatch.chdir(folder)
-    assert [source.location for source in expand_inputs(["*/c.*"])] == ["deep/c.TXT"]
+    assert [source.location for source in expand_inputs(["*/c.*"]).sources] == ["deep/c.TXT"]
     assert names(["[odd].txt"]) == ["[odd].txt"]
 
 

@@ -20,7 +20,6 @@ from tasks.commoncrawl.reading.wet_files import (
     without,
 )
 
-from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading import wet
 from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
@@ -28,7 +27,7 @@ from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 
 
 def test_the_real_wet_file(real_data: Path) -> None:
-    [source] = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")])
+    [source] = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")]).sources
     report = ReadReport()
     documents = list(read_documents(source, report))
     assert len(documents) == report.documents == 317
@@ -53,10 +52,11 @@ def test_a_wet_file_of_one_member_is_read_alike(
 
 
 @pytest.mark.parametrize("name", ["cc-2024-22.warc.gz", "wget-22pages.warc.gz"])
-def test_raw_warc_is_refused_by_name(real_data: Path, name: str) -> None:
-    [source] = expand_inputs([str(real_data / "wet" / name)])
-    with pytest.raises(UsageError, match=rf"{name}: not WET but raw WARC"):
-        list(read_documents(source, ReadReport()))
+def test_raw_warc_is_told_by_name(real_data: Path, name: str) -> None:
+    [source] = expand_inputs([str(real_data / "wet" / name)]).sources
+    report = ReadReport()
+    assert list(read_documents(source, report)) == []
+    assert report.examples[-1].startswith(f"{name}, whole source: not WET but raw WARC")
 
 
 def test_every_cut_of_the_real_file_keeps_what_lies_before(real_data: Path, tmp_path: Path) -> None:
@@ -147,7 +147,6 @@ def test_a_wrong_content_length_costs_only_its_record(
     ("old", "new", "reason"),
     [
         (b"Page 2", b"Pane 2", "the text does not have the digest of its header"),
-        (b"Digest: sha1:", b"Digest: crc9:", "the text does not have the digest of its header"),
         (b"Digest: sha1:", b"Digest: sha1:!!", "no valid digest"),
         (b"Content-Length: ", b"Content-Length: x", "no valid Content-Length"),
         (b"Content-Length: ", b"Content-Length: -", "no valid Content-Length"),
@@ -250,6 +249,70 @@ def test_text_that_is_no_utf8_is_kept_replaced_and_counted(tmp_path: Path) -> No
     assert (report.replaced, report.damaged) == (1, 0)
 
 
-def test_wat_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not WET but WAT"):
-        read(tmp_path / "x.warc.wat.gz", gzip.compress(record("{}", "urn:1", "metadata")))
+@pytest.mark.parametrize(
+    ("kinds", "reason"),
+    [
+        (["metadata", "metadata"], "not WET but WAT"),
+        (["revisit", "metadata"], "not WET but raw WARC"),
+        (["warcinfo", "request", "response"], "not WET but raw WARC"),
+    ],
+)
+def test_a_source_without_text_is_told(tmp_path: Path, kinds: list[str], reason: str) -> None:
+    data = b"".join(gzip.compress(record("{}", f"urn:{kind}", kind)) for kind in kinds)
+    documents, report = read(tmp_path / "x.warc.gz", data)
+    assert documents == []
+    assert report.examples[0].startswith(f"x.warc.gz, whole source: {reason}")
+    assert report.damaged == 1
+
+
+@pytest.mark.parametrize("kind", ["metadata", "revisit", "response", "warcinfo"])
+def test_records_of_other_kinds_may_come_first(tmp_path: Path, kind: str) -> None:
+    other = [record("{}", f"urn:{number}", kind) for number in range(3)]
+    data = b"".join(map(gzip.compress, [*other, *RECORDS, *other]))
+    documents, report = read(tmp_path / "x.warc.wet.gz", data)
+    assert [document.id for document in documents] == IDS
+    assert report.damaged == 0
+
+
+BODY = TEXTS[0].encode()
+
+
+def labels(algorithm: str) -> dict[str, str]:
+    """The right digest in all encodings that are in use."""
+    digest = hashlib.new(algorithm, BODY).digest()
+    return {
+        "base 16": digest.hex(),
+        "upper case": digest.hex().upper(),
+        "base 32": base64.b32encode(digest).decode(),
+        "base 32 without padding": base64.b32encode(digest).decode().rstrip("="),
+        "base 64": base64.b64encode(digest).decode(),
+        "of addresses": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+    }
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512", "blake2b", "sha3_256"])
+def test_digests_in_every_encoding(algorithm: str) -> None:
+    for encoding, value in labels(algorithm).items():
+        assert wet.is_digest_right(f"{algorithm}:{value}", BODY) is True, encoding
+        assert wet.is_digest_right(f"{algorithm.upper()}:{value}", BODY) is True, encoding
+        assert wet.is_digest_right(f"{algorithm}:{value}", BODY + b".") is False, encoding
+
+
+@pytest.mark.parametrize(
+    ("label", "algorithm"),
+    [
+        ("crc9:ABCD", "crc9"),
+        ("blake3:" + "ab" * 32, "blake3"),
+        ("shake_128:" + "ab" * 32, "shake_128"),
+        ("blake2b:" + "ab" * 32, "blake2b"),  # of half its length
+        ("\x1b]0;title", "other"),
+    ],
+)
+def test_a_digest_that_cannot_be_checked_is_counted(
+    tmp_path: Path, label: str, algorithm: str
+) -> None:
+    pieces = [re.sub(b"sha1:.*?(?=\r)", label.encode(), piece) for piece in RECORDS]
+    documents, report = read(tmp_path / "x.warc.wet", b"".join(pieces))
+    assert [document.id for document in documents] == IDS
+    assert report.unchecked == {algorithm: 6}
+    assert report.damaged == 0

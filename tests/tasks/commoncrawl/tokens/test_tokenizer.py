@@ -102,7 +102,7 @@ def test_text_full_of_boundaries_comes_back(pieces: WordPieces, text: str) -> No
 
 
 def test_real_documents_come_back(pieces: WordPieces, real_data: Path) -> None:
-    (source,) = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")])
+    (source,) = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")]).sources
     documents = read_documents(source, ReadReport())
     texts = [normalise(document.text, document.hard_wrapped) for document in documents]
     assert len(texts) > 300
@@ -182,7 +182,7 @@ sys.stdout.write(WordPieces.train(texts[::order], 4000, alphabet).to_json())
 
 
 def test_training_depends_neither_on_threads_nor_on_order(real_data: Path, tmp_path: Path) -> None:
-    (source,) = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")])
+    (source,) = expand_inputs([str(real_data / "wet" / "cc-2020-50.warc.wet.gz")]).sources
     texts = [normalise(document.text) for document in read_documents(source, ReadReport())]
     (tmp_path / "texts").write_text("\x00".join(texts), encoding="utf-8")
     results = [

@@ -46,7 +46,7 @@ Report = dict[str, Any]
 
 def run(inputs: Sequence[Path], output: Path, **options: Any) -> Report:
     chosen = config.resolve(PrepareOptions, [options])
-    sources = expand_inputs([str(path) for path in inputs])
+    sources = expand_inputs([str(path) for path in inputs]).sources
     return ClickPreparation(sources, output, chosen, MPI.COMM_WORLD).run()
 
 
