@@ -9,6 +9,7 @@ from hvcod.churn.compare import compare
 from hvcod.churn.measures.slices import parse_edges
 from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.report import Report
+from hvcod.churn.run.data import check_data
 from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
@@ -58,6 +59,7 @@ def conduct(
     _check(retrains, study, options, share)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     missing = crew.on_root(lambda: _missing(retrains, crew.options.ranks_per_group))
+    check_data(retrains, train, crew, is_complete=not missing)
     ours = [retrain for retrain in crew.share_of(retrains) if retrain.name in missing]
     finished = _complete(ours, study, train.device, crew) if ours else 0
     done = len(retrains) - len(missing) + finished

@@ -27,7 +27,16 @@ Examples:
            hvcod churn run ... --output /scratch/churn --share 3/24    # in a job of its own
 """
 
-OF_A_STUDY = ("run_dir", "groups", "group", "fresh", "force", "order_seed", "keep_states")
+OF_A_STUDY = (
+    "run_dir",
+    "groups",
+    "group",
+    "fresh",
+    "force",
+    "order_seed",
+    "keep_states",
+    "other_data",
+)
 """Options of training that the study sets for each retrain."""
 
 OF_FILES = (

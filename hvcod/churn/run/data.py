@@ -1,0 +1,45 @@
+"""The data of a study, which all its retrains must have learned from."""
+
+from collections.abc import Sequence
+
+from hvcod.churn.run.retrains import Retrain
+from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError
+from hvcod.runs.crew import Crew
+from hvcod.tasks import load_task
+
+
+def check_data(
+    retrains: Sequence[Retrain], train: TrainOptions, crew: Crew, is_complete: bool
+) -> None:
+    """Compares the data with those that the existing retrains have learned from.
+
+    Opens the data, and so makes built-in ones, on all ranks of the launch: collective. They are not
+    needed if the study is complete and they are at the path where they were.
+
+    Raises:
+        HvcodError: A retrain has learned from data of another meaning, or other examples.
+    """
+    # Imported here because they start MPI, which must not happen before the crew is made.
+    from hvcod.groups.split import split
+    from hvcod.groups.world import world
+    from hvcod.tensorfile.meaning import difference
+    from hvcod.training.run.data import DataRecord, read_record
+
+    def noted() -> list[tuple[Retrain, DataRecord]]:
+        records = ((retrain, read_record(retrain.run_dir, 0)) for retrain in retrains)
+        return [(retrain, record) for retrain, record in records if record is not None]
+
+    known = crew.on_root(noted)
+    here = DataRecord(folder=str(train.data.absolute()) if train.data else "")
+    if is_complete and not any(record.is_elsewhere(here) for _, record in known):
+        return
+    task = load_task(train.task)(train, split(world()))
+    now = crew.on_root(lambda: DataRecord.of(task))
+    for retrain, before in known:
+        meaning = difference(now.meaning, before.meaning)
+        if problem := meaning or before.examples_problem(now):
+            raise HvcodError(
+                f"{retrain.run_dir} was trained on other data: {problem}; use the same data, "
+                f"another --output, or delete that folder and {retrain.predictions}"
+            )
