@@ -80,6 +80,7 @@ SCHEDULERS: Registry["type[Scheduler]"] = Registry(
     {
         "slurm": "hvcod.cluster.jobs.schedulers.slurm:Slurm",
         "pbs": "hvcod.cluster.jobs.schedulers.pbs:Pbs",
+        "lsf": "hvcod.cluster.jobs.schedulers.lsf:Lsf",
     },
 )
 """Batch schedulers; where several are on PATH, the first is the default."""

@@ -27,4 +27,4 @@ Examples:
 
 @click.group(cls=LazyGroup, package=__name__, known=COMMANDS, epilog=EXAMPLES)
 def command() -> None:
-    """Batch jobs on Slurm and PBS: print, submit, list, stop, cancel and run them."""
+    """Batch jobs on Slurm, PBS and LSF: print, submit, list, stop, cancel and run them."""

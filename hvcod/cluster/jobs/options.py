@@ -47,8 +47,8 @@ class JobOptions:
     stop_by: str | None = option(
         None,
         "how the ranks learn of that: by a signal that the scheduler sends beforehand and the "
-        "launcher passes on, or by their own clock (--time-limit); default: clock with PBS and "
-        "ibrun, else signal",
+        "launcher passes on, or by their own clock (--time-limit); default: clock with PBS, "
+        "LSF and ibrun, else signal",
         choices=("signal", "clock"),
     )
     shares: int | None = option(
@@ -59,9 +59,9 @@ class JobOptions:
     )
     launcher: str | None = option(
         None,
-        "srun, mpirun (Open MPI), mpiexec, ibrun, or shell words of your own, with $RANKS, $NODES, "
-        "$RANKS_PER_NODE, $CPUS_PER_RANK, $GPUS (of the job) and $GPUS_PER_NODE; default: srun "
-        "with Slurm, mpirun with PBS",
+        "srun, mpirun (Open MPI), mpiexec, ibrun, jsrun, or shell words of your own, with $RANKS, "
+        "$NODES, $RANKS_PER_NODE, $CPUS_PER_RANK, $GPUS (of the job) and $GPUS_PER_NODE; default: "
+        "srun with Slurm, mpirun with PBS, jsrun with LSF",
     )
     remote_shell: str = option(
         "ssh",
@@ -76,7 +76,7 @@ class JobOptions:
         "jobs on a node would bind to the same cores",
     )
     account: str | None = option(None, "project that is charged")
-    partition: str | None = option(None, "partition (Slurm) or queue (PBS)")
+    partition: str | None = option(None, "partition (Slurm) or queue (PBS, LSF)")
     qos: str | None = option(None, "quality of service (Slurm)")
     modules: str = option("", "environment modules to load, separated by blanks (shell words)")
     environment: str | None = option(
@@ -84,7 +84,12 @@ class JobOptions:
     )
     setup: str = option("", "shell lines before the launch, such as exports")
     directives: str = option(
-        "", "further lines for #SBATCH or #PBS, such as -C gpu; they replace hvcod's own"
+        "", "further lines for #SBATCH, #PBS or #BSUB, such as -C gpu; they replace hvcod's own"
+    )
+    account_request: str | None = option(
+        None,
+        "request that charges {account}; default: --account={account} (Slurm), -A {account} (PBS), "
+        "-P {account} (LSF)",
     )
     gpu_request: str | None = option(
         None,
@@ -115,6 +120,11 @@ class JobOptions:
         """Returns the request for the GPUs of a node, which may be empty."""
         request = default if self.gpu_request is None else self.gpu_request
         return request.replace("{gpus}", str(self.gpus_per_node)) if self.gpus_per_node else ""
+
+    def charge(self, default: str) -> list[str]:
+        """Returns the request that charges the account; none without one."""
+        request = self.account_request or default
+        return [request.replace("{account}", self.account)] if self.account else []
 
     def memory_of(self, nodes: int = 1) -> str:
         """Returns the memory of so many nodes, such as ``380G``; empty for the site's default."""

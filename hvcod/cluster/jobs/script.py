@@ -62,6 +62,12 @@ class RunningJob:
         """The name of the log file, without its ending."""
         return self.name if self.index is None else f"{self.name}-{self.index:02}"
 
+    @property
+    def earlier_starts(self) -> int:
+        """Starts of this job in its log, which are lines of `Scheduler.start_of`."""
+        log = self.folder / "logs" / f"{self.log_name}.log"
+        return log.read_text(errors="replace").count(", start ") if log.exists() else 0
+
 
 def text(script: Script, folder: Path) -> str:
     """Returns a batch script, whose log goes below ``folder/logs``."""
@@ -95,8 +101,8 @@ def _environment(options: JobOptions) -> list[str]:
     A site's modules come first, then the user's own lines, and last the environment of hvcod, whose
     Python wins over theirs.
     """
-    text = " ".join([*_launcher(options), options.setup])
-    used = {*re.findall(r"\$\{?#?(\w+)", text), "CPUS_PER_RANK"}
+    # However they are written: $RANKS, ${RANKS}, $((RANKS * 2)).
+    used = {*re.findall(r"\w+", " ".join([*_launcher(options), options.setup])), "CPUS_PER_RANK"}
     sizes = options.batch_system.sizes(options)
     return [
         *(f"{name}={value}" for name, value in sizes.items() if name in used),
@@ -173,11 +179,21 @@ def _ibrun(options: JobOptions) -> list[str]:
     return ["ibrun"]
 
 
+def _jsrun(options: JobOptions) -> list[str]:
+    """Returns the words for LSF's launcher: a resource set for each node, with all its GPUs."""
+    words = ['jsrun --nrs "$NODES"', "--rs_per_host 1", '--tasks_per_rs "$RANKS_PER_NODE"']
+    words += ['--cpu_per_rs "$((RANKS_PER_NODE * CPUS_PER_RANK))"']
+    words += ['--gpu_per_rs "$GPUS_PER_NODE"'] if options.gpus_per_node else []
+    how = '"packed:$CPUS_PER_RANK"' if options.binding else "none"
+    return [*words, "--launch_distribution packed", f"--bind {how}"]
+
+
 _LAUNCHERS: dict[str, Callable[[JobOptions], list[str]]] = {
     "srun": _srun,
     "mpirun": _mpirun,
     "mpiexec": _mpiexec,
     "ibrun": _ibrun,
+    "jsrun": _jsrun,
 }
 
 

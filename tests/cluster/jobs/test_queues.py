@@ -15,6 +15,8 @@ from hvcod.cli.main import cli
 from hvcod.cluster.jobs.record import Submitted, note, refer, submitted
 from hvcod.cluster.jobs.running import run
 from hvcod.cluster.jobs.schedulers import base
+from hvcod.cluster.jobs.schedulers.base import Queued
+from hvcod.cluster.jobs.schedulers.lsf import Lsf
 from hvcod.cluster.jobs.schedulers.pbs import Pbs, exit_in_words, parse_qstat
 from hvcod.cluster.jobs.schedulers.slurm import Slurm
 from hvcod.cluster.jobs.script import RunningJob
@@ -61,7 +63,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     monkeypatch.setattr("hvcod.cli.job.submit.check_command", lambda plan: "")
-    for name in ("PBS_JOBID", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID"):
+    for name in ("PBS_JOBID", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "LSB_JOBID"):
         monkeypatch.delenv(name, raising=False)
     return Queue(tmp_path)
 
@@ -261,6 +263,7 @@ def test_elements_of_an_array_are_listed_where_no_history_is_kept(queue: Queue) 
 ASKED = {
     "pbs": [("qsub", "submit"), ("qstat", "queued"), ("qdel", "cancel")],
     "slurm": [("sbatch", "submit"), ("squeue", "queued"), ("scancel", "cancel")],
+    "lsf": [("bsub", "submit"), ("bjobs", "queued"), ("bkill", "cancel")],
 }
 PROGRAMS = [(name, *each) for name in ASKED for each in ASKED[name]]
 ANSWERS = {
@@ -372,3 +375,29 @@ def test_the_remote_shell_of_pbs_knows_the_nodes_of_the_job(
         Pbs().remote_shell("n1")
     with pytest.raises(HvcodError, match="has no remote shell: use ssh"):
         Slurm().remote_shell("n1")
+
+
+def test_jobs_of_lsf_are_submitted_listed_and_put_back(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    queue.program("bsub", 'echo "$*" >>calls; echo "Job <17> is submitted to default queue <b>."')
+    assert Lsf().submit(Path("x"), ["3", "4"], after_any=True) == "17"
+    assert queue.called() == ["-w ended(3) && ended(4) -ti x"]
+    queue.program("bjobs", "echo '17|2|EXIT|9 second(s)|-|n1*4|75'; echo '18|0|PEND|-|no host|-|-'")
+    assert list(Lsf().queued(["17", "18"])) == [
+        ("17", Queued("17[2]", "EXIT", "9 second(s)", "exit code 75", "n1*4")),
+        ("18", Queued("18", "PEND", "", "no host", "")),
+    ]
+    queue.program("bjobs", "echo 'Job <17> is not found' >&2; exit 255")
+    assert not list(Lsf().queued(["17"]))
+    monkeypatch.setenv("LSB_JOBID", "17")
+    monkeypatch.setenv("LSB_JOBINDEX", "2")
+    queue.program("brequeue", 'echo "$*" >>calls')
+    assert in_job(queue, "lsf", monkeypatch, index=1) == 75
+    assert queue.called()[-1] == "-r 17[2]"
+    assert submitted(Path("runs/cc")) == [Submitted("lsf", "train", "17")]
+    queue.program("brequeue", "echo 'not the owner' >&2; exit 1")
+    in_job(queue, "lsf", monkeypatch, index=1)
+    output, errors = capfd.readouterr()
+    assert "not back in the queue: brequeue refused: not the owner" in errors
+    assert "&& bsub -J 'train[2]' runs/cc/jobs/train.sh" in output

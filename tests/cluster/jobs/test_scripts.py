@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cluster.jobs.rendered import FOUR, TRAIN, check_shell, directives, on_one_line, refusal, render
 
-PREFIX = {"slurm": "#SBATCH", "pbs": "#PBS"}
-BOTH = pytest.mark.parametrize("scheduler", PREFIX)
+PREFIX = {"slurm": "#SBATCH", "pbs": "#PBS", "lsf": "#BSUB"}
+EACH = pytest.mark.parametrize("scheduler", PREFIX)
 
 
 BAD = "\n\r\x1b\x85\u2028\u202e\udcff\x7f"
@@ -17,7 +17,7 @@ TEXTS = "account chunk directives environment gpu-request launcher memory module
 TEXTS += "place prepare qos setup"
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("option", TEXTS.split())
 def test_no_control_character_enters_a_script_by_an_option(scheduler: str, option: str) -> None:
     # Some may have several lines, but nothing else that does not print.
@@ -26,7 +26,7 @@ def test_no_control_character_enters_a_script_by_an_option(scheduler: str, optio
         assert refusal("--scheduler", scheduler, "--gpus-per-node", "1", f"--{option}", value)
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize(
     "command",
     [
@@ -149,6 +149,8 @@ def test_a_users_directive_replaces_that_of_hvcod_on_slurm(given: str, replaced:
         ("slurm", "-t1:00:00", 3600),
         ("slurm", "--time=1-12", 36 * 3600),
         ("slurm", "--time=2-1:30", 2 * 86400 + 5400),
+        ("lsf", "-W 90", 90 * 60),
+        ("lsf", "-W3:30 -q debug", 12600),
     ],
 )
 def test_the_ranks_stop_before_the_wall_time_that_a_directive_sets(
@@ -160,7 +162,11 @@ def test_the_ranks_stop_before_the_wall_time_that_a_directive_sets(
 
 def test_an_array_may_be_throttled_by_a_directive() -> None:
     options = ["--groups", "3", "--job-per-group", "--prepare", "commoncrawl x --output d"]
-    for scheduler, given in (("slurm", "--array=0-2%1"), ("pbs", "-J 0-2%1")):
+    for scheduler, given in (
+        ("slurm", "--array=0-2%1"),
+        ("pbs", "-J 0-2%1"),
+        ("lsf", "-J cc[1-3]%1"),
+    ):
         scripts = render("--scheduler", scheduler, *options, "--directives", given)
         lines = directives(scripts["train-group"], PREFIX[scheduler])
         assert [x for x in lines if x.startswith(("--array", "-J"))] == [given]
@@ -229,7 +235,7 @@ def test_nodes_are_asked_for_alone() -> None:
         assert f"-l place={line}" in directives(script, "#PBS")
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("words", ["${%s}", "$%s", "--n=${%s:-1}"])
 def test_launcher_words_may_use_all_sizes_of_the_job(
     scheduler: str, words: str, tmp_path: Path
@@ -299,3 +305,90 @@ def test_jobs_of_several_nodes_say_what_they_need_ssh_for() -> None:
         else:
             # There, mpirun starts its daemons by srun.
             assert "agent=" not in render(*words)["train"]
+
+
+def test_lsf_is_asked_for_what_one_job_of_two_groups_needs() -> None:
+    options = ["--scheduler", "lsf", *FOUR, "--cpus-per-rank", "7", "--gpus-per-node", "6"]
+    options += ["--time", "3h55m", "--warning", "5m", "--account", "abc", "--partition", "batch"]
+    (script,) = render(*options, "--directives", "-alloc_flags smt1").values()
+    assert directives(script, "#BSUB") == [
+        '-J "cc-train"',
+        "-P abc",
+        "-q batch",
+        "-nnodes 2",
+        "-W 3:55",
+        "-o /dev/null",
+        "-alloc_flags smt1",
+    ]
+    assert (
+        'jsrun --nrs "$NODES" --rs_per_host 1 --tasks_per_rs "$RANKS_PER_NODE" '
+        '--cpu_per_rs "$((RANKS_PER_NODE * CPUS_PER_RANK))" --gpu_per_rs "$GPUS_PER_NODE" '
+        '--launch_distribution packed --bind "packed:$CPUS_PER_RANK" hvcod train --groups 2'
+    ) in on_one_line(script)
+    assert "--time-limit 13800s" in script
+    assert "nothing is known of signals" in refusal(*options, "--stop-by", "signal")
+
+
+@pytest.mark.parametrize(
+    ("given", "replaced"),
+    [
+        ("-J mine", '-J "cc-train"'),
+        ("-nnodes 9", "-nnodes 1"),
+        ("-W 2:00", "-W 1:00"),
+        ("-Pother", "-P abc"),
+        ("#BSUB -q debug -o here", "-q batch"),
+    ],
+)
+def test_a_users_directive_replaces_that_of_hvcod_on_lsf(given: str, replaced: str) -> None:
+    options = ["--scheduler", "lsf", "--account", "abc", "--partition", "batch"]
+    assert replaced in directives(render(*options)["train"], "#BSUB")
+    lines = directives(render(*options, "--directives", given)["train"], "#BSUB")
+    assert replaced not in lines
+    assert lines[-1] == given.removeprefix("#BSUB ")
+
+
+def test_groups_are_numbered_from_0_although_indices_of_lsf_begin_at_1() -> None:
+    script = render("--scheduler", "lsf", "--groups", "3", "--job-per-group")["train-group"]
+    assert '#BSUB -J "cc-train-group[1-3]"\n' in script
+    assert "INDEX=$((LSB_JOBINDEX - 1))\n" in script
+    command = ["churn", "run", "--task", "criteo", "--output", "runs/churn"]
+    script = render("--scheduler", "lsf", "--shares", "3", command=command)["retrain"]
+    assert '#BSUB -J "churn-retrain[2-4]"\n' in script
+    assert '--share "$INDEX/3"' in script
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "request_", "line"),
+    [
+        ("pbs", None, "-A ab12"),
+        ("pbs", "-P {account}", "-P ab12"),
+        ("pbs", "-W group_list={account}", "-W group_list=ab12"),
+        ("slurm", None, "--account=ab12"),
+        ("lsf", None, "-P ab12"),
+    ],
+)
+def test_sites_charge_an_account_in_their_own_way(
+    scheduler: str, request_: str | None, line: str
+) -> None:
+    options = ["--scheduler", scheduler, *(["--account-request", request_] if request_ else [])]
+    lines = directives(render(*options, "--account", "ab12")["train"], PREFIX[scheduler])
+    assert line in lines
+    assert len(lines) == 1 + len(directives(render(*options)["train"], PREFIX[scheduler]))
+
+
+SITES = {
+    "nci": ["#PBS -P ab12", "#PBS -l ncpus=96", "#PBS -l ngpus=8", "#PBS -l mem=760gb"],
+    "ncar": ["#PBS -l select=2:ncpus=64:mpiprocs=4:ompthreads=16:ngpus=4", "mpiexec -n"],
+    "nasa": [":ngpus=4:model=mil_a100", "#PBS -W group_list=ab12", "-l place=scatter:excl"],
+    "lumi": ["--partition=standard-g", '--cpu-bind="$CPU_BIND"', "--gpus-per-node=8"],
+    "pawsey": ["#SBATCH --gres=gpu:8", "#SBATCH --exclusive"],
+    "cineca": ["--partition=boost_usr_prod", "--gres=gpu:4"],
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_profile_asks_as_its_site_is_documented_to_be_asked(name: str) -> None:
+    options = ["--profile", name, "--nodes", "2", "--account", "ab12"]
+    (script,) = render(*options, "--groups", "2").values()
+    for text in SITES[name]:
+        assert text in script

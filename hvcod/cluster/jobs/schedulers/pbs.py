@@ -105,7 +105,7 @@ class Pbs(Scheduler):
         """Returns the options of qsub."""
         options = script.options
         lines = [f"-N {options.name}-{script.name}", "-S /bin/bash"]
-        lines += [f"-A {options.account}"] if options.account else []
+        lines += options.charge("-A {account}")
         lines += [f"-q {options.partition}"] if options.partition else []
         lines += _totals(options) if options.totals else _chunks(options)
         # The script writes its log itself. PBS would add a file for each job, nearly always empty.
@@ -180,9 +180,7 @@ class Pbs(Scheduler):
 
     def start_of(self, job: RunningJob) -> str:
         """Returns the line; the number of the start is counted in the log."""
-        log = job.folder / "logs" / f"{job.log_name}.log"
-        earlier = log.read_text(errors="replace").count(", start ") if log.exists() else 0
-        return f"job {os.environ.get('PBS_JOBID', '')}, start {earlier + 1}"
+        return f"job {os.environ.get('PBS_JOBID', '')}, start {job.earlier_starts + 1}"
 
     def may_requeue(self, received: Collection[signal.Signals]) -> bool:
         """Returns whether no TERM came: its sender decides. qdel means no, a preemption yes."""

@@ -63,8 +63,9 @@ class Slurm(Scheduler):
     def directives(self, script: Script, folder: Path) -> list[str]:
         """Returns the options of sbatch."""
         options = script.options
-        named = {"account": options.account, "partition": options.partition, "qos": options.qos}
+        named = {"partition": options.partition, "qos": options.qos}
         lines = [f"--job-name={options.name}-{script.name}"]
+        lines += options.charge("--account={account}")
         lines += [f"--{name}={value}" for name, value in named.items() if value]
         lines += [f"--nodes={options.nodes}", f"--ntasks-per-node={options.ranks_per_node}"]
         lines += [f"--cpus-per-task={options.cpus_per_rank}"] if options.cpu_request else []
