@@ -128,7 +128,7 @@ def _open(
     if options.slices:
         if options.slice_column or options.by_row:
             raise UsageError("--slices cannot be combined with --slice-column or --by-row")
-        names = None if options.id_column is None else f"{options.id_column},id"
+        names = None if options.id_column is None else f"{options.id_column}|id"
         wanted = Wanted(predictions=False, slice_column="slice", id_column=names)
         opened.append(open_source(options.slices, wanted, closing))
     elif options.slice_edges and not options.slice_column:
@@ -142,7 +142,12 @@ def _classes(models: Sequence[Source]) -> int | None:
     classes = {model.contents.classes: model.name for model in models}
     if len(classes) > 1:
         shown = ", ".join(f"{name} {count or 'one number'}" for count, name in classes.items())
-        raise HvcodError(f"the files differ in their number of classes: {shown}")
+        line = f"the files differ in their number of classes: {shown}"
+        two = max((model.contents.columns.prediction for model in models), key=len)
+        if set(classes) == {None, 2} and len(two) == 2:
+            one = min((model.contents.columns.prediction for model in models), key=len)[0]
+            line += f"; --prediction-column '{one}|{two[1]}' reads the probability of class 1"
+        raise HvcodError(line)
     return models[0].contents.classes
 
 

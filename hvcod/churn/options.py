@@ -18,8 +18,8 @@ class CompareOptions:
     )
     id_column: str | None = option(
         None,
-        "column (in HDF5: dataset) of the ids; several names, such as user_id,uid, if files differ "
-        "in it; default: id",
+        "column (in HDF5: dataset) of the ids; if files differ, names such as 'user_id|uid': the "
+        "first that a file has; default: id",
     )
     ids: str | None = option(
         None,
@@ -31,7 +31,7 @@ class CompareOptions:
     prediction_column: str | None = option(
         None,
         "column of the predictions, or those of the classes in their order: p0,p1,p2 or 'p*'; "
-        "default: prediction, or prediction_0, prediction_1, ...",
+        "if files differ, 'p|score'; default: prediction, or prediction_0, prediction_1, ...",
     )
     scale: str = option(
         "probability", "what the predictions are", choices=("probability", "percent", "logit")

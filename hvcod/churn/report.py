@@ -53,7 +53,11 @@ class Matched:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the object that ``--json`` prints."""
-        columns = {name: asdict(columns) for name, columns in self.columns.items()}
+        read = ("id", "prediction", "label", "slice")
+        columns = {
+            name: {column: getattr(columns, column) for column in read}
+            for name, columns in self.columns.items()
+        }
         return {"ids": self.kind, "columns": columns}
 
 

@@ -23,7 +23,7 @@ def test_ids_of_another_name_are_not_ignored(csv: CSV, hdf5: HDF5) -> None:
         pair_of(a, b)
     with fails("b.h5 has no dataset 'user_id'; it has prediction, uid"):
         pair_of(a, b, id_column="user_id")
-    report = report_of([a, b], id_column="user_id,uid")
+    report = report_of([a, b], id_column="user_id|uid")
     assert report.methods["all"].pairs[0].overall.churn == pytest.approx(0.1)
     assert "matched by uid or user_id as text; predictions from prediction, no labels" in str(
         report.matched
@@ -66,12 +66,23 @@ def test_two_kinds_of_predictions_in_one_file(csv: CSV) -> None:
     with fails("both prediction and prediction_0: .*prediction or .* 'prediction_[*]'"):
         pair_of(a, a)
     b = csv("b", "id,c_cat,c_dog 1,0.5,0.5")
-    with fails("b.csv has no prediction_0, prediction_1, ...; it has id, c_cat, c_dog"):
+    with fails(r"b.csv has no column 'prediction_\*'; it has id, c_cat, c_dog"):
         pair_of(a, b, prediction_column="prediction_*")
-    with fails("a.csv has no column c_cat; it has"):
+    with fails("a.csv has no column 'c_cat,c_dog'; .*--prediction-column='c_cat,c_dog[|]NAME'"):
         pair_of(a, b, prediction_column="c_cat,c_dog")
     assert report_of([a, a], prediction_column="prediction_*").classes == 2
+    both = pair_of(a, b, prediction_column="c_dog,c_cat|prediction_*")
+    assert both.overall.churn == pytest.approx(0.25)
     assert report_of([b, b], prediction_column="c_dog,c_cat").classes == 2
+
+
+def test_two_classes_beside_a_single_number(csv: CSV) -> None:
+    a = csv("a", "id,prediction 1,0.25")
+    b = csv("b", "id,prediction_0,prediction_1 1,0.5,0.5")
+    with fails("number of classes: .*--prediction-column 'prediction[|]prediction_1' reads"):
+        pair_of(a, b)
+    chosen = "prediction|prediction_1"
+    assert pair_of(a, b, prediction_column=chosen).overall.churn == pytest.approx(0.25)
 
 
 def test_seven_and_its_zeros(csv: CSV, hdf5: HDF5) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from churn.conftest import HDF5, pair_of
+from churn.conftest import CSV, HDF5, pair_of
 
 from hvcod.churn.files.frequencies import NAMES, FrequencySource, row_counts, slice_of
 from hvcod.tasks.criteo.dataset import ClickDataset
@@ -66,13 +66,14 @@ def test_slices_of_prepared_rows(made: Path) -> None:
     )
 
 
-def test_churn_by_frequency(made: Path, hdf5: HDF5) -> None:
+def test_churn_by_frequency(made: Path, hdf5: HDF5, csv: CSV) -> None:
     """Predictions of the validation rows; the slices are those of all rows."""
     part = ClickDataset(made).parts["validation"]
     ids = ClickDataset(made).column("ids", part.start, part.stop)
     a = hdf5("a", id=ids, prediction=np.full(len(ids), 0.25))
     b = hdf5("b", id=ids[::-1], prediction=np.full(len(ids), 0.5))
-    for second in (a, b):
+    c = csv("c", " ".join(["id,prediction", *(f"{each},0.75" for each in ids)]))
+    for second in (a, b, c):
         slices = pair_of(a, second, slices=made).slices
         there = {name: each.rows for name, each in slices.items() if each.rows}
         assert sum(there.values()) == len(ids)

@@ -62,18 +62,15 @@ class _Choice:
         )
 
     def _named(self, text: str) -> list[str]:
-        if text in self._header:
-            return [text]
-        option = f"--prediction-column {text}"
-        if text.endswith("*"):
-            names = self._numbered(text[:-1])
-            if not self._from_zero(names, text[:-1]):
-                raise self.refusal(f"has no {text[:-1]}0, {text[:-1]}1, ...", option)
-            return names
-        names = text.split(",")
-        if missing := [name for name in names if name not in self._header]:
-            raise self.refusal(f"has no {self._noun} {missing[0]}", option)
-        return names
+        for words in (text, *text.split("|")):
+            numbered, names = self._numbered(words[:-1]), words.split(",")
+            if words in self._header:
+                return [words]
+            if words.endswith("*") and self._from_zero(numbered, words[:-1]):
+                return numbered
+            if all(name in self._header for name in names):
+                return names
+        raise self._no_such("--prediction-column", text)
 
     def _numbered(self, prefix: str) -> list[str]:
         names = {name for name in self._header if re.fullmatch(re.escape(prefix) + r"\d+", name)}
@@ -103,13 +100,15 @@ class _Choice:
         return None
 
     def _named_id(self, text: str) -> str:
-        if text in self._header:
-            return text
-        found = [name for name in text.split(",") if name in self._header]
-        if len(found) != 1:
-            says = "has both " + " and ".join(found) if found else f"has no {self._noun} {text!r}"
-            raise self.refusal(says, f"--id-column={_word(text)}")
-        return found[0]
+        found = next((name for name in (text, *text.split("|")) if name in self._header), None)
+        if found is None:
+            raise self._no_such("--id-column", text)
+        return found
+
+    def _no_such(self, option: str, text: str) -> HvcodError:
+        # Not as !r, which would hide what a shell needs.
+        advice = f"where files differ, name all: {option}='{text}|NAME'"
+        return self.refusal(f"has no {self._noun} '{text}'", advice)
 
     def refusal(self, what: str, advice: str = "") -> HvcodError:
         """An error about this file, which shows its columns."""

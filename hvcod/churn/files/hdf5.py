@@ -144,7 +144,7 @@ def _names(file: h5py.File) -> list[str]:
 
 
 def _floats(values: Array) -> Array:
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or values.dtype.itemsize > 8:
         return values.astype(np.float64)
     return values if values.dtype.itemsize > 2 else values.astype(np.float32)
 

@@ -78,10 +78,10 @@ class Wanted:
         predictions: Whether to read predictions, which then must exist; otherwise slices must.
         slice_column: The column of slices; read if it exists.
         by_row: Whether to ignore ids.
-        id_column: The column of the ids, or several names of which a file has one; None for
-            ``id``.
+        id_column: The column of the ids; None for ``id``. Of several names with ``|`` between them
+            the first that a file has.
         prediction_column: The column of the predictions, or those of all classes; None for
-            ``prediction``, or ``prediction_0``, ``prediction_1``, ...
+            ``prediction``, or ``prediction_0``, ``prediction_1``, ...; several as with ids.
         labels: Whether to read labels.
         classes: The labels that stand for class 0, 1, ...; None if labels are numbers.
     """
