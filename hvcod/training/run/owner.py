@@ -7,6 +7,11 @@ file is still touched. Two clocks are never compared: nodes' clocks differ and r
 To succeed a dead owner, a process makes a *mark*: a file named after the dead owner's claim that
 only one process can make and that holds the successor's claim. So only one of several successors
 succeeds, and if it dies before it has replaced ``owner.json``, its mark can be succeeded likewise.
+
+The owner holds the folder (`hvcod.files.folder.hold`): all that this process writes below it goes
+through the folder's descriptor, and before each use it checks that ``owner.json`` there is still
+the file that it made. So a process that was suspended, taken for dead and continued writes nothing
+more, and one whose folder is moved away touches nothing in another that is put into its place.
 """
 
 import contextlib
@@ -19,9 +24,10 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 from hvcod.errors import HvcodError
+from hvcod.files.folder import Held, hold
 from hvcod.files.regular import open_regular
 from hvcod.files.shared import create, patiently
 from hvcod.files.whole import write_whole
@@ -54,18 +60,26 @@ class Owner:
 
     A thread touches the claim all the time, and ends the launch if the claim was deleted or
     replaced. A file system that fails for a while is not a reason to stop.
+
+    Attributes:
+        moved: Why the group should end, as its folder was moved away; empty if it was not.
     """
 
-    def __init__(self, folder: Path, claim: bytes) -> None:
-        self._folder, self._path, self._claim = folder, folder / NAME, claim
+    def __init__(self, folder: Held, claim: bytes) -> None:
+        """The folder holds the claim, and is released by `close`."""
+        self._folder, self._path, self._claim = folder, folder.path / NAME, claim
+        self.moved = ""
+        self._open()
+        folder.check = self.check
         self._reported: set[int | None] = set()
+        self._ending = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="owner", daemon=True)
         self._thread.start()
 
     @classmethod
     def take(cls, folder: Path) -> Self:
-        """Takes ownership of the folder of a group, such as ``RUN/group-0``; it must exist.
+        """Takes ownership of the folder of a group, such as ``RUN/group-0``, which may be new.
 
         Takes `WATCH` seconds if the last owner left its claim behind and cannot be seen from here.
 
@@ -73,28 +87,63 @@ class Owner:
             HvcodError: Another process trains the group.
             OSError: The folder cannot be read or written.
         """
-        path, mine = folder / NAME, Claim.here().to_bytes()
-        for _ in range(_TRIES):
-            if create(path, mine):
-                return cls(folder, mine)
-            left = claims_of_the_dead([folder]).get(folder)
-            if left is not None and _succeed(path, left, mine):
-                return cls(folder, mine)
-            # Another process takes over, or a network file system shows an old state.
-            time.sleep(_PAUSE)
-        raise HvcodError(
-            f"{path} can neither be made nor taken over; remove it and {folder}/.owner*"
-        )
+        held = hold(folder)
+        try:
+            return cls(held, _claimed(folder))
+        except BaseException:
+            held.release()
+            raise
+
+    def check(self) -> None:
+        """Makes sure that the folder is still this process's, by the status of one file.
+
+        Ends the launch if another process has taken it.
+
+        Raises:
+            OSError: The claim is missing, or the file system fails.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            status = self._folder.stat(NAME)
+            if (status.st_dev, status.st_ino) == self._identity:
+                return
+        self._confirm()
 
     def close(self) -> None:
         """Gives up the folder."""
         self._closing.set()
         self._thread.join(BEAT)
-        with contextlib.suppress(OSError, HvcodError):
-            now = _look(self._path)
-            if now is not None and now.content == self._claim:
+        with contextlib.suppress(OSError):
+            if self._content() == self._claim:
                 self._sweep()
-                self._path.unlink()
+                self._file.close()
+                self._folder.unlink(NAME)
+        self._folder.check = lambda: None
+        self._folder.release()
+
+    def _open(self) -> None:
+        # It stays open, so that no other file can get its number.
+        self._file = self._folder.open_regular(NAME)
+        status = os.fstat(self._file.fileno())
+        self._identity = status.st_dev, status.st_ino
+
+    def _content(self) -> bytes:
+        with self._folder.open_regular(NAME) as file:
+            return file.read(_LARGEST)
+
+    def _confirm(self) -> None:
+        """Reads the claim in the folder, and ends the launch if it is another one."""
+
+        def look() -> None:
+            if self._content() != self._claim:
+                raise _TakenError
+
+        try:
+            # A network file system may miss a file for a moment, or show an old one.
+            patiently(look, OSError, _TakenError)
+        except _TakenError:
+            self._give_up()
+        # The same claim in another file: after a restart of the file system, for example.
+        self._open()
 
     def _keep(self) -> None:
         doubts = 0
@@ -103,38 +152,55 @@ class Owner:
                 doubts = 0 if self._touch() else doubts + 1
             except OSError as error:
                 self._report_once(error)
-            # A network file system may miss a file for a moment.
             if doubts == _DOUBTS and not self._closing.is_set():
-                self._give_up()
+                self._judge()
 
     def _touch(self) -> bool:
-        """Touches the claim; returns False if it is not there or not ours."""
+        """Touches the claim; returns False if it is missing or its path leads elsewhere."""
         try:
+            self.check()
+            os.utime(self._file.fileno())
+            # A beat later every node sees the new claim, and the marks are not needed any more.
+            self._sweep()
             with open_regular(self._path) as file:
-                if file.read(_LARGEST) != self._claim:
-                    return False
-                os.utime(file.fileno())
+                return file.read(_LARGEST) == self._claim
         except (FileNotFoundError, HvcodError):
             return False
-        # A beat later every node sees the new claim, and the marks are not needed any more.
-        self._sweep()
-        return True
+
+    def _judge(self) -> None:
+        """Ends the launch if its claim was deleted, or asks the group to end if it was moved."""
+        try:
+            self.check()
+        except OSError:
+            self._give_up()
+        self.moved = (
+            f"{self._folder.path} was moved away while this launch trained in it; nothing is "
+            f"written to what has its place now. Its last state is saved where it was moved to"
+        )
+        now = Path(f"/proc/self/fd/{self._folder.descriptor}").readlink()
+        if now != self._folder.path:
+            self.moved += f" ({now})"
+        log.warning("%s", self.moved)
 
     def _sweep(self) -> None:
         # By the file server's clock, as the times of all files here.
-        now = self._path.stat().st_mtime
-        for path in self._folder.glob(".owner*"):
+        now = self._folder.stat(NAME).st_mtime
+        for name in self._folder.names():
+            if not name.startswith(".owner"):
+                continue
             with contextlib.suppress(OSError):
-                if path.suffix == ".mark" or now - path.stat().st_mtime > _ORPHAN_SECONDS:
-                    path.unlink()
+                old = now - self._folder.stat(name).st_mtime > _ORPHAN_SECONDS
+                if old or name.endswith(".mark"):
+                    self._folder.unlink(name)
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> NoReturn:
+        # Once: of the threads that notice, the others wait for the end.
+        self._ending.acquire()
         by = f"{self._path} was deleted"
-        with contextlib.suppress(OSError, HvcodError):
-            if now := _look(self._path):
-                by = f"{_name(now.content)} trains it now"
+        with contextlib.suppress(OSError):
+            by = f"{_name(self._content())} trains it now"
         abort.abort(
-            HvcodError(f"{_group(self._folder)} was taken from this launch, which ends: {by}")
+            HvcodError(f"{_group(self._folder.path)} was taken from this launch, which ends: {by}")
         )
 
     def _report_once(self, error: OSError) -> None:
@@ -143,16 +209,30 @@ class Owner:
             log.warning("cannot touch %s: %s; will keep trying", self._path, error.strerror)
 
 
+class _TakenError(Exception):
+    """The claim in a folder is another process's."""
+
+
 class Seen(NamedTuple):
     """A claim as it was read.
 
     Attributes:
+        name: Name of its file.
         content: Content of its file.
         touched: When the file was last touched, by a clock that must not be compared to others.
     """
 
+    name: str
     content: bytes
     touched: int
+
+    @property
+    def mark(self) -> str:
+        """The name of the mark of its successor."""
+        # Claims differ. An empty file, whose process was killed before it wrote its claim, has
+        # nothing of its own but its name.
+        digest = hashlib.sha256(self.content or self.name.encode()).hexdigest()
+        return f".owner-{digest[:32]}.mark"
 
 
 def claims_of_the_dead(folders: Iterable[Path]) -> Mapping[Path, Seen]:
@@ -225,9 +305,23 @@ def _report_waiting(folders: Iterable[Path], seen: Mapping[Path, Seen]) -> None:
             )
 
 
+def _claimed(folder: Path) -> bytes:
+    """Puts a claim of this process into the folder of a group; returns it."""
+    path, mine = folder / NAME, Claim.here().to_bytes()
+    for _ in range(_TRIES):
+        if create(path, mine):
+            return mine
+        left = claims_of_the_dead([folder]).get(folder)
+        if left is not None and _succeed(path, left, mine):
+            return mine
+        # Another process takes over, or a network file system shows an old state.
+        time.sleep(_PAUSE)
+    raise HvcodError(f"{path} can neither be made nor taken over; remove it and {folder}/.owner*")
+
+
 def _succeed(path: Path, dead: Seen, mine: bytes) -> bool:
     """Replaces a dead owner's claim by this process's; returns False if another was faster."""
-    mark = _mark(path, dead.content)
+    mark = path.with_name(dead.mark)
     if not create(mark, mine):
         return False
     latest = _latest(path)
@@ -246,9 +340,15 @@ def _latest_of(folders: Iterable[Path]) -> dict[Path, Seen]:
 
 def _latest(path: Path) -> Seen | None:
     """Returns the claim in a file, or that of its last successor; None if there is none."""
+    names: set[str] = set()
     latest, successor = None, _look(path)
     while successor is not None:
-        latest, successor = successor, _look(_mark(path, successor.content))
+        if successor.name in names:
+            raise HvcodError(
+                f"{successor.name} in {path.parent} names itself; remove it and {NAME}"
+            )
+        names.add(successor.name)
+        latest, successor = successor, _look(path.with_name(successor.mark))
     return latest
 
 
@@ -260,15 +360,11 @@ def _look_once(path: Path) -> Seen | None:
     # Opened again every time, so that a network file system asks its server.
     try:
         with open_regular(path) as file:
-            return Seen(file.read(_LARGEST), os.fstat(file.fileno()).st_mtime_ns)
+            return Seen(path.name, file.read(_LARGEST), os.fstat(file.fileno()).st_mtime_ns)
     except FileNotFoundError:
         return None
     except HvcodError as error:
         raise HvcodError(f"{path} {error}; remove it") from error
-
-
-def _mark(path: Path, content: bytes) -> Path:
-    return path.with_name(f".owner-{hashlib.sha256(content).hexdigest()[:32]}.mark")
 
 
 def _group(folder: Path) -> str:
