@@ -244,9 +244,21 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: The file cannot be read or is not TOML.
     """
     try:
-        with path.open("rb") as file:
-            tree = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
+    return parse_toml(content, path)
+
+
+def parse_toml(content: bytes, path: Path) -> dict[str, Any]:
+    """Returns the content of a configuration file as one layer of {dotted key: value}.
+
+    Raises:
+        UsageError: It is not TOML; names the path.
+    """
+    try:
+        tree = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the configuration {path}: {error}") from error
     # A run also records its identity there.
     tree.pop("run", None)

@@ -20,10 +20,14 @@ _GONE = (errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN)
 """Errors of a descriptor that a network file system does not know any more."""
 
 
+class IrregularError(OSError):
+    """What has a name in a folder of hvcod is a symbolic link, or not a regular file."""
+
+
 class Folder:
     """An open folder. Its methods take the names of entries and follow no symbolic link.
 
-    All of them raise OSError.
+    All of them raise OSError; an IrregularError if an entry is not what hvcod puts there.
 
     Attributes:
         path: Where it was opened; it may have been moved since.
@@ -67,13 +71,14 @@ class Folder:
         """Makes a file under a free name; returns its descriptor, for writing."""
         return self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
-    def open_own(self, name: str) -> int:
+    def open_own(self, name: str, *, append: bool = True) -> int:
         """Opens a file to be changed in place, and makes it if it is not there.
 
-        What is written is appended. Raises OSError if it is not a regular file, or has a second
-        name: the other one may belong to somebody else, or to a copy of the folder.
+        With `append`, all that is written goes to its end. Raises IrregularError also if the file
+        has a second name: that may belong to somebody else, or to a copy of the folder.
         """
-        descriptor = self.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND if append else 0)
+        descriptor = self.open(name, flags)
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
             return descriptor
@@ -83,7 +88,7 @@ class Folder:
         raise self._refusal(name, "is not a regular file")
 
     def open_regular(self, name: str) -> io.FileIO:
-        """Opens a regular file for unbuffered reading; raises OSError if it is anything else."""
+        """Opens a regular file for unbuffered reading; raises IrregularError if it is none."""
         descriptor = self.open(name, os.O_RDONLY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -140,8 +145,8 @@ class Folder:
             return stat.S_ISLNK(self.stat(name).st_mode)
         return False
 
-    def _refusal(self, name: str, problem: str) -> OSError:
-        return OSError(errno.EINVAL, f"{name} {problem}; remove it")
+    def _refusal(self, name: str, problem: str) -> IrregularError:
+        return IrregularError(errno.EINVAL, f"{name} {problem}; remove it")
 
 
 class Held(Folder):
@@ -156,6 +161,9 @@ class Held(Folder):
         super().__init__(path, descriptor)
         self.check: Callable[[], object] = lambda: None
         self._holders = 0
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     def retain(self) -> Self:
         """Counts one more holder."""

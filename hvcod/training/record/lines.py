@@ -6,12 +6,12 @@ Nothing heavy is imported: commands that only look at a run use it too.
 import json
 import math
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hvcod.errors import HvcodError
+from hvcod.files.folder import opened
+from hvcod.files.regular import open_regular
 
 _LONGEST_LINE = 2**20  # longer ones are garbage
 _BLOCK = 2**16
@@ -48,15 +48,11 @@ def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:
     white space in front of the next line. It is made if it is not there. Killed at any moment, it
     leaves a file for which it does the same again.
 
-    Raises:
-        HvcodError: It is not a regular file.
-        OSError: It cannot be read or written.
+    Raises OSError if it cannot be read or written, or is not a file to be changed in place.
     """
     last: dict[str, Any] = {}
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise HvcodError(f"{path} is not a regular file; remove it")
+    with opened(path.parent) as folder:
+        descriptor = folder.open_own(path.name, append=False)
     with os.fdopen(descriptor, "r+b") as file:
         position = end = 0
         garbage: list[tuple[int, int]] = []
@@ -80,9 +76,13 @@ def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:
 def last_lines(path: Path, limit: int) -> Iterator[bytes]:
     """Yields the whole lines in the last `limit` bytes of a file, the last first.
 
-    The file may be growing, and is not held in memory. Raises OSError if it cannot be read.
+    The file may be growing, and is not held in memory.
+
+    Raises:
+        HvcodError: It is not a regular file; the message does not name the path.
+        OSError: It cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         position = file.seek(0, os.SEEK_END)
         first = max(0, position - limit)
         rest = b""

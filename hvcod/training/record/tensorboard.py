@@ -14,6 +14,7 @@ from typing import Any
 
 from hvcod.errors import HvcodError
 from hvcod.files.appender import Appender
+from hvcod.files.folder import make_folder
 
 
 class EventFile:
@@ -54,7 +55,7 @@ class EventFile:
         for name, value in scalars.items():
             event.summary.value.add(tag=name, simple_value=value)
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             self._file = Appender(self.path)
         while self._head:
             self._append(self._file, self._head[0])

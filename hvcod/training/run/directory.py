@@ -18,6 +18,8 @@ from mpi4py import MPI
 from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
+from hvcod.files.folder import hold
+from hvcod.files.regular import read_regular
 from hvcod.files.shared import create_whole, patiently
 from hvcod.files.whole import write_whole
 from hvcod.groups.split import Group
@@ -53,6 +55,11 @@ class Run:
     owner: Owner | None
     meaning: str = ""
     content: str = ""
+
+    @property
+    def moved(self) -> str:
+        """Says that the group's folder was moved away; empty otherwise, and off the group root."""
+        return self.owner.moved if self.owner is not None else ""
 
     @property
     def states(self) -> Path:
@@ -165,16 +172,16 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int
         "ranks": ranks,
     }
     tree = {"run": about} | config.to_tree(options)
-    with _errors_named(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    with _errors_named(directory), hold(directory):
         if options.fresh:
             clear(directory, options.force)
         # Looked for in this order, as a launch writes its configuration before anything else.
         remains = next(files_of_groups(directory), None)
         if remains is not None and not path.exists():
             raise HvcodError(
-                f"{directory} holds {remains.relative_to(directory)}, but no config.toml; use "
-                "another --run-dir, or --fresh --force to delete the remains of a run"
+                f"{directory} holds {remains.relative_to(directory)}, but no config.toml; put it "
+                "back to resume that run, or use another --run-dir (--fresh --force would delete "
+                "what is left of it, with all training states)"
             )
         if not create_whole(path, tomli_w.dumps(tree).encode()):
             tree = _read(path)
@@ -187,7 +194,6 @@ def _own(folder: Path, group: Group, world: MPI.Intracomm) -> Owner | None:
     if group.is_root:
         try:
             with _errors_named(folder):
-                folder.mkdir(exist_ok=True)
                 owner = Owner.take(folder)
         except HvcodError as error:
             problem = error
@@ -216,14 +222,19 @@ def _read(path: Path) -> dict[str, Any]:
         return patiently(functools.partial(_read_once, path), OSError, ValueError)
     except OSError as error:
         raise HvcodError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HvcodError(
             f"{path} is not the configuration of a run ({error}); use another --run-dir"
         ) from error
 
 
 def _read_once(path: Path) -> dict[str, Any]:
-    tree = tomllib.loads(path.read_text())
+    try:
+        tree = tomllib.loads(read_regular(path).decode())
+    except HvcodError as error:
+        raise HvcodError(
+            f"{path} {error}: put the run's own back, or use another --run-dir"
+        ) from error
     about = tree.get("run")
     if not isinstance(about, dict) or not isinstance(about.get("id"), str):
         raise ValueError("no run.id")

@@ -1,33 +1,38 @@
 """Starting anew: deletes the files that hvcod made in a run directory, and nothing else."""
 
 import contextlib
+import fnmatch
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from hvcod.errors import HvcodError
+from hvcod.files.folder import hold, opened
 from hvcod.training.run.owner import claims_of_the_dead, newcomers
 
 _CONFIGURATION = "config.toml"
 _WITHDRAWN = ".config.toml.withdrawn"
-_FILES_OF_A_GROUP = (
-    "metrics.jsonl",
-    "data.json",
-    "published/step-[0-9]*.h5",
-    "published/.step-[0-9]*.tmp",
-    "state/step-[0-9]*.h5",
-    "state/.step-[0-9]*.tmp",
-    "tensorboard/events.out.tfevents.*",
-    "owner.json",
-    ".owner*",
-)
-_FOLDERS_OF_A_GROUP = ("published", "state", "tensorboard", ".")
+_FILES_OF_A_GROUP = {
+    "published": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
+    "state": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
+    "tensorboard": ("events.out.tfevents.*",),
+    "": ("metrics.jsonl", "data.json", "owner.json", ".owner*"),
+}
+_GROUP = re.compile("group-[0-9]+")
 
 
 def files_of_groups(directory: Path) -> Iterator[Path]:
-    """Yields the files that groups have written into a run directory."""
-    for folder in _groups(directory):
-        for pattern in _FILES_OF_A_GROUP:
-            yield from folder.glob(pattern)
+    """Yields the files that groups have written into a run directory.
+
+    What lies behind a symbolic link is not theirs.
+    """
+    for group in _groups(directory):
+        for name, patterns in _FILES_OF_A_GROUP.items():
+            with contextlib.suppress(OSError), opened(group / name) as folder:
+                for file in sorted(folder.names()):
+                    if any(fnmatch.fnmatchcase(file, pattern) for pattern in patterns):
+                        yield group / name / file
 
 
 def clear(directory: Path, force: bool) -> None:
@@ -37,29 +42,45 @@ def clear(directory: Path, force: bool) -> None:
         HvcodError: There is a run, and `force` is not given or one of its groups is being trained.
         OSError: Something cannot be deleted.
     """
-    configuration, withdrawn = directory / _CONFIGURATION, directory / _WITHDRAWN
-    if not (configuration.exists() or withdrawn.exists() or any(files_of_groups(directory))):
-        return
-    if not force:
-        raise HvcodError(
-            f"{directory} holds a run; add --force to delete it, or leave out --fresh to resume it"
-        )
-    groups = _groups(directory)
-    dead = claims_of_the_dead(groups)
-    # A launch that joins from here on finds no run. One that joined just before is seen now.
-    with contextlib.suppress(FileNotFoundError):
-        configuration.rename(withdrawn)
-    if came := newcomers(_groups(directory), dead):
-        withdrawn.rename(configuration)
-        raise HvcodError(f"{directory} is not deleted, a launch has just begun in it: {came[0]}")
-    for path in [*files_of_groups(directory), *directory.glob(f".{_CONFIGURATION}.*")]:
-        path.unlink(missing_ok=True)
-    for folder in _groups(directory):
-        for name in _FOLDERS_OF_A_GROUP:
-            # Not empty, or a link of the user's.
-            with contextlib.suppress(OSError):
-                (folder / name).rmdir()
+    with hold(directory) as run:
+        configured = any(map(run.exists, (_CONFIGURATION, _WITHDRAWN)))
+        if not configured and not any(files_of_groups(directory)):
+            return
+        if not force:
+            raise HvcodError(
+                f"{directory} holds a run; add --force to delete it, or leave out --fresh to "
+                "resume it"
+            )
+        dead = claims_of_the_dead(_groups(directory))
+        # A launch that joins from here on finds no run. One that joined just before is seen now.
+        with contextlib.suppress(FileNotFoundError):
+            run.rename(_CONFIGURATION, _WITHDRAWN)
+        if came := newcomers(_groups(directory), dead):
+            run.rename(_WITHDRAWN, _CONFIGURATION)
+            raise HvcodError(
+                f"{directory} is not deleted, a launch has just begun in it: {came[0]}"
+            )
+        for path in files_of_groups(directory):
+            with contextlib.suppress(FileNotFoundError), opened(path.parent) as folder:
+                folder.unlink(path.name)
+        for name in fnmatch.filter(run.names(), f".{_CONFIGURATION}.*"):
+            run.unlink(name)
+        _remove_empty(directory)
+
+
+def _remove_empty(directory: Path) -> None:
+    """Removes the folders of groups and those in them, but not a link of the user's."""
+    for group in _groups(directory):
+        with contextlib.suppress(OSError), opened(group) as folder:
+            for name in filter(None, _FILES_OF_A_GROUP):
+                with contextlib.suppress(OSError):
+                    folder.rmdir(name)
+        with contextlib.suppress(OSError), opened(directory) as run:
+            run.rmdir(group.name)
 
 
 def _groups(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.glob("group-[0-9]*") if path.is_dir())
+    """Returns the folders of groups; those behind a symbolic link are not the run's."""
+    with opened(directory) as run:
+        names = filter(_GROUP.fullmatch, sorted(run.names()))
+        return [directory / name for name in names if stat.S_ISDIR(run.stat(name).st_mode)]

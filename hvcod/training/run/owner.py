@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, Self
 
 from hvcod.errors import HvcodError
-from hvcod.files.folder import Held, hold
+from hvcod.files.folder import Held, IrregularError, hold
 from hvcod.files.regular import open_regular
 from hvcod.files.shared import create, patiently
 from hvcod.files.whole import write_whole
@@ -62,12 +62,13 @@ class Owner:
     replaced. A file system that fails for a while is not a reason to stop.
 
     Attributes:
-        moved: Why the group should end, as its folder was moved away; empty if it was not.
+        moved: Says that the folder was moved away, so that the group should end; empty otherwise.
     """
 
-    def __init__(self, folder: Held, claim: bytes) -> None:
-        """The folder holds the claim, and is released by `close`."""
-        self._folder, self._path, self._claim = folder, folder.path / NAME, claim
+    def __init__(self, run: Held, folder: Held, claim: bytes) -> None:
+        """The group's folder has the claim; it and that of the run are released by `close`."""
+        self._run, self._folder, self._claim = run, folder, claim
+        self._path = folder.path / NAME
         self.moved = ""
         self._open()
         folder.check = self.check
@@ -87,12 +88,12 @@ class Owner:
             HvcodError: Another process trains the group.
             OSError: The folder cannot be read or written.
         """
-        held = hold(folder)
-        try:
-            return cls(held, _claimed(folder))
-        except BaseException:
-            held.release()
-            raise
+        with contextlib.ExitStack() as stack:
+            # The run's, too: below a held folder no symbolic link is followed.
+            run, held = (stack.enter_context(hold(each)) for each in (folder.parent, folder))
+            owner = cls(run, held, _claimed(folder))
+            stack.pop_all()
+        return owner
 
     def check(self) -> None:
         """Makes sure that the folder is still this process's, by the status of one file.
@@ -119,6 +120,7 @@ class Owner:
                 self._folder.unlink(NAME)
         self._folder.check = lambda: None
         self._folder.release()
+        self._run.release()
 
     def _open(self) -> None:
         # It stays open, so that no other file can get its number.
@@ -140,7 +142,7 @@ class Owner:
         try:
             # A network file system may miss a file for a moment, or show an old one.
             patiently(look, OSError, _TakenError)
-        except _TakenError:
+        except (_TakenError, IrregularError):
             self._give_up()
         # The same claim in another file: after a restart of the file system, for example.
         self._open()
@@ -173,14 +175,13 @@ class Owner:
             self.check()
         except OSError:
             self._give_up()
-        self.moved = (
-            f"{self._folder.path} was moved away while this launch trained in it; nothing is "
-            f"written to what has its place now. Its last state is saved where it was moved to"
-        )
-        now = Path(f"/proc/self/fd/{self._folder.descriptor}").readlink()
-        if now != self._folder.path:
-            self.moved += f" ({now})"
-        log.warning("%s", self.moved)
+        if not self.moved:
+            now = Path(f"/proc/self/fd/{self._folder.descriptor}").readlink()
+            self.moved = (
+                f"{self._folder.path} was moved away while it was trained; its last state is saved "
+                f"where it is now ({now}), and nothing is written to what has its place"
+            )
+            log.warning("%s; the group ends", self.moved)
 
     def _sweep(self) -> None:
         # By the file server's clock, as the times of all files here.
@@ -345,7 +346,7 @@ def _latest(path: Path) -> Seen | None:
     while successor is not None:
         if successor.name in names:
             raise HvcodError(
-                f"{successor.name} in {path.parent} names itself; remove it and {NAME}"
+                f"the files .owner* in {path.parent} name each other: remove them and {NAME}"
             )
         names.add(successor.name)
         latest, successor = successor, _look(path.with_name(successor.mark))

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from training.conftest import Limit
 
-from hvcod.errors import HvcodError
 from hvcod.files.appender import Appender
 from hvcod.training.record.lines import from_line, keep_lines, last_lines, to_line
 
@@ -149,7 +148,7 @@ def test_a_line_without_end_is_not_held_in_memory(tmp_path: Path) -> None:
 def test_only_a_regular_file_is_mended(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/full")):
-        with pytest.raises(HvcodError, match="is not a regular file; remove it"):
+        with pytest.raises(OSError, match="is not a regular file; remove it"):
             keep_lines(path)
 
 

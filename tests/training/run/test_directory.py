@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import os
 import subprocess
 import sys
@@ -285,6 +284,10 @@ def test_a_run_of_a_newer_hvcod_says_so(directory: Path) -> None:
         launch(directory)
 
 
+def point_nowhere(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -294,19 +297,25 @@ def test_a_run_of_a_newer_hvcod_says_so(directory: Path) -> None:
         (b"[run]\nid = 3\n", "is not the configuration of a run"),
         (b"steps = = 3\n", r"is not the configuration of a run \(Invalid value"),
         (b"\xff\xfe", r"is not the configuration of a run \(.*decode"),
-        (None, "cannot read .*config.toml: Is a directory"),
+        (b"x = " + b"[" * 5000, "is not the configuration of a run"),
+        (Path.mkdir, r"config\.toml is not a regular file: put the run's own back"),
+        (os.mkfifo, r"config\.toml is not a regular file: put the run's own back"),
+        (point_nowhere, r"config\.toml is a symbolic link, not a regular file: put the run's own"),
     ],
 )
 def test_a_file_that_is_no_configuration_of_a_run(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | Callable[[Path], object],
+    message: str,
 ) -> None:
     monkeypatch.setattr(shared, "PATIENCE", 0.1)
     path = directory / "config.toml"
     directory.mkdir()
-    if content is None:
-        path.mkdir()
-    else:
+    if isinstance(content, bytes):
         path.write_bytes(content)
+    else:
+        content(path)
     with pytest.raises(HvcodError, match=message):
         launch(directory)
     assert [each.name for each in directory.iterdir()] == ["config.toml"]
@@ -317,9 +326,7 @@ def test_a_configuration_that_cannot_be_read_for_a_moment(directory: Path) -> No
     first = launch(directory)
     path, aside = directory / "config.toml", directory / "aside"
     path.rename(aside)
-    path.symlink_to("config.toml")  # ELOOP
-    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-        path.read_text()
+    path.write_bytes(aside.read_bytes()[:9])
     timer = threading.Timer(0.5, aside.replace, [path])
     timer.start()
     assert launch(directory) == first
@@ -361,6 +368,8 @@ THEIRS = (
     "group-0/state/notes/step-00000050.h5",
     "group-11/plot.png",
     "group-work/metrics.jsonl",
+    "group-0.bak/state/step-00000050.h5",
+    "behind/published/step-00000050.h5",
     "eval/group-0/metrics.jsonl",
 )
 
@@ -372,6 +381,8 @@ def test_fresh_with_force_deletes_what_hvcod_made_and_nothing_else(directory: Pa
         (directory / name).write_text("")
     (directory / "group-2/published").mkdir(parents=True)
     (directory / "group-2/state").symlink_to(directory / "eval")
+    (directory / "group-3").symlink_to("behind")
+    (directory / "group-2/tensorboard").symlink_to("../behind/published")
     second = launch(directory, fresh=True, force=True, seed=9)
     assert second != first
     assert (written(directory)["run"]["id"], written(directory)["seed"]) == (second, 9)
@@ -388,7 +399,7 @@ def test_what_a_run_left_without_its_configuration_is_not_mixed_with_a_new_one(
     first = launch(directory)
     (directory / "group-0/metrics.jsonl").touch()
     (directory / "config.toml").unlink()
-    message = r"holds group-0/metrics\.jsonl, but no config\.toml; use another --run-dir, or --fre"
+    message = r"holds group-0/metrics\.jsonl, but no config\.toml; put it back to resume that run"
     with pytest.raises(HvcodError, match=message):
         launch(directory)
     with pytest.raises(HvcodError, match="add --force"):
