@@ -31,7 +31,8 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
     """
     options, group = task.options, task.group
     keeper = Keeper(options, group, run)
-    preemption = Preemption(group, signals, options.time_limit, lambda: keeper.seconds)
+    limit = options.time_limit
+    preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)
     copy = Copy(task, run, device, stop=preemption.requested)
     journal = Journal(options, group, run)
     for source in (copy, copy.codistiller, keeper):

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 
+from hvcod.errors import GroupFailedError
 from hvcod.groups.agreement import Agreement, any_rank
 from hvcod.groups.environment import process_age
 from hvcod.groups.split import Group
@@ -31,17 +32,20 @@ class Preemption:
         signals: StopSignals,
         time_limit: float | None,
         save_seconds: Callable[[], float],
+        lost: Callable[[], str] = lambda: "",
     ) -> None:
         """Collective over the group.
 
         Args:
             time_limit: Seconds from the start of the process until it must have ended.
             save_seconds: Returns how long a save takes; called on the group root.
+            lost: Returns why the group cannot go on in its folder, on the rank that knows.
         """
         self._group, self._signals, self._save_seconds = group, signals, save_seconds
+        self._lost = lost
         self._end = None if time_limit is None else time.monotonic() - process_age() + time_limit
         self._longest_step, self._lap = 0.0, math.inf
-        self._agreement = Agreement(group.comm, [False, False])
+        self._agreement = Agreement(group.comm, [False] * 3)
         self._waited = False
 
     def requested(self) -> bool:
@@ -58,6 +62,9 @@ class Preemption:
 
         Collective over the group, once before each step. Waits for the other ranks only where the
         group has just waited for something, and before and after the first step.
+
+        Raises:
+            GroupFailedError: The group has lost its folder.
         """
         flags, now = self._flags(), time.monotonic()
         # Before the first step and after it, whose length nobody knew: not a step late.
@@ -65,9 +72,11 @@ class Preemption:
         self._longest_step, self._lap = max(self._longest_step, now - self._lap), now
         self._waited = False
         if at_once:
-            signalled, late = any_rank(self._group.comm, *flags)
+            signalled, late, lost = any_rank(self._group.comm, *flags)
         else:
-            signalled, late = map(bool, self._agreement.exchange(flags))
+            signalled, late, lost = map(bool, self._agreement.exchange(flags))
+        if lost:
+            raise GroupFailedError(self._lost() or "the group has lost its folder", save=True)
         if signalled:
             return self._signals.received or "a signal to another rank"
         return "the time limit" if late else ""
@@ -76,8 +85,9 @@ class Preemption:
         """Ends the exchange of flags. Collective over the group."""
         self._agreement.close()
 
-    def _flags(self) -> tuple[bool, bool]:
-        return bool(self._signals.received), self._is_late(time.monotonic())
+    def _flags(self) -> tuple[bool, bool, bool]:
+        late = self._is_late(time.monotonic())
+        return bool(self._signals.received), late, bool(self._lost())
 
     def _is_late(self, now: float) -> bool:
         # Each launch makes one step, whatever the limit: the first call comes before it.

@@ -152,36 +152,34 @@ class Owner:
         while not self._closing.wait(BEAT / 10 if doubts else BEAT):
             try:
                 doubts = 0 if self._touch() else doubts + 1
+            except FileNotFoundError:
+                if not self._closing.is_set():
+                    self._give_up()
             except OSError as error:
                 self._report_once(error)
-            if doubts == _DOUBTS and not self._closing.is_set():
-                self._judge()
+            # A network file system may miss a file for a moment.
+            if doubts == _DOUBTS:
+                self._report_moved()
 
     def _touch(self) -> bool:
-        """Touches the claim; returns False if it is missing or its path leads elsewhere."""
+        """Touches the claim; returns False if its path leads elsewhere."""
+        self.check()
+        os.utime(self._file.fileno())
+        # A beat later every node sees the new claim, and the marks are not needed any more.
+        self._sweep()
         try:
-            self.check()
-            os.utime(self._file.fileno())
-            # A beat later every node sees the new claim, and the marks are not needed any more.
-            self._sweep()
             with open_regular(self._path) as file:
                 return file.read(_LARGEST) == self._claim
         except (FileNotFoundError, HvcodError):
             return False
 
-    def _judge(self) -> None:
-        """Ends the launch if its claim was deleted, or asks the group to end if it was moved."""
-        try:
-            self.check()
-        except OSError:
-            self._give_up()
-        if not self.moved:
-            now = Path(f"/proc/self/fd/{self._folder.descriptor}").readlink()
-            self.moved = (
-                f"{self._folder.path} was moved away while it was trained; its last state is saved "
-                f"where it is now ({now}), and nothing is written to what has its place"
-            )
-            log.warning("%s; the group ends", self.moved)
+    def _report_moved(self) -> None:
+        now = Path(f"/proc/self/fd/{self._folder.descriptor}").readlink()
+        self.moved = (
+            f"{self._folder.path} was moved away while it was trained; its last state is saved "
+            f"where it is now ({now}), and nothing is written to what has its place"
+        )
+        log.warning("%s; the group ends", self.moved)
 
     def _sweep(self) -> None:
         # By the file server's clock, as the times of all files here.

@@ -1,5 +1,6 @@
 """Asserts, on every rank of a group, when the group stops."""
 
+from hvcod.errors import GroupFailedError
 from hvcod.groups.split import split
 from hvcod.groups.world import world
 from hvcod.training.preemption import Preemption
@@ -69,6 +70,26 @@ def the_end_comes_before_the_agreement() -> None:
     preemption.close()
 
 
+def a_group_that_lost_its_folder_ends_one_step_later() -> None:
+    folder = [""]
+    signals = StopSignals()
+    preemption = Preemption(group, signals, None, lambda: 0.0, lambda: folder[0])
+    for _ in range(4):
+        assert preemption.reason() == ""
+    # Only the group root knows; a signal at the same time does not hide it.
+    folder[0] = "" if group.rank else "moved away"
+    told(signals)
+    assert preemption.reason() == ""
+    try:
+        preemption.reason()
+    except GroupFailedError as error:
+        assert error.save
+        assert str(error) == ("the group has lost its folder" if group.rank else "moved away")
+    else:
+        raise AssertionError("it goes on")
+    preemption.close()
+
+
 def a_limit_that_has_passed_leaves_one_step() -> None:
     preemption, _ = begun(1, time_limit=1.0)
     assert preemption.reason() == "the time limit"
@@ -80,6 +101,7 @@ a_signal_before_the_first_step_stops_before_it()
 no_rank_waits_for_another_in_a_step()
 no_step_follows_a_wait_that_was_given_up()
 the_end_comes_before_the_agreement()
+a_group_that_lost_its_folder_ends_one_step_later()
 a_limit_that_has_passed_leaves_one_step()
 assert group.comm.allreduce(1) == group.size  # the group can still talk
 print(f"rank {group.rank} ok", flush=True)

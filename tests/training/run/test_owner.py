@@ -11,12 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from exchange.support import wait_until
+from tensorfile.test_writer import state_writer
 from training.run.own import elsewhere
 
 from hvcod.errors import HvcodError
+from hvcod.files.appender import Appender
 from hvcod.training.run import owner
 from hvcod.training.run.claim import Claim
 from hvcod.training.run.owner import NAME, Owner
@@ -260,11 +264,16 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 def test_who_was_taken_for_dead_ends_before_two_go_on(folder: Path, start: Start) -> None:
-    process = start("elsewhere")
+    process = start("elsewhere", "writes")
+    metrics = folder / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.stat().st_size > 0)
     process.send_signal(signal.SIGSTOP)
     held = Owner.take(folder)
+    written = metrics.read_bytes()
     process.send_signal(signal.SIGCONT)
     errors = ended(process)
+    # It looked before it wrote; one line may have been between its look and the disk.
+    assert metrics.read_bytes() in (written, written + b"line\n")
     assert errors == (
         f"hvcod: group 0 of {folder.parent} was taken from this launch, which ends: "
         f"{claim_of(folder)} trains it now\n"
@@ -304,3 +313,69 @@ def test_a_new_owner_is_told_from_the_one_that_let_go(folder: Path, start: Start
     second = start()
     assert claim_of(folder).id != first.id
     assert claim_of(folder).pid == second.pid
+
+
+def test_an_empty_claim_with_an_empty_mark_is_succeeded_to(folder: Path) -> None:
+    """Left by two processes that were killed just before they wrote their claims."""
+    (folder / NAME).touch()
+    seen = owner._look(folder / NAME)
+    assert seen is not None
+    (folder / seen.mark).touch()
+    assert GRACE <= take(folder) < WATCH
+
+
+def test_claims_that_name_each_other_end_in_a_line(folder: Path) -> None:
+    content = Claim.here().to_bytes()
+    (folder / NAME).write_bytes(content)
+    (folder / owner.Seen(NAME, content, 0).mark).write_bytes(content)
+    with pytest.raises(HvcodError, match=r"the files \.owner\* in .* name each other: remove them"):
+        Owner.take(folder)
+
+
+def test_a_pipe_in_the_place_of_a_mark_ends_in_a_line(folder: Path) -> None:
+    dead = dataclasses.replace(Claim.here(), born=1).to_bytes()
+    (folder / NAME).write_bytes(dead)
+    os.mkfifo(folder / owner.Seen(NAME, dead, 0).mark)
+    with pytest.raises(HvcodError, match=r"\.mark is not a regular file; remove it"):
+        Owner.take(folder)
+
+
+def test_a_folder_behind_a_link_is_not_taken(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "scratch").symlink_to(folder.parent)  # the run itself may be one
+    (folder.parent / "group-1").symlink_to(folder)
+    with pytest.raises(OSError, match="group-1 is a symbolic link; remove it"):
+        Owner.take(tmp_path / "scratch/group-1")
+    held = Owner.take(tmp_path / "scratch/group-0")
+    held.close()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("level", ["run", "group"])
+def test_a_run_that_is_moved_away_touches_nothing_in_another(
+    folder: Path, tmp_path: Path, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = Owner.take(folder)
+    record = Appender(folder / "metrics.jsonl")
+    moved = tmp_path / "moved"
+    (folder if level == "group" else folder.parent).rename(moved)
+    mine = moved if level == "group" else moved / folder.name
+    theirs = {NAME: Claim.here().to_bytes(), "metrics.jsonl": b"", "state/step-00000050.h5": b"x"}
+    for name, content in theirs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    record.append(b"line\n")
+    with closing(state_writer(folder / "state", keep=1)) as writer:
+        for step in (60, 70):
+            writer.write(step, b"state")
+            assert writer.flush()
+    wait_until(lambda: held.moved != "")
+    held.close()
+    assert f"{folder} was moved away while it was trained" in caplog.text
+    assert f"its last state is saved where it is now ({mine})" in held.moved
+    assert {name: (folder / name).read_bytes() for name in theirs} == theirs
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == sorted(
+        Path(name).name for name in theirs
+    )
+    assert (mine / "metrics.jsonl").read_bytes() == b"line\n"
+    assert [path.name for path in (mine / "state").iterdir()] == ["step-00000070.h5"]
+    assert not (mine / NAME).exists()
