@@ -212,7 +212,7 @@ def test_one_group_is_plain_synchronous_sgd(
     assert summaries[0]["exchanges"] == 0
     assert summaries[0]["mean_staleness"] is None
     names = sorted(path.name for path in (tmp_path / "run/group-0").iterdir())
-    assert names == ["metrics.jsonl", "state", "tensorboard"]
+    assert names == ["data.json", "metrics.jsonl", "state", "tensorboard"]
     assert list((tmp_path / "run/group-0/tensorboard").glob("events.out.tfevents.*"))
 
 
