@@ -40,6 +40,11 @@ class PrepareOptions:
     document_ids: Path | None = option(
         None, "keep exactly the documents listed in this file, one id a line; no other rule applies"
     )
+    like: Path | None = option(
+        None,
+        "prepared folder whose word pieces are used, so that models of either data can be tried on "
+        "the other and teach each other",
+    )
     vocabulary_size: int = option(24006, "word pieces, special tokens among them", minimum=256)
     alphabet_coverage: float = option(
         0.9999,

@@ -13,12 +13,12 @@ tokenizer.
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from mpi4py import MPI
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.world import node_share
 from hvcod.progress import Progress
 from hvcod.tasks.columns import Columns
@@ -40,22 +40,34 @@ from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, distinct, select
 from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report, too_few
 from hvcod.tasks.commoncrawl.reading.document import Fields
-from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, describe_dataset
+from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, TokenDataset, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
 from hvcod.tasks.files import write_blocks, write_whole
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
+
+
+class Like(NamedTuple):
+    """The content of a file of word pieces, and the digest of the vocabulary."""
+
+    content: bytes
+    vocabulary: str
 
 
 class TextPreparation(Preparation):
     """The preparation of text."""
 
     data_format = FORMAT
-    added: ClassVar = {"text_field": "text", "id_field": "id"}
+    added: ClassVar = {"text_field": "text", "id_field": "id", "like": None}
     stages = (KEPT, ENCODED)
     options: PrepareOptions
 
     def load(self) -> None:
-        """Reads the list of documents, if there is one. Collective."""
+        """Reads the list of documents and the word pieces of ``--like``. Collective.
+
+        Raises:
+            UsageError: A file cannot be used, or options for learning word pieces are given, too.
+        """
+        self._like = self.once(lambda: _like(self.options))
         ids = self.options.document_ids
         self._listed = listed = self.once(lambda: DocumentList(ids) if ids else None)
         accept = listed.accept if listed else DocumentFilter(self.options.filters).filter
@@ -64,9 +76,12 @@ class TextPreparation(Preparation):
         self._tokenizer = self.output / "tokenizer.json"
 
     def digests(self) -> dict[str, Any]:
-        """Returns the digest of the listed documents."""
+        """Returns the digests of the listed documents and of the word pieces of ``--like``."""
         listed = self._listed
-        return {"document_ids": listed and hashlib.sha256(listed.hashes.tobytes()).hexdigest()}
+        return {
+            "document_ids": listed and hashlib.sha256(listed.hashes.tobytes()).hexdigest(),
+            **({"like": self._like.vocabulary} if self._like else {}),
+        }
 
     def work(self) -> None:
         """Goes through the stages. Collective."""
@@ -108,7 +123,9 @@ class TextPreparation(Preparation):
             write_first(self.workspace, index, mask, selecting[mask])
         fraction, sample = self.options.validation_fraction, self.options.sample_characters
         selection = select(hashes[is_first], sizes[is_first], fraction, sample)
-        if not self._tokenizer.exists():
+        if self._like:
+            write_whole(self._tokenizer, self._like.content)
+        elif not self._tokenizer.exists():
             in_sample = selection.in_sample(hashes) & is_first
             self._train(indices, np.split(in_sample, edges))
         return selection
@@ -178,8 +195,23 @@ class TextPreparation(Preparation):
             for read, encoded, index in results
         ]
         missing = self._found(indices)
-        asked = self.options.vocabulary_size
+        asked = len(self._counts) if self._like else self.options.vocabulary_size
         return full_report(per_input, self._shards(), len(self._counts), asked, missing)
+
+
+def _like(options: PrepareOptions) -> Like | None:
+    """Returns the word pieces that ``--like`` names."""
+    if options.like is None:
+        return None
+    default = PrepareOptions()
+    for name in ("vocabulary_size", "alphabet_coverage", "sample_characters"):
+        if getattr(options, name) != getattr(default, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} does not go with --like, which brings the word pieces")
+    TokenDataset(options.like)
+    path = options.like / "tokenizer.json"
+    pieces = WordPieces.load(path)
+    return Like(path.read_bytes(), pieces.meaning["vocabulary"])
 
 
 def _share_cores(world: MPI.Intracomm) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -325,6 +326,41 @@ def test_nothing_kept_names_damage_and_the_way_out(tmp_path: Path) -> None:
     assert "--text-field NAME" in str(error.value)
     with pytest.raises(HvcodError, match=r"only one document was kept: 3 read.*2 duplicates"):
         run(files[:1], tmp_path / "one", text_field="content", **ANY)
+
+
+def test_word_pieces_of_other_data_are_used(
+    corpus: list[Path], prepared: Prepared, tmp_path: Path
+) -> None:
+    words = {"vocabulary_size": 24006, "like": prepared[0]}
+    report = run(corpus[:2], tmp_path / "data", **words)
+    first, other = TokenDataset(prepared[0]), TokenDataset(tmp_path / "data")
+    assert other.meaning == first.meaning
+    assert other.content != first.content
+    assert report["vocabulary_size"] == report["vocabulary_asked"] == first.vocabulary_size
+    # The same documents are the same tokens.
+    known = stored(first)
+    assert stored(other).keys() < known.keys()
+    assert all((tokens == known[name]).all() for name, tokens in stored(other).items())
+    # From the folder itself it is the same preparation, wherever that folder is.
+    moved = shutil.copytree(prepared[0], tmp_path / "moved")
+    assert run(corpus[:2], tmp_path / "data", **words | {"like": moved}) == report
+    with pytest.raises(UsageError, match="made with other options"):
+        run(corpus[:2], tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vocabulary_size": 300}, "--vocabulary-size does not go with --like"),
+        ({"vocabulary_size": 24006, "sample_characters": 5}, "--sample-characters does not go"),
+        ({"vocabulary_size": 24006, "like": "nowhere"}, "nowhere holds no finished data of"),
+    ],
+)
+def test_what_does_not_go_with_like(
+    prepared: Prepared, corpus: list[Path], tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HvcodError, match=message):
+        run(corpus, tmp_path / "data", **{"like": prepared[0], **options})
 
 
 def test_one_document_cannot_be_divided(corpus: list[Path], tmp_path: Path) -> None:
