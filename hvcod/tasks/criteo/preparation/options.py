@@ -34,7 +34,10 @@ class PrepareOptions:
     like: Path | None = option(
         None,
         "prepared folder whose categories and scales are used; all rows become the test part and "
-        "need no labels",
+        "need no labels, unless --divide is given",
+    )
+    divide: bool = option(
+        False, "with --like: divide the rows into parts as without it, to train on them"
     )
     max_malformed: int = option(
         1000, "malformed rows that are skipped; more are an error", minimum=0

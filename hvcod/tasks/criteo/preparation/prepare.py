@@ -42,14 +42,17 @@ class ClickPreparation(Preparation):
 
     data_format = FORMAT
     rules: ClassVar = {"rules": RULES}
+    added: ClassVar = {"divide": False}
     tolerances = ("max_malformed",)
     stages = (PLAIN, READ, COUNTED, ADDED, ENCODED)
     options: PrepareOptions
 
     def load(self) -> None:
-        """Raises UsageError if the options leave no rows for training."""
+        """Raises UsageError if options contradict each other, or leave no rows for training."""
+        _check_like(self.options)
         if self.options.validation_fraction + self.options.test_fraction >= 1:
             raise UsageError("--validation-fraction and --test-fraction leave no rows for training")
+        self._undivided = self.options.like is not None and not self.options.divide
         self._features_file = self.output / "features.h5"
         self._generated = all(source.path is None for source in self.sources)
 
@@ -88,11 +91,9 @@ class ClickPreparation(Preparation):
                 f"{names[True]} has labels and {names[False]} has none: prepare them one by one, "
                 "the unlabelled rows with --like"
             )
-        if False in names and self.options.like is None:
-            raise UsageError(
-                f"{names[False]} has no labels: nothing can be learned from it; give --like the "
-                "prepared folder of the labelled rows"
-            )
+        if False in names and not self._undivided:
+            way = "give --like the prepared folder of the labelled rows, and no --divide"
+            raise UsageError(f"{names[False]} has no labels: nothing can be learned from it; {way}")
 
     def _read(self) -> None:
         pieces = cut(self._texts, self.options.piece_bytes)
@@ -108,10 +109,10 @@ class ClickPreparation(Preparation):
 
     def _find_parts(self) -> dict[str, tuple[int, int]]:
         options, total = self.options, int(self._pieces.rows.sum())
-        held_out = 0 if options.like else min(1, math.ceil(options.validation_fraction))
+        held_out = 0 if self._undivided else min(1, math.ceil(options.validation_fraction))
         if total < 1 + held_out:
             raise HvcodError(f"{total} rows in all: training and validation need at least one each")
-        if options.like:
+        if self._undivided:
             return {"training": (0, 0), "validation": (0, 0), "test": (0, total)}
         test = round(options.test_fraction * total)
         validation = max(held_out, round(options.validation_fraction * total))
@@ -205,10 +206,12 @@ class ClickPreparation(Preparation):
             part: {name: sum(one[part][name] for one in counts) for name in counts[0][part]}
             for part in PARTS
         }
-        if self.options.like:
-            distinct, click_rate = None, ClickDataset(self.options.like).click_rate
-        else:
+        like, distinct = self.options.like, None
+        if like is None:
             distinct = [one["distinct"] for one in self.results(ADDED, range(CATEGORIES))]
+        if like is not None and self._undivided:
+            click_rate = ClickDataset(like).click_rate
+        else:
             click_rate = parts["training"]["clicks"] / parts["training"]["rows"]
         description = {
             **FORMAT.attributes(),
@@ -226,6 +229,20 @@ class ClickPreparation(Preparation):
             "shards": [(_shard_name(index), int(pieces.rows[index])) for index in pieces.filled],
         }
         return full_report(pieces.inputs(), parts, features, distinct), description
+
+
+def _check_like(options: PrepareOptions) -> None:
+    default = PrepareOptions()
+    if options.like is None:
+        if options.divide:
+            raise UsageError("--divide only goes with --like; without it rows are always divided")
+        return
+    if options.min_count != default.min_count:
+        raise UsageError("--min-count does not go with --like, which brings the categories")
+    for name in ("validation_fraction", "test_fraction"):
+        if not options.divide and getattr(options, name) != getattr(default, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} with --like needs --divide: else all rows are the test part")
 
 
 def _shard_name(index: int) -> str:

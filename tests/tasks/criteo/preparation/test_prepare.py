@@ -366,6 +366,33 @@ def test_labelled_and_unlabelled_rows_do_not_mix(
     assert "holds no finished data" in refuses([path], tmp_path / "4", like=tmp_path / "3/shards")
 
 
+def test_rows_to_train_on_may_have_the_features_of_others(
+    plain: Path, prepared: Path, tmp_path: Path
+) -> None:
+    options = {"like": prepared, "divide": True, "validation_fraction": 0.25}
+    report = run([plain], tmp_path / "data", **options)
+    assert [report[part]["rows"] for part in PARTS] == [675, 225, 0]
+    dataset, other = ClickDataset(tmp_path / "data"), ClickDataset(prepared)
+    assert dataset.meaning == other.meaning
+    assert dataset.click_rate == report["training"]["clicks"] / 675
+    for name, stored in columns(tmp_path / "data").items():
+        np.testing.assert_array_equal(stored, columns(prepared)[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_count": 5}, "--min-count does not go with --like"),
+        ({"test_fraction": 0.5}, "--test-fraction with --like needs --divide"),
+        ({"like": None, "divide": True}, "--divide only goes with --like"),
+    ],
+)
+def test_what_does_not_go_with_like(
+    plain: Path, prepared: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    assert message in refuses([plain], tmp_path / "data", **{"like": prepared, **options})
+
+
 def test_wrong_usage(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing matches .*nowhere"):
         run([tmp_path / "nowhere-*.txt"], tmp_path / "data")
