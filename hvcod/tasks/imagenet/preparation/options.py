@@ -65,6 +65,11 @@ class PrepareOptions:
         "classes of images outside class folders: lines of image name and class, or the "
         "official devkit (ILSVRC2012_devkit_t12.tar.gz)",
     )
+    like: Path | None = option(
+        None,
+        "prepared folder whose classes are used, in their order, so that models of either data can "
+        "be tried on the other and teach each other; a training part is then not needed",
+    )
     part: FolderParts | None = option(
         None,
         "part of a folder whose name does not say it, as NAME=FOLDER: NAME is training, "

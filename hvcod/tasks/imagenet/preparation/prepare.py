@@ -14,14 +14,14 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.columns import fingerprint, image
 from hvcod.tasks.files import read_arrays, write_whole
-from hvcod.tasks.imagenet.dataset import COLUMNS, FORMAT, PARTS, Integers
+from hvcod.tasks.imagenet.dataset import COLUMNS, FORMAT, PARTS, ImageDataset, Integers
 from hvcod.tasks.imagenet.preparation.inputs import Source, Unit, members, units
 from hvcod.tasks.imagenet.preparation.labels import load_labels
 from hvcod.tasks.imagenet.preparation.layout import EXPECTED, Layout, Place, read_layout
@@ -41,19 +41,24 @@ class ImagePreparation(Preparation):
 
     data_format = FORMAT
     tolerances = ("max_damaged",)
-    late = ("part", "validation_fraction")
+    late = ("part", "validation_fraction", "like")
+    added: ClassVar = {"like": None}
     stages = (LISTED, PACKED)
     options: PrepareOptions
 
     def load(self) -> None:
-        """Reads the labels, if there are any. Collective."""
-        file = self.options.labels
+        """Reads the labels and the classes of ``--like``, if there are any. Collective."""
+        file, like = self.options.labels, self.options.like
+        self._classes = self.once(lambda: ImageDataset(like).classes if like else None)
         self._labels = self.once(lambda: load_labels(file) if file else {})
 
     def digests(self) -> dict[str, Any]:
-        """Returns the digest of the list of labels."""
+        """Returns the digests of the list of labels and of the classes of ``--like``."""
         file = self.options.labels
-        return {"labels": file and hashlib.sha256(file.read_bytes()).hexdigest()}
+        return {
+            "labels": file and hashlib.sha256(file.read_bytes()).hexdigest(),
+            **({"like": digest(self._classes)} if self._classes else {}),
+        }
 
     def work(self) -> None:
         """Goes through the stages. Collective."""
@@ -109,7 +114,8 @@ class ImagePreparation(Preparation):
         labels = self._labels_report(known, layout, counts.tolist())
         try:
             fraction = self.options.validation_fraction
-            parts = split(columns["hash"], columns["place"], layout.meanings, fraction, str(labels))
+            seen = columns["hash"], columns["place"], layout.meanings
+            parts = split(*seen, fraction, str(labels), self._classes)
         except HvcodError as error:
             raise HvcodError(f"{error}; found: {found(results)}") from error
         index = _index(columns, parts)

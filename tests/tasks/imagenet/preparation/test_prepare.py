@@ -382,3 +382,32 @@ def test_an_image_may_not_be_so_large_that_pillow_refuses_it() -> None:
     with pytest.raises(UsageError, match="must be at most 89478485"):
         config.resolve(PrepareOptions, [{"max_pixels": 89_478_486}])
     config.resolve(PrepareOptions, [{"max_pixels": 89_478_485}])
+
+
+def test_classes_of_other_data_are_used_in_their_order(tmp_path: Path) -> None:
+    first = write_files(tmp_path / "first", class_files(["ant", "cat", "dog"], 4))
+    packed([first], tmp_path / "data")
+    inputs = write_files(tmp_path / "new", class_files(["dog", "cat"], 2))
+    report = packed([inputs], tmp_path / "out", like=tmp_path / "data", validation_fraction=1.0)
+    known, new = ImageDataset(tmp_path / "data"), ImageDataset(tmp_path / "out")
+    assert new.classes == known.classes == ["ant", "cat", "dog"]
+    assert [report[part]["images"] for part in ("training", "validation", "test")] == [0, 4, 0]
+    assert everything(tmp_path / "out")["validation"] == wanted(class_files(["dog", "cat"], 2))
+    # One class alone can be tried on, and to train on is fine, too.
+    one = write_files(tmp_path / "one", class_files(["dog"], 3, "train/"))
+    report = packed([one], tmp_path / "one-out", like=tmp_path / "data", validation_fraction=0.0)
+    assert (report["training"]["images"], report["classes"]) == (3, 3)
+    # The same classes from another folder are the same preparation.
+    moved = (tmp_path / "data").rename(tmp_path / "moved")
+    assert packed([one], tmp_path / "one-out", like=moved, validation_fraction=0.0) == report
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_a_class_that_other_data_lack_is_named(tmp_path: Path, part: str) -> None:
+    first = write_files(tmp_path / "first", class_files(["cat", "dog"], 2))
+    packed([first], tmp_path / "data")
+    inputs = write_files(tmp_path / "new", class_files(["dog", "emu"], 2, f"{part}/"))
+    with pytest.raises(HvcodError, match=rf"the {part} part has classes that the data of --like"):
+        packed([inputs], tmp_path / "out", like=tmp_path / "data")
+    with pytest.raises(HvcodError, match="holds no finished data"):
+        packed([inputs], tmp_path / "out2", like=tmp_path)
