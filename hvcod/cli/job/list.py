@@ -25,7 +25,7 @@ def command(run: Path, as_json: bool) -> None:
     The progress of the training itself is shown by `hvcod status RUN`.
     """
     from hvcod.cluster.jobs.record import queued, submitted
-    from hvcod.cluster.jobs.schedulers.base import Queued
+    from hvcod.cluster.jobs.schedulers.base import Queued, printable
 
     rows = []
     for job, parts in queued(submitted(run)):
@@ -37,6 +37,7 @@ def command(run: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows))
     elif rows:
         head = list(rows[0])
-        click.echo(columns([head, *([row[key] or "-" for key in head] for row in rows)]))
+        cells = [[printable(row[key]) or "-" for key in head] for row in rows]
+        click.echo(columns([head, *cells]))
     else:
         click.echo(f"no jobs were submitted for {run}")

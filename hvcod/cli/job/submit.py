@@ -87,9 +87,9 @@ def _submitted(plan: Plan, paths: dict[str, Path]) -> dict[str, str]:
         submit = plan.options.batch_system.submit
         try:
             ids[script.name] = submit(paths[script.name], after, script.after_any)
+            note(folder, Submitted(scheduler, script.name, ids[script.name]))
         except HvcodError as error:
             raise HvcodError(f"{script.name}: {error}{_taken_back(plan, ids)}") from error
-        note(folder, Submitted(scheduler, script.name, ids[script.name]))
     return ids
 
 
@@ -102,4 +102,4 @@ def _taken_back(plan: Plan, ids: Mapping[str, str]) -> str:
         plan.options.batch_system.cancel([*ids.values()])
     except HvcodError as error:
         return f"; still in the queue: {names}, as {error}"
-    return f"; cancelled what was submitted before it: {names}"
+    return f"; cancelled what was submitted: {names}"

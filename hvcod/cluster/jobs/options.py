@@ -138,7 +138,9 @@ class JobOptions:
     @property
     def directive_lines(self) -> list[str]:
         """The user's own directives, without the prefix that some people write."""
-        lines = (re.sub(r"^#[A-Z]+\b", "", x.strip()).strip() for x in self.directives.split("\n"))
+        lines = [re.sub(r"^#[A-Z]+\b", "", line.strip()) for line in self.directives.split("\n")]
+        # A comment; in quotes, # may be part of a value.
+        lines = [re.sub(r"(^|\s)#[^\"']*$", "", line).strip() for line in lines]
         return [line for line in lines if line]
 
     @property

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def refer(folder: Path, elsewhere: Path) -> None:
     Raises:
         HvcodError: It cannot be written.
     """
-    if elsewhere.absolute() in folders(folder):
+    if any(line.get("folder") == str(elsewhere.absolute()) for line in _lines(folder)):
         return
     try:
         _append(folder, {"folder": str(elsewhere.absolute())})
@@ -57,19 +58,20 @@ def submitted(folder: Path) -> list[Submitted]:
     lines = [line for path in folders(folder) for line in _lines(path)]
     jobs: dict[Submitted, None] = {}
     for line in lines:
-        # A line that a full disk cut short has no usable id.
-        if (
-            all(isinstance(line.get(name), str) for name in _NAMES)
-            and line["scheduler"] in SCHEDULERS
-        ):
-            jobs[Submitted(*(line[name] for name in _NAMES))] = None
+        # A line that a full disk cut short has no usable id, and what others wrote may be an option
+        # of a program or text that a terminal obeys.
+        words = [word for name in _NAMES if isinstance(word := line.get(name), str)]
+        usable = len(words) == len(_NAMES) and all(map(_WORD.fullmatch, words))
+        if usable and line["scheduler"] in SCHEDULERS:
+            jobs[Submitted(*words)] = None
     return list(jobs)
 
 
 def folders(folder: Path) -> list[Path]:
     """Returns the folders in which the jobs of a run are recorded. Raises HvcodError."""
     named = [line.get("folder") for line in _lines(folder)]
-    return [folder, *(Path(name) for name in named if isinstance(name, str))]
+    others = [Path(name) for name in named if isinstance(name, str)]
+    return [folder, *(path for path in others if _record_of(path).is_file())]
 
 
 def _append(folder: Path, line: dict[str, str]) -> None:
@@ -145,6 +147,7 @@ def _not_ended(jobs: list[Submitted]) -> list[Submitted]:
     ]
 
 
+_WORD = re.compile(r"[A-Za-z0-9][\w.\[\]-]*", re.ASCII)
 _NAMES = [item.name for item in dataclasses.fields(Submitted)]
 
 

@@ -88,9 +88,18 @@ def test_a_chain_that_is_refused_in_its_middle_is_cancelled(queue: Queue) -> Non
         queue.submit(*CHAIN)
     assert str(error.value) == (
         "evaluate: qsub refused: qsub: would exceed limit on jobs of a user; cancelled what was "
-        "submitted before it: prepare (11.pbs), train (12.pbs)"
+        "submitted: prepare (11.pbs), train (12.pbs)"
     )
     assert queue.called()[-1] == "qdel 12.pbs 11.pbs"
+
+
+def test_a_job_that_cannot_be_noted_is_cancelled_with_its_chain(queue: Queue) -> None:
+    # The record becomes a folder as soon as the first job was submitted.
+    queue.program("qsub", "mkdir -p runs/cc/jobs/submitted.jsonl; echo 11.pbs")
+    queue.program("qdel", 'echo "qdel $*" >>calls')
+    with pytest.raises(HvcodError, match=r"job 11.pbs was submitted, but cannot be noted in .*"):
+        queue.submit(*CHAIN)
+    assert queue.called() == ["qdel 11.pbs"]
 
 
 def test_a_chain_that_cannot_be_cancelled_is_named(queue: Queue) -> None:
@@ -308,6 +317,13 @@ def test_whatever_a_scheduler_answers_ends_in_one_printable_line(
     assert str(error.value).isprintable()
 
 
+def test_what_a_scheduler_says_about_jobs_is_escaped(queue: Queue) -> None:
+    note(Path("runs/cc"), Submitted("pbs", "train", "1.pbs"))
+    job = "Job Id: 1.pbs\\n    job_state = Q\\n    comment = \\033]0;pwned\\007 no nodes\\n"
+    queue.program("qstat", f"printf '{job}'")
+    assert "\\x1b]0;pwned\\x07 no nodes" in queue.job("list", "runs/cc")
+
+
 def test_an_id_is_found_behind_the_advice_of_a_site(queue: Queue) -> None:
     queue.program("sbatch", "echo 'Welcome, 3 jobs are free'; echo '17;cluster'")
     assert Slurm().submit(Path("x")) == "17"
@@ -337,6 +353,9 @@ def test_a_record_is_read_whatever_is_in_it(tmp_path: Path) -> None:
         file.write(b'\xff\n[1]\n7\n{"id": 3}\n{"folder": 3}\n{"folder": "/nowhere"}\n')
         file.write(b'{"scheduler": "none", "name": "x", "id": "3"}\n' + b"[" * 9999 + b"\n")
         file.write(b'{"scheduler": "pbs", "name": "train", "id": "2.pbs", "later": 1}\n')
+        # An option of qdel, and a title for the terminal.
+        file.write(b'{"scheduler": "pbs", "name": "train", "id": "-Wforce"}\n')
+        file.write(b'{"scheduler": "pbs", "name": "\\u001b]0;x\\u0007", "id": "4.pbs"}\n')
     refer(tmp_path, tmp_path / "itself")
     assert [job.id for job in submitted(tmp_path)] == ["1.pbs", "2.pbs"]
 

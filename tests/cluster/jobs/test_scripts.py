@@ -136,7 +136,8 @@ def test_a_users_directive_replaces_that_of_hvcod_on_slurm(given: str, replaced:
     (after,) = render(*options, "--directives", given).values()
     assert replaced in directives(before, "#SBATCH")
     expected = [line for line in directives(before, "#SBATCH") if line != replaced]
-    assert directives(after, "#SBATCH") == [*expected, given.removeprefix("#SBATCH ")]
+    given = given.removeprefix("#SBATCH ").partition("  #")[0]
+    assert directives(after, "#SBATCH") == [*expected, given]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +190,19 @@ def test_pbs_is_asked_for_totals_at_sites_that_count_them() -> None:
         "-l jobfs=10GB",
     ]
     assert "no --exclusive, --place" in refusal(*options, "--place", "free")
+
+
+def test_resources_of_a_chunk_replace_those_of_hvcod() -> None:
+    options = ["--scheduler", "pbs", "--gpus-per-node", "2", "--memory", "8GB"]
+    (script,) = render(*options, "--chunk", "model=x:ncpus=64:ngpus=4:mem=99gb").values()
+    select = "-l select=1:mpiprocs=1:ompthreads=1:model=x:ncpus=64:ngpus=4:mem=99gb"
+    assert select in directives(script, "#PBS")
+
+
+def test_comments_among_directives_are_left_out() -> None:
+    given = "# all of it\n##SBATCH --nodes=9\n-C gpu # why\n--comment='a # b'\n"
+    (script,) = render("--scheduler", "slurm", "--directives", given).values()
+    assert directives(script, "#SBATCH")[-2:] == ["-C gpu", "--comment='a # b'"]
 
 
 def test_memory_and_placement_are_options() -> None:
@@ -284,7 +298,7 @@ def test_modules_come_first_and_the_environment_of_hvcod_last(tmp_path: Path) ->
 
 
 def test_mpirun_on_pbs_hands_on_every_variable_that_is_exported() -> None:
-    setup = "export A=1 B='x y z' PATH=/x\nC=3; export C\nexport D\n# a comment\nE=4"
+    setup = "export A=1 B='x y z' PATH=/x\nC=3; export C\nexport D='p\nq'\n# a comment\nE=4"
     options = ["--scheduler", "pbs", "--setup", setup]
     script = on_one_line(render(*options)["train"])
     assert "-x A -x B -x C -x D --map-by" in script

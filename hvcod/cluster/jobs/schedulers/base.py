@@ -224,7 +224,10 @@ def call(words: Sequence[str], check: bool = True) -> subprocess.CompletedProces
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise HvcodError(f"{words[0]} has not answered for {_SECONDS} s") from error
+        raise HvcodError(
+            f"{words[0]} has not answered for {_SECONDS} s; it may do all the same what it was "
+            "asked to: see in the queue"
+        ) from error
     except OSError as error:
         raise HvcodError(f"cannot start {words[0]}: {error.strerror}") from error
     if check and done.returncode:
@@ -257,5 +260,9 @@ def requeued(done: subprocess.CompletedProcess[str]) -> bool:
 def answer_of(done: subprocess.CompletedProcess[str]) -> str:
     """Returns what a program printed, on one line, without what a terminal would obey."""
     text = "; ".join((done.stderr.strip() or done.stdout.strip()).splitlines())
-    shown = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text[:_LONGEST_ANSWER])
-    return shown or f"exit code {done.returncode}"
+    return printable(text[:_LONGEST_ANSWER]) or f"exit code {done.returncode}"
+
+
+def printable(text: str) -> str:
+    """Returns text in which characters that a terminal would obey are escaped."""
+    return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)

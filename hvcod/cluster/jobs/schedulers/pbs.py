@@ -10,7 +10,6 @@ node, Open MPI's ``mpirun`` kills its ranks a second after TERM. So a preemption
 since the last save; only the clock (``--time-limit``) reliably lets the ranks save.
 """
 
-import contextlib
 import os
 import re
 import shlex
@@ -261,9 +260,12 @@ def _exported(setup: str) -> list[str]:
     """Returns the names of the variables that shell lines export, each once."""
     names: dict[str, None] = {}
     for text in re.findall(r"\bexport\s+([^;&|\n]+)", setup):
-        with contextlib.suppress(ValueError):
+        try:
             words = shlex.split(text, comments=True)
-            names |= dict.fromkeys(word.partition("=")[0] for word in words)
+        except ValueError:
+            # A quoted value that goes on in the next line.
+            words = text.split()[:1]
+        names |= dict.fromkeys(word.partition("=")[0] for word in words)
     return [name for name in names if name.isidentifier() and name not in _ALWAYS]
 
 
@@ -278,7 +280,11 @@ def _chunks(options: JobOptions) -> list[str]:
     if options.cpu_request:
         parts = [f"ncpus={cores}", *parts, f"ompthreads={options.cpus_per_rank}"]
     memory = f"mem={options.memory_of().lower()}b" if options.memory else ""
-    chunk = ":".join(filter(None, [*parts, options.gpus("ngpus={gpus}"), memory, options.chunk]))
+    parts += filter(None, [options.gpus("ngpus={gpus}"), memory])
+    # What the user asks for replaces hvcod's own.
+    given = {part.partition("=")[0] for part in options.chunk.split(":")}
+    parts = [part for part in parts if part.partition("=")[0] not in given]
+    chunk = ":".join(filter(None, [*parts, options.chunk]))
     place = options.place or "scatter"
     if options.exclusive and "excl" not in place:
         place += ":excl"
