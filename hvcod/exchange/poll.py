@@ -85,8 +85,9 @@ def fetch(
     read for a reason that may pass.
 
     Raises:
-        HvcodError: Waiting will not help: the file is damaged, does not fit the local model or
-            run, or may not be read. The message names the path.
+        DamagedError: Waiting will not help: the file is damaged.
+        HvcodError: Likewise: it does not fit the local model or run, or may not be read. Both
+            messages name the path.
     """
     path = checkpoint_path(directory, step)
     try:
@@ -95,6 +96,8 @@ def fetch(
         if error.errno in _PASSING:
             return None
         raise HvcodError(f"{path}: {error.strerror}") from error
+    except DamagedError as error:
+        raise DamagedError(f"{path} {error}") from error
     except HvcodError as error:
         raise HvcodError(f"{path} {error}") from error
 

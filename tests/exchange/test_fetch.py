@@ -13,6 +13,7 @@ from exchange.support import EXPECTED, OURS, about, checkpoint, encoded, model, 
 from hvcod.errors import HvcodError
 from hvcod.exchange import poll
 from hvcod.exchange.poll import Arrival, fetch
+from hvcod.tensorfile.errors import DamagedError
 from hvcod.tensorfile.meaning import meaning_of
 from hvcod.tensorfile.steps import checkpoint_path
 
@@ -70,6 +71,8 @@ def test_what_waiting_cannot_mend_is_an_error_with_the_path(tmp_path: Path, case
     with pytest.raises(HvcodError, match=reason) as caught:
         get(tmp_path, 50)
     assert str(caught.value).startswith(f"{path} ")
+    # Only what is damaged may have to be deleted.
+    assert isinstance(caught.value, DamagedError) == (case == "short")
 
 
 def test_a_system_error_that_will_not_pass(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hvcod.codistill.teachers import TeacherSpec
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.poll import Arrival, fetch
 from hvcod.groups.agreement import any_rank
+from hvcod.tensorfile.errors import DamagedError
 from hvcod.tensorfile.origin import Origin
 
 log = logging.getLogger("hvcod.codistill")
@@ -102,10 +103,15 @@ class ExactTeachers(PublishingExchange):
         directory = self._directory(teacher.group)
         try:
             return fetch(directory, step, teacher.tensors, self._ours, teacher.group), ""
-        except HvcodError as error:
+        except DamagedError as error:
             return None, (
                 f"{error}; --staleness exact needs it: delete that file and the states of group "
                 f"{teacher.group} from that step on, and start that group again"
+            )
+        except HvcodError as error:
+            return None, (
+                f"{error}; --staleness exact needs it: once that is mended, the same command goes "
+                "on from the saved state"
             )
 
     def _in_vain(self, teacher: int, step: int) -> str:

@@ -1,5 +1,6 @@
 """The publishing half of an exchange through files in the run directory."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +9,7 @@ from hvcod.codistill.exchanges.base import Exchange, Offer
 from hvcod.exchange import published_directory
 from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
+from hvcod.files.folder import Held, hold
 from hvcod.tensorfile.origin import Origin
 
 
@@ -16,10 +18,14 @@ class PublishingExchange(Exchange):
 
     _keeps_all: ClassVar[bool] = False
     _publisher: Publisher | None = None
+    _run: Held | None = None
 
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
-        """Starts the publisher on the group root."""
+        """Starts the publisher on the group root, which holds the run directory from now on."""
         if self._group.is_root:
+            # What cannot be opened costs publications, not the training.
+            with contextlib.suppress(OSError):
+                self._run = hold(self._run_dir)
             keep = None if self._keeps_all else self._options.keep_published
             self._publisher = Publisher(self._directory(self._group.index), keep)
 
@@ -40,6 +46,8 @@ class PublishingExchange(Exchange):
             self._publish(last)
         if self._publisher:
             self._publisher.close()
+        if self._run:
+            self._run.release()
 
     def _directory(self, group: int) -> Path:
         return published_directory(self._run_dir, group)

@@ -8,7 +8,7 @@ the latter stacked as [ranks, ...].
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors, scatter_tensors
 from hvcod.groups.world import on_rank_zero
 from hvcod.tensorfile.decode import decode_tensors, read_file
-from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tree import put_together
@@ -154,23 +154,29 @@ def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | Non
         return None
     except OSError as error:
         raise HvcodError(f"cannot list {directory}: {error.strerror}") from error
-    problems: list[str] = []
+    problems: list[OSError | HvcodError] = []
     for step in reversed(steps):
         path = checkpoint_path(directory, step)
         try:
             # A system error may pass; an older state would cost the training since.
             return patiently(partial(_read, path, step, group, run_id, limit), OSError)
-        except OSError as error:
-            problems.append(reason_of(error))
-        except HvcodError as error:
-            problems.append(str(error))
-        log.warning("training state %s: %s; trying the one before it", path, problems[-1])
+        except (OSError, HvcodError) as error:
+            problems.append(error)
+        reason = reason_of(problems[-1])
+        log.warning("training state %s: %s; trying the one before it", path, reason)
     if steps:
         raise HvcodError(
             f"none of the {len(steps)} training states in {directory} can be read (the newest: "
-            f"{problems[0]}); move them away to start this group anew, or use another --run-dir"
+            f"{reason_of(problems[0])}); {_advice(problems)}"
         )
     return None
+
+
+def _advice(problems: Sequence[Exception]) -> str:
+    """Returns what to do about states that cannot be read: to give them up only if all are lost."""
+    if all(isinstance(problem, DamagedError) for problem in problems):
+        return "move them away to start this group anew, or use another --run-dir"
+    return "they may be whole: once that is mended, the same command goes on from there"
 
 
 def state_of(origin: Origin, tensors: dict[str, Tensor]) -> State:

@@ -1,6 +1,7 @@
 """Saved states come back bit for bit; of damaged ones the one before is taken."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,34 @@ def test_if_no_state_can_be_read_nothing_is_lost_in_silence(tmp_path: Path) -> N
     save(tmp_path, 50, 100)
     for step in (50, 100):
         checkpoint_path(tmp_path, step).write_bytes(b"")
-    with pytest.raises(HvcodError, match=r"none of the 2 training states .* can be read"):
+    with pytest.raises(
+        HvcodError, match=r"none of the 2 training states .* can be read.*move them"
+    ):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("cause", ["pipe", "folder", "link", "other run", "too large", "one is"])
+def test_states_that_are_not_damaged_are_not_to_be_moved_away(tmp_path: Path, cause: str) -> None:
+    """Only their file system, the command or this hvcod stands in the way."""
+    path, limit = checkpoint_path(tmp_path, 100), LIMIT
+    if cause == "other run":
+        save(tmp_path, 100, run_id="run-2")
+    elif cause == "too large":
+        save(tmp_path, 100)
+        limit = 1000
+    elif cause == "link":
+        path.symlink_to("nowhere")
+    elif cause == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    if cause == "one is":
+        checkpoint_path(tmp_path, 50).write_bytes(b"damaged")
+    with pytest.raises(
+        HvcodError, match="they may be whole: once that is mended, the same"
+    ) as caught:
+        read(tmp_path, limit=limit)
+    assert "move" not in str(caught.value)
 
 
 def test_a_state_of_a_step_that_is_trained_again_is_replaced(tmp_path: Path) -> None:
