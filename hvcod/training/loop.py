@@ -30,11 +30,11 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
         The summary, see `Journal.close`.
     """
     options, group = task.options, task.group
-    keeper = Keeper(options, group, run)
+    journal = Journal(options, group, run)
+    keeper = Keeper(options, group, run, before=journal.sync)
     limit = options.time_limit
     preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)
     copy = Copy(task, run, device, stop=preemption.requested)
-    journal = Journal(options, group, run)
     for source in (copy, copy.codistiller, keeper):
         journal.add(source)
     keeper.shared("journal", journal)

@@ -118,6 +118,11 @@ class Journal:
         """Records something that happens to the run, at the last step."""
         self._write(self._steps, {"event": event, **more, **self._troubles()})
 
+    def sync(self) -> None:
+        """Puts the lines so far on disk, if the file system takes them. For other threads."""
+        if self._file is not None:
+            self._file.sync()
+
     def state_dict(self) -> dict[str, Any]:
         """Returns what the summary needs of former lives, the same on all ranks."""
         return {

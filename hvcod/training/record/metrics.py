@@ -15,7 +15,7 @@ from hvcod.tensorfile.worker import Worker
 from hvcod.training.record.lines import keep_lines, number, to_line
 from hvcod.training.record.tensorboard import EventFile
 
-_Entry = tuple[bytes, int, dict[str, float]]
+_Entry = tuple[bytes, int, dict[str, float]] | threading.Event
 
 _MOST_WAITING = 10_000
 _SECONDS_BETWEEN_SYNCS = 5.0
@@ -71,6 +71,12 @@ class MetricsFile:
         else:
             self._lose(self._path, f"{_MOST_WAITING} lines wait for the file system already")
 
+    def sync(self, timeout: float = 10.0) -> None:
+        """Puts the lines so far on disk; gives up after `timeout` seconds. For other threads."""
+        done = threading.Event()
+        self._waiting.put(done)
+        done.wait(timeout)
+
     def close(self, timeout: float = 10.0) -> bool:
         """Writes waiting lines and ends the thread; returns whether `timeout` seconds were enough.
 
@@ -87,6 +93,10 @@ class MetricsFile:
     def _run(self) -> None:
         synced = time.monotonic()
         while (entry := self._waiting.get()) is not None:
+            if isinstance(entry, threading.Event):
+                self._sync()
+                entry.set()
+                continue
             line, step, scalars = entry
             with self._losing(self._path):
                 self._file.append(line)

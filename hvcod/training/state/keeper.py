@@ -29,10 +29,20 @@ class Keeper(Source):
     So random numbers are registered last: building and loading other parts may draw some.
     """
 
-    def __init__(self, options: TrainOptions, group: Group, run: Run) -> None:
-        """Collective over the group."""
+    def __init__(
+        self,
+        options: TrainOptions,
+        group: Group,
+        run: Run,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Collective over the group.
+
+        `before` is called on the writing thread before a state is written: what the state takes for
+        done must be on disk earlier.
+        """
         self._options, self._group, self._run = options, group, run
-        self._saver = Saver(group, run.states, options.keep_states)
+        self._saver = Saver(group, run.states, options.keep_states, before)
         self._shared: dict[str, Part] = {}
         self._own: dict[str, Part] = {}
         self._rows: dict[str, int] = {}

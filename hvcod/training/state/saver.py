@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,27 @@ class Saver:
         counters: The states written and failed; on the group root, zeros elsewhere.
     """
 
-    def __init__(self, group: Group, directory: Path, keep: int) -> None:
-        """Collective over the group; its root keeps the last `keep` states in the directory."""
+    def __init__(
+        self,
+        group: Group,
+        directory: Path,
+        keep: int,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Collective over the group; its root keeps the last `keep` states in the directory.
+
+        `before` is called on the writing thread before each state.
+        """
+        self._before = before
         self._group, self._comm = group, group.comm.Dup()
         self._gathering: threading.Thread | None = None
         self._late = False
         self._writer: Writer[_Item] | None = None
         self.counters = WriterCounters()
         if group.is_root:
-            self._writer = Writer(directory, _build, keep=keep, replace=True, what="training state")
+            self._writer = Writer(
+                directory, self._build, keep=keep, replace=True, what="training state"
+            )
             self.counters = self._writer.counters
 
     @property
@@ -108,6 +121,12 @@ class Saver:
             item.tensors |= {n: t for n, t in gathered.items() if t is not None}
             self._writer.write(item.about.step, item)
 
+    def _build(self, item: _Item) -> memoryview:
+        self._before()
+        text = bytearray(json.dumps(item.outlines).encode())
+        item.tensors[OUTLINE] = torch.frombuffer(text, dtype=torch.uint8)
+        return encode(item.tensors, item.about, storage=lossless)
+
 
 def _check_equal(described: list[tuple[str, dict[str, Any]]]) -> None:
     first = described[0]
@@ -119,9 +138,3 @@ def _check_equal(described: list[tuple[str, dict[str, Any]]]) -> None:
                 f"the training state of rank {rank} has another form than rank 0's ({what}): "
                 "hidden states and places in the data must be tensors of the same shape everywhere"
             )
-
-
-def _build(item: _Item) -> memoryview:
-    text = bytearray(json.dumps(item.outlines).encode())
-    item.tensors[OUTLINE] = torch.frombuffer(text, dtype=torch.uint8)
-    return encode(item.tensors, item.about, storage=lossless)

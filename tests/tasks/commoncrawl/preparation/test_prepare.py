@@ -5,10 +5,7 @@ import json
 import os
 import resource
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import pytest
 from conftest import CLEAN_ENVIRONMENT
 from mpi4py import MPI
 from tasks.commoncrawl.corpora import assert_same_files, contents, documents_of, write_corpus
+from tasks.commoncrawl.preparation.killing import HVCOD, MOMENTS, kill_at
 
 from hvcod import config
 from hvcod.errors import HvcodError, UsageError
@@ -31,8 +29,6 @@ from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
 from hvcod.tasks.commoncrawl.tokens.evaluation import scored_ranges, unigram_entropy
 from hvcod.tasks.commoncrawl.tokens.tokenizer import OUT_OF_VOCABULARY, WordPieces
-
-HVCOD = Path(sys.executable).with_name("hvcod")
 
 
 def run(inputs: list[Path], output: Path, **options: Any) -> dict[str, Any]:
@@ -423,41 +419,9 @@ def test_a_folder_with_something_else_is_refused(corpus: list[Path], tmp_path: P
         run(corpus, output / "thesis.tex" / "deeper")
 
 
-MOMENTS = [
-    "work",
-    "work/plan.json",
-    "work/collected/00000.zst",
-    "work/collected/00000.json",
-    "work/collected/00002.json",
-    "work/collected/00003.first.npz",
-    "tokenizer.json",
-    "shards/00001-00.h5",
-    "work/encoded/00001.json",
-    "work/encoded/00003.json",
-    "document-ids.txt",
-    "report.json",
-    "dataset.json",
-]
-
-
 @pytest.fixture(scope="module")
 def slow_corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_corpus(tmp_path_factory.mktemp("slow"), documents=120)
-
-
-def kill_at(command: list[str], output: Path, moment: str, env: dict[str, str]) -> bool:
-    """Starts a preparation and kills all of it as soon as a file is there; whether that worked."""
-    process = subprocess.Popen(
-        command, env=env, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while process.poll() is None and not (output / moment).exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
 
 
 def test_killed_again_and_again_it_ends_with_the_same_files(
