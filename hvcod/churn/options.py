@@ -31,7 +31,7 @@ class CompareOptions:
     prediction_column: str | None = option(
         None,
         "column of the predictions, or those of the classes in their order: p0,p1,p2 or 'p*'; "
-        "if files differ, 'p|score'; default: prediction, or prediction_0, prediction_1, ...",
+        "if files differ, 'p|score'; default: prediction, or prediction_0, prediction_1 and so on",
     )
     scale: str = option(
         "probability", "what the predictions are", choices=("probability", "percent", "logit")

@@ -150,7 +150,7 @@ def test_logits(csv: CSV) -> None:
 
 def test_rounding_is_forgiven(hdf5: HDF5) -> None:
     a, b = hdf5("a", prediction=[1.0000001, -1e-9]), hdf5("b", prediction=[1.0, 0.0])
-    assert pair_of(a, b).overall.churn == 0.0
+    assert pair_of(a, b, prediction_column="prediction").overall.churn == 0.0
 
 
 def test_not_a_number(csv: CSV, hdf5: HDF5) -> None:
@@ -239,7 +239,9 @@ def test_any_mixture_of_rows(tmp_path_factory: pytest.TempPathFactory, data: st.
         with fails("no rows to compare"):
             report_of(paths, common=True)
         return
-    pairs = report_of(paths, common=True).methods["all"].pairs
+    # Named, because predictions that happen to be 0 and 1 would be refused as decisions.
+    report = report_of(paths, common=True, prediction_column="prediction")
+    pairs = report.methods["all"].pairs
     for pair, (a, b) in zip(pairs, [(0, 1), (0, 2), (1, 2)], strict=True):
         wanted = np.mean([abs(tables[a][each] - tables[b][each]) for each in both])
         assert pair.overall.churn == pytest.approx(wanted, abs=1e-12)

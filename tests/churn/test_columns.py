@@ -61,6 +61,14 @@ def test_decisions_are_not_probabilities(csv: CSV) -> None:
     assert "a.csv: all 2 predictions are 0 or 1, like decisions" in decisions.warnings[0]
 
 
+def test_decisions_beside_probabilities_of_another_file(csv: CSV) -> None:
+    a, b = csv("a", "id,prediction 1,0 2,1"), csv("b", "id,prediction 1,0.25 2,1")
+    with fails("a.csv: all 2 predictions are 0 or 1, .* those of other files are not: .*-column"):
+        pair_of(a, b)
+    assert pair_of(a, b, prediction_column="prediction").overall.churn == 0.125
+    assert report_of([a, a]).methods["all"].pairs[0].overall.churn == 0
+
+
 def test_two_kinds_of_predictions_in_one_file(csv: CSV) -> None:
     a = csv("a", "id,prediction,prediction_1,prediction_0 1,0.9,0.25,0.75")
     with fails("both prediction and prediction_0: .*prediction or .* 'prediction_[*]'"):

@@ -160,6 +160,12 @@ def many_classes(file: h5py.File) -> None:
         (lambda file: file.create_dataset("prediction", data=[1j, 0]), "complex128, not numbers"),
         (lambda file: file.create_dataset("prediction", data=["a", "b"]), "object, not numbers"),
         (lambda file: file.create_dataset("prediction", data=0.5), "no dataset of rows"),
+        (
+            lambda file: file.create_dataset(
+                "prediction", (2,), "f8", chunks=(2**28,), maxshape=(None,)
+            ),
+            "prediction is stored in chunks of 2,147,483,648 bytes",
+        ),
         (lambda file: file.create_group("prediction"), "no dataset of rows, but a Group"),
         (lambda file: file.update(prediction=[np.nan] * 2), "2 of 2 predictions are not a number"),
         (lambda file: file.update(prediction=[0.5] * 2, label=np.eye(2)), r"label has shape \(2, "),

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from hvcod.errors import HvcodError, reason_of
 
-_ERRORS = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, NotImplementedError)
+_ERRORS = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Problems of predictions: collected over a whole pass, then reported together with counts."""
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ TWICE = "rows repeat an id"
 MISSING = "rows are missing in"
 LABELS_DIFFER = "labels differ from those of earlier files"
 NO_CLASS = "labels are not the number of a class"
+
+_MOST_SHOWN = 60
+"""The most characters of an id in a message."""
 
 _LOOKS_LIKE_A_NUMBER = re.compile(r"[+-]?(0\d+|\d+\.\d*|\d+[eE]\+?\d+)|\+\d+")
 """Ids that are numbers, but not in their shortest form."""
@@ -45,6 +49,11 @@ class _Tally:
     whole: bool = True
     labels: tuple[int, int, int] = (0, 0, 0)
 
+    @property
+    def decides(self) -> bool:
+        """True if all predictions are 0 or 1."""
+        return self.rows > 0 and self.whole and self.highest <= 1 and self.lowest >= 0
+
 
 class Findings:
     """Counts of problems, by file and kind, each with an example.
@@ -57,11 +66,11 @@ class Findings:
         self._scale = scale
         self._errors: _Notes = {}
         self._warnings: _Notes = {}
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies = defaultdict[str, _Tally](_Tally)
 
     def checked(self, source: Source, rows: Rows) -> Rows:
         """Records problems of rows and returns the rows with values that can be measured."""
-        tally = self._tallies.setdefault(source.name, _Tally())
+        tally = self._tallies[source.name]
         tally.rows += len(rows)
         if source.contents.classes == 0 or not len(rows):
             return rows
@@ -109,25 +118,28 @@ class Findings:
         Raises:
             HvcodError: A file says something else than it seems to say.
         """
-        warnings = []
-        for source in sources:
-            tally, columns = self._tallies.get(source.name, _Tally()), source.contents.columns
-            zeros, ones, unknown = tally.labels
+        models = [source for source in sources if source.contents.classes != 0]
+        for source in models:
+            zeros, ones, unknown = self._tallies[source.name].labels
             if ones and unknown and not zeros and source.contents.classes is None:
                 raise HvcodError(
                     f"{source.name}: {ones:,} labels are 1, {unknown:,} are unknown (-1 or empty) "
                     "and none is 0: --classes=-1,1 if -1 is the other class, or --no-labels"
                 )
-            if tally.rows and tally.whole and tally.highest <= 1 and tally.lowest >= 0:
-                says = f"{source.name}: all {tally.rows:,} predictions are 0 or 1, like decisions"
-                if columns.others and not chosen:
-                    same = columns.prediction[0] if len(columns.prediction) == 1 else "prediction_*"
-                    raise HvcodError(
-                        f"{says}, and it also has {', '.join(columns.others[:10])}: name the "
-                        "column of the probabilities by --prediction-column (or "
-                        f"{same} to compare decisions)"
-                    )
-                warnings.append(f"{says}; churn is then the share of rows that differ")
+        deciding = [source for source in models if self._tallies[source.name].decides]
+        warnings = []
+        for source in deciding:
+            rows, columns = self._tallies[source.name].rows, source.contents.columns
+            says = f"{source.name}: all {rows:,} predictions are 0 or 1, like decisions"
+            if not chosen and (columns.others or len(deciding) < len(models)):
+                same = columns.prediction[0] if len(columns.prediction) == 1 else "prediction_*"
+                also = ", ".join(columns.others[:10])
+                also = f"it also has {also}" if also else "those of other files are not"
+                raise HvcodError(
+                    f"{says}, and {also}: name the column of the probabilities by "
+                    f"--prediction-column (or {same} to compare these)"
+                )
+            warnings.append(f"{says}; between decisions, churn is the share of rows that differ")
         return warnings
 
     def fail(self, name: str, what: str, wrong: Array, rows: Rows) -> None:
@@ -159,7 +171,7 @@ class Findings:
 
     def _line(self, key: tuple[str, str], count: int, example: str) -> str:
         name, what = key
-        tally = self._tallies.get(name, _Tally())
+        tally = self._tallies[name]
         line = f"{name}: {count:,} of {tally.rows:,} {what}"
         line += f" (first: id {example})" if example else ""
         if what == OUTSIDE:
@@ -193,5 +205,6 @@ def _note(notes: _Notes, name: str, what: str, wrong: Array, rows: Rows) -> None
     if count := int(np.count_nonzero(wrong)):
         first = rows["id"][wrong][0]
         example = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+        example = example if len(example) <= _MOST_SHOWN else f"{example[:_MOST_SHOWN]}..."
         before, example = notes.get((name, what), (0, example))
         notes[name, what] = before + count, example

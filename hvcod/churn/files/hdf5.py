@@ -18,6 +18,8 @@ from hvcod.churn.files.text import LONGEST, fixed
 from hvcod.errors import HvcodError
 
 MOST_CLASSES = 1 << 22
+MOST_CHUNK_BYTES = 1 << 30
+"""libhdf5 takes as much memory to read a single row."""
 
 
 class HDF5Source:
@@ -55,6 +57,9 @@ class HDF5Source:
         # Looked at before anything is read: these would make libhdf5 open other files.
         if dataset.is_virtual or dataset.external:
             raise HvcodError(f"{self.name}: the values of {name} are in other files")
+        chunk = dataset.dtype.itemsize * int(np.prod(dataset.chunks or [0]))
+        if chunk > MOST_CHUNK_BYTES:
+            raise HvcodError(f"{self.name}: {name} is stored in chunks of {chunk:,} bytes")
         if dataset.size and not dataset.id.get_storage_size():
             raise HvcodError(f"{self.name}: no values were ever written into {name}")
         return dataset
