@@ -26,12 +26,20 @@ def command(run: Path, as_json: bool) -> None:
     cancelled. RUN may also be the folder of a churn study.
     """
     from hvcod.cluster.jobs.record import cancel, folders, waiting
+    from hvcod.errors import HvcodError
     from hvcod.training.run.stop_file import ask_to_stop
 
-    # First, or a job that waits for this one would start and go on.
-    jobs = waiting(run)
-    cancel(jobs)
+    jobs, refused = [], ""
+    try:
+        # First, or a job that waits for this one would start and go on.
+        jobs = waiting(run)
+        cancel(jobs)
+    except HvcodError as error:
+        # The run stops all the same, such as where no scheduler's programs are.
+        jobs, refused = [], f"warning: no job that waits was cancelled: {error}"
     runs = ask_to_stop(run, folders(run))
+    if refused:
+        click.echo(refused, err=True)
     if as_json:
         asked = [str(path) for path in runs]
         click.echo(json.dumps({"asked": asked, "cancelled": [job.id for job in jobs]}))

@@ -258,7 +258,7 @@ def test_two_launches_on_the_same_cores(
         assert "1 rank of another launch (process 77) on n1 may use the same cores as rank 0" in (
             found.found
         )
-        assert "hvcod job --exclusive" in found.mend
+        assert "hvcod job submit --exclusive" in found.mend
 
 
 @pytest.mark.parametrize(

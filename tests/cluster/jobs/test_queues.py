@@ -346,6 +346,14 @@ def test_a_cancellation_that_is_refused_is_told(queue: Queue) -> None:
         queue.job("cancel", "runs/cc")
 
 
+def test_a_run_stops_even_where_no_scheduler_answers(queue: Queue) -> None:
+    queue.program("qstat", "echo 'Connection refused' >&2; exit 255")
+    note(Path("runs/cc"), Submitted("pbs", "train", "1.pbs"))
+    shown = queue.job("stop", "runs/cc")
+    assert "no job that waits was cancelled: qstat does not answer: Connection refused" in shown
+    assert Path("runs/cc/stop").exists()
+
+
 def test_a_record_is_read_whatever_is_in_it(tmp_path: Path) -> None:
     note(tmp_path, Submitted("pbs", "train", "1.pbs"))
     record = tmp_path / "jobs/submitted.jsonl"

@@ -142,8 +142,9 @@ def _beside(node: Node) -> Finding | None:
             found = f"{counted(len(others), 'rank')} of another launch (process "
             found += f"{others[0].process}) on {rank.host} may use the same cores as rank "
             found += f"{rank.rank}, which is bound to {_span(mine.allowed)} of {mine.machine}"
-            mend = "bind no launch (mpirun --bind-to none, hvcod job --no-bind), or give each job "
-            return Finding("warning", found, mend + "its nodes alone (hvcod job --exclusive)")
+            mend = "bind no launch (mpirun --bind-to none, hvcod job submit --no-bind), or give "
+            mend += "each job its nodes alone (hvcod job submit --exclusive)"
+            return Finding("warning", found, mend)
     return None
 
 
