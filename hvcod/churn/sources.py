@@ -69,7 +69,8 @@ def is_model(path: Path) -> bool:
     """Returns whether a path is a run or a file of weights rather than of predictions."""
     with readable(path):
         if path.is_dir():
-            return True
+            # Another folder may hold predictions in parts, or is refused as such.
+            return (path / "config.toml").exists() or any(path.glob("group-*"))
         if not path.is_file():
             return False
     try:

@@ -138,7 +138,7 @@ def test_missing_ids(csv: CSV, tmp_path: Path) -> None:
         pa.table({"id": [1, None], "prediction": [0.5, 0.5]}), tmp_path / "b"
     )
     a = csv("a", "id,prediction 1,0.5 ,0.5")
-    with fails("a.csv: 1 of 2 rows have no id; .*b: 1 of 2 rows have no id"):
+    with fails("a.csv: 1 of 2 rows have no id: --by-row .*b: 1 of 2 rows have no id"):
         pair_of(a, tmp_path / "b")
 
 

@@ -17,6 +17,7 @@ import pytest
 from churn.conftest import CSV, HDF5, pair_of, report_of
 
 from hvcod.churn.files import opening
+from hvcod.churn.sources import is_model
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.reading.compression import zstd
 
@@ -87,6 +88,24 @@ def test_the_content_decides_and_not_the_name(name: str, tmp_path: Path) -> None
     assert report.rows == 3
     assert pair.overall.churn == pytest.approx(0.1)
     assert (pair.overall.good_churn, pair.overall.bad_churn) == (0.5, 0.0)
+
+
+def test_a_folder_of_parts_is_one_file(csv: CSV, hdf5: HDF5, tmp_path: Path) -> None:
+    folder = tmp_path / "b.csv"
+    folder.mkdir()
+    (folder / "_SUCCESS").touch()
+    (folder / "part-00001.csv").write_text("prediction\n0.75\n")
+    (folder / "part-00000.csv").write_bytes(gzip.compress(b"prediction\n0.5\n0.25\n"))
+    assert not is_model(folder)
+    assert pair_of(csv("a", "prediction 0.5 0.25 0.25"), folder).overall.churn == pytest.approx(
+        1 / 6
+    )
+    (folder / "part-00002.csv").write_text("id,prediction\n1,0.75\n")
+    with fails("part-00002.csv and part-00000.csv differ in their columns"):
+        pair_of(folder, csv("c", "prediction 0.5 0.25 0.25 0.5"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="neither a run directory nor has it files"):
+        pair_of(folder, tmp_path / "empty")
 
 
 def test_a_list_in_each_row_holds_the_classes(csv: CSV, tmp_path: Path) -> None:

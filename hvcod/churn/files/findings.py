@@ -18,6 +18,7 @@ SUM_SLACK = 1e-2
 
 NAN = "predictions are not a number (NaN)"
 OUTSIDE = "predictions lie outside [0, 1]"
+NO_ID = "rows have no id"
 TWICE = "rows repeat an id"
 MISSING = "rows are missing in"
 LABELS_DIFFER = "labels differ from those of earlier files"
@@ -178,6 +179,8 @@ class Findings:
             line += f", from {tally.lowest:.4g} to {tally.highest:.4g}{_hint(tally)}"
         if what == NO_CLASS:
             line += ": classes are numbered from 0; --classes 1,2 names them where they are not"
+        if what == NO_ID:
+            line += ": --by-row aligns rows by their number"
         if what == LABELS_DIFFER:
             line += ": --no-labels compares the predictions alone"
         if what.startswith(MISSING) and _LOOKS_LIKE_A_NUMBER.fullmatch(example):

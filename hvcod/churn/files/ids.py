@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hvcod.churn.files.findings import Findings
+from hvcod.churn.files.findings import NO_ID, Findings
 from hvcod.churn.files.rows import Array, Rows, Source, with_ids
 from hvcod.errors import HvcodError
 
@@ -74,7 +74,7 @@ class Ids:
             ids, missing = stripped, stripped == b""
         else:
             missing = np.isnan(ids) if ids.dtype.kind == "f" else np.zeros(len(ids), dtype=bool)
-        self._findings.fail(source.name, "rows have no id", missing, rows)
+        self._findings.fail(source.name, NO_ID, missing, rows)
         if missing.any():
             rows, ids = rows[~missing], ids[~missing]
         if self._kind == "text":

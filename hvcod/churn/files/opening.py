@@ -19,6 +19,7 @@ from hvcod.churn.files.csv import HEAD_BYTES, CSVTable
 from hvcod.churn.files.errors import read_errors
 from hvcod.churn.files.frequencies import FrequencySource
 from hvcod.churn.files.hdf5 import HDF5Source
+from hvcod.churn.files.parts import PartsSource
 from hvcod.churn.files.rows import Source, Wanted
 from hvcod.churn.files.table import Table, TableSource
 from hvcod.errors import HvcodError, UsageError
@@ -53,8 +54,8 @@ _ADVICE = "write predictions as CSV, Parquet, Arrow or HDF5"
 def open_source(path: Path, wanted: Wanted, closing: contextlib.ExitStack) -> Source:
     """Opens a file of predictions or slices: CSV, Parquet, Arrow or HDF5, compressed or not.
 
-    A pipe is first copied to a temporary file. A folder of prepared Criteo data can be opened for
-    slices.
+    A pipe is first copied to a temporary file. The files in a folder count as one. For slices,
+    a folder is one of prepared Criteo data.
 
     Args:
         closing: Closes the files once they have been read.
@@ -65,12 +66,17 @@ def open_source(path: Path, wanted: Wanted, closing: contextlib.ExitStack) -> So
     """
     with readable(path):
         exists, folder = path.exists(), path.is_dir()
-    if folder and not wanted.predictions:
-        return FrequencySource(path)
-    if not exists or folder:
+    if folder:
+        opener = partial(_open_part, wanted=wanted)
+        return PartsSource(path, opener) if wanted.predictions else FrequencySource(path)
+    if not exists:
         raise UsageError(f"{path}: no such file of predictions")
     with read_errors(str(path)):
         return _opened(path, _file_of(path, closing), wanted, closing)
+
+
+def _open_part(path: Path, closing: contextlib.ExitStack, wanted: Wanted) -> Source:
+    return open_source(path, wanted, closing)
 
 
 def _file_of(path: Path, closing: contextlib.ExitStack) -> BinaryIO:

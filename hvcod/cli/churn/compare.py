@@ -47,8 +47,8 @@ def command(
     A SOURCE is a file of predictions, a run directory, a training state or a published checkpoint.
     A file of predictions is CSV, Parquet, Arrow or HDF5, compressed or not, with the columns (in
     HDF5: datasets) id, prediction and, if known, label. For several classes there are columns
-    prediction_0, prediction_1, ..., or an HDF5 dataset [rows, classes]. Files with predictions and
-    labels alone are aligned by row number.
+    prediction_0, prediction_1, ..., or an HDF5 dataset [rows, classes]. The files in a
+    folder count as one. Files with predictions and labels alone are aligned by row number.
 
     Write METHOD=SOURCE if the sources are retrains of several methods: the retrains of each method
     are compared with each other, and the churn of each method with that of the first.
