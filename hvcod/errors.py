@@ -31,6 +31,18 @@ class UsageError(HvcodError):
     """The command or its options are wrong; raised alike on every rank, exit code 2."""
 
 
+class OutputError(HvcodError):
+    """Standard output cannot be written.
+
+    Attributes:
+        reader_gone: It is a pipe that nobody reads any more, as in ``hvcod ... | head``.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write to standard output: {reason_of(error)}")
+        self.reader_gone = isinstance(error, BrokenPipeError)
+
+
 def reason_of(error: Exception) -> str:
     """Why something could not be read or written, in a few words."""
     return (isinstance(error, OSError) and error.strerror) or str(error)

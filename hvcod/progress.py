@@ -75,13 +75,16 @@ class Progress:
         of = f"/{self._total}" if self._total is not None else ""
         rate = (self._done - self._before) / max(now - self._begun, 1e-9)
         parts = [f"{self._title}: {self._unit} {self._done}{of}", f"{rate:.3g}/s", self._figures]
-        # The log may be on a full disk.
+        # A script's standard error may be closed; the log may be on a full disk.
         with contextlib.suppress(OSError):
-            print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
+            if sys.stderr is not None:
+                print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
 
 def on_terminal() -> bool:
     """Returns whether standard error is a terminal, here or for ``mpirun``."""
+    if sys.stderr is None:
+        return False
     if sys.stderr.isatty():
         return True
     try:

@@ -1,63 +1,47 @@
-"""``hvcod``: the command line. Commands are imported only when they run."""
+"""``hvcod``: the entry point.
 
-import sys
-
-import click
-
-from hvcod import __version__
-from hvcod.cli.lazy import LazyGroup
-
-COMMANDS = {
-    "train": "Train a model in groups that teach each other.",
-    "evaluate": "Measure trained models on prepared data.",
-    "predict": "Write the predictions of trained models to a file.",
-    "churn": "Measure how much the predictions of retrained models differ.",
-    "data": "Prepare training data for a task.",
-    "task": "List the tasks, or start one of your own.",
-    "plot": "Plot the learning curves of runs.",
-    "status": "Show the progress of the groups of a run.",
-    "job": "Submit training to Slurm or PBS, and follow it there.",
-    "doctor": "Check whether training would run here.",
-    "plan": "Estimate how to divide ranks into groups.",
-}
-
-EXAMPLES = """\b
-Examples:
-  laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl
-  cluster  srun --mpi=pmix hvcod train --groups 2 --data /scratch/cc --preset paper
+Nothing that takes long is imported here: a scheduler's warning may come at any moment.
 """
 
+import signal
+import sys
+from typing import TYPE_CHECKING
 
-@click.group(
-    cls=LazyGroup,
-    package="hvcod.cli",
-    known=COMMANDS,
-    epilog=EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.version_option(__version__, prog_name="hvcod")
-def cli() -> None:
-    """Train neural networks by codistillation.
+from hvcod.cli import process
+from hvcod.errors import OutputError
+from hvcod.training import signals
 
-    Groups of MPI ranks train copies of a model that teach each other through small checkpoints on
-    a shared file system.
-    """
+if TYPE_CHECKING:
+    import click
+
+HANDLE_SIGNALS = ("train", "churn run", "job run")
+"""The commands that handle the signals by which schedulers warn: they have saved when they end."""
 
 
 def main() -> None:
     """Entry point of the console script."""
+    if " ".join(sys.argv[1:3]).startswith(HANDLE_SIGNALS):
+        signals.hold()
+    process.prepare()
+    from hvcod.cli.commands import cli
+
     run(cli)
 
 
-def run(command: click.Command) -> None:
+def run(command: "click.Command") -> None:
     """Runs a command and ends the process with its exit code.
 
     0 done, 1 failed, 2 wrong usage, 75 preempted after saving. If one rank fails, others may be
     waiting for it, so the whole launch is aborted (`hvcod.groups.abort`).
     """
+    import click
+
     try:
         # The exit code that a command passed to `Context.exit`, if it did.
         code = command.main(standalone_mode=False)
+        # It is decided: a warning that comes now must not end the process with another code.
+        signals.ignore()
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         from hvcod.groups.environment import launch_rank
@@ -68,7 +52,15 @@ def run(command: click.Command) -> None:
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
+    except OutputError as error:
+        if error.reader_gone:
+            sys.exit(128 + signal.SIGPIPE)
+        _abort(error)
     except Exception as error:
-        from hvcod.groups.abort import abort
+        _abort(error)
 
-        abort(error)
+
+def _abort(error: Exception) -> None:
+    from hvcod.groups.abort import abort
+
+    abort(error)

@@ -11,6 +11,7 @@ import click
 from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
 from hvcod.config import TrainOptions
+from hvcod.errors import OutputError
 
 EXAMPLES = """\b
 Examples:
@@ -51,7 +52,7 @@ def command(
     summaries = launch(options, Team.of_all(signals))
     if launch_rank() == 0:
         # If the disk of the log is full, the launch has still done its work.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             click.echo(json.dumps(finite(summaries)) if as_json else table(summaries))
             for message in endings(summaries):
                 click.echo(f"hvcod: {message}", err=True)

@@ -10,7 +10,7 @@ import traceback
 from types import TracebackType
 from typing import Any, NoReturn
 
-from hvcod.errors import PREEMPTED, HvcodError, RankLostError, UsageError
+from hvcod.errors import PREEMPTED, HvcodError, OutputError, RankLostError, UsageError
 from hvcod.groups.environment import launch_rank, launch_size
 
 OTHER_RANKS_WAIT = 3.0
@@ -43,12 +43,7 @@ def abort(error: BaseException) -> NoReturn:
     else:
         trace = "".join(traceback.format_exception(error))
         text = trace if alone else "".join(f"[{_where()}] {line}\n" for line in trace.splitlines())
-    # The log may be on a full disk, or a pipe that nobody reads any more.
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(text.rstrip("\n") + "\n")
-        sys.stderr.flush()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
+    _print(text.rstrip("\n"))
     _end(_code(error))
 
 
@@ -77,6 +72,15 @@ def abort_on_thread_failure() -> None:
             abort(failure.exc_value)
 
     threading.excepthook = hook
+
+
+def _print(text: str) -> None:
+    # Streams may be closed, a log may be on a full disk, or a pipe that nobody reads any more.
+    for stream, line in ((sys.stderr, f"{text}\n"), (sys.stdout, "")):
+        with contextlib.suppress(OSError, ValueError, OutputError):
+            if stream is not None:
+                stream.write(line)
+                stream.flush()
 
 
 def _where() -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 CORES = frozenset(os.sched_getaffinity(0))
@@ -22,7 +23,7 @@ _SIZES = ("OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP
 
 def launch_rank() -> int:
     """Returns the rank that ``mpirun`` or ``srun`` gave this process; 0 without a launcher."""
-    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+    return _first_number(_RANKS) or 0
 
 
 def job_id() -> str:
@@ -32,12 +33,18 @@ def job_id() -> str:
 
 def is_launched() -> bool:
     """Returns whether ``mpirun`` or ``srun`` started this process, even as the only one."""
-    return any(name in os.environ for name in _SIZES)
+    return _first_number(_SIZES) is not None
 
 
 def launch_size() -> int:
     """Returns how many processes ``mpirun`` or ``srun`` started; 1 if unknown."""
-    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)
+    return _first_number(_SIZES) or 1
+
+
+def _first_number(names: Sequence[str]) -> int | None:
+    """The first of some variables that holds a number; a script may have left others empty."""
+    values = (os.environ.get(name, "") for name in names)
+    return next((int(value) for value in values if value.isdecimal()), None)
 
 
 def process_age() -> float:

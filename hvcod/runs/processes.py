@@ -26,7 +26,7 @@ from hvcod.groups.environment import CORES, process_age
 from hvcod.progress import silently
 from hvcod.runs.crew import Crew, RunSpec
 from hvcod.runs.options import CrewOptions
-from hvcod.training.signals import SIGNALS, StopSignals
+from hvcod.training.signals import StopSignals
 from hvcod.values import Duration
 
 Result = TypeVar("Result")
@@ -53,14 +53,15 @@ class Processes(Crew):
                 "launcher, such as mpirun -np 8 in front of the command"
             )
         self._begun = time.monotonic() - process_age()
-        # Schedulers signal all processes of a job. The fork server must survive that: it inherits
-        # that these signals are ignored.
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        self._signals = StopSignals()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["torch"])
-        forkserver.ensure_running()
-        self._signals = StopSignals()
+        # Schedulers signal all processes of a job, and the fork server must survive that. No file
+        # of the current folder may take the place of a module that it imports.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        with self._signals.ignored_by_children():
+            forkserver.ensure_running()
+        del os.environ["PYTHONSAFEPATH"]
 
     def on_root(self, function: Callable[[], Result]) -> Result:
         """Calls the function and returns its result."""

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import MpiRun
 
-from hvcod.cli.main import cli
+from hvcod.cli.commands import cli
 from hvcod.errors import HvcodError, UsageError
 
 OLD = "id,prediction,label\n1,0.1,0\n2,0.6,1\n3,0.4,1\n4,0.9,0\n"
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_written_hides_no_result(old: Path, new: Path) -> 
 
 def test_files_need_neither_torch_nor_mpi(old: Path, new: Path) -> None:
     program = (
-        "import sys; from click.testing import CliRunner; from hvcod.cli.main import cli\n"
+        "import sys; from click.testing import CliRunner; from hvcod.cli.commands import cli\n"
         f"result = CliRunner().invoke(cli, ['churn', 'compare', {str(old)!r}, {str(new)!r}])\n"
         "assert result.exit_code == 0, result.output\n"
         "print([name for name in ('torch', 'mpi4py', 'horovod') if name in sys.modules])"

@@ -114,7 +114,7 @@ def test_help_ends_with_examples(data: Data) -> None:
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("pycld2", "numpy", "mpi4py", "h5py", "torch", "tokenizers")
     program = (
-        "import sys; from hvcod.cli.main import cli\n"
+        "import sys; from hvcod.cli.commands import cli\n"
         "try: cli.main(['data', 'commoncrawl', '--help'])\n"
         f"finally: print('HEAVY', [m for m in {heavy!r} if m in sys.modules])"
     )

@@ -6,14 +6,14 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from hvcod.cli.main import COMMANDS, cli
+from hvcod.cli.commands import COMMANDS, cli
 
 HEAVY = ("torch", "mpi4py", "horovod", "h5py", "numpy", "tokenizers")
 
 
 def test_help_imports_nothing_heavy() -> None:
     program = (
-        "import sys; from hvcod.cli.main import cli\n"
+        "import sys; from hvcod.cli.commands import cli\n"
         "try: cli.main(['--help'])\n"
         f"finally: print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     )

@@ -29,7 +29,7 @@ from training.status.handmade import (
     validation,
 )
 
-from hvcod.cli.main import cli
+from hvcod.cli.commands import cli
 from hvcod.training.status.collect import collect
 
 LINES = [started(), training(490), training(500), validation(500)]
@@ -143,7 +143,7 @@ def test_json_is_one_object(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     program = (
-        "import sys; from hvcod.cli.main import cli\n"
+        "import sys; from hvcod.cli.commands import cli\n"
         f"cli.main(['status', {str(finished(tmp_path / 'run'))!r}], standalone_mode=False)\n"
         f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     )

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import MpiRun
 
-from hvcod.cli.main import cli
+from hvcod.cli.commands import cli
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.skeleton import write_skeleton
 from hvcod.tensorfile.steps import list_steps

@@ -58,3 +58,13 @@ def test_what_launchers_tell(clean: pytest.MonkeyPatch, launcher: str) -> None:
     clean.setenv(f"{launcher}_RANK", "3")
     clean.setenv(f"{launcher}_SIZE", "4")
     assert (launch_rank(), launch_size(), is_launched()) == (3, 4, True)
+
+
+def test_variables_that_a_script_has_left_empty_are_as_good_as_unset(
+    clean: pytest.MonkeyPatch,
+) -> None:
+    for name in (*environment._RANKS, *environment._SIZES):
+        clean.setenv(name, "")
+    assert (launch_rank(), launch_size(), is_launched()) == (0, 1, False)
+    clean.setenv("SLURM_PROCID", "2")
+    assert launch_rank() == 2

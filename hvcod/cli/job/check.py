@@ -33,7 +33,8 @@ def check_command(plan: Plan) -> str:
     ranks = options.ranks if options.job_per_group else options.ranks // options.groups
     # In a process of its own: a login node may have no MPI that can be loaded, or one that ends
     # the process.
-    command = [sys.executable, "-m", "hvcod.cli.job.check", str(ranks), *words]
+    # (-P: no file of the current folder takes the place of a module.)
+    command = [sys.executable, "-P", "-m", "hvcod.cli.job.check", str(ranks), *words]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_SECONDS, check=False

@@ -109,7 +109,7 @@ def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     Raises:
         click.UsageError: The command line is wrong.
     """
-    from hvcod.cli.main import cli
+    from hvcod.cli.commands import cli
 
     names: list[str] = []
     rest = list(words)

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from forkserver.launches import ForkServer
 
-from hvcod.cli.main import cli
+from hvcod.cli.commands import cli
 from hvcod.errors import UsageError
 
 TINY = ["--preset", "laptop", "--steps", 12, "--batch-size", 4, "--learning-rate", 0.01]

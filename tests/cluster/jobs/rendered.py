@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import missing
 
-from hvcod.cli.main import cli
+from hvcod.cli.commands import cli
 from hvcod.errors import UsageError
 
 TRAIN = ["train", "--task", "commoncrawl", "--run-dir", "runs/cc"]

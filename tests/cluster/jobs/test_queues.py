@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from hvcod.cli.main import cli
+from hvcod.cli.commands import cli
 from hvcod.cluster.jobs.record import Submitted, note, refer, submitted
 from hvcod.cluster.jobs.running import run
 from hvcod.cluster.jobs.schedulers import base

@@ -303,7 +303,7 @@ def test_the_templates_are_what_render_prints_and_good_shell() -> None:
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_help_ends_with_examples_and_imports_nothing_heavy(name: str) -> None:
     program = (
-        "import sys; from hvcod.cli.main import cli\n"
+        "import sys; from hvcod.cli.commands import cli\n"
         f"try: cli.main(['job', {name!r}, '--help'])\n"
         "finally: print('HEAVY', [m for m in ('torch', 'mpi4py', 'numpy') if m in sys.modules])"
     )
@@ -318,7 +318,7 @@ def test_every_help_ends_with_examples_and_imports_nothing_heavy(name: str) -> N
 
 def test_render_imports_nothing_heavy() -> None:
     program = (
-        "import sys; from hvcod.cli.main import cli\n"
+        "import sys; from hvcod.cli.commands import cli\n"
         f"try: cli.main(['job', 'render', '--scheduler', 'slurm', '--', *{TRAIN!r}])\n"
         "finally: print('HEAVY', [m for m in ('torch', 'mpi4py', 'numpy') if m in sys.modules])"
     )

@@ -149,7 +149,7 @@ def test_outside_of_slurm_its_jobs_do_not_run(shell: ShellJobs) -> None:
 
 def test_running_a_job_imports_nothing_heavy(shell: ShellJobs) -> None:
     program = (
-        "import sys; from hvcod.cli.main import cli\n"
+        "import sys; from hvcod.cli.commands import cli\n"
         f"try: cli.main({['job', *words(command=['true'], scheduler='pbs')]!r})\n"
         "finally: print('HEAVY', [m for m in ('torch', 'mpi4py', 'numpy') if m in sys.modules])"
     )

@@ -52,7 +52,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
 def test_help_has_every_option_and_imports_nothing_heavy() -> None:
     heavy = ("numpy", "mpi4py", "h5py", "torch", "PIL", "scipy")
     program = (
-        "import sys; from hvcod.cli.main import cli\n"
+        "import sys; from hvcod.cli.commands import cli\n"
         "try: cli.main(['data', 'imagenet', '--help'])\n"
         f"finally: print('HEAVY', [m for m in {heavy!r} if m in sys.modules])"
     )
