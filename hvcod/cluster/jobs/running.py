@@ -16,10 +16,11 @@ from types import FrameType
 from hvcod.cluster.jobs.record import Submitted, note, submitted, waiting_or_running
 from hvcod.cluster.jobs.schedulers.base import Scheduler
 from hvcod.cluster.jobs.script import RunningJob
-from hvcod.errors import PREEMPTED, HvcodError
+from hvcod.errors import PREEMPTED, HvcodError, OutputError
 from hvcod.files.whole import write_whole
 from hvcod.registry import SCHEDULERS
 from hvcod.training.run.stop_file import COMMAND, StopFile
+from hvcod.training.signals import release
 
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 PASSED_ON = signal.SIGUSR2
@@ -145,6 +146,7 @@ class _Launch:
         self._process: subprocess.Popen[bytes] | None = None
         for number in WARNINGS:
             signal.signal(number, self._warned)
+        release()
 
     def run(self, command: Sequence[str]) -> int:
         """Starts the command, waits for it, and returns its exit code."""
@@ -169,4 +171,6 @@ class _Launch:
 
 
 def _say(text: str) -> None:
-    print(time.strftime("%FT%T"), text, flush=True)
+    # A full disk, which the log shares with the run, does not end the job.
+    with contextlib.suppress(OutputError):
+        print(time.strftime("%FT%T"), text, flush=True)
