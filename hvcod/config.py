@@ -135,7 +135,12 @@ class TrainOptions:
     data: Path | None = option(
         None, "folder that `hvcod data` prepared; without it the task's built-in data", common=True
     )
-    preset: str = option("laptop", "the task's defaults, such as laptop or paper", common=True)
+    preset: str = option(
+        "laptop",
+        "the task's defaults, such as laptop or paper",
+        common=True,
+        result=False,  # but what it sets is compared
+    )
     run_dir: Path | None = option(
         None, "folder of the run, shared by all groups; default runs/TASK-TIME", launch=True
     )
@@ -192,7 +197,12 @@ class TrainOptions:
     same_data: bool = option(
         False, "all groups read the same documents, each in its own order", common=True
     )
-    device: str = option("auto", "device to compute on", choices=("auto", "cpu", "cuda"))
+    device: str = option(
+        "auto",
+        "device to compute on",
+        choices=("auto", "cpu", "cuda"),
+        result=False,  # apart from the last bit
+    )
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int | None = option(

@@ -12,6 +12,7 @@ from hvcod.errors import HvcodError
 from hvcod.evaluation.models import Trained
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
+from hvcod.tasks import task_name
 from hvcod.training.run.data import DataRecord
 from hvcod.training.validation import add_scored, metrics_of, predictive_distributions
 
@@ -78,7 +79,7 @@ def pairs(models: Sequence[Trained]) -> list[tuple[Any, Any]]:
     first, data = models[0].task.options, DataRecord.of(models[0].task)
     for model in models:
         options = model.task.options
-        if options.task != first.task:
+        if task_name(options.task) != task_name(first.task):
             raise HvcodError(
                 f"{models[0].path} is a model of the task {first.task}, {model.path} of "
                 f"{options.task}: they cannot be combined"

@@ -7,7 +7,7 @@ from typing import Any
 from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
-from hvcod.tasks import load_task
+from hvcod.tasks import load_task, task_name
 
 
 def resolve(
@@ -40,5 +40,6 @@ def resolve(
         # A batch size per rank replaces one per group that a lower layer has set.
         layers += [{"group_batch_size": None}] if "batch_size" in layer else []
         layers.append(layer)
+    layers.append({"task": task_name(str(chosen.get("task", TrainOptions.task)))})
     options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
     return options

@@ -45,6 +45,12 @@ def known_tasks() -> dict[str, KnownTask]:
     return known
 
 
+def task_name(name: str) -> str:
+    """Returns the name of a task that may be given as ``module:Class``; as given if it has none."""
+    names = {task.place: known for known, task in reversed(known_tasks().items())}
+    return names.get(name, name)
+
+
 def load_task(name: str) -> "type[Task]":
     """Returns the class of a task, by its name or as ``module:Class``.
 

@@ -28,9 +28,10 @@ from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
 from hvcod.training.run.resume import Comparison, examples_per_step, per_rank
+from hvcod.training.run.spelling import same_form
 
-_MAY_CHANGE = ("steps", "data", "batch_size", "group_batch_size")
-_DIGEST_KIND = "shared-1:"
+_MAY_CHANGE = ("steps", "data", "batch_size", "group_batch_size", "preset")
+_DIGEST_KIND = "shared-2:"
 """To be changed with the options that the digest covers: other kinds are not compared."""
 
 
@@ -129,14 +130,15 @@ def _digest(options: TrainOptions) -> str:
     """Returns a digest of the options that are the same in all groups for as long as a run lasts.
 
     So not of those that a group may have of its own, nor of those that may change when it is
-    resumed: more steps, data at another path, and ranks with another share of the batch.
+    resumed: more steps, data at another path, ranks with another share of the batch, and a preset,
+    whose options are recorded one by one. An option that is written differently is the same.
     """
-    fields = config.fields_of(TrainOptions).items()
-    common = [
-        key for key, (item, _) in fields if item.metadata["common"] and key not in _MAY_CHANGE
-    ]
-    values = config.flatten(config.to_tree(options))
-    shared = {key: values[key] for key in common if key in values}
+    values = config.flatten(config.to_tree(options)) | {"order_seed": options.data_seed}
+    shared = {
+        key: same_form(key, values[key], field)
+        for key, field in config.fields_of(TrainOptions).items()
+        if key in values and field[0].metadata["common"] and key not in _MAY_CHANGE
+    }
     return _DIGEST_KIND + hashlib.sha256(tomli_w.dumps(shared).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
+from hvcod.training.run.spelling import same_form
 
 _ADVICE = "use the same options, another --run-dir, or --fresh --force to delete it"
 
@@ -82,7 +83,7 @@ class Comparison:
             wrong = ["task"]
         if wrong:
             theirs, ours = _shown(wrong, self._theirs), _shown(wrong, self._ours)
-            reasons = "; ".join(filter(None, map(self._reason, wrong)))
+            reasons = "; ".join(dict.fromkeys(filter(None, map(self._reason, wrong))))
             why = f" ({reasons})" if reasons else ""
             raise HvcodError(
                 f"{directory} belongs to a run with {theirs}, this one has {ours}{why}: {advice}"
@@ -90,19 +91,26 @@ class Comparison:
         tree = {"run": self._run} | config.to_tree(self._options)
         # The batch size goes with the run's own number of ranks: only the product must stay the
         # same. Whether the data at another path are the run's is known once they are opened.
-        own = {key: self._theirs[key] for key in ("batch_size", "data") if key in self._theirs}
-        return tree | own
+        own = {key: self._theirs.get(key) for key in ("batch_size", "group_batch_size", "data")}
+        own["batch_size"] = own["batch_size"] or self._options.batch_size
+        return {key: value for key, value in (tree | own).items() if value is not None}
 
     def _differs(self, key: str) -> bool:
-        default = self._known[key][0].default if key in self._known else None
-        return bool(self._theirs.get(key, default) != self._ours.get(key, default))
+        return bool(self._form(key, self._theirs) != self._form(key, self._ours))
+
+    def _form(self, key: str, values: Mapping[str, Any]) -> Any:
+        field = self._known.get(key)
+        value = values.get(key, field[0].default if field else None)
+        if key == "order_seed" and value is None:
+            value = values.get("seed")
+        return same_form(key, value, field)
 
     def _may_differ(self, key: str) -> bool:
         if key == "steps":
             optimizer = self._options.optimizer
             constant = optimizer.schedule == "constant" and not optimizer.weight_decay_drops
             return self._longer and constant
-        if key == "batch_size":
+        if key in ("batch_size", "group_batch_size"):
             return self._examples == self._ranks * self._options.batch_size
         if key == "data":
             return key in self._theirs and key in self._ours
@@ -111,7 +119,7 @@ class Comparison:
     def _reason(self, key: str) -> str:
         if key == "steps" and self._longer:
             return "the schedule of learning rate and weight decay depends on steps"
-        if key == "batch_size" and self._examples:
+        if key in ("batch_size", "group_batch_size") and self._examples:
             return (
                 f"{self._examples} examples a step with {self._run['ranks']} ranks per "
                 f"group became {self._ranks * self._options.batch_size} with {self._ranks}"

@@ -25,11 +25,13 @@ from hvcod.files import shared
 from hvcod.groups.split import Group, split
 from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES
 from hvcod.tasks.commoncrawl.task import CommonCrawl
+from hvcod.tensorfile.origin import Origin
 from hvcod.training.run import directory as run
 from hvcod.training.run import owner
 from hvcod.training.run.claim import Claim
 from hvcod.training.run.directory import open_run
-from hvcod.training.run.resume import shared_out
+from hvcod.training.run.resume import per_rank, shared_out
+from hvcod.training.run.spelling import same_form
 from hvcod.training.sgd.synchronous import Synchronous
 
 HERE = Path(__file__).parent
@@ -67,7 +69,8 @@ def options_of(directory: Path, **values: object) -> TrainOptions:
 
 def launch(directory: Path, ranks: int = 1, **values: object) -> str:
     """Opens the run as a launch of one process would, ends, and gives the id of the run."""
-    opened = open_run(options_of(directory, **values), group_of(ranks), MPI.COMM_WORLD)
+    options = per_rank(options_of(directory, **values), ranks)
+    opened = open_run(options, group_of(ranks), MPI.COMM_WORLD)
     assert opened.owner is not None
     opened.close()
     return opened.id
@@ -101,14 +104,12 @@ def test_a_run_is_resumed_by_default(directory: Path) -> None:
 CHANGES: dict[str, Any] = {
     "task": "other",
     "data": "/elsewhere",
-    "preset": "paper",
     "groups": 2,
     "batch_size": 31,
     "group_batch_size": 31,
     "seed": 2,
     "order_seed": 3,
     "same_data": True,
-    "device": "cpu",
     "codistill.exchange_interval": 51,
     "codistill.burn_in": 51,
     "codistill.distill_weight": 0.5,
@@ -133,6 +134,8 @@ CHANGES: dict[str, Any] = {
     "optimizer.clip": 0.5,
 }
 HARMLESS: dict[str, Any] = {
+    "preset": "paper",
+    "device": "cpu",
     "save_interval": 51,
     "keep_states": 51,
     "nonfinite": "skip",
@@ -184,7 +187,7 @@ def test_an_option_that_does_not_is_accepted_and_noted(directory: Path, key: str
     assert written(directory) == before
 
 
-SHARED = {"task", "preset", "groups", "seed", "order_seed", "same_data", "codistill.topology"} | {
+SHARED = {"task", "groups", "seed", "order_seed", "same_data", "codistill.topology"} | {
     f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")
 }
 
@@ -198,6 +201,43 @@ def test_checkpoints_carry_a_digest_of_what_all_groups_share(tmp_path: Path, key
         run.Run(tmp_path, "id", tmp_path, 32, None).origin(o, group_of(1)) for o in options
     )
     assert (here.configuration_digest != there.configuration_digest) == (key in SHARED)
+
+
+ALIKE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"task": "commoncrawl"}, {"task": "hvcod.tasks.commoncrawl.task:CommonCrawl"}),
+    ({"seed": 5}, {"seed": 5, "order_seed": 5}),
+    ({"batch_size": 24}, {"group_batch_size": 24}),
+    ({"optimizer.weight_decay_drops": "1e-5,0"}, {"optimizer.weight_decay_drops": "0.00001,0.0"}),
+    ({"optimizer.drops": "0.5, 0.75"}, {"optimizer.drops": [0.5, 0.75]}),
+    ({"preset": "paper"}, {"preset": "laptop"}),
+    ({"device": "auto"}, {"device": "cpu"}),
+]
+
+
+@pytest.mark.parametrize("ways", [ways for pair in ALIKE for ways in (pair, pair[::-1])])
+def test_an_option_that_is_written_differently_is_the_same(
+    directory: Path, ways: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    first, other = ways
+    run_id = launch(directory, **first)
+    assert launch(directory, **other) == run_id
+    assert launch(directory, **first) == run_id
+    digests = {origin_of(directory, **way).configuration_digest for way in ways}
+    assert len(digests) == 1
+
+
+def origin_of(directory: Path, **values: object) -> Origin:
+    options, group = per_rank(options_of(directory, **values), 1), group_of(1)
+    opened = open_run(options, group, MPI.COMM_WORLD)
+    opened.close()
+    return opened.origin(options, group)
+
+
+def test_a_path_of_a_task_is_the_same_over_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "weights")
+    field = dataclasses.field(), Path
+    ways = [tmp_path / "link", tmp_path / "a" / ".." / "weights", str(tmp_path / "weights")]
+    assert len({same_form("model.start", way, field) for way in ways}) == 1
 
 
 def test_all_that_differs_is_named_in_one_line(directory: Path) -> None:
