@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import difflib
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import UsageError
+from hvcod.folders import MOST_GROUPS
 from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES, TOPOLOGIES
 from hvcod.values import Duration, Numbers
+
+LARGEST_INTEGER = 2**63 - 1
 
 TypedField = tuple[dataclasses.Field[Any], Any]
 
@@ -144,7 +146,7 @@ class TrainOptions:
     run_dir: Path | None = option(
         None, "folder of the run, shared by all groups; default runs/TASK-TIME", launch=True
     )
-    groups: int = option(1, "number of groups", minimum=1, common=True)
+    groups: int = option(1, "number of groups", minimum=1, maximum=MOST_GROUPS, common=True)
     group: int | None = option(
         None,
         "this launch is group I of --groups; the others are launches that share --run-dir (on one "
@@ -247,34 +249,6 @@ def resolve(options: type, layers: Sequence[Mapping[str, Any]], model: type | No
     return _build(options, model, values)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Reads a configuration file as one layer of {dotted key: value}.
-
-    Raises:
-        UsageError: The file cannot be read or is not TOML.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
-    return parse_toml(content, path)
-
-
-def parse_toml(content: bytes, path: Path) -> dict[str, Any]:
-    """Returns the content of a configuration file as one layer of {dotted key: value}.
-
-    Raises:
-        UsageError: It is not TOML; names the path.
-    """
-    try:
-        tree = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {error}") from error
-    # A run also records its identity there.
-    tree.pop("run", None)
-    return flatten(tree)
-
-
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turns nested mappings into one of dotted keys."""
     flat: dict[str, Any] = {}
@@ -346,6 +320,8 @@ def _checked(key: str, item: dataclasses.Field[Any], kind: Any, value: Any) -> A
         raise UsageError(f"{key}={value}: choose one of {', '.join(choices)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{key}={value}: must be a finite number")
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise UsageError(f"{key}={value}: must be at most {LARGEST_INTEGER}")
     if minimum is not None and value is not None and value < minimum:
         raise UsageError(f"{key}={value}: must be at least {minimum}")
     if maximum is not None and value is not None and value > maximum:

@@ -8,6 +8,7 @@ import tomli_w
 from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
+from hvcod.files.toml import read_layer
 from hvcod.values import Duration, Numbers
 
 
@@ -60,7 +61,7 @@ def test_a_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
     options = config.resolve(TrainOptions, [layer])
     path = tmp_path / "config.toml"
     path.write_text(tomli_w.dumps({"run": {"id": "x"}} | config.to_tree(options)))
-    again = config.resolve(TrainOptions, [config.read_toml(path)])
+    again = config.resolve(TrainOptions, [read_layer(path)])
     assert again.data == Path("d").absolute()
     assert (again.steps, again.same_data) == (9, True)
     assert (again.group, again.run_dir) == (None, None)  # of one launch, not of the run
@@ -75,7 +76,7 @@ def test_a_file_that_is_not_toml_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text("steps = = 3")
     with pytest.raises(UsageError, match=r"broken\.toml"):
-        config.read_toml(path)
+        read_layer(path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import sys
 import time
@@ -13,6 +14,7 @@ import click
 from hvcod.cli.options import PATH, json_option
 from hvcod.cli.tables import columns, figure
 from hvcod.errors import HvcodError
+from hvcod.training.record.lines import finite
 from hvcod.training.status.collect import GroupStatus, RunStatus, collect
 from hvcod.units import byte_count, counted
 
@@ -63,7 +65,7 @@ def command(run: Path, watch: float | None, as_json: bool) -> None:
 
 def to_json(status: RunStatus, indent: int | None = None) -> str:
     """Returns the status as one JSON object."""
-    return json.dumps(dataclasses.asdict(status), indent=indent)
+    return json.dumps(finite(dataclasses.asdict(status)), indent=indent, allow_nan=False)
 
 
 def table(status: RunStatus) -> list[str]:
@@ -181,7 +183,7 @@ def _staleness(group: GroupStatus) -> str:
 
 def _duration(seconds: float | None) -> str:
     """A duration in its two largest units, such as ``2h05m``."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "-"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -16,6 +16,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.evaluation.sources import WeightsFile, find
+from hvcod.files.toml import read_layer
 from hvcod.groups.device import choose_device
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
@@ -26,7 +27,7 @@ from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.data import meaning_of_task
-from hvcod.training.run.group_options import of_groups, read_options
+from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, state_of
 from hvcod.tree import put_together
 
@@ -82,7 +83,7 @@ def _load(
 
     origin = on_rank_zero(ranks.comm, read)
     # Resolved on every rank, because this also imports the task's class.
-    of_run = _options(on_rank_zero(ranks.comm, lambda: read_options(file.config)), file.config)
+    of_run = _options(on_rank_zero(ranks.comm, lambda: read_layer(file.config)), file.config)
     of_group = of_groups(of_run, file.config.parent, [origin.group], ranks.comm)
     trained = of_group[origin.group]
     given = dataclasses.replace(

@@ -1,13 +1,13 @@
 """Finds files of weights by run directory, group and step, or by path."""
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
+from hvcod.folders import group_folder, list_groups
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 
@@ -60,8 +60,7 @@ def _of_run(
     config = options.config or run / "config.toml"
     if not config.is_file():
         raise UsageError(f"{run} is not a run directory: it has no config.toml")
-    folders = (re.fullmatch(r"group-(\d+)", folder.name) for folder in run.iterdir())
-    known = sorted(int(folder[1]) for folder in folders if folder)
+    known = list_groups(run)
     if missing := [group for group in groups if group not in known]:
         shown = ", ".join(map(str, known)) or "none"
         raise UsageError(f"--group {missing[0]}: {run} has groups {shown}")
@@ -69,7 +68,7 @@ def _of_run(
         raise UsageError(f"{run} has no groups yet")
     prefix = f"{name} " if name else ""
     return [
-        WeightsFile(_newest(run / f"group-{group}", options), config, f"{prefix}group {group}")
+        WeightsFile(_newest(group_folder(run, group), options), config, f"{prefix}group {group}")
         for group in (groups or known)
     ]
 

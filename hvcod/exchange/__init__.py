@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from hvcod.folders import group_folder
+
 
 def published_directory(run_dir: Path, group: int) -> Path:
     """Returns the directory in which a group publishes its checkpoints."""
-    return run_dir / f"group-{group}" / "published"
+    return group_folder(run_dir, group) / "published"

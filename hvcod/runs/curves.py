@@ -1,5 +1,6 @@
 """The learning curves of a run, read from the ``metrics.jsonl`` of its groups."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, reason_of
-from hvcod.training.record.lines import from_line
+from hvcod.files.regular import open_regular
+from hvcod.folders import group_folder, list_groups
+from hvcod.training.record.lines import from_line, number
 
 
 class Curve(NamedTuple):
@@ -39,17 +42,22 @@ def read_curves(run: Path) -> list[GroupCurves]:
     Raises:
         HvcodError: The folder is not a run, or its metrics cannot be read.
     """
-    paths = run.glob("group-*/metrics.jsonl")
-    files = {int(path.parent.name.removeprefix("group-")): path for path in paths}
-    if not files:
+    try:
+        groups = list_groups(run)
+    except OSError as error:
+        raise HvcodError(f"cannot read the run {run}: {reason_of(error)}") from error
+    files = {group: group_folder(run, group) / "metrics.jsonl" for group in groups}
+    begun = {group: path for group, path in files.items() if os.path.lexists(path)}
+    if not begun:
         raise HvcodError(f"{run} is not a run: it has no group-*/metrics.jsonl")
-    return [_curves(group, _lines(files[group])) for group in sorted(files)]
+    return [_curves(group, _lines(path)) for group, path in begun.items()]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        with open_regular(path) as file:
+            content = file.read()
+    except (OSError, HvcodError) as error:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
     # While the run is training, its last line may be incomplete.
     return [line for text in content.splitlines(keepends=True) if (line := from_line(text))]
@@ -58,8 +66,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
     points: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
-        for name, value in line.items():
-            if isinstance(value, int | float) and name != "step":
+        for name in line.keys() - {"step"}:
+            if (value := number(line, name)) is not None:
                 points.setdefault(name, []).append((line["step"], value))
     taught = next((line["step"] for line in lines if line.get("teachers")), None)
     return GroupCurves(group, {name: _curve(pairs) for name, pairs in points.items()}, taught)

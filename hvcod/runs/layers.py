@@ -7,6 +7,7 @@ from typing import Any
 from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
+from hvcod.files.toml import read_layer
 from hvcod.tasks import load_task, task_name
 
 
@@ -24,7 +25,7 @@ def resolve(
         UsageError: An option is unknown or its value does not fit, or there is no such task or
             preset.
     """
-    of_file = config.read_toml(config_file) if config_file else {}
+    of_file = read_layer(config_file) if config_file else {}
     given = dict(config.parse_assignment(text) for text in assignments) | dict(flags)
     chosen = of_file | given
     task = load_task(str(chosen.get("task", TrainOptions.task)))

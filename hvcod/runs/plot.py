@@ -1,14 +1,19 @@
 """A picture of the learning curves of runs."""
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.files.whole import write_output
 from hvcod.runs.curves import GroupCurves, read_curves
+from hvcod.terminal import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LOSS = "validation_loss"
 NO_CURVE: tuple[tuple[()], tuple[()]] = (), ()
@@ -25,22 +30,58 @@ def draw(runs: Sequence[Path], output: Path) -> None:
         output: The picture; its name ends in ``.png``, ``.svg`` or ``.pdf``.
 
     Raises:
-        HvcodError: Matplotlib is not installed, or a run has no metrics.
+        UsageError: The picture's name has another ending.
+        HvcodError: Matplotlib is not installed, a run has no metrics, or the picture cannot be
+            written.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib import rc_context
     except ImportError as error:
         raise HvcodError("hvcod plot needs: pip install 'hvcod[plot]'") from error
-    groups = [
-        (f"{run.name}, group {curves.group}", curves) for run in runs for curves in read_curves(run)
-    ]
+    # Libraries warn of values and of letters that a font lacks, which is nobody's concern here. No
+    # name of a run is a formula.
+    with warnings.catch_warnings(), rc_context({"text.parse_math": False, "text.usetex": False}):
+        warnings.simplefilter("ignore")
+        figure = _figure(
+            [
+                (f"{_name(run)}, group {curves.group}", curves)
+                for run in runs
+                for curves in read_curves(run)
+            ]
+        )
+        _write(figure, output)
+
+
+def _write(figure: "Figure", output: Path) -> None:
+    """Writes the picture; what was there stays if it cannot be."""
+    content, kind = io.BytesIO(), output.suffix.removeprefix(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise UsageError(f"--output {output}: end the name with .png, .svg or .pdf")
+    figure.savefig(content, dpi=120, format=kind)
+    try:
+        write_output(output, content.getvalue())
+    except OSError as error:
+        raise HvcodError(
+            f"cannot write {output}: {reason_of(error)}; name a picture elsewhere with --output"
+        ) from error
+
+
+def _name(run: Path) -> str:
+    """Returns the name of a run in the legend, from which names that begin with _ are left out."""
+    name = one_line(run.resolve().name)
+    return f"./{name}" if name.startswith("_") else name
+
+
+def _figure(groups: Sequence[tuple[str, GroupCurves]]) -> "Figure":
+    from matplotlib.figure import Figure
+
     names = {name for _, curves in groups for name in curves.metrics}
     metrics = sorted(name for name in names - {LOSS} if name.startswith("validation_"))
     figure = Figure(figsize=(7.5 + 4.5 * len(metrics), 4.2), layout="constrained")
     losses, *others = figure.subplots(1, 1 + len(metrics), squeeze=False)[0]
     losses.set_ylabel("loss (nats)")
     for axes, metric in zip(others, metrics, strict=True):
-        axes.set_ylabel(metric.replace("_", " "))
+        axes.set_ylabel(one_line(metric).replace("_", " "))
     for name, curves in groups:
         color = _draw_losses(losses, name, curves)
         for axes, metric in zip(others, metrics, strict=True):
@@ -49,7 +90,7 @@ def draw(runs: Sequence[Path], output: Path) -> None:
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
     losses.legend(fontsize="small")
-    figure.savefig(output, dpi=120)
+    return figure
 
 
 def _draw_losses(axes: "Axes", name: str, curves: GroupCurves) -> Any:

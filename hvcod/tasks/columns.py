@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, reason_of
+from hvcod.files.regular import open_regular
 from hvcod.tasks.files import read_json
 from hvcod.tasks.reading.files import readable
 
@@ -108,18 +109,19 @@ class Columns:
         self._path = path
         self._columns: dict[str, _Column] = {}
         try:
+            # Opened first, which does not wait if the file is a pipe.
+            self._file = open_regular(path, follow=True)
             with h5py.File(path, "r", locking=False) as file:
                 expected = data_format.attributes() if data_format else {}
                 if any(file.attrs.get(key) != value for key, value in expected.items()):
                     raise ValueError("not of the format {format} {version}".format(**expected))
                 file.visititems(self._note)
-            self._file = os.open(path, os.O_RDONLY)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, HvcodError, KeyError, ValueError) as error:
             raise HvcodError(f"cannot read {path}: {error}; prepare the data again") from error
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
-            os.close(self._file)
+            self._file.close()
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Returns rows of a column, read-only; all of them unless a range is given.
@@ -146,9 +148,9 @@ class Columns:
         row_bytes = column.dtype.itemsize * math.prod(column.shape[1:])
         begin, size = column.begin + start * row_bytes, (stop - start) * row_bytes
         try:
-            content = os.pread(self._file, size, begin)
+            content = os.pread(self._file.fileno(), size, begin)
             # Linux gives at most 2 GiB at once.
-            while more := os.pread(self._file, size - len(content), begin + len(content)):
+            while more := os.pread(self._file.fileno(), size - len(content), begin + len(content)):
                 content += more
         except OSError as error:
             raise HvcodError(f"cannot read {self._path}: {reason_of(error)}") from error

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.files.regular import open_regular
 from hvcod.files.whole import whole_file
 
 
@@ -88,6 +89,9 @@ def read_json(path: Path) -> Any:
         HvcodError: The file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HvcodError(f"cannot read {path}: {error}") from error
+        with open_regular(path, follow=True) as file:
+            return json.loads(file.read())
+    except RecursionError as error:
+        raise HvcodError(f"cannot read {path}: it is nested too deeply") from error
+    except (OSError, HvcodError, ValueError) as error:
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error

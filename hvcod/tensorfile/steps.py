@@ -11,7 +11,7 @@ from pathlib import Path
 from hvcod.files.folder import Folder, opened
 from hvcod.files.temporaries import is_orphan
 
-_STEP = re.compile(r"step-([0-9]{8}|[1-9][0-9]{8,})\.h5")
+_STEP = re.compile(r"step-([0-9]{8}|[1-9][0-9]{8,15})\.h5")
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:

@@ -1,11 +1,16 @@
 """Learning curves, read from the metrics of runs and drawn."""
 
+import html
 import json
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.runs.curves import read_curves
 from hvcod.runs.plot import draw
 
@@ -50,6 +55,81 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     with pytest.raises(HvcodError, match=r"is not a run: it has no group-\*/metrics\.jsonl"):
         draw([tmp_path], tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["a $x$ b", "$", "_hidden", r"\alpha", "日本", "a\x1b[2Jb", "a\nb"]
+)
+def test_a_run_may_have_any_name(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib").rcParams["svg.fonttype"] = "none"
+    write_lines(tmp_path / name / "group-0", [{"step": 10, "validation_loss": 2.0}])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # PYTHONWARNINGS=error
+        draw([tmp_path / name], tmp_path / "curves.svg")
+    shown = name.replace("\x1b", "\\x1b").replace("\n", "\\n")
+    assert f"{shown}, group 0" in html.unescape((tmp_path / "curves.svg").read_text())
+
+
+def test_a_copy_of_a_group_is_no_group(tmp_path: Path) -> None:
+    for name in ("group-0", "group-0.bak", "group-0 (copy)"):
+        write_lines(tmp_path / name, [{"step": 10, "task_loss": 2.0}])
+    assert [curves.group for curves in read_curves(tmp_path)] == [0]
+
+
+def test_odd_figures_are_not_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    lines: list[dict[str, object]] = [
+        {"step": 10, "task_loss": math.nan, "validation_loss": math.inf, "x": True},
+        {"step": 10**400, "task_loss": 1.0},
+        {"step": -1, "task_loss": 1.0},
+        {"step": 2**53, "task_loss": 10**400, "validation_loss": 1e300},
+        {"step": 20, "task_loss": -1e300},
+    ]
+    write_lines(tmp_path / "group-0", lines)
+    (curves,) = read_curves(tmp_path)
+    assert {name: curve.values.tolist() for name, curve in curves.metrics.items()} == {
+        "validation_loss": [1e300],
+        "task_loss": [-1e300],
+    }
+    draw([tmp_path], tmp_path / "curves.png")
+
+
+def test_a_pipe_in_place_of_metrics_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "group-0").mkdir()
+    os.mkfifo(tmp_path / "group-0" / "metrics.jsonl")
+    with pytest.raises(HvcodError, match=r"cannot read .*metrics\.jsonl: is not a regular file"):
+        read_curves(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a link"])
+def test_a_picture_replaces_nothing_but_a_file(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_lines(tmp_path / "group-0", [{"step": 10, "task_loss": 2.0}])
+    picture = tmp_path / "curves.png"
+    if kind == "a link":
+        picture.symlink_to(tmp_path / "precious")
+    else:
+        os.mkfifo(picture) if kind == "a pipe" else picture.mkdir()
+    with pytest.raises(
+        HvcodError, match=r"cannot write .*curves\.png is (a symbolic|not a regular)"
+    ):
+        draw([tmp_path], picture)
+    assert not (tmp_path / "precious").exists()
+
+
+def test_a_picture_that_cannot_be_written_ends_in_a_line(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_lines(tmp_path / "group-0", [{"step": 10, "task_loss": 2.0}])
+    with pytest.raises(HvcodError, match=r"cannot write /proc/curves\.png: .*with --output$"):
+        draw([tmp_path], Path("/proc/curves.png"))
+    with pytest.raises(UsageError, match=r"curves\.xyz: end the name with \.png, \.svg or \.pdf"):
+        draw([tmp_path], tmp_path / "curves.xyz")
+
+
+def write_lines(folder: Path, lines: Sequence[Mapping[str, object]]) -> None:
+    folder.mkdir(parents=True)
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text)
 
 
 def test_curves_are_arrays_of_each_group_in_order(tmp_path: Path) -> None:

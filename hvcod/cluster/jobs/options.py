@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hvcod import config
 from hvcod.config import option
 from hvcod.errors import UsageError
+from hvcod.files.toml import read_layer
 from hvcod.registry import SCHEDULERS
 from hvcod.values import Duration
 
@@ -177,7 +178,7 @@ def read_profile(name: str) -> dict[str, Any]:
         raise UsageError(
             f"--profile {name}: neither a file nor one of the examples: {', '.join(site_names())}"
         )
-    values = config.read_toml(path)
+    values = read_layer(path)
     try:
         config.resolve(JobOptions, [values])
     except UsageError as error:

@@ -13,6 +13,12 @@ from typing import Any
 from hvcod.files.folder import opened
 from hvcod.files.regular import open_regular
 
+LARGEST_INTEGER = 2**53
+"""The largest step that a line may have: larger integers are not exact in every reader of JSON."""
+
+LARGEST_FIGURE = 1e300
+"""The largest number that counts as a figure: sums and ratios of such must be finite."""
+
 _LONGEST_LINE = 2**20  # longer ones are garbage
 _BLOCK = 2**16
 
@@ -30,14 +36,16 @@ def from_line(line: bytes) -> dict[str, Any] | None:
         figures = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    good = isinstance(figures, dict) and type(figures.get("step")) is int
-    return figures if good else None
+    step = figures.get("step") if isinstance(figures, dict) else None
+    return figures if type(step) is int and 0 <= step <= LARGEST_INTEGER else None
 
 
 def number(figures: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
-    """Returns a figure that is a number; `otherwise` if it is anything else."""
+    """Returns a figure that is a finite number; `otherwise` if it is anything else."""
     value = figures.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return otherwise
+    return value if abs(value) <= LARGEST_FIGURE else otherwise
 
 
 def keep_lines(path: Path, after: float = math.inf) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import datetime
 import functools
 import hashlib
 import re
-import tomllib
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from hvcod import __version__, config
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files.folder import hold
-from hvcod.files.regular import read_regular
 from hvcod.files.shared import create_whole, patiently
+from hvcod.files.toml import read_tree
 from hvcod.files.whole import write_whole
+from hvcod.folders import group_folder
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.tensorfile.origin import Origin
@@ -101,7 +101,7 @@ def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
         raise UsageError("--force only goes with --fresh, to delete the run that is there")
     directory = on_rank_zero(world, lambda: _directory(options))
     run_id, examples = on_rank_zero(world, lambda: _begin(directory, options, group.trainers))
-    folder = directory / f"group-{group.index}"
+    folder = group_folder(directory, group.index)
     run = Run(directory, run_id, folder, examples, _own(folder, group, world))
     try:
         on_rank_zero(world, lambda: _note(directory, run_id, options, group.trainers))
@@ -224,7 +224,7 @@ def _read(path: Path) -> dict[str, Any]:
         return patiently(functools.partial(_read_once, path), OSError, ValueError)
     except OSError as error:
         raise HvcodError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise HvcodError(
             f"{path} is not the configuration of a run ({error}); use another --run-dir"
         ) from error
@@ -232,7 +232,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _read_once(path: Path) -> dict[str, Any]:
     try:
-        tree = tomllib.loads(read_regular(path).decode())
+        tree = read_tree(path, follow=False)
     except HvcodError as error:
         raise HvcodError(
             f"{path} {error}: put the run's own back, or use another --run-dir"

@@ -2,13 +2,13 @@
 
 import contextlib
 import fnmatch
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from hvcod.errors import HvcodError
 from hvcod.files.folder import hold, opened
+from hvcod.folders import group_folder, groups_in
 from hvcod.training.run.owner import claims_of_the_dead, newcomers
 
 _CONFIGURATION = "config.toml"
@@ -19,7 +19,6 @@ _FILES_OF_A_GROUP = {
     "tensorboard": ("events.out.tfevents.*",),
     "": ("metrics.jsonl", "data.json", "owner.json", ".owner*"),
 }
-_GROUP = re.compile("group-[0-9]+")
 
 
 def files_of_groups(directory: Path) -> Iterator[Path]:
@@ -82,5 +81,5 @@ def _remove_empty(directory: Path) -> None:
 def _groups(directory: Path) -> list[Path]:
     """Returns the folders of groups; those behind a symbolic link are not the run's."""
     with opened(directory) as run:
-        names = filter(_GROUP.fullmatch, sorted(run.names()))
-        return [directory / name for name in names if stat.S_ISDIR(run.stat(name).st_mode)]
+        folders = [group_folder(directory, group) for group in groups_in(run.names())]
+        return [folder for folder in folders if stat.S_ISDIR(run.stat(folder.name).st_mode)]

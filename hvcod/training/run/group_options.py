@@ -9,8 +9,9 @@ from mpi4py import MPI
 
 from hvcod import config
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError, UsageError, reason_of
-from hvcod.files.regular import read_regular
+from hvcod.errors import UsageError
+from hvcod.files.toml import read_layer
+from hvcod.folders import group_folder
 from hvcod.groups.world import on_rank_zero
 
 
@@ -25,10 +26,10 @@ def of_groups(
         UsageError: A file cannot be read, or has an option that is unknown, does not fit, or must
             be equal in all groups, such as the task, the data and the topology.
     """
-    paths = {group: run / f"group-{group}" / "config.toml" for group in groups}
+    paths = {group: group_folder(run, group) / "config.toml" for group in groups}
     layers = on_rank_zero(
         ranks,
-        lambda: {group: read_options(path) for group, path in paths.items() if path.exists()},
+        lambda: {group: read_layer(path) for group, path in paths.items() if path.exists()},
     )
     own = dict.fromkeys(paths, options)
     for group, layer in layers.items():
@@ -37,20 +38,6 @@ def of_groups(
         except UsageError as error:
             raise UsageError(f"{paths[group]}: {error}") from error
     return own
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """Returns the options in a ``config.toml`` of a run or group, by dotted key.
-
-    Raises:
-        UsageError: It is not a file of options; a pipe, for example.
-    """
-    try:
-        return config.parse_toml(read_regular(path, follow=True), path)
-    except UsageError:
-        raise
-    except (OSError, HvcodError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {reason_of(error)}") from error
 
 
 def _overridden(options: TrainOptions, layer: Mapping[str, Any]) -> TrainOptions:

@@ -19,7 +19,7 @@ log = logging.getLogger("hvcod.training")
 def examples_per_step(there: Mapping[str, Any]) -> int | None:
     """Returns the examples per group and step by a run's configuration; None if it has none."""
     ranks, batch_size = there["run"].get("ranks"), there.get("batch_size")
-    known = isinstance(ranks, int) and isinstance(batch_size, int)
+    known = isinstance(ranks, int) and isinstance(batch_size, int) and ranks > 0 < batch_size
     return ranks * batch_size if known else None
 
 

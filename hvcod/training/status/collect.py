@@ -1,16 +1,16 @@
 """The status of the groups of a run, alive, ended or killed, from the files of the run alone."""
 
-import re
 import time
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hvcod.errors import HvcodError, reason_of
+from hvcod.files.toml import read_tree
+from hvcod.folders import MOST_GROUPS, group_folder, list_groups
 from hvcod.tensorfile.steps import checkpoint_path, steps_of
-from hvcod.training.record.lines import number
+from hvcod.training.record.lines import LARGEST_INTEGER, number
 from hvcod.training.run.owner import BEAT, NAME
 from hvcod.training.status.folder import Folder, look
 from hvcod.training.status.tail import mapping
@@ -130,14 +130,14 @@ def collect(run: Path) -> RunStatus:
     options = _options(run, notes)
     indices = _groups(run, options, notes)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        folders = list(pool.map(lambda index: look(run / f"group-{index}", index), indices))
+        folders = list(pool.map(lambda index: look(group_folder(run, index), index), indices))
     now = max([time.time(), *(folder.newest for folder in folders)])
     steps = _integer(options, "steps")
     about = mapping(options, "run", str)
     return RunStatus(
         run=str(run),
         id=about.get("id"),
-        task=options.get("task"),
+        task=_text(options, "task"),
         created=about.get("created"),
         hvcod=about.get("hvcod"),
         steps=steps,
@@ -149,22 +149,23 @@ def collect(run: Path) -> RunStatus:
 def _options(run: Path, notes: list[str]) -> dict[str, Any]:
     path = run / "config.toml"
     try:
-        return tomllib.loads(path.read_text())
+        return read_tree(path)
     except FileNotFoundError:
         notes.append("there is no config.toml")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, HvcodError, ValueError) as error:
         notes.append(f"{path} cannot be read: {reason_of(error)}")
     return {}
 
 
 def _groups(run: Path, options: dict[str, Any], notes: list[str]) -> list[int]:
     try:
-        names = [path.name for path in run.iterdir()]
+        indices = set(list_groups(run))
     except OSError as error:
         raise HvcodError(f"cannot read the run {run}: {reason_of(error)}") from error
-    matches = (re.fullmatch(r"group-([0-9]+)", name) for name in names)
-    indices = {int(match[1]) for match in matches if match}
-    indices |= set(range(_integer(options, "groups") or 0))
+    groups = _integer(options, "groups") or 0
+    if groups > MOST_GROUPS:
+        notes.append(f"config.toml says groups = {groups}, more than {MOST_GROUPS}")
+    indices |= set(range(groups if groups <= MOST_GROUPS else 0))
     if not indices:
         raise HvcodError(f"{run} is not a run, or has not begun: {notes[0]}")
     return sorted(indices)
@@ -235,6 +236,11 @@ def _kept(folder: Folder, prefix: str, now: float) -> Files:
     return Files(steps[-1], now - newest, len(steps), size)
 
 
+def _text(options: dict[str, Any], name: str) -> str | None:
+    value = options.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _integer(options: dict[str, Any], name: str) -> int | None:
     value = options.get(name)
-    return value if type(value) is int else None
+    return value if type(value) is int and 0 < value <= LARGEST_INTEGER else None

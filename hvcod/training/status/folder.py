@@ -11,6 +11,7 @@ from hvcod.training.run.claim import Claim
 from hvcod.training.run.owner import NAME
 from hvcod.training.status.tail import Tail, read_tail
 
+_DEEPEST = 8
 _LARGEST_CLAIM = 64 * 1024
 
 
@@ -83,16 +84,18 @@ def _read_metrics(contents: Folder, path: Path) -> None:
 
 
 def _walk(folder: Path, prefix: str, notes: list[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """Yields (name below the first folder, status) of every file."""
+    """Yields (name below the first folder, status) of every file, in a few levels of folders."""
     with os.scandir(folder) as entries:
         for entry in list(entries):
             name = prefix + entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
+                    if prefix.count("/") == _DEEPEST:
+                        raise HvcodError(f"it lies more than {_DEEPEST} folders deep")
                     yield from _walk(folder / entry.name, f"{name}/", notes)
                 else:
                     yield name, entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 pass  # Old files are deleted meanwhile.
-            except OSError as error:
+            except (OSError, HvcodError) as error:
                 notes.append(f"{folder / entry.name}: {reason_of(error)}")

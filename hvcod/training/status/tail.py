@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hvcod.training.record.lines import from_line, last_lines, number
+from hvcod.training.record.lines import LARGEST_INTEGER, from_line, last_lines, number
 
 BEGINNINGS = ("started", "resumed")
 ENDINGS = ("finished", "preempted", "failed")
@@ -53,7 +53,7 @@ class Tail:
 def read_tail(path: Path) -> Tail:
     """Reads as much of the end of a metrics file as is needed, at most 1 MiB.
 
-    Garbage is skipped. Raises OSError if the file cannot be read.
+    Garbage is skipped. Raises OSError if the file cannot be read, HvcodError if it is a pipe or so.
     """
     tail, this_life, first = Tail(), True, True
     for line in last_lines(path, _LIMIT):
@@ -86,7 +86,11 @@ def read_tail(path: Path) -> Tail:
 def mapping(figures: Figures, name: str, kind: type) -> dict[str, Any]:
     """Returns a figure that maps text to values of one type, without any other values."""
     value = figures.get(name)
-    return {k: v for k, v in value.items() if type(v) is kind} if isinstance(value, dict) else {}
+    items = value.items() if isinstance(value, dict) else ()
+    right: dict[str, Any] = {key: item for key, item in items if type(item) is kind}
+    if kind is int:
+        return {key: item for key, item in right.items() if abs(item) <= LARGEST_INTEGER}
+    return right
 
 
 def _take_newest(tail: Tail, figures: Figures) -> None:
