@@ -30,7 +30,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
         The summary, see `Journal.close`.
     """
     options, group = task.options, task.group
-    journal = Journal(options, group, run)
+    journal = Journal(options, group, run, device)
     keeper = Keeper(options, group, run, before=journal.sync)
     limit = options.time_limit
     preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from hvcod.config import TrainOptions
@@ -15,9 +16,12 @@ from hvcod.groups.split import Group
 from hvcod.progress import Progress
 from hvcod.training.record.means import Means
 from hvcod.training.record.metrics import MetricsFile
+from hvcod.training.record.processors import Processors
 from hvcod.training.run.directory import Run
 
 log = logging.getLogger("hvcod.training")
+
+_CPU = torch.device("cpu")
 
 
 class Source(Protocol):
@@ -54,9 +58,12 @@ class Journal:
         losses: The means that the next line will hold.
     """
 
-    def __init__(self, options: TrainOptions, group: Group, run: Run) -> None:
+    def __init__(
+        self, options: TrainOptions, group: Group, run: Run, device: torch.device = _CPU
+    ) -> None:
         self._options, self._group, self._run = options, group, run
-        self._sources: list[Source] = []
+        self._processors = Processors(group, device)
+        self._sources: list[Source] = [self._processors]
         self._file: MetricsFile | None = None
         self.losses, self._times = Means(), Means()
         self._metrics: dict[str, float] = {}
@@ -86,7 +93,8 @@ class Journal:
         self._begun = self._lap - wall_s
         if self._restarts:
             log.info("resumed after step %d", step)
-        self.event("resumed" if self._restarts else "started")
+        kind = self._processors.begin(step)
+        self.event("resumed" if self._restarts else "started", processor=kind)
 
     def step(self, step: int, task_loss: Tensor, distill_loss: Tensor, updated: bool) -> None:
         """Records a training step, counted from 1, and this rank's losses. Collective.
@@ -129,6 +137,7 @@ class Journal:
             "restarts": self._restarts,
             "training_s": self._training_s,
             "metrics": self._metrics,
+            "processors": self._processors.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
@@ -136,6 +145,8 @@ class Journal:
         self._restarts = state["restarts"] + 1
         self._training_s = state["training_s"]
         self._metrics = state["metrics"]
+        # States of earlier versions have none.
+        self._processors.load_state_dict(state.get("processors", []))
 
     def close(self, weights: str, ended: str, reason: str) -> dict[str, Any]:
         """Ends the record.

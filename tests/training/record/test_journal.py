@@ -8,9 +8,12 @@ import pytest
 import torch
 from training.handmade import ALONE, run_in
 
+from hvcod.cli.status import table
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError
+from hvcod.training.record import processors
 from hvcod.training.record.journal import Journal
+from hvcod.training.status.collect import collect
 
 LOSS = torch.tensor(2.0)
 
@@ -95,3 +98,34 @@ def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
     assert (summary["restarts"], summary["steps"], summary["validation_loss"]) == (1, 2, 1.5)
     # A line is a mean over the steps of both lives.
     assert [line["task_loss"] for line in lines(tmp_path) if "loss" in line] == [3.0]
+
+
+def test_another_kind_of_processor_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state: dict[str, Any] = {"restarts": 0, "training_s": 0.0, "metrics": {}}
+    for step, kind in enumerate(("EPYC", "EPYC", "Xeon", "Xeon")):
+        monkeypatch.setattr(processors, "processor", lambda device, kind=kind: kind)
+        journal = journal_in(tmp_path)
+        journal.load_state_dict(state)
+        journal.begin(step)
+        journal.step(step + 1, LOSS, LOSS, updated=True)
+        state = journal.state_dict()
+        summary = journal.close("digest", "preempted", "")
+    events = [line for line in lines(tmp_path) if "event" in line]
+    began = [event for event in events if event["event"] == "resumed"]
+    assert [event["processor"] for event in began] == ["EPYC", "EPYC", "Xeon", "Xeon"]
+    assert [event.get("problems", {}) for event in began] == [
+        *({}, {}),
+        *({"another processor": 1}, {"another processor": 1}),
+    ]
+    assert summary["problems"] == {"another processor": 1}
+    shown = "\n".join(table(collect(tmp_path)))
+    reason = "EPYC until step 2, Xeon since: results may differ in the last bit"
+    assert f"group 0: another processor, 1 time; the last: {reason}" in shown
+
+
+def test_the_kind_of_this_processor_is_known() -> None:
+    kind = processors.processor(torch.device("cpu"))
+    assert torch.backends.cpu.get_cpu_capability() in kind
+    assert len(kind) > 8
