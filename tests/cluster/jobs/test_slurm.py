@@ -81,6 +81,12 @@ def test_ranks_that_are_killed_do_not_put_their_job_back(slurm: Cluster) -> None
     assert slurm.finish(job["id"]) == "FAILED"
     assert slurm.field(job["id"], "Restarts") == "0"
     assert "saved" not in slurm.log("killed")
+    # What is submitted by hand is recorded at its start.
+    slurm.finish_trainings("killed")
+    again = slurm.call("sbatch", "--parsable", "killed/jobs/train.sh").strip()
+    assert slurm.finish(again) == "COMPLETED"
+    listed = [("train", job["id"], "FAILED"), ("train", again, "COMPLETED")]
+    assert slurm.listed("killed") == listed
 
 
 def test_what_slurm_would_not_take_is_not_submitted(slurm: Cluster) -> None:
