@@ -65,3 +65,28 @@ class Sizes(Numbers):
     def units(self) -> list[int]:
         """The numbers, in order."""
         return [int(value) for value in self.values]
+
+
+class Limit(str):
+    """The largest number of bad items, such as ``1000``, or their largest share, such as ``1%``."""
+
+    EXPECTED: ClassVar[str] = "a number such as 1000, or a share such as 1%"
+    _FORM: ClassVar[re.Pattern[str]] = re.compile(r"(\d+)|(\d+(?:\.\d*)?|\.\d+) ?%", re.ASCII)
+
+    def __new__(cls, text: str | float) -> Self:
+        """Raises ValueError for text that is neither."""
+        stripped = str(text).strip()
+        form = cls._FORM.fullmatch(stripped)
+        if not form or float(form[2] or 0) > 100:
+            raise ValueError(text)
+        return super().__new__(cls, stripped.replace(" ", ""))
+
+    @property
+    def number(self) -> int | None:
+        """The number, None for a share."""
+        return None if self.endswith("%") else int(self)
+
+    def is_exceeded(self, bad: int, of: int) -> bool:
+        """Tells whether so many bad items, of so many in all, are too many."""
+        most = self.number
+        return bad > (of * float(self[:-1]) / 100 if most is None else most)

@@ -45,7 +45,7 @@ def test_any_number_of_ranks_gives_the_same_files(
 @pytest.mark.parametrize(
     "moment",
     [
-        "work/read/00003.json",
+        "work/parsed/00003.json",
         "work/counted/00002.json",
         "work/added/00011.json",
         "work/encoded/00001.json",

@@ -27,6 +27,9 @@ Report = dict[str, Any]
 Look = Callable[..., None]
 """Shows progress; takes the units of the item at hand that are done, if they are known."""
 
+EXAMPLES_KEPT = 10
+"""Files and folders named in a report."""
+
 Result = TypeVar("Result")
 
 
@@ -200,7 +203,8 @@ class Preparation(ABC):
     def _finish(self) -> None:
         report, description = self.conclude()
         if self.left_alone:
-            report["left_alone"] = list(self.left_alone)
+            report["left_alone"] = len(self.left_alone)
+            report["left_alone_examples"] = list(self.left_alone[:EXAMPLES_KEPT])
         write_json(self.output / "report.json", report)
         write_json(self.output / "dataset.json", description)
         self.workspace.remove()

@@ -26,10 +26,12 @@ def text_table(rows: Sequence[tuple[str, int]], remarks: Iterable[str]) -> str:
 
 def left_alone(report: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[str]]:
     """Returns rows and remarks of a table about inputs that were not read."""
-    names: Sequence[str] = report.get("left_alone", ())
-    shown = ", ".join(ascii(name)[1:-1] for name in names[:_SHOWN])
-    rows = [("files and folders left alone", len(names))] if names else []
-    return rows, [f"left alone: {shown}"] if names else []
+    if not report.get("left_alone"):
+        return [], []
+    names = [ascii(name)[1:-1] for name in report["left_alone_examples"][:_SHOWN]]
+    return [("files and folders left alone", report["left_alone"])], [
+        f"left alone: {', '.join(names)}"
+    ]
 
 
 def first_of_equal(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -45,10 +45,12 @@ class Listing(NamedTuple):
         files: The files.
         left_alone: Hidden files and folders, and folders of file servers and tools, that lie among
             them and were not read.
+        other: Files of a folder whose names are not wanted.
     """
 
     files: list[Path]
     left_alone: list[Path]
+    other: list[Path]
 
 
 def is_left_alone(folder: str) -> bool:
@@ -110,7 +112,7 @@ def listed(text: str, wanted: Callable[[str], bool]) -> Listing:
         if path.is_dir():
             listing = _below(path, wanted)
         elif path.exists():
-            return Listing([path], [])
+            return Listing([path], [], [])
         else:
             listing = _matching(path)
     if not listing.files:
@@ -120,20 +122,22 @@ def listed(text: str, wanted: Callable[[str], bool]) -> Listing:
 
 
 def _below(folder: Path, wanted: Callable[[str], bool]) -> Listing:
-    listing = Listing([], [])
+    listing = Listing([], [], [])
     for name in files_below(folder):
         own = name.rpartition("/")[2]
         if not own or (own.startswith(".") and wanted(own)):
             listing.left_alone.append(folder / name)
         elif wanted(own):
             listing.files.append(folder / name)
+        elif not own.startswith("."):
+            listing.other.append(folder / name)
     return listing
 
 
 def _matching(pattern: Path) -> Listing:
     """Sorts the files that match a pattern by whether they are hidden and not named in it."""
     named = set(pattern.parts)
-    listing, left_alone = Listing([], []), dict[Path, None]()
+    files, left_alone = list[Path](), dict[Path, None]()
     for file in filter(Path.is_file, fitting(pattern)):
         above = [path for path in reversed(file.parents) if path.name not in named]
         aside = [path for path in above if is_left_alone(path.name)]
@@ -142,8 +146,8 @@ def _matching(pattern: Path) -> Listing:
         if aside:
             left_alone[aside[0]] = None
         else:
-            listing.files.append(file)
-    return Listing(listing.files, list(left_alone))
+            files.append(file)
+    return Listing(files, list(left_alone), [])
 
 
 def files_below(

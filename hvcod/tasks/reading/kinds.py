@@ -6,6 +6,7 @@ _WHOLE_PAGES = "whole pages: give the text of the crawl, whose names end in .war
 _COLUMNS = "write it as lines of text first, for example with pandas"
 _UNPACK = "unpack it first"
 
+_TAR = re.compile(rb".{257}ustar(\x0000|  \0)", re.DOTALL)
 _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"version https?://[\w./-]*git-lfs|version https?://hawser\.", "a pointer of Git LFS, not "
      "the file itself: fetch that with git lfs pull"),
@@ -26,7 +27,7 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"PK(\x03\x04|\x05\x06)", f"a zip file (.zip, .docx, .epub, .xlsx): {_UNPACK}"),
     (rb"7z\xbc\xaf\x27\x1c", f"a 7z file: {_UNPACK}"),
     (rb"Rar!\x1a\x07", f"a RAR file: {_UNPACK}"),
-    (rb".{257}ustar(\x0000|  \0)", f"a tar file: {_UNPACK}"),
+    (_TAR.pattern, f"a tar file: {_UNPACK}"),
     (rb"\x04\x22\x4d\x18", f"compressed with lz4: {_UNPACK}"),
     (rb"\xff\x06\0\0sNaPpY", f"compressed with snappy: {_UNPACK}"),
     (rb"\x1f\x9d", f"compressed with compress (.Z): {_UNPACK}"),
@@ -36,6 +37,11 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
      "example with iconv -f UTF-16 -t UTF-8"),
 )  # fmt: skip
 _PATTERNS = tuple((re.compile(start, re.DOTALL), text) for start, text in _KINDS)
+
+
+def is_tar(head: bytes) -> bool:
+    """Tells whether a file that begins like this is a tar file, not compressed."""
+    return _TAR.match(head) is not None
 
 
 def foreign_kind(head: bytes) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading.download import USUAL, Patience, stream
 from hvcod.tasks.reading.compression import codec_by_name
-from hvcod.tasks.reading.files import Found, Listing, chunks, file_size, listed
+from hvcod.tasks.reading.files import Found, chunks, file_size, listed
 
 CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")
@@ -58,14 +58,13 @@ def expand_inputs(inputs: Sequence[str]) -> Found[Source]:
     """
     if not inputs:
         raise UsageError("no input given; give files, folders, globs or http(s) addresses")
-    listings = [
-        Listing([], []) if _is_url(text) else listed(text, _is_text_name) for text in inputs
-    ]
+    listings = [listed(text, _is_text_name) for text in inputs if not _is_url(text)]
     every = sorted(
         [str(file) for listing in listings for file in listing.files]
         + [text for text in inputs if _is_url(text)]
     )
-    left_alone = {str(path): None for listing in listings for path in listing.left_alone}
+    aside = (path for listing in listings for path in (*listing.left_alone, *listing.other))
+    left_alone = dict.fromkeys(map(str, aside))
     unique = sorted({_identity(location): location for location in reversed(every)}.values())
     names = _short_names(unique)
     return Found([Source(location, names[location]) for location in unique], list(left_alone))

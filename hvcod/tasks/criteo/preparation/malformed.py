@@ -1,10 +1,16 @@
 """The reason why a line is not a row: slow and exact, for the few lines that `parse` refused."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hvcod.tasks.criteo.dataset import CATEGORY_NAMES
-from hvcod.tasks.criteo.preparation.row_formats import LAYOUTS, LONGEST_LINE, Layout
+from hvcod.tasks.criteo.preparation.row_formats import (
+    LAYOUTS,
+    LONGEST_LINE,
+    USUAL_LABELS,
+    Layout,
+)
 
 LONGEST_NUMBER = 18
 """Digits of a number, so that it fits into 64 bits."""
@@ -48,6 +54,8 @@ def _reason(line: bytes, layout: Layout) -> tuple[str, str]:
     if len(fields) != len(layout.names):
         return "number of columns", _columns(len(fields), layout)
     for name, field in zip(layout.names, fields, strict=True):
+        if name == "Label" and field not in layout.labels:
+            return "label", f"label {_shown(field)}, {_known(layout.labels)}"
         if reason := _field(name, field):
             return reason
     return "control character", "a control character"
@@ -62,15 +70,23 @@ def _columns(count: int, layout: Layout) -> str:
 
 
 def _field(name: str, field: str) -> tuple[str, str] | None:
-    shown = field if len(field) <= _SHOWN else f"{field[:_SHOWN]}..."
-    if name == "Label":
-        return None if field in ("0", "1") else ("label", f"label {shown!r}, not 0 or 1")
+    shown = _shown(field)
     if name == "Id":
-        return None if _ID.fullmatch(field) else ("id", f"Id {shown!r}, not a number")
-    if not field:
+        return None if _ID.fullmatch(field) else ("id", f"Id {shown}, not a number")
+    if name == "Label" or not field:
         return None
     if name in CATEGORY_NAMES:
         good = _HASH.fullmatch(field)
-        return None if good else ("category", f"{name} {shown!r}, not 8 hexadecimal digits")
+        return None if good else ("category", f"{name} {shown}, not 8 hexadecimal digits")
     good = _NUMBER.fullmatch(field)
-    return None if good else ("integer", f"{name} {shown!r}, not an integer of up to 18 digits")
+    return None if good else ("integer", f"{name} {shown}, not an integer of up to 18 digits")
+
+
+def _shown(field: str) -> str:
+    return ascii(field if len(field) <= _SHOWN else f"{field[:_SHOWN]}...")
+
+
+def _known(labels: Mapping[str, int]) -> str:
+    if labels == USUAL_LABELS:
+        return "not 0 or 1 (nor -1, true, false)"
+    return f"not one of --labels {','.join(labels)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvcod.config import option
+from hvcod.values import Limit
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,19 @@ class PrepareOptions:
     divide: bool = option(
         False, "with --like: divide the rows into parts as without it, to train on them"
     )
-    max_malformed: int = option(
-        1000, "malformed rows that are skipped; more are an error", minimum=0
+    labels: str | None = option(
+        None,
+        "values of the label column for no click and a click, such as no,yes; by default 0,1 (also "
+        "0.0,1.0), -1,1 or false,true",
+    )
+    decimals: bool = option(
+        False, "read whole numbers with a decimal point, such as 7.0, in the integer columns"
+    )
+    max_malformed: Limit = option(
+        Limit(1000), "malformed rows of all inputs that are skipped, a number or a share such as 1%"
+    )
+    max_damaged: Limit = option(
+        Limit("25%"), "malformed rows of each input that are skipped, a number or a share"
     )
     piece_bytes: int = option(
         64 * 2**20, "bytes of text that a rank reads at a time and that become a shard", minimum=1

@@ -5,6 +5,7 @@ last eight digits of an integer fit into one, and a few operations on all its by
 them and turn them into their value.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,11 +44,19 @@ class Rows(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The content of a block of lines: rows, lines that are not rows, and the number of lines."""
+    """The content of a block of lines.
+
+    Attributes:
+        rows: The rows.
+        malformed: The lines that are not rows.
+        lines: The number of all lines.
+        labels: The rows by the way in which their labels are written.
+    """
 
     rows: Rows
     malformed: list[Malformed]
     lines: int
+    labels: dict[str, int]
 
 
 def parse(text: bytes, layout: Layout) -> Block:
@@ -56,9 +65,10 @@ def parse(text: bytes, layout: Layout) -> Block:
     first = layout.has_id + layout.has_label
     ids, good = _ids(fields) if layout.has_id else (np.full(fields.rows, -1), True)
     labels = np.full(fields.rows, -1, dtype=np.int8)
+    written: dict[str, Array] = {}
     if layout.has_label:
-        labels = (fields.first_byte(first - 1) - ord("0")).astype(np.int8)
-        good &= (fields.lengths[first - 1] == 1) & ((labels == 0) | (labels == 1))
+        labels, written = _labels(fields, first - 1, layout.labels)
+        good &= labels >= 0
     integers, whole = _integers(fields, slice(first, first + INTEGERS))
     categories, missing, hashes = _categories(fields, slice(first + INTEGERS, None))
     rows = Rows(fields.lines, ids, labels, integers, categories, missing)
@@ -70,7 +80,8 @@ def parse(text: bytes, layout: Layout) -> Block:
         lines = text.split(b"\n")
         refused = np.setdiff1d(np.arange(fields.line_count), rows.lines)
         malformed = [examine(int(number), lines[number], layout) for number in refused]
-    return Block(rows, malformed, fields.line_count)
+    counts = {text: int((places & good).sum()) for text, places in written.items()}
+    return Block(rows, malformed, fields.line_count, counts)
 
 
 class _Fields:
@@ -130,6 +141,23 @@ class _Fields:
         """Returns one field."""
         end = int(self.ends[column, row]) + _WORD
         return self._bytes[end - int(self.lengths[column, row]) : end].tobytes()
+
+
+def _labels(
+    fields: _Fields, column: int, known: Mapping[str, int]
+) -> tuple[Array, dict[str, Array]]:
+    """Returns labels, -1 where they are none, and the rows of each way to write one that occurs."""
+    lengths, words = fields.lengths[column], fields.last_eight(column)
+    labels = np.full(fields.rows, -1, dtype=np.int8)
+    written = {}
+    for text, label in known.items():
+        word = np.uint64(int.from_bytes(text.encode().rjust(_WORD, b"\0"), "little"))
+        unused = np.uint64(8 * (_WORD - len(text.encode())))
+        places = (lengths == len(text.encode())) & ((words >> unused) << unused == word)
+        if places.any():
+            labels[places] = label
+            written[text] = places
+    return labels, written
 
 
 def _ids(fields: _Fields) -> tuple[Array, Array]:

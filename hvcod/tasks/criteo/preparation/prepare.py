@@ -24,10 +24,12 @@ from hvcod.tasks.criteo.dataset import CATEGORIES, FORMAT, INTEGERS, PARTS, Clic
 from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
 from hvcod.tasks.criteo.preparation.generate import RULES
 from hvcod.tasks.criteo.preparation.learning import ADDED, COUNTED, add_up, count, learned_features
+from hvcod.tasks.criteo.preparation.limits import check, label_values, too_few
+from hvcod.tasks.criteo.preparation.opening import PLAIN, Text, make_plain
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 from hvcod.tasks.criteo.preparation.parse import Rows
 from hvcod.tasks.criteo.preparation.reading import READ, ReadPieces, cut, read_piece, read_rows
-from hvcod.tasks.criteo.preparation.sources import PLAIN, Text, make_plain
+from hvcod.tasks.criteo.preparation.row_formats import Layout
 from hvcod.tasks.criteo.preparation.summary import full_report
 from hvcod.tasks.files import read_arrays, write_whole
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
@@ -42,8 +44,8 @@ class ClickPreparation(Preparation):
 
     data_format = FORMAT
     rules: ClassVar = {"rules": RULES}
-    added: ClassVar = {"divide": False}
-    tolerances = ("max_malformed",)
+    tolerances = ("max_malformed", "max_damaged")
+    added: ClassVar = {"divide": False, "labels": None, "decimals": False}
     stages = (PLAIN, READ, COUNTED, ADDED, ENCODED)
     options: PrepareOptions
 
@@ -53,6 +55,7 @@ class ClickPreparation(Preparation):
         if self.options.validation_fraction + self.options.test_fraction >= 1:
             raise UsageError("--validation-fraction and --test-fraction leave no rows for training")
         self._undivided = self.options.like is not None and not self.options.divide
+        self._labels = label_values(self.options.labels)
         self._features_file = self.output / "features.h5"
         self._generated = all(source.path is None for source in self.sources)
 
@@ -69,20 +72,42 @@ class ClickPreparation(Preparation):
         """Goes through the stages. Collective."""
         self._open()
         self._read()
-        self.once(lambda: self._pieces.check(self.options.max_malformed))
+        self.once(lambda: check(self._pieces.inputs(), self.options))
         self._parts = self.once(self._find_parts)
         self._learn()
         self._encode()
 
     def _open(self) -> None:
         self.each(PLAIN, self.largest_first(), self._make_plain)
-        texts = self.once(lambda: self.results(PLAIN, range(len(self.sources))))
-        inputs = zip(self.sources, texts, strict=True)
-        self._texts = [Text(source.name, **text) for source, text in inputs]
+        opened = self.once(lambda: self.results(PLAIN, range(len(self.sources))))
+        self._texts = []
+        for number, (source, result) in enumerate(zip(self.sources, opened, strict=True)):
+            self.left_alone = [*self.left_alone, *result.pop("left_alone")]
+            layout = Layout.from_json(result.pop("layout"), self._labels)
+            self._texts.append(Text(source.name, columns=layout, source=number, **result))
+        self._leave_alone()
         self.once(self._check_layouts)
 
     def _make_plain(self, index: int, look: Look) -> Report:
-        return make_plain(self.workspace, index, self.sources[index])
+        return make_plain(self.workspace, index, self.sources[index], self.options)
+
+    def _leave_alone(self) -> None:
+        """Leaves rows without labels alone if a folder or pattern has both kinds.
+
+        With ``--like`` and without ``--divide`` it leaves those with labels alone.
+        """
+        wanted = not self._undivided
+        if {text.columns.has_label for text in self._texts} != {True, False}:
+            return
+        aside = [
+            text
+            for text in self._texts
+            if text.columns.has_label != wanted and not self.sources[text.source].is_named
+        ]
+        kind = "without" if wanted else "with"
+        names = [f"{text.name} (rows {kind} labels)" for text in aside]
+        self.left_alone = [*self.left_alone, *names]
+        self._texts = [text for text in self._texts if text not in aside]
 
     def _check_layouts(self) -> None:
         names = {text.columns.has_label: text.name for text in self._texts}
@@ -97,7 +122,7 @@ class ClickPreparation(Preparation):
 
     def _read(self) -> None:
         pieces = cut(self._texts, self.options.piece_bytes)
-        most_malformed = self.options.max_malformed
+        most_malformed = self.options.max_malformed.number
 
         def read(index: int, look: Look) -> Report:
             text = self._texts[pieces[index].source]
@@ -111,7 +136,7 @@ class ClickPreparation(Preparation):
         options, total = self.options, int(self._pieces.rows.sum())
         held_out = 0 if self._undivided else min(1, math.ceil(options.validation_fraction))
         if total < 1 + held_out:
-            raise HvcodError(f"{total} rows in all: training and validation need at least one each")
+            raise HvcodError(too_few(total, self._pieces.inputs()))
         if self._undivided:
             return {"training": (0, 0), "validation": (0, 0), "test": (0, total)}
         test = round(options.test_fraction * total)
@@ -175,7 +200,7 @@ class ClickPreparation(Preparation):
             else rows.lines + pieces.lines_before[index],
         }
         if self._generated:
-            file = self.workspace.file(PLAIN, pieces.pieces[index].source, ".npz")
+            file = self.workspace.file(PLAIN, pieces.text(index).source, ".npz")
             known = read_arrays(file)["probabilities"]
             before = pieces.lines_of_input_before(index)
             columns["probabilities"] = known[before : before + len(rows.lines)].astype(np.float32)

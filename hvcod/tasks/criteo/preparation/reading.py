@@ -14,16 +14,17 @@ import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS
+from hvcod.tasks.criteo.preparation.limits import too_many
 from hvcod.tasks.criteo.preparation.malformed import Malformed
+from hvcod.tasks.criteo.preparation.opening import Text
 from hvcod.tasks.criteo.preparation.parse import Rows, parse
 from hvcod.tasks.criteo.preparation.row_formats import LONGEST_LINE
-from hvcod.tasks.criteo.preparation.sources import Text
 from hvcod.tasks.files import write_blocks
 from hvcod.tasks.preparing.pipeline import Look, Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
 from hvcod.tasks.reading.files import readable
 
-READ = Stage("read", "reading", "row")
+READ = Stage("parsed", "reading", "row")  # "read" in version 0.1, which knew fewer labels
 EXAMPLES_KEPT = 10
 
 BLOCK_BYTES = 2 * 2**20
@@ -95,7 +96,12 @@ def _line_after(file: int, position: int) -> int:
 
 
 def read_piece(
-    workspace: Workspace, index: int, piece: Piece, text: Text, most_malformed: int, look: Look
+    workspace: Workspace,
+    index: int,
+    piece: Piece,
+    text: Text,
+    most_malformed: int | None,
+    look: Look,
 ) -> Report:
     """Parses a piece, writes its rows to the work folder and returns counts.
 
@@ -104,27 +110,29 @@ def read_piece(
     """
     path = Path(text.path)
     blocks = [parse(b"", text.columns).rows]
-    kinds: Counter[str] = Counter()
+    kinds, labels = Counter[str](), Counter[str]()
     examples: list[Malformed] = []
     lines = 0
     for content in line_blocks(path, piece.start, piece.stop, text.begin):
-        rows, malformed, count = parse(content, text.columns)
+        rows, malformed, count, written = parse(content, text.columns)
         blocks.append(rows._replace(lines=rows.lines + lines))
         kinds.update(line.kind for line in malformed)
+        labels.update(written)
         missing = EXAMPLES_KEPT - len(examples)
         examples += [line._replace(line=line.line + lines) for line in malformed[:missing]]
         lines += count
-        if kinds.total() > most_malformed:
+        if most_malformed is not None and kinds.total() > most_malformed:
             earlier = line_blocks(path, 0, piece.start, text.begin)
             before = sum(block.count(b"\n") for block in earlier)
-            raise _too_many(_position(examples[0], before, text), most_malformed)
+            raise too_many(_position(examples[0], before, text), most_malformed, kinds)
         look(lines)
     joined = (np.concatenate(column, axis=-1) for column in zip(*blocks, strict=True))
     columns = zip(joined, _COLUMNS, strict=True)
     contents = (column.astype(dtype, copy=False).tobytes() for column, (dtype, _) in columns)
     write_blocks(workspace.file(READ, index, ".rows"), contents)
     rows_read = sum(len(rows.lines) for rows in blocks)
-    return {"lines": lines, "rows": rows_read, "kinds": kinds, "examples": examples}
+    counts = {"lines": lines, "rows": rows_read, "kinds": kinds, "labels": labels}
+    return {**counts, "examples": examples}
 
 
 def read_rows(workspace: Workspace, index: int) -> Rows:
@@ -175,17 +183,13 @@ class ReadPieces:
         first = bisect_left(self.pieces, Piece(self.pieces[index].source, 0, 0))
         return int(self.lines_before[index] - self.lines_before[first])
 
-    def check(self, most_malformed: int) -> None:
-        """Raises HvcodError if there are more malformed lines than allowed."""
-        malformed = sum(sum(result["kinds"].values()) for result in self._results)
-        if malformed > most_malformed:
-            examples = (self._positions(index) for index in range(len(self.pieces)))
-            raise _too_many(next(filter(None, examples))[0], most_malformed)
-
     def inputs(self) -> list[Report]:
-        """Returns for each input lines, rows, malformed lines by kind, and examples of them."""
+        """Returns for each input lines, rows, malformed lines by kind with examples, and labels."""
         inputs: list[Report] = [
-            {"name": text.name, "lines": 0, "rows": 0, "malformed": Counter(), "examples": []}
+            {
+                **{"name": text.name, "lines": 0, "rows": 0, "malformed": Counter()},
+                **{"labels": Counter(), "examples": []},
+            }
             for text in self._texts
         ]
         for index, (piece, result) in enumerate(zip(self.pieces, self._results, strict=True)):
@@ -193,19 +197,13 @@ class ReadPieces:
             report["lines"] += result["lines"]
             report["rows"] += result["rows"]
             report["malformed"].update(result["kinds"])
+            report["labels"].update(result["labels"])
             report["examples"] += self._positions(index)
         return inputs
 
     def _positions(self, index: int) -> list[str]:
         before, text = self.lines_of_input_before(index), self.text(index)
         return [_position(example, before, text) for example in self._results[index]["examples"]]
-
-
-def _too_many(example: str, most_malformed: int) -> HvcodError:
-    return HvcodError(
-        f"more than {most_malformed} malformed rows: {example}; correct the input, or allow more "
-        "with --max-malformed"
-    )
 
 
 def _position(example: Sequence[Any], before: int, text: Text) -> str:

@@ -21,6 +21,7 @@ def full_report(
     in the training part, if they were counted.
     """
     kinds = total(one["malformed"] for one in inputs)
+    labels = total(one.pop("labels") for one in inputs)
     for one in inputs:
         one["examples"] = one["examples"][:EXAMPLES_KEPT]
     examples = [example for one in inputs for example in one["examples"]]
@@ -30,6 +31,7 @@ def full_report(
         "malformed": sum(kinds.values()),
         "malformed_kinds": kinds,
         "malformed_examples": examples[:EXAMPLES_KEPT],
+        **({} if labels.keys() <= {"0", "1"} else {"labels": labels}),
         **{part: dict(parts[part]) for part in PARTS},
         "table_rows": int(features.offsets[-1]),
         "categories": {
@@ -59,8 +61,20 @@ def table(report: Report) -> str:
         ("rows of the embedding table", report["table_rows"]),
     ]
     shares = [f"{part}: {shares}" for part in PARTS if (shares := _shares(report[part]))]
+    written = [f"{count:,} labels {label}" for label, count in report.get("labels", {}).items()]
+    if written:
+        shares.append(", ".join(written))
+    if one_sided := _one_sided(report):
+        shares.append(one_sided)
     malformed = [f"malformed: {example}" for example in report["malformed_examples"]]
     return text_table(rows, [*shares, *malformed, *about_aside])
+
+
+def _one_sided(report: Report) -> str:
+    clicks, rows = (report["training"][name] for name in ("clicks", "rows"))
+    if not rows or 0 < clicks < rows:
+        return ""
+    return f"no training row {'lacks' if clicks else 'has'} a click: nothing can be learned from it"
 
 
 def _shares(part: Mapping[str, int]) -> str:
