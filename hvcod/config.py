@@ -84,6 +84,13 @@ class CodistillOptions:
     max_staleness: int | None = option(
         None, "a teacher more steps behind than this is left out until it catches up", minimum=1
     )
+    teacher_limit: float | None = option(
+        None,
+        "a teacher whose task loss is more than this many times the student's is left out until "
+        "fresher weights come, such as 2",
+        minimum=1.0,
+        result=False,  # of a run whose teachers are good
+    )
     keep_published: int = option(
         3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )

@@ -2,6 +2,7 @@
 
 import atexit
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -13,18 +14,23 @@ from torch import Tensor, nn
 from hvcod import config
 from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer
 from hvcod.codistill.figures import Figures
+from hvcod.codistill.guard import Agreed, Guard
 from hvcod.codistill.identity import Identity, ScriptIdentity
 from hvcod.codistill.losses import DistillationLoss, named_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
+from hvcod.codistill.scores import Score, Scores
 from hvcod.codistill.student import Student
 from hvcod.codistill.teachers import Predict, Teachers, TeacherSpec, copy_of
 from hvcod.codistill.topology import teachers_of
+from hvcod.codistill.troubles import Troubles
 from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError
 from hvcod.exchange.poll import Failure
 from hvcod.groups.split import Group
 from hvcod.registry import EXCHANGES
 from hvcod.tensorfile.origin import Origin
+
+log = logging.getLogger("hvcod.codistill")
 
 
 class Codistiller:
@@ -79,21 +85,22 @@ class Codistiller:
             stop: Returns whether this rank has been asked to stop: ends any wait for a teacher.
 
         Raises:
-            UsageError: An option is wrong, the topology does not fit the number of groups, or the
-                run needs a `run_id`.
+            UsageError: An option or the topology does not fit, or the run needs a `run_id`.
             HvcodError: The model cannot be published or copied.
         """
         self._options = _checked(options or CodistillOptions())
         self._student, self._group, self._run_dir = Student(model), group, Path(run_dir).absolute()
         self._logits, self._examples_per_step = logits, examples_per_step
         psi = self._options.distill_loss
-        self._psi = distillation_loss or named_loss(psi, likelihood, reuse_logits)
+        self._guard = Guard(distillation_loss or named_loss(psi, likelihood, reuse_logits))
         if teachers is None:
             teachers = _copies(self._student, group, self._options.topology)
         self._teachers = Teachers(teachers, predict, logits, self._options.max_staleness)
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id)
         self._exchange = self._make_exchange(teachers, steps, stop)
-        self._figures = Figures()
+        self._agreed = Agreed(self._teachers.groups)
+        self._scores = Scores(self._options.teacher_limit)
+        self._figures, self._troubles = Figures(), Troubles()
         self._done = 0
         self._begun = self._closed = False
         self.validation_loss: float | None = None
@@ -124,9 +131,11 @@ class Codistiller:
         return {what: failure.last for what, failure in self._failures() if failure.last}
 
     def figures(self, step: int) -> dict[str, object]:
-        """Returns the teachers' steps and their staleness, in steps, for a line of metrics."""
+        """Returns the teachers' steps, their staleness, in steps, and their losses if known."""
         staleness = {group: step - taught for group, taught in self.teachers_used.items()}
-        return {"teachers": self.teachers_used, "staleness": staleness}
+        losses = self._scores.losses()
+        shown = {"teacher_losses": losses} if losses else {}
+        return {"teachers": self.teachers_used, "staleness": staleness, **shown}
 
     def summary(self) -> dict[str, object]:
         """Returns what a finished run shows: exchanges, mean staleness in steps, seconds a step."""
@@ -135,6 +144,11 @@ class Codistiller:
             "mean_staleness": self.mean_staleness,
             "exchange_s": self._figures.seconds / max(1, self._done),
         }
+
+    @property
+    def models(self) -> dict[int, nn.Module]:
+        """{group: model} of the teachers that are here and of use."""
+        return self._teachers.models
 
     @property
     def hidden(self) -> dict[int, Any]:
@@ -156,6 +170,8 @@ class Codistiller:
             "done": self._done,
             "validation_loss": self.validation_loss,
             "teachers": self._teachers.state_dict(),
+            "scores": self._scores.state_dict(),
+            "faults": self._agreed.state_dict(),
             **self._figures.state_dict(),
         }
 
@@ -182,34 +198,62 @@ class Codistiller:
         self._teachers.load_state_dict(state["teachers"])
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)
+        # Those of earlier versions know nothing of these two.
+        self._scores.load_state_dict(state.get("scores", {}))
+        self._agreed.load_state_dict(state.get("faults", self._agreed.state_dict()))
         self._done, self.validation_loss = state["done"], state["validation_loss"]
         self._begin()
         self._switch()
 
-    def loss(self, outputs: Any, inputs: Any) -> Tensor:
+    def loss(self, outputs: Any, inputs: Any, score: Score | None = None) -> Tensor:
         """Returns the weighted distillation term; zero in the burn-in or without a teacher.
 
-        With gradient accumulation it may be called several times a step.
+        Zero as well where it would be NaN or infinite, whatever the reason; a teacher that is to
+        blame is left out from the next step but one, until fresher weights come. With gradient
+        accumulation it may be called several times a step.
 
         Args:
             outputs: The student's, from `inputs`; gradients flow into its logits.
             inputs: Those of the student, as the teachers are to see them: a tensor, a tuple of
                 positional arguments or a mapping of keyword arguments; or anything that `predict`
                 takes.
+            score: Returns the task loss of logits on this batch, to measure the teachers by; on all
+                ranks or on none.
 
         Raises:
             HvcodError: The outputs hold no logits, or others than the teachers', the model is on
-                another device than before, or the Codistiller is closed.
+                another device than before, the Codistiller is closed, or the options have a
+                `teacher_limit`, but there is no `score`.
         """
         self._check_usable()
+        if self._scores.limit is not None and score is None:
+            raise HvcodError(
+                "teacher_limit needs the task loss: loss(..., score=lambda logits: ...)"
+            )
         logits = logits_of(outputs, self._logits)
         step = self._done + 1
         teachers = self._teachers.fresh(step) if self._done >= self._options.burn_in else {}
-        self._figures.use(step, teachers)
-        if not teachers:
+        taught = self._teachers.logits(inputs, teachers)
+        trial = self._scores.on_trial(teachers)
+        if score is not None:
+            self._scores.measure(score, logits, taught, teachers)
+        used = {group: teachers[group] for group in teachers if group not in trial}
+        self._figures.use(step, used)
+        if not used:
             return logits.new_zeros(())
-        psi = self._psi(logits, self._teachers.logits(inputs, teachers))
+        psi = self._guard.term(logits, {group: taught[group] for group in used})
         return self._options.distill_weight * psi
+
+    def compare(self, losses: Mapping[int, tuple[float, float]]) -> None:
+        """Takes note of {group: (loss, student's loss)} on the same data, such as for validation.
+
+        The same on all ranks. A teacher that is far worse is reported, but goes on teaching.
+        """
+        for group, (loss, mine) in losses.items():
+            step = self._teachers.steps[group]
+            if self._scores.is_news_at_validation(group, step, loss, mine):
+                told = f"its loss is {loss:.4g} on validation data, this group's {mine:.4g}"
+                self._report("far worse", group, told)
 
     def step(self) -> None:
         """Counts an update; publishes weights and takes over fresher teachers when it is time to.
@@ -227,6 +271,7 @@ class Codistiller:
         self._done += 1
         if self._exchange:
             self._exchange.offer(self._offer())
+            self._judge()
         self._switch()
         self._figures.seconds += time.perf_counter() - begun
 
@@ -239,6 +284,7 @@ class Codistiller:
         closing, self._closed = not self._closed, True
         if closing and self._begun and self._exchange:
             self._exchange.close(self._offer() if publish else None)
+            self._agreed.close()
 
     def _make_exchange(
         self, teachers: Sequence[TeacherSpec], steps: int | None, stop: Callable[[], bool]
@@ -256,6 +302,9 @@ class Codistiller:
             self._begun = True
             self._identity.begin(self._run_dir, self._student.tensors, self.close)
             self._exchange.begin(self._identity.origin, self._teachers.steps)
+            for group, step in self._teachers.dropped.items():
+                self._exchange.reject(group, step)
+            self._agreed.begin(self._group.comm)
 
     def _offer(self) -> Offer:
         origin = dataclasses.replace(
@@ -266,13 +315,44 @@ class Codistiller:
         )
         return Offer(self._student.weights, origin)
 
+    def _judge(self) -> None:
+        """Leaves out the teachers that are of no use, on all ranks at the same step. Collective."""
+        verdict = self._guard.verdict()
+        self._teachers.rewind(verdict.excused)
+        faults = self._agreed.exchange(verdict.faults, self._teachers.usable)
+        for group, fault in faults.items():
+            self._drop("not finite", group, f"in step {self._done - 1} {fault}")
+        for group in self._scores.settle(self._group.comm):
+            if group in faults:
+                continue
+            if self._scores.is_over_limit(group):
+                self._drop("beyond --teacher-limit", group, self._scores.described(group))
+            elif self._scores.is_news(group, self.validation_loss):
+                self._report("far worse", group, self._scores.described(group))
+
+    def _drop(self, what: str, group: int, reason: str) -> None:
+        self._report(what, group, f"{reason}; left out until fresher weights come")
+        step = self._teachers.steps[group]
+        self._teachers.drop(group)
+        if self._exchange:
+            self._exchange.reject(group, step)
+
+    def _report(self, what: str, group: int, reason: str) -> None:
+        step = self._teachers.steps[group]
+        source = self._exchange.source(group, step) if self._exchange else ""
+        self._troubles.add(f"group {group}: {what}", f"{source}: {reason}")
+        log.warning("teacher of group %d, step %d (%s): %s", group, step, source, reason)
+
     def _switch(self) -> None:
         for update in self._exchange.take(self._done) if self._exchange else []:
             self._teachers.load(update.group, update.step, update.tensors)
             self._figures.exchanges += 1
 
     def _failures(self) -> Iterable[tuple[str, Failure]]:
-        return self._exchange.problems().items() if self._exchange and self._begun else []
+        if not self._exchange or not self._begun:
+            return []
+        mine = self._troubles.failures if self._group.is_root else {}
+        return (self._exchange.problems() | mine).items()
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -39,11 +39,18 @@ class Teacher:
     """One teacher: its model, the step of its weights and the hidden state it carries.
 
     The hidden state outlives a refresh of the weights, as the student's outlives an update.
+
+    Attributes:
+        state: The hidden state after the last batch.
+        before: That before the last batch.
+        dropped: Whether its weights are left out, until fresher ones come.
     """
 
     model: nn.Module
     step: int
     state: Any = None
+    before: Any = None
+    dropped: bool = False
 
 
 class Teachers:
@@ -70,9 +77,29 @@ class Teachers:
         self._late: set[int] = set()
 
     @property
+    def groups(self) -> list[int]:
+        """The groups that may teach."""
+        return sorted(self._specs)
+
+    @property
     def steps(self) -> dict[int, int]:
         """{group: step} of the weights in use."""
         return {group: teacher.step for group, teacher in sorted(self._teachers.items())}
+
+    @property
+    def dropped(self) -> dict[int, int]:
+        """{group: step} of the weights that are left out."""
+        return {group: step for group, step in self.steps.items() if self._teachers[group].dropped}
+
+    @property
+    def usable(self) -> dict[int, int]:
+        """{group: step} of the weights that are not left out."""
+        return {g: step for g, step in self.steps.items() if not self._teachers[g].dropped}
+
+    @property
+    def models(self) -> dict[int, nn.Module]:
+        """{group: model} of the teachers that are not left out."""
+        return {group: self._teachers[group].model for group in self.usable}
 
     @property
     def hidden(self) -> dict[int, Any]:
@@ -85,8 +112,8 @@ class Teachers:
             self._teachers[group].state = state
 
     def fresh(self, step: int) -> dict[int, int]:
-        """Returns {group: step} of the teachers that are not too far behind a student's step."""
-        limit, steps = self._max_staleness, self.steps
+        """Returns {group: step} of the usable teachers not too far behind a student's step."""
+        limit, steps = self._max_staleness, self.usable
         late = {group for group in steps if limit is not None and step - steps[group] > limit}
         for group in late - self._late:
             log.warning(
@@ -103,14 +130,30 @@ class Teachers:
         return {group: taught for group, taught in steps.items() if group not in late}
 
     @torch.no_grad()
-    def logits(self, inputs: Any, groups: Collection[int]) -> list[Tensor]:
-        """Returns the logits of some teachers on a batch; advances their hidden states."""
-        logits = []
+    def logits(self, inputs: Any, groups: Collection[int]) -> dict[int, Tensor]:
+        """Returns {group: logits} of some teachers on a batch; advances their hidden states."""
+        logits = {}
         for group in sorted(groups):
             teacher = self._teachers[group]
+            teacher.before = teacher.state
             outputs, teacher.state = self._predict(teacher.model, inputs, teacher.state)
-            logits.append(logits_of(outputs, self._logits))
+            logits[group] = logits_of(outputs, self._logits)
         return logits
+
+    def drop(self, group: int) -> None:
+        """Leaves a teacher's weights out until fresher ones come.
+
+        Its hidden state begins anew then: it may hold what the weights have made of it.
+        """
+        teacher = self._teachers[group]
+        teacher.dropped, teacher.state, teacher.before = True, None, None
+
+    def rewind(self, groups: Collection[int]) -> None:
+        """Takes back what the last batch did to the hidden states of some teachers."""
+        for teacher in (self._teachers[group] for group in groups):
+            # The first batch made the state: there is none to go back to.
+            if teacher.before is not None:
+                teacher.state = teacher.before
 
     def load(self, group: int, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Puts fresher weights into the teacher of a group; half precision widens here."""
@@ -121,11 +164,18 @@ class Teachers:
             for name, target in teacher.model.state_dict().items():
                 target.copy_(tensors[name])
         teacher.step = step
+        if teacher.dropped:
+            log.info("group %d teaches again, with its weights of step %d", group, step)
+        teacher.dropped = False
 
     def state_dict(self) -> dict[int, dict[str, Any]]:
-        """Returns {group: {step, weights}}, the same on all ranks; with `hidden` it is all."""
+        """Returns {group: {step, weights, dropped}}, the same on all ranks; with `hidden` all."""
         return {
-            group: {"step": teacher.step, "weights": _narrowed(teacher.model)}
+            group: {
+                "step": teacher.step,
+                "weights": _narrowed(teacher.model),
+                "dropped": teacher.dropped,
+            }
             for group, teacher in sorted(self._teachers.items())
         }
 
@@ -144,6 +194,8 @@ class Teachers:
             _check_weights(teacher["weights"], self._specs[group].tensors)
         for group, teacher in state.items():
             self.load(group, teacher["step"], teacher["weights"])
+            # States of earlier versions do not say.
+            self._teachers[group].dropped = teacher.get("dropped", False)
 
 
 def copy_of(model: nn.Module) -> nn.Module:

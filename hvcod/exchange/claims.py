@@ -39,8 +39,8 @@ def check_claims(theirs: Origin, ours: Origin, group: int, step: int) -> None:
 
 
 def _comparable(theirs: Origin, ours: Origin) -> bool:
-    kinds = {origin.configuration_digest.rpartition(":")[0] for origin in (theirs, ours)}
-    return len(kinds) == 1 and "" not in (theirs.configuration_digest, ours.configuration_digest)
+    kind, other = (o.configuration_digest.rpartition(":")[0] for o in (theirs, ours))
+    return kind == other != ""
 
 
 def _short(origin: Origin) -> str:

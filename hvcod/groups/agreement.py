@@ -36,6 +36,15 @@ class Agreement:
         self._request = self._comm.Iallreduce(self._sent, self._largest, op=MPI.MAX)
         return agreed
 
+    def coming(self) -> list[int]:
+        """Returns what the next call of `exchange` is about to answer.
+
+        Not collective, but waits until every rank has made the last call.
+        """
+        self._request.Wait()
+        agreed: list[int] = self._largest.tolist()
+        return agreed
+
     def close(self) -> None:
         """Completes the last exchange. Collective."""
         self._request.Wait()

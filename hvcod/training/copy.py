@@ -13,7 +13,7 @@ from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
-from hvcod.training.validation import validate
+from hvcod.training.validation import compare, validate
 
 
 class Losses(NamedTuple):
@@ -75,18 +75,28 @@ class Copy:
         """
         batch = self.data.next().to(self._device)
         logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
-        task_loss = self._task.loss(logits, batch.targets)
-        distill_loss = self.codistiller.loss(logits, batch.inputs)
+
+        def phi(logits: Tensor) -> Tensor:
+            return self._task.loss(logits, batch.targets)
+
+        task_loss = phi(logits)
+        distill_loss = self.codistiller.loss(logits, batch.inputs, phi)
         updated = self.optimizer.step(task_loss + distill_loss)
         self.hidden = hidden if updated else self.hidden
         self.codistiller.step()
         return Losses(task_loss, distill_loss, updated)
 
-    def validate(self) -> dict[str, float]:
-        """Measures the student on the validation data, see `validate`. Collective."""
+    def validate(self) -> tuple[dict[str, float], dict[int, float]]:
+        """Measures the student on the validation data, see `validate`, and its teachers on a part.
+
+        Returns:
+            The student's metrics, and {group: loss} of its teachers. Collective.
+        """
         metrics = validate(self._task, self.model, self._device)
         self.codistiller.validation_loss = metrics["loss"]
-        return metrics
+        teachers = compare(self._task, self.model, self.codistiller.models, self._device)
+        self.codistiller.compare(teachers)
+        return metrics, {group: loss for group, (loss, _) in teachers.items()}
 
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""

@@ -54,7 +54,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
             losses = copy.learn()
             journal.step(step, *losses)
             if step % options.validation_interval == 0 or step == options.steps:
-                journal.validated(step, copy.validate())
+                journal.validated(step, *copy.validate())
             keeper.step(step)
         ended = "preempted" if reason else "finished"
         keeper.finish(step)

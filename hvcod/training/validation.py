@@ -1,6 +1,7 @@
 """The metrics of a model on the validation data."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from hvcod.groups.tensors import broadcast_tensors
 from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.metrics import UNKNOWN, Metric
 from hvcod.training.prefetch import ahead
+
+_COMPARED = 8
+"""Batches of each rank on which teachers are compared with the student."""
 
 
 def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, float]:
@@ -27,6 +31,28 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
             add_scored(metrics, logs, batch.targets)
     model.train()
     return {name: metric.value(task.group.comm) for name, metric in metrics.items()}
+
+
+def compare(
+    task: Task, student: nn.Module, teachers: Mapping[int, nn.Module], device: torch.device
+) -> dict[int, tuple[float, float]]:
+    """Returns {group: (loss, student's loss)} of teachers, on some batches of the validation data.
+
+    The same few batches of each rank. Collective over the group; every rank gets the same numbers.
+    """
+    if not teachers:
+        return {}
+    models = [(task, student), *((task, teacher) for teacher in teachers.values())]
+    losses = [metrics_of(task)["loss"] for _ in models]
+    student.eval()
+    with _statistics_of_root(student, task.group):
+        answers = predictive_distributions(models, "validation", device)
+        for batch, logs in itertools.islice(answers, _COMPARED):
+            for loss, each in zip(losses, logs, strict=True):
+                add_scored({"loss": loss}, each, batch.targets)
+    student.train()
+    mine, *theirs = (loss.value(task.group.comm) for loss in losses)
+    return {group: (value, mine) for group, value in zip(teachers, theirs, strict=True)}
 
 
 @contextlib.contextmanager

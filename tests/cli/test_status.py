@@ -48,6 +48,7 @@ KEYS = {
     "validation_step",
     "teachers",
     "staleness",
+    "teacher_losses",
     "published",
     "saved",
     "bytes",

@@ -110,7 +110,7 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
 
 BEGIN = ("step", "examples", "wall_s")
 LOSSES = ("loss", "task_loss", "distill_loss", "step_s", "data_s", "learning_rate")
-TROUBLES = {"problems", "reasons"}
+SOMETIMES = {"problems", "reasons", "teacher_losses", "validation_teachers"}
 
 SUMMARY = [
     *("group", "ended", "reason", "steps", "restarts", "validation_loss", "metrics", "exchanges"),
@@ -128,10 +128,14 @@ def test_metrics_lines_and_summaries_hold_what_the_contract_names(two_groups: Tw
         (*BEGIN, "event"),
     }
     for group in range(2):
-        shown = [tuple(key for key in m if key not in TROUBLES) for m in metrics(run, group)]
+        shown = [tuple(key for key in m if key not in SOMETIMES) for m in metrics(run, group)]
         assert set(shown) == wanted
     lines = logged(run, 1)
     assert [line["step"] for line in lines] == list(range(5, STEPS + 1, 5))
+    assert all(("teacher_losses" in line) == (line["step"] > 40) for line in lines)
+    validations = [line for line in metrics(run, 1) if "validation_loss" in line]
+    taught = [line["step"] for line in validations if "validation_teachers" in line]
+    assert taught == [60, 90, 120]
     assert all(line["examples"] == line["step"] * 2 * 4 for line in lines)
     rates = [line["learning_rate"] for line in lines]
     assert rates[:3] == pytest.approx([0.005, 0.01, 0.01])  # a warm-up of ten steps

@@ -4,7 +4,7 @@ from conftest import MpiRun
 
 
 def test_every_rank_switches_to_every_update_at_the_same_call(fast_mpirun: MpiRun) -> None:
-    done = fast_mpirun(3, "transfer.py", "updates")
+    done = fast_mpirun(3, "transfer.py", "updates", "faults")
     assert done.stdout.count(" ok") == 3
 
 

@@ -54,6 +54,7 @@ class Exchange(ABC):
     ) -> None:
         self._group, self._run_dir, self._options = group, run_dir, options
         self._teachers, self._stop = teachers, stop
+        self._rejected: dict[int, int] = {}
 
     @abstractmethod
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
@@ -78,6 +79,17 @@ class Exchange(ABC):
         Raises:
             GroupFailedError: A teacher that must not be missing did not come.
         """
+
+    def reject(self, group: int, step: int) -> None:
+        """Notes that the weights of a teacher turned out to be useless: only others may follow.
+
+        Called on all ranks.
+        """
+        self._rejected[group] = step
+
+    def source(self, group: int, step: int) -> str:
+        """Returns where the weights of a teacher came from, for messages."""
+        return f"step {step} of group {group}"
 
     def problems(self) -> dict[str, Failure]:
         """Returns what failed, by a short description; on the group root, empty elsewhere."""

@@ -1,7 +1,9 @@
 """Teachers of an exactly known age, so that a run can be repeated bit for bit.
 
 With ``--staleness exact`` a group that has done k steps, a multiple of the interval I, learns from
-its teachers' checkpoint of step k - I until step k + I. It waits for that checkpoint if need be.
+its teachers' checkpoint of step k - I until step k + I. It waits for that checkpoint if need be. A
+teacher whose weights turned out to be useless is waited for, too; but if it does not come, the
+group goes on without it.
 """
 
 import logging
@@ -13,7 +15,7 @@ from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.exchanges.transfer import broadcast_update
 from hvcod.codistill.teachers import TeacherSpec
 from hvcod.errors import GroupFailedError, HvcodError
-from hvcod.exchange.poll import Arrival, fetch
+from hvcod.exchange.poll import Arrival, Failure, fetch
 from hvcod.groups.agreement import any_rank
 from hvcod.tensorfile.errors import DamagedError
 from hvcod.tensorfile.origin import Origin
@@ -34,6 +36,7 @@ class ExactTeachers(PublishingExchange):
         """Also notes the group's own origin and the teachers' steps."""
         super().begin(origin, held)
         self._ours, self._held = origin, dict(held)
+        self._lost: dict[int, str] = {}
 
     def offer(self, offer: Offer) -> None:
         """Publishes at each interval and waits until the checkpoint is on disk.
@@ -64,10 +67,20 @@ class ExactTeachers(PublishingExchange):
         wanted = begin - interval
         if wanted < interval or begin + interval <= self._options.burn_in:
             return []
-        missing = [spec for spec in self._teachers if self._held.get(spec.group) != wanted]
+        coming = [spec for spec in self._teachers if spec.group not in self._lost]
+        missing = [spec for spec in coming if self._held.get(spec.group) != wanted]
         updates = [update for spec in missing if (update := self._wait(spec, wanted))]
         self._held |= {update.group: wanted for update in updates}
+        for update in updates:
+            self._rejected.pop(update.group, None)
         return updates
+
+    def problems(self) -> dict[str, Failure]:
+        """Returns the teachers that are not waited for any more, and failed publications."""
+        lost = self._lost if self._group.is_root else {}
+        return {
+            f"group {group}: given up": Failure(1, reason) for group, reason in lost.items()
+        } | super().problems()
 
     def close(self, last: Offer | None) -> None:
         """Ends publishing; final weights between two intervals are never a teacher."""
@@ -86,7 +99,8 @@ class ExactTeachers(PublishingExchange):
             if arrived:
                 return broadcast_update(self._group.comm, arrival)
             if failed:
-                raise GroupFailedError(self._group.comm.bcast(problem), save=True)
+                self._end(teacher.group, self._group.comm.bcast(problem))
+                return None
             if stop:
                 return None
             if waited > _LOGGED_AFTER and not logged:
@@ -95,6 +109,14 @@ class ExactTeachers(PublishingExchange):
             # Asleep, not in a collective: the teacher may need this core.
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _end(self, teacher: int, problem: str) -> None:
+        """Ends the wait for a teacher in vain: this group fails, unless the teacher had been
+        rejected before."""
+        if teacher not in self._rejected:
+            raise GroupFailedError(problem, save=True)
+        self._lost[teacher] = problem
+        log.warning("%s; its former weights were useless: going on without that group", problem)
 
     def _fetch(self, teacher: TeacherSpec, step: int) -> tuple[Arrival | None, str]:
         """Returns the teacher's checkpoint and what is wrong with it; on the group root."""

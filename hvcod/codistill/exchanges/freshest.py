@@ -31,6 +31,12 @@ class FreshestTeachers(PublishingExchange):
         update = self._transfer.step()
         return [update] if update else []
 
+    def reject(self, group: int, step: int) -> None:
+        """Also lets the poller look for anything that appears from now on."""
+        super().reject(group, step)
+        if self._poller:
+            self._poller.reject(group, step)
+
     def problems(self) -> dict[str, Failure]:
         """Returns the teachers' files that could not be read, and failed publications."""
         failures = self._poller.failures if self._poller else {}

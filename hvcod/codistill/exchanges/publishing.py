@@ -11,6 +11,7 @@ from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
 from hvcod.files.folder import Held, hold
 from hvcod.tensorfile.origin import Origin
+from hvcod.tensorfile.steps import checkpoint_path
 
 
 class PublishingExchange(Exchange):
@@ -39,6 +40,10 @@ class PublishingExchange(Exchange):
         if self._publisher is None or not (failed := self._publisher.counters.failed):
             return {}
         return {"not published": Failure(failed, self._publisher.counters.last_error)}
+
+    def source(self, group: int, step: int) -> str:
+        """Returns the path of the file."""
+        return str(checkpoint_path(self._directory(group), step))
 
     def close(self, last: Offer | None) -> None:
         """Publishes the final weights, unless an interval ended with them."""

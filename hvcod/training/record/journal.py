@@ -116,10 +116,15 @@ class Journal:
             figures = f"{self._log(step)}{self._validation()}"
         self._progress.update(figures=figures)
 
-    def validated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Records what a validation measured."""
+    def validated(
+        self, step: int, metrics: Mapping[str, float], teachers: Mapping[int, float]
+    ) -> None:
+        """Records what a validation measured: metrics, and {group: loss} of the teachers."""
         self._metrics = dict(metrics)
-        self._write(step, {f"validation_{name}": value for name, value in metrics.items()})
+        figures: dict[str, object] = {f"validation_{name}": metrics[name] for name in metrics}
+        if teachers:
+            figures["validation_teachers"] = teachers
+        self._write(step, figures)
         self._lap = time.monotonic()
 
     def event(self, event: str, **more: object) -> None:

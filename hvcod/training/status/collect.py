@@ -59,6 +59,7 @@ class GroupStatus:
         validation_step: The step after which it was measured.
         teachers: {group: step} of the teachers used last.
         staleness: {group: steps} of the same teachers.
+        teacher_losses: {group: task loss} of the teachers, as measured last.
         published: Checkpoints for the other groups.
         saved: Training states.
         bytes: Size of everything that the group keeps.
@@ -83,6 +84,7 @@ class GroupStatus:
     validation_step: int | None = None
     teachers: dict[str, int] = field(default_factory=dict)
     staleness: dict[str, int] = field(default_factory=dict)
+    teacher_losses: dict[str, float] = field(default_factory=dict)
     published: Files = Files()
     saved: Files = Files()
     bytes: int = 0
@@ -195,6 +197,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         validation_step=number(tail.validation, "step"),
         teachers=mapping(newest, "teachers", int),
         staleness=mapping(newest, "staleness", int),
+        teacher_losses=mapping(newest, "teacher_losses", float),
         published=published,
         saved=saved,
         bytes=sum(file.st_size for file in folder.files.values()),

@@ -18,6 +18,7 @@ from torch import Tensor
 from hvcod.codistill.exchanges import transfer
 from hvcod.codistill.exchanges.base import Update
 from hvcod.codistill.exchanges.transfer import Transfer, broadcast_update
+from hvcod.codistill.guard import FAULTS, Agreed
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups import tensors as messages
 from hvcod.groups.split import split
@@ -112,6 +113,23 @@ def updates() -> None:
         assert shelf.taken == [1, *(call + 1 for call in switched[:-1])]  # one at a time
 
 
+def faults() -> None:
+    """One rank finds a fault; all learn of it at the next call, and from a state in between."""
+    agreed, resumed = Agreed([3, 1]), Agreed([1, 3])
+    agreed.begin(group.comm)
+    steps = {1: 50, 3: 100}
+    mine = {3: 2} if group.rank == LATE_RANK else {}
+    assert agreed.exchange(mine, steps) == {}
+    assert agreed.state_dict() == [0, 100 * len(FAULTS) + 2]
+    resumed.load_state_dict(agreed.state_dict())
+    resumed.begin(group.comm)
+    for each in (agreed, resumed):
+        assert each.exchange({}, steps) == {3: FAULTS[2]}
+        assert each.exchange(mine, steps) == {}
+        assert each.exchange({}, steps | {3: 150}) == {}  # that was about other weights
+        each.close()
+
+
 def ends(calls_after_announcement: int) -> None:
     """Closes a number of calls after an arrival; a transfer under way must not hang."""
     shelf = Shelf(SENT[:1])
@@ -129,6 +147,8 @@ with patch.object(messages, "SLICE_BYTES", 100):
     for case in sys.argv[1:]:
         if case == "updates":
             updates()
+        elif case == "faults":
+            faults()
         else:
             ends(int(case))
 print(f"rank {group.rank} ok", flush=True)

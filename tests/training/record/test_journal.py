@@ -48,7 +48,7 @@ def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
     journal.begin(0)
     for step in range(1, 5):
         journal.step(step, LOSS, LOSS / 2, updated=True)
-    journal.validated(4, {"loss": 1.5})
+    journal.validated(4, {"loss": 1.5}, {1: 1.75})
     summary = journal.close("digest", "finished", "")
     figures = [line for line in lines(tmp_path) if "loss" in line]
     assert [(line["step"], line["loss"], line["degrees"]) for line in figures] == [
@@ -87,7 +87,7 @@ def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
     first = journal_in(tmp_path)
     first.begin(0)
     first.step(1, LOSS, LOSS, updated=True)
-    first.validated(1, {"loss": 1.5})
+    first.validated(1, {"loss": 1.5}, {})
     second = journal_in(tmp_path)
     second.load_state_dict(first.state_dict())
     second.losses.load_state_dict(first.losses.state_dict())

@@ -145,6 +145,7 @@ HARMLESS: dict[str, Any] = {
     "steps": 51,
     "codistill.teacher_wait": 51,
     "codistill.keep_published": 51,
+    "codistill.teacher_limit": 51,
 }
 OF_A_LAUNCH: dict[str, Any] = {
     "tensorboard": True,

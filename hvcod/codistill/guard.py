@@ -1,0 +1,176 @@
+"""Keeps what is not finite in the distillation term away from the student, and finds its cause.
+
+A group that diverges may publish weights that are finite, but whose predictions are not. On a CPU
+the check is made at once. On a GPU nothing waits for it: the term is masked there, and the figures
+behind the verdict are read after the update, when they have long arrived.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hvcod.codistill.losses import DistillationLoss
+from hvcod.groups.agreement import Agreement
+
+FAULTS = (
+    "",
+    "the distillation loss of its predictions is not finite, or absurdly large",
+    "its logits are NaN or infinite",
+)
+"""What is wrong with a teacher, by increasing weight; the first means nothing."""
+
+LARGEST_TERM = 1e12
+"""A larger loss says nothing, and somewhere on the way back its gradient may become infinite."""
+
+
+@dataclass
+class Verdict:
+    """The findings of a rank about the teachers of a step.
+
+    Attributes:
+        faults: {group: index of `FAULTS`}.
+        excused: Groups whose logits were not finite on a batch on which the student's were not
+            either: the batch or the student is to blame.
+    """
+
+    faults: dict[int, int] = field(default_factory=dict)
+    excused: set[int] = field(default_factory=set)
+
+    def add(self, groups: Sequence[int], magnitudes: Sequence[float]) -> None:
+        """Judges the largest magnitudes of each teacher's logits, the term, the student's logits.
+
+        Finite logits that make the term overflow are most likely the largest ones.
+        """
+        *teachers, term, student = torch.tensor(magnitudes, dtype=torch.float64).isfinite().tolist()
+        bad = {group for group, finite in zip(groups, teachers, strict=True) if not finite}
+        if not student:
+            self.excused |= bad
+        elif bad:
+            self.faults |= dict.fromkeys(bad, 2)
+        elif not term:
+            sizes = dict(zip(groups, magnitudes, strict=False))
+            self.faults.setdefault(max(groups, key=lambda group: sizes[group]), 1)
+
+
+class Guard:
+    """Computes the distillation term of the batches of one rank, or zero where it is not finite."""
+
+    def __init__(self, psi: DistillationLoss) -> None:
+        self._psi = psi
+        self._seen: list[tuple[list[int], Callable[[], list[float]]]] = []
+
+    def term(self, student: Tensor, teachers: Mapping[int, Tensor]) -> Tensor:
+        """Returns the distillation loss of some teachers' logits, by group; a scalar.
+
+        If the logits of one are not finite, or the loss is not, the whole term is left out: no NaN
+        reaches the student, neither forwards nor backwards.
+        """
+        sizes = [_magnitude(logits) for logits in teachers.values()]
+        logits = [
+            _where(size.isfinite(), each)
+            for size, each in zip(sizes, teachers.values(), strict=True)
+        ]
+        mine = student.view_as(student)
+        psi = self._psi(mine, logits)
+        size = psi.detach().abs()
+        sizes.append(torch.where(size <= LARGEST_TERM, size, math.inf))
+        sound = torch.stack(sizes).isfinite().all()
+        if not _is_here(sound):
+            if mine.requires_grad:
+                mine.register_hook(partial(_where, sound))
+        elif sound:
+            return psi
+        values = torch.stack([*sizes, _magnitude(student)])
+        self._seen.append((list(teachers), _sent(values)))
+        return _where(sound, psi)
+
+    def verdict(self) -> Verdict:
+        """Returns what was found since the last call; waits for no more than the terms."""
+        verdict = Verdict()
+        for groups, values in self._seen:
+            verdict.add(groups, values())
+        self._seen.clear()
+        return verdict
+
+
+class Agreed:
+    """Tells all ranks of a group, one step late, at which teachers any of them found a fault."""
+
+    def __init__(self, groups: Sequence[int]) -> None:
+        self._groups = sorted(groups)
+        self._first = [0] * len(self._groups)
+        self._agreement: Agreement | None = None
+
+    def begin(self, comm: MPI.Intracomm) -> None:
+        """Begins to exchange faults. Collective over `comm`, as `exchange` and `close` are."""
+        self._agreement = Agreement(comm, self._first)
+
+    def exchange(self, faults: Mapping[int, int], steps: Mapping[int, int]) -> dict[int, str]:
+        """Sends this rank's faults; returns {group: fault} of the call before. Collective.
+
+        Args:
+            faults: {group: index of `FAULTS`} of this step's teachers.
+            steps: {group: step} of their weights. A fault of other weights is over.
+        """
+        words = [
+            len(FAULTS) * steps[group] + faults[group] if faults.get(group) else 0
+            for group in self._groups
+        ]
+        assert self._agreement is not None
+        agreed = zip(self._groups, self._agreement.exchange(words), strict=True)
+        found = {group: divmod(word, len(FAULTS)) for group, word in agreed if word}
+        return {group: FAULTS[f] for group, (step, f) in found.items() if steps.get(group) == step}
+
+    def state_dict(self) -> list[int]:
+        """Returns what the next call is about to answer, the same on all ranks."""
+        return self._agreement.coming() if self._agreement else self._first
+
+    def load_state_dict(self, state: Sequence[int]) -> None:
+        """Goes on from what `state_dict` returned, before `begin`."""
+        self._first = list(state)
+
+    def close(self) -> None:
+        """Completes the last exchange."""
+        if self._agreement:
+            self._agreement.close()
+
+
+def _magnitude(tensor: Tensor) -> Tensor:
+    """Returns the largest magnitude, a scalar of float32 at least; NaN if one element is."""
+    if not tensor.numel():
+        return tensor.new_zeros((), dtype=torch.float32)
+    # In one pass and without a temporary, unlike isfinite().all(): 30 times as fast on a CPU.
+    low, high = torch.aminmax(tensor.detach())
+    size = torch.maximum(-low, high)
+    return size.to(torch.promote_types(size.dtype, torch.float32))
+
+
+def _is_here(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
+def _where(sound: Tensor, tensor: Tensor) -> Tensor:
+    """Returns a tensor if it is sound, zeros otherwise; without waiting for another device."""
+    if _is_here(sound):
+        return tensor if sound else torch.zeros_like(tensor)
+    return torch.where(sound, tensor, 0)
+
+
+def _sent(values: Tensor) -> Callable[[], list[float]]:
+    """Sends a few numbers to the host; returns a function that returns them once they are here."""
+    if not values.is_cuda:
+        return values.tolist
+    host = values.to("cpu", non_blocking=True)
+    arrival = torch.cuda.current_stream(values.device).record_event()
+
+    def received() -> list[float]:
+        arrival.synchronize()
+        numbers: list[float] = host.tolist()
+        return numbers
+
+    return received

@@ -1,0 +1,163 @@
+"""The task losses of teachers beside the student's: now and then, and at little cost.
+
+A teacher's loss is measured on the first batches after each switch to fresher weights, on the same
+batches as the student's. A teacher that is far worse is reported, and with ``--teacher-limit`` it
+is left out.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+BATCHES = 3
+"""Batches of each rank on which the loss of fresher weights is measured."""
+
+FAR_FACTOR, FAR_NATS = 1.5, 0.1
+"""A teacher is far worse if its loss is larger by this factor, and by so many nats."""
+
+Score = Callable[[Tensor], Tensor]
+"""Returns the task loss, a scalar, of anybody's logits on the batch of this step."""
+
+
+@dataclass
+class Record:
+    """The losses of one teacher's weights and of the student on the same batches.
+
+    Attributes:
+        step: Of the weights.
+        batches: On how many batches of each rank they were measured.
+        teacher: Mean loss of the teacher over these batches and all ranks.
+        student: Mean loss of the student.
+        told: Whether it was reported that the teacher is far worse.
+    """
+
+    step: int
+    batches: int = 0
+    teacher: float = 0.0
+    student: float = 0.0
+    told: bool = False
+
+
+class Scores:
+    """Measures the losses of a group's teachers; all ranks come to the same figures.
+
+    Attributes:
+        limit: Weights whose loss is more than so many times the student's must not teach; None:
+            all may.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit = limit
+        self._records: dict[int, Record] = {}
+        self._sums: dict[int, Tensor] = {}
+        self._counts: dict[int, int] = {}
+
+    def losses(self) -> dict[int, float]:
+        """Returns {group: mean loss} of the weights that were measured last."""
+        return {group: each.teacher for group, each in self._records.items() if each.batches}
+
+    def on_trial(self, steps: Mapping[int, int]) -> set[int]:
+        """Returns the groups that must not teach yet, as their weights were not measured so far."""
+        if self.limit is None:
+            return set()
+        return {group for group, step in steps.items() if not self._record(group, step).batches}
+
+    @torch.no_grad()
+    def measure(
+        self,
+        score: Score,
+        student: Tensor,
+        teachers: Mapping[int, Tensor],
+        steps: Mapping[int, int],
+    ) -> None:
+        """Adds the losses of a batch, if they are due.
+
+        Args:
+            score: The task loss of logits on the batch.
+            student: The student's logits.
+            teachers: Those of its teachers, by group.
+            steps: {group: step} of the teachers' weights.
+        """
+        due = [group for group in teachers if self._record(group, steps[group]).batches < BATCHES]
+        if not due:
+            return
+        mine = score(student.detach())
+        for group in due:
+            both = torch.stack([score(teachers[group]), mine]).double()
+            self._sums[group] = self._sums.get(group, 0.0) + both
+            self._counts[group] = self._counts.get(group, 0) + 1
+
+    def settle(self, comm: MPI.Intracomm) -> list[int]:
+        """Averages what was measured in this step over the ranks; returns the groups measured.
+
+        Collective in a step in which something was measured, which is the same on all ranks.
+        """
+        groups = sorted(self._sums)
+        if not groups:
+            return []
+        totals = np.array([[*self._sums[each].tolist(), self._counts[each]] for each in groups])
+        comm.Allreduce(MPI.IN_PLACE, totals)
+        for group, (teacher, student, count) in zip(groups, totals.tolist(), strict=True):
+            record = self._records[group]
+            record.batches += 1
+            record.teacher += (teacher / count - record.teacher) / record.batches
+            record.student += (student / count - record.student) / record.batches
+        self._sums.clear()
+        self._counts.clear()
+        return groups
+
+    def is_over_limit(self, group: int) -> bool:
+        """Returns whether a teacher that was measured is worse than the limit allows."""
+        record = self._records[group]
+        return self.limit is not None and _is_worse(record.teacher, record.student, self.limit)
+
+    def is_news(self, group: int, validation_loss: float | None) -> bool:
+        """Returns whether a teacher proved to be far worse, after all its batches; only once.
+
+        A student that has seen its batches before has a lower loss there than on new ones, which
+        its validation loss shows.
+        """
+        record = self._records[group]
+        reference = max(record.student, validation_loss or record.student)
+        return record.batches == BATCHES and self._tell(record, record.teacher, reference)
+
+    def is_news_at_validation(self, group: int, step: int, teacher: float, student: float) -> bool:
+        """Returns whether weights proved to be far worse on validation data; only once."""
+        return self._tell(self._record(group, step), teacher, student)
+
+    def described(self, group: int) -> str:
+        """Returns both losses of a teacher that was measured, in words."""
+        record = self._records[group]
+        return f"its loss is {record.teacher:.4g}, this group's {record.student:.4g}"
+
+    def state_dict(self) -> dict[int, dict[str, Any]]:
+        """Returns the records by group."""
+        return {group: asdict(record) for group, record in sorted(self._records.items())}
+
+    def load_state_dict(self, state: Mapping[int, Mapping[str, Any]]) -> None:
+        """Goes on from what `state_dict` returned."""
+        self._records = {group: Record(**record) for group, record in state.items()}
+
+    def _record(self, group: int, step: int) -> Record:
+        record = self._records.get(group)
+        if record is None or record.step != step:
+            record = self._records[group] = Record(step)
+        return record
+
+    def _tell(self, record: Record, teacher: float, student: float) -> bool:
+        far = _is_worse(teacher, student, FAR_FACTOR) and not teacher - student < FAR_NATS
+        news = far and not record.told
+        record.told = record.told or far
+        return news
+
+
+def _is_worse(teacher: float, student: float, factor: float) -> bool:
+    """Returns whether a loss is more than `factor` times another one, or is not even finite."""
+    worse = not teacher - student <= (factor - 1) * abs(student)
+    return worse and math.isfinite(student)
