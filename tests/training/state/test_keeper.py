@@ -1,5 +1,6 @@
 """Parts of a training are saved and restored by their registration alone."""
 
+import dataclasses
 import random
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from training.handmade import ALONE, run_in
 
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
+from hvcod.tensorfile.meaning import meaning_of
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers, RandomNumbers
 
@@ -138,3 +140,26 @@ def test_saves_are_due_at_the_interval_and_early_under_a_time_limit(tmp_path: Pa
         assert keeper.close()
         files = (directory / "group-0").glob("state/step-*")
         assert [int(path.stem.removeprefix("step-")) for path in files] == saved
+
+
+def test_a_position_begins_anew_with_other_examples_alone(tmp_path: Path) -> None:
+    def restored(meaning: str, content: str = "") -> tuple[int, int]:
+        run = dataclasses.replace(run_in(tmp_path), meaning=meaning, content=content)
+        keeper = Keeper(TrainOptions(batch_size=4), ALONE, run)
+        position, hidden = Counter(), Counter()
+        keeper.own("data", position, of_examples=True)
+        keeper.own("hidden", hidden)
+        keeper.restore()
+        counts = position.count, hidden.count
+        position.count = hidden.count = 5
+        keeper.finish(3)
+        assert keeper.close()
+        return counts
+
+    words = meaning_of({"vocabulary": ["a", "b"]})
+    assert restored(meaning=words, content="c0") == (0, 0)
+    assert restored(meaning=words, content="c0") == (5, 5)
+    assert restored(meaning=words, content="c1") == (0, 5)
+    assert restored(meaning=words) == (5, 5)
+    with pytest.raises(HvcodError, match="its data had another meaning: vocabulary "):
+        restored(meaning=meaning_of({"vocabulary": ["b", "a"]}), content="c0")
