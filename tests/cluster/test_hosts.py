@@ -66,6 +66,7 @@ def test_it_makes_no_difference_where_the_ranks_of_a_group_are(
 TMRSH = """#!/bin/sh
 grep -qx "$1" "$PBS_NODEFILE" || { echo "pbs_tmrsh: $1 is not a node" >&2; exit 255; }
 host=${1%%.*}; shift
+echo "$*" >>"${PBS_NODEFILE%/*}/started"
 exec nsenter --target "$(cat "FOLDER/$host")" --mount --uts --net -- "$@"
 """
 
@@ -85,9 +86,15 @@ def test_the_remote_shell_of_the_scheduler_takes_the_place_of_ssh(
     program.write_text(TMRSH.replace("FOLDER", str(hosts.folder)))
     program.chmod(0o755)
     variables = f'export PBS_NODEFILE={tmp_path}/nodes PATH="{program.parent}:$PATH"\n'
-    launch = "mpirun -np 2 -H h1:1,h2:1 --map-by node sh -c 'echo on $(hostname)'"
+    launch = "mpirun -np 2 -H h1:1,h2:1 --map-by node --leave-session-attached "
+    assert "--leave-session-attached" in script
+    launch += "sh -c 'echo on $(hostname)'"
     done = hosts.run("h1", "bash", "-c", variables + lines + launch)
     assert sorted(done.stdout.splitlines()) == ["on h1", "on h2"], done.stderr
+    # One daemon, which does not leave the session that the scheduler knows.
+    (started,) = (tmp_path / "started").read_text().splitlines()
+    assert started.startswith("/bin/sh -c ")
+    assert "--daemonize" not in started
 
 
 def test_a_cut_link_ends_the_group_across_it_and_not_the_other(
