@@ -155,7 +155,7 @@ def new_venv(changed: list[str]) -> None:
             shutil.rmtree(path)
         elif path != STATE:
             path.unlink()
-    subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+    subprocess.run([sys.executable, "-P", "-m", "venv", VENV], check=True)
 
 
 def complete_current(work: Path, check: bool) -> None:

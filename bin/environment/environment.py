@@ -78,7 +78,7 @@ class Environment:
 
     def installed(self) -> dict[str, str]:
         """The version of every package, by name in lower case."""
-        printed = subprocess.check_output([self.python, "-c", LIST_INSTALLED])
+        printed = subprocess.check_output([self.python, "-P", "-c", LIST_INSTALLED])
         versions: dict[str, str] = json.loads(printed)
         return versions
 
@@ -89,7 +89,7 @@ class Environment:
             SetupError: pip failed; says the likely cause.
         """
         say(f"installing {what}")
-        command = [self.python, "-m", "pip", "install", "-c", self._constraints(), *words]
+        command = [self.python, "-P", "-m", "pip", "install", "-c", self._constraints(), *words]
         self.steps.run(f"installing {what}", command)
 
     def _constraints(self) -> Path:
@@ -130,7 +130,7 @@ class Environment:
         say(what)
         launch = ["bash", "-c", '. "$0" && exec "$@"', str(ROOT / "bin/mpi-env"), launcher]
         try:
-            self.steps.run(what, [*launch, "-np", "2", self.python, "-c", CHECK], timeout=180)
+            self.steps.run(what, [*launch, "-np", "2", self.python, "-P", "-c", CHECK], timeout=180)
         except SetupError as error:
             hint = "Where MPI programs may not run (a login node): bin/setup --skip-check"
             raise SetupError(f"{error}. {hint}") from None

@@ -145,7 +145,7 @@ class Wheels:
         self._pip("building Horovod", *wheel, source, env=env)
 
     def _pip(self, what: str, *words: str | Path, env: Mapping[str, str] | None = None) -> None:
-        self.steps.run(what, [self.python, "-m", "pip", *words], env)
+        self.steps.run(what, [self.python, "-P", "-m", "pip", *words], env)
 
 
 def check_compiler() -> None:

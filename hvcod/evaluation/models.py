@@ -21,7 +21,7 @@ from hvcod.groups.device import choose_device
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
 from hvcod.groups.world import on_rank_zero
-from hvcod.tasks import load_task
+from hvcod.tasks import load_task, task_name
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.meaning import difference
@@ -83,7 +83,8 @@ def _load(
 
     origin = on_rank_zero(ranks.comm, read)
     # Resolved on every rank, because this also imports the task's class.
-    of_run = _options(on_rank_zero(ranks.comm, lambda: read_layer(file.config)), file.config)
+    values = on_rank_zero(ranks.comm, lambda: read_layer(file.config))
+    of_run = options_of_run(values, file.config, options.task)
     of_group = of_groups(of_run, file.config.parent, [origin.group], ranks.comm)
     trained = of_group[origin.group]
     given = dataclasses.replace(
@@ -147,8 +148,19 @@ def _read(path: Path) -> tuple[Origin, dict[str, Tensor]]:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
 
 
-def _options(values: Mapping[str, Any], path: Path) -> TrainOptions:
-    task = load_task(str(values.get("task", TrainOptions.task)))
+def options_of_run(values: Mapping[str, Any], path: Path, named: str | None) -> TrainOptions:
+    """Returns the options of a run from the values of its ``config.toml``; imports its task.
+
+    Args:
+        named: The task that the user has named, whose module may lie in the current folder.
+
+    Raises:
+        UsageError: The task is another one than that of the run, or cannot be imported.
+    """
+    of_run = str(values.get("task", TrainOptions.task))
+    if named is not None and task_name(named) != task_name(of_run):
+        raise UsageError(f"--task {named}: {path} is the configuration of a run of task {of_run}")
+    task = load_task(of_run, here=named is not None)
     try:
         options: TrainOptions = config.resolve(TrainOptions, [values], task.Options)
     except UsageError as error:

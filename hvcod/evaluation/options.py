@@ -23,6 +23,11 @@ class EvaluationOptions:
         choices=("auto", "state", "published"),
     )
     step: int | None = option(None, "use the weights of this step; default: the newest", minimum=0)
+    task: str | None = option(
+        None,
+        "the run's task again, if its module is not installed: it is then imported from the "
+        "current folder",
+    )
     config: Path | None = option(
         None, "the run's config.toml, for a file that is not in its run directory"
     )

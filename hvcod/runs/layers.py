@@ -21,6 +21,8 @@ def resolve(
         assignments: The ``key=value`` of each ``--set``; later ones win.
         flags: {key: value} of further options, which win over assignments.
 
+    A task whose module lies in the current folder must be named by a flag or assignment.
+
     Raises:
         UsageError: An option is unknown or its value does not fit, or there is no such task or
             preset.
@@ -28,7 +30,7 @@ def resolve(
     of_file = read_layer(config_file) if config_file else {}
     given = dict(config.parse_assignment(text) for text in assignments) | dict(flags)
     chosen = of_file | given
-    task = load_task(str(chosen.get("task", TrainOptions.task)))
+    task = load_task(str(chosen.get("task", TrainOptions.task)), here="task" in given)
     preset = str(chosen.get("preset", TrainOptions.preset))
     if preset not in task.presets:
         raise UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")

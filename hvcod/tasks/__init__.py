@@ -51,10 +51,11 @@ def task_name(name: str) -> str:
     return names.get(name, name)
 
 
-def load_task(name: str) -> "type[Task]":
+def load_task(name: str, here: bool = False) -> "type[Task]":
     """Returns the class of a task, by its name or as ``module:Class``.
 
-    The module may be installed or lie in the current folder.
+    The module is an installed one. It may lie in the current folder if `here` is true: if the user
+    has named the task, and not a file, which may be another user's.
 
     Raises:
         UsageError: There is no task of that name, or it is not a complete task.
@@ -67,10 +68,10 @@ def load_task(name: str) -> "type[Task]":
         )
     place = known[name].place if name in known else name
     module, _, attribute = place.partition(":")
-    return _checked(name, _import(name, module), attribute)
+    return _checked(name, _import(name, module, here), attribute)
 
 
-def _import(name: str, module: str) -> ModuleType:
+def _import(name: str, module: str, may_be_here: bool) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -78,6 +79,11 @@ def _import(name: str, module: str) -> ModuleType:
             raise UsageError(f"--task {name}: {module} needs {error.name}: {error}") from error
     except (ValueError, TypeError) as error:
         raise UsageError(f"--task {name}: {module!r} is not the name of a module") from error
+    if not may_be_here:
+        raise UsageError(
+            f"the task {name} is named by a file, and no module {module} is installed; add "
+            f"--task {name} to import it from the current folder"
+        )
     here = str(Path.cwd())
     if here in sys.path:
         raise UsageError(
@@ -88,7 +94,7 @@ def _import(name: str, module: str) -> ModuleType:
     # task may import more of its modules later.
     sys.path.append(here)
     importlib.invalidate_caches()
-    return _import(name, module)
+    return _import(name, module, may_be_here)
 
 
 def _checked(name: str, module: ModuleType, attribute: str) -> "type[Task]":

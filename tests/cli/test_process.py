@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hvcod.cli.job.check import check_command
+from hvcod.cli.job.request import plan_of
+from hvcod.errors import UsageError
 from hvcod.training.signals import SIGNALS, hold, release
 
 VERSION = "from hvcod.cli.main import main; main()"
@@ -88,6 +91,9 @@ LATE = """
 import os, signal
 import click
 from hvcod.cli.main import run
+from hvcod.cli.job.check import check_command
+from hvcod.cli.job.request import plan_of
+from hvcod.errors import UsageError
 from hvcod.training.signals import StopSignals
 
 class Late:
@@ -158,3 +164,53 @@ def test_held_signals_arrive_afterwards() -> None:
         assert arrived == [signal.SIGUSR2]
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+CREW = """
+from hvcod.runs.options import CrewOptions
+from hvcod.runs.processes import Processes
+
+if __name__ == "__main__":
+    crew = Processes(CrewOptions())
+    process = crew._context.Process(target=print, args=("forked",), kwargs={"flush": True})
+    process.start()
+    process.join()
+"""
+
+
+@pytest.fixture
+def strange_folder(tmp_path: Path) -> Path:
+    """A folder with files that are named as modules of Python and of libraries."""
+    folder = tmp_path / "strange"
+    folder.mkdir()
+    for name in ("signal", "click", "torch", "random", "json", "socket", "hvcod"):
+        (folder / f"{name}.py").write_text("raise SystemExit('taken from the current folder')")
+    return folder
+
+
+def test_the_fork_server_imports_nothing_from_the_current_folder(
+    strange_folder: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "bin" / "program.py"
+    program.parent.mkdir()
+    program.write_text(CREW)
+    (program.parent / "torch.py").touch()  # the real one takes seconds
+    done = subprocess.run(
+        [sys.executable, program],
+        cwd=strange_folder,
+        env={**os.environ, "PYTHONPATH": str(program.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("forked\n", "")
+
+
+def test_the_check_of_a_job_imports_nothing_from_the_current_folder(
+    strange_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(strange_folder)
+    words = ("train", "--task", "unknown", "--run-dir", "run")
+    plan = plan_of(words, None, None, None, False, scheduler="slurm")
+    with pytest.raises(UsageError, match="--task unknown: no such task"):
+        check_command(plan)

@@ -71,10 +71,11 @@ def test_it_trains_in_two_groups_and_goes_on(package: Path, fast_mpirun: MpiRun)
         assert steps[-1] == 300
     assert list_steps(package / "runs/one/group-0/state")[-1] == 300
     # Two ranks, each of which has to find the class in the current folder.
-    evaluated = fast_mpirun(2, "hvcod", "evaluate", "runs/one", "--json", cwd=package)
+    named = ["runs/one", "--task", TASK]
+    evaluated = fast_mpirun(2, "hvcod", "evaluate", *named, "--json", cwd=package)
     losses = [each["metrics"]["loss"] for each in json.loads(evaluated.stdout.splitlines()[-1])]
     assert losses[:2] == [each["validation_loss"] for each in again]
-    fast_mpirun(2, "hvcod", "predict", "runs/one", "--ensemble", "--output", "p.csv", cwd=package)
+    fast_mpirun(2, "hvcod", "predict", *named, "--ensemble", "--output", "p.csv", cwd=package)
     assert (package / "p.csv").read_text().startswith("id,prediction_0,")
 
 

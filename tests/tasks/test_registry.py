@@ -9,6 +9,8 @@ import pytest
 
 import hvcod.tasks
 from hvcod.errors import UsageError
+from hvcod.evaluation.models import options_of_run
+from hvcod.runs.layers import resolve
 from hvcod.tasks import TASKS, known_tasks, load_task
 from hvcod.tasks.base import Task
 
@@ -69,7 +71,27 @@ def test_the_tasks_of_hvcod_are_complete(name: str) -> None:
 
 
 def test_a_class_of_a_module_in_the_current_folder() -> None:
-    assert load_task("mypackage.mymodule:Whole").__name__ == "Whole"
+    assert load_task("mypackage.mymodule:Whole", here=True).__name__ == "Whole"
+
+
+NAMED = "mypackage.mymodule:Whole"
+REFUSAL = f"the task {NAMED} is named by a file, .* add --task {NAMED} to import it from the"
+
+
+def test_a_task_that_a_file_names_is_not_imported_from_the_current_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=REFUSAL):
+        options_of_run({"task": NAMED}, Path("config.toml"), None)
+    with pytest.raises(UsageError, match=f"--task criteo: config.toml is the .* of task {NAMED}"):
+        options_of_run({"task": NAMED}, Path("config.toml"), "criteo")
+    assert options_of_run({"task": NAMED}, Path("config.toml"), NAMED).task == NAMED
+
+
+def test_a_task_of_a_configuration_file_must_be_named_again(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'task = "{NAMED}"\n')
+    with pytest.raises(UsageError, match=REFUSAL):
+        resolve(file, [], {})
+    assert resolve(file, [f"task={NAMED}"], {}).task == NAMED
 
 
 @pytest.mark.parametrize(
@@ -96,7 +118,7 @@ def test_a_class_of_a_module_in_the_current_folder() -> None:
 )
 def test_what_is_no_task_is_told(name: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=f"--task {name}: .*{complaint}"):
-        load_task(name)
+        load_task(name, here=True)
 
 
 def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +129,7 @@ def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
     )
     monkeypatch.setattr(hvcod.tasks, "entry_points", lambda group: points.select(group=group))
-    assert load_task("whole").__name__ == "Whole"
+    assert load_task("whole", here=True).__name__ == "Whole"
     assert load_task("criteo").__name__ == "Criteo"  # nobody takes the name of a task of hvcod
     assert known_tasks()["whole"].place == "mypackage.mymodule:Whole"
     with pytest.raises(UsageError, match="known: commoncrawl, criteo, imagenet, whole;"):

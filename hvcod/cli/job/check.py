@@ -32,12 +32,11 @@ def check_command(plan: Plan) -> str:
     options = plan.options
     ranks = options.ranks if options.job_per_group else options.ranks // options.groups
     # In a process of its own: a login node may have no MPI that can be loaded, or one that ends
-    # the process.
-    # (-P: no file of the current folder takes the place of a module.)
+    # the process. No file of the current folder may take the place of a module (-P).
     command = [sys.executable, "-P", "-m", "hvcod.cli.job.check", str(ranks), *words]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+            command, capture_output=True, encoding="utf-8", timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return f"the options of the command could not be checked within {_SECONDS} s"
