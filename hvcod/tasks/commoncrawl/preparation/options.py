@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hvcod.config import option
+from hvcod.values import Limit
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class PrepareOptions:
         None,
         "prepared folder whose word pieces are used, so that models of either data can be tried on "
         "the other and teach each other",
+    )
+    max_damaged: Limit = option(
+        Limit("100%"),
+        "documents and other places of each input that may be damaged, a number or a share such as "
+        "1%; more are an error",
     )
     vocabulary_size: int = option(24006, "word pieces, special tokens among them", minimum=256)
     alphabet_coverage: float = option(

@@ -36,9 +36,10 @@ from hvcod.tasks.commoncrawl.preparation.collecting import (
 )
 from hvcod.tasks.commoncrawl.preparation.encoding import ENCODED, encode_input
 from hvcod.tasks.commoncrawl.preparation.filtering import DocumentFilter
+from hvcod.tasks.commoncrawl.preparation.losses import check_damage, too_few
 from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 from hvcod.tasks.commoncrawl.preparation.selection import Selection, distinct, select
-from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report, too_few
+from hvcod.tasks.commoncrawl.preparation.summary import full_report, input_report
 from hvcod.tasks.commoncrawl.reading.document import Fields
 from hvcod.tasks.commoncrawl.tokens.dataset import FORMAT, ShardInfo, TokenDataset, describe_dataset
 from hvcod.tasks.commoncrawl.tokens.tokenizer import SPECIAL_TOKENS, WordPieces, choose_alphabet
@@ -57,6 +58,7 @@ class TextPreparation(Preparation):
     """The preparation of text."""
 
     data_format = FORMAT
+    tolerances = ("max_damaged",)
     added: ClassVar = {"text_field": "text", "id_field": "id", "like": None}
     stages = (KEPT, ENCODED)
     options: PrepareOptions
@@ -92,6 +94,7 @@ class TextPreparation(Preparation):
             return collect(self.workspace, index, self.sources[index], self._choice, look)
 
         self.each(KEPT, order, read)
+        self.once(lambda: check_damage(self._results(KEPT), self.options.max_damaged))
         selection = self.once(self._select_and_train)
         pieces = WordPieces.load(self._tokenizer)
 

@@ -4,24 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.commoncrawl.preparation.filtering import OTHER_LANGUAGE, SHORT_PARAGRAPHS
+from hvcod.tasks.commoncrawl.preparation.losses import found, mostly_lost, short
 from hvcod.tasks.commoncrawl.reading.document import EXAMPLES_KEPT
-from hvcod.tasks.commoncrawl.reading.json_lines import NO_FIELD
 from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, ShardInfo
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.summary import left_alone, text_table, total
-
-_STEPS = {
-    SHORT_PARAGRAPHS: "--long-paragraphs 0 keeps documents without long paragraphs",
-    OTHER_LANGUAGE: "--language any keeps all languages",
-    NO_FIELD: "--text-field NAME says which field holds the text",
-}
-"""What helps where a rule or a kind of damage left nothing."""
-
-_DIVIDE = (
-    "training and validation need at least one each: give more text, or text that is divided into "
-    "documents"
-)
 
 COUNTS = (
     "read",
@@ -69,40 +56,6 @@ def input_report(read: Report, encoded: Report, accepted: int) -> Report:
     }
 
 
-def too_few(reads: Sequence[Report], kept: int, listed: Report | None) -> str:
-    """Says why one document or none was kept, with counts and what to do, in one line.
-
-    `reads` are the reports of the first pass over all inputs, `listed` that of the listed documents
-    if there is a list of them.
-    """
-    dropped = total(read["dropped"] for read in reads)
-    reasons = total(read["reasons"] for read in reads)
-    examples = [example for read in reads for example in read["examples"]]
-    seen = [read["first"] for read in reads if listed and read["first"]]
-    documents = sum(read["documents"] for read in reads)
-    duplicates = documents - sum(dropped.values()) - kept
-    names = (*dropped, *reasons)
-    steps = [step for start, step in _STEPS.items() if any(n.startswith(start) for n in names)]
-    return "; ".join(
-        [
-            f"{'only one' if kept else 'no'} document was kept: {documents} read, "
-            f"{sum(reasons.values())} damaged{_listed(reasons)}",
-            f"{sum(dropped.values())} dropped{_listed(dropped)}",
-            *([f"{duplicates} duplicates"] if duplicates else []),
-            *examples[:1],
-            *([_found(listed)] if listed else []),
-            *(f"documents are called like {name!a}" for name in seen[:1]),
-            *(steps or ([] if kept else ["give other inputs"])),
-            *([_DIVIDE] if kept else []),
-        ]
-    )
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    listed = ", ".join(f"{_short(name)} {count}" for name, count in counts.items())
-    return f" ({listed})" if listed else ""
-
-
 def full_report(
     per_input: Sequence[Report],
     shards: Sequence[ShardInfo],
@@ -146,7 +99,7 @@ def table(report: Report) -> str:
         ("documents kept", report["kept"]),
         *((f"  {part}", report[part]["documents"]) for part in PARTS),
         ("damaged places", report["damaged"]),
-        *((f"  {_short(reason)}", count) for reason, count in report["damage_reasons"].items()),
+        *((f"  {short(reason)}", count) for reason, count in report["damage_reasons"].items()),
         *_unchecked(report),
         ("characters", report["characters"]),
         ("tokens", report["tokens"]),
@@ -162,11 +115,6 @@ def _present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def _short(reason: str) -> str:
-    """Returns a reason without what to do about it."""
-    return reason.partition(":")[0]
-
-
 def _unchecked(report: Report) -> Iterable[tuple[str, int]]:
     digests: Mapping[str, int] = report.get("unchecked", {})
     return ((f"digests not checked: {name}", count) for name, count in digests.items())
@@ -179,12 +127,7 @@ def _remarks(report: Report) -> list[str]:
             f"the text supports only {report['vocabulary_size']} word pieces, "
             f"not {report['vocabulary_asked']}"
         )
+    remarks += mostly_lost(report["inputs"])
     if listed := report["document_ids"]:
-        remarks.append(_found(listed))
+        remarks.append(found(listed))
     return remarks
-
-
-def _found(listed: Report) -> str:
-    found = listed["listed"] - listed["missing"]
-    missing = f", not for example {listed['examples'][0]!a}" if listed["missing"] else ""
-    return f"{found} of {listed['listed']} listed documents were found{missing}"

@@ -50,6 +50,13 @@ LONGEST_WORD = 128
 """Longer words (encoded data, runs of one letter) are encoded but no pieces are learned from them:
 that would take time that grows with the square of their length."""
 
+MOST_REPEATS = 1000
+"""A document whose words come more often than this on average is cut where they have come so often:
+more of it teaches nothing and takes long. Prose of any length has far more different words."""
+
+_SAMPLE = 8000
+"""Characters in the middle of a document that show whether its words need to be counted."""
+
 SENTENCE_BLOCK = 4000
 """Characters for the splitter at a time, which takes quadratic time for text that is not ASCII.
 Longer paragraphs are cut at spaces into blocks, and a block's end ends a sentence."""
@@ -187,10 +194,20 @@ class WordPieces:
 
 def _training_text(documents: Iterable[str]) -> Iterator[list[str]]:
     for document in documents:
+        document = _without_repeats(document)
         paragraphs = document.split("\n")
         if _longest_word(document) > LONGEST_WORD:
             paragraphs = [_without_long_words(paragraph) for paragraph in paragraphs]
         yield [" " + paragraph for paragraph in paragraphs]
+
+
+def _without_repeats(document: str) -> str:
+    middle = document[len(document) // 2 :][:_SAMPLE].split()
+    if len(middle) < MOST_REPEATS // 4 or len(middle) < 20 * len(set(middle)):
+        return document
+    words = document.split()
+    most = MOST_REPEATS * len(set(words))
+    return document if len(words) <= most else " ".join(words[:most])
 
 
 def _longest_word(document: str) -> int:

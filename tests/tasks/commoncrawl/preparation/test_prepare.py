@@ -359,6 +359,35 @@ def test_what_does_not_go_with_like(
         run(corpus, tmp_path / "data", **{"like": prepared[0], **options})
 
 
+def test_an_input_that_is_mostly_lost_is_told(tmp_path: Path) -> None:
+    same = {"text": PROSE.format("the same")}
+    files = rows(tmp_path / "in", [{"id": 0}, {"id": 1}], [same, same, same], [{"id": 2}])
+    with files[0].open("a") as file:
+        file.write("\n{\n" * 3)
+    report = run(files, tmp_path / "data", **ANY)
+    told = table(report).splitlines()
+    assert "most of 0.jsonl is lost: 3 damaged (broken JSON 3) and 2 read" in told
+    assert "most of 1.jsonl is lost: 2 of 3 documents are duplicates" in told
+    assert not [line for line in told if "2.jsonl" in line]
+    assert any(line.split() == ["broken", "JSON", "3"] for line in told)
+
+
+@pytest.mark.parametrize(
+    ("limit", "passes"), [("60%", True), ("3", True), ("59%", False), (2, False)]
+)
+def test_damage_of_an_input_has_a_limit(tmp_path: Path, limit: object, passes: bool) -> None:
+    files = rows(tmp_path / "in", [{"id": 0}, {"id": 1}], [{"id": 2}] * 4)
+    with files[0].open("a") as file:
+        file.write("\n{\n" * 3)
+    if passes:
+        run(files, tmp_path / "data", max_damaged=limit, **ANY)
+        return
+    told = rf"0\.jsonl: 3 of 5 documents are damaged \(broken JSON 3\), .* {limit} allows: .*line 3"
+    with pytest.raises(HvcodError, match=told):
+        run(files, tmp_path / "data", max_damaged=limit, **ANY)
+    run(files, tmp_path / "data", **ANY)  # goes on
+
+
 def test_one_document_cannot_be_divided(corpus: list[Path], tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text("doc-0-0\n")

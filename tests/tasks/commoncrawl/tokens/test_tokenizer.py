@@ -16,8 +16,10 @@ from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 from hvcod.tasks.commoncrawl.reading.document import ReadReport
 from hvcod.tasks.commoncrawl.reading.reader import read_documents
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs
+from hvcod.tasks.commoncrawl.tokens import tokenizer
 from hvcod.tasks.commoncrawl.tokens.tokenizer import (
     END_OF_DOCUMENT,
+    MOST_REPEATS,
     OUT_OF_VOCABULARY,
     PARAGRAPH_END,
     PARAGRAPH_START,
@@ -231,3 +233,13 @@ def test_sentences() -> None:
     assert len(sentences) >= 2000
     assert " ".join(split_sentences("x" * 20_000 + " y. Z")) == "x" * 20_000 + " y. Z"
     assert len(split_sentences("é. Ä. " * 20_000)) > 1000
+
+
+@pytest.mark.parametrize("repeated", ["a ", "a\n", "ab cd. ", "1 0 "])
+def test_endless_repeats_are_cut_for_learning(repeated: str) -> None:
+    document = (repeated * 20_000).strip()
+    different = len(set(document.split()))
+    [learned] = tokenizer._training_text([document])
+    assert sum(len(paragraph.split()) for paragraph in learned) == MOST_REPEATS * different
+    prose = " ".join(f"word{number % 900}" for number in range(20_000))
+    assert list(tokenizer._training_text([prose])) == [[" " + prose]]
