@@ -28,7 +28,8 @@ def launch_rank() -> int:
 
 def job_id() -> str:
     """Returns the scheduler's job that this process belongs to; empty without one."""
-    return os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or ""
+    names = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
 def is_launched() -> bool:

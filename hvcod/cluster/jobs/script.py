@@ -163,8 +163,9 @@ def _mpirun(options: JobOptions) -> list[str]:
     """Returns the words for Open MPI."""
     cores = ":PE=$CPUS_PER_RANK" if options.binding else ""
     words = ["mpirun", *options.batch_system.mpirun_words(options)]
-    # The scheduler knows daemons that stay attached as part of the job.
-    words += ["--leave-session-attached"] if options.remote_shell == "scheduler" else []
+    if options.remote_shell == "scheduler" and options.batch_system.has_remote_shell:
+        # The scheduler knows daemons that stay attached as part of the job.
+        words.append("--leave-session-attached")
     words += [f'--map-by "ppr:$RANKS_PER_NODE:node{cores}"']
     words += [f"--bind-to {'core' if options.binding else 'none'}"]
     return [*words, "-x PATH", "-x OMP_NUM_THREADS"]
