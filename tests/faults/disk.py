@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,12 @@ class Disk:
             fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_FLUSHING))
         finally:
             os.close(descriptor)
-        subprocess.run(["umount", self.mount], check=True)
+        # Processes that were killed let go of their files a moment later.
+        end = time.monotonic() + 60
+        words = ["umount", str(self.mount)]
+        while subprocess.run(words, check=False, stderr=subprocess.DEVNULL).returncode:
+            assert time.monotonic() < end, f"{self.mount} is in use"
+            time.sleep(0.05)
         self._mount()
 
     def _mount(self) -> None:
