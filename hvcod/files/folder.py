@@ -21,7 +21,7 @@ _GONE = (errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN)
 
 
 class IrregularError(OSError):
-    """What has a name in a folder of hvcod is a symbolic link, or not a regular file."""
+    """A name in a folder of hvcod belongs to a symbolic link, or not to a regular file."""
 
 
 class Folder:
