@@ -18,6 +18,7 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.evaluate import mean_distribution, pairs
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.predictions import Array, Block, Shape, check_columns, writer
+from hvcod.files.folder import remove
 from hvcod.files.regular import open_regular
 from hvcod.files.temporaries import sweep, temporary_name
 from hvcod.files.whole import new_file, whole_file
@@ -80,7 +81,7 @@ def predict(models: Sequence[Trained], part: str, output: Path, group: Group) ->
         # The files of all ranks: after a failure, other ranks may not get to it.
         for path in paths:
             with contextlib.suppress(OSError):
-                path.unlink()
+                remove(path)
 
 
 def _begin(output: Path) -> None:

@@ -189,14 +189,14 @@ _HELD: dict[Path, Held] = {}
 _LOCK = threading.Lock()
 
 
-def hold(path: Path) -> Held:
-    """Opens a folder, made if it is not there, and keeps it for what is written below its path.
+def hold(path: Path, *, make: bool = True) -> Held:
+    """Opens a folder, which `make` makes if it is not there, for what is written below its path.
 
     Until it is released, `hvcod.files` writes there through its descriptor, whatever has its path,
     and follows no symbolic link on the way. The path itself may be one, unless it lies below
     another held folder. Raises OSError.
     """
-    with opened(path, make=True) as folder, _LOCK:
+    with opened(path, make=make) as folder, _LOCK:
         if path not in _HELD:
             _HELD[path] = Held(path, os.dup(folder.descriptor))
         return _HELD[path].retain()
@@ -232,6 +232,12 @@ def checked(path: Path) -> None:
 def make_folder(path: Path) -> None:
     """Makes a folder and those above it, if they are not there. Raises OSError."""
     opened(path, make=True).close()
+
+
+def remove(path: Path) -> None:
+    """Removes a file, if it is there. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError), opened(path.parent) as folder:
+        folder.unlink(path.name)
 
 
 def _above(path: Path) -> Held | None:

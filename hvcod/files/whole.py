@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hvcod.errors import HvcodError
-from hvcod.files.folder import checked, opened
+from hvcod.files.folder import checked, hold, make_folder, opened
 from hvcod.files.temporaries import temporary_name
 
 # Linux transfers at most 2 GiB at once, some network file systems fail far below that.
@@ -20,6 +20,18 @@ def write_whole(path: Path, data: bytes | memoryview, *, replace: bool = True) -
     """Writes a file as `whole_file` does: readers see the old content or the new one."""
     with whole_file(path, replace=replace) as file:
         write_all(file.fileno(), data)
+
+
+def write_below(folder: Path, name: str, data: bytes) -> Path:
+    """Writes a file below a folder that hvcod keeps, such as ``jobs/train.sh``; returns its path.
+
+    The folders on the way are made; none of them may be a symbolic link. Raises OSError.
+    """
+    path = folder / name
+    with hold(folder):
+        make_folder(path.parent)
+        write_whole(path, data)
+    return path
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

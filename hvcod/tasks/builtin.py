@@ -8,8 +8,8 @@ import importlib
 import logging
 import os
 import shutil
-import socket
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,8 +94,7 @@ def cache_folder() -> Path:
 
 
 def _make(final: Path, make: Callable[[Path, MPI.Intracomm], None], ranks: MPI.Intracomm) -> None:
-    own = f"{final.name}.{socket.gethostname()}-{os.getpid()}.part"
-    part = final.with_name(ranks.bcast(own))
+    part = final.with_name(ranks.bcast(f"{final.name}.{uuid.uuid4().hex}.part"))
     on_rank_zero(ranks, lambda: _begin(part))
     try:
         make(part, ranks)

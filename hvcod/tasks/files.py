@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.files import folder
+from hvcod.files.folder import Held
 from hvcod.files.regular import open_regular
 from hvcod.files.whole import whole_file
 
@@ -52,9 +54,23 @@ def make_folder(path: Path) -> None:
         UsageError: The file system refused.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        folder.make_folder(path)
     except OSError as error:
         raise UsageError(f"cannot create {path}: {reason_of(error)}") from error
+
+
+def held(path: Path) -> Held:
+    """Holds a folder that this process fills; see `hvcod.files.folder.hold`.
+
+    Raises:
+        HvcodError: It cannot be opened.
+    """
+    try:
+        return folder.hold(path, make=False)
+    except OSError as error:
+        raise HvcodError(
+            f"cannot open {path}: {reason_of(error)}; all nodes must share --output"
+        ) from error
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:

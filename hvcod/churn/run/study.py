@@ -14,8 +14,10 @@ from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
+from hvcod.files.folder import hold, make_folder
 from hvcod.runs.crew import Crew
 from hvcod.runs.options import Share
+from hvcod.tasks.files import held
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +60,13 @@ def conduct(
     share = crew.options.share
     _check(retrains, study, options, share)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    missing = crew.on_root(lambda: _missing(retrains, crew.options.ranks_per_group))
+    missing = crew.on_root(lambda: _missing(retrains, output, crew.options.ranks_per_group))
     check_data(retrains, train, crew, is_complete=not missing)
     ours = [retrain for retrain in crew.share_of(retrains) if retrain.name in missing]
-    finished = _complete(ours, study, train.device, crew) if ours else 0
+    finished = 0
+    if ours:
+        with held(output):
+            finished = _complete(ours, study, train.device, crew)
     done = len(retrains) - len(missing) + finished
     if finished < len(ours):
         return Outcome(done, len(retrains), preempted=True)
@@ -81,7 +86,7 @@ def _check(
         raise UsageError(f"--repeats {study.repeats}: churn is between two retrains or more")
 
 
-def _missing(retrains: Sequence[Retrain], ranks_per_group: int) -> set[str]:
+def _missing(retrains: Sequence[Retrain], output: Path, ranks_per_group: int) -> set[str]:
     """The names of the retrains that have not predicted yet."""
     # Imported here because it starts MPI, which must not happen before the crew is made.
     from hvcod.training.run.directory import check_options
@@ -97,11 +102,12 @@ def _missing(retrains: Sequence[Retrain], ranks_per_group: int) -> set[str]:
                 f"{predictions} was predicted by a run that is missing: {run}; delete the "
                 "predictions, and the same command trains that run again"
             )
-    for folder in {retrain.predictions.parent for retrain in missing}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HvcodError(f"cannot write {folder}: {reason_of(error)}") from error
+    try:
+        with hold(output):
+            for folder in {retrain.predictions.parent for retrain in missing}:
+                make_folder(folder)
+    except OSError as error:
+        raise HvcodError(f"cannot write {output}: {reason_of(error)}") from error
     return {retrain.name for retrain in missing}
 
 

@@ -35,6 +35,7 @@ def give_out(
     from hvcod.churn.page.page import page
     from hvcod.churn.report import to_csv
     from hvcod.cli.churn.table import table
+    from hvcod.files.whole import write_output
 
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -44,6 +45,6 @@ def give_out(
             if path:
                 # Names of files need not be UTF-8.
                 text = render(report).encode("utf-8", "backslashreplace")
-                path.write_bytes(text)
+                write_output(path, text)
         except OSError as error:
             raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error

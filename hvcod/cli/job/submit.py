@@ -13,7 +13,8 @@ from hvcod.cli.options import json_option
 from hvcod.cluster.jobs.record import Submitted, note, refer, waiting_or_running
 from hvcod.cluster.jobs.script import text
 from hvcod.errors import HvcodError, UsageError
-from hvcod.files.whole import write_whole
+from hvcod.files.folder import hold, make_folder
+from hvcod.files.whole import write_below
 
 EXAMPLES = """\b
 Examples:
@@ -66,15 +67,19 @@ def _refuse_twice(plan: Plan) -> None:
 
 def _written(plan: Plan) -> dict[str, Path]:
     folder = plan.request.folder
-    paths = {script.name: folder / f"jobs/{script.name}.sh" for script in plan.scripts}
     try:
-        for name in ("jobs", "logs"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for script in plan.scripts:
-            write_whole(paths[script.name], text(script, folder).encode())
+        with hold(folder):
+            make_folder(folder / "logs")
+            return {
+                script.name: write_below(
+                    folder, f"jobs/{script.name}.sh", text(script, folder).encode()
+                )
+                for script in plan.scripts
+            }
     except OSError as error:
-        raise HvcodError(f"cannot write {error.filename}: {error.strerror}") from error
-    return paths
+        raise HvcodError(
+            f"cannot write the scripts of the jobs in {folder}: {error.strerror}"
+        ) from error
 
 
 def _submitted(plan: Plan, paths: dict[str, Path]) -> dict[str, str]:

@@ -5,12 +5,14 @@ import fcntl
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from hvcod.cluster.doctor.facts import Files, Locks, Written
 from hvcod.cluster.doctor.local import Outcomes
 from hvcod.errors import HvcodError
+from hvcod.files.folder import remove
 from hvcod.files.whole import write_whole
 from hvcod.groups.environment import launch_rank
 
@@ -82,13 +84,13 @@ def existing(folder: Path) -> Path:
 @contextlib.contextmanager
 def _file(folder: Path, data: memoryview) -> Iterator[Path]:
     """A temporary file with some content, on disk."""
-    path = folder / f"{PREFIX}{os.uname().nodename}-{os.getpid()}"
+    path = folder / f"{PREFIX}{uuid.uuid4().hex}"
     try:
         write_whole(path, data)
         yield path
     finally:
         with contextlib.suppress(OSError):
-            path.unlink()
+            remove(path)
 
 
 def _kind(folder: Path) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 
 from hvcod.cluster.jobs.schedulers.base import Queued
 from hvcod.errors import HvcodError, reason_of
+from hvcod.files.folder import hold, make_folder
 from hvcod.files.regular import read_regular
+from hvcod.files.shared import append
 from hvcod.registry import SCHEDULERS
 
 
@@ -76,11 +77,9 @@ def folders(folder: Path) -> list[Path]:
 
 def _append(folder: Path, line: dict[str, str]) -> None:
     path = _record_of(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Somebody else may have put a link or a pipe there.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
-        file.write((json.dumps(line) + "\n").encode())
+    with hold(folder):
+        make_folder(path.parent)
+        append(path, (json.dumps(line) + "\n").encode())
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from hvcod.cluster.jobs.record import Submitted, note, submitted, waiting_or_run
 from hvcod.cluster.jobs.schedulers.base import Scheduler
 from hvcod.cluster.jobs.script import RunningJob
 from hvcod.errors import PREEMPTED, HvcodError, OutputError
-from hvcod.files.whole import write_whole
+from hvcod.files.whole import write_below
 from hvcod.registry import SCHEDULERS
 from hvcod.training.run.stop_file import COMMAND, StopFile
 from hvcod.training.signals import release
@@ -132,8 +132,7 @@ def _kept_script(job: RunningJob) -> Path:
     """Returns the job's script in its folder; a scheduler deletes its own copy with the job."""
     path = job.folder / "jobs" / f"{job.name}.sh"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, job.script.read_bytes())
+        write_below(job.folder, f"jobs/{path.name}", job.script.read_bytes())
     return path
 
 

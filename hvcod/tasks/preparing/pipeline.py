@@ -19,7 +19,7 @@ from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.tasks.columns import DataFormat
-from hvcod.tasks.files import read_json, write_json
+from hvcod.tasks.files import held, read_json, write_json
 from hvcod.tasks.preparing.workspace import Stage, Workspace
 from hvcod.tensorfile.meaning import digest
 
@@ -129,8 +129,9 @@ class Preparation(ABC):
         # One rank looks at the files: what it sees, or misses, holds for all.
         self.plan = on_rank_zero(self.world, self._plan)
         if self.workspace.open(self.plan, self.late):
-            self.work()
-            self.once(self._finish)
+            with held(self.output):
+                self.work()
+                self.once(self._finish)
         report: Report = on_rank_zero(self.world, lambda: read_json(self.output / "report.json"))
         return report
 

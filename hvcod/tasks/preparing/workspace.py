@@ -18,9 +18,11 @@ from typing import Any
 from mpi4py import MPI
 
 from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.files.folder import remove
+from hvcod.files.shared import create
 from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
-from hvcod.tasks.files import make_folder, read_json, write_json
+from hvcod.tasks.files import held, make_folder, read_json, write_json
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -78,14 +80,13 @@ class Workspace:
                 continue
             claim = self.folder / "claims" / f"{self._launch}-{stage.name}-{item:05d}"
             try:
-                claim.touch(exist_ok=False)
-            except FileExistsError:
-                continue
+                is_ours = create(claim, b"")
             except OSError as error:
                 raise HvcodError(
                     f"cannot create {claim}: {reason_of(error)}; all nodes must share --output"
                 ) from error
-            yield item
+            if is_ours:
+                yield item
 
     @contextlib.contextmanager
     def shown(self, stage: Stage, items: int) -> Iterator[Callable[..., None]]:
@@ -134,16 +135,21 @@ class Workspace:
         if finished:
             self.remove()
             return True
+        make_folder(self.output)
+        with held(self.output):
+            self._begin(known, plan)
+        return False
+
+    def _begin(self, known: Path, plan: dict[str, Any]) -> None:
         make_folder(self.folder)
         for leftover in self.output.glob("**/*.tmp"):
-            leftover.unlink(missing_ok=True)
+            remove(leftover)
         if not known.exists():
             write_json(known, plan)
         shutil.rmtree(self.folder / "claims", ignore_errors=True)
         for folder in ("claims", *(stage.name for stage in self._stages)):
             make_folder(self.folder / folder)
         make_folder(self.output / "shards")
-        return False
 
     def _foreign_files(self) -> list[str]:
         try:

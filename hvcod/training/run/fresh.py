@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hvcod.errors import HvcodError
-from hvcod.files.folder import hold, opened
+from hvcod.files.folder import hold, opened, remove
 from hvcod.folders import group_folder, groups_in
 from hvcod.training.run.owner import claims_of_the_dead, newcomers
 
@@ -60,8 +60,7 @@ def clear(directory: Path, force: bool) -> None:
                 f"{directory} is not deleted, a launch has just begun in it: {came[0]}"
             )
         for path in files_of_groups(directory):
-            with contextlib.suppress(FileNotFoundError), opened(path.parent) as folder:
-                folder.unlink(path.name)
+            remove(path)
         for name in fnmatch.filter(run.names(), f".{_CONFIGURATION}.*"):
             run.unlink(name)
         _remove_empty(directory)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, Self
 
 from hvcod.errors import HvcodError
-from hvcod.files.folder import Held, IrregularError, hold
+from hvcod.files.folder import Held, IrregularError, hold, remove
 from hvcod.files.regular import open_regular
 from hvcod.files.shared import create, patiently
 from hvcod.files.whole import write_whole
@@ -326,7 +326,7 @@ def _succeed(path: Path, dead: Seen, mine: bytes) -> bool:
     latest = _latest(path)
     if latest is None or latest.content != mine:
         # Another was faster, and has already removed its mark.
-        mark.unlink(missing_ok=True)
+        remove(mark)
         return False
     write_whole(path, mine)
     return True

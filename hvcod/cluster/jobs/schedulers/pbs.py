@@ -22,7 +22,7 @@ from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, cal
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.regular import read_regular
-from hvcod.files.whole import write_whole
+from hvcod.files.whole import write_below
 
 # For an Open MPI that was built without PBS: the nodes, with a slot for every mpiprocs. It reaches
 # other nodes by ssh, which passes no environment on.
@@ -194,9 +194,8 @@ class Pbs(Scheduler):
         if job.index is None:
             return ["qsub", str(script)]
         # An array has two jobs at least.
-        alone = job.folder / "jobs" / f"{job.name}-{job.index}.sh"
-        alone.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(alone, re.sub(rb"(?m)^#PBS -J.*\n", b"", script.read_bytes()))
+        text = re.sub(rb"(?m)^#PBS -J.*\n", b"", script.read_bytes())
+        alone = write_below(job.folder, f"jobs/{job.name}-{job.index}.sh", text)
         return ["qsub", "-v", f"INDEX={job.index}", str(alone)]
 
     def requeue(self, job: RunningJob) -> Iterator[tuple[str, str]]:
