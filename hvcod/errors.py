@@ -3,12 +3,18 @@
 An error is one line that says what is wrong and what to do.
 """
 
+from hvcod.terminal import one_line
+
 PREEMPTED = 75
 """Exit code of what has saved and wants to be submitted again (EX_TEMPFAIL of sysexits.h)."""
 
 
 class HvcodError(Exception):
     """Something failed that the user can act on; shown as one line, exit code 1."""
+
+    def __str__(self) -> str:
+        """Returns the line, with escapes in place of characters that a terminal would obey."""
+        return one_line(super().__str__())
 
 
 class GroupFailedError(HvcodError):

@@ -10,6 +10,8 @@ from typing import Never
 
 from tqdm import tqdm
 
+from hvcod.terminal import one_line, show
+
 SECONDS_BETWEEN_LINES = 15.0
 
 _silent = False
@@ -48,7 +50,11 @@ class Progress:
         self._bar: tqdm[Never] | None = None
         if shown and on_terminal():
             self._bar = tqdm(
-                total=total, initial=begin, desc=title, unit=f" {unit}", dynamic_ncols=True
+                total=total,
+                initial=begin,
+                desc=one_line(title),
+                unit=f" {unit}",
+                dynamic_ncols=True,
             )
 
     def update(self, amount: int = 1, figures: str = "") -> None:
@@ -56,7 +62,7 @@ class Progress:
         self._done += amount
         self._figures = figures or self._figures
         if self._bar is not None:
-            self._bar.set_postfix_str(self._figures, refresh=False)
+            self._bar.set_postfix_str(one_line(self._figures), refresh=False)
             self._bar.update(amount)
         elif self._shown and time.monotonic() >= self._next_line:
             self._line()
@@ -77,8 +83,7 @@ class Progress:
         parts = [f"{self._title}: {self._unit} {self._done}{of}", f"{rate:.3g}/s", self._figures]
         # A script's standard error may be closed; the log may be on a full disk.
         with contextlib.suppress(OSError):
-            if sys.stderr is not None:
-                print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
+            show(one_line(", ".join(filter(None, parts))), err=True)
 
 
 def on_terminal() -> bool:

@@ -120,3 +120,18 @@ def test_nothing_is_left_open() -> None:
         if marks.search(line)
     ]
     assert not left
+
+
+def prints(path: Path) -> Iterator[str]:
+    """The places of a file that print by themselves."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            if function == "print" or function.endswith((".echo", ".secho", "stdout.write")):
+                yield f"{name_of(path)}:{node.lineno} calls {function}"
+
+
+def test_everything_is_printed_in_one_place() -> None:
+    """Only hvcod.terminal prints: what it prints cannot command a terminal."""
+    others = [path for path in FILES if "skeleton" not in path.parts]
+    assert not [place for path in others for place in prints(path)]

@@ -10,6 +10,7 @@ import click
 from hvcod.cli.options import build, dataclass_options, json_option
 from hvcod.cli.tables import columns
 from hvcod.cluster.doctor.options import DoctorOptions
+from hvcod.terminal import show
 
 if TYPE_CHECKING:
     from hvcod.cluster.doctor.checks.finding import Finding
@@ -43,9 +44,9 @@ def command(as_json: bool, **flags: Any) -> None:
         return
     findings = judge(examination)
     if as_json:
-        click.echo(json.dumps(to_dict(examination, findings)))
+        show(json.dumps(to_dict(examination, findings)))
     else:
-        click.echo(table(findings, versions(examination.first)))
+        show(table(findings, versions(examination.first)))
     click.get_current_context().exit(0 if is_well(findings) else 1)
 
 

@@ -12,6 +12,7 @@ from hvcod.cli.evaluation import load, sources
 from hvcod.cli.options import build, dataclass_options, json_option
 from hvcod.cli.tables import columns, figure
 from hvcod.evaluation.options import EvaluationOptions
+from hvcod.terminal import show
 
 if TYPE_CHECKING:
     from hvcod.evaluation.evaluate import Evaluation
@@ -43,7 +44,7 @@ def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **fla
     evaluations = evaluate(models, options.part, ranks)
     if ranks.is_root:
         plain = finite([dataclasses.asdict(evaluation) for evaluation in evaluations])
-        click.echo(json.dumps(plain) if as_json else _table(evaluations))
+        show(json.dumps(plain) if as_json else _table(evaluations))
 
 
 def _table(evaluations: "Sequence[Evaluation]") -> str:

@@ -3,12 +3,14 @@
 Nothing that takes long is imported here: a scheduler's warning may come at any moment.
 """
 
+import io
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 from hvcod.cli import process
 from hvcod.errors import OutputError
+from hvcod.terminal import show
 from hvcod.training import signals
 
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ def run(command: "click.Command") -> None:
 
         # It is the same on every rank.
         if launch_rank() == 0:
-            error.show()
+            message = io.StringIO()
+            error.show(message)
+            show(message.getvalue(), err=True, end="")
         sys.exit(2)
     except click.Abort:
         sys.exit(130)

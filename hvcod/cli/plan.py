@@ -17,6 +17,7 @@ from hvcod.cluster.plan.options import PlanOptions
 from hvcod.cluster.plan.plan import Row, Training, plan
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
+from hvcod.terminal import show
 from hvcod.units import byte_count
 
 EXAMPLES = """\b
@@ -80,12 +81,12 @@ def command(
     if as_json:
         given = {"training": wanted, "model": size, "network": network, "file_system": file_system}
         inputs = {name: vars(value) for name, value in given.items()}
-        click.echo(json.dumps(inputs | {"rows": [asdict(row) for row in rows]}))
+        show(json.dumps(inputs | {"rows": [asdict(row) for row in rows]}))
     else:
-        click.echo(f"{size.parameters:,} parameters, {training.codistill.topology} topology")
+        show(f"{size.parameters:,} parameters, {training.codistill.topology} topology")
         cells = [_cells(row) for row in rows]
-        click.echo(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
-        click.echo("\n".join(["", *_remarks(rows, wanted), UNKNOWN]))
+        show(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
+        show("\n".join(["", *_remarks(rows, wanted), UNKNOWN]))
 
 
 def _training(

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from hvcod.cli.options import PATH
+from hvcod.terminal import show
 
 EXAMPLES = """\b
 Examples:
@@ -27,4 +28,4 @@ def command(runs: Sequence[Path], output: Path | None) -> None:
 
     picture = output or runs[0] / "curves.png"
     draw(runs, picture)
-    click.echo(picture)
+    show(picture)

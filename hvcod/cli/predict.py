@@ -10,6 +10,7 @@ import click
 from hvcod.cli.evaluation import load, sources
 from hvcod.cli.options import PATH, build, dataclass_options, json_option
 from hvcod.evaluation.options import EvaluationOptions
+from hvcod.terminal import show
 
 EXAMPLES = """\b
 Examples:
@@ -59,7 +60,7 @@ def command(
     }
     if ranks.is_root:
         lines = [f"{path}: {count} predictions" for path, count in written.items()]
-        click.echo(json.dumps(written) if as_json else "\n".join(lines))
+        show(json.dumps(written) if as_json else "\n".join(lines))
 
 
 def _own(output: Path, name: str) -> Path:

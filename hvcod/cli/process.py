@@ -9,6 +9,7 @@ import sys
 import warnings
 from typing import Any, TextIO
 
+from hvcod import terminal
 from hvcod.errors import OutputError
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
@@ -20,6 +21,7 @@ def prepare() -> None:
     for descriptor, name in enumerate(_STREAMS):
         _open(descriptor, name)
     sys.stdout, sys.stderr = _text(sys.stdout, needed=True), _text(sys.stderr, needed=False)
+    terminal.guard_libraries()
     if any(action == "error" for action, *_ in warnings.filters):
         # PYTHONWARNINGS=error, meant for tests of one's own code: libraries do warn.
         warnings.simplefilter("default")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import click
 from hvcod.cli.options import PATH, json_option
 from hvcod.cli.tables import columns, figure
 from hvcod.errors import HvcodError
+from hvcod.terminal import one_line, redraw, show
 from hvcod.training.record.lines import finite
 from hvcod.training.status.collect import GroupStatus, RunStatus, collect
 from hvcod.units import byte_count, counted
@@ -55,12 +55,12 @@ def command(run: Path, watch: float | None, as_json: bool) -> None:
     """
     if watch is None:
         status = collect(run)
-        click.echo(to_json(status, indent=2) if as_json else "\n".join(table(status)))
+        show(to_json(status, indent=2) if as_json else "\n".join(table(status)))
         return
     try:
         _watch(run, watch, as_json)
     except KeyboardInterrupt:
-        click.echo()
+        show()
 
 
 def to_json(status: RunStatus, indent: int | None = None) -> str:
@@ -86,32 +86,31 @@ def table(status: RunStatus) -> list[str]:
     troubles = [*status.notes, *(line for group in status.groups for line in _troubles(group))]
     more = len(troubles) - _MOST_TROUBLES
     rest = [f"and {more} more: see --json"] if more > 0 else []
-    return lines + ([""] if troubles else []) + troubles[:_MOST_TROUBLES] + rest
+    lines += ([""] if troubles else []) + troubles[:_MOST_TROUBLES] + rest
+    return [one_line(line) for line in lines]
 
 
 def _watch(run: Path, pause: float, as_json: bool) -> None:
-    redraw = sys.stdout.isatty() and not as_json
+    on_terminal = sys.stdout.isatty() and not as_json
     while True:
         status = None
         try:
             status = collect(run)
-            lines = table(status) if redraw else list(_plain(status))
+            lines = table(status) if on_terminal else list(_plain(status))
             lines = [to_json(status)] if as_json else lines
         except HvcodError as error:
             lines = [json.dumps({"run": str(run), "error": str(error)}) if as_json else str(error)]
-        _show(lines, redraw)
+        _show(lines, on_terminal)
         if status and {group.state for group in status.groups} == {"finished"}:
             return
         time.sleep(pause)
 
 
-def _show(lines: list[str], redraw: bool) -> None:
-    if redraw:
-        columns, rows = shutil.get_terminal_size()
-        shown = [line[: columns - 1] for line in lines[: rows - 1]]
-        # Home, then each line over the old one: clearing the screen first would flicker.
-        lines = ["\033[H" + "".join(f"{line}\033[K\n" for line in shown) + "\033[J"]
-    click.echo("\n".join(lines), nl=not redraw)
+def _show(lines: list[str], on_terminal: bool) -> None:
+    if on_terminal:
+        redraw(lines)
+    else:
+        show("\n".join(lines))
 
 
 def _plain(status: RunStatus) -> Iterator[str]:
@@ -132,7 +131,7 @@ def _plain(status: RunStatus) -> Iterator[str]:
         parts += [f"saved {group.saved.step}"] if group.saved.step is not None else []
         problems = sum(group.problems.values())
         parts += [f"{problems} problems"] if problems else []
-        yield ", ".join(parts)
+        yield one_line(", ".join(parts))
 
 
 def _learning(group: GroupStatus, steps: int | None) -> list[str]:

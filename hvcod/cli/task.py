@@ -8,6 +8,7 @@ import click
 
 from hvcod.cli.options import PATH, json_option
 from hvcod.cli.tables import columns
+from hvcod.terminal import show
 
 EXAMPLES = """\b
 Examples:
@@ -42,12 +43,12 @@ def new(name: str, output: Path, as_json: bool) -> None:
 
     folder, task = write_skeleton(name, output)
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "task": task}))
+        show(json.dumps({"folder": str(folder), "task": task}))
         return
-    click.echo(f"{folder}: a working task; change {folder / name / 'task.py'}")
-    click.echo(f"  cd {folder}")
-    click.echo("  python -m pytest")
-    click.echo(f"  mpirun -np 2 hvcod train --groups 2 --task {task}")
+    show(f"{folder}: a working task; change {folder / name / 'task.py'}")
+    show(f"  cd {folder}")
+    show("  python -m pytest")
+    show(f"  mpirun -np 2 hvcod train --groups 2 --task {task}")
 
 
 @command.command("list", epilog=EXAMPLES)
@@ -58,9 +59,9 @@ def list_tasks(as_json: bool) -> None:
 
     known = known_tasks()
     if as_json:
-        click.echo(json.dumps({name: dataclasses.asdict(task) for name, task in known.items()}))
+        show(json.dumps({name: dataclasses.asdict(task) for name, task in known.items()}))
         return
     head = [("task", "package", "class")]
     rows = head + [(name, task.package, task.place) for name, task in known.items()]
-    click.echo(columns(rows))
-    click.echo("A class of your own needs no name: --task mypackage.mymodule:MyTask")
+    show(columns(rows))
+    show("A class of your own needs no name: --task mypackage.mymodule:MyTask")

@@ -12,6 +12,7 @@ from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
 from hvcod.config import TrainOptions
 from hvcod.errors import OutputError
+from hvcod.terminal import one_line, show
 
 EXAMPLES = """\b
 Examples:
@@ -53,9 +54,9 @@ def command(
     if launch_rank() == 0:
         # If the disk of the log is full, the launch has still done its work.
         with contextlib.suppress(OutputError):
-            click.echo(json.dumps(finite(summaries)) if as_json else table(summaries))
+            show(json.dumps(finite(summaries)) if as_json else table(summaries))
             for message in endings(summaries):
-                click.echo(f"hvcod: {message}", err=True)
+                show(f"hvcod: {one_line(message)}", err=True)
     click.get_current_context().exit(exit_code(summaries))
 
 

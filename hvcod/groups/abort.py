@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from hvcod.errors import PREEMPTED, HvcodError, OutputError, RankLostError, UsageError
 from hvcod.groups.environment import launch_rank, launch_size
+from hvcod.terminal import printable
 
 OTHER_RANKS_WAIT = 3.0
 """Seconds that other ranks wait before they show an error: rank 0 shows a common one, once."""
@@ -43,7 +44,7 @@ def abort(error: BaseException) -> NoReturn:
     else:
         trace = "".join(traceback.format_exception(error))
         text = trace if alone else "".join(f"[{_where()}] {line}\n" for line in trace.splitlines())
-    _print(text.rstrip("\n"))
+    _print(printable(text.rstrip("\n")))
     _end(_code(error))
 
 

@@ -26,6 +26,7 @@ from hvcod.groups.environment import CORES, process_age
 from hvcod.progress import silently
 from hvcod.runs.crew import Crew, RunSpec
 from hvcod.runs.options import CrewOptions
+from hvcod.terminal import one_line, show
 from hvcod.training.signals import StopSignals
 from hvcod.values import Duration
 
@@ -159,7 +160,7 @@ def _train_group(options: TrainOptions, number: int, threads: int) -> None:
         abort(error)
     for summary in summaries:
         if summary["ended"] == "failed":
-            print(f"hvcod: {options.run_dir}: {summary['reason']}", file=sys.stderr)
+            show(one_line(f"hvcod: {options.run_dir}: {summary['reason']}"), err=True)
     sys.exit(exit_code(summaries))
 
 

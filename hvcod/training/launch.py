@@ -14,6 +14,7 @@ from hvcod.groups.device import choose_device
 from hvcod.groups.split import split
 from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
 from hvcod.tasks import load_task
+from hvcod.terminal import LogLines
 from hvcod.training.loop import train
 from hvcod.training.run.data import join_data
 from hvcod.training.run.directory import open_run
@@ -44,7 +45,9 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
     group = split(everyone, options.groups, options.group, team.share)
     options = per_rank(options, group.trainers)
     level = logging.INFO if group.is_root else logging.ERROR
-    logging.basicConfig(level=level, format=f"[group {group.index}] %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLines(f"[group {group.index}] %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     with closing(open_run(options, group, everyone)) as run:
         options = shared_out(options, group.trainers, run.examples)
         here = range(options.groups) if options.group is None else [options.group]

@@ -9,6 +9,7 @@ import click
 
 from hvcod.cli.options import PATH, json_option
 from hvcod.errors import HvcodError, reason_of
+from hvcod.terminal import one_line, show
 
 if TYPE_CHECKING:
     from hvcod.churn.report import Report
@@ -38,8 +39,8 @@ def give_out(
     from hvcod.files.whole import write_output
 
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(json.dumps(report.to_dict()) if as_json else table(report))
+        show(f"warning: {one_line(warning)}", err=True)
+    show(json.dumps(report.to_dict()) if as_json else table(report))
     for path, render in ((csv_file, to_csv), (html_file, page)):
         try:
             if path:

@@ -13,6 +13,7 @@ from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import PREEMPTED, UsageError
 from hvcod.runs.crew import crew_of
 from hvcod.runs.options import CrewOptions
+from hvcod.terminal import show
 
 if TYPE_CHECKING:
     from hvcod.churn.run.study import Outcome
@@ -98,9 +99,9 @@ def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:
         text = f"{outcome.done} of {outcome.retrains} retrains are done; the same command "
         text += "continues" if outcome.preempted else "without --share trains the rest and compares"
         done = {"done": outcome.done, "retrains": outcome.retrains}
-        click.echo(json.dumps(done) if as_json else text)
+        show(json.dumps(done) if as_json else text)
         return
     figures, page = (output / f"churn.{kind}" for kind in ("csv", "html"))
     give_out(outcome.report, figures, page, as_json)
     if not as_json:
-        click.echo(f"\npictures: {page}\nall figures: {figures}")
+        show(f"\npictures: {page}\nall figures: {figures}")

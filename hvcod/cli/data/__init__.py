@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hvcod.cli.lazy import LazyGroup
+from hvcod.terminal import show
 
 if TYPE_CHECKING:
     from hvcod.tasks.preparing.pipeline import Preparation, Report
@@ -39,4 +40,4 @@ def run_and_show(
     report = preparation.run()
     if preparation.world.rank == 0:
         ready = f"{preparation.output} is ready"
-        click.echo(json.dumps(report) if as_json else f"{table(report)}\n{ready}")
+        show(json.dumps(report) if as_json else f"{table(report)}\n{ready}")

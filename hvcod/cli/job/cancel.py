@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from hvcod.cli.options import json_option
+from hvcod.terminal import show
 
 EXAMPLES = """\b
 Examples:
@@ -24,7 +25,7 @@ def command(run: Path, as_json: bool) -> None:
     jobs = waiting_or_running(run)
     cancel(jobs)
     if as_json:
-        click.echo(json.dumps({"cancelled": [job.id for job in jobs]}))
+        show(json.dumps({"cancelled": [job.id for job in jobs]}))
     else:
         lines = [f"cancelled {job.name}: {job.id}" for job in jobs]
-        click.echo("\n".join(lines) or "no job is waiting or running")
+        show("\n".join(lines) or "no job is waiting or running")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from hvcod.cli.job.request import Plan, parsed
 from hvcod.errors import UsageError
+from hvcod.terminal import show
 
 _SECONDS = 120
 
@@ -64,7 +65,7 @@ def _main(ranks: int, words: Sequence[str]) -> int:
         options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
         per_rank(options, flags.get("ranks_per_group") or ranks)
     except UsageError as error:
-        print(json.dumps(str(error)))
+        show(json.dumps(str(error)))
         return 2
     return 0
 

@@ -8,6 +8,7 @@ import click
 
 from hvcod.cli.options import json_option
 from hvcod.cli.tables import columns
+from hvcod.terminal import show
 
 EXAMPLES = """\b
 Examples:
@@ -25,7 +26,7 @@ def command(run: Path, as_json: bool) -> None:
     The progress of the training itself is shown by `hvcod status RUN`.
     """
     from hvcod.cluster.jobs.record import queued, submitted
-    from hvcod.cluster.jobs.schedulers.base import Queued, printable
+    from hvcod.cluster.jobs.schedulers.base import Queued
 
     rows = []
     for job, parts in queued(submitted(run)):
@@ -34,10 +35,10 @@ def command(run: Path, as_json: bool) -> None:
         shown.sort(key=lambda part: (len(part.id), part.id))
         rows += [{"name": job.name} | dataclasses.asdict(part) for part in shown]
     if as_json:
-        click.echo(json.dumps(rows))
+        show(json.dumps(rows))
     elif rows:
         head = list(rows[0])
-        cells = [[printable(row[key]) or "-" for key in head] for row in rows]
-        click.echo(columns([head, *cells]))
+        cells = [[row[key] or "-" for key in head] for row in rows]
+        show(columns([head, *cells]))
     else:
-        click.echo(f"no jobs were submitted for {run}")
+        show(f"no jobs were submitted for {run}")

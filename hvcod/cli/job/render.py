@@ -8,6 +8,7 @@ import click
 from hvcod.cli.job.request import job_options, plan_of
 from hvcod.cli.options import json_option
 from hvcod.cluster.jobs.script import text
+from hvcod.terminal import show, show_file
 
 EXAMPLES = """\b
 Examples:
@@ -35,8 +36,8 @@ def command(as_json: bool, **options: Any) -> None:
     plan = plan_of(**options)
     rendered = {script.name: text(script, plan.request.folder) for script in plan.scripts}
     if as_json:
-        click.echo(json.dumps(rendered))
+        show(json.dumps(rendered))
     elif len(rendered) == 1:
-        click.echo(next(iter(rendered.values())), nl=False)
+        show_file(next(iter(rendered.values())))
     else:
-        click.echo("\n".join(f"==> {name}.sh <==\n{body}" for name, body in rendered.items()))
+        show("\n".join(f"==> {name}.sh <==\n{body}" for name, body in rendered.items()))

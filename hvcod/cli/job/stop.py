@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from hvcod.cli.options import json_option
+from hvcod.terminal import show
 
 EXAMPLES = """\b
 Examples:
@@ -39,11 +40,11 @@ def command(run: Path, as_json: bool) -> None:
         jobs, refused = [], f"warning: no job that waits was cancelled: {error}"
     runs = ask_to_stop(run, folders(run))
     if refused:
-        click.echo(refused, err=True)
+        show(refused, err=True)
     if as_json:
         asked = [str(path) for path in runs]
-        click.echo(json.dumps({"asked": asked, "cancelled": [job.id for job in jobs]}))
+        show(json.dumps({"asked": asked, "cancelled": [job.id for job in jobs]}))
         return
     lines = [f"cancelled {job.name}: {job.id}" for job in jobs]
     lines += [f"asked {path} to save and stop; see hvcod status {path}" for path in runs]
-    click.echo("\n".join(lines) or f"nothing is being trained in {run}")
+    show("\n".join(lines) or f"nothing is being trained in {run}")

@@ -15,6 +15,7 @@ from hvcod.cluster.jobs.script import text
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files.folder import hold, make_folder
 from hvcod.files.whole import write_below
+from hvcod.terminal import one_line, show
 
 EXAMPLES = """\b
 Examples:
@@ -39,21 +40,21 @@ def command(dry_run: bool, as_json: bool, **options: Any) -> None:
     """
     plan = plan_of(**options)
     if warning := check_command(plan):
-        click.echo(f"warning: {warning}", err=True)
+        show(f"warning: {one_line(warning)}", err=True)
     _refuse_twice(plan)
     paths = _written(plan)
     for path in paths.values():
         if not as_json:
-            click.echo(f"==> {path} <==\n{path.read_text(encoding='utf-8')}")
+            show(f"==> {path} <==\n{path.read_text(encoding='utf-8')}")
         if answer := plan.options.batch_system.test(path):
-            click.echo(answer, err=True)
+            show(answer, err=True)
     ids = {} if dry_run else _submitted(plan, paths)
     if as_json:
         rows = [{"name": k, "script": str(v), "id": ids.get(k)} for k, v in paths.items()]
-        click.echo(json.dumps(rows))
+        show(json.dumps(rows))
     else:
         for name, job in ids.items():
-            click.echo(f"submitted {name}: {job}")
+            show(f"submitted {name}: {job}")
 
 
 def _refuse_twice(plan: Plan) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from hvcod.cluster.jobs.script import RunningJob
 from hvcod.errors import PREEMPTED, HvcodError, OutputError
 from hvcod.files.whole import write_below
 from hvcod.registry import SCHEDULERS
+from hvcod.terminal import one_line, show
 from hvcod.training.run.stop_file import COMMAND, StopFile
 from hvcod.training.signals import release
 
@@ -61,7 +61,7 @@ def _note_start(scheduler: str, job: RunningJob) -> None:
         if job_id and not any(known.id == job_id for known in submitted(job.folder)):
             note(job.folder, Submitted(scheduler, job.name, job_id))
     except HvcodError as error:
-        print(f"hvcod: {error}", file=sys.stderr, flush=True)
+        show(one_line(f"hvcod: {error}"), err=True)
 
 
 def _gone_behind(scheduler: str, job: RunningJob) -> int | None:
@@ -87,7 +87,7 @@ def _gone_behind(scheduler: str, job: RunningJob) -> int | None:
         _say(f"{', '.join(ids)} still wait or run: {job.name} goes on behind as job {following}")
         note(job.folder, Submitted(scheduler, job.name, following))
         return PREEMPTED
-    print(f"hvcod: not behind {', '.join(ids)}: {refusal}", file=sys.stderr, flush=True)
+    show(one_line(f"hvcod: not behind {', '.join(ids)}: {refusal}"), err=True)
     _say_how_to_go_on(batch_system, job)
     return 1
 
@@ -114,7 +114,7 @@ def _go_on(scheduler: str, job: RunningJob, received: Collection[signal.Signals]
             note(job.folder, Submitted(scheduler, name, job_id))
     except (HvcodError, OSError) as error:
         failed = "" if goes_on else "not back in the queue: "
-        print(f"hvcod: {failed}{error}", file=sys.stderr, flush=True)
+        show(one_line(f"hvcod: {failed}{error}"), err=True)
         if not goes_on:
             with contextlib.suppress(OSError):
                 _say_how_to_go_on(batch_system, job)
@@ -172,4 +172,4 @@ class _Launch:
 def _say(text: str) -> None:
     # A full disk, which the log shares with the run, does not end the job.
     with contextlib.suppress(OutputError):
-        print(time.strftime("%FT%T"), text, flush=True)
+        show(f"{time.strftime('%FT%T')} {one_line(text)}")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hvcod.terminal import one_line
+
 _SHOWN = 5
 
 
@@ -21,7 +23,9 @@ def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 def text_table(rows: Sequence[tuple[str, int]], remarks: Iterable[str]) -> str:
     """Returns names and numbers in two columns, and remarks below them."""
     width = max(len(name) for name, _ in rows)
-    return "\n".join([*(f"{name:{width}} {count:>15,}" for name, count in rows), *remarks])
+    return "\n".join(
+        [*(f"{name:{width}} {count:>15,}" for name, count in rows), *map(one_line, remarks)]
+    )
 
 
 def left_alone(report: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[str]]:

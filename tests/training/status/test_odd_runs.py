@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Path:
 def status(run: Path) -> RunStatus:
     """The status, once it proved to be one that can be shown as a table and as JSON."""
     collected = collect(run)
-    assert all("\n" not in line for line in table(collected))
+    assert all(line.isprintable() for line in table(collected))
     json.loads(to_json(collected), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     return collected
 
@@ -142,3 +142,12 @@ def test_folders_in_folders_are_not_followed_for_ever(run: Path) -> None:
     (group,) = status(run).groups
     assert group.step == 500
     assert [note.endswith("it lies more than 8 folders deep") for note in group.notes] == [True]
+
+
+def test_nothing_in_a_run_commands_the_terminal(run: Path) -> None:
+    (run / "config.toml").write_text(r'task = "a\u001b[2J"' + '\n[run]\ncreated = "\\u202e"\n')
+    append(run, r'{"step": 510, "event": "failed", "reason": "b\u001b]0;t\u0007\nhvcod: fine"}')
+    (run / "group-0" / "published" / "step\x1b[2J").mkdir()
+    shown = "\n".join(table(status(run)))
+    assert "a\\x1b[2J, 1 group, begun \\u202e" in shown
+    assert "group 0: failed: b\\x1b]0;t\\x07\\nhvcod: fine" in shown

@@ -14,6 +14,7 @@ from typing import ClassVar
 from hvcod.cluster.jobs.options import JobOptions
 from hvcod.cluster.jobs.script import RunningJob, Script
 from hvcod.errors import HvcodError, UsageError
+from hvcod.terminal import one_line
 from hvcod.values import Duration
 
 _SECONDS = 60
@@ -260,9 +261,4 @@ def requeued(done: subprocess.CompletedProcess[str]) -> bool:
 def answer_of(done: subprocess.CompletedProcess[str]) -> str:
     """Returns what a program printed, on one line, without what a terminal would obey."""
     text = "; ".join((done.stderr.strip() or done.stdout.strip()).splitlines())
-    return printable(text[:_LONGEST_ANSWER]) or f"exit code {done.returncode}"
-
-
-def printable(text: str) -> str:
-    """Returns text in which characters that a terminal would obey are escaped."""
-    return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
+    return one_line(text[:_LONGEST_ANSWER]) or f"exit code {done.returncode}"

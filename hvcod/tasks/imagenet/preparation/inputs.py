@@ -9,6 +9,7 @@ from hvcod.errors import UsageError
 from hvcod.tasks.imagenet.preparation import archive, paths
 from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.reading.files import file_size, files_below, readable
+from hvcod.terminal import one_line
 
 UNIT_FILES = 8192
 """Files of a folder that make a unit: their sizes are not asked for, which is slow on Lustre."""
@@ -60,7 +61,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
                 f"{path} is neither a folder nor a tar file (.tar, .tar.gz, .tar.xz, .tar.zst)"
             )
     unique = list({path.resolve(): path for path in reversed(locations)}.values())[::-1]
-    names = [paths.one_line(name) for name in _names(unique)]
+    names = [one_line(name) for name in _names(unique)]
     return [Source(path, name) for path, name in zip(unique, names, strict=True)]
 
 

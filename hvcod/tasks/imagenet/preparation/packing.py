@@ -16,9 +16,10 @@ from hvcod.tasks.imagenet.preparation.check import DamagedError, check, is_misna
 from hvcod.tasks.imagenet.preparation.labels import Labels, label_of
 from hvcod.tasks.imagenet.preparation.layout import Place
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
-from hvcod.tasks.imagenet.preparation.paths import is_image_name, left_alone, one_line
+from hvcod.tasks.imagenet.preparation.paths import is_image_name, left_alone
 from hvcod.tasks.preparing.pipeline import Report
 from hvcod.tasks.preparing.workspace import Stage, Workspace
+from hvcod.terminal import one_line
 
 PACKED = Stage("images", "packing", "file")
 NOTES = ("hash", "shard", "row", "begin", "size", "place")

@@ -34,12 +34,6 @@ def left_alone(path: Sequence[str]) -> str | None:
     return None
 
 
-def one_line(text: str) -> str:
-    """Returns a name as one line of valid text: names of files may hold any bytes."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def is_image_name(name: str) -> bool:
     """Tells whether a file is named like an image and is not hidden."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
