@@ -14,7 +14,7 @@ COMMANDS = {
     "task": "List the tasks, or start one of your own.",
     "plot": "Plot the learning curves of runs.",
     "status": "Show the progress of the groups of a run.",
-    "job": "Submit training to Slurm or PBS, and follow it there.",
+    "job": "Submit training to Slurm, PBS or LSF, and follow it there.",
     "doctor": "Check whether training would run here.",
     "plan": "Estimate how to divide ranks into groups.",
 }

@@ -242,6 +242,11 @@ def test_exit_codes_of_pbs_have_words(code: int, words: str) -> None:
     [
         ("job_state = F\n    substate = 91", "deleted before it ran"),
         ("job_state = F\n    comment = by me", "deleted before it ran: by me"),
+        ("job_state = F\n    Exit_status = 271", "deleted before it ran"),
+        (
+            "job_state = F\n    Exit_status = 271\n    stime = Mon Nov 30",
+            "exit code 271: ended by SIGTERM",
+        ),
         ("job_state = X", "ended; the server keeps no exit code"),
         ("job_state = X\n    Exit_status = 1", "exit code 1"),
         ("job_state = H", "is held: it may wait for another job"),
@@ -428,3 +433,19 @@ def test_jobs_of_lsf_are_submitted_listed_and_put_back(
     output, errors = capfd.readouterr()
     assert "not back in the queue: brequeue refused: not the owner" in errors
     assert "&& bsub -J 'train[2]' runs/cc/jobs/train.sh" in output
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("value", ["", "x y", "-1", None])
+def test_a_job_starts_whatever_its_scheduler_has_exported(
+    scheduler: str, value: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    names = "PBS_JOBID SLURM_RESTART_COUNT SLURM_JOB_NODELIST SLURM_ARRAY_TASK_ID LSB_JOBID"
+    for name in [*names.split(), "LSB_JOBINDEX"]:
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    job = RunningJob(tmp_path, "train", tmp_path / "script")
+    assert ", start 1" in SCHEDULERS.load(scheduler)().start_of(job)

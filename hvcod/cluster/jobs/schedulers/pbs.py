@@ -54,6 +54,8 @@ _EXIT_CODES = {
 }
 """By ``src/include/job.h`` of OpenPBS."""
 
+_DELETED = str(256 + signal.SIGTERM)
+
 _STATES = {
     "E": "is ending",
     "H": "is held: it may wait for another job",
@@ -235,7 +237,9 @@ def _job_of(name: str, fields: Mapping[str, str]) -> Queued:
 def _reason(state: str, fields: Mapping[str, str]) -> str:
     """Returns in words why a job waits, or how it ended."""
     code, comment = fields.get("Exit_status", ""), fields.get("comment", "")
-    if re.fullmatch(r"-?\d+", code):
+    ran = {"stime", "exec_host"} & fields.keys()
+    # Some servers give a job that qdel took from the queue the code of one that TERM ended.
+    if re.fullmatch(r"-?\d+", code) and (ran or code != _DELETED):
         return exit_in_words(int(code))
     if state == "X":
         return "ended; the server keeps no exit code"

@@ -164,8 +164,10 @@ class Slurm(Scheduler):
 
     def start_of(self, job: RunningJob) -> str:
         """Returns the line; Slurm itself counts the starts."""
-        start = int(os.environ.get("SLURM_RESTART_COUNT") or 0) + 1
-        return f"job {_job_id()}, start {start}, on {os.environ['SLURM_JOB_NODELIST']}"
+        restarts = os.environ.get("SLURM_RESTART_COUNT", "")
+        start = 1 + (int(restarts) if restarts.isdecimal() else 0)
+        nodes = os.environ.get("SLURM_JOB_NODELIST", "unknown nodes")
+        return f"job {_job_id()}, start {start}, on {nodes}"
 
     def may_requeue(self, received: Collection[signal.Signals]) -> bool:
         """Returns whether the job still runs or has reached its time limit; not after scancel."""
@@ -184,5 +186,5 @@ def _job_id() -> str:
     if "SLURM_JOB_ID" not in os.environ:
         raise HvcodError("SLURM_JOB_ID is not set: call this in a batch script of Slurm")
     # The last job of an array has the id of the whole array for its SLURM_JOB_ID.
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
