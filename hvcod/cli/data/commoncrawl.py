@@ -40,9 +40,10 @@ def command(
     """Turn text into token shards.
 
     An INPUT is a file, a folder, a glob or an http(s) address of WET files, JSON lines or plain
-    text, plain or compressed with gzip, xz or zstd. The command keeps English documents with long
-    paragraphs, learns word pieces, and writes token shards and a report. Under mpirun or srun the
-    ranks share the inputs; the result does not depend on their number.
+    text, plain or compressed with gzip, bzip2, xz or zstd, or a Parquet file. The command keeps
+    English documents with long paragraphs, learns word pieces, and writes token shards and a
+    report. Under mpirun or srun the ranks share the inputs; the result does not depend on their
+    number.
     """
     if bool(download) != bool(files):
         raise UsageError("--download CRAWL-ID and --files N belong together")

@@ -45,7 +45,8 @@ def command(
     """Turn rows of the Criteo data into features.
 
     An INPUT is a file, a folder or a glob of the official tab-separated rows, with or without
-    label, or of the CSV with header, plain or compressed with gzip, xz or zstd. Rows keep the order
+    label, or of tables with the same columns in this order, plain, compressed with gzip, bzip2, xz
+    or zstd, or in a tar file. Rows keep the order
     of the inputs; the last ones are held out. Under mpirun or srun the ranks share the work; the
     result does not depend on their number.
     """

@@ -116,7 +116,8 @@ def listed(text: str, wanted: Callable[[str], bool]) -> Listing:
         else:
             listing = _matching(path)
     if not listing.files:
-        aside = f"; left alone: {listing.left_alone[0]}" if listing.left_alone else ""
+        others = [*listing.left_alone, *listing.other]
+        aside = f"; left alone: {others[0]}" if others else ""
         raise UsageError(f"nothing matches {text}; give files, folders or globs{aside}")
     return listing
 

@@ -43,6 +43,29 @@ def _document(reader: SegmentReader, line: bytes, number: int, fields: Fields) -
     if "\\u" in source_text:
         text, halves = _SURROGATES.subn("\ufffd", text)
         replaced = replaced or halves > 0
+    return _named(reader, row, text, number, fields, replaced=replaced)
+
+
+def document_of_row(
+    reader: SegmentReader, row: dict[str, Any], number: int, fields: Fields
+) -> Document:
+    """Returns the document in a row with a number from 1, and counts it.
+
+    Raises:
+        DamagedError: The row has no text.
+    """
+    return _named(reader, row, _text(row, fields.text), number, fields, replaced=False)
+
+
+def _named(
+    reader: SegmentReader,
+    row: dict[str, Any],
+    text: str,
+    number: int,
+    fields: Fields,
+    *,
+    replaced: bool,
+) -> Document:
     own = _value(row, fields.id)
     if isinstance(own, bool) or not isinstance(own, str | int):
         own = ""

@@ -1,11 +1,11 @@
-"""Reading documents from WET, JSON lines and plain text, plain or compressed, behind damage too.
+"""Reading documents from WET, JSON lines, Parquet and plain text, behind damage, too.
 
 The compression is recognised by the first bytes, and by the name where those are damaged. Sources
 of kinds that are no text are recognised, too, and count as damaged. The format: a source that
 begins with ``WARC/``, or is named ``.wet`` or ``.warc``, is WET; then the name decides (``.jsonl
 .ndjson .json``, ``.txt .text``); without such a name, a source that begins with ``{`` is JSON
 lines, any other one plain text. Sources are read as streams, and one record at a time is held in
-memory.
+memory; Parquet must be a file.
 """
 
 import itertools
@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from hvcod.tasks.commoncrawl.reading.document import DEFAULT_FIELDS, Document, Fields, ReadReport
 from hvcod.tasks.commoncrawl.reading.json_lines import read_json_lines
+from hvcod.tasks.commoncrawl.reading.parquet import PARQUET_START, read_parquet
 from hvcod.tasks.commoncrawl.reading.plain_text import read_plain_text
 from hvcod.tasks.commoncrawl.reading.segments import SegmentReader
 from hvcod.tasks.commoncrawl.reading.sources import (
@@ -34,7 +35,10 @@ Format = Callable[[SegmentReader], Iterator[Document]]
 _PEEK_BYTES = 4096
 _BINARY_SHARE = 0.05
 _NOT_IN_TEXT = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
-_TABLE_NAMES = (".csv", ".tsv")
+_OTHER_NAMES = {
+    **dict.fromkeys((".csv", ".tsv"), "a table: write its text as JSON lines first"),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "an HTML page, not text"),
+}
 _JSON_ARRAY = re.compile(rb"\[\s*\{")
 _JSON_OVER_LINES = re.compile(rb"\{[ \t]*\r?\n\s*\"")
 
@@ -47,9 +51,13 @@ def read_documents(
     Raises:
         HvcodError: The file or the server cannot be read at all.
     """
-    seen = report.documents + report.damaged
-    chunks = _counted(source.chunks(), report)
-    head, raw = _peek(chunks)
+    seen, before = report.documents + report.damaged, report.bytes_read
+    head, raw = _peek(_counted(source.chunks(), report))
+    if head.startswith(PARQUET_START) and source.path:
+        report.bytes_read = before + (source.size or 0)
+        reader = SegmentReader(iter(()), source.name, report)
+        yield from read_parquet(source.path, reader, fields)
+        return
     unfit, codec = foreign_kind(head), codec_by_content(head)
     if codec is None and not unfit and _is_binary(head):
         codec = codec_by_name(source.name)
@@ -113,6 +121,4 @@ def _unfit(name: str, head: bytes, read: Format) -> str:
         return ""
     if _is_binary(head):
         return "binary data, not text"
-    if plain.endswith(_TABLE_NAMES):
-        return "a table: write its text as JSON lines first, for example with pandas"
-    return ""
+    return next((kind for end, kind in _OTHER_NAMES.items() if plain.endswith(end)), "")

@@ -32,9 +32,14 @@ class Source:
     patience: Patience = USUAL
 
     @property
+    def path(self) -> Path | None:
+        """The path of a file, None for an address."""
+        return None if _is_url(self.location) else Path(self.location)
+
+    @property
     def size(self) -> int | None:
         """Bytes of a file, by which a changed input is noticed; None for an address."""
-        return None if _is_url(self.location) else file_size(Path(self.location))
+        return file_size(self.path) if self.path else None
 
     def chunks(self) -> Iterator[bytes]:
         """Yields the stored bytes.
@@ -42,9 +47,8 @@ class Source:
         Raises:
             HvcodError: The file or the server cannot be read.
         """
-        if _is_url(self.location):
-            return stream(self.location, self.patience)
-        return chunks(Path(self.location), CHUNK_BYTES)
+        path = self.path
+        return chunks(path, CHUNK_BYTES) if path else stream(self.location, self.patience)
 
 
 def expand_inputs(inputs: Sequence[str]) -> Found[Source]:

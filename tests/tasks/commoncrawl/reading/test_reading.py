@@ -245,7 +245,6 @@ KINDS: dict[str, tuple[bytes, str]] = {
     "gone.jsonl.gz": (b"\n<!-- moved --><!DOCTYPE html><p>Gone", "an HTML page"),
     "gone.warc.wet.gz": (b"<html><p>Gone", "an HTML page"),
     "denied.warc.wet.gz": (b"<?xml version='1.0'?><Error><Code>AccessDenied", "an XML file"),
-    "x.parquet": (b"PAR1\x15\x04", "a Parquet file"),
     "x.arrow": (b"ARROW1\0\0", "an Arrow file"),
     "lfs.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "of Git LFS"),
     "annex.txt": (b"/annex/objects/MD5E-s5--0.txt\n", "of git-annex"),
@@ -257,6 +256,7 @@ KINDS: dict[str, tuple[bytes, str]] = {
     "utf16.txt": ("\ufeffWords of text.\n".encode("utf-16-le"), "text in UTF-16"),
     "array.json": (b'[{"text": "one"},\n {"text": "two"}]\n', "a JSON array"),
     "pretty.json": (b'{\n  "text": "one"\n}\n', "JSON objects over several lines"),
+    "part.html": (b"<div>Words of text.</div>\n", "an HTML page"),
     "x.csv": (b"id,text\n1,Words of text.\n", "a table"),
 }
 
