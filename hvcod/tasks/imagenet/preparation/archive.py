@@ -172,7 +172,7 @@ def _members(
                 continue
             if paths.left_alone(path):
                 yield Member(path, None, member.size)
-            elif paths.is_archive(path[-1]) and len(above) < DEEPEST:
+            elif paths.is_inner_archive(path[-1]) and len(above) < DEEPEST:
                 inner = (*path[:-1], paths.archive_folder(path[-1]))
                 yield from _members(_Decompressed(content), inner, _WholeHeader)
             else:

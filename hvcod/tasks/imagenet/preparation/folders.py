@@ -68,6 +68,10 @@ class FolderTree:
         """Tells whether there are images in folders below a folder, which are not left out."""
         return path in self._above_kept
 
+    def is_given(self, path: Folders) -> bool:
+        """Tells whether the user says what a folder is."""
+        return path in self._given
+
     def read_by_words(self) -> dict[str, str]:
         """Returns {folder: part} of the folders that only a word of their name makes a part."""
         nodes = [node for node in sorted(self.parts) if not self._strict(node)]

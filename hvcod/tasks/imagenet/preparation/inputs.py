@@ -78,7 +78,9 @@ def units(source: Source, unit_bytes: int) -> list[Unit]:
         edges = archive.cuts(path, unit_bytes)
         return [Unit(span=span) for span in itertools.pairwise(edges)]
     cut: list[Unit] = []
-    for archives, names in itertools.groupby(files_below(path, follow=True), paths.is_archive):
+    for archives, names in itertools.groupby(
+        files_below(path, follow=True), paths.is_inner_archive
+    ):
         while files := tuple(itertools.islice(names, 1 if archives else UNIT_FILES)):
             cut.append(Unit(files=files))
     return cut
@@ -100,7 +102,7 @@ def members(source: Source, unit: Unit) -> Iterator[Member]:
 def _folder_members(folder: Path, files: Sequence[str]) -> Iterator[Member]:
     for name in files:
         path = tuple(name.split("/"))
-        if paths.is_archive(name):
+        if paths.is_inner_archive(name):
             for inner in archive.all_members(folder / name):
                 above = (*path[:-1], paths.archive_folder(path[-1]))
                 yield Member((*above, *inner.path), inner.content, inner.size)

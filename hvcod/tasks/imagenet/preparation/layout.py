@@ -107,15 +107,21 @@ def _refuse_beside_training(tree: FolderTree, path: Folders) -> None:
 
 
 def _refuse_copies(tree: FolderTree, classes: Iterable[tuple[Folders, Meaning]]) -> None:
-    """Raises UsageError if a class of a part lies below several folders, not all of them parts."""
+    """Raises UsageError if a class of a part lies below several folders that may be copies.
+
+    They are none if each is an input, or a part because the user says so; one may be a part by its
+    name.
+    """
     above: dict[tuple[str, str], set[Folders]] = {}
     for path, meaning in classes:
         above.setdefault((meaning.part, str(meaning.label)), set()).add(path[:-1])
     for (part, label), several in sorted(above.items()):
-        unnamed = sorted(several - tree.parts.keys())
-        if len(several) > 1 and unnamed:
+        by_name = [path for path in sorted(several) if len(path) > 1 and not tree.is_given(path)]
+        unclear = sorted(several - tree.parts.keys()) or (by_name if len(by_name) > 1 else [])
+        if len(several) > 1 and unclear:
+            deepest = max(reversed(unclear), key=len)  # the end of no other path
             shown = ", ".join("/".join(folder) for folder in sorted(several)[:SHOWN])
             raise UsageError(
                 f"the class {label} of the {part} part lies in several folders ({shown}): these "
-                f"may be parts, or no classes; {ask(unnamed[-1][-1])}"
+                f"may be parts, copies, or no classes; {ask('/'.join(deepest))}"
             )

@@ -16,6 +16,14 @@ def is_archive(name: str) -> bool:
     return ARCHIVE_SUFFIX.search(name) is not None
 
 
+def is_inner_archive(name: str) -> bool:
+    """Tells whether a file among others is named like a tar file and is not hidden.
+
+    macOS keeps a hidden ``._x.tar`` beside ``x.tar``, which is none.
+    """
+    return is_archive(name) and not name.rpartition("/")[2].startswith(".")
+
+
 def archive_folder(name: str) -> str:
     """Returns the folder that a tar file stands for: ``n01440764`` for ``n01440764.tar``."""
     return ARCHIVE_SUFFIX.sub("", name)

@@ -43,7 +43,12 @@ READ = {
         "cat:training cat:test",
     ),
     "a flat part with a word": ("d/train2017/cat d/test2017", "", "cat:training None:test"),
-    "several training parts": ("d/train1/cat d/train2/cat", "", "cat:training cat:training"),
+    "several training parts": (
+        "d/train/cat d/train2/cat",
+        "train=train2",
+        "cat:training cat:training",
+    ),
+    "training parts as inputs": ("train1/cat train2/cat", "", "cat:training cat:training"),
     "a class with a word": (
         "d/bullet_train d/cat d/test_tube",
         "",
@@ -82,16 +87,26 @@ REFUSED = {
     "the same classes in several folders": (
         "d/learn/cat d/learn/dog d/unseen/cat",
         "the class cat of the training part lies in several folders (d/learn, d/unseen)",
-        "--part NAME=unseen",
+        "--part NAME=d/unseen",
     ),
-    "folders below the classes": ("d/cat/one d/dog/one", "class one of the training part", "=dog"),
+    "folders below the classes": (
+        "d/cat/one d/dog/one",
+        "class one of the training part",
+        "=d/dog",
+    ),
     "inputs of the same classes": ("a/cat b/cat", "several folders (a, b)", "--part NAME=b"),
     "a folder beside the parts": (
         "d/seg_train/cat d/seg_test/cat d/seg_pred",
         "seg_pred lies beside the training part seg_train",
         "--part NAME=seg_pred",
     ),
-    "folds in a part": ("d/train/f1/cat d/train/f2/cat", "the training part lies", "NAME=f2"),
+    "folds in a part": (
+        "d/train/f1/cat d/train/f2/cat",
+        "the training part lies",
+        "NAME=d/train/f2",
+    ),
+    "several training parts": ("d/train1/cat d/train2/cat", "several folders", "NAME=d/train2"),
+    "a copy of all": ("d/train/cat d/d/train/cat", "(d/d/train, d/train)", "NAME=d/d/train,"),
     "two words": ("d/train_set/test_a/cat", "contains words of two parts", "--part NAME=test_a"),
     "both words in one name": ("d/train/cat d/trainval/cat", "trainval lies beside", "=trainval"),
     "images beside folders": ("d/cat d/cat/raw", "d/cat holds both images and folders", "ignore="),

@@ -354,6 +354,16 @@ def test_after_a_question_the_answer_goes_on_with_what_is_packed(tmp_path: Path)
 
 
 @pytest.mark.parametrize("suffix", ["", ".tar"])
+def test_hidden_files_beside_tar_files_are_not_opened(suffix: str, tmp_path: Path) -> None:
+    """macOS writes a file ._x.tar for x.tar."""
+    files = {f"{name}.tar": tar_bytes({f"{n}.jpg": picture(n) for n in (1, 2)}) for name in "ab"}
+    source = tmp_path / f"train{suffix}"
+    (write_tar if suffix else write_files)(source, files | {"._a.tar": b"Mac OS X"})
+    report = packed([source], tmp_path / "out")
+    assert (report["kept"], report["classes"], report["other_examples"]) == (4, 2, ["._a.tar"])
+
+
+@pytest.mark.parametrize("suffix", ["", ".tar"])
 def test_copies_in_hidden_folders_are_left_alone_and_counted(suffix: str, tmp_path: Path) -> None:
     """Jupyter, file servers and macOS keep copies and small previews beside the images."""
     aside = [".ipynb_checkpoints", "cat/@eaDir", "cat/.snapshot", "dog/lost+found", "__MACOSX"]
