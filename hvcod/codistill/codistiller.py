@@ -266,6 +266,7 @@ class Codistiller:
             GroupFailedError: With exact staleness: a publication failed, or a teacher did not come.
         """
         self._check_usable()
+        self._group.begin_step()
         begun = time.perf_counter()
         self._begin()
         self._done += 1

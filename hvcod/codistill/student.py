@@ -16,6 +16,8 @@ class Student:
     """A model as it was when its Codistiller was made; it is only read."""
 
     def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise HvcodError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
         self.model = model
         self._device = _device_of(model)
 

@@ -204,6 +204,13 @@ def copy_of(model: nn.Module) -> nn.Module:
     Raises:
         HvcodError: The model cannot be copied.
     """
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise HvcodError(
+                f"{name or 'the model'} is a {type(part).__name__}, of which no teacher can be "
+                "made: make the Codistiller with the model as it was before torch.jit.script or "
+                "torch.jit.trace (a model of torch.compile is no problem)"
+            )
     try:
         return copy.deepcopy(model)
     # A user's model may hold anything, which may refuse in its own way.

@@ -1,5 +1,6 @@
 """The split of the world into groups (paper, section 2.1: independent groups of workers)."""
 
+import atexit
 from dataclasses import dataclass
 from typing import cast
 
@@ -9,6 +10,7 @@ from mpi4py import MPI
 from hvcod.errors import UsageError
 from hvcod.groups import abort
 from hvcod.groups.environment import ready_for_horovod
+from hvcod.groups.watchdog import Watchdog
 from hvcod.groups.world import NodeShare, node_share, world
 
 
@@ -73,6 +75,9 @@ class Group:
         """The number of this rank's part among the `shards`, if each group has data of its own."""
         return self.index * self.trainers + self.rank
 
+    def begin_step(self) -> None:
+        """Notes that this rank begins a call of `Codistiller.step`; `Groups` watches for it."""
+
     def seed(self, run_seed: int, *more: int) -> int:
         """Returns a seed of this group: copies that start alike have nothing to teach each other.
 
@@ -120,14 +125,31 @@ class Groups(Group):
     """This rank's group, once all ranks of the launch have been split into groups.
 
     Create it before ``hvd.init(comm=groups.comm)``. From then on an uncaught exception in any
-    thread ends the whole launch with its traceback, so that no other rank waits for ever.
+    thread ends the whole launch with its traceback, so that no other rank waits for ever. So do a
+    rank that falls silent, and ranks that are stuck at different calls of `Codistiller.step`: see
+    `hvcod.groups.watchdog`.
     """
 
-    def __init__(self, groups: int = 1, *, only: int | None = None) -> None:
-        """Collective over ``MPI.COMM_WORLD``; for arguments and errors see `split` and `world`."""
+    def __init__(
+        self, groups: int = 1, *, only: int | None = None, silence_limit: float = 300
+    ) -> None:
+        """Collective over ``MPI.COMM_WORLD``; for all else see `split` and `world`.
+
+        Args:
+            silence_limit: Seconds until a rank that is silent, or does not call
+                `Codistiller.step` as often as the others, ends the launch; 0: never.
+        """
         abort.abort_on_failure()
         super().__init__(**vars(split(world(), groups, only)))
         ready_for_horovod(self.index)
+        self._step = 0
+        watchdog = Watchdog(self, silence_limit, lambda: self._step, together=True)
+        # Collective, as the end of MPI is: both wait for ranks whose scripts go on.
+        atexit.register(watchdog.close)
+
+    def begin_step(self) -> None:
+        """Notes that this rank begins a call of `Codistiller.step`."""
+        self._step += 1
 
 
 def _does_not_divide(size: int, groups: int) -> str:

@@ -15,13 +15,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mpi4py import MPI
 
-from hvcod.errors import RankLostError
+from hvcod.errors import HvcodError, RankLostError
 from hvcod.groups.abort import abort
-from hvcod.groups.split import Group
+
+if TYPE_CHECKING:
+    from hvcod.groups.split import Group
 
 _BEATS = 10
 _LONGEST_BEAT = 10.0
@@ -40,12 +43,20 @@ class Watchdog:
     suspended on some of its nodes goes on, too: see `_are_suspended`.
     """
 
-    def __init__(self, group: Group, limit: float, step: Callable[[], int]) -> None:
-        """The longest silence is `limit` seconds; 0 turns the watchdog off. Collective.
+    def __init__(
+        self, group: "Group", limit: float, step: Callable[[], int], together: bool = False
+    ) -> None:
+        """Collective over the group.
 
-        `step` returns the step of this rank, for the message.
+        Args:
+            limit: The longest silence in seconds; 0 turns the watchdog off.
+            step: Returns the step that this rank has begun.
+            together: Also ends the launch if the ranks are at different steps, and for `limit`
+                seconds none begins another one: then they wait for each other for ever.
         """
         self._index, self._limit, self._step = group.index, limit, step
+        self._together = together and group.is_root
+        self._steps, self._standing = [0] * group.size, 0.0
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         if limit and group.size > 1:
@@ -76,24 +87,52 @@ class Watchdog:
         while self._silence or not leaving:
             if not leaving:
                 leaving = self._closing.is_set()
-                sign = np.array([leaving], dtype=np.int8)
+                sign = np.array([leaving, self._step()])
                 sent = [request for request in sent if not request.Test()]
                 sent += [self._comm.Isend(sign, other) for other in others]
             self._listen()
             pause = _PAUSE_AT_END if leaving else beat
             time.sleep(pause) if leaving else self._closing.wait(pause)
             self._count(pause)
+            if self._together:
+                self._compare(pause)
         MPI.Request.Waitall(sent)
 
     def _listen(self) -> None:
         self._door.clear()
-        sign = np.empty(1, dtype=np.int8)
+        sign = np.empty(2, dtype=int)
         for other in list(self._silence):
             while other in self._silence and self._comm.Iprobe(other):
                 self._comm.Recv(sign, other)
                 self._silence[other] = 0.0
+                self._note_step(other, int(sign[1]))
                 if sign[0]:
                     del self._silence[other]
+
+    def _note_step(self, rank: int, step: int) -> None:
+        if self._steps[rank] != step:
+            self._steps[rank], self._standing = step, 0.0
+
+    def _compare(self, seconds: float) -> None:
+        """Ends the launch if its ranks are stuck at different steps. Runs on the root."""
+        self._note_step(self._comm.rank, self._step())
+        late = min(self._steps)
+        # Ranks that are not heard may have begun other steps meanwhile.
+        heard = all(since < self._limit / 2 for since in self._silence.values())
+        self._standing += seconds
+        if late == max(self._steps) or not heard:
+            self._standing = 0.0
+        if self._standing > self._limit:
+            ranks = ", ".join(str(rank) for rank, step in enumerate(self._steps) if step == late)
+            abort(
+                HvcodError(
+                    f"rank {ranks} of group {self._index} has called Codistiller.step() {late} "
+                    f"times, another rank {max(self._steps)} times, and none has called it again "
+                    f"for {self._limit:g} s: every rank of a group calls it after each update. If "
+                    "one rank works for that long while others wait, make Groups with a higher "
+                    "silence_limit"
+                )
+            )
 
     def _is_first_on_its_node(self, rank: int) -> bool:
         """Returns whether this rank watches the root for all of its node, where the root may be."""

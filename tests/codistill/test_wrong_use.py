@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ class Extra(nn.Linear):
     def set_extra_state(self, state: Any) -> None: ...
 
 
+def scripted(model: nn.Module) -> Any:
+    with warnings.catch_warnings(action="ignore"):  # it is deprecated, and used
+        return torch.jit.script(model)
+
+
 class Locked(nn.Linear):
     def __init__(self) -> None:
         super().__init__(2, 3)
@@ -72,6 +78,9 @@ class Locked(nn.Linear):
         (Complex, "weight has type torch.complex64, which cannot be stored"),
         (lambda: Extra(2, 3), r"_extra_state of its state_dict\(\) is str, not a tensor"),
         (Locked, "cannot be copied to make a teacher of it .*deepcopy"),
+        (lambda: scripted(nn.Linear(2, 3)), "the model is a RecursiveScriptModule, of which no te"),
+        (lambda: nn.Sequential(scripted(nn.Linear(2, 3))), "0 is a RecursiveScriptModule, of whi"),
+        (lambda: len, "the model is a builtin_function_or_method, not a torch.nn.Module"),
     ],
 )
 def test_a_model_that_cannot_be_codistilled_is_refused_at_once(

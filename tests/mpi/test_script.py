@@ -36,6 +36,15 @@ def test_a_script_that_fails_on_one_rank_ends_everywhere(
     assert ("Traceback" in done.stderr) == (how in ("exception", "thread"))
 
 
+def test_a_rank_that_skips_a_step_is_named_and_ends_the_launch(
+    fast_mpirun: MpiRun, tmp_path: Path
+) -> None:
+    done = fast_mpirun(4, "script.py", "skips", tmp_path, check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("hvcod:")]
+    assert "rank 0 of group 1 has called Codistiller.step() 5 times, another rank 7 times" in line
+
+
 def test_each_group_can_be_a_launch_of_its_own(fast_mpirun: ForkServer, tmp_path: Path) -> None:
     launches = [fast_mpirun.start(2, "separate.py", group, tmp_path) for group in range(2)]
     for group, launch in enumerate(launches):

@@ -12,7 +12,8 @@ from hvcod import Codistiller, CodistillOptions, Groups
 from hvcod.errors import HvcodError
 
 how, folder = sys.argv[1:]
-groups = Groups(2)
+groups = Groups(2, silence_limit=2 if how == "skips" else 300)
+one = groups.index == 1 and groups.is_root
 hvd.init(comm=groups.comm)
 model = nn.Linear(2, 3)
 options = CodistillOptions(exchange_interval=2, burn_in=0)
@@ -20,7 +21,14 @@ codistiller = Codistiller(model, groups, folder, options)
 for _ in range(5):
     codistiller.step()
 
-if how != "end" and groups.index == 1 and groups.is_root:
+if how == "leaves" and one:
+    sys.exit()
+for _ in range(8 if how in ("skips", "leaves") else 0):
+    if not one:
+        codistiller.step()
+    hvd.allreduce(torch.ones(1))
+
+if how != "end" and one:
     if how == "thread":
         threading.Thread(target=lambda: 1 / 0).start()
         time.sleep(600)
