@@ -287,9 +287,13 @@ def to_tree(options: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             tree[item.name] = to_tree(value)
         elif value is not None and not item.metadata.get("launch"):
-            # The data must be found again from another folder.
-            tree[item.name] = str(value.absolute()) if isinstance(value, Path) else value
+            tree[item.name] = findable(value) if isinstance(value, Path) else value
     return tree
+
+
+def findable(path: Path) -> str:
+    """Returns a path by which a file is found from any folder, even if the current one is gone."""
+    return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
 def _typed_fields(options: type, model: type | None) -> Iterator[TypedField]:

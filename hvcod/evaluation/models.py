@@ -109,8 +109,8 @@ def _compare_meaning(path: Path, origin: Origin, trained: TrainOptions, task: Ta
     if different := difference(meaning, origin.meaning):
         raise HvcodError(
             f"{data or 'the built-in data'} has another meaning than the data on which {path} was "
-            f"trained ({trained.data or 'built-in data'}): {different}; prepare it with "
-            "hvcod data ... --like the data of the training"
+            f"trained ({trained.data or 'built-in data'}): {different}; prepare it again, with "
+            f"--like {trained.data or 'the data of the training'}"
         )
     elsewhere = os.path.realpath(data or "") != os.path.realpath(trained.data or "")
     if meaning and not origin.meaning and elsewhere:

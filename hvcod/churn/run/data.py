@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hvcod.churn.run.retrains import Retrain
-from hvcod.config import TrainOptions
+from hvcod.config import TrainOptions, findable
 from hvcod.errors import HvcodError
 from hvcod.runs.crew import Crew
 from hvcod.tasks import load_task
@@ -31,7 +31,7 @@ def check_data(
         return [(retrain, record) for retrain, record in records if record is not None]
 
     known = crew.on_root(noted)
-    here = DataRecord(folder=str(train.data.absolute()) if train.data else "")
+    here = DataRecord(folder=findable(train.data) if train.data else "")
     if is_complete and not any(record.is_elsewhere(here) for _, record in known):
         return
     task = load_task(train.task)(train, split(world()))

@@ -17,6 +17,7 @@ from typing import Self
 
 from mpi4py import MPI
 
+from hvcod.config import findable
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.regular import read_regular
 from hvcod.files.whole import write_whole
@@ -52,7 +53,7 @@ class DataRecord:
     def of(cls, task: Task) -> Self:
         """Returns the record of a task's data; raises what `meaning_of_task` does."""
         folder = task.options.data
-        return cls(meaning_of_task(task), task.content(), str(folder.absolute()) if folder else "")
+        return cls(meaning_of_task(task), task.content(), findable(folder) if folder else "")
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

@@ -92,6 +92,7 @@ def test_data_are_found_again_at_any_path(
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     join(run, Path("../D"))
+    assert recorded_data(run) == str(data)
     (tmp_path / "link").symlink_to(data)
     join(run, tmp_path / "link")
     moved = data.rename(tmp_path / "E")
