@@ -17,6 +17,7 @@ from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Matched, Report
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.progress import Progress
+from hvcod.tensorfile.meaning import difference
 
 
 def compare(
@@ -45,6 +46,8 @@ def compare(
         raise UsageError("churn is a difference between retrains: name at least two files")
     with contextlib.ExitStack() as closing:
         sources = _open(paths, options, closing)
+        for source, path in zip(sources, paths, strict=False):
+            source.name = (names or {}).get(path, source.name)
         return _compared(methods, names or {}, sources, options)
 
 
@@ -148,6 +151,14 @@ def _classes(models: Sequence[Source]) -> int | None:
             one = min((model.contents.columns.prediction for model in models), key=len)[0]
             line += f"; --prediction-column '{one}|{two[1]}' reads the probability of class 1"
         raise HvcodError(line)
+    for model in models[1:]:
+        different = difference(model.contents.meaning, models[0].contents.meaning)
+        # A single number is the probability of the same thing, whatever it was predicted from.
+        if different and model.contents.classes is not None:
+            raise HvcodError(
+                f"the classes of {model.name} have another meaning than those of "
+                f"{models[0].name}: {different}"
+            )
     return models[0].contents.classes
 
 

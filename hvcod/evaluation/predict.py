@@ -26,6 +26,7 @@ from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
 from hvcod.tasks.base import Batch
+from hvcod.training.run.data import meaning_of_task
 from hvcod.training.validation import predictive_distributions
 
 
@@ -74,9 +75,10 @@ def predict(models: Sequence[Trained], part: str, output: Path, group: Group) ->
     """
     on_rank_zero(group.comm, lambda: _begin(output))
     paths = group.comm.allgather(output.with_name(temporary_name(output.name)))
+    meaning = meaning_of_task(models[0].task)
     try:
         shares = group.comm.allgather(_predict(models, part, output, paths[group.rank], group))
-        return on_rank_zero(group.comm, lambda: _put_together(output, paths, shares))
+        return on_rank_zero(group.comm, lambda: _put_together(output, paths, shares, meaning))
     finally:
         # The files of all ranks: after a failure, other ranks may not get to it.
         for path in paths:
@@ -125,7 +127,9 @@ def _block(batch: Batch, predictions: Array) -> Block:
     return Block(ids[kept], predictions[kept], labels[kept])
 
 
-def _put_together(output: Path, paths: Sequence[Path], shares: Sequence[_Share]) -> int:
+def _put_together(
+    output: Path, paths: Sequence[Path], shares: Sequence[_Share], meaning: str
+) -> int:
     ids = {kind for share in shares for kind in share.ids}
     classes = {count for share in shares for count in share.classes}
     if not ids:
@@ -135,6 +139,7 @@ def _put_together(output: Path, paths: Sequence[Path], shares: Sequence[_Share])
         ids=np.result_type(*ids),
         classes=classes.pop(),
         labelled=any(share.labelled for share in shares),
+        meaning=meaning,
     )
     with _write_errors(output), contextlib.ExitStack() as stack:
         files = [stack.enter_context(io.BufferedReader(open_regular(path))) for path in paths]

@@ -47,12 +47,14 @@ class Shape:
     Attributes:
         classes: The number of classes; None for a single number per example.
         labelled: Whether any label is known.
+        meaning: Of the classes (`hvcod.tensorfile.meaning`); only HDF5 can note it.
     """
 
     count: int
     ids: np.dtype[Any]
     classes: int | None
     labelled: bool
+    meaning: str = ""
 
 
 def writer(path: Path) -> Callable[[BinaryIO, Shape, Iterable[Block]], None]:
@@ -86,6 +88,7 @@ def _write_hdf5(file: BinaryIO, shape: Shape, blocks: Iterable[Block]) -> None:
     # process on a full disk. Its path is that of the open file, which nobody can exchange for
     # another one, as they could exchange its name.
     with h5py.File(f"/proc/self/fd/{file.fileno()}", "w", locking=False) as layout:
+        layout.attrs["meaning"] = np.bytes_(shape.meaning.encode())
         rows = (shape.count,)
         matrix = rows if shape.classes is None else (shape.count, shape.classes)
         offsets = {"ids": _reserve(layout, "id", rows, shape.ids)}

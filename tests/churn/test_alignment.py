@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hvcod.churn.files.spill import partition
 from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.predictions import Block, Shape, writer
+from hvcod.tensorfile.meaning import meaning_of
 
 ROWS = 5000
 
@@ -78,6 +79,26 @@ def test_files_that_hvcod_predict_writes(tmp_path: Path) -> None:
             writer(path)(file, shape, [block])
     pair = pair_of(*paths)
     assert (pair.overall.rows, pair.overall.churn, pair.overall.good_churn) == (2, 0.0, 0.0)
+
+
+def test_classes_of_another_meaning_are_refused(tmp_path: Path) -> None:
+    def predicted(name: str, words: list[str], classes: int | None) -> Path:
+        kept = np.array([[0.25, 0.75]] if classes else [0.25], dtype=np.float32)
+        meaning = meaning_of({"vocabulary": words})
+        with (tmp_path / f"{name}.h5").open("wb") as file:
+            shape = Shape(1, np.dtype("S4"), classes, labelled=False, meaning=meaning)
+            block = Block(np.array([b"x/1"]), kept, np.array([-1]))
+            writer(tmp_path / "p.h5")(file, shape, [block])
+        return tmp_path / f"{name}.h5"
+
+    first, same = (predicted(name, ["a", "b"], 2) for name in "ab")
+    other = predicted("c", ["b", "a"], 2)
+    assert pair_of(first, same).overall.churn == 0
+    with fails("the classes of .*c.h5 have another meaning than those of .*a.h5: vocabulary "):
+        pair_of(first, other)
+    # The probability of a yes is one whatever it was predicted from.
+    one, two = (predicted(name, [name], None) for name in "de")
+    assert pair_of(one, two).overall.churn == 0
 
 
 def test_compressed_csv(csv: CSV, tmp_path: Path) -> None:

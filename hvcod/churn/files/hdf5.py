@@ -22,6 +22,9 @@ MOST_CHUNK_BYTES = 1 << 30
 """libhdf5 takes as much memory to read a single row."""
 
 
+_LONGEST_MEANING = 64 * 1024
+
+
 class HDF5Source:
     """An HDF5 file of predictions, or of slices.
 
@@ -45,7 +48,10 @@ class HDF5Source:
             shown = ", ".join(f"{column} {count}" for column, count in counts.items())
             raise HvcodError(f"{name}: the datasets differ in length: {shown}")
         self._count = next(iter(counts.values()))
-        self.contents = Contents(self._ids(columns), self._classes(columns), columns)
+        with read_errors(name):
+            meaning = _meaning(file)
+        classes = self._classes(columns)
+        self.contents = Contents(self._ids(columns), classes, columns, meaning=meaning)
 
     def _dataset(self, name: str) -> Any:
         link, dataset = self._file.get(name, getlink=True), None
@@ -133,6 +139,16 @@ class HDF5Source:
         if chosen.slice is not None:
             columns["slice"] = _keys(read[chosen.slice]).astype(np.bytes_)
         return make_rows(columns)
+
+
+def _meaning(file: h5py.File) -> str:
+    """The meaning of the classes that `hvcod predict` has noted; empty if there is none."""
+    if "meaning" not in file.attrs:
+        return ""
+    kind = file.attrs.get_id("meaning").dtype
+    if kind.kind != "S" or kind.itemsize > _LONGEST_MEANING:
+        return ""
+    return bytes(file.attrs["meaning"]).decode(errors="replace")
 
 
 def _names(file: h5py.File) -> list[str]:

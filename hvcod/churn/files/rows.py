@@ -52,12 +52,14 @@ class Contents:
             slices.
         columns: The columns that are read.
         slices: The names of the slices in the order in which they are shown, if that is known.
+        meaning: Of the classes, if the file names it (`hvcod.tensorfile.meaning`).
     """
 
     ids: str
     classes: int | None
     columns: Columns
     slices: Sequence[str] = ()
+    meaning: str = ""
 
     @property
     def labelled(self) -> bool:
