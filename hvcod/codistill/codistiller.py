@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -327,7 +328,9 @@ class Codistiller:
             if group in faults:
                 continue
             if self._scores.is_over_limit(group):
-                self._drop("beyond --teacher-limit", group, self._scores.described(group))
+                finite = math.isfinite(self._scores.losses()[group])
+                kind = "beyond --teacher-limit" if finite else "not finite"
+                self._drop(kind, group, self._scores.described(group))
             elif self._scores.is_news(group, self.validation_loss):
                 self._report("far worse", group, self._scores.described(group))
 

@@ -1,9 +1,8 @@
 """A group whose published weights are finite, but useless, harms nobody."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from forkserver.launches import ForkServer
@@ -16,8 +15,8 @@ from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.steps import checkpoint_path
 from hvcod.training.status.collect import collect
 
-INTERVAL, USELESS, LATER = 10, 20, 30
-"""Group 0 learns from the weights of step 20 in its steps 31 to 40."""
+DIVERGED, WORSE = 20, 40
+"""Steps of the weights that group 0 learns from in its steps 31 to 40, and 51 to 60."""
 
 
 def words(data: Path, run: Path, group: int, **changed: object) -> list[object]:
@@ -37,9 +36,9 @@ def teacher(
     return run
 
 
-def spoil(run: Path, factor: float) -> Path:
+def spoil(run: Path, step: int, factor: float) -> Path:
     """Scales the weights of group 1 at a step: what a diverging group may publish."""
-    path = checkpoint_path(published_directory(run, 1), USELESS)
+    path = checkpoint_path(published_directory(run, 1), step)
     origin, tensors = decode_tensors(path.read_bytes())
     floats = {n: t.float() * factor for n, t in tensors.items() if t.is_floating_point()}
     path.unlink()
@@ -47,56 +46,58 @@ def spoil(run: Path, factor: float) -> Path:
     return path
 
 
-def taught(run: Path) -> dict[int, dict[str, int]]:
-    return {line["step"]: line["teachers"] for line in lines(run) if "loss" in line}
-
-
-def test_a_diverged_teacher_is_left_out_and_named_by_all_ranks_of_its_student(
+def test_useless_teachers_are_named_and_left_out_by_all_ranks_of_their_student(
     fast_mpirun: ForkServer,
     tiny_data: Path,
     teacher: Path,
     tmp_path: Path,
     scale: Callable[[int, int], int],
 ) -> None:
-    run = shutil.copytree(teacher, tmp_path / "run")
-    path = spoil(run, 1e24)
-    shutil.copytree(run, tmp_path / "copy")
-    summaries = finished(fast_mpirun, 2, words(tiny_data, run, 0))
-    assert summaries[0]["problems"] == {"group 1: not finite": 1}
-    used = taught(run)
-    assert [used[step] for step in (30, 31, 32)] == [{"1": 10}, {"1": 20}, {"1": 20}]
-    assert all(used[step] == {} for step in range(33, 41))
-    assert used[41] == {"1": LATER}
-    figures = {line["step"]: line for line in lines(run) if "loss" in line}
-    assert [figures[step]["distill_loss"] > 0 for step in (30, 31, 32, 41)] == [1, 0, 0, 1]
-    reason = lines(run)[-1]["reasons"]["group 1: not finite"]
-    assert reason.startswith(f"{path}: in step 31 its logits are NaN or infinite; left out until")
-    assert collect(run).groups[0].problems == {"group 1: not finite": 1}
-    for stop in (31, 32, 35)[: scale(1, 3)]:
-        again = shutil.copytree(tmp_path / "copy", tmp_path / f"again-{stop}")
-        finished(fast_mpirun, 2, words(tiny_data, again, 0, steps=stop))
-        resumed = finished(fast_mpirun, 2, words(tiny_data, again, 0))
-        assert weights(resumed) == weights(summaries)
+    for limit in (2.0, None)[: scale(1, 2)]:
+        stops = (31, 32, 35, 51)[: scale(0, 4)]
+        check(fast_mpirun, tiny_data, teacher, tmp_path / str(limit), limit, stops)
 
 
-@pytest.mark.parametrize("limit", [None, 2])
-def test_a_teacher_far_worse_than_its_student_is_reported_or_left_out(
-    fast_mpirun: ForkServer, tiny_data: Path, teacher: Path, tmp_path: Path, limit: int | None
+def check(
+    server: ForkServer,
+    data: Path,
+    teacher: Path,
+    folder: Path,
+    limit: float | None,
+    stops: Sequence[int],
 ) -> None:
-    run = shutil.copytree(teacher, tmp_path / "run")
-    path = spoil(run, 1000.0)
-    more: dict[str, Any] = {} if limit is None else {"codistill__teacher_limit": limit}
-    (summary,) = finished(fast_mpirun, 2, words(tiny_data, run, 0, **more))
-    kind = "far worse" if limit is None else "beyond --teacher-limit"
-    assert summary["problems"] == {f"group 1: {kind}": 1}
-    reason = lines(run)[-1]["reasons"][f"group 1: {kind}"]
-    assert reason.startswith(f"{path}: its loss is ")
-    used = taught(run)
-    assert all(used[step] == ({"1": USELESS} if limit is None else {}) for step in range(32, 41))
-    found = [line for line in lines(run) if "teacher_losses" in line]
-    worse = {line["step"]: line["teacher_losses"]["1"] / line["task_loss"] for line in found}
-    assert worse[30] < 1.2
-    assert worse[31] > 2
-    assert worse[41] < 1.2
-    (line,) = [line for line in lines(run) if "validation_teachers" in line and line["step"] == 50]
-    assert line["validation_teachers"]["1"] == pytest.approx(line["validation_loss"], rel=0.2)
+    """Trains group 0, also with stops after some steps, which must not change a bit."""
+    run = shutil.copytree(teacher, folder / "run")
+    diverged, worse = spoil(run, DIVERGED, 1e24), spoil(run, WORSE, 1000)
+    shutil.copytree(run, folder / "copy")
+    more = {"codistill__teacher_limit": limit} if limit else {}
+    (summary,) = finished(server, 2, words(data, run, 0, **more))
+    # The validation after step 50 comes first.
+    over = {"group 1: beyond --teacher-limit": 1} if limit else {}
+    problems = {"group 1: not finite": 1, "group 1: far worse": 1, **over}
+    assert summary["problems"] == problems
+    assert collect(run).groups[0].problems == problems
+    reasons = lines(run)[-1]["reasons"]
+    told = "its loss is nan, this group's" if limit else "in step 31 its logits are NaN or infinite"
+    assert reasons["group 1: not finite"].startswith(f"{diverged}: {told}")
+    assert all(reasons[kind].startswith(f"{worse}: its loss is ") for kind in [*problems][1:])
+
+    steps = {line["step"]: line for line in lines(run) if "loss" in line}
+    used = {step: line["teachers"].get("1") for step, line in steps.items()}
+    # With a limit weights must be measured before they teach.
+    bad = [None] * 2 if limit else [DIVERGED] * 2
+    assert [used[step] for step in (30, 31, 32, 33, 40)] == [10, *bad, None, None]
+    assert [used[step] for step in (41, 42, 50)] == [None if limit else 30, 30, 30]
+    assert {used[step] for step in range(51, 61)} == {None if limit else WORSE}
+    taught = {step for step, line in steps.items() if line["distill_loss"] > 0}
+    assert taught == {step for step in used if used[step]} - {31, 32}
+    assert steps[43]["teacher_losses"]["1"] < 1.2 * steps[43]["task_loss"]
+    assert steps[53]["teacher_losses"]["1"] > 2 * steps[53]["task_loss"]
+    first, second, *_ = [line for line in lines(run) if "validation_teachers" in line]
+    assert first["validation_teachers"]["1"] == pytest.approx(first["validation_loss"], rel=0.2)
+    assert second["validation_teachers"]["1"] > 2 * second["validation_loss"]
+    for stop in stops:
+        again = shutil.copytree(folder / "copy", folder / f"again-{stop}")
+        finished(server, 2, words(data, again, 0, steps=stop, **more))
+        resumed = finished(server, 2, words(data, again, 0, **more))
+        assert weights(resumed) == weights([summary])

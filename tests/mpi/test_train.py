@@ -110,7 +110,7 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
 
 BEGIN = ("step", "examples", "wall_s")
 LOSSES = ("loss", "task_loss", "distill_loss", "step_s", "data_s", "learning_rate")
-SOMETIMES = {"problems", "reasons", "teacher_losses", "validation_teachers"}
+SOMETIMES = {"problems", "reasons", "processor", "teacher_losses", "validation_teachers"}
 
 SUMMARY = [
     *("group", "ended", "reason", "steps", "restarts", "validation_loss", "metrics", "exchanges"),
