@@ -111,6 +111,58 @@ def test_docstrings_say_what_a_thing_is_or_does() -> None:
     assert not riddles
 
 
+WRITING = {
+    "write_text",
+    "write_bytes",
+    "mkdir",
+    "makedirs",
+    "touch",
+    "truncate",
+    "rename",
+    "unlink",
+}
+WRITING |= {"rmdir", "rmtree", "symlink_to", "hardlink_to", "savefig", "mkdtemp", "mkstemp"}
+WRITING |= {"TemporaryDirectory", "NamedTemporaryFile", "copyfile", "copytree", "move"}
+
+WRITERS_OF_THEIR_OWN = {
+    "training.run.fresh": "calls methods of an open Folder",
+    "training.run.owner": "calls methods of an open Folder",
+    "tensorfile.steps": "calls methods of an open Folder",
+    "training.record.lines": "shortens a file that was opened by a Folder",
+    "tasks.commoncrawl.preparation.collecting": "compresses into a file that is open",
+    "tasks.imagenet.preparation.builtin": "packs into a file that is open",
+    "tasks.skeleton.__init__": "fills a new folder of a random name",
+    "tasks.builtin": "fills a new folder of a random name",
+    "tasks.preparing.workspace": "removes a tree, in which shutil follows no link",
+    "churn.predicting": "fills a new folder of a random name",
+    "cluster.doctor.publishing": "fills a new folder of a random name",
+    "runs.plot": "draws into memory",
+}
+"""Files above the ground floor that may change the file system by themselves, and why."""
+
+
+def writes(path: Path) -> Iterator[str]:
+    """The calls in a file that change the file system."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            words = [*node.args, *(keyword.value for keyword in node.keywords)]
+            modes = [word.value for word in words if isinstance(word, ast.Constant)]
+            opens = name == "open" and any(
+                isinstance(mode, str) and re.fullmatch(r"[rwaxbt]*[wax+][bt+]*", mode)
+                for mode in modes
+            )
+            if name in WRITING or opens or ast.unparse(node.func) == "os.replace":
+                yield f"{name_of(path)}: {ast.unparse(node)}"
+
+
+def test_files_are_written_by_the_ground_floor_which_follows_no_links() -> None:
+    above = [path for path in FILES if path.parent != PRODUCT / "files"]
+    found = {name_of(path).removeprefix("hvcod."): list(writes(path)) for path in above}
+    others = {name: calls for name, calls in found.items() if calls}
+    assert others.keys() == WRITERS_OF_THEIR_OWN.keys(), others
+
+
 def test_nothing_is_left_open() -> None:
     marks = re.compile(r"\b(TODO|FIXME|raise NotImplementedError|noqa)\b|type: ignore")
     left = [

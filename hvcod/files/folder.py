@@ -64,7 +64,9 @@ class Folder:
             return os.open(name, flags, 0o666, dir_fd=self.descriptor)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR) and self._is_link(name):
-                raise self._refusal(name, "is a symbolic link") from error
+                raise self._refusal(
+                    name, "is a symbolic link: put what it points to into its place, or remove it"
+                ) from error
             raise
 
     def open_new(self, name: str) -> int:
@@ -84,15 +86,17 @@ class Folder:
             return descriptor
         os.close(descriptor)
         if stat.S_ISREG(status.st_mode):
-            raise self._refusal(name, "has a second name, which would be changed too")
-        raise self._refusal(name, "is not a regular file")
+            raise self._refusal(
+                name, "has a second name, which would change too: replace it by a copy"
+            )
+        raise self._refusal(name, "is not a regular file; remove it")
 
     def open_regular(self, name: str) -> io.FileIO:
         """Opens a regular file for unbuffered reading; raises IrregularError if it is none."""
         descriptor = self.open(name, os.O_RDONLY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise self._refusal(name, "is not a regular file")
+            raise self._refusal(name, "is not a regular file; remove it")
         return io.FileIO(descriptor)
 
     def names(self) -> list[str]:
@@ -146,7 +150,7 @@ class Folder:
         return False
 
     def _refusal(self, name: str, problem: str) -> IrregularError:
-        return IrregularError(errno.EINVAL, f"{name} {problem}; remove it")
+        return IrregularError(errno.EINVAL, f"{name} {problem}")
 
 
 class Held(Folder):

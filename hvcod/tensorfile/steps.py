@@ -24,7 +24,8 @@ def list_steps(directory: Path) -> list[int]:
 
     Other names are ignored. Raises OSError if the directory cannot be listed.
     """
-    return steps_of(path.name for path in directory.iterdir())
+    with opened(directory) as folder:
+        return steps_of(folder.names())
 
 
 def prune(
