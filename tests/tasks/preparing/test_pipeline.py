@@ -1,5 +1,6 @@
 """The pipeline: a preparation is a class of its own that brings its stages and nothing else."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,29 @@ def test_finished_work_is_not_done_again(tmp_path: Path) -> None:
     again = words(tmp_path / "data")
     assert again.run() == {"words": 4}
     assert again.done == []
+
+
+@pytest.mark.parametrize("name", ["work", "work/split", "work/claims", "shards"])
+def test_nothing_is_written_behind_a_link_in_the_folder(tmp_path: Path, name: str) -> None:
+    """Somebody who may write there could have other files of the user replaced."""
+    victim, output = tmp_path / "victim", tmp_path / "data"
+    victim.mkdir()
+    output.mkdir()
+    if name != "work":
+        with pytest.raises(HvcodError, match="1 inputs have no words"):
+            words(output, [Text("blank", " ")]).run()
+        shutil.rmtree(output / name)
+    (output / name).symlink_to(victim)
+    with pytest.raises(UsageError, match=f"{Path(name).name} is a symbolic link: put what it poi"):
+        words(output, [Text("blank", " ")]).run()
+    assert list(victim.iterdir()) == []
+
+
+def test_an_output_folder_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to("disk")
+    words(tmp_path / "data").run()
+    assert (tmp_path / "disk/words.txt").read_text() == "a,b,c,d"
 
 
 def test_an_interrupted_preparation_goes_on_behind_what_is_done(tmp_path: Path) -> None:
