@@ -44,6 +44,12 @@ def is_tar(head: bytes) -> bool:
     return _TAR.match(head) is not None
 
 
+def pointer_kind(head: bytes) -> str:
+    """Returns which pointer a file is instead of its content, with advice; empty if it is none."""
+    kind = foreign_kind(head)
+    return kind if kind.startswith("a pointer") else ""
+
+
 def foreign_kind(head: bytes) -> str:
     """Returns the kind of a file without text, with advice; empty for any other file.
 

@@ -13,10 +13,11 @@ from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.tasks.imagenet.preparation import paths
 from hvcod.tasks.reading.compression import Gap, Piece, codec_by_content, decompress
 from hvcod.tasks.reading.files import readable
+from hvcod.tasks.reading.kinds import pointer_kind
 
 CHUNK_BYTES = 1024 * 1024
 BUFFER_BYTES = 64 * 1024
-LONGEST_HEAD = 16
+LONGEST_HEAD = 256
 DEEPEST = 3
 """The greatest depth of archives in archives; the official training data have tar files in one."""
 
@@ -112,12 +113,14 @@ def is_compressed(path: Path) -> bool:
     """Tells whether a tar file is compressed, so that it can only be read from its beginning.
 
     Raises:
-        UsageError: The file cannot be read, or is empty.
+        UsageError: The file cannot be read, is empty, or is a pointer to one.
     """
     with readable(path), path.open("rb") as file:
         head = file.read(LONGEST_HEAD)
     if not head:
         raise UsageError(f"{path}: the file is empty")
+    if kind := pointer_kind(head):
+        raise UsageError(f"{path} is {kind}")
     return codec_by_content(head) is not None
 
 

@@ -7,8 +7,10 @@ from typing import NamedTuple
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hvcod.tasks.imagenet.pixels import opened
+from hvcod.tasks.reading.kinds import pointer_kind
 
 LONGEST_REASON = 100
+_HEAD = 1024
 
 
 class DamagedError(Exception):
@@ -52,7 +54,8 @@ def check(content: bytes, max_pixels: int) -> Checked:
         except DamagedError:
             raise
         except UnidentifiedImageError as error:
-            raise DamagedError("not an image") from error
+            kind = pointer_kind(content[:_HEAD])
+            raise DamagedError(f"not an image but {kind}" if kind else "not an image") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DamagedError("too many pixels") from error
         # Decoders raise all kinds of errors on broken data.

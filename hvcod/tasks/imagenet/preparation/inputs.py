@@ -1,11 +1,13 @@
 """The inputs of images, cut into units that the ranks share."""
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.errors import UsageError
+from hvcod.errors import HvcodError, UsageError
+from hvcod.files.regular import open_regular
 from hvcod.tasks.imagenet.preparation import archive, paths
 from hvcod.tasks.imagenet.preparation.archive import Member
 from hvcod.tasks.reading.files import file_size, files_below, readable
@@ -53,13 +55,15 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     locations = [Path(text).expanduser() for text in inputs]
     for path in locations:
         with readable(path):
-            there, folder = path.exists(), path.is_dir()
+            there, folder, file = path.exists(), path.is_dir(), path.is_file()
         if not there:
             raise UsageError(f"{path}: there is no such file or folder")
         if not folder and not paths.is_archive(path.name):
             raise UsageError(
                 f"{path} is neither a folder nor a tar file (.tar, .tar.gz, .tar.xz, .tar.zst)"
             )
+        if not folder and not file:
+            raise UsageError(f"{path} is not a regular file")
     unique = list({path.resolve(): path for path in reversed(locations)}.values())[::-1]
     names = [one_line(name) for name in _names(unique)]
     return [Source(path, name) for path, name in zip(unique, names, strict=True)]
@@ -115,8 +119,12 @@ def _folder_members(folder: Path, files: Sequence[str]) -> Iterator[Member]:
 def _file(path: Path, parts: tuple[str, ...]) -> Member:
     if not paths.is_image_name(parts[-1]) or paths.left_alone(parts):
         return Member(parts, None, 0)
-    size = path.stat().st_size
-    return Member(parts, path.read_bytes() if size <= archive.MAX_IMAGE_BYTES else None, size)
+    try:
+        with open_regular(path, follow=True) as file:
+            size = os.fstat(file.fileno()).st_size
+            return Member(parts, file.read() if size <= archive.MAX_IMAGE_BYTES else None, size)
+    except HvcodError as error:
+        raise HvcodError(f"{path}: {error}") from error
 
 
 def _names(locations: Sequence[Path]) -> list[str]:

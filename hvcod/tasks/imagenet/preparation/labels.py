@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hvcod.errors import UsageError, reason_of
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.files.regular import read_regular
 from hvcod.tasks.imagenet.preparation.paths import is_archive
+
+LARGEST = 2**30
+"""Bytes of the largest list: some million lines."""
 
 DEVKIT_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 DEVKIT_META = "meta.mat"
@@ -40,8 +44,18 @@ def load_labels(path: Path) -> Labels:
     try:
         if is_archive(path.name):
             return _devkit(path)
-        return _listed(path, path.read_text(encoding="utf-8-sig").splitlines())
-    except (OSError, UnicodeDecodeError, tarfile.TarError, EOFError, csv.Error) as error:
+        content = read_regular(path, LARGEST, follow=True)
+        return _listed(path, content.decode("utf-8-sig").splitlines())
+    except UsageError:
+        raise
+    except (
+        OSError,
+        HvcodError,
+        UnicodeDecodeError,
+        tarfile.TarError,
+        EOFError,
+        csv.Error,
+    ) as error:
         raise UsageError(f"--labels {path}: cannot be read: {reason_of(error)}") from error
 
 

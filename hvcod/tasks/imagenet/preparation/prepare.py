@@ -27,6 +27,7 @@ from hvcod.tasks.imagenet.preparation.labels import load_labels
 from hvcod.tasks.imagenet.preparation.layout import EXPECTED, Layout, Place, read_layout
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
 from hvcod.tasks.imagenet.preparation.packing import PACKED, Packer, too_much_damage
+from hvcod.tasks.imagenet.preparation.paths import SUFFIXES
 from hvcod.tasks.imagenet.preparation.splitting import Split, split
 from hvcod.tasks.imagenet.preparation.summary import LabelsReport, found, full_report
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
@@ -155,7 +156,10 @@ class ImagePreparation(Preparation):
             raise too_much_damage(damaged, self.options.max_damaged)
         if not any(result["shards"] for result in results):
             names = ", ".join(source.name for source in self.sources)
-            raise HvcodError(f"no image in {names}: {found(results)}; {EXPECTED}")
+            raise HvcodError(
+                f"no image in {names}: {found(results)}; the names of images end in "
+                f"{', '.join(SUFFIXES)}; {EXPECTED}"
+            )
 
 
 def _joined(

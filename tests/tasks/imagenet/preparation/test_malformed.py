@@ -1,6 +1,7 @@
 """Malformed inputs: damaged images are counted, named and skipped; the rest ends in one line."""
 
 import io
+import os
 import struct
 import tarfile
 import zlib
@@ -50,6 +51,10 @@ def png_that_claims(width: int, height: int) -> bytes:
 DAMAGED = {
     "empty": (b"", "empty file"),
     "text": (b"<html>404 Not Found</html>", "not an image"),
+    "a pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "not an image but a pointer of Git LFS.*git lfs pull",
+    ),
     "zeros": (b"\0" * 5000, "not an image"),
     "a JPEG's head alone": (picture(1, 64)[:20], "."),
     "a cut JPEG": (picture(1, 64)[:-200], "truncated"),
@@ -158,6 +163,11 @@ def second_header(content: bytes) -> int:
 BROKEN: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "empty": (".tar", lambda _: b"", "the file is empty"),
     "no tar file": (".tar", lambda _: b"hello" * 1000, "cannot be read"),
+    "a pointer": (
+        ".tar",
+        lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "a pointer of Git LFS.*git lfs pull",
+    ),
     "cut in an image": (".tar", lambda c: c[:2000], "cannot be read"),
     "cut between images": (".tar", lambda c: c[: second_header(c)], "cut off"),
     "a damaged header": (".tar", lambda c: flipped(c, second_header(c) + 3), "damaged"),
@@ -190,10 +200,13 @@ def test_a_broken_archive_in_an_archive_ends_in_a_line(tmp_path: Path) -> None:
 
 
 LAYOUTS: dict[str, tuple[dict[str, bytes], str]] = {
-    "nothing": ({}, "no image in data: 0 images read; expected"),
+    "nothing": (
+        {},
+        r"no image in data: 0 images read; the names of images end in \.jpeg, .*; expected",
+    ),
     "no image": (
         {"cat/a.txt": b"x", "dog/b": b"x"},
-        r"no image in data: 0 images read, 2 other files \(such as cat/a.txt\); expected",
+        r"no image in data: 0 images read, 2 other files \(such as cat/a.txt\); the names",
     ),
     "only damaged ones": (
         {"cat/a.jpg": b"x"},
@@ -241,9 +254,15 @@ def test_classes_without_validation_images_are_named(tmp_path: Path) -> None:
     assert report["validation"]["classes_without_images"] == ["dog"]
 
 
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
 INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda folder: folder / "nowhere", "nowhere: there is no such file or folder"),
     "an image": (lambda folder: folder / "cat" / "cat_0.JPEG", "neither a folder nor a tar file"),
+    "a pipe": (lambda folder: pipe(folder / "data.tar"), "data.tar is not a regular file"),
 }
 
 
@@ -259,6 +278,15 @@ def test_a_link_that_leads_nowhere_is_no_loss_in_silence(tmp_path: Path) -> None
     (folder / "cat" / "gone.jpg").symlink_to(tmp_path / "nothing")
     with pytest.raises(HvcodError, match=r"gone\.jpg: cannot be read: No such file"):
         packed([folder], tmp_path / "out")
+
+
+def test_a_link_to_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "data", GOOD)
+    (folder / "cat" / "pipe.jpg").symlink_to(pipe(tmp_path / "pipe"))
+    with pytest.raises(HvcodError, match=r"pipe\.jpg: is not a regular file"):
+        packed([folder], tmp_path / "out")
+    with pytest.raises(HvcodError, match=r"--labels .*pipe: cannot be read: is not a regular file"):
+        packed([folder], tmp_path / "out", labels=tmp_path / "pipe")
 
 
 LABELS = {
