@@ -13,6 +13,7 @@ import numpy as np
 from mpi4py import MPI
 from PIL import Image
 
+from hvcod import config
 from hvcod.tasks.imagenet.dataset import PARTS, ImageDataset
 from hvcod.tasks.imagenet.preparation.inputs import find_sources
 from hvcod.tasks.imagenet.preparation.options import PrepareOptions
@@ -88,7 +89,8 @@ def write_tar(path: Path, files: Mapping[str, bytes]) -> Path:
 def packed(inputs: Sequence[Path], output: Path, **options: Any) -> dict[str, Any]:
     """Prepares a dataset and returns its report."""
     sources = find_sources([str(path) for path in inputs])
-    return ImagePreparation(sources, output, PrepareOptions(**options), MPI.COMM_SELF).run()
+    chosen = config.resolve(PrepareOptions, [options])
+    return ImagePreparation(sources, output, chosen, MPI.COMM_SELF).run()
 
 
 def everything(folder: Path) -> dict[str, dict[str, tuple[str, bytes]]]:

@@ -11,7 +11,7 @@ from hvcod.values import Limit
 
 _LONGEST_LABEL = 8
 _STEPS = {
-    "integer": "--decimals reads whole numbers such as 7.0",
+    "integer": "--decimals reads whole numbers such as 7.0; a missing value is an empty field",
     "label": "--labels NO,YES says how labels are written",
     "number of columns": "check that all rows have the columns of the first ones",
 }

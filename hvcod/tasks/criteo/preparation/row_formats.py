@@ -93,6 +93,8 @@ def recognise(name: str, head: bytes) -> tuple[Layout, int]:
     lines = head[begin:].split(b"\n")[:_LINES_TRIED]
     if not any(line.strip() for line in lines):
         raise HvcodError(f"{name} is empty: no rows of the Criteo data in it")
+    if kind := foreign_kind(head):
+        raise HvcodError(f"{name} is {kind}")
     quoted = any(b'"' in line for line in lines)
     for delimiter in _DELIMITERS:
         names = [_bare(field) for field in lines[0].split(delimiter)]
@@ -105,7 +107,7 @@ def recognise(name: str, head: bytes) -> tuple[Layout, int]:
         for delimiter in _DELIMITERS:
             if _FEATURES + has_label in {line.count(delimiter) + 1 for line in lines}:
                 return Layout(delimiter, False, has_label, header=False, quoted=quoted), begin
-    raise HvcodError(f"{name} {(foreign_kind(head) and _foreign(head)) or _difference(lines[0])}")
+    raise HvcodError(f"{name} {_difference(lines[0])}")
 
 
 def _front(names: Sequence[str]) -> tuple[bool, bool] | None:
@@ -143,10 +145,6 @@ def _numbers(first: int, count: int) -> list[str | None]:
 
 def _bare(field: bytes) -> str:
     return field.decode(errors="replace").strip().strip("\"'").strip().lower()
-
-
-def _foreign(head: bytes) -> str:
-    return f"is {foreign_kind(head)}"
 
 
 def _difference(line: bytes) -> str:

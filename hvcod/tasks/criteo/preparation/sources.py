@@ -60,6 +60,8 @@ def expand_inputs(inputs: Sequence[str]) -> Found[Source]:
                 sources[file.resolve()] = Source(str(file), file, is_named=is_named)
             else:
                 left_alone[str(file)] = None
+    if not sources:
+        raise UsageError(f"no rows in {', '.join(inputs)}; left alone: {next(iter(left_alone))}")
     _refuse_copies(list(sources.values()))
     return Found(list(sources.values()), list(left_alone))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from hvcod.config import option
+from hvcod.values import Limit
 
 PART_NAMES = {
     "train": "training",
@@ -83,7 +84,11 @@ class PrepareOptions:
         minimum=0.0,
         maximum=1.0,
     )
-    max_damaged: int = option(100, "damaged images that are skipped; more are an error", minimum=0)
+    max_damaged: Limit = option(
+        Limit(100),
+        "damaged images that are skipped, a number over all inputs or a share of each such as 1%; "
+        "more are an error",
+    )
     max_pixels: int = option(
         64_000_000,
         "width x height above which an image counts as damaged",

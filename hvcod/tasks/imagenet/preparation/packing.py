@@ -85,8 +85,9 @@ class Packer:
 
     def _skip(self, identity: str, reason: str) -> None:
         self._damaged.append((identity, reason))
-        if len(self._damaged) > self._options.max_damaged:
-            raise too_much_damage(self._damaged, self._options.max_damaged)
+        most = self._options.max_damaged.number  # a share is checked when all images are read
+        if most is not None and len(self._damaged) > most:
+            raise too_much_damage(self._damaged, most)
 
     def _keep(self, identity: str, content: bytes, found: Place) -> None:
         digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()

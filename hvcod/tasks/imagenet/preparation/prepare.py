@@ -152,14 +152,31 @@ class ImagePreparation(Preparation):
 
     def _check(self, results: Sequence[Report]) -> None:
         damaged = [tuple(image) for result in results for image in result["damaged"]]
-        if len(damaged) > self.options.max_damaged:
-            raise too_much_damage(damaged, self.options.max_damaged)
+        most = self.options.max_damaged.number
+        if most is not None and len(damaged) > most:
+            raise too_much_damage(damaged, most)
+        if most is None:
+            self._check_shares(results)
         if not any(result["shards"] for result in results):
             names = ", ".join(source.name for source in self.sources)
             raise HvcodError(
                 f"no image in {names}: {found(results)}; the names of images end in "
                 f"{', '.join(SUFFIXES)}; {EXPECTED}"
             )
+
+    def _check_shares(self, results: Sequence[Report]) -> None:
+        limit = self.options.max_damaged
+        for index, source in enumerate(self.sources):
+            pairs = zip(self._units, results, strict=True)
+            own = [result for unit, result in pairs if unit[0] == index]
+            damaged = [image for result in own for image in result["damaged"]]
+            read = sum(result["counts"].get("read", 0) for result in own)
+            if limit.is_exceeded(len(damaged), read):
+                name, reason = damaged[0]
+                raise HvcodError(
+                    f"{source.name}: {len(damaged)} of {read} images are damaged, more than "
+                    f"--max-damaged {limit} allows: {name} ({reason})"
+                )
 
 
 def _joined(

@@ -85,6 +85,7 @@ def test_rows_without_header(delimiter: bytes, labelled: bool) -> None:
         (b"f0,f1,treatment,conversion,visit,exposure\n1,2,0,0,0,0\n", "no rows of the Criteo"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
         (b"PAR1\x15\x04", "a Parquet file"),
+        (TEXT.decode().encode("utf-16"), "text in UTF-16"),
         (b"<!DOCTYPE html><p>Moved", "an HTML page"),
         (b"PK\x03\x04\x14\0", "a zip file"),
         (b"\x1b]0;title\x07\n", "'\\x1b]0;title"),
@@ -293,6 +294,10 @@ def test_a_folder_of_days(tmp_path: Path) -> None:
         "README.md",
         "md5sums.xml",
     ]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "readme.txt").write_text("Words.")
+    with pytest.raises(UsageError, match=r"no rows in .*none; left alone: .*readme\.txt"):
+        expand_inputs([str(tmp_path / "none")])
     (days / "day_2").write_bytes(TEXT)
     with pytest.raises(UsageError, match=r"day_2 look like the same rows"):
         expand_inputs([str(days)])

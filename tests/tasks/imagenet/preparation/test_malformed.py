@@ -94,6 +94,16 @@ def test_more_damage_than_allowed_ends_in_a_line_and_can_be_taken_up(tmp_path: P
     assert packed([tmp_path / "data"], tmp_path / "out", max_damaged=3)["damaged"] == 3
 
 
+def test_a_share_holds_for_each_input(tmp_path: Path) -> None:
+    write_files(tmp_path / "good", {f"cat/{n}.jpg": picture(n) for n in range(9)})
+    write_files(tmp_path / "bad", {"dog/1.jpg": picture(1), "dog/2.jpg": b"?"})
+    inputs = [tmp_path / "good", tmp_path / "bad"]
+    line = r"bad: 1 of 2 images are damaged, .*--max-damaged 49% .*dog/2\.jpg \(not an image\)"
+    with pytest.raises(HvcodError, match=line):
+        packed(inputs, tmp_path / "out", max_damaged="49%")
+    assert packed(inputs, tmp_path / "out", max_damaged="50%")["damaged"] == 1
+
+
 def test_the_limit_holds_over_all_units(tmp_path: Path) -> None:
     files = {f"{name}/{n}.jpg": picture(n) for name in ("cat", "dog") for n in range(9)}
     files |= {f"{name}/{n}-bad.jpg": b"?" for name in ("cat", "dog") for n in range(2)}
