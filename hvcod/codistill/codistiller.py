@@ -60,6 +60,7 @@ class Codistiller:
         run_id: str | None = None,
         examples_per_step: int = 0,
         steps: int | None = None,
+        meaning: Mapping[str, Any] | None = None,
         origin: Origin | None = None,
         teachers: Sequence[TeacherSpec] | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -73,14 +74,14 @@ class Codistiller:
             options: Interval, burn-in, weight, loss, topology, exchange.
             logits: Which part of the outputs the logits are: an item (its number or name), an
                 attribute (its name), or the result of a function; None: all.
-            predict: (model, inputs, hidden state) -> (outputs, next state), for a model with a
-                hidden state. The default calls the model.
+            predict: (model, inputs, hidden state) -> (outputs, next state); by default a call.
             likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
             distillation_loss: (student's logits, each teacher's) -> scalar; overrides the options.
             reuse_logits: Teachers' logits may be overwritten, which saves the largest temporary.
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
             steps: Of the whole run; checkpoints of later ones are refused. None: unknown.
+            meaning: Of inputs and outputs, such as ``{"classes": names}``; others are refused.
             origin: Describes the run, if hvcod keeps its run directory.
             teachers: Given if they are not copies of the student in the topology's groups.
             stop: Returns whether this rank has been asked to stop: ends any wait for a teacher.
@@ -97,13 +98,12 @@ class Codistiller:
         if teachers is None:
             teachers = _copies(self._student, group, self._options.topology)
         self._teachers = Teachers(teachers, predict, logits, self._options.max_staleness)
-        self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id)
+        self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id, meaning)
         self._exchange = self._make_exchange(teachers, steps, stop)
         self._agreed = Agreed(self._teachers.groups)
         self._scores = Scores(self._options.teacher_limit)
         self._figures, self._troubles = Figures(), Troubles()
-        self._done = 0
-        self._begun = self._closed = False
+        self._done, self._begun, self._closed = 0, False, False
         self.validation_loss: float | None = None
 
     @property
@@ -167,6 +167,7 @@ class Codistiller:
         """
         return {
             "run_id": self._identity.origin.run_id,
+            "meaning": self._identity.origin.meaning,
             "group": self._group.index,
             "done": self._done,
             "validation_loss": self.validation_loss,
@@ -195,7 +196,7 @@ class Codistiller:
                 f"this is group {self._group.index}, and the state is that of group "
                 f"{state['group']}: each group goes on from its own"
             )
-        self._identity.resume(state["run_id"])
+        self._identity.resume(state["run_id"], state.get("meaning", ""))
         self._teachers.load_state_dict(state["teachers"])
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)

@@ -6,6 +6,7 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -14,6 +15,7 @@ from hvcod.exchange import published_directory
 from hvcod.exchange.poll import fetch
 from hvcod.groups.split import Group
 from hvcod.tensorfile.format import TensorSpec
+from hvcod.tensorfile.meaning import difference, meaning_of
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import list_steps
 
@@ -28,8 +30,10 @@ class Identity:
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
 
-    def resume(self, run_id: str) -> None:
+    def resume(self, run_id: str, meaning: str) -> None:
         """Goes on with the run of a saved state; raises HvcodError if it is another one."""
+        if different := difference(meaning, self.origin.meaning):
+            raise HvcodError(f"the state was trained on data of another meaning: {different}")
         if run_id != self.origin.run_id:
             raise HvcodError(f"the state belongs to run {run_id!r}, not to {self.origin.run_id!r}")
 
@@ -42,22 +46,30 @@ class Identity:
 class ScriptIdentity(Identity):
     """A run of a user's own script: nobody keeps a run directory for it."""
 
-    def __init__(self, group: Group, run_id: str | None) -> None:
+    def __init__(
+        self, group: Group, run_id: str | None, meaning: Mapping[str, Any] | None = None
+    ) -> None:
         """Without a `run_id` several groups agree on a new one: collective over the world.
 
         Raises:
-            UsageError: There is none, and there are groups in other launches.
+            UsageError: There is none, and there are groups in other launches; or the `meaning`
+                cannot be noted.
         """
+        try:
+            noted = meaning_of(meaning or {})
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"meaning={meaning!r}: {error}") from error
         self._group, self._is_new = group, run_id is None
         if run_id is None and group.count > 1:
             run_id = _new_id(group)
-        super().__init__(Origin(run_id or "", "custom", group.index, ranks=group.size))
+        origin = Origin(run_id or "", "custom", group.index, ranks=group.size, meaning=noted)
+        super().__init__(origin)
 
-    def resume(self, run_id: str) -> None:
+    def resume(self, run_id: str, meaning: str) -> None:
         """Goes on with the run of a saved state, whose name this one takes if it has none."""
         if self._is_new:
             self.origin = dataclasses.replace(self.origin, run_id=run_id)
-        super().resume(run_id)
+        super().resume(run_id, meaning)
 
     def begin(
         self, run_dir: Path, expected: Mapping[str, TensorSpec], close: Callable[[], None]

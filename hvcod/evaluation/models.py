@@ -112,6 +112,9 @@ def _compare_meaning(path: Path, origin: Origin, trained: TrainOptions, task: Ta
             f"trained ({trained.data or 'built-in data'}): {different}; prepare it again, with "
             f"--like {trained.data or 'the data of the training'}"
         )
+    content = task.content() if origin.content and data == trained.data else ""
+    if content and content != origin.content:
+        log.warning("%s holds other examples than when %s was trained", data, path)
     elsewhere = os.path.realpath(data or "") != os.path.realpath(trained.data or "")
     if meaning and not origin.meaning and elsewhere:
         log.warning(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from exchange.support import wait_until
 from mpi4py import MPI
 from torch import nn
 
@@ -195,6 +196,29 @@ def test_a_state_that_does_not_fit(change: dict[str, Any], complaint: str, tmp_p
     state = trained(tmp_path, 2) | change
     with pytest.raises(HvcodError, match=complaint):
         make(tmp_path).load_state_dict(state)
+
+
+def test_classes_of_another_meaning(tmp_path: Path) -> None:
+    cats_first, dogs_first = ({"classes": names} for names in (["cat", "dog"], ["dog", "cat"]))
+    state = trained(tmp_path / "a", 2, meaning=cats_first)
+    for meaning in (cats_first, None):
+        make(tmp_path / "a", meaning=meaning).load_state_dict(state)
+    with pytest.raises(HvcodError, match=r"another meaning: classes [0-9a-f]{8} instead of "):
+        make(tmp_path / "a", meaning=dogs_first).load_state_dict(state)
+    with pytest.raises(UsageError, match="meaning="):
+        make(tmp_path / "b", meaning={"my classes": object()})
+    # The other group's checkpoints are refused as teachers, by name.
+    other = Codistiller(
+        nn.Linear(2, 3), group(1), tmp_path / "a", OPTIONS, run_id="run", meaning=dogs_first
+    )
+    other.step()
+    wait_until(lambda: other.problems)
+    assert (
+        other.reasons["group 0: refused"]
+        .partition(": classes ")[0]
+        .endswith("was trained on data of another meaning")
+    )
+    other.close()
 
 
 def test_a_state_comes_before_the_first_step(tmp_path: Path) -> None:

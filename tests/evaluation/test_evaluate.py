@@ -183,6 +183,20 @@ def test_data_of_another_meaning_are_refused_by_name(
     assert caplog.messages == []
 
 
+def test_examples_that_were_replaced_since_are_said(
+    run: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy, data = shutil.copytree(run, tmp_path / "run"), shutil.copytree(tiny_data, tmp_path / "D")
+    config = copy / "config.toml"
+    config.write_text(config.read_text().replace(str(tiny_data), str(data)))
+    loaded(copy)
+    assert caplog.messages == []
+    change(data, content="other documents")
+    loaded(copy)
+    state = copy / "group-0" / "state" / f"step-{STEPS:08d}.h5"
+    assert caplog.messages == [f"{data} holds other examples than when {state} was trained"]
+
+
 def test_weights_that_do_not_name_a_meaning_are_used_with_a_warning(
     run: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

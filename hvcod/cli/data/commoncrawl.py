@@ -14,6 +14,7 @@ from hvcod.tasks.commoncrawl.preparation.options import PrepareOptions
 EXAMPLES = """\b
 Examples:
   laptop   hvcod data commoncrawl books/*.jsonl.xz --output data/books
+           hvcod data commoncrawl more.jsonl --like data/books --output data/more
   cluster  srun --mpi=pmix -N 4 --ntasks-per-node 32 hvcod data commoncrawl \\
              --download CC-MAIN-2020-50 --files 2000 --output /scratch/cc
 """

@@ -15,6 +15,8 @@ EXAMPLES = """\b
 Examples:
   laptop   hvcod data imagenet cifar10.tar.xz --output data/cifar10
            hvcod data imagenet my-images/train my-images/val --output data/mine
+           hvcod data imagenet new-images --like data/mine --validation-fraction 1 \\
+             --output data/new
   cluster  srun --mpi=pmix -N 2 --ntasks-per-node 32 hvcod data imagenet \\
              ILSVRC2012_img_train.tar ILSVRC2012_img_val.tar \\
              --labels ILSVRC2012_devkit_t12.tar.gz --output /scratch/imagenet
