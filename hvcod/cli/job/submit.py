@@ -108,4 +108,8 @@ def _taken_back(plan: Plan, ids: Mapping[str, str]) -> str:
         plan.options.batch_system.cancel([*ids.values()])
     except HvcodError as error:
         return f"; still in the queue: {names}, as {error}"
-    return f"; cancelled what was submitted: {names}"
+    scripts = plan.request.folder / "jobs"
+    return (
+        f"; cancelled what was submitted: {names}; where a queue takes one job at a time, submit "
+        f"the scripts in {scripts} one after the other"
+    )

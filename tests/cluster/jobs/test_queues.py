@@ -88,7 +88,8 @@ def test_a_chain_that_is_refused_in_its_middle_is_cancelled(queue: Queue) -> Non
         queue.submit(*CHAIN)
     assert str(error.value) == (
         "evaluate: qsub refused: qsub: would exceed limit on jobs of a user; cancelled what was "
-        "submitted: prepare (11.pbs), train (12.pbs)"
+        "submitted: prepare (11.pbs), train (12.pbs); where a queue takes one job at a time, "
+        "submit the scripts in runs/cc/jobs one after the other"
     )
     assert queue.called()[-1] == "qdel 12.pbs 11.pbs"
 
