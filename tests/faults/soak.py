@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -20,14 +21,15 @@ from faults.disk import Disk, disk
 from faults.kills.harness import MOMENTS, KilledRun, Setting, Tally, learned
 from forkserver.launches import ForkServer, Launch
 
-from hvcod.errors import PREEMPTED
+from hvcod.errors import PREEMPTED, HvcodError
 from hvcod.training.run.stop_file import ask_to_stop
 
 SETTING = Setting(2, 1, 2, ("--staleness", "exact"))
 
 DAMAGES = ("cut state", "flipped state", "garbage in metrics")
 FAULTS = ("kill", "kill", "power loss", "signal", "stop file", "suspension", *DAMAGES)
-PATIENCE = 60.0
+SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+PATIENCE = 10.0
 
 
 class DisturbedRun(KilledRun):
@@ -85,17 +87,18 @@ class DisturbedRun(KilledRun):
     def _stop(self, launches: dict[int, Launch], how: str) -> None:
         """Tells all groups to save and stop."""
         if how == "stop file":
-            ask_to_stop(self._run)
+            with contextlib.suppress(HvcodError):  # the run directory is not there yet
+                ask_to_stop(self._run)
         else:
-            number = self._random.choice((signal.SIGUSR1, signal.SIGUSR2))
+            number = self._random.choice(SIGNALS)
             for launch in launches.values():
                 _signal(launch, number)
-        end = time.monotonic() + PATIENCE
         for index, launch in launches.items():
             # One that is just starting takes no notice of a file that is there already.
-            with contextlib.suppress(Exception):
-                launch.wait(max(0.1, min(10.0, end - time.monotonic())))
-            if launch.returncode == PREEMPTED:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                launch.wait(PATIENCE)
+            # Before its first line, a program dies of the signal.
+            if launch.returncode in (PREEMPTED, *(128 + number for number in SIGNALS)):
                 launch.communicate()
                 self._launches[index] = None
         self._collect()
