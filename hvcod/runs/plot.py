@@ -1,6 +1,7 @@
 """A picture of the learning curves of runs."""
 
 import io
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def draw(runs: Sequence[Path], output: Path) -> None:
         HvcodError: Matplotlib is not installed, a run has no metrics, or the picture cannot be
             written.
     """
+    # It says that a full or closed home has no room for its cache of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib import rc_context
     except ImportError as error:
