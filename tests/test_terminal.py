@@ -5,10 +5,11 @@ import logging
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
+from hvcod.cli.commands import cli
+from hvcod.cli.main import run
 from hvcod.cli.tables import columns
 from hvcod.errors import GroupFailedError, HvcodError, UsageError
 from hvcod.progress import Progress
@@ -101,13 +102,18 @@ def test_warnings_of_libraries_are_escaped(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\x1b" not in text
 
 
-def test_errors_of_a_command_are_escaped(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text(r'task = "x\u001b[2J\u0007\u202e"')
-    (tmp_path / "group-0\x1b]0;t\x07").mkdir()
+def test_errors_of_a_command_are_escaped() -> None:
     program = "from hvcod.cli.main import main; main()"
-    for words, code in ((["train", "--config", "config.toml"], 2), (["tr\x1b[2J"], 2)):
-        command = [sys.executable, "-c", program, *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
-        assert done.returncode == code
-        assert b"\\x1b[2J" in done.stderr
-        assert b"\x1b" not in done.stderr + done.stdout
+    command = [sys.executable, "-c", program, "status", "nowhere\x1b[2J"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == b"hvcod: cannot read the run nowhere\\x1b[2J: No such file or directory\n"
+
+
+def test_wrong_usage_is_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hvcod", "tr\x1b[2J"])
+    with pytest.raises(SystemExit):
+        run(cli)
+    assert "No such command 'tr\\x1b[2J'" in capsys.readouterr().err
