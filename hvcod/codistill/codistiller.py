@@ -201,7 +201,7 @@ class Codistiller:
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)
         # Those of earlier versions know nothing of these two.
-        self._scores.load_state_dict(state.get("scores", {}))
+        self._scores.load_state_dict(state.get("scores", self._scores.state_dict()))
         self._agreed.load_state_dict(state.get("faults", self._agreed.state_dict()))
         self._done, self.validation_loss = state["done"], state["validation_loss"]
         self._begin()
@@ -246,15 +246,16 @@ class Codistiller:
         psi = self._guard.term(logits, {group: taught[group] for group in used})
         return self._options.distill_weight * psi
 
-    def compare(self, losses: Mapping[int, tuple[float, float]]) -> None:
-        """Takes note of {group: (loss, student's loss)} on the same data, such as for validation.
+    def compare(self, student: float, teachers: Mapping[int, float]) -> None:
+        """Takes note of the task losses of the student and its teachers on validation data.
 
-        The same on all ranks. A teacher that is far worse is reported, but goes on teaching.
+        Always the same data, and the same figures on all ranks. A teacher that is far worse is
+        reported, but goes on teaching.
         """
-        for group, (loss, mine) in losses.items():
-            step = self._teachers.steps[group]
-            if self._scores.is_news_at_validation(group, step, loss, mine):
-                told = f"its loss is {loss:.4g} on validation data, this group's {mine:.4g}"
+        self._scores.validated(self._done, student)
+        for group, loss in teachers.items():
+            if self._scores.is_news_then(group, self._teachers.steps[group], loss):
+                told = f"its loss is {loss:.4g} on validation data, this group's {student:.4g}"
                 self._report("far worse", group, told)
 
     def step(self) -> None:

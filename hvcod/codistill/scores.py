@@ -18,8 +18,15 @@ from torch import Tensor
 BATCHES = 3
 """Batches of each rank on which the loss of fresher weights is measured."""
 
-FAR_FACTOR, FAR_NATS = 1.5, 0.1
-"""A teacher is far worse if its loss is larger by this factor, and by so many nats."""
+FAR, FAR_THEN = 1.5, 1.1
+"""A teacher is far worse if its loss is larger by the first factor than the student's is, or by the
+second factor than the student's was, too, when it was as old as the teacher's weights are."""
+
+FAR_NATS = 0.1
+"""The least difference that is worth a report: below it, both may be good."""
+
+_PAST = 100
+"""Validations of which the student's loss is remembered."""
 
 Score = Callable[[Tensor], Tensor]
 """Returns the task loss, a scalar, of anybody's logits on the batch of this step."""
@@ -57,6 +64,7 @@ class Scores:
         self._records: dict[int, Record] = {}
         self._sums: dict[int, Tensor] = {}
         self._counts: dict[int, int] = {}
+        self._past: list[tuple[int, float]] = []
 
     def losses(self) -> dict[int, float]:
         """Returns {group: mean loss} of the weights that were measured last."""
@@ -127,22 +135,36 @@ class Scores:
         reference = max(record.student, validation_loss or record.student)
         return record.batches == BATCHES and self._tell(record, record.teacher, reference)
 
-    def is_news_at_validation(self, group: int, step: int, teacher: float, student: float) -> bool:
-        """Returns whether weights proved to be far worse on validation data; only once."""
-        return self._tell(self._record(group, step), teacher, student)
+    def validated(self, step: int, student: float) -> None:
+        """Remembers the student's loss after so many steps, on the data of `is_news_then`."""
+        self._past = [*self._past, (step, student)][-_PAST:]
+
+    def is_news_then(self, group: int, step: int, teacher: float) -> bool:
+        """Returns whether weights proved to be far worse on validation data; only once.
+
+        A teacher may be behind, and must not be blamed for that: the student was worse, too, when
+        it had made as many steps.
+        """
+        record, (_, now) = self._record(group, step), self._past[-1]
+        then = [loss for earlier, loss in self._past if earlier <= step]
+        if then and self._tell(record, teacher, max(now, then[-1]), FAR_THEN):
+            return True
+        return self._tell(record, teacher, now)
 
     def described(self, group: int) -> str:
         """Returns both losses of a teacher that was measured, in words."""
         record = self._records[group]
         return f"its loss is {record.teacher:.4g}, this group's {record.student:.4g}"
 
-    def state_dict(self) -> dict[int, dict[str, Any]]:
-        """Returns the records by group."""
-        return {group: asdict(record) for group, record in sorted(self._records.items())}
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the records by group, and the student's losses."""
+        records = {group: asdict(record) for group, record in sorted(self._records.items())}
+        return {"records": records, "past": self._past}
 
-    def load_state_dict(self, state: Mapping[int, Mapping[str, Any]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
-        self._records = {group: Record(**record) for group, record in state.items()}
+        self._records = {group: Record(**each) for group, each in state["records"].items()}
+        self._past = state["past"]
 
     def _record(self, group: int, step: int) -> Record:
         record = self._records.get(group)
@@ -150,8 +172,8 @@ class Scores:
             record = self._records[group] = Record(step)
         return record
 
-    def _tell(self, record: Record, teacher: float, student: float) -> bool:
-        far = _is_worse(teacher, student, FAR_FACTOR) and not teacher - student < FAR_NATS
+    def _tell(self, record: Record, teacher: float, student: float, factor: float = FAR) -> bool:
+        far = _is_worse(teacher, student, factor) and not teacher - student < FAR_NATS
         news = far and not record.told
         record.told = record.told or far
         return news

@@ -94,9 +94,12 @@ class Copy:
         """
         metrics = validate(self._task, self.model, self._device)
         self.codistiller.validation_loss = metrics["loss"]
-        teachers = compare(self._task, self.model, self.codistiller.models, self._device)
-        self.codistiller.compare(teachers)
-        return metrics, {group: loss for group, (loss, _) in teachers.items()}
+        if self._group.count == 1:
+            return metrics, {}
+        models = self.codistiller.models
+        student, teachers = compare(self._task, self.model, models, self._device)
+        self.codistiller.compare(student, teachers)
+        return metrics, teachers
 
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""

@@ -35,13 +35,11 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
 
 def compare(
     task: Task, student: nn.Module, teachers: Mapping[int, nn.Module], device: torch.device
-) -> dict[int, tuple[float, float]]:
-    """Returns {group: (loss, student's loss)} of teachers, on some batches of the validation data.
+) -> tuple[float, dict[int, float]]:
+    """Returns the loss of a student and {group: loss} of its teachers, on some validation batches.
 
-    The same few batches of each rank. Collective over the group; every rank gets the same numbers.
+    Always the first few of each rank. Collective over the group; every rank gets the same numbers.
     """
-    if not teachers:
-        return {}
     models = [(task, student), *((task, teacher) for teacher in teachers.values())]
     losses = [metrics_of(task)["loss"] for _ in models]
     student.eval()
@@ -52,7 +50,7 @@ def compare(
                 add_scored({"loss": loss}, each, batch.targets)
     student.train()
     mine, *theirs = (loss.value(task.group.comm) for loss in losses)
-    return {group: (value, mine) for group, value in zip(teachers, theirs, strict=True)}
+    return mine, dict(zip(teachers, theirs, strict=True))
 
 
 @contextlib.contextmanager
