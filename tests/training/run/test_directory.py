@@ -215,7 +215,7 @@ ALIKE: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("ways", [ways for pair in ALIKE for ways in (pair, pair[::-1])])
+@pytest.mark.parametrize("ways", ALIKE)
 def test_an_option_that_is_written_differently_is_the_same(
     directory: Path, ways: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
@@ -223,8 +223,8 @@ def test_an_option_that_is_written_differently_is_the_same(
     run_id = launch(directory, **first)
     assert launch(directory, **other) == run_id
     assert launch(directory, **first) == run_id
-    digests = {origin_of(directory, **way).configuration_digest for way in ways}
-    assert len(digests) == 1
+    digests = [origin_of(directory, **way).configuration_digest for way in ways]
+    assert digests[0] == digests[1]
 
 
 def origin_of(directory: Path, **values: object) -> Origin:
