@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import functools
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -133,13 +134,14 @@ def _digest(options: TrainOptions) -> str:
     resumed: more steps, data at another path, ranks with another share of the batch, and a preset,
     whose options are recorded one by one. An option that is written differently is the same.
     """
-    values = config.flatten(config.to_tree(options)) | {"order_seed": options.data_seed}
+    values = config.flatten(config.to_tree(options))
     shared = {
-        key: same_form(key, values[key], field)
+        key: same_form(key, values, field)
         for key, field in config.fields_of(TrainOptions).items()
-        if key in values and field[0].metadata["common"] and key not in _MAY_CHANGE
+        if field[0].metadata["common"] and not field[0].metadata["launch"]
     }
-    return _DIGEST_KIND + hashlib.sha256(tomli_w.dumps(shared).encode()).hexdigest()
+    kept = {key: value for key, value in shared.items() if key not in _MAY_CHANGE}
+    return _DIGEST_KIND + hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
 def recorded_data(directory: Path) -> str:

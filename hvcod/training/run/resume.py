@@ -96,14 +96,9 @@ class Comparison:
         return {key: value for key, value in (tree | own).items() if value is not None}
 
     def _differs(self, key: str) -> bool:
-        return bool(self._form(key, self._theirs) != self._form(key, self._ours))
-
-    def _form(self, key: str, values: Mapping[str, Any]) -> Any:
         field = self._known.get(key)
-        value = values.get(key, field[0].default if field else None)
-        if key == "order_seed" and value is None:
-            value = values.get("seed")
-        return same_form(key, value, field)
+        theirs, ours = (same_form(key, values, field) for values in (self._theirs, self._ours))
+        return bool(theirs != ours)
 
     def _may_differ(self, key: str) -> bool:
         if key == "steps":
