@@ -59,7 +59,7 @@ def _compared(
 ) -> Report:
     slices = Slices(parse_edges(options.slice_edges))
     paths = [path for retrains in methods.values() for path in retrains]
-    classes = _classes(sources[: len(paths)])
+    classes, notes = _classes(sources[: len(paths)])
     called = {
         method: [names.get(path, str(path)) for path in retrains]
         for method, retrains in methods.items()
@@ -89,7 +89,7 @@ def _compared(
         classes=classes,
         threshold=options.threshold,
         methods=figures,
-        warnings=[*findings.warnings, *seen],
+        warnings=[*notes, *findings.warnings, *seen],
     )
 
 
@@ -108,7 +108,8 @@ def _measure(
     for rows in alignment.blocks():
         labels = _labels(models, rows, findings)
         numbers = None if sliced is None else slices.numbers(np.asarray(rows[sliced]["slice"]))
-        predictions = [np.ascontiguousarray(block["prediction"]) for block in rows[: len(models)]]
+        values = [_single(block["prediction"], comparison.classes) for block in rows[: len(models)]]
+        predictions = [np.ascontiguousarray(each) for each in values]
         comparison.add(predictions, labels, numbers)
         progress.update(len(labels))
     progress.close()
@@ -141,16 +142,16 @@ def _open(
     return opened
 
 
-def _classes(models: Sequence[Source]) -> int | None:
+def _classes(models: Sequence[Source]) -> tuple[int | None, list[str]]:
+    """The number of classes that are compared, and warnings about files that have another one."""
     classes = {model.contents.classes: model.name for model in models}
+    if set(classes) == {None, 2}:
+        two = sorted({model.name for model in models if model.contents.classes})
+        says = "of its 2 classes the probability of class 1 is compared with the other files"
+        return None, [f"{name}: {says}" for name in two]
     if len(classes) > 1:
         shown = ", ".join(f"{name} {count or 'one number'}" for count, name in classes.items())
-        line = f"the files differ in their number of classes: {shown}"
-        two = max((model.contents.columns.prediction for model in models), key=len)
-        if set(classes) == {None, 2} and len(two) == 2:
-            one = min((model.contents.columns.prediction for model in models), key=len)[0]
-            line += f"; --prediction-column '{one}|{two[1]}' reads the probability of class 1"
-        raise HvcodError(line)
+        raise HvcodError(f"the files differ in their number of classes: {shown}")
     for model in models[1:]:
         different = difference(model.contents.meaning, models[0].contents.meaning)
         # A single number is the probability of the same thing, whatever it was predicted from.
@@ -159,7 +160,12 @@ def _classes(models: Sequence[Source]) -> int | None:
                 f"the classes of {model.name} have another meaning than those of "
                 f"{models[0].name}: {different}"
             )
-    return models[0].contents.classes
+    return models[0].contents.classes, []
+
+
+def _single(predictions: Array, classes: int | None) -> Array:
+    """Predictions as they are compared: of two classes beside a single number, that of class 1."""
+    return predictions[:, 1] if classes is None and predictions.ndim > 1 else predictions
 
 
 def _labels(models: Sequence[Source], rows: Sequence[Rows], findings: Findings) -> Array:

@@ -34,7 +34,9 @@ class CompareOptions:
         "if files differ, 'p|score'; default: prediction, or prediction_0, prediction_1 and so on",
     )
     scale: str = option(
-        "probability", "what the predictions are", choices=("probability", "percent", "logit")
+        "probability",
+        "what the predictions are; log: natural logarithms of probabilities",
+        choices=("probability", "percent", "logit", "log"),
     )
     labels: bool = option(True, "read labels; without them only predictions are compared")
     classes: str | None = option(

@@ -211,7 +211,7 @@ def test_labels_of_one_file_are_enough(csv: CSV) -> None:
         ("id,prediction,label 1,0.5,2", "1 of 1 labels are not the number of a class"),
         ("id,prediction,prediction 1,0.5,0.5", "several columns have the name prediction"),
         ("prediction 0.5", "a.csv has no ids.*b.csv has text as ids; --by-row"),
-        ("id,prediction_0,prediction_1 1,0.5,0.5", "differ in their number of classes: .*a.csv 2"),
+        ("id,prediction_0,prediction_1,prediction_2 1,0,0.5,0.5", "of classes: .*a.csv 3, .*one"),
         ("id,prediction", "1 of 1 rows are missing"),
         ("", "the first line is empty, which must name the columns"),
     ],

@@ -87,10 +87,11 @@ def test_two_kinds_of_predictions_in_one_file(csv: CSV) -> None:
 def test_two_classes_beside_a_single_number(csv: CSV) -> None:
     a = csv("a", "id,prediction 1,0.25")
     b = csv("b", "id,prediction_0,prediction_1 1,0.5,0.5")
-    with fails("number of classes: .*--prediction-column 'prediction[|]prediction_1' reads"):
-        pair_of(a, b)
-    chosen = "prediction|prediction_1"
-    assert pair_of(a, b, prediction_column=chosen).overall.churn == pytest.approx(0.25)
+    report = report_of([a, b])
+    assert report.methods["all"].pairs[0].overall.churn == pytest.approx(0.25)
+    assert report.warnings == [
+        f"{b}: of its 2 classes the probability of class 1 is compared with the other files"
+    ]
 
 
 def test_seven_and_its_zeros(csv: CSV, hdf5: HDF5) -> None:

@@ -251,6 +251,7 @@ def test_labels_of_minus_one_and_one(hdf5: HDF5) -> None:
     [
         ([12.5, 97.5], "look like per cent: --scale percent"),
         ([-2.5, 1.5], "look like logits: --scale logit"),
+        ([-2.5, -1.5], "look like logits, or logarithms of probabilities: --scale logit or log"),
         ([0, 7], "look like class numbers; give the probability of each class"),
         ([0, 95], "look like class numbers.*or --scale percent if they are per cent"),
     ],
@@ -269,3 +270,7 @@ def test_scales(csv: CSV, hdf5: HDF5) -> None:
     assert pair_of(c, d, scale="logit").overall.churn == pytest.approx(0.0)
     single = hdf5("e", prediction=np.log([3.0, 1 / 9])), hdf5("f", prediction=[0.0, 0.0])
     assert pair_of(*single, scale="logit").overall.churn == pytest.approx((0.25 + 0.4) / 2)
+    logs = hdf5("g", prediction=np.log([0.5, 0.25])), hdf5("h", prediction=np.log([0.25, 0.5]))
+    assert pair_of(*logs, scale="log").overall.churn == pytest.approx(0.25)
+    with fails("f.h5: no row of its 3 classes sums to about 1"):
+        pair_of(*(hdf5(name, prediction=[[0.9, 0.8, 0.9]]) for name in "fe"))

@@ -73,6 +73,7 @@ def test_the_page_has_all_pictures_and_asks_for_nothing(report: Report) -> None:
     tags.feed(shown)
     assert tags.found.count("svg") == 5
     assert not tags.addresses
+    assert "matched by" in shown
     assert not {"script", "img", "link", "iframe"} & set(tags.found)
     assert "url(" not in shown
     assert "onerror" in re.sub(r"<[^>]*>", "", shown)  # as a name, not as a tag

@@ -14,7 +14,9 @@ from hvcod.errors import HvcodError
 SLACK = 1e-6
 """The distance by which rounding may move a probability out of [0, 1]."""
 SUM_SLACK = 1e-2
-"""The largest allowed difference between 1 and the sum of the probabilities of a row."""
+"""The largest difference between 1 and the sum of the probabilities of a row without a warning."""
+OFF = 0.5
+"""The difference beyond which they are no probabilities of classes."""
 
 NAN = "predictions are not a number (NaN)"
 OUTSIDE = "predictions lie outside [0, 1]"
@@ -42,6 +44,7 @@ class _Tally:
         lowest, highest: Of the finite predictions outside [0, 1], and of those beside them.
         whole: All predictions so far are whole numbers.
         labels: Known labels that are 0, that are not 0, and unknown ones.
+        least_off: The smallest difference between 1 and the sum of a row of classes.
     """
 
     rows: int = 0
@@ -49,6 +52,7 @@ class _Tally:
     highest: float = -np.inf
     whole: bool = True
     labels: tuple[int, int, int] = (0, 0, 0)
+    least_off: float = np.inf
 
     @property
     def decides(self) -> bool:
@@ -85,8 +89,9 @@ class Findings:
         if lowest < 0 or highest > 1 or np.isnan(lowest):
             rows["prediction"] = np.clip(np.nan_to_num(values, nan=0.5), 0.0, 1.0)
         if source.contents.classes:
-            off = np.abs(values.sum(axis=1, dtype=np.float64) - 1) > SUM_SLACK
-            self.warn(source.name, "rows of classes do not sum to 1", off, rows)
+            off = np.abs(values.sum(axis=1, dtype=np.float64) - 1)
+            tally.least_off = min(tally.least_off, float(off.min()))
+            self.warn(source.name, "rows of classes do not sum to 1", off > SUM_SLACK, rows)
         if source.contents.labelled:
             self._check_labels(source, rows, tally)
         return rows
@@ -121,6 +126,11 @@ class Findings:
         """
         models = [source for source in sources if source.contents.classes != 0]
         for source in models:
+            if OFF < self._tallies[source.name].least_off < np.inf:
+                raise HvcodError(
+                    f"{source.name}: no row of its {source.contents.classes} classes sums to about "
+                    "1; give one probability per row, [rows], or those of all classes"
+                )
             zeros, ones, unknown = self._tallies[source.name].labels
             if ones and unknown and not zeros and source.contents.classes is None:
                 raise HvcodError(
@@ -199,6 +209,8 @@ def _hint(tally: _Tally) -> str:
         )
     if lowest >= -SLACK and 2 < highest <= 100 + SLACK:
         return ": these look like per cent: --scale percent"
+    if highest <= 0 and lowest < -0.5:
+        return ": these look like logits, or logarithms of probabilities: --scale logit or log"
     if lowest < -0.5 or highest > 2:
         return ": these look like logits: --scale logit"
     return ""

@@ -9,10 +9,13 @@ def probabilities(values: Array, scale: str) -> Array:
     """Returns predictions, [N] or [N, classes], as probabilities.
 
     Args:
-        scale: ``probability``, ``percent`` or ``logit`` (of class 1, or one for each class).
+        scale: ``probability``, ``percent``, ``logit`` (of class 1, or one for each class) or
+            ``log``: natural logarithms of probabilities.
     """
     if scale == "percent":
         return np.asarray(values / 100)
+    if scale == "log":
+        return np.asarray(np.exp(values))
     if scale == "logit" and values.ndim > 1:
         with np.errstate(invalid="ignore"):  # infinite logits become NaN, which is reported
             powers = np.exp(values - values.max(axis=1, keepdims=True))

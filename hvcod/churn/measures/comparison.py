@@ -49,7 +49,7 @@ class Comparison:
         threshold: float,
         scratch: BinaryIO,
     ) -> None:
-        self._threshold, self.rows = threshold, 0
+        self._threshold, self.classes, self.rows = threshold, classes, 0
         self._names: list[str] = []
         self._models_of: dict[str, range] = {}
         for method, names in methods.items():
