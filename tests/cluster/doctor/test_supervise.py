@@ -16,7 +16,6 @@ from forkserver.launches import ForkServer
 
 from hvcod.cluster.doctor.facts import Locks
 from hvcod.cluster.doctor.supervise import Stage, supervise
-from hvcod.errors import HvcodError
 
 TWO_STAGES = """
 import json, time
@@ -46,7 +45,7 @@ def hung(outcomes: object) -> None:
 
 
 def refused(outcomes: object) -> None:
-    raise HvcodError("out of\norder")
+    raise OSError("out of\norder")
 
 
 def wrong(outcomes: object) -> None:
