@@ -1,8 +1,12 @@
 """The world: all MPI ranks of one launch."""
 
+import contextlib
+import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mpi4py import MPI
@@ -12,6 +16,9 @@ from hvcod.groups import abort
 from hvcod.groups.environment import CORES, launch_size
 
 _SECONDS_BETWEEN_LOOKS = 0.02
+
+_SEGMENT = re.compile(rb"/dev/shm/(?:mpich_shm_|sm_segment\.|vader_segment\.)\S+$", re.MULTILINE)
+"""Shared memory of MPICH and Open MPI in the map of a process, unless it has lost its name."""
 
 Result = TypeVar("Result")
 
@@ -37,7 +44,21 @@ def world() -> MPI.Intracomm:
             "(MPI_THREAD_MULTIPLE), which hvcod and Horovod need; use one that was built with it"
         )
     abort.abort_on_thread_failure()
+    leave_no_shared_memory()
     return MPI.COMM_WORLD
+
+
+def leave_no_shared_memory() -> None:
+    """Removes the names of MPI's shared memory, if this process is alone in its world.
+
+    No other rank will look for it. Some MPIs (MPICH 5, Open MPI 5) would leave it in ``/dev/shm``,
+    at least when the process is killed; the memory itself goes with the process.
+    """
+    if MPI.COMM_WORLD.size > 1:
+        return
+    for segment in set(_SEGMENT.findall(Path("/proc/self/maps").read_bytes())):
+        with contextlib.suppress(OSError):
+            Path(os.fsdecode(segment)).unlink()
 
 
 def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result:

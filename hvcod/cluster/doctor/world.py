@@ -46,6 +46,9 @@ class Together:
                 # The check of the launch reports a launcher of another MPI.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 library.Init_thread(_requested_level(library))
+        from hvcod.groups.world import leave_no_shared_memory
+
+        leave_no_shared_memory()
         everyone, level = library.COMM_WORLD, library.Query_thread()
         node = everyone.Split_type(library.COMM_TYPE_SHARED, everyone.rank)
         first = node.bcast(everyone.rank)

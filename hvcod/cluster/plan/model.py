@@ -39,8 +39,10 @@ def of_training(options: TrainOptions) -> ModelSize:
     from torch import nn
 
     from hvcod.groups.split import split
+    from hvcod.groups.world import leave_no_shared_memory
     from hvcod.tasks import load_task
 
+    leave_no_shared_memory()
     model = load_task(options.task)(options, split(MPI.COMM_SELF)).build_model()
     tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
     by_rows = {id(table.weight) for table in tables}
