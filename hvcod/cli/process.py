@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from hvcod import terminal
 from hvcod.errors import OutputError
+from hvcod.groups.environment import ready_for_open_mpi
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
@@ -22,6 +23,7 @@ def prepare() -> None:
         _open(descriptor, name)
     sys.stdout, sys.stderr = _text(sys.stdout, needed=True), _text(sys.stderr, needed=False)
     terminal.guard_libraries()
+    ready_for_open_mpi()
     if any(action == "error" for action, *_ in warnings.filters):
         # PYTHONWARNINGS=error, meant for tests of one's own code: libraries do warn.
         warnings.simplefilter("default")

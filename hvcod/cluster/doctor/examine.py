@@ -24,6 +24,7 @@ def stages(options: DoctorOptions, together: Together) -> list[Stage]:
     return [
         # Before torch: with it comes libgomp, which may bind this thread to one core.
         Stage("cores", local.cores),
+        Stage("surroundings", local.surroundings),
         Stage("mpi4py", local.mpi4py_alone),
         Stage("horovod", local.horovod_alone),
         Stage("hdf5", local.hdf5_alone),

@@ -84,6 +84,13 @@ class Cores:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """Variables that can keep an MPI from starting: {name: what is wrong}."""
+
+    wrong: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Gpus:
     """GPUs that torch sees here. `visible`: CUDA_VISIBLE_DEVICES; `present`: devices in /dev."""
 

@@ -5,13 +5,14 @@ import importlib.metadata
 import os
 import platform
 import re
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
 from hvcod import __version__
-from hvcod.cluster.doctor.facts import Cores, Gpus, Hdf5, Horovod, Mpi4py, Outcome
+from hvcod.cluster.doctor.facts import Cores, Gpus, Hdf5, Horovod, Mpi4py, Outcome, Surroundings
 from hvcod.cluster.doctor.neighbours import neighbours
 from hvcod.errors import HvcodError
 
@@ -72,6 +73,23 @@ def cores(outcomes: Outcomes) -> Cores:
     allowed, machine = sorted(os.sched_getaffinity(0)), os.cpu_count() or 1
     others = tuple(neighbours(machine)) if len(allowed) < machine else ()
     return Cores(allowed, machine, _quota(), os.environ.get("OMP_NUM_THREADS"), others)
+
+
+def surroundings(outcomes: Outcomes) -> Surroundings:
+    """Checks the folders in which MPI looks for its settings and keeps files while it runs."""
+    wrong = {}
+    if not os.environ.get("HOME"):
+        wrong["HOME"] = "is not set"
+    temporary = os.environ.get("TMPDIR")
+    if temporary:
+        folder = Path(temporary).absolute()
+        try:
+            # Open MPI makes it, with the folders above.
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            Path(tempfile.mkdtemp(prefix="hvcod-doctor-", dir=there)).rmdir()
+        except OSError as error:
+            wrong["TMPDIR"] = f"is {temporary}, where nothing can be written: {error.strerror}"
+    return Surroundings(wrong)
 
 
 def gpus(outcomes: Outcomes) -> Gpus:

@@ -23,6 +23,7 @@ from hvcod.cluster.doctor.facts import (
     Published,
     Rank,
     Split,
+    Surroundings,
     World,
     Written,
 )
@@ -42,6 +43,7 @@ STAGES = {
     World: "world",
     Split: "split",
     Device: "device",
+    Surroundings: "surroundings",
 }
 
 
@@ -120,6 +122,18 @@ def test_a_healthy_machine_of_two_nodes() -> None:
     assert whole["ok"] is True
     assert whole["launch"]["nodes"] == 2
     assert whole["ranks"][3]["device"]["uuid"] == "GPU-1-1"
+
+
+@pytest.mark.parametrize("launched", [1, 2])
+def test_variables_without_which_an_mpi_does_not_start(launched: int) -> None:
+    crash = {"world": Outcome(problem="the process was killed by SIGSEGV")}
+    healthy = examined([a_rank(0, Surroundings({}))], crash, launched)
+    assert mpi.world(healthy).result == ("warning" if launched == 1 else "failed")
+    ranks = [a_rank(0, Surroundings({})), a_rank(1, Surroundings({"TMPDIR": "is /x", "HOME": "-"}))]
+    found = mpi.world(examined(ranks, crash, launched))
+    assert found.result == "failed"
+    assert "SIGSEGV; TMPDIR is /x (rank 1 on n1); HOME - (rank 1 on n1)" in found.found
+    assert found.mend.startswith("set TMPDIR to a folder of this node")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import missing
 
-from hvcod.cluster.doctor.local import devices
+from hvcod.cluster.doctor.local import devices, surroundings
 from hvcod.cluster.doctor.neighbours import neighbours
 
 LIBRARY = "from hvcod.cluster.doctor.local import *; print(library_behind(mpi().__file__))"
@@ -32,6 +32,19 @@ def test_devices(tmp_path: Path, names: Sequence[str], count: int) -> None:
     for name in names:
         (tmp_path / name).touch()
     assert devices(tmp_path) == count
+
+
+def test_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "to/be/made"))
+    assert surroundings({}).wrong == {}
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("TMPDIR", "/dev/null/x")
+    monkeypatch.delenv("HOME")
+    assert surroundings({}).wrong == {
+        "HOME": "is not set",
+        "TMPDIR": "is /dev/null/x, where nothing can be written: Not a directory",
+    }
 
 
 def test_a_profiler_that_wraps_mpi_is_not_taken_for_one(tmp_path: Path) -> None:

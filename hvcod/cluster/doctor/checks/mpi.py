@@ -1,10 +1,20 @@
 """Checks of the launch: one MPI world, the groups, and the sums inside the groups."""
 
 from hvcod.cluster.doctor.checks.finding import Finding, rate, seconds, skipped, where
-from hvcod.cluster.doctor.facts import Allreduce, Examination, GroupSpeed, Split, World
+from hvcod.cluster.doctor.facts import (
+    Allreduce,
+    Examination,
+    GroupSpeed,
+    Split,
+    Surroundings,
+    World,
+)
 from hvcod.units import counted
 
 _LAUNCHER = "start with the mpirun of the MPI that mpi4py calls (see above), or srun --mpi=pmix"
+
+
+_FOLDERS = {"HOME": "your home directory", "TMPDIR": "a folder of this node, or unset it"}
 
 
 def world(examination: Examination) -> Finding:
@@ -13,6 +23,10 @@ def world(examination: Examination) -> Finding:
     facts: World | None = outcome.facts
     if facts is None and not outcome.reached:
         return Finding("skipped", outcome.problem)
+    if facts is None and (wrong := _wrong_variables(examination)):
+        found = f"MPI does not start: {outcome.problem}; {'; '.join(wrong.values())}"
+        mend = " and ".join(f"set {name} to {_FOLDERS[name]}" for name in wrong)
+        return Finding("failed", found, mend)
     if facts is None and launched == 1:
         found = f"MPI does not start without a launcher: {outcome.problem}"
         mend = "normal on some login nodes; run the doctor in a job: srun hvcod doctor"
@@ -88,6 +102,15 @@ def slowest(groups: list[GroupSpeed]) -> GroupSpeed | None:
     """The group with the lowest bandwidth; None if none was measured (groups of one rank)."""
     known = [each for each in groups if each.bytes_per_s is not None]
     return min(known, key=lambda each: each.bytes_per_s or 0.0, default=None)
+
+
+def _wrong_variables(examination: Examination) -> dict[str, str]:
+    """{variable: what is wrong with it, and where}, on the first rank that has such a variable."""
+    return {
+        name: f"{name} {problem} ({rank})"
+        for rank, facts in reversed(examination.all(Surroundings))
+        for name, problem in facts.wrong.items()
+    }
 
 
 def _found(horovod: Allreduce, mpi: Allreduce) -> str:
