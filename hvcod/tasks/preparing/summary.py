@@ -32,7 +32,7 @@ def left_alone(report: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[s
     """Returns rows and remarks of a table about inputs that were not read."""
     if not report.get("left_alone"):
         return [], []
-    names = [ascii(name)[1:-1] for name in report["left_alone_examples"][:_SHOWN]]
+    names = [repr(name)[1:-1] for name in report["left_alone_examples"][:_SHOWN]]
     return [("files and folders left alone", report["left_alone"])], [
         f"left alone: {', '.join(names)}"
     ]

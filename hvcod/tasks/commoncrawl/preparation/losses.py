@@ -45,7 +45,7 @@ def too_few(reads: Sequence[Report], kept: int, listed: Report | None) -> str:
             *([f"{duplicates} duplicates"] if duplicates else []),
             *examples[:1],
             *([found(listed)] if listed else []),
-            *(f"documents are called like {name!a}" for name in seen[:1]),
+            *(f"documents are called like {name!r}" for name in seen[:1]),
             *(steps or ([] if kept else ["give other inputs"])),
             *([_DIVIDE] if kept else []),
         ]
@@ -91,7 +91,7 @@ def mostly_lost(inputs: Sequence[Report]) -> list[str]:
 def found(listed: Report) -> str:
     """Says how many listed documents were found, from `DocumentList.report`."""
     there = listed["listed"] - listed["missing"]
-    missing = f", not for example {listed['examples'][0]!a}" if listed["missing"] else ""
+    missing = f", not for example {listed['examples'][0]!r}" if listed["missing"] else ""
     return f"{there} of {listed['listed']} listed documents were found{missing}"
 
 

@@ -95,7 +95,7 @@ def _text(row: dict[str, Any], field: str) -> str:
     if text is not None or field in row:
         raise DamagedError(f"the field {field!r} is no string")
     names = [name for name in row if isinstance(row[name], str | dict)][:_NAMES_SHOWN]
-    there = ", ".join(ascii(name[:_SHOWN]) for name in names) or "none of text"
+    there = ", ".join(repr(name[:_SHOWN]) for name in names) or "none of text"
     raise DamagedError(f"{NO_FIELD}{field!r}", f"the fields are {there}")
 
 

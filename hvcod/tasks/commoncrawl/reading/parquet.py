@@ -25,7 +25,7 @@ def read_parquet(path: Path, reader: SegmentReader, fields: Fields) -> Iterator[
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
             if not _column(fields.text, there):
-                shown = ", ".join(map(ascii, there[:_COLUMNS_SHOWN]))
+                shown = ", ".join(map(repr, there[:_COLUMNS_SHOWN]))
                 reader.damaged(
                     "whole source",
                     f"{NO_FIELD}{fields.text!r}",
@@ -42,7 +42,7 @@ def read_parquet(path: Path, reader: SegmentReader, fields: Fields) -> Iterator[
                         reader.damaged(f"row {number}", str(damage), detail=damage.detail)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0]
-        reader.damaged(f"behind row {number}", "damaged Parquet data", detail=ascii(reason[:100]))
+        reader.damaged(f"behind row {number}", "damaged Parquet data", detail=repr(reason[:100]))
 
 
 def _column(field: str, there: list[str]) -> str | None:

@@ -83,7 +83,7 @@ def _field(name: str, field: str) -> tuple[str, str] | None:
 
 
 def _shown(field: str) -> str:
-    return ascii(field if len(field) <= _SHOWN else f"{field[:_SHOWN]}...")
+    return repr(field if len(field) <= _SHOWN else f"{field[:_SHOWN]}...")
 
 
 def _known(labels: Mapping[str, int]) -> str:

@@ -148,7 +148,7 @@ def _bare(field: bytes) -> str:
 
 
 def _difference(line: bytes) -> str:
-    shown = ascii(line[:60].decode(errors="replace"))
+    shown = repr(line[:60].decode(errors="replace"))
     known = (
         f"{_FEATURES + 1} columns ({_FEATURES} without label) separated by tabs or commas, or a "
         "table with the header [Id,][Label,]I1,...,I13,C1,...,C26"
