@@ -119,6 +119,28 @@ def test_a_list_in_each_row_holds_the_classes(csv: CSV, tmp_path: Path) -> None:
         pair_of(a, tmp_path / "b")
 
 
+@pytest.mark.parametrize("kind", [1, 0])
+def test_vectors_of_spark(csv: CSV, tmp_path: Path, kind: int) -> None:
+    """Spark's prediction is a decision; its probability is a vector, dense (1) or sparse (0)."""
+    vectors = [{"type": 1, "values": [0.25, 0.75]}, {"type": kind, "values": [0.5, 0.5]}]
+    rows = pa.table({"id": [1, 2], "prediction": [1.0, 0.0], "probability": vectors})
+    pyarrow.parquet.write_table(rows, tmp_path / "b")
+    a = csv("a", "id,probability 1,0.75 2,0.25")
+    files, chosen = [a, tmp_path / "b"], {"prediction_column": "probability"}
+    if kind:
+        assert pair_of(*files, **chosen).overall.churn == pytest.approx(0.125)
+    else:
+        with fails("some vectors in the column probability are sparse"):
+            pair_of(*files, **chosen)
+
+
+def test_labels_of_a_type_that_has_no_text(csv: CSV, tmp_path: Path) -> None:
+    rows = pa.table({"id": [1], "prediction": [0.5], "label": [{"a": 1}]})
+    pyarrow.parquet.write_table(rows, tmp_path / "b")
+    with fails("cannot read .*b: "):
+        pair_of(csv("a", "id,prediction 1,0.5"), tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -117,11 +117,12 @@ class HDF5Source:
         texts = (each.dtype.itemsize for each in self._datasets.values() if each.dtype.kind == "S")
         step = rows_in_block(self.contents.classes, sum(texts))
         for start in range(0, self._count, step):
-            yield self._rows(start, min(self._count, start + step))
+            with read_errors(self.name):
+                rows = self._rows(start, min(self._count, start + step))
+            yield rows
 
     def _rows(self, start: int, stop: int) -> Rows:
-        with read_errors(self.name):
-            read = {name: dataset[start:stop] for name, dataset in self._datasets.items()}
+        read = {name: dataset[start:stop] for name, dataset in self._datasets.items()}
         chosen = self.contents.columns
         columns: dict[str, Array] = {"id": np.arange(start, stop)}
         if chosen.id is not None:

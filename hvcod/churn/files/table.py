@@ -67,11 +67,14 @@ class TableSource:
         names = self._columns.prediction
         if len(names) != 1:
             return len(names)
-        if not _is_list(table.kind(names[0])):
+        kind = table.kind(names[0])
+        if not _is_list(kind) and not _is_vector(kind):
             return None
         first = self._next()
-        self._batches = itertools.chain([] if first is None else [first], self._batches)
-        width = 0 if first is None else pc.max(pc.list_value_length(first[names[0]])).as_py() or 0
+        if first is None:
+            return None
+        self._batches = itertools.chain([first], self._batches)
+        width = pc.max(pc.list_value_length(_plain(first[names[0]]))).as_py() or 0
         return width if width > 1 else None
 
     def blocks(self) -> Iterator[Rows]:
@@ -80,7 +83,9 @@ class TableSource:
         while (batch := self._next()) is not None:
             for begin in range(0, len(batch), step):
                 piece = batch.slice(begin, step)
-                yield self._rows(piece, start)
+                with read_errors(self.name):
+                    rows = self._rows(piece, start)
+                yield rows
                 start += len(piece)
 
     def _next(self) -> Any:
@@ -104,7 +109,12 @@ class TableSource:
         return make_rows(columns)
 
     def _numbers(self, batch: Any, name: str) -> Array:
-        column = _plain(batch[name])
+        column = batch[name]
+        if _is_vector(column.type):
+            dense = pc.equal(pc.struct_field(column, "type"), 1)
+            if column.null_count or not pc.all(dense).as_py():
+                raise HvcodError(f"{self.name}: some vectors in the column {name} are sparse")
+        column = _plain(column)
         if _is_list(column.type):
             return self._matrix(name, column)
         if not any(is_kind(column.type) for is_kind in _NUMBERS):
@@ -129,7 +139,16 @@ def _is_list(kind: Any) -> bool:
     return any(is_kind(kind) for is_kind in lists)
 
 
+def _is_vector(kind: Any) -> bool:
+    """True for the type of Spark's vectors, such as its column ``probability``."""
+    names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
+    return {"type", "values"} <= names
+
+
 def _plain(column: Any) -> Any:
+    """A column as plain values, or as lists."""
+    if _is_vector(column.type):
+        return pc.struct_field(column, "values")
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
