@@ -20,7 +20,7 @@ BATCHES = 3
 
 FAR, FAR_THEN = 1.5, 1.1
 """A teacher is far worse if its loss is larger by the first factor than the student's is, or by the
-second factor than the student's was, too, when it was as old as the teacher's weights are."""
+second factor than the student's was when it was as old as the teacher's weights are."""
 
 FAR_NATS = 0.1
 """The least difference that is worth a report: below it, both may be good."""
@@ -143,11 +143,11 @@ class Scores:
         """Returns whether weights proved to be far worse on validation data; only once.
 
         A teacher may be behind, and must not be blamed for that: the student was worse, too, when
-        it had made as many steps.
+        it had made as many steps. And a bad teacher makes its student worse.
         """
         record, (_, now) = self._record(group, step), self._past[-1]
         then = [loss for earlier, loss in self._past if earlier <= step]
-        if then and self._tell(record, teacher, max(now, then[-1]), FAR_THEN):
+        if then and self._tell(record, teacher, then[-1], FAR_THEN):
             return True
         return self._tell(record, teacher, now)
 
