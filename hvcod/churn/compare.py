@@ -129,6 +129,10 @@ def _open(
         classes=options.classes,
     )
     opened = [open_source(path, wanted, closing) for path in paths]
+    for number, source in enumerate(opened):
+        # Counts are kept by name, and a file may be given twice.
+        if again := paths[:number].count(paths[number]):
+            source.name += f" ({again + 1})"
     if options.slices:
         if options.slice_column or options.by_row:
             raise UsageError("--slices cannot be combined with --slice-column or --by-row")

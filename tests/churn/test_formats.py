@@ -274,13 +274,14 @@ def test_labels_of_minus_one_and_one(hdf5: HDF5) -> None:
         ([12.5, 97.5], "look like per cent: --scale percent"),
         ([-2.5, 1.5], "look like logits: --scale logit"),
         ([-2.5, -1.5], "look like logits, or logarithms of probabilities: --scale logit or log"),
+        ([0.5, float("inf")], "outside .*, from 0.5 to inf: infinite numbers"),
         ([0, 7], "look like class numbers; give the probability of each class"),
         ([0, 95], "look like class numbers.*or --scale percent if they are per cent"),
     ],
 )
 def test_predictions_of_other_scales(csv: CSV, values: list[float], message: str) -> None:
     a = csv("a", f"id,prediction 1,{values[0]} 2,{values[1]}")
-    with fails(f"predictions lie outside .*{message}"):
+    with fails(rf"a.csv: [12] of 2 predictions .*{message}.*a.csv \(2\): [12] of 2 "):
         pair_of(a, a)
 
 

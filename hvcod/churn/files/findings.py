@@ -41,7 +41,7 @@ class _Tally:
     """Sums over the rows of a file that show what its values are.
 
     Attributes:
-        lowest, highest: Of the finite predictions outside [0, 1], and of those beside them.
+        lowest, highest: Of the predictions outside [0, 1], and of those beside them.
         whole: All predictions so far are whole numbers.
         labels: Known labels that are 0, that are not 0, and unknown ones.
         least_off: The smallest difference between 1 and the sum of a row of classes.
@@ -98,9 +98,9 @@ class Findings:
 
     def _not_probabilities(self, source: Source, rows: Rows, tally: _Tally) -> None:
         values = rows["prediction"].reshape(len(rows), -1)
-        finite = values[np.isfinite(values)]
-        tally.lowest = min(tally.lowest, float(finite.min(initial=np.inf)))
-        tally.highest = max(tally.highest, float(finite.max(initial=-np.inf)))
+        known = values[~np.isnan(values)]
+        tally.lowest = min(tally.lowest, float(known.min(initial=np.inf)))
+        tally.highest = max(tally.highest, float(known.max(initial=-np.inf)))
         nan = np.any(np.isnan(values), axis=1)
         outside = np.any((values < -SLACK) | (values > 1 + SLACK), axis=1)
         self.fail(source.name, NAN, nan, rows)
@@ -201,6 +201,8 @@ class Findings:
 def _hint(tally: _Tally) -> str:
     """Advice for predictions outside [0, 1], by what they look like."""
     lowest, highest = tally.lowest, tally.highest
+    if np.isinf(lowest) or np.isinf(highest):
+        return ": infinite numbers are among them"
     if lowest >= -SLACK and tally.whole:
         more = ", or --scale percent if they are per cent" if 20 < highest <= 100 else ""
         return (
