@@ -130,6 +130,8 @@ def _compare(retrains: Sequence[Retrain], train: TrainOptions, options: CompareO
     if train.task == "criteo" and not options.slices:
         # Slices by how rare the features are: the paper expects most churn among rare ones.
         options = dataclasses.replace(options, slices=train.data)
+    # Named, because the predictions of a retrain that are all 0 or 1 are no decisions.
+    options = dataclasses.replace(options, prediction_column="prediction")
     methods: dict[str, list[Path]] = {}
     for retrain in retrains:
         methods.setdefault(retrain.method, []).append(retrain.predictions)
