@@ -1,5 +1,6 @@
 """JSON lines: one object a line, with its text in a field and perhaps an id in another."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -93,10 +94,23 @@ def _text(row: dict[str, Any], field: str) -> str:
     if isinstance(text, str):
         return text
     if text is not None or field in row:
-        raise DamagedError(f"the field {field!r} is no string")
-    names = [name for name in row if isinstance(row[name], str | dict)][:_NAMES_SHOWN]
+        inside = (
+            [f"{field}.{inner}" for inner in _text_fields(text)] if isinstance(text, dict) else []
+        )
+        detail = f"try {inside[0][:_SHOWN]!r}" if inside else ""
+        raise DamagedError(f"the field {field!r} is no string", detail)
+    names = itertools.islice(_text_fields(row), _NAMES_SHOWN)
     there = ", ".join(repr(name[:_SHOWN]) for name in names) or "none of text"
     raise DamagedError(f"{NO_FIELD}{field!r}", f"the fields are {there}")
+
+
+def _text_fields(row: dict[str, Any]) -> Iterator[str]:
+    """Yields the names of fields with text, those inside an object behind the object's."""
+    for name, value in row.items():
+        if isinstance(value, str):
+            yield name
+        elif isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value if isinstance(value[inner], str))
 
 
 def _value(row: dict[str, Any], field: str) -> Any:

@@ -183,12 +183,12 @@ def test_there_may_be_more_pieces_than_open_files(
     plain: Path, prepared: Path, tmp_path: Path
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (128, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (80, limits[1]))
     try:
-        run([plain], tmp_path / "data", piece_bytes=plain.stat().st_size // 150, **OPTIONS)
+        run([plain], tmp_path / "data", piece_bytes=plain.stat().st_size // 90, **OPTIONS)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert len(list((tmp_path / "data" / "shards").iterdir())) > 128
+    assert len(list((tmp_path / "data" / "shards").iterdir())) > 80
     expected = Features.load(prepared / "features.h5")
     found = Features.load(tmp_path / "data" / "features.h5")
     for values, known in zip(found.values, expected.values, strict=True):
