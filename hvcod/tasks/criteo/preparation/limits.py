@@ -68,10 +68,10 @@ def _check_labels(inputs: Sequence[Report], kinds: Counter[str]) -> None:
             "not known; --labels 0,1 leaves the rows with -1 out, --labels -1,1 those with 0 (see "
             "--max-damaged)"
         )
-    if kinds["label"] and len(labels) == 1:
-        only = next(iter(labels))
+    if kinds["label"] and len({USUAL_LABELS.get(text, text) for text in labels}) == 1:
         raise HvcodError(
-            f"all {labels[only]} labels that can be read are {only}, and {kinds['label']} rows "
+            f"all {labels.total()} labels that can be read are {' or '.join(sorted(labels))}, and "
+            f"{kinds['label']} rows "
             f"would be left out for their labels: {_first_example(inputs)}; {_STEPS['label']}"
         )
 

@@ -40,6 +40,18 @@ def test_a_folder_is_searched_for_what_can_be_read(folder: Path) -> None:
     ]
 
 
+def test_what_lies_there_and_is_not_read_is_listed(folder: Path) -> None:
+    (folder / "deep" / "@eaDir").mkdir()
+    (folder / "deep" / "@eaDir" / "c.txt").write_text("text")
+    left_alone = [
+        Path(name).relative_to(folder) for name in expand_inputs([str(folder)]).left_alone
+    ]
+    expected = ["deep/.hidden.txt", "deep/@eaDir", "deep/notes.pdf", "raw.warc.gz"]
+    assert sorted(map(str, left_alone)) == expected
+    with pytest.raises(UsageError, match=r"nothing matches .*left alone: .*\.hidden\.txt"):
+        expand_inputs([f"{folder}/deep/*hidden*"])
+
+
 def test_globs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names([f"{folder}/*.gz"]) == ["b.warc.wet.gz", "raw.warc.gz"]
     assert names([f"{folder}/**/*.jsonl.xz"]) == [f"{folder.name}/a.jsonl.xz", "er/a.jsonl.xz"]

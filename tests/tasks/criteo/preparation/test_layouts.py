@@ -168,6 +168,8 @@ def test_a_share_of_an_input() -> None:
 def test_a_label_column_that_loses_one_side() -> None:
     with pytest.raises(HvcodError, match=r"all 10 labels that can be read are 1, and 1 rows"):
         check([one(11, {"1": 10}, label=1)], PrepareOptions())
+    with pytest.raises(HvcodError, match=r"all 9 labels that can be read are 1 or true"):
+        check([one(11, {"1": 5, "true": 4}, label=2)], PrepareOptions())
     check([one(11, {"1": 10}, integer=1)], PrepareOptions())
     check([one(10, {"1": 10})], PrepareOptions())
 
