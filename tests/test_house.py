@@ -135,6 +135,8 @@ WRITERS_OF_THEIR_OWN = {
     "tasks.builtin": "fills a new folder of a random name",
     "tasks.preparing.workspace": "removes a tree, in which shutil follows no link",
     "churn.predicting": "fills a new folder of a random name",
+    "cluster.doctor.local": "makes an empty folder of a random name, and removes it",
+    "groups.world": "removes what MPI leaves in /dev/shm, which is this process's own",
     "cluster.doctor.publishing": "fills a new folder of a random name",
     "runs.plot": "draws into memory",
 }
