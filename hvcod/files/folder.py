@@ -12,9 +12,12 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
+
+_FOLDER = os.O_PATH | os.O_DIRECTORY
+"""Flags to open a folder as a place where names are looked up: no server is told of it."""
 
 _GONE = (errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN)
 """Errors of a descriptor that a network file system does not know any more."""
@@ -55,7 +58,7 @@ class Folder:
         if make:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, dir_fd=self.descriptor)
-        return Folder(self.path / name, self.open(name, os.O_RDONLY | os.O_DIRECTORY))
+        return Folder(self.path / name, self.open(name, _FOLDER))
 
     def open(self, name: str, flags: int) -> int:
         """Opens an entry without waiting for it, as a pipe would; returns its descriptor."""
@@ -101,13 +104,8 @@ class Folder:
 
     def names(self) -> list[str]:
         """Returns the names of its entries."""
-        # Opened again: a listing moves the position of the descriptor, which threads share.
-        listing = self.open(".", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with os.scandir(listing) as entries:
-                return [entry.name for entry in entries]
-        finally:
-            os.close(listing)
+        with self._content() as descriptor, os.scandir(descriptor) as entries:
+            return [entry.name for entry in entries]
 
     def stat(self, name: str) -> os.stat_result:
         """Returns the status of an entry."""
@@ -141,8 +139,16 @@ class Folder:
     def sync(self) -> None:
         """Puts the names in it on disk, where the file system can do that."""
         # Some network file systems cannot; the names are visible already.
-        with contextlib.suppress(OSError):
-            os.fsync(self.descriptor)
+        with contextlib.suppress(OSError), self._content() as descriptor:
+            os.fsync(descriptor)
+
+    @contextlib.contextmanager
+    def _content(self) -> Iterator[int]:
+        descriptor = self.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _is_link(self, name: str) -> bool:
         with contextlib.suppress(OSError):
@@ -184,7 +190,7 @@ class Held(Folder):
 
     def renew(self) -> None:
         """Opens it by its path again, in place of a descriptor that is not valid any more."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(self.path, _FOLDER | os.O_CLOEXEC)
         os.dup2(descriptor, self.descriptor, inheritable=False)
         os.close(descriptor)
 
@@ -215,7 +221,7 @@ def opened(path: Path, *, make: bool = False) -> Folder:
     if held is None:
         if make:
             path.mkdir(parents=True, exist_ok=True)
-        return Folder(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        return Folder(path, os.open(path, _FOLDER | os.O_CLOEXEC))
     held.check()
     try:
         return _below(held, path, make)
@@ -249,7 +255,7 @@ def _above(path: Path) -> Held | None:
 
 
 def _below(held: Held, path: Path, make: bool) -> Folder:
-    folder = Folder(held.path, held.open(".", os.O_RDONLY | os.O_DIRECTORY))
+    folder = Folder(held.path, os.dup(held.descriptor))
     for name in path.relative_to(held.path).parts:
         with folder as above:
             folder = above.folder(name, make=make)

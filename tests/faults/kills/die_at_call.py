@@ -23,7 +23,7 @@ from hvcod.cli.main import main
 
 CALLS = ("open", "write", "fsync", "rename", "replace", "link", "unlink", "mkdir")
 
-_TEMPORARY = re.compile(r"\.(step-\d+\.h5|config\.toml)\..*\.tmp")
+_TEMPORARY = re.compile(r"\.(step-\d+\.h5|config\.toml|data\.json)\..*\.tmp")
 
 
 class Points:
@@ -41,7 +41,9 @@ class Points:
 
         def wrapped(*arguments: Any, **more: Any) -> Any:
             about = self._file(arguments[0], more.get("dir_fd", more.get("src_dir_fd")))
-            if about is not None:
+            # To open a folder changes nothing.
+            is_folder = call == "open" and arguments[1] & os.O_DIRECTORY
+            if about is not None and not is_folder:
                 self._pass(call, about)
                 if call == "write":
                     descriptor, data = arguments
