@@ -53,7 +53,7 @@ def _first_number(names: Sequence[str]) -> int | None:
 def process_age() -> float:
     """Returns the seconds since this process was started, imports included; 0 if unknown."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
         started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
     return 0.0

@@ -95,7 +95,9 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON in a form that depends on the content alone."""
-    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    # Bytes of a file's name that are not UTF-8 become escapes of JSON, which mean the same bytes.
+    write_whole(path, text.encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -96,7 +96,7 @@ def _file(folder: Path, data: memoryview) -> Iterator[Path]:
 def _kind(folder: Path) -> str:
     """The type of the file system that a folder is on, by the longest mount point above it."""
     best, kind = "", "unknown"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).strip().split("\n"):
         before, _, after = line.partition(" - ")
         # Spaces and the like are written as octal numbers.
         point = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), before.split()[4])

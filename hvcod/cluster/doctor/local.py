@@ -123,7 +123,7 @@ def library_behind(extension: str) -> str:
         address = ctypes.cast(handle.MPI_Get_library_version, ctypes.c_void_p).value or 0
     except (OSError, AttributeError):
         return ""
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in os.fsdecode(Path("/proc/self/maps").read_bytes()).strip().split("\n"):
         span, *_, path = line.split(maxsplit=5)
         start, end = (int(number, 16) for number in span.split("-"))
         if start <= address < end:
@@ -152,7 +152,8 @@ def _extension(hvd: ModuleType) -> str:
 def _quota() -> float | None:
     """Cores' worth of time that the container of this process gets (control groups, version 2)."""
     with suppress(OSError, ValueError, IndexError):
-        group = re.findall(r"^0::(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)[0]
-        limit, period = Path(f"/sys/fs/cgroup{group}/cpu.max").read_text().split()
+        groups = os.fsdecode(Path("/proc/self/cgroup").read_bytes())
+        group = re.findall(r"^0::(.*)$", groups, re.MULTILINE)[0]
+        limit, period = Path(f"/sys/fs/cgroup{group}/cpu.max").read_bytes().split()
         return int(limit) / int(period)
     return None

@@ -126,7 +126,7 @@ def pair_latency(measured: Mapping[str, Any]) -> float:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return dict(content["measured"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(

@@ -97,6 +97,24 @@ def chunks(path: Path, size: int) -> Iterator[bytes]:
         raise HvcodError(f"{path}: cannot be read: {reason_of(error)}") from error
 
 
+def path_of(text: str) -> Path:
+    """Returns the path that a user has typed; ``~`` stands for a home, if nothing has that name.
+
+    Raises:
+        UsageError: Nobody has such a home directory.
+    """
+    path = Path(text)
+    with readable(path):
+        if not text.startswith("~") or Path(path.parts[0]).exists():
+            return path
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{text}: no home directory is known as {path.parts[0]}, and nothing here has that name"
+        ) from error
+
+
 def listed(text: str, wanted: Callable[[str], bool]) -> Listing:
     """Returns the files that an INPUT stands for, at least one, and what was left alone.
 
@@ -107,7 +125,7 @@ def listed(text: str, wanted: Callable[[str], bool]) -> Listing:
     Raises:
         UsageError: It matches nothing, or cannot be read.
     """
-    path = Path(text).expanduser()
+    path = path_of(text)
     with readable(path):
         if path.is_dir():
             listing = _below(path, wanted)

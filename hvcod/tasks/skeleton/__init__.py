@@ -52,7 +52,7 @@ def write_skeleton(name: str, output: Path) -> tuple[Path, str]:
 
 def _fill(folder: Path, name: str, task: str) -> None:
     for template, target in _FILES.items():
-        text = files(__name__).joinpath(f"{template}.template").read_text()
+        text = files(__name__).joinpath(f"{template}.template").read_text("utf-8")
         path = folder / target.format(name=name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template(text).substitute(name=name, task=task))

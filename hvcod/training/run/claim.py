@@ -83,7 +83,7 @@ class Claim:
 def _machine() -> tuple[str, str, int]:
     boot, namespace = "", 0
     with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         namespace = Path("/proc/self/ns/pid").stat().st_ino
     return socket.gethostname(), boot if namespace else "", namespace
 
@@ -113,6 +113,7 @@ def _runs(pid: int, born: int) -> bool | None:
 def _state_and_birth(pid: int) -> tuple[str, int] | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         # The name in parentheses may contain anything, spaces included.
-        fields: list[Any] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        stat = os.fsdecode(Path(f"/proc/{pid}/stat").read_bytes())
+        fields: list[Any] = stat.rpartition(")")[2].split()
         return fields[0], int(fields[19])
     return None

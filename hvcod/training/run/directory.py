@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ def record_data(directory: Path, data: str) -> None:
     """Records that a run's data are at another path now. Raises HvcodError."""
     path = directory / "config.toml"
     with _errors_named(directory):
-        write_whole(path, tomli_w.dumps(_read(path) | {"data": data}).encode())
+        write_whole(path, _toml(_read(path) | {"data": data}))
 
 
 def _directory(options: TrainOptions) -> Path:
@@ -187,10 +187,22 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int
                 "back to resume that run, or use another --run-dir (--fresh --force would delete "
                 "what is left of it, with all training states)"
             )
-        if not create_whole(path, tomli_w.dumps(tree).encode()):
+        if not create_whole(path, _toml(tree)):
             tree = _read(path)
             Comparison(tree, options, ranks).joined(directory)
     return str(tree["run"]["id"]), examples_per_step(tree) or ranks * options.batch_size
+
+
+def _toml(tree: Mapping[str, Any]) -> bytes:
+    for key, value in config.flatten(tree).items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{key}={value}: this name is not UTF-8, as config.toml must be: use another one, "
+                "such as that of a symbolic link"
+            ) from error
+    return tomli_w.dumps(tree).encode()
 
 
 def _own(folder: Path, group: Group, world: MPI.Intracomm) -> Owner | None:
@@ -218,7 +230,7 @@ def _note(directory: Path, run_id: str, options: TrainOptions, ranks: int) -> No
             raise HvcodError(f"{directory}: another launch has just deleted this run")
         tree = Comparison(there, options, ranks).joined(directory)
         if tree != there:
-            write_whole(path, tomli_w.dumps(tree).encode())
+            write_whole(path, _toml(tree))
 
 
 def _read(path: Path) -> dict[str, Any]:

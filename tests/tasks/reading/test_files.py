@@ -1,6 +1,7 @@
 """Files that a user names: patterns, bytes, and refusals in one line."""
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +9,13 @@ import pytest
 
 from hvcod.churn.files.opening import open_source
 from hvcod.churn.files.rows import Wanted
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.reading.sources import expand_inputs as texts
 from hvcod.tasks.criteo.dataset import ClickDataset
 from hvcod.tasks.criteo.preparation.sources import expand_inputs as rows
 from hvcod.tasks.imagenet.dataset import ImageDataset
 from hvcod.tasks.imagenet.preparation.inputs import find_sources as images
-from hvcod.tasks.reading.files import chunks, fitting
+from hvcod.tasks.reading.files import chunks, fitting, path_of
 
 LOOKS: dict[str, Callable[[Path], object]] = {
     "text": lambda path: texts([str(path)]),
@@ -52,6 +53,26 @@ def test_patterns(tmp_path: Path) -> None:
     assert fitting(tmp_path / "*.txt") == [tmp_path / "a.txt"]
     assert {path.name for path in fitting(tmp_path / "**" / "*.txt")} == {"a.txt", "b.txt", "c.txt"}
     assert fitting(tmp_path / "none*") == []
+
+
+def test_a_tilde_is_a_home_unless_something_has_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert path_of("~/x") == Path("/home/me/x")
+    assert path_of("x~") == Path("x~")
+    with pytest.raises(UsageError, match="~nosuchuser/x: no home directory is known as ~nosuchus"):
+        path_of("~nosuchuser/x")
+    (tmp_path / "~nosuchuser").mkdir()
+    assert path_of("~nosuchuser/x") == Path("~nosuchuser/x")
+
+
+def test_names_of_inputs_that_are_not_utf_8_are_escaped(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"M\xfcller.txt")
+    path.write_text("text")
+    (source,) = texts([str(path)]).sources
+    assert (source.location, source.name) == (str(path), "M\\udcfcller.txt")
 
 
 def test_bytes_in_chunks(tmp_path: Path) -> None:

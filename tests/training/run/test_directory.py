@@ -236,6 +236,13 @@ def origin_of(directory: Path, **values: object) -> Origin:
     return opened.origin(options, group)
 
 
+def test_data_whose_name_is_not_utf_8_are_refused(directory: Path) -> None:
+    data = directory / os.fsdecode(b"M\xfcller")
+    with pytest.raises(UsageError, match=r"data=.*M\\udcfcller: this name is not UTF-8, as config"):
+        launch(directory, data=data)
+    assert not (directory / "config.toml").exists()
+
+
 def test_a_path_of_a_task_is_the_same_over_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "weights")
     field = dataclasses.field(), Path

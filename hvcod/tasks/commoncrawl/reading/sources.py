@@ -9,6 +9,7 @@ from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.reading.download import USUAL, Patience, stream
 from hvcod.tasks.reading.compression import codec_by_name
 from hvcod.tasks.reading.files import Found, chunks, file_size, listed
+from hvcod.terminal import one_line
 
 CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")
@@ -71,7 +72,9 @@ def expand_inputs(inputs: Sequence[str]) -> Found[Source]:
     left_alone = dict.fromkeys(map(str, aside))
     unique = sorted({_identity(location): location for location in reversed(every)}.values())
     names = _short_names(unique)
-    return Found([Source(location, names[location]) for location in unique], list(left_alone))
+    # Names of files may hold bytes that are not UTF-8, which ids of documents cannot.
+    sources = [Source(location, one_line(names[location])) for location in unique]
+    return Found(sources, list(left_alone))
 
 
 def plain_name(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hvcod.errors import UsageError
 from hvcod.tasks.criteo.preparation.generate import GENERATED_AT_ONCE
 from hvcod.tasks.reading import compression
-from hvcod.tasks.reading.files import Found, file_size, listed
+from hvcod.tasks.reading.files import Found, file_size, listed, path_of
 
 _SUFFIXES = (".txt", ".tsv", ".csv")
 _PARTS = re.compile(r"(day[_-]?\d+|part[_-]?\d+[^.]*)", re.IGNORECASE)
@@ -52,7 +52,7 @@ def expand_inputs(inputs: Sequence[str]) -> Found[Source]:
     for text in inputs:
         listing = listed(text, _is_rows_name)
         left_alone |= dict.fromkeys(map(str, [*listing.left_alone, *listing.other]))
-        is_named = Path(text).expanduser() in listing.files
+        is_named = path_of(text) in listing.files
         for file in sorted(listing.files, key=_natural):
             if file.resolve() in sources:
                 raise UsageError(f"{file} is given twice: its rows would count double")

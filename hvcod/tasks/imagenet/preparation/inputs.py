@@ -10,7 +10,7 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.files.regular import open_regular
 from hvcod.tasks.imagenet.preparation import archive, paths
 from hvcod.tasks.imagenet.preparation.archive import Member
-from hvcod.tasks.reading.files import file_size, files_below, readable
+from hvcod.tasks.reading.files import file_size, files_below, path_of, readable
 from hvcod.terminal import one_line
 
 UNIT_FILES = 8192
@@ -52,7 +52,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     Raises:
         UsageError: An input is missing, cannot be read, or is neither folder nor tar file.
     """
-    locations = [Path(text).expanduser() for text in inputs]
+    locations = [path_of(text) for text in inputs]
     for path in locations:
         with readable(path):
             there, folder, file = path.exists(), path.is_dir(), path.is_file()
