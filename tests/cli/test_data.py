@@ -108,7 +108,7 @@ def test_nothing_kept_fails_with_one_line(data: Data, tmp_path: Path) -> None:
 
 def test_help_ends_with_examples(data: Data) -> None:
     lines = data("commoncrawl", "--help").stdout.splitlines()
-    assert [line.split()[0] for line in lines[-3:-1]] == ["laptop", "cluster"]
+    assert [line.split()[0] for line in lines[-4:-1]] == ["laptop", "hvcod", "cluster"]
 
 
 def test_help_imports_nothing_heavy() -> None:
