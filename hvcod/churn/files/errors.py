@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from hvcod.errors import HvcodError, reason_of
+from hvcod.tasks.reading.compression import unsupported
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ERRORS = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError)
@@ -26,6 +27,7 @@ def read_errors(file: str) -> Iterator[None]:
         yield
     except (*_ERRORS, lzma.LZMAError, pa.ArrowException) as error:
         reason = " ".join(reason_of(error).split())
+        reason = unsupported(reason) or reason
         if "straddling" in reason:  # pyarrow's word for a row longer than a block
             reason = "a row is longer than 1 MiB"
         if isinstance(error, OSError) and error.errno in _FULL:  # of a copy of a pipe, say

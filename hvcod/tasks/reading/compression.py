@@ -10,8 +10,8 @@ import lzma
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -81,8 +81,6 @@ class Codec:
         new: Returns a decompressor of one member.
         error: The exception for damaged data.
         others: The first bytes of members without data.
-        unsupported: {part of an error's text: what is wrong and what to do} where the data are
-            whole and need more than this reader gives.
     """
 
     name: str
@@ -91,7 +89,6 @@ class Codec:
     new: Callable[[], _Decompressor]
     error: type[Exception]
     others: tuple[bytes, ...] = ()
-    unsupported: Mapping[str, str] = field(default_factory=dict)
 
 
 CODECS = (
@@ -110,10 +107,6 @@ CODECS = (
         (".xz",),
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
         lzma.LZMAError,
-        unsupported={
-            "Memory usage limit": f"a reader needs more than {XZ_MEMORY_BYTES // 2**20} MiB of "
-            "memory: compress the file again with xz -9 or lower"
-        },
     ),
     Codec(
         "zstd",
@@ -123,14 +116,26 @@ CODECS = (
         zstd.ZstdError,
         # Skippable frames, which pzstd and some archives of web pages begin with.
         others=tuple(bytes((byte, 0x2A, 0x4D, 0x18)) for byte in range(0x50, 0x60)),
-        unsupported={
-            "too much memory": "its window is larger than 128 MiB: decompress the file with "
-            "zstd -d --long=31, and compress it again with zstd --long=27 or without --long",
-            "Dictionary mismatch": "it was compressed with a dictionary: decompress the file with "
-            "zstd -d -D DICTIONARY first",
-        },
     ),
 )
+
+
+_UNSUPPORTED = {
+    "Memory usage limit": f"a reader needs more than {XZ_MEMORY_BYTES // 2**20} MiB of memory: "
+    "compress the file again with xz -9 or lower",
+    "too much memory": "its window is larger than 128 MiB: decompress the file with "
+    "zstd -d --long=31, and compress it again with zstd --long=27 or without --long",
+    "Dictionary mismatch": "it was compressed with a dictionary: decompress the file with "
+    "zstd -d -D DICTIONARY first",
+}
+
+
+def unsupported(reason: str) -> str:
+    """Returns what to do with whole data that need another reader, by a library's reason.
+
+    It is empty for damaged data.
+    """
+    return next((advice for cause, advice in _UNSUPPORTED.items() if cause in reason), "")
 
 
 class Mark(Enum):
@@ -243,8 +248,8 @@ class _Members:
     def _gap(self, start: int, error: Exception) -> Gap:
         truncated = isinstance(error, EOFError)
         detail = str(error).rpartition(": ")[2]  # the libraries put the cause last
-        advice = [text for cause, text in self._codec.unsupported.items() if cause in detail]
-        reason = f"{self._codec.name} data: {advice[0] if advice else detail}"
+        advice = unsupported(detail)
+        reason = f"{self._codec.name} data: {advice or detail}"
         return Gap(start, reason, truncated, unsupported=bool(advice))
 
     def _next_member(self) -> bool:

@@ -3,9 +3,18 @@
 import lzma
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import pyarrow
 import pytest
+from mpi4py import MPI
 
+from hvcod.churn.files.errors import read_errors
+from hvcod.errors import HvcodError
+from hvcod.tasks.criteo.preparation.opening import make_plain
+from hvcod.tasks.criteo.preparation.options import PrepareOptions
+from hvcod.tasks.criteo.preparation.sources import Source
+from hvcod.tasks.preparing.workspace import Workspace
 from hvcod.tasks.reading import compression
 from hvcod.tasks.reading.compression import Gap, codec_by_content, decompress, zstd
 
@@ -68,6 +77,20 @@ def test_whole_data_that_need_another_reader_get_the_right_advice(
     assert text == b""
     assert gap.unsupported
     assert re.search(advice, gap.reason)
+
+
+def test_criteo_and_churn_give_the_advice_too(tmp_path: Path) -> None:
+    content = windowed(28)
+    path = tmp_path / "rows.tsv.zst"
+    path.write_bytes(content)
+    workspace = Workspace(tmp_path / "out", MPI.COMM_SELF, ())
+    with pytest.raises(HvcodError, match=r"rows\.tsv\.zst: zstd data: .* zstd -d --long=31"):
+        make_plain(workspace, 0, Source("rows", path), PrepareOptions())
+    with (
+        pytest.raises(HvcodError, match=r"read a\.csv: its window .* zstd -d --long=31"),
+        read_errors("a.csv"),
+    ):
+        pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd").read()
 
 
 def test_a_window_of_128_mib_is_read() -> None:

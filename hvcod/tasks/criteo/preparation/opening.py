@@ -73,7 +73,10 @@ def make_plain(workspace: Workspace, index: int, source: Source, options: Prepar
 
 def _pieces(path: Path) -> Iterator[compression.Piece]:
     codec, raw = _codec(path), chunks(path, _CHUNK)
-    return compression.decompress(raw, codec) if codec else raw
+    for piece in compression.decompress(raw, codec) if codec else raw:
+        if isinstance(piece, compression.Gap) and piece.unsupported:
+            raise HvcodError(f"{path}: {piece.reason}")
+        yield piece
 
 
 def _codec(path: Path) -> compression.Codec | None:
