@@ -134,6 +134,19 @@ def test_vectors_of_spark(csv: CSV, tmp_path: Path, kind: int) -> None:
             pair_of(*files, **chosen)
 
 
+def test_an_empty_line_is_a_missing_value(csv: CSV, tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("prediction\n0.5\n\n0.25\n")
+    with fails("1 of 3 predictions are not a number"):
+        pair_of(csv("a", "prediction 0.5 0.25 0.25"), tmp_path / "b.csv")
+
+
+def test_ids_of_fixed_size_are_their_hexadecimal_digits(csv: CSV, tmp_path: Path) -> None:
+    ids = pa.array([b"\xff\x00", b"\x10\x20"], pa.binary(2))
+    pyarrow.parquet.write_table(pa.table({"id": ids, "prediction": [0.5, 0.25]}), tmp_path / "b")
+    pair = pair_of(csv("a", "id,prediction 1020,0.25 ff00,0.75"), tmp_path / "b")
+    assert pair.overall.churn == pytest.approx(0.125)
+
+
 def test_labels_of_a_type_that_has_no_text(csv: CSV, tmp_path: Path) -> None:
     rows = pa.table({"id": [1], "prediction": [0.5], "label": [{"a": 1}]})
     pyarrow.parquet.write_table(rows, tmp_path / "b")

@@ -77,7 +77,11 @@ class CSVTable:
             pa_csv.ReadOptions(
                 block_size=BLOCK_BYTES, column_names=self.names, skip_rows=1, encoding=encoding
             ),
-            pa_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=False),
+            pa_csv.ParseOptions(
+                delimiter=self._delimiter,
+                newlines_in_values=False,
+                ignore_empty_lines=len(self.names) > 1,  # else a missing value, which moves no row
+            ),
             pa_csv.ConvertOptions(
                 column_types=kinds,
                 include_columns=columns.names,

@@ -175,6 +175,10 @@ def _values(column: Any) -> Array:
 
 def _text(column: Any) -> Array:
     column = _plain(column)
+    if pa.types.is_fixed_size_binary(column.type):  # UUIDs and digests
+        return fixed(
+            [b"" if value is None else value.hex().encode() for value in column.to_pylist()]
+        )
     if not pa.types.is_binary(column.type):
         column = column.cast(pa.string())
     return fixed(pc.fill_null(column.cast(pa.binary()), b"").to_pylist())

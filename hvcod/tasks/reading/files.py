@@ -136,6 +136,7 @@ def listed(text: str, wanted: Callable[[str], bool]) -> Listing:
     if not listing.files:
         others = [*listing.left_alone, *listing.other]
         aside = f"; left alone: {others[0]}" if others else ""
+        aside += ", which is read where its own name or a glob is given" if listing.other else ""
         raise UsageError(f"nothing matches {text}; give files, folders or globs{aside}")
     return listing
 

@@ -19,9 +19,11 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (rb"(?i:(<!--.*?-->\s*)*<(!doctype\s+html|html)\b)", "an HTML page, not text"),
     (rb"<\?xml\b|<mediawiki\b", "an XML file: take the text out of it first (of a Wikipedia dump, "
      "for example with WikiExtractor --json)"),
+    (rb'<doc id="[^"]*" (revid="[^"]*" )?url=', "pages of WikiExtractor: make them with "
+     "its option --json"),
     (rb"PAR1", "a Parquet file: for text, give it as a file that is not compressed; for rows, "
      "write them as CSV first"),
-    (rb"ARROW1\0|FEA1\0", f"an Arrow file: {_COLUMNS}"),
+    (rb"ARROW1\0|FEA1\0|\xff{4}.{4}\x10\0\0\0", f"an Arrow file: {_COLUMNS}"),
     (rb"Obj\x01", f"an Avro file: {_COLUMNS}"),
     (rb"\x89HDF\r\n", f"an HDF5 file: {_COLUMNS}"),
     (rb"SQLite format 3\0", f"an SQLite database: {_COLUMNS}"),

@@ -15,6 +15,7 @@ CHUNK_BYTES = 64 * 1024
 WET_NAMES = (".warc.wet", ".wet")
 JSON_LINES_NAMES = (".jsonl", ".ndjson", ".json")
 TEXT_NAMES = (".txt", ".text")
+_PARQUET_NAMES = (".parquet",)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def expand_inputs(inputs: Sequence[str]) -> Found[Source]:
     """Returns the sources that the inputs stand for, sorted by location, each once.
 
     An input is a file, an http or https address, a glob, or a folder, which stands for every file
-    below it that is named like WET, JSON lines or plain text.
+    below it that is named like WET, JSON lines, Parquet or plain text.
 
     Raises:
         UsageError: An input matches nothing, or there is none.
@@ -88,7 +89,7 @@ def _is_url(location: str) -> bool:
 
 
 def _is_text_name(name: str) -> bool:
-    return plain_name(name).endswith(WET_NAMES + JSON_LINES_NAMES + TEXT_NAMES)
+    return plain_name(name).endswith(WET_NAMES + JSON_LINES_NAMES + TEXT_NAMES + _PARQUET_NAMES)
 
 
 def _identity(location: str) -> str:

@@ -102,7 +102,7 @@ def _refuse_beside_training(tree: FolderTree, path: Folders) -> None:
         if beside := training.get(path[:depth]):
             raise UsageError(
                 f"{name} lies beside the training part {beside[-1]} and its name is that of no "
-                f"part; {ask(name)}"
+                f"part; {ask(name)}; or is {beside[-1]} a class: --part class={beside[-1]}"
             )
 
 

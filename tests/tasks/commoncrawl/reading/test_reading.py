@@ -249,6 +249,8 @@ KINDS: dict[str, tuple[bytes, str]] = {
     "gone.warc.wet.gz": (b"<html><p>Gone", "an HTML page"),
     "denied.warc.wet.gz": (b"<?xml version='1.0'?><Error><Code>AccessDenied", "an XML file"),
     "x.arrow": (b"ARROW1\0\0", "an Arrow file"),
+    "stream": (b"\xff\xff\xff\xff\x88\0\0\0\x10\0\0\0\0\0\n\0", "an Arrow file"),
+    "wiki_00": (b'<doc id="12" url="u" title="t">\n', "pages of WikiExtractor"),
     "lfs.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "of Git LFS"),
     "annex.txt": (b"/annex/objects/MD5E-s5--0.txt\n", "of git-annex"),
     "x.docx": (b"PK\x03\x04\x14\0", "a zip file"),

@@ -13,6 +13,7 @@ def folder(tmp_path: Path) -> Path:
     for name in (
         "b.warc.wet.gz", "a.jsonl.xz", "deep/er/a.jsonl.xz", "deep/c.TXT", "deep/notes.pdf",
         "deep/.hidden.txt", "deep/d.ndjson.zst", "raw.warc.gz", "[odd].txt",
+        "train-0.parquet",
     ):  # fmt: skip
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +38,7 @@ def test_a_folder_is_searched_for_what_can_be_read(folder: Path) -> None:
         "c.TXT",
         "d.ndjson.zst",
         "er/a.jsonl.xz",
+        "train-0.parquet",
     ]
 
 
