@@ -243,7 +243,7 @@ class Codistiller:
         self._figures.use(step, used)
         if not used:
             return logits.new_zeros(())
-        psi = self._guard.term(logits, {group: taught[group] for group in used})
+        psi = self._guard.term(logits, {group: taught.pop(group) for group in used})
         return self._options.distill_weight * psi
 
     def compare(self, student: float, teachers: Mapping[int, float]) -> None:

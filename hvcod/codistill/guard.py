@@ -64,20 +64,22 @@ class Guard:
         self._psi = psi
         self._seen: list[tuple[list[int], Callable[[], list[float]]]] = []
 
-    def term(self, student: Tensor, teachers: Mapping[int, Tensor]) -> Tensor:
+    def term(self, student: Tensor, teachers: dict[int, Tensor]) -> Tensor:
         """Returns the distillation loss of some teachers' logits, by group; a scalar.
 
         If the logits of one are not finite, or the loss is not, the whole term is left out: no NaN
-        reaches the student, neither forwards nor backwards.
+        reaches the student, neither forwards nor backwards. `teachers` is emptied, so that logits
+        that were masked elsewhere need no memory twice.
         """
+        groups = list(teachers)
         sizes = [_magnitude(logits) for logits in teachers.values()]
         logits = [
-            _where(size.isfinite(), each)
-            for size, each in zip(sizes, teachers.values(), strict=True)
+            _where(size.isfinite(), teachers.pop(group))
+            for size, group in zip(sizes, groups, strict=True)
         ]
         mine = student.view_as(student)
         psi = self._psi(mine, logits)
-        size = psi.detach().abs()
+        size = _magnitude(psi)
         sizes.append(torch.where(size <= LARGEST_TERM, size, math.inf))
         sound = torch.stack(sizes).isfinite().all()
         if not _is_here(sound):
@@ -86,7 +88,7 @@ class Guard:
         elif sound:
             return psi
         values = torch.stack([*sizes, _magnitude(student)])
-        self._seen.append((list(teachers), _sent(values)))
+        self._seen.append((groups, _sent(values)))
         return _where(sound, psi)
 
     def verdict(self) -> Verdict:

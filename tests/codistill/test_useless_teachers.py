@@ -305,7 +305,7 @@ def test_no_nan_reaches_the_student(
     guard = Guard(psi)
     student = torch.tensor([[0.3, -0.2, 1.0]], requires_grad=True)
     logits = {group: torch.tensor([row]) for group, row in enumerate(teachers, 1)}
-    term = guard.term(student, logits)
+    term = guard.term(student, dict(logits))
     assert guard.verdict() == Verdict(faults)
     assert guard.verdict() == Verdict()
     (term + student.sum()).backward()
