@@ -80,7 +80,9 @@ class DataRecord:
             other = self.content != now.content
             return f"{where} holds other examples than {self._named()}" if other else ""
         if self.is_elsewhere(now):
-            return f"it is not known whether {where} holds the same examples as {self._named()}"
+            known = self.meaning and now.meaning
+            same = "the same examples" if known else "the same examples, of the same meaning,"
+            return f"it is not known whether {where} holds {same} as {self._named()}"
         return ""
 
     def _named(self) -> str:

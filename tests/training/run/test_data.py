@@ -153,7 +153,7 @@ def test_a_run_of_an_earlier_version_goes_on_at_its_path(tmp_path: Path, data: P
     run = tmp_path / "run"
     join(run, data)
     (run / "group-0" / "data.json").unlink()
-    with pytest.raises(HvcodError, match=f"holds the same examples as {data} before"):
+    with pytest.raises(HvcodError, match=f"the same examples, of the same meaning, as {data}"):
         join(run, tmp_path / "E")
     join(run, data)
     assert (run / "group-0" / "data.json").exists()
