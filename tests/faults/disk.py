@@ -33,6 +33,13 @@ class Disk:
     image: Path
     mount: Path
 
+    def folder(self, name: str) -> Path:
+        """Makes a folder that survives a loss of power."""
+        made = self.mount / name
+        made.mkdir()
+        os.sync()
+        return made
+
     def lose_power(self) -> None:
         """Loses all that is not on the disk yet, and mounts it again; nobody may use it."""
         descriptor = os.open(self.mount, os.O_RDONLY)

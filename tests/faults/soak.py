@@ -138,8 +138,7 @@ def soak(server: ForkServer, data: Path, folder: Path, seconds: float, seed: int
     with disk(folder, 500 * 2**20) as made:
         while time.monotonic() < end:
             number += 1
-            place = made.mount / f"{number}"
-            place.mkdir()
+            place = made.folder(f"{number}")
             run = DisturbedRun(server, SETTING, data, place / "run", Tally(), f"{seed} {number}")
             run.disk, run.faults = made, faults
             assert run.disturb() == weights, f"run {number} has other weights"

@@ -47,8 +47,7 @@ def test_a_run_ends_as_an_undisturbed_one(
     expected = KilledRun(fast_mpirun, SETTING, tiny_data, alone, Tally(), "").finish(0)
     tally, wanted = Tally(), scale(2, 30)
     while tally.kills < wanted:
-        folder = powered.mount / f"{tally.runs}"
-        folder.mkdir()
+        folder = powered.folder(f"{tally.runs}")
         seed = f"power {tally.runs}"
         run = PowerLosses(fast_mpirun, SETTING, tiny_data, folder / "run", tally, seed)
         run.disk = powered
