@@ -15,7 +15,7 @@ SWITCHING_STEPS = 4
 """Steps that fresher weights take from the group root to all its ranks, one teacher after another:
 announced, received, known to be received, switched to (`hvcod.codistill.exchanges.transfer`)."""
 
-PUBLISHING_OPERATIONS = 10
+PUBLISHING_OPERATIONS = 9
 """Calls that name a file or folder to publish a checkpoint; counted in docs/plan.md."""
 
 ROUNDS = 20
