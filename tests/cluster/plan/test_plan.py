@@ -167,7 +167,7 @@ def test_of_each_group_ring_and_pairs_ask_the_same_however_many_there_are() -> N
 def test_a_teacher_is_looked_for_after_growing_pauses() -> None:
     assert operations(0, 100.0) == 0
     # At once, and after 0.05, 0.15, 0.35, 0.75 and 1.55 s; then it is read.
-    assert operations(1, 1.0) == 10 + 6 + 1
+    assert operations(1, 1.0) == 9 + 6 + 1
     assert operations(3, 1.0) == 10 + 3 * 7
     # At 0.05 s x (2^n - 1) up to 12.75 s, then every 10 s.
     assert operations(1, 112.0) == 10 + 1 + 8 + 10 + 1
