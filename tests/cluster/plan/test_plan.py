@@ -168,9 +168,9 @@ def test_a_teacher_is_looked_for_after_growing_pauses() -> None:
     assert operations(0, 100.0) == 0
     # At once, and after 0.05, 0.15, 0.35, 0.75 and 1.55 s; then it is read.
     assert operations(1, 1.0) == 9 + 6 + 1
-    assert operations(3, 1.0) == 10 + 3 * 7
+    assert operations(3, 1.0) == 9 + 3 * 7
     # At 0.05 s x (2^n - 1) up to 12.75 s, then every 10 s.
-    assert operations(1, 112.0) == 10 + 1 + 8 + 10 + 1
+    assert operations(1, 112.0) == 9 + 1 + 8 + 10 + 1
 
 
 def test_a_file_system_that_is_too_slow_costs_freshness() -> None:
