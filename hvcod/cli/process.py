@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, TextIO
 
 from hvcod import terminal
@@ -23,10 +24,20 @@ def prepare() -> None:
         _open(descriptor, name)
     sys.stdout, sys.stderr = _text(sys.stdout, needed=True), _text(sys.stderr, needed=False)
     terminal.guard_libraries()
+    _check_folder()
     ready_for_open_mpi()
     if any(action == "error" for action, *_ in warnings.filters):
         # PYTHONWARNINGS=error, meant for tests of one's own code: libraries do warn.
         warnings.simplefilter("default")
+
+
+def _check_folder() -> None:
+    """Ends the process if its current folder was removed: MPI and torch would crash there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        terminal.show(f"hvcod: the current folder: {error.strerror}; change to another", err=True)
+        sys.exit(1)
 
 
 def _use_utf8() -> None:

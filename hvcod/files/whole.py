@@ -97,7 +97,7 @@ def write_output(path: Path, content: bytes) -> None:
         OSError: The file system refuses; what was there stays.
     """
     if problem := output_problem(path):
-        raise HvcodError(f"cannot write {problem}")
+        raise HvcodError(f"cannot write: {problem}")
     write_whole(path, content)
 
 

@@ -48,6 +48,17 @@ def test_a_stream_that_is_closed_or_full(
     assert done.stderr.count("\n") == bool(errors)
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); {VERSION}"
+    done = python(program, "--version")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr == "hvcod: the current folder: No such file or directory; change to another\n"
+    )
+
+
 def test_a_pipe_that_nobody_reads_any_more_ends_a_command_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)

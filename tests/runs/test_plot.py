@@ -111,7 +111,7 @@ def test_a_picture_replaces_nothing_but_a_file(kind: str, tmp_path: Path) -> Non
     else:
         os.mkfifo(picture) if kind == "a pipe" else picture.mkdir()
     with pytest.raises(
-        HvcodError, match=r"cannot write .*curves\.png is (a symbolic|not a regular)"
+        HvcodError, match=r"cannot write: .*curves\.png is (a symbolic|not a regular)"
     ):
         draw([tmp_path], picture)
     assert not (tmp_path / "precious").exists()
