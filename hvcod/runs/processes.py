@@ -59,10 +59,12 @@ class Processes(Crew):
         self._context.set_forkserver_preload(["torch"])
         # Schedulers signal all processes of a job, and the fork server must survive that. No file
         # of the current folder may take the place of a module that it imports.
+        given = os.environ.get("PYTHONSAFEPATH")
         os.environ["PYTHONSAFEPATH"] = "1"
         with self._signals.ignored_by_children():
             forkserver.ensure_running()
-        del os.environ["PYTHONSAFEPATH"]
+        if given is None:
+            del os.environ["PYTHONSAFEPATH"]
 
     def on_root(self, function: Callable[[], Result]) -> Result:
         """Calls the function and returns its result."""
