@@ -36,7 +36,7 @@ def tensors(step: int) -> dict[str, torch.Tensor]:
 
 
 def about(step: int) -> Origin:
-    return Origin("run-1", "t", 0, step)
+    return Origin("run-1", "commoncrawl", 0, step)
 
 
 class Clock:
