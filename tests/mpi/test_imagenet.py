@@ -21,7 +21,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         f"{name}.tar": tar_bytes(class_files([name], 60, size=32)) for name in ("ant", "bee", "cow")
     }
     return [
-        write_tar(folder / "train.tar", inner),
+        write_tar(folder / "first.tar", inner),
         write_tar(folder / "more.tar.gz", class_files(["ant", "dog"], 60, size=32)),
         write_files(folder / "others", class_files(["cow", "elk"], 60, size=32)),
     ]
