@@ -22,8 +22,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     }
     return [
         write_tar(folder / "first.tar", inner),
-        write_tar(folder / "more.tar.gz", class_files(["ant", "dog"], 60, size=32)),
-        write_files(folder / "others", class_files(["cow", "elk"], 60, size=32)),
+        write_tar(folder / "more.tar.gz", class_files(["dog"], 120, size=32)),
+        write_files(folder / "others", class_files(["elk"], 120, size=32)),
     ]
 
 
