@@ -49,13 +49,16 @@ MOST_WORKERS = 4
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Returns the number of workers; none, where one file is tested."""
+    """Returns the number of workers; none, where one file is tested.
+
+    One more than there are cores: many tests wait for a file system, a queue or a silence.
+    """
     if asked := os.environ.get("HVCOD_TEST_WORKERS"):
         return int(asked)
     paths = {argument.partition("::")[0] for argument in config.args}
     if len(paths) == 1 and Path(*paths).is_file():
         return 0
-    return max(1, min(len(os.sched_getaffinity(0)), MOST_WORKERS))
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -45,7 +45,7 @@ def test_a_run_ends_as_an_undisturbed_one(
 ) -> None:
     alone = tmp_path / "run"
     expected = KilledRun(fast_mpirun, SETTING, tiny_data, alone, Tally(), "").finish(0)
-    tally, wanted = Tally(), scale(2, 30)
+    tally, wanted = Tally(), scale(1, 30)
     while tally.kills < wanted:
         folder = powered.folder(f"{tally.runs}")
         seed = f"power {tally.runs}"

@@ -83,6 +83,8 @@ class _Child:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
+        # Until `watch` can take it: what the child reports would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self._process = os.fork()
         if self._process == 0:
             _work(stages, outcomes, there, parent)
@@ -92,6 +94,7 @@ class _Child:
         """Takes reports until the process is done, dead or too late."""
         ended = False
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             for stage in self._stages:
                 begun = time.perf_counter()
                 given_up = self._report_of(stage, stage.patience * patience)
@@ -179,6 +182,7 @@ def _work(
 
 def _become_child(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

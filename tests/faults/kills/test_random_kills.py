@@ -17,8 +17,8 @@ SETTINGS = {
     "two launches": Setting(2, 2, 2, EXACT),
 }
 
-KILLS = {"one rank": (0, 40), "two ranks": (4, 40), "three ranks": (0, 50)}
-KILLS |= {"two groups": (4, 50), "two launches": (5, 60)}
+KILLS = {"one rank": (0, 40), "two ranks": (3, 40), "three ranks": (0, 50)}
+KILLS |= {"two groups": (3, 50), "two launches": (3, 60)}
 """Every day, and with ``--long``; one rank dies in test_every_call every day."""
 
 
