@@ -20,9 +20,8 @@ from hvcod.files.whole import write_below
 from hvcod.registry import SCHEDULERS
 from hvcod.terminal import one_line, show
 from hvcod.training.run.stop_file import COMMAND, StopFile
-from hvcod.training.signals import release
+from hvcod.training.signals import SIGNALS, release
 
-WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 PASSED_ON = signal.SIGUSR2
 """Passed on by srun and mpirun to all ranks. On TERM, mpirun would kill them."""
 
@@ -143,7 +142,7 @@ class _Launch:
         self.received: set[signal.Signals] = set()
         self._pass_on = pass_on
         self._process: subprocess.Popen[bytes] | None = None
-        for number in WARNINGS:
+        for number in SIGNALS:
             signal.signal(number, self._warned)
         release()
 

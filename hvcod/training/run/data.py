@@ -21,6 +21,7 @@ from hvcod.config import findable
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.regular import read_regular
 from hvcod.files.whole import write_whole
+from hvcod.folders import group_folder
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference, meaning_of
@@ -118,7 +119,7 @@ def join_data(run: Run, task: Task, ranks: MPI.Intracomm) -> Run:
 
 def read_record(run_dir: Path, group: int) -> DataRecord | None:
     """Returns what a group of a run has noted of its data; None if there is nothing to be read."""
-    return DataRecord.read(run_dir / f"group-{group}" / NAME)
+    return DataRecord.read(group_folder(run_dir, group) / NAME)
 
 
 def _compare_ranks(task: Task, ranks: MPI.Intracomm) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hvcod.errors import HvcodError
 from hvcod.files.whole import write_whole
+from hvcod.folders import groups_in
 from hvcod.training.run.owner import NAME as OWNER
 from hvcod.training.signals import StopSignals
 
@@ -88,4 +89,5 @@ def ask_to_stop(folder: Path, jobs: Sequence[Path] = ()) -> list[Path]:
 
 def _in_training(folder: Path) -> Iterator[Path]:
     for depth in ("", "*/", "*/*/"):
-        yield from (path.parent.parent for path in folder.glob(f"{depth}group-*/{OWNER}"))
+        owned = [path.parent for path in folder.glob(f"{depth}group-*/{OWNER}")]
+        yield from (path.parent for path in owned if groups_in([path.name]))

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -204,6 +205,20 @@ class Scheduler(abc.ABC):
 
         Yields (name, id) of each job submitted in its place. Raises HvcodError.
         """
+
+
+def words_of(line: str) -> list[str]:
+    """Returns the words of a directive that the user has given. Raises UsageError."""
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError as error:
+        raise UsageError(f"--directives {line!r}: {error}") from error
+
+
+def own_log(script: Script, folder: Path) -> list[str]:
+    """Returns lines of a script that append its output to its log, in place of the scheduler."""
+    log = f'{script.name}-$(printf %02d "$INDEX")' if script.indices else script.name
+    return [f"mkdir -p {folder}/logs || exit 1", f'exec >>"{folder}/logs/{log}.log" 2>&1']
 
 
 def call(words: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -11,15 +11,22 @@ job back into the queue under its own id, and its owner may call it.
 
 import os
 import re
-import shlex
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hvcod.cluster.jobs.options import JobOptions
-from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, requeued
+from hvcod.cluster.jobs.schedulers.base import (
+    Queued,
+    Scheduler,
+    answer_of,
+    call,
+    own_log,
+    requeued,
+    words_of,
+)
 from hvcod.cluster.jobs.script import RunningJob, Script
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import HvcodError
 
 _FIELDS = "jobid jobindex stat run_time pend_reason exec_host exit_code delimiter='|'"
 
@@ -65,11 +72,7 @@ class Lsf(Scheduler):
         """Returns the options of bsub in a line."""
         found: dict[str, str] = {}
         name = ""
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            raise UsageError(f"--directives {line!r}: {error}") from error
-        for word in words:
+        for word in words_of(line):
             if attached := re.fullmatch(r"-(?:(W)(\d.*)|([JPq])(.+))", word):
                 name = attached[1] or attached[3]
                 found[name] = attached[2] or attached[4]
@@ -97,8 +100,7 @@ class Lsf(Scheduler):
 
     def preamble(self, script: Script, folder: Path) -> list[str]:
         """Returns the lines that append to the log; LSF starts in the folder of the submission."""
-        log = f'{script.name}-$(printf %02d "$INDEX")' if script.indices else script.name
-        return [f"mkdir -p {folder}/logs || exit 1", f'exec >>"{folder}/logs/{log}.log" 2>&1']
+        return own_log(script, folder)
 
     def submit(self, script: Path, after: Sequence[str] = (), after_any: bool = False) -> str:
         """Submits a script by bsub; it is ended if a job that it needs fails."""

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hvcod.cluster.jobs.options import JobOptions
-from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, id_in
+from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, id_in, own_log
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.regular import read_regular
@@ -136,9 +136,7 @@ class Pbs(Scheduler):
 
     def preamble(self, script: Script, folder: Path) -> list[str]:
         """Returns what Slurm does by itself: change to the folder, append to the log."""
-        log = f'{script.name}-$(printf %02d "$INDEX")' if script.indices else script.name
-        lines = ['cd "$PBS_O_WORKDIR" || exit 1', f"mkdir -p {folder}/logs || exit 1"]
-        return [*lines, f'exec >>"{folder}/logs/{log}.log" 2>&1']
+        return ['cd "$PBS_O_WORKDIR" || exit 1', *own_log(script, folder)]
 
     def mpirun_words(self, options: JobOptions) -> list[str]:
         """Returns the host file and the variables, which ssh would not pass on."""

@@ -2,16 +2,23 @@
 
 import os
 import re
-import shlex
 import shutil
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hvcod.cluster.jobs.options import JobOptions
-from hvcod.cluster.jobs.schedulers.base import Queued, Scheduler, answer_of, call, id_in, requeued
+from hvcod.cluster.jobs.schedulers.base import (
+    Queued,
+    Scheduler,
+    answer_of,
+    call,
+    id_in,
+    requeued,
+    words_of,
+)
 from hvcod.cluster.jobs.script import RunningJob, Script, clock
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import HvcodError
 
 _LONGEST_WARNING = 65535  # seconds
 
@@ -86,11 +93,7 @@ class Slurm(Scheduler):
         """Returns the options of sbatch in a line, by their long names."""
         found: dict[str, str] = {}
         name = ""
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            raise UsageError(f"--directives {line!r}: {error}") from error
-        for word in words:
+        for word in words_of(line):
             if word.startswith("--"):
                 name, _, value = word[2:].partition("=")
             elif word.startswith("-") and len(word) > 1:

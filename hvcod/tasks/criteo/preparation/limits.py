@@ -1,12 +1,13 @@
 """Limits on what may be lost of the inputs, and the errors beyond them: each with counts."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 from hvcod.tasks.criteo.preparation.row_formats import CLICK, NO_CLICK, USUAL_LABELS
 from hvcod.tasks.preparing.pipeline import Report
+from hvcod.tasks.preparing.summary import total
 from hvcod.values import Limit
 
 _LONGEST_LABEL = 8
@@ -41,7 +42,7 @@ def check(inputs: Sequence[Report], options: PrepareOptions) -> None:
     Raises:
         HvcodError: Too many rows are malformed, or labels have two meanings or only one side.
     """
-    kinds = _sum(one["malformed"] for one in inputs)
+    kinds = Counter(total(one["malformed"] for one in inputs))
     lines, rows = (sum(one[name] for one in inputs) for name in ("lines", "rows"))
     if not rows:
         return  # which has an error of its own
@@ -59,7 +60,7 @@ def check(inputs: Sequence[Report], options: PrepareOptions) -> None:
 
 
 def _check_labels(inputs: Sequence[Report], kinds: Counter[str]) -> None:
-    labels = _sum(one["labels"] for one in inputs)
+    labels = Counter(total(one["labels"] for one in inputs))
     minus = {text: count for text, count in labels.items() if text in ("-1", "-1.0")}
     others = {t: n for t, n in labels.items() if USUAL_LABELS.get(t) == NO_CLICK and t not in minus}
     if minus and others:
@@ -86,20 +87,13 @@ def too_many(example: str, limit: Limit | int, kinds: Mapping[str, int]) -> Hvco
 
 def too_few(rows: int, inputs: Sequence[Report]) -> str:
     """Says why there are too few rows, with counts and what to do, in one line."""
-    whole = {"malformed": _sum(one["malformed"] for one in inputs)}
+    whole = {"malformed": Counter(total(one["malformed"] for one in inputs))}
     lines = sum(one["lines"] for one in inputs)
     told = f"{rows} rows in all: training and validation need at least one each; {lines} lines read"
     if not whole["malformed"]:
         return told
     bad = f"{whole['malformed'].total()} malformed{_counted(whole)}"
     return f"{told}, {bad}: {_first_example(inputs)}{_steps(whole['malformed'])}"
-
-
-def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
-    summed: Counter[str] = Counter()
-    for some in counts:
-        summed.update(some)
-    return summed
 
 
 def _counted(one: Report) -> str:
