@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hvcod import config
+from hvcod import combinations, config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
@@ -24,8 +24,8 @@ def resolve(
     A task whose module lies in the current folder must be named by a flag or assignment.
 
     Raises:
-        UsageError: An option is unknown or its value does not fit, or there is no such task or
-            preset.
+        UsageError: An option is unknown, its value does not fit, options do not go together, or
+            there is no such task or preset.
     """
     of_file = read_layer(config_file) if config_file else {}
     given = dict(config.parse_assignment(text) for text in assignments) | dict(flags)
@@ -45,4 +45,5 @@ def resolve(
         layers.append(layer)
     layers.append({"task": task_name(str(chosen.get("task", TrainOptions.task)))})
     options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
+    combinations.check(options)
     return options

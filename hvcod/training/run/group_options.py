@@ -7,7 +7,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from hvcod import config
+from hvcod import combinations, config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
@@ -47,4 +47,5 @@ def _overridden(options: TrainOptions, layer: Mapping[str, Any]) -> TrainOptions
         raise UsageError(f"{common[0]} cannot differ between the groups of a run: set it for all")
     values = {key: functools.reduce(getattr, key.split("."), options) for key in known}
     overridden: TrainOptions = config.resolve(TrainOptions, [values, layer], model)
+    combinations.check(overridden)
     return overridden

@@ -1,0 +1,23 @@
+"""Options that do not go together, and why.
+
+A rule is a function of the options of a run that returns why they make no sense together, naming
+the options and a way out, or an empty string. To add one, write it and name it in `RULES`. What
+depends on more than options, such as the ranks of a launch, is checked where it is known.
+"""
+
+from collections.abc import Callable
+
+from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
+
+Rule = Callable[[TrainOptions], str]
+"""(options of a run) -> why they do not go together; empty if they do."""
+
+RULES: tuple[Rule, ...] = ()
+
+
+def check(options: TrainOptions) -> None:
+    """Raises UsageError with the reason if options of a run do not go together."""
+    for rule in RULES:
+        if problem := rule(options):
+            raise UsageError(problem)
