@@ -1,0 +1,42 @@
+"""The variants of the method: a name and the options that choose it, for tests and measurements.
+
+To add one, add a row to `VARIANTS`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to codistill, or something to compare it with.
+
+    Attributes:
+        name: Of the variant, as docs/method.md has it.
+        flags: Options of ``hvcod train`` beside those of the test.
+        groups: Groups of the run.
+        further_ranks: Ranks of each group that do not train.
+        launched: Whether it runs under mpirun; otherwise in one process.
+        repeats: Whether the same command gives the same weights, bit for bit.
+        teachers: Runs of the plain method that are trained before it; ``{teacher}`` in the flags
+            is the folder of one.
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+    groups: int = 2
+    further_ranks: int = 0
+    launched: bool = True
+    repeats: bool = True
+    teachers: int = 0
+
+
+EXACT = ("--staleness", "exact")
+
+VARIANTS = [
+    Variant("alone", groups=1),
+    Variant("freshest", repeats=False),
+    Variant("exact", EXACT),
+    Variant("ring", (*EXACT, "--topology", "ring"), groups=3),
+    Variant("pairs", (*EXACT, "--topology", "pairs"), groups=4),
+    Variant("same data", (*EXACT, "--same-data")),
+]
