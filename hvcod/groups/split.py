@@ -1,7 +1,7 @@
 """The split of the world into groups (paper, section 2.1: independent groups of workers)."""
 
 import atexit
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -18,17 +18,22 @@ from hvcod.groups.world import NodeShare, node_share, world
 class Group:
     """The ranks that train one copy of the model together, as one of them sees it.
 
+    A group may also have ranks that only teach: the last ones of its part of the launch. They and
+    the trainers have a communicator each, by which ranks of one role never wait for the other's.
+
     Attributes:
         index: The number of this group, from 0.
         count: The number of groups of the run, those of other launches included.
-        rank: The number of this rank in the group; rank 0 is the group root.
-        size: Ranks in the group.
-        comm: The group's communicator, for hvcod's own messages and for ``hvd.init(comm=...)``.
+        rank: The number of this rank among those of its role; trainer 0 is the group root.
+        size: Ranks of this role in the group.
+        comm: Their communicator, for hvcod's own messages and for ``hvd.init(comm=...)``.
         node_rank: The number of this rank among those of its launch on the same node; it decides
             the device. (Horovod's ``local_rank`` restarts in every group, and groups may share a
             node.)
         threads: Computing threads of this rank; see `hvcod.groups.world.threads_per_rank`.
         team: The ranks of all groups of the run in this launch; None for those of this group.
+        role: ``trainer``, or ``teacher`` for a rank that only computes predictions of teachers.
+        whole: The communicator of both roles, trainers first; None if there are only trainers.
     """
 
     index: int
@@ -39,6 +44,8 @@ class Group:
     node_rank: int
     threads: int
     team: MPI.Intracomm | None = None
+    role: str = "trainer"
+    whole: MPI.Intracomm | None = None
 
     @property
     def everyone(self) -> MPI.Intracomm:
@@ -47,22 +54,31 @@ class Group:
 
     @property
     def is_root(self) -> bool:
-        """True on rank 0, the only rank of the group that publishes, polls and logs."""
-        return self.rank == 0
+        """True on trainer 0, the only rank of the group that publishes and logs."""
+        return self.rank == 0 and self.role == "trainer"
 
     @property
-    def role(self) -> str:
-        """This rank's part in its group: always ``trainer``, as every rank trains."""
-        return "trainer"
+    def polls(self) -> bool:
+        """True on the only rank of the group that looks for the weights of its teachers."""
+        return self.rank == 0 and (self.role == "teacher" or self.whole is None)
 
     @property
     def trainers(self) -> int:
         """Ranks of the group that train; they are its first ones."""
-        return self.size
+        return self.size if self.role == "trainer" or self.whole is None else self._others
+
+    @property
+    def teacher_ranks(self) -> int:
+        """Ranks of the group that only teach; they are its last ones."""
+        return self._others if self.role == "trainer" else self.size
+
+    @property
+    def _others(self) -> int:
+        return 0 if self.whole is None else self.whole.size - self.size
 
     @property
     def training_comm(self) -> MPI.Intracomm:
-        """The communicator of the group's trainers."""
+        """The communicator of the group's trainers, on a trainer."""
         return self.comm
 
     @property
@@ -78,6 +94,22 @@ class Group:
     def begin_step(self) -> None:
         """Notes that this rank begins a call of `Codistiller.step`; `Groups` watches for it."""
 
+    def seat(self, trainer: int) -> "Group":
+        """Returns the group as one of its trainers sees it, without anybody to talk to.
+
+        A rank that teaches reads the data of a trainer with it.
+        """
+        alone = MPI.COMM_SELF
+        return replace(
+            self,
+            rank=trainer,
+            size=self.trainers,
+            comm=alone,
+            team=alone,
+            role="trainer",
+            whole=None,
+        )
+
     def seed(self, run_seed: int, *more: int) -> int:
         """Returns a seed of this group: copies that start alike have nothing to teach each other.
 
@@ -92,6 +124,7 @@ def split(
     groups: int = 1,
     only: int | None = None,
     share: NodeShare | None = None,
+    teacher_ranks: int = 0,
 ) -> Group:
     """Splits the world into equal groups of neighbouring ranks; returns this rank's group.
 
@@ -101,9 +134,11 @@ def split(
         groups: Number of groups of the whole run.
         only: The index of the only group that this launch trains; others are other launches.
         share: This rank's share of its node, if the launch has more ranks than `world`.
+        teacher_ranks: Ranks of each group, its last ones, that only teach.
 
     Raises:
-        UsageError: The groups do not divide the world, or there is no such group.
+        UsageError: The groups do not divide the world, there is no such group, or no rank of a
+            group is left to train.
     """
     if only is not None and not 0 <= only < groups:
         raise UsageError(f"there is no group {only}: the {groups} groups are 0 to {groups - 1}")
@@ -113,12 +148,30 @@ def split(
     if world.size % here:
         raise UsageError(_does_not_divide(world.size, groups))
     size = world.size // here
+    if size <= teacher_ranks:
+        raise UsageError(_no_trainers(size, teacher_ranks))
     index = world.rank // size if only is None else only
-    comm = cast(MPI.Intracomm, world.Split(index, world.rank))
+    whole = cast(MPI.Intracomm, world.Split(index, world.rank))
     share = share or node_share(world)
-    abort.set_position(f"group {index}, rank {comm.rank} of {comm.size}")
+    return _with_role(whole, index, groups, share, teacher_ranks, world)
+
+
+def _with_role(
+    whole: MPI.Intracomm,
+    index: int,
+    count: int,
+    share: NodeShare,
+    teacher_ranks: int,
+    world: MPI.Intracomm,
+) -> Group:
     place = share.node_rank, share.threads
-    return Group(index, groups, comm.rank, comm.size, comm, *place, team=world)
+    if not teacher_ranks:
+        abort.set_position(f"group {index}, rank {whole.rank} of {whole.size}")
+        return Group(index, count, whole.rank, whole.size, whole, *place, team=world)
+    role = "trainer" if whole.rank < whole.size - teacher_ranks else "teacher"
+    comm = cast(MPI.Intracomm, whole.Split(role == "teacher", whole.rank))
+    abort.set_position(f"group {index}, {role} {comm.rank} of {comm.size}")
+    return Group(index, count, comm.rank, comm.size, comm, *place, world, role, whole)
 
 
 class Groups(Group):
@@ -158,4 +211,11 @@ def _does_not_divide(size: int, groups: int) -> str:
     return (
         f"{groups} groups cannot share {size} ranks: use {' or '.join(map(str, nearest))} ranks, "
         f"or with {size} ranks as many groups as {', '.join(divisors)}"
+    )
+
+
+def _no_trainers(size: int, teacher_ranks: int) -> str:
+    return (
+        f"--teacher-ranks {teacher_ranks}: a group of {size} ranks has none left to train; start "
+        f"at least {teacher_ranks + 1} ranks for each group"
     )

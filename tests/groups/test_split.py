@@ -29,6 +29,17 @@ def test_the_message_names_sizes_that_work() -> None:
         split(MPI.COMM_WORLD, groups=3)
 
 
+def test_a_group_needs_a_rank_that_trains() -> None:
+    with pytest.raises(UsageError, match="a group of 1 ranks has none left to train; start at le"):
+        split(MPI.COMM_WORLD, teacher_ranks=1)
+
+
+def test_the_seat_of_a_trainer_is_its_view_of_the_group() -> None:
+    seat = split(MPI.COMM_WORLD, groups=3, only=2).seat(0)
+    assert (seat.role, seat.index, seat.rank, seat.shard, seat.shards) == ("trainer", 2, 0, 2, 3)
+    assert seat.everyone == MPI.COMM_SELF
+
+
 def test_the_files_of_horovod_get_the_name_of_the_group() -> None:
     assert path_of_group("/a/time.json", 3) == "/a/time.group-3.json"
 

@@ -1,5 +1,6 @@
 """Groups, agreement and failure on real ranks, with Horovod and MPI."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,19 @@ from conftest import MpiRun
 def test_groups_on_every_rank(fast_mpirun: MpiRun, ranks: int, groups: int, tmp_path: Path) -> None:
     done = fast_mpirun(ranks, "groups.py", groups, env={"HVCOD_CACHE": str(tmp_path)})
     assert done.stdout.count(" ok") == ranks
+
+
+def test_the_last_ranks_of_a_group_only_teach(fast_mpirun: MpiRun) -> None:
+    seen = json.loads(fast_mpirun(6, "roles.py").stdout)
+    trainer = {"role": "trainer", "size": 2, "trainers": 2, "teacher_ranks": 1, "together": 2}
+    teacher = trainer | {"role": "teacher", "size": 1, "together": 1}
+    for group in range(2):
+        common = {"group": group, "shards": 4, "seat": [2 * group, 2 * group + 1]}
+        assert seen[3 * group : 3 * group + 3] == [
+            trainer | common | {"rank": 0, "root": True, "polls": False},
+            trainer | common | {"rank": 1, "root": False, "polls": False},
+            teacher | common | {"rank": 0, "root": False, "polls": True},
+        ]
 
 
 def test_each_group_root_writes_its_own_timeline(fast_mpirun: MpiRun, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class ExactTeachers(PublishingExchange):
 
     def problems(self) -> dict[str, Failure]:
         """Returns the teachers that are not waited for any more, and failed publications."""
-        lost = self._lost if self._group.is_root else {}
+        lost = self._lost if self._group.polls else {}
         return {
             f"group {group}: given up": Failure(1, reason) for group, reason in lost.items()
         } | super().problems()
@@ -91,7 +91,7 @@ class ExactTeachers(PublishingExchange):
         while True:
             arrival, problem = self._fetch(teacher, step)
             waited = time.monotonic() - begun
-            if self._group.is_root and waited > self._options.teacher_wait:
+            if self._group.polls and waited > self._options.teacher_wait:
                 problem = problem or self._in_vain(teacher.group, step)
             arrived, failed, stop = any_rank(
                 self._group.comm, arrival is not None, bool(problem), self._stop()
@@ -119,8 +119,8 @@ class ExactTeachers(PublishingExchange):
         log.warning("%s; its former weights were useless: going on without that group", problem)
 
     def _fetch(self, teacher: TeacherSpec, step: int) -> tuple[Arrival | None, str]:
-        """Returns the teacher's checkpoint and what is wrong with it; on the group root."""
-        if not self._group.is_root:
+        """Returns the teacher's checkpoint and what is wrong with it; on the rank that polls."""
+        if not self._group.polls:
             return None, ""
         directory = self._directory(teacher.group)
         try:

@@ -15,9 +15,9 @@ class FreshestTeachers(PublishingExchange):
     _poller: Poller | None = None
 
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
-        """Also starts the poller on the group root, and the transfer to the other ranks."""
+        """Also starts the poller on the rank that polls, and the transfer to the other ranks."""
         super().begin(origin, held)
-        if self._group.is_root:
+        if self._group.polls:
             directories = {spec.group: self._directory(spec.group) for spec in self._teachers}
             expected = {spec.group: spec.tensors for spec in self._teachers}
             self._poller = Poller(directories, expected, origin, held, self.steps)
