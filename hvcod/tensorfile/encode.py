@@ -84,7 +84,7 @@ def encode(
 def largest_file(expected: Mapping[str, TensorSpec]) -> int:
     """A number of bytes that no file with these tensors exceeds, rounded or not."""
     text = "x" * LONGEST_TEXT
-    longest = Origin(text, text, created=text)
+    longest = Origin(text, text, created=text, model=text)
     return sum(_sizes(expected, longest))
 
 

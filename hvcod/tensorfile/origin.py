@@ -10,7 +10,7 @@ from hvcod.tensorfile.errors import RefusedError
 
 _HIGHEST = 2**63 - 1
 
-_LATER = {"meaning", "content"}
+_LATER = {"meaning", "content", "model"}
 """Names that files of earlier versions lack."""
 
 
@@ -29,6 +29,7 @@ class Origin:
             ``KIND:SHA-256``; of all options in files of earlier versions; empty if unknown.
         meaning: Of the inputs and outputs (`hvcod.tensorfile.meaning`); empty if unknown.
         content: Digest of the examples of the group's data; empty if unknown.
+        model: Options of the model, as `hvcod.tasks.architecture` writes them; empty if unknown.
         created: UTC in ISO 8601; filled in when the file is made.
     """
 
@@ -45,6 +46,7 @@ class Origin:
     created: str = ""
     meaning: str = ""
     content: str = ""
+    model: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

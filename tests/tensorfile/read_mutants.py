@@ -65,8 +65,8 @@ def fault(data: bytearray, origin: Origin, tensors: Tensors) -> str:
     """
     text, block = verify(memoryview(data))
     index = json.loads(text)
-    # Files of earlier versions do not have these two.
-    if vars(origin) != {"meaning": "", "content": ""} | index["origin"]:
+    # Files of earlier versions do not have these.
+    if vars(origin) != {"meaning": "", "content": "", "model": ""} | index["origin"]:
         return f"{origin}, not {index['origin']}"
     if list(tensors) != list(index["tensors"]):
         return f"names {list(tensors)}, not {list(index['tensors'])}"

@@ -25,6 +25,7 @@ from hvcod.files.whole import write_whole
 from hvcod.folders import group_folder
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
+from hvcod.tasks.architecture import architecture_of
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.fresh import clear, files_of_groups
 from hvcod.training.run.owner import Owner
@@ -84,6 +85,7 @@ class Run:
             configuration_digest=_digest(options),
             meaning=self.meaning,
             content=self.content,
+            model=architecture_of(options.model),
         )
 
 
