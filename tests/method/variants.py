@@ -33,6 +33,7 @@ class Variant:
 EXACT = ("--staleness", "exact")
 
 VARIANTS = [
+    Variant("apart", ("--burn-in", "1000000")),
     Variant("alone", groups=1),
     Variant("freshest", repeats=False),
     Variant("exact", EXACT),
