@@ -13,7 +13,19 @@ from hvcod.errors import UsageError
 Rule = Callable[[TrainOptions], str]
 """(options of a run) -> why they do not go together; empty if they do."""
 
-RULES: tuple[Rule, ...] = ()
+
+def temperature_of_squares(options: TrainOptions) -> str:
+    """Squared errors of logits, multiplied by the square of the temperature, do not have one."""
+    codistill = options.codistill
+    if codistill.distill_loss != "mse" or codistill.temperature == 1:
+        return ""
+    return (
+        f"--temperature {codistill.temperature:g} changes nothing with --distill-loss mse, which "
+        "compares logits, not distributions: leave it out, or choose cross-entropy or kl"
+    )
+
+
+RULES: tuple[Rule, ...] = (temperature_of_squares,)
 
 
 def check(options: TrainOptions) -> None:

@@ -54,7 +54,17 @@ class CodistillOptions:
     burn_in: int = option(1000, "steps before the distillation term is switched on", minimum=0)
     distill_weight: float = option(1.0, "weight of the distillation term in the loss", minimum=0.0)
     distill_loss: str = option(
-        "cross-entropy", "loss that pulls a student towards its teachers", choices=LOSSES
+        "cross-entropy",
+        "loss that pulls a student towards its teachers: cross-entropy or kl of the mean of their "
+        "predictive distributions, or mse of the mean of their logits",
+        choices=LOSSES,
+    )
+    temperature: float = option(
+        1.0,
+        "divides the logits of student and teachers in the distillation term, which is multiplied "
+        "by its square",
+        minimum=0.01,
+        maximum=1000.0,
     )
     topology: str = option("full", "who teaches whom", choices=TOPOLOGIES, common=True)
     exchange: str = option("files", "how groups exchange weights", choices=EXCHANGES, common=True)

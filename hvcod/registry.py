@@ -56,9 +56,14 @@ class Registry(dict[str, str | Entry], Generic[Entry]):
 
 
 LOSSES: Registry["Loss"] = Registry(
-    "--distill-loss", {"cross-entropy": "hvcod.codistill.losses:cross_entropy"}
+    "--distill-loss",
+    {
+        "cross-entropy": "hvcod.codistill.losses:cross_entropy",
+        "kl": "hvcod.codistill.losses:kl",
+        "mse": "hvcod.codistill.losses:mse",
+    },
 )
-"""Distillation losses: (student's logits, each teacher's logits, likelihood) -> scalar."""
+"""Distillation losses: (student's logits, each teacher's, likelihood, temperature) -> scalar."""
 
 EXCHANGES: Registry["MakeExchange"] = Registry(
     "--exchange", {"files": "hvcod.codistill.exchanges.files:files"}

@@ -93,8 +93,8 @@ class Codistiller:
         self._options = _checked(options or CodistillOptions())
         self._student, self._group, self._run_dir = Student(model), group, Path(run_dir).absolute()
         self._logits, self._examples_per_step = logits, examples_per_step
-        psi = self._options.distill_loss
-        self._guard = Guard(distillation_loss or named_loss(psi, likelihood, reuse_logits))
+        named = partial(named_loss, self._options.distill_loss, likelihood, reuse_logits)
+        self._guard = Guard(distillation_loss or named(self._options.temperature))
         if teachers is None:
             teachers = _copies(self._student, group, self._options.topology)
         self._teachers = Teachers(teachers, predict, logits, self._options.max_staleness)

@@ -1,41 +1,44 @@
 """Distillation losses (psi of Algorithm 1); `hvcod.registry.LOSSES` gives them their names.
 
-A loss is a function of the student's logits, the logits of each teacher and the likelihood that
-they parametrise (`LIKELIHOODS`). It returns a scalar, lets no gradient flow into the teachers and
+A loss is a function of the student's logits, the logits of each teacher, the likelihood that they
+parametrise (`LIKELIHOODS`) and the temperature by which they are divided. It returns a mean over
+positions, a scalar that can be differentiated once; it lets no gradient flow into the teachers and
 may overwrite the first teacher's logits, which nobody needs afterwards.
+
+The logits are of any floating type and computed in float32 at least: [..., classes], or of any
+shape if they are binary; those of all models have the same shape. A loss raises HvcodError if they
+have not, or if there is no teacher.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from hvcod.codistill.rows import SumOfRows, mean_over_rows, precision_of
 from hvcod.errors import HvcodError, UsageError
 from hvcod.registry import LOSSES
 
-Loss = Callable[[Tensor, Sequence[Tensor], str], Tensor]
-"""(student's logits, logits of each teacher, likelihood) -> scalar."""
+Loss = Callable[[Tensor, Sequence[Tensor], str, float], Tensor]
+"""(student's logits, logits of each teacher, likelihood, temperature) -> scalar."""
 
 DistillationLoss = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""(student's logits, logits of each teacher) -> scalar: a loss whose likelihood is settled."""
+"""(student's logits, logits of each teacher) -> scalar: a loss whose options are settled."""
 
 LIKELIHOODS = ("classes", "binary")
 """What logits can predict: classes in their last dimension, or the probability of a yes each."""
 
-_CPU_CHUNK = 2**17
-"""Logits of a chunk per thread: a chunk of student and teacher stays in a core's cache."""
 
-_DEVICE_CHUNK = 2**24
-"""Logits of a chunk elsewhere: few kernel launches, and temporaries of 64 MiB at most."""
-
-
-def named_loss(name: str, likelihood: str, reuse_logits: bool) -> DistillationLoss:
+def named_loss(
+    name: str, likelihood: str, reuse_logits: bool, temperature: float = 1.0
+) -> DistillationLoss:
     """Returns a loss of `hvcod.registry.LOSSES` for logits of one of the `LIKELIHOODS`.
 
-    Unless `reuse_logits` is true it gets a copy of the first teacher's logits, to overwrite.
+    It is multiplied by the square of the temperature, by which the gradients of softer
+    distributions are smaller (Hinton et al., arXiv 1503.02531, section 2). Unless `reuse_logits` is
+    true it gets a copy of the first teacher's logits, to overwrite.
 
     Raises:
         UsageError: There is no such loss or likelihood.
@@ -46,101 +49,140 @@ def named_loss(name: str, likelihood: str, reuse_logits: bool) -> DistillationLo
 
     def settled(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
         first = teachers[:1] if reuse_logits else [logits.clone() for logits in teachers[:1]]
-        return loss(student, [*first, *teachers[1:]], likelihood)
+        psi = loss(student, [*first, *teachers[1:]], likelihood, temperature)
+        return psi if temperature == 1 else temperature**2 * psi
 
     return settled
 
 
 def cross_entropy(
-    student_logits: Tensor, teacher_logits: Sequence[Tensor], likelihood: str
+    student: Tensor, teachers: Sequence[Tensor], likelihood: str, temperature: float = 1.0
 ) -> Tensor:
-    """Cross entropy of the student against the mean of the teachers' predictive distributions.
+    """Cross entropy of the student against the mean of the teachers' distributions, in nats.
 
-    The mean is over the distributions, not over the logits (Algorithm 1; section 2), and the loss
-    is the mean over positions, in nats. With several classes its gradient is kept in the memory of
-    the first teacher's logits, which saves the largest temporary of a step.
-
-    Args:
-        student_logits: [..., classes], or of any shape if they are binary; of any floating type,
-            computed in float32 at least.
-        teacher_logits: One tensor or more, shaped like the student's.
-        likelihood: One of `LIKELIHOODS`.
-
-    Returns:
-        A scalar, which can be differentiated once.
-
-    Raises:
-        HvcodError: There is no teacher, or the logits of one differ in shape.
+    The mean is over the distributions, not over the logits (Algorithm 1; section 2). With several
+    classes the gradient is kept in the memory of the first teacher's logits, which saves the
+    largest temporary of a step.
     """
-    _check(student_logits, teacher_logits)
+    _check(student, teachers)
     if likelihood == "binary":
-        return _binary(student_logits, teacher_logits)
-    rows = (-1, student_logits.shape[-1])
-    teachers = [logits.detach().reshape(rows) for logits in teacher_logits]
-    return _classes(student_logits.reshape(rows), teachers)
+        logits, mean = _binary(student, teachers, temperature)
+        return binary_cross_entropy_with_logits(logits, mean)
+    return _over_classes(partial(_cross_entropy_of_rows, temperature), student, teachers)
 
 
-def _check(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> None:
-    if not teacher_logits:
+def kl(
+    student: Tensor, teachers: Sequence[Tensor], likelihood: str, temperature: float = 1.0
+) -> Tensor:
+    """KL divergence of the mean of the teachers' distributions from the student's, in nats.
+
+    That is `cross_entropy` less the entropy of the mean. So its gradient is the same, and it is
+    zero where the student agrees with its teachers.
+    """
+    _check(student, teachers)
+    if likelihood == "binary":
+        logits, mean = _binary(student, teachers, temperature)
+        entropy: Tensor = torch.special.entr(mean) + torch.special.entr(1 - mean)
+        return binary_cross_entropy_with_logits(logits, mean) - entropy.mean()
+    return _over_classes(partial(_kl_of_rows, temperature), student, teachers)
+
+
+def mse(
+    student: Tensor, teachers: Sequence[Tensor], likelihood: str, temperature: float = 1.0
+) -> Tensor:
+    """Squared error of the student's logits against the mean of the teachers' logits.
+
+    The mean is over positions and classes, so that a weight means the same for any number of
+    classes. Multiplied by the square of the temperature it does not depend on it.
+    """
+    _check(student, teachers)
+    columns = [logits.reshape(-1, 1) for logits in (student, *teachers)]
+    return mean_over_rows(_squares_of_rows, columns[0], columns[1:]) / temperature**2
+
+
+def _check(student: Tensor, teachers: Sequence[Tensor]) -> None:
+    if not teachers:
         raise HvcodError("the distillation loss needs the logits of at least one teacher, got none")
-    for index, logits in enumerate(teacher_logits):
-        if logits.shape != student_logits.shape:
+    for index, logits in enumerate(teachers):
+        if logits.shape != student.shape:
             raise HvcodError(
                 f"teacher {index} gave logits of shape {tuple(logits.shape)}, "
-                f"the student of shape {tuple(student_logits.shape)}: both must see the same batch"
+                f"the student of shape {tuple(student.shape)}: both must see the same batch"
             )
 
 
-def _binary(student_logits: Tensor, teacher_logits: Sequence[Tensor]) -> Tensor:
-    precision = torch.promote_types(student_logits.dtype, torch.float32)
-    mean = torch.zeros_like(student_logits, dtype=precision, requires_grad=False)
-    for logits in teacher_logits:
-        mean += torch.sigmoid(logits.detach().to(precision))
-    mean /= len(teacher_logits)
-    return binary_cross_entropy_with_logits(student_logits.to(precision), mean)
+def _softened(logits: Tensor, temperature: float) -> Tensor:
+    return logits if temperature == 1 else logits.to(precision_of(logits)) / temperature
 
 
-class _CrossEntropy(torch.autograd.Function):
-    """Loss and gradient in one pass over the logits, a cache-sized chunk of rows at a time.
-
-    For the student's distribution q and the teachers' mean p the loss of a row is -p log q, its
-    gradient q - p.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teachers: list[Tensor]) -> Tensor:
-        precision = torch.promote_types(student.dtype, torch.float32)
-        total = student.new_zeros((), dtype=precision)
-        gradient = None
-        if ctx.needs_input_grad[0]:
-            reusable = teachers[0].dtype == precision
-            gradient = teachers[0] if reusable else torch.empty_like(student, dtype=precision)
-        for rows in _chunks(student):
-            mean = torch.softmax(teachers[0][rows], dim=-1, dtype=precision)
-            for teacher in teachers[1:]:
-                mean += torch.softmax(teacher[rows], dim=-1, dtype=precision)
-            mean /= len(teachers)
-            log_student = torch.log_softmax(student[rows], dim=-1, dtype=precision)
-            total -= torch.dot(mean.flatten(), log_student.flatten())
-            if gradient is not None:
-                torch.exp(log_student, out=gradient[rows]).sub_(mean)
-        ctx.gradient, ctx.dtype = gradient, student.dtype
-        return total / len(student)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None]:
-        gradient, ctx.gradient = ctx.gradient, None  # scaled in place, so usable once
-        if gradient is None:
-            raise HvcodError("the distillation loss can be differentiated only once per evaluation")
-        return gradient.mul_(grad_loss / len(gradient)).to(ctx.dtype), None
+def _binary(
+    student: Tensor, teachers: Sequence[Tensor], temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Returns the student's logits, softened, and the mean probability of a yes of the teachers."""
+    precision = precision_of(student)
+    mean = torch.zeros_like(student, dtype=precision, requires_grad=False)
+    for logits in teachers:
+        mean += torch.sigmoid(_softened(logits.detach(), temperature).to(precision))
+    mean /= len(teachers)
+    return _softened(student, temperature).to(precision), mean
 
 
-_classes: Callable[..., Tensor] = _CrossEntropy.apply
+def _over_classes(loss: SumOfRows, student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
+    rows = (-1, student.shape[-1])
+    return mean_over_rows(
+        loss, student.reshape(rows), [logits.reshape(rows) for logits in teachers]
+    )
 
 
-def _chunks(logits: Tensor) -> Iterator[slice]:
-    on_cpu = logits.device.type == "cpu"
-    elements = _CPU_CHUNK * torch.get_num_threads() if on_cpu else _DEVICE_CHUNK
-    step = max(1, elements // logits.shape[-1])
-    return (slice(start, start + step) for start in range(0, len(logits), step))
+def _cross_entropy_of_rows(
+    temperature: float, student: Tensor, teachers: Sequence[Tensor], gradient: Tensor | None
+) -> Tensor:
+    """For the student's distribution q and the teachers' mean p, a row's loss is -p log q."""
+    log_student, mean = _distributions(student, teachers, temperature)
+    loss = -torch.dot(mean.flatten(), log_student.flatten())
+    _fill(gradient, log_student, mean, temperature)
+    return loss
+
+
+def _kl_of_rows(
+    temperature: float, student: Tensor, teachers: Sequence[Tensor], gradient: Tensor | None
+) -> Tensor:
+    log_student, mean = _distributions(student, teachers, temperature)
+    # Faster than kl_div; where p is zero, so is the product.
+    ratio = mean.clamp_min(torch.finfo(mean.dtype).tiny).log_().sub_(log_student)
+    loss = torch.dot(mean.flatten(), ratio.flatten())
+    _fill(gradient, log_student, mean, temperature)
+    return loss
+
+
+def _distributions(
+    student: Tensor, teachers: Sequence[Tensor], temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Returns the student's log-probabilities and the teachers' mean probabilities."""
+    precision = precision_of(student)
+    mean = torch.softmax(_softened(teachers[0], temperature), dim=-1, dtype=precision)
+    for logits in teachers[1:]:
+        mean += torch.softmax(_softened(logits, temperature), dim=-1, dtype=precision)
+    mean /= len(teachers)
+    return torch.log_softmax(_softened(student, temperature), dim=-1, dtype=precision), mean
+
+
+def _fill(gradient: Tensor | None, log_student: Tensor, mean: Tensor, temperature: float) -> None:
+    """The gradient of both losses is q - p, divided by the temperature."""
+    if gradient is not None:
+        torch.exp(log_student, out=gradient).sub_(mean)
+        if temperature != 1:
+            gradient /= temperature
+
+
+def _squares_of_rows(
+    student: Tensor, teachers: Sequence[Tensor], gradient: Tensor | None
+) -> Tensor:
+    precision = precision_of(student)
+    mean = teachers[0].to(precision)
+    if len(teachers) > 1:
+        mean = sum((logits.to(precision) for logits in teachers[1:]), mean) / len(teachers)
+    difference = student.to(precision) - mean
+    if gradient is not None:
+        torch.mul(difference, 2, out=gradient)
+    return difference.square().sum()

@@ -1,4 +1,4 @@
-"""The distillation loss against a literal transcription of Algorithm 1."""
+"""The distillation losses against literal transcriptions of Algorithm 1."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hvcod.codistill import losses
-from hvcod.codistill.losses import cross_entropy, named_loss
+from hvcod.codistill import rows
+from hvcod.codistill.losses import Loss, cross_entropy, kl, mse, named_loss
 from hvcod.errors import HvcodError, UsageError
 from hvcod.registry import LOSSES
 
@@ -116,7 +116,7 @@ def test_overwriting_leaves_alone_what_it_cannot_use() -> None:
 def test_chunks_of_any_size_give_the_same(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     student, *teachers = draw(3, 17, 29)
     expected = value_and_gradient(literal_psi(student, teachers), student)
-    monkeypatch.setattr(losses, "_CPU_CHUNK", chunk)
+    monkeypatch.setattr(rows, "_CPU_CHUNK", chunk)
     ours = value_and_gradient(distillation_loss(student, teachers), student)
     torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
 
@@ -249,14 +249,80 @@ def test_one_logit_gives_teachers_no_gradient_and_needs_one() -> None:
 
 @pytest.mark.parametrize("likelihood", ["classes", "binary"])
 def test_a_loss_is_one_function_and_its_registration(likelihood: str) -> None:
-    def squares(student: Tensor, teachers: Sequence[Tensor], of: str) -> Tensor:
+    def distance(student: Tensor, teachers: Sequence[Tensor], of: str, by: float) -> Tensor:
         assert of == likelihood
-        return (student - sum(teachers) / len(teachers)).square().mean()
+        return (student - sum(teachers) / len(teachers)).abs().mean() / by
 
     student, *teachers = draw(3, 4, 5)
-    with LOSSES.added("squares", squares):
-        loss = named_loss("squares", likelihood, reuse_logits=False)(student, teachers)
-    torch.testing.assert_close(loss, squares(student, teachers, likelihood))
+    with LOSSES.added("distance", distance):
+        loss = named_loss("distance", likelihood, reuse_logits=False, temperature=2)
+    expected = 4 * distance(student, teachers, likelihood, 2)
+    torch.testing.assert_close(loss(student, teachers), expected)
+
+
+def probabilities(logits: Tensor, likelihood: str, temperature: float) -> Tensor:
+    """Returns softmax(logits / T), of the two classes no and yes if they are binary."""
+    if likelihood == "binary":
+        logits = torch.stack([torch.zeros_like(logits), logits], dim=-1)
+    return (logits / temperature).softmax(-1)
+
+
+def literal(
+    name: str, student: Tensor, teachers: list[Tensor], likelihood: str, temperature: float
+) -> Tensor:
+    """Returns psi of the mean prediction of the teachers, softened, times T^2."""
+    teachers = [teacher.detach() for teacher in teachers]
+    if name == "mse":
+        mean = sum(teachers, torch.zeros(())) / len(teachers)
+        return temperature**2 * F.mse_loss(student / temperature, mean / temperature)
+    q = probabilities(student, likelihood, temperature)
+    p = torch.stack([probabilities(t, likelihood, temperature) for t in teachers]).mean(0)
+    terms = {"cross-entropy": -p * q.log(), "kl": p * (p.log() - q.log())}[name]
+    return temperature**2 * terms.sum(-1).mean()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("models", [2, 3, 4])
+@pytest.mark.parametrize("likelihood", ["classes", "binary"])
+@pytest.mark.parametrize("name", ["cross-entropy", "kl", "mse"])
+def test_each_loss_has_the_gradient_of_its_transcription(
+    name: str, likelihood: str, models: int, temperature: float
+) -> None:
+    logits = draw(models, 17, 29, dtype=torch.float32)
+    exact = [each.detach().double().requires_grad_() for each in logits]
+    loss = named_loss(name, likelihood, reuse_logits=False, temperature=temperature)
+    for index in range(models):
+        teachers = [each for other, each in enumerate(logits) if other != index]
+        ours = value_and_gradient(loss(logits[index], teachers), logits[index])
+        teachers = [each for other, each in enumerate(exact) if other != index]
+        psi = literal(name, exact[index], teachers, likelihood, temperature)
+        for mine, theirs in zip(ours, value_and_gradient(psi, exact[index]), strict=True):
+            assert mine.dtype == torch.float32
+            assert (mine - theirs).norm() <= 1e-6 * theirs.norm()
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, kl, mse])
+def test_each_loss_needs_no_more_memory_than_the_first_teachers(loss: Loss) -> None:
+    student, teacher, other = draw(3, 17, 29)
+    spare, last = teacher.detach().clone(), other.detach().clone()
+    _, gradient = value_and_gradient(loss(student, [spare, last], "classes", 2.0), student)
+    assert gradient.data_ptr() == spare.data_ptr()
+    assert torch.equal(last, other)
+
+
+@pytest.mark.parametrize("loss", [kl, mse])
+@pytest.mark.parametrize("likelihood", ["classes", "binary"])
+def test_a_divergence_of_equals_is_zero(loss: Loss, likelihood: str) -> None:
+    (student,) = draw(1, 17, 29)
+    psi, gradient = value_and_gradient(loss(student, [student.clone()], likelihood, 1), student)
+    assert abs(psi) < 1e-12 and gradient.abs().max() < 1e-12
+
+
+def test_the_divergence_of_certain_distributions_is_finite() -> None:
+    student = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    teacher = torch.tensor([[0.0, 200.0]])
+    assert kl(student, [teacher], "classes").item() == 200
+    assert kl(student[:, 0], [teacher[:, 0] - 200], "binary").item() == 200
 
 
 def test_losses_and_likelihoods_that_do_not_exist() -> None:

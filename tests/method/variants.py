@@ -39,5 +39,7 @@ VARIANTS = [
     Variant("exact", EXACT),
     Variant("ring", (*EXACT, "--topology", "ring"), groups=3),
     Variant("pairs", (*EXACT, "--topology", "pairs"), groups=4),
+    Variant("kl, temperature 2", (*EXACT, "--distill-loss", "kl", "--temperature", "2")),
+    Variant("mse", (*EXACT, "--distill-loss", "mse")),
     Variant("same data", (*EXACT, "--same-data")),
 ]

@@ -115,6 +115,7 @@ CHANGES: dict[str, Any] = {
     "codistill.distill_weight": 0.5,
     "sgd": "other",
     "codistill.distill_loss": "other",
+    "codistill.temperature": 2.0,
     "codistill.topology": "ring",
     "codistill.exchange": "other",
     "codistill.staleness": "exact",

@@ -1,0 +1,35 @@
+"""Options that do not go together are refused, in words that name them and the reason."""
+
+import shlex
+
+import pytest
+
+from hvcod.cli.options import layer
+from hvcod.cli.train import command
+from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
+from hvcod.runs.layers import resolve
+
+REFUSED = {
+    "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
+}
+"""{flags of hvcod train: a part of the message}."""
+
+ALLOWED = ["", "--distill-loss kl --temperature 2", "--distill-loss mse"]
+
+
+def options_of(flags: str) -> TrainOptions:
+    given = command.make_context("train", shlex.split(flags)).params
+    return resolve(None, given["assignments"], layer(TrainOptions, given))
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_what_makes_no_sense_together_is_refused(flags: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        options_of(flags)
+    assert REFUSED[flags] in str(refusal.value)
+
+
+@pytest.mark.parametrize("flags", ALLOWED)
+def test_what_makes_sense_is_not(flags: str) -> None:
+    options_of(flags)
