@@ -7,6 +7,7 @@ of {key: value}. Nothing heavy is imported here: the help page reads this file.
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -87,6 +88,31 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns a mapping of dotted keys into nested ones: the opposite of `flatten`."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, name = key.split(".")
+        inner = tree
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[name] = value
+    return tree
+
+
+def value_of(options: Any, key: str) -> Any:
+    """Returns the value of an option by its dotted key."""
+    return functools.reduce(getattr, key.split("."), options)
+
+
+def changed(options: Any, values: Mapping[str, Any]) -> Any:
+    """Returns a tree of options with other values, by dotted keys, for some; raises UsageError."""
+    model = type(getattr(options, "model", None))
+    own = model if dataclasses.is_dataclass(model) else None
+    before = {key: value_of(options, key) for key in fields_of(type(options), own)}
+    return resolve(type(options), [before, values], own)
 
 
 def parse_assignment(text: str) -> tuple[str, str]:

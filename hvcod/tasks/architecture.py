@@ -7,7 +7,6 @@ options, which are checked like a user's.
 """
 
 import dataclasses
-import functools
 import json
 import types
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from hvcod import config
 from hvcod.config import TypedField, plain_type
 from hvcod.errors import UsageError
+from hvcod.schema import value_of
 from hvcod.tensorfile.errors import RefusedError
 
 LONGEST = 16 * 1024
@@ -31,7 +31,7 @@ def architecture_of(model: Any) -> str:
     """
     if not dataclasses.is_dataclass(model):
         return ""
-    return json.dumps({key: _value(model, key) for key in _told(type(model))}, sort_keys=True)
+    return json.dumps({key: value_of(model, key) for key in _told(type(model))}, sort_keys=True)
 
 
 def options_of(architecture: str, own: Any) -> Any:
@@ -49,7 +49,7 @@ def options_of(architecture: str, own: Any) -> Any:
     if architecture == architecture_of(own) or not architecture:
         return own
     told = _told(type(own))
-    values = {key: _value(own, key) for key in config.fields_of(type(own)).keys() - told.keys()}
+    values = {key: value_of(own, key) for key in config.fields_of(type(own)).keys() - told.keys()}
     try:
         given = _parsed(architecture)
         if strange := sorted(given.keys() - told.keys()):
@@ -62,10 +62,6 @@ def options_of(architecture: str, own: Any) -> Any:
         raise RefusedError(
             f"describes a model that this task does not have: {str(error)[:200]}"
         ) from error
-
-
-def _value(model: Any, key: str) -> Any:
-    return functools.reduce(getattr, key.split("."), model)
 
 
 def _told(options: type) -> dict[str, TypedField]:

@@ -18,7 +18,7 @@ from hvcod.terminal import LogLines
 from hvcod.training.loop import train
 from hvcod.training.run.data import join_data
 from hvcod.training.run.directory import open_run
-from hvcod.training.run.group_options import of_groups
+from hvcod.training.run.group_options import of_this_group
 from hvcod.training.run.resume import per_rank, shared_out
 from hvcod.training.run.stop_file import watched
 from hvcod.training.signals import StopSignals
@@ -50,8 +50,7 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
     logging.basicConfig(level=level, handlers=[handler])
     with closing(open_run(options, group, everyone)) as run:
         options = shared_out(options, group.trainers, run.examples)
-        here = range(options.groups) if options.group is None else [options.group]
-        options = of_groups(options, run.directory, here, everyone)[group.index]
+        options = of_this_group(options, run.directory, group)
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
         run = join_data(run, task, everyone)

@@ -25,8 +25,8 @@ from hvcod.folders import group_folder
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference, meaning_of
-from hvcod.tensorfile.steps import list_steps
 from hvcod.training.run.directory import Run, record_data, recorded_data
+from hvcod.training.run.own_options import has_begun
 
 NAME = "data.json"
 
@@ -136,7 +136,7 @@ def _compare_ranks(task: Task, ranks: MPI.Intracomm) -> None:
 
 def _problem(run: Run, task: Task, ours: DataRecord, configured: DataRecord) -> str:
     group = task.group
-    if _has_begun(run):
+    if has_begun(run.group):
         before = read_record(run.directory, group.index) or configured
         if different := difference(ours.meaning, before.meaning):
             return (
@@ -160,17 +160,6 @@ def _problem(run: Run, task: Task, ours: DataRecord, configured: DataRecord) -> 
                 f"meaning than those in {ours.folder}: {different} in group {group.index}; {_ALIKE}"
             )
     return ""
-
-
-def _has_begun(run: Run) -> bool:
-    """Returns whether the group has left weights that were trained."""
-    for name in ("state", "published"):
-        try:
-            if list_steps(run.group / name):
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def meaning_of_task(task: Task) -> str:

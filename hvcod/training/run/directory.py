@@ -28,6 +28,7 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.architecture import architecture_of
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.fresh import clear, files_of_groups
+from hvcod.training.run.own_options import OwnOptions
 from hvcod.training.run.owner import Owner
 from hvcod.training.run.resume import Comparison, examples_per_step, per_rank
 from hvcod.training.run.spelling import same_form
@@ -191,7 +192,7 @@ def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int
             )
         if not create_whole(path, _toml(tree)):
             tree = _read(path)
-            Comparison(tree, options, ranks).joined(directory)
+            _joined(directory, tree, options, ranks)
     return str(tree["run"]["id"]), examples_per_step(tree) or ranks * options.batch_size
 
 
@@ -230,9 +231,24 @@ def _note(directory: Path, run_id: str, options: TrainOptions, ranks: int) -> No
         there = _read(path)
         if there["run"]["id"] != run_id:
             raise HvcodError(f"{directory}: another launch has just deleted this run")
-        tree = Comparison(there, options, ranks).joined(directory)
+        tree, own = _joined(directory, there, options, ranks)
         if tree != there:
             write_whole(path, _toml(tree))
+        if own and options.group is not None:
+            OwnOptions(directory, options.group).record(own)
+
+
+def _joined(
+    directory: Path, there: Mapping[str, Any], options: TrainOptions, ranks: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the run's configuration once a launch has joined it, and the group's own options.
+
+    Only a launch of a single group can have some that are new.
+    """
+    own: dict[str, Any] = {}
+    if options.group is not None:
+        options, own = OwnOptions(directory, options.group).separated(there, options)
+    return Comparison(there, options, ranks).joined(directory), own
 
 
 def _read(path: Path) -> dict[str, Any]:

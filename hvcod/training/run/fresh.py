@@ -6,9 +6,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.files.folder import hold, opened, remove
 from hvcod.folders import group_folder, groups_in
+from hvcod.training.run.own_options import forget
 from hvcod.training.run.owner import claims_of_the_dead, newcomers
 
 _CONFIGURATION = "config.toml"
@@ -35,7 +36,9 @@ def files_of_groups(directory: Path) -> Iterator[Path]:
 
 
 def clear(directory: Path, force: bool) -> None:
-    """Deletes everything that a run has left in its directory, but not a group's own options.
+    """Deletes everything that a run has left in its directory, but not the user's own files.
+
+    Of the options of one group, those that a launch has recorded are deleted, the user's are not.
 
     Raises:
         HvcodError: There is a run, and `force` is not given or one of its groups is being trained.
@@ -61,6 +64,10 @@ def clear(directory: Path, force: bool) -> None:
             )
         for path in files_of_groups(directory):
             remove(path)
+        for folder in _groups(directory):
+            # What cannot be read is the user's.
+            with contextlib.suppress(UsageError):
+                forget(folder / _CONFIGURATION)
         for name in fnmatch.filter(run.names(), f".{_CONFIGURATION}.*"):
             run.unlink(name)
         _remove_empty(directory)

@@ -1,6 +1,6 @@
 """Options that a group has of its own: ``RUN/group-1/config.toml`` over ``RUN/config.toml``."""
 
-import functools
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,25 @@ from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
 from hvcod.folders import group_folder
+from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
+from hvcod.schema import changed
+
+log = logging.getLogger("hvcod.training")
+
+
+def of_this_group(options: TrainOptions, run: Path, group: Group) -> TrainOptions:
+    """Returns the options of this rank's group; its root logs those that are its own.
+
+    Collective over the launch; raises what `of_groups` does, about any group of the launch.
+    """
+    here = range(options.groups) if options.group is None else [options.group]
+    mine = of_groups(options, run, here, group.everyone)[group.index]
+    path = group_folder(run, group.index) / "config.toml"
+    if group.is_root and path.exists():
+        own = [f"{key}={value}" for key, value in sorted(read_layer(path).items())]
+        log.info("options of group %d alone, kept in %s: %s", group.index, path, ", ".join(own))
+    return mine
 
 
 def of_groups(
@@ -41,11 +59,9 @@ def of_groups(
 
 
 def _overridden(options: TrainOptions, layer: Mapping[str, Any]) -> TrainOptions:
-    model = type(options.model)
-    known = config.fields_of(TrainOptions, model)
+    known = config.fields_of(TrainOptions, type(options.model))
     if common := [key for key in layer if key in known and known[key][0].metadata["common"]]:
         raise UsageError(f"{common[0]} cannot differ between the groups of a run: set it for all")
-    values = {key: functools.reduce(getattr, key.split("."), options) for key in known}
-    overridden: TrainOptions = config.resolve(TrainOptions, [values, layer], model)
+    overridden: TrainOptions = changed(options, layer)
     combinations.check(overridden)
     return overridden
