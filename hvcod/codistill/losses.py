@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from hvcod.codistill.predictions.sampled import distribution, softened, whole
 from hvcod.codistill.rows import SumOfRows, mean_over_rows, precision_of
 from hvcod.errors import HvcodError, UsageError
 from hvcod.registry import LOSSES
@@ -26,6 +27,9 @@ Loss = Callable[[Tensor, Sequence[Tensor], str, float], Tensor]
 
 DistillationLoss = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """(student's logits, logits of each teacher) -> scalar: a loss whose options are settled."""
+
+TAKE_SAMPLES = ("cross-entropy",)
+"""The losses to which sampled predictions may come in the place of a teacher's logits."""
 
 LIKELIHOODS = ("classes", "binary")
 """What logits can predict: classes in their last dimension, or the probability of a yes each."""
@@ -48,6 +52,8 @@ def named_loss(
     loss = LOSSES.load(name)
 
     def settled(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
+        if name not in TAKE_SAMPLES:
+            teachers = [whole(prediction, name) for prediction in teachers]
         first = teachers[:1] if reuse_logits else [logits.clone() for logits in teachers[:1]]
         psi = loss(student, [*first, *teachers[1:]], likelihood, temperature)
         return psi if temperature == 1 else temperature**2 * psi
@@ -62,7 +68,8 @@ def cross_entropy(
 
     The mean is over the distributions, not over the logits (Algorithm 1; section 2). With several
     classes the gradient is kept in the memory of the first teacher's logits, which saves the
-    largest temporary of a step.
+    largest temporary of a step. Sampled predictions may stand for the logits of any teacher, as the
+    loss is linear in the teachers' distributions.
     """
     _check(student, teachers)
     if likelihood == "binary":
@@ -111,10 +118,6 @@ def _check(student: Tensor, teachers: Sequence[Tensor]) -> None:
             )
 
 
-def _softened(logits: Tensor, temperature: float) -> Tensor:
-    return logits if temperature == 1 else logits.to(precision_of(logits)) / temperature
-
-
 def _binary(
     student: Tensor, teachers: Sequence[Tensor], temperature: float
 ) -> tuple[Tensor, Tensor]:
@@ -122,9 +125,9 @@ def _binary(
     precision = precision_of(student)
     mean = torch.zeros_like(student, dtype=precision, requires_grad=False)
     for logits in teachers:
-        mean += torch.sigmoid(_softened(logits.detach(), temperature).to(precision))
+        mean += torch.sigmoid(softened(logits.detach(), temperature).to(precision))
     mean /= len(teachers)
-    return _softened(student, temperature).to(precision), mean
+    return softened(student, temperature).to(precision), mean
 
 
 def _over_classes(loss: SumOfRows, student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
@@ -160,11 +163,11 @@ def _distributions(
 ) -> tuple[Tensor, Tensor]:
     """Returns the student's log-probabilities and the teachers' mean probabilities."""
     precision = precision_of(student)
-    mean = torch.softmax(_softened(teachers[0], temperature), dim=-1, dtype=precision)
-    for logits in teachers[1:]:
-        mean += torch.softmax(_softened(logits, temperature), dim=-1, dtype=precision)
+    mean = distribution(teachers[0], precision, temperature)
+    for prediction in teachers[1:]:
+        mean += distribution(prediction, precision, temperature)
     mean /= len(teachers)
-    return torch.log_softmax(_softened(student, temperature), dim=-1, dtype=precision), mean
+    return torch.log_softmax(softened(student, temperature), dim=-1, dtype=precision), mean
 
 
 def _fill(gradient: Tensor | None, log_student: Tensor, mean: Tensor, temperature: float) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hvcod.codistill.predictions.sampled import Sampled, sample, top
+from hvcod.codistill.predictions.sampled import Prediction, Sampled, sample, top
 from hvcod.errors import HvcodError, UsageError
 
 KINDS = ("whole", "sample", "top")
@@ -86,7 +86,7 @@ class Packing:
             rows["classes"], rows["weights"] = indices.cpu().numpy(), weights.cpu().numpy()
         return rows
 
-    def unpack(self, rows: Rows) -> Tensor | Sampled:
+    def unpack(self, rows: Rows) -> Prediction:
         """Returns packed predictions: logits in float32, [N] or [N, classes], or sampled ones."""
         if self.kind == "whole":
             return torch.from_numpy(rows["logits"].astype(np.float32))

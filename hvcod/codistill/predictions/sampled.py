@@ -15,6 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hvcod.codistill.rows import precision_of
+from hvcod.errors import HvcodError
+
 _CHUNK = 2**22
 """Probabilities that are computed at once, in float64."""
 
@@ -77,6 +80,43 @@ class Sampled:
         return dataclasses.replace(self, indices=indices, weights=weights)
 
 
+Prediction = Tensor | Sampled
+"""The answer of a teacher: its logits, or sampled predictions in their place."""
+
+
+def distribution(prediction: Prediction, precision: torch.dtype, temperature: float) -> Tensor:
+    """Returns the predictive distributions of a teacher, [..., classes].
+
+    Raises:
+        HvcodError: They were sampled at another temperature.
+    """
+    if isinstance(prediction, Sampled):
+        if prediction.temperature != temperature:
+            sampled = f"predictions were sampled at the temperature {prediction.temperature:g}"
+            raise HvcodError(f"{sampled}: --temperature {temperature:g} cannot use them")
+        return prediction.dense(precision)
+    return torch.softmax(softened(prediction, temperature), dim=-1, dtype=precision)
+
+
+def softened(logits: Tensor, temperature: float) -> Tensor:
+    """Returns logits divided by the temperature, in float32 at least unless that is 1."""
+    return logits if temperature == 1 else logits.to(precision_of(logits)) / temperature
+
+
+def whole(prediction: Prediction, loss: str) -> Tensor:
+    """Returns logits.
+
+    Raises:
+        HvcodError: They are sampled, which this loss cannot use.
+    """
+    if isinstance(prediction, Sampled):
+        raise HvcodError(
+            f"--distill-loss {loss} needs the logits of all classes, of which a teacher gives a "
+            "sample: use cross-entropy (whose gradient is that of kl), or whole predictions"
+        )
+    return prediction
+
+
 def offsets(count: int, *seed: int) -> npt.NDArray[np.float64]:
     """Returns random numbers in [0, 1) that follow from a seed, in later NumPy versions too."""
     random = np.random.PCG64(np.random.SeedSequence(seed)).random_raw(count)
@@ -106,7 +146,7 @@ def sample(
     size = max(1, _CHUNK // logits.shape[1])
     for start in range(0, len(logits), size):
         rows = slice(start, start + size)
-        reached = torch.softmax(logits[rows].double() / temperature, dim=-1).cumsum(dim=-1)
+        reached = torch.softmax(softened(logits[rows].double(), temperature), dim=-1).cumsum(dim=-1)
         # A point at the edge of a class belongs to the next one: none without probability is drawn.
         torch.searchsorted(reached, points[rows] * reached[:, -1:], right=True, out=drawn[rows])
     return drawn.clamp_(max=logits.shape[1] - 1)
@@ -119,6 +159,6 @@ def top(logits: Tensor, k: int, temperature: float = 1.0) -> tuple[Tensor, Tenso
     so a student becomes too sure of these. Without scaling it would learn the same, as its own
     probabilities sum to 1 (arXiv 2503.16870).
     """
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+    probabilities = torch.softmax(softened(logits.float(), temperature), dim=-1)
     weights, indices = probabilities.topk(k, dim=-1)
     return indices, weights / weights.sum(dim=-1, keepdim=True)
