@@ -2,8 +2,6 @@
 
 import atexit
 import dataclasses
-import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -13,17 +11,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from hvcod import config
+from hvcod.codistill.exchanges.alone import Alone
 from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer
 from hvcod.codistill.figures import Figures
-from hvcod.codistill.guard import Agreed, Guard
 from hvcod.codistill.identity import Identity, ScriptIdentity
+from hvcod.codistill.judge import Judge
 from hvcod.codistill.losses import DistillationLoss, named_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
-from hvcod.codistill.scores import Score, Scores
+from hvcod.codistill.scores import Score
 from hvcod.codistill.student import Student
-from hvcod.codistill.teachers import Predict, Teachers, TeacherSpec, copy_of
+from hvcod.codistill.teachers.base import Question, Teacher
+from hvcod.codistill.teachers.collection import Teachers
+from hvcod.codistill.teachers.fixed import numbered
+from hvcod.codistill.teachers.model import Predict, TeacherSpec, copy_of
 from hvcod.codistill.topology import teachers_of
-from hvcod.codistill.troubles import Troubles
 from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError
 from hvcod.exchange.poll import Failure
@@ -31,15 +32,13 @@ from hvcod.groups.split import Group
 from hvcod.registry import EXCHANGES
 from hvcod.tensorfile.origin import Origin
 
-log = logging.getLogger("hvcod.codistill")
-
 
 class Codistiller:
     """Publishes this group's weights, keeps its teachers fresh and returns the distillation term.
 
     The calls of Algorithm 1's loop: `loss` before the update, `step` after it, `close` at the end.
-    Nothing here waits for the file system or for another group, unless the exchange has to. With
-    one group every call works and does nothing.
+    Nothing here waits for the file system or for another group, unless the exchange has to. Without
+    other groups and fixed teachers every call works and does nothing.
 
     Attributes:
         validation_loss: Noted in the next published checkpoint; set it when it is known.
@@ -63,6 +62,7 @@ class Codistiller:
         meaning: Mapping[str, Any] | None = None,
         origin: Origin | None = None,
         teachers: Sequence[TeacherSpec] | None = None,
+        fixed: Sequence[nn.Module | Teacher] = (),
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Collective over the group; over all groups of the launch, if it has to name the run.
@@ -84,32 +84,32 @@ class Codistiller:
             meaning: Of inputs and outputs, such as ``{"classes": names}``; others are refused.
             origin: Describes the run, if hvcod keeps its run directory.
             teachers: Given if they are not copies of the student in the topology's groups.
+            fixed: Further teachers: finished models, on the student's device, or a `Teacher` each.
             stop: Returns whether this rank has been asked to stop: ends any wait for a teacher.
 
         Raises:
             UsageError: An option or the topology does not fit, or the run needs a `run_id`.
-            HvcodError: The model cannot be published or copied.
+            HvcodError: The model cannot be published or copied, or teaches itself.
         """
         self._options = _checked(options or CodistillOptions())
         self._student, self._group, self._run_dir = Student(model), group, Path(run_dir).absolute()
         self._logits, self._examples_per_step = logits, examples_per_step
-        named = partial(named_loss, self._options.distill_loss, likelihood, reuse_logits)
-        self._guard = Guard(distillation_loss or named(self._options.temperature))
-        if teachers is None:
-            teachers = _copies(self._student, group, self._options.topology)
-        self._teachers = Teachers(teachers, predict, logits, self._options.max_staleness)
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id, meaning)
         self._exchange = self._make_exchange(teachers, steps, stop)
-        self._agreed = Agreed(self._teachers.groups)
-        self._scores = Scores(self._options.teacher_limit)
-        self._figures, self._troubles = Figures(), Troubles()
-        self._done, self._begun, self._closed = 0, False, False
+        brought = self._exchange.teachers(predict, logits)
+        brought |= numbered(fixed, model, predict, logits)
+        self._teachers = Teachers(brought, self._options.max_staleness)
+        psi = distillation_loss or _named_loss(self._options, likelihood, reuse_logits)
+        self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)
+        self._figures, self._done = Figures(), 0
+        self._begun = self._closed = False
         self.validation_loss: float | None = None
 
     @property
     def teachers_used(self) -> dict[int, int]:
-        """{group: step} of the teachers in the last loss; empty without a term."""
-        return self._figures.teachers_used
+        """{group: step} of the groups that taught in the last loss; empty without a term."""
+        used = self._figures.teachers_used
+        return {key: step for key, step in used.items() if step is not None}
 
     @property
     def exchanges(self) -> int:
@@ -132,11 +132,16 @@ class Codistiller:
         return {what: failure.last for what, failure in self._failures() if failure.last}
 
     def figures(self, step: int) -> dict[str, object]:
-        """Returns the teachers' steps, their staleness, in steps, and their losses if known."""
-        staleness = {group: step - taught for group, taught in self.teachers_used.items()}
-        losses = self._scores.losses()
+        """Returns the teachers' steps, their staleness, in steps, and their losses if known.
+
+        A fixed teacher has no step and no staleness.
+        """
+        last = self._figures.teachers_used
+        used = {self._teachers[key].label: taught for key, taught in last.items()}
+        staleness = {label: step - taught for label, taught in used.items() if taught is not None}
+        losses = self._judge.losses()
         shown = {"teacher_losses": losses} if losses else {}
-        return {"teachers": self.teachers_used, "staleness": staleness, **shown}
+        return {"teachers": used, "staleness": staleness, **shown}
 
     def summary(self) -> dict[str, object]:
         """Returns what a finished run shows: exchanges, mean staleness in steps, seconds a step."""
@@ -147,13 +152,19 @@ class Codistiller:
         }
 
     @property
-    def models(self) -> dict[int, nn.Module]:
-        """{group: model} of the teachers that are here and of use."""
-        return self._teachers.models
+    def is_taught(self) -> bool:
+        """True if there are teachers, which may have no weights yet."""
+        return bool(self._teachers.keys)
+
+    @property
+    def teachers(self) -> dict[int, Teacher]:
+        """{key: teacher} of those that are here and of use, and can answer any batch."""
+        usable = {key: self._teachers[key] for key in self._teachers.usable}
+        return {key: teacher for key, teacher in usable.items() if teacher.general}
 
     @property
     def hidden(self) -> dict[int, Any]:
-        """{teacher group: hidden state} of this rank."""
+        """{key of a teacher: hidden state} of this rank."""
         return self._teachers.hidden
 
     @hidden.setter
@@ -172,8 +183,8 @@ class Codistiller:
             "done": self._done,
             "validation_loss": self.validation_loss,
             "teachers": self._teachers.state_dict(),
-            "scores": self._scores.state_dict(),
-            "faults": self._agreed.state_dict(),
+            "scores": self._judge.scores.state_dict(),
+            "faults": self._judge.agreed.state_dict(),
             **self._figures.state_dict(),
         }
 
@@ -186,7 +197,7 @@ class Codistiller:
         teachers that are due.
 
         Raises:
-            HvcodError: The state is of another run, group or model.
+            HvcodError: The state is of another run, group or model, or other fixed teachers.
             GroupFailedError: Exact teachers do not come.
         """
         if self._begun:
@@ -201,13 +212,16 @@ class Codistiller:
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)
         # Those of earlier versions know nothing of these two.
-        self._scores.load_state_dict(state.get("scores", self._scores.state_dict()))
-        self._agreed.load_state_dict(state.get("faults", self._agreed.state_dict()))
+        scores, agreed = self._judge.scores, self._judge.agreed
+        scores.load_state_dict(state.get("scores", scores.state_dict()))
+        agreed.load_state_dict(state.get("faults", agreed.state_dict()))
         self._done, self.validation_loss = state["done"], state["validation_loss"]
         self._begin()
         self._switch()
 
-    def loss(self, outputs: Any, inputs: Any, score: Score | None = None) -> Tensor:
+    def loss(
+        self, outputs: Any, inputs: Any, score: Score | None = None, ids: Tensor | None = None
+    ) -> Tensor:
         """Returns the weighted distillation term; zero in the burn-in or without a teacher.
 
         Zero as well where it would be NaN or infinite, whatever the reason; a teacher that is to
@@ -221,6 +235,7 @@ class Codistiller:
                 takes.
             score: Returns the task loss of logits on this batch, to measure the teachers by; on all
                 ranks or on none.
+            ids: The ids of the batch's predictions, for teachers that look their answers up.
 
         Raises:
             HvcodError: The outputs hold no logits, or others than the teachers', the model is on
@@ -228,22 +243,15 @@ class Codistiller:
                 `teacher_limit`, but there is no `score`.
         """
         self._check_usable()
-        if self._scores.limit is not None and score is None:
-            raise HvcodError(
-                "teacher_limit needs the task loss: loss(..., score=lambda logits: ...)"
-            )
         logits = logits_of(outputs, self._logits)
         step = self._done + 1
-        teachers = self._teachers.fresh(step) if self._done >= self._options.burn_in else {}
-        taught = self._teachers.logits(inputs, teachers)
-        trial = self._scores.on_trial(teachers)
-        if score is not None:
-            self._scores.measure(score, logits, taught, teachers)
-        used = {group: teachers[group] for group in teachers if group not in trial}
+        fresh = self._teachers.fresh(step) if self._done >= self._options.burn_in else {}
+        answers = self._teachers.answers(Question(inputs, logits.detach(), ids), fresh)
+        used = self._judge.admitted(fresh, answers, logits, score)
         self._figures.use(step, used)
         if not used:
             return logits.new_zeros(())
-        psi = self._guard.term(logits, {group: taught.pop(group) for group in used})
+        psi = self._judge.term(logits, {key: answers.pop(key) for key in used})
         return self._options.distill_weight * psi
 
     def compare(self, student: float, teachers: Mapping[int, float]) -> None:
@@ -252,11 +260,7 @@ class Codistiller:
         Always the same data, and the same figures on all ranks. A teacher that is far worse is
         reported, but goes on teaching.
         """
-        self._scores.validated(self._done, student)
-        for group, loss in teachers.items():
-            if self._scores.is_news_then(group, self._teachers.steps[group], loss):
-                told = f"its loss is {loss:.4g} on validation data, this group's {student:.4g}"
-                self._report("far worse", group, told)
+        self._judge.compare(self._done, student, teachers)
 
     def step(self) -> None:
         """Counts an update; publishes weights and takes over fresher teachers when it is time to.
@@ -273,9 +277,9 @@ class Codistiller:
         begun = time.perf_counter()
         self._begin()
         self._done += 1
-        if self._exchange:
+        if self._begun:
             self._exchange.offer(self._offer())
-            self._judge()
+            self._judge.settle(self._done, self._group.comm, self.validation_loss)
         self._switch()
         self._figures.seconds += time.perf_counter() - begun
 
@@ -286,29 +290,28 @@ class Codistiller:
         """
         atexit.unregister(self.close)
         closing, self._closed = not self._closed, True
-        if closing and self._begun and self._exchange:
+        if closing and self._begun:
             self._exchange.close(self._offer() if publish else None)
-            self._agreed.close()
+            self._judge.agreed.close()
 
     def _make_exchange(
-        self, teachers: Sequence[TeacherSpec], steps: int | None, stop: Callable[[], bool]
-    ) -> Exchange | None:
-        if self._group.count == 1:
-            return None
-        make: MakeExchange = EXCHANGES.load(self._options.exchange)
+        self, teachers: Sequence[TeacherSpec] | None, steps: int | None, stop: Callable[[], bool]
+    ) -> Exchange:
+        if teachers is None:
+            teachers = _copies(self._student, self._group, self._options.topology)
+        alone = self._group.count == 1
+        make: MakeExchange = Alone if alone else EXCHANGES.load(self._options.exchange)
         exchange = make(self._group, self._run_dir, self._options, teachers, stop)
         exchange.steps = steps
         return exchange
 
     def _begin(self) -> None:
         """Starts the exchange; not before it is known which run this is. Collective."""
-        if self._exchange and not self._begun:
+        if not self._begun and (self._group.count > 1 or self.is_taught):
             self._begun = True
             self._identity.begin(self._run_dir, self._student.tensors, self.close)
             self._exchange.begin(self._identity.origin, self._teachers.steps)
-            for group, step in self._teachers.dropped.items():
-                self._exchange.reject(group, step)
-            self._agreed.begin(self._group.comm)
+            self._judge.begin(self._group.comm)
 
     def _offer(self) -> Offer:
         origin = dataclasses.replace(
@@ -319,45 +322,15 @@ class Codistiller:
         )
         return Offer(self._student.weights, origin)
 
-    def _judge(self) -> None:
-        """Leaves out the teachers that are of no use, on all ranks at the same step. Collective."""
-        verdict = self._guard.verdict()
-        self._teachers.rewind(verdict.excused)
-        faults = self._agreed.exchange(verdict.faults, self._teachers.usable)
-        for group, fault in faults.items():
-            self._drop("not finite", group, f"in step {self._done - 1} {fault}")
-        for group in self._scores.settle(self._group.comm):
-            if group in faults:
-                continue
-            if self._scores.is_over_limit(group):
-                finite = math.isfinite(self._scores.losses()[group])
-                kind = "beyond --teacher-limit" if finite else "not finite"
-                self._drop(kind, group, self._scores.described(group))
-            elif self._scores.is_news(group, self.validation_loss):
-                self._report("far worse", group, self._scores.described(group))
-
-    def _drop(self, what: str, group: int, reason: str) -> None:
-        self._report(what, group, f"{reason}; left out until fresher weights come")
-        step = self._teachers.steps[group]
-        self._teachers.drop(group)
-        if self._exchange:
-            self._exchange.reject(group, step)
-
-    def _report(self, what: str, group: int, reason: str) -> None:
-        step = self._teachers.steps[group]
-        source = self._exchange.source(group, step) if self._exchange else ""
-        self._troubles.add(f"group {group}: {what}", f"{source}: {reason}")
-        log.warning("teacher of group %d, step %d (%s): %s", group, step, source, reason)
-
     def _switch(self) -> None:
-        for update in self._exchange.take(self._done) if self._exchange else []:
+        for update in self._exchange.take(self._done) if self._begun else []:
             self._teachers.load(update.group, update.step, update.tensors)
             self._figures.exchanges += 1
 
     def _failures(self) -> Iterable[tuple[str, Failure]]:
-        if not self._exchange or not self._begun:
+        if not self._begun:
             return []
-        mine = self._troubles.failures if self._group.is_root else {}
+        mine = self._judge.troubles.failures if self._group.is_root else {}
         return (self._exchange.problems() | mine).items()
 
     def _check_usable(self) -> None:
@@ -370,6 +343,10 @@ def _copies(student: Student, group: Group, topology: str) -> list[TeacherSpec]:
     """Teachers that are copies of the student."""
     build, groups = partial(copy_of, student.model), teachers_of(group.index, group.count, topology)
     return [TeacherSpec(teacher, build, student.tensors) for teacher in groups]
+
+
+def _named_loss(options: CodistillOptions, likelihood: str, reuse_logits: bool) -> DistillationLoss:
+    return named_loss(options.distill_loss, likelihood, reuse_logits, options.temperature)
 
 
 def _checked(options: CodistillOptions) -> CodistillOptions:

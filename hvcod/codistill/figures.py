@@ -14,16 +14,17 @@ class Figures:
     Attributes:
         exchanges: How often fresher teacher weights were taken over.
         seconds: Training-thread time spent on the exchange.
-        staleness: The sum over all steps with teachers of their mean staleness, in steps.
-        distilled: Steps with teachers.
-        teachers_used: {group: step} of the teachers in the last loss; empty without a term.
+        staleness: The sum over all steps of the mean staleness of groups that taught, in steps.
+        distilled: Steps in which groups taught.
+        teachers_used: {key: step} of the teachers in the last loss, None for fixed ones; empty
+            without a term.
     """
 
     exchanges: int = 0
     seconds: float = 0.0
     staleness: float = 0.0
     distilled: int = 0
-    teachers_used: dict[int, int] = field(default_factory=dict)
+    teachers_used: dict[int, int | None] = field(default_factory=dict)
     counted: int = -1
 
     @property
@@ -31,12 +32,13 @@ class Figures:
         """Mean of student's minus teacher's step, in steps; ``None`` before any distillation."""
         return self.staleness / self.distilled if self.distilled else None
 
-    def use(self, step: int, teachers: dict[int, int]) -> None:
-        """Notes {group: step} of the teachers of a loss; several losses of a step count once."""
+    def use(self, step: int, teachers: dict[int, int | None]) -> None:
+        """Notes {key: step} of the teachers of a loss; several losses of a step count once."""
         self.teachers_used = teachers
-        if teachers and self.counted != step:
+        ages = [step - taught for taught in teachers.values() if taught is not None]
+        if ages and self.counted != step:
             self.counted = step
-            self.staleness += sum(step - taught for taught in teachers.values()) / len(teachers)
+            self.staleness += sum(ages) / len(ages)
             self.distilled += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Verdict:
     """The findings of a rank about the teachers of a step.
 
     Attributes:
-        faults: {group: index of `FAULTS`}.
-        excused: Groups whose logits were not finite on a batch on which the student's were not
+        faults: {key of a teacher: index of `FAULTS`}.
+        excused: Teachers whose logits were not finite on a batch on which the student's were not
             either: the batch or the student is to blame.
     """
 
@@ -103,30 +103,33 @@ class Guard:
 class Agreed:
     """Tells all ranks of a group, one step late, at which teachers any of them found a fault."""
 
-    def __init__(self, groups: Sequence[int]) -> None:
-        self._groups = sorted(groups)
-        self._first = [0] * len(self._groups)
+    def __init__(self, keys: Sequence[int]) -> None:
+        self._keys = sorted(keys)
+        self._first = [0] * len(self._keys)
         self._agreement: Agreement | None = None
 
     def begin(self, comm: MPI.Intracomm) -> None:
         """Begins to exchange faults. Collective over `comm`, as `exchange` and `close` are."""
         self._agreement = Agreement(comm, self._first)
 
-    def exchange(self, faults: Mapping[int, int], steps: Mapping[int, int]) -> dict[int, str]:
-        """Sends this rank's faults; returns {group: fault} of the call before. Collective.
+    def exchange(
+        self, faults: Mapping[int, int], steps: Mapping[int, int | None]
+    ) -> dict[int, str]:
+        """Sends this rank's faults; returns {key: fault} of the call before. Collective.
 
         Args:
-            faults: {group: index of `FAULTS`} of this step's teachers.
-            steps: {group: step} of their weights. A fault of other weights is over.
+            faults: {key: index of `FAULTS`} of this step's teachers.
+            steps: {key: step} of their weights; None: they are fixed. A fault of other weights is
+                over.
         """
+        numbers = {key: step or 0 for key, step in steps.items()}
         words = [
-            len(FAULTS) * steps[group] + faults[group] if faults.get(group) else 0
-            for group in self._groups
+            len(FAULTS) * numbers[key] + faults[key] if faults.get(key) else 0 for key in self._keys
         ]
         assert self._agreement is not None
-        agreed = zip(self._groups, self._agreement.exchange(words), strict=True)
-        found = {group: divmod(word, len(FAULTS)) for group, word in agreed if word}
-        return {group: FAULTS[f] for group, (step, f) in found.items() if steps.get(group) == step}
+        agreed = zip(self._keys, self._agreement.exchange(words), strict=True)
+        found = {key: divmod(word, len(FAULTS)) for key, word in agreed if word}
+        return {key: FAULTS[fault] for key, (of, fault) in found.items() if numbers.get(key) == of}
 
     def state_dict(self) -> list[int]:
         """Returns what the next call is about to answer, the same on all ranks."""

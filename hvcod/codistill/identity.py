@@ -77,12 +77,14 @@ class ScriptIdentity(Identity):
         """Checks the group's folder, and closes the exchange when the script ends. Collective.
 
         Published files never change: those of another run would stay and be taken for this one's.
+        A group alone publishes none.
         Without `close` groups would miss the last weights, and MPI must not end in a transfer.
 
         Raises:
             HvcodError: The folder holds checkpoints of another run.
         """
-        problem = self._foreign(run_dir, expected) if self._group.is_root else ""
+        publishes = self._group.count > 1
+        problem = self._foreign(run_dir, expected) if publishes and self._group.is_root else ""
         if problem := self._group.comm.bcast(problem):
             raise HvcodError(
                 f"an earlier run published in {run_dir} ({problem}): go on from its saved state "

@@ -37,14 +37,14 @@ class Record:
     """The losses of one teacher's weights and of the student on the same batches.
 
     Attributes:
-        step: Of the weights.
+        step: Of the weights; None: they are fixed.
         batches: On how many batches of each rank they were measured.
         teacher: Mean loss of the teacher over these batches and all ranks.
         student: Mean loss of the student.
         told: Whether it was reported that the teacher is far worse.
     """
 
-    step: int
+    step: int | None
     batches: int = 0
     teacher: float = 0.0
     student: float = 0.0
@@ -67,14 +67,14 @@ class Scores:
         self._past: list[tuple[int, float]] = []
 
     def losses(self) -> dict[int, float]:
-        """Returns {group: mean loss} of the weights that were measured last."""
-        return {group: each.teacher for group, each in self._records.items() if each.batches}
+        """Returns {key: mean loss} of the weights that were measured last."""
+        return {key: each.teacher for key, each in self._records.items() if each.batches}
 
-    def on_trial(self, steps: Mapping[int, int]) -> set[int]:
-        """Returns the groups that must not teach yet, as their weights were not measured so far."""
+    def on_trial(self, steps: Mapping[int, int | None]) -> set[int]:
+        """Returns the keys of those that must not teach yet, as they were not measured so far."""
         if self.limit is None:
             return set()
-        return {group for group, step in steps.items() if not self._record(group, step).batches}
+        return {key for key, step in steps.items() if not self._record(key, step).batches}
 
     @torch.no_grad()
     def measure(
@@ -82,56 +82,56 @@ class Scores:
         score: Score,
         student: Tensor,
         teachers: Mapping[int, Tensor],
-        steps: Mapping[int, int],
+        steps: Mapping[int, int | None],
     ) -> None:
         """Adds the losses of a batch, if they are due.
 
         Args:
             score: The task loss of logits on the batch.
             student: The student's logits.
-            teachers: Those of its teachers, by group.
-            steps: {group: step} of the teachers' weights.
+            teachers: Those of its teachers, by key.
+            steps: {key: step} of the teachers' weights; None: they are fixed.
         """
-        due = [group for group in teachers if self._record(group, steps[group]).batches < BATCHES]
+        due = [key for key in teachers if self._record(key, steps[key]).batches < BATCHES]
         if not due:
             return
         mine = score(student.detach())
-        for group in due:
-            both = torch.stack([score(teachers[group]), mine]).double()
-            self._sums[group] = self._sums.get(group, 0.0) + both
-            self._counts[group] = self._counts.get(group, 0) + 1
+        for key in due:
+            both = torch.stack([score(teachers[key]), mine]).double()
+            self._sums[key] = self._sums.get(key, 0.0) + both
+            self._counts[key] = self._counts.get(key, 0) + 1
 
     def settle(self, comm: MPI.Intracomm) -> list[int]:
-        """Averages what was measured in this step over the ranks; returns the groups measured.
+        """Averages what was measured in this step over the ranks; returns whose.
 
         Collective in a step in which something was measured, which is the same on all ranks.
         """
-        groups = sorted(self._sums)
-        if not groups:
+        keys = sorted(self._sums)
+        if not keys:
             return []
-        totals = np.array([[*self._sums[each].tolist(), self._counts[each]] for each in groups])
+        totals = np.array([[*self._sums[each].tolist(), self._counts[each]] for each in keys])
         comm.Allreduce(MPI.IN_PLACE, totals)
-        for group, (teacher, student, count) in zip(groups, totals.tolist(), strict=True):
-            record = self._records[group]
+        for key, (teacher, student, count) in zip(keys, totals.tolist(), strict=True):
+            record = self._records[key]
             record.batches += 1
             record.teacher += (teacher / count - record.teacher) / record.batches
             record.student += (student / count - record.student) / record.batches
         self._sums.clear()
         self._counts.clear()
-        return groups
+        return keys
 
-    def is_over_limit(self, group: int) -> bool:
+    def is_over_limit(self, key: int) -> bool:
         """Returns whether a teacher that was measured is worse than the limit allows."""
-        record = self._records[group]
+        record = self._records[key]
         return self.limit is not None and _is_worse(record.teacher, record.student, self.limit)
 
-    def is_news(self, group: int, validation_loss: float | None) -> bool:
+    def is_news(self, key: int, validation_loss: float | None) -> bool:
         """Returns whether a teacher proved to be far worse, after all its batches; only once.
 
         A student that has seen its batches before has a lower loss there than on new ones, which
         its validation loss shows.
         """
-        record = self._records[group]
+        record = self._records[key]
         reference = max(record.student, validation_loss or record.student)
         return record.batches == BATCHES and self._tell(record, record.teacher, reference)
 
@@ -139,37 +139,38 @@ class Scores:
         """Remembers the student's loss after so many steps, on the data of `is_news_then`."""
         self._past = [*self._past, (step, student)][-_PAST:]
 
-    def is_news_then(self, group: int, step: int, teacher: float) -> bool:
+    def is_news_then(self, key: int, step: int | None, teacher: float) -> bool:
         """Returns whether weights proved to be far worse on validation data; only once.
 
         A teacher may be behind, and must not be blamed for that: the student was worse, too, when
-        it had made as many steps. And a bad teacher makes its student worse.
+        it had made as many steps. And a bad teacher makes its student worse. A fixed one is
+        compared with the student now.
         """
-        record, (_, now) = self._record(group, step), self._past[-1]
-        then = [loss for earlier, loss in self._past if earlier <= step]
+        record, (_, now) = self._record(key, step), self._past[-1]
+        then = [loss for earlier, loss in self._past if step is not None and earlier <= step]
         if then and self._tell(record, teacher, then[-1], FAR_THEN):
             return True
         return self._tell(record, teacher, now)
 
-    def described(self, group: int) -> str:
+    def described(self, key: int) -> str:
         """Returns both losses of a teacher that was measured, in words."""
-        record = self._records[group]
+        record = self._records[key]
         return f"its loss is {record.teacher:.4g}, this group's {record.student:.4g}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the records by group, and the student's losses."""
-        records = {group: asdict(record) for group, record in sorted(self._records.items())}
+        """Returns the records by key, and the student's losses."""
+        records = {key: asdict(record) for key, record in sorted(self._records.items())}
         return {"records": records, "past": self._past}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
-        self._records = {group: Record(**each) for group, each in state["records"].items()}
+        self._records = {key: Record(**each) for key, each in state["records"].items()}
         self._past = state["past"]
 
-    def _record(self, group: int, step: int) -> Record:
-        record = self._records.get(group)
+    def _record(self, key: int, step: int | None) -> Record:
+        record = self._records.get(key)
         if record is None or record.step != step:
-            record = self._records[group] = Record(step)
+            record = self._records[key] = Record(step)
         return record
 
     def _tell(self, record: Record, teacher: float, student: float, factor: float = FAR) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hvcod.codistill.codistiller import Codistiller
+from hvcod.codistill.teachers.base import Label
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks.base import Task
 from hvcod.training.prefetch import Prefetch
@@ -86,20 +87,20 @@ class Copy:
         self.codistiller.step()
         return Losses(task_loss, distill_loss, updated)
 
-    def validate(self) -> tuple[dict[str, float], dict[int, float]]:
+    def validate(self) -> tuple[dict[str, float], dict[Label, float]]:
         """Measures the student on the validation data, see `validate`, and its teachers on a part.
 
         Returns:
-            The student's metrics, and {group: loss} of its teachers. Collective.
+            The student's metrics, and {label: loss} of its teachers. Collective.
         """
         metrics = validate(self._task, self.model, self._device)
         self.codistiller.validation_loss = metrics["loss"]
-        if self._group.count == 1:
+        if not self.codistiller.is_taught:
             return metrics, {}
-        models = self.codistiller.models
-        student, teachers = compare(self._task, self.model, models, self._device)
-        self.codistiller.compare(student, teachers)
-        return metrics, teachers
+        teachers = self.codistiller.teachers
+        student, losses = compare(self._task, self.model, teachers, self._device)
+        self.codistiller.compare(student, losses)
+        return metrics, {teachers[key].label: loss for key, loss in losses.items()}
 
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""

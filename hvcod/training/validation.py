@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
@@ -34,23 +35,40 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
 
 
 def compare(
-    task: Task, student: nn.Module, teachers: Mapping[int, nn.Module], device: torch.device
+    task: Task, student: nn.Module, teachers: Mapping[int, Teacher], device: torch.device
 ) -> tuple[float, dict[int, float]]:
-    """Returns the loss of a student and {group: loss} of its teachers, on some validation batches.
+    """Returns the loss of a student and {key: loss} of its teachers, on some validation batches.
 
     Always the first few of each rank. Collective over the group; every rank gets the same numbers.
     """
-    models = [(task, student), *((task, teacher) for teacher in teachers.values())]
-    losses = [metrics_of(task)["loss"] for _ in models]
+    losses = [metrics_of(task)["loss"] for _ in range(1 + len(teachers))]
     student.eval()
     with _statistics_of_root(student, task.group):
-        answers = predictive_distributions(models, "validation", device)
-        for batch, logs in itertools.islice(answers, _COMPARED):
-            for loss, each in zip(losses, logs, strict=True):
-                add_scored({"loss": loss}, each, batch.targets)
+        for batch, answers in _answers(task, student, list(teachers.values()), device):
+            for loss, logits in zip(losses, answers, strict=True):
+                add_scored({"loss": loss}, task.log_probabilities(logits), batch.targets)
     student.train()
     mine, *theirs = (loss.value(task.group.comm) for loss in losses)
     return mine, dict(zip(teachers, theirs, strict=True))
+
+
+@torch.no_grad()
+def _answers(
+    task: Task, student: nn.Module, teachers: Sequence[Teacher], device: torch.device
+) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Yields some batches of this rank, and the logits of the student and of each teacher."""
+    states: list[Any] = []
+    for batch in itertools.islice(ahead(task.evaluation_data("validation")), _COMPARED):
+        batch = batch.to(device)
+        # The states are those of these batches: the ones of the training stay as they are.
+        mine, *theirs = [None] * (1 + len(teachers)) if batch.begins else states
+        logits, mine = task.predict(student, batch.inputs, mine)
+        question = Question(batch.inputs, logits)
+        answers = [
+            each.predict(question, state) for each, state in zip(teachers, theirs, strict=True)
+        ]
+        states = [mine, *(state for _, state in answers)]
+        yield batch, [logits, *(prediction for prediction, _ in answers)]
 
 
 @contextlib.contextmanager

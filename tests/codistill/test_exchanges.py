@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hvcod import config
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.exchanges.base import Exchange, Offer, Update
-from hvcod.codistill.teachers import TeacherSpec
+from hvcod.codistill.teachers.model import TeacherSpec
 from hvcod.config import CodistillOptions
 from hvcod.errors import UsageError
 from hvcod.groups.split import Group

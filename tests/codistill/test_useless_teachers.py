@@ -472,7 +472,7 @@ def test_a_validation_reports_a_teacher_once(tmp_path: Path) -> None:
     student = Student(tmp_path)
     student.publish(1, 50)
     student.until(lambda: student.codistiller.exchanges)
-    assert list(student.codistiller.models) == [1]
+    assert list(student.codistiller.teachers) == [1]
     for _ in range(2):
         student.codistiller.compare(0.5, {1: 2.0})
     assert student.codistiller.problems == {"group 1: far worse": 1}

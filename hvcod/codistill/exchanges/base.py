@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hvcod.codistill.teachers import TeacherSpec
+from hvcod.codistill.outputs import Logits
+from hvcod.codistill.teachers.base import Teacher
+from hvcod.codistill.teachers.model import GroupTeacher, Predict, TeacherSpec
 from hvcod.config import CodistillOptions
 from hvcod.exchange.poll import Failure
 from hvcod.groups.split import Group
@@ -55,6 +57,14 @@ class Exchange(ABC):
         self._group, self._run_dir, self._options = group, run_dir, options
         self._teachers, self._stop = teachers, stop
         self._rejected: dict[int, int] = {}
+
+    def teachers(self, predict: Predict, logits: Logits) -> dict[int, Teacher]:
+        """Returns {group: teacher} of those that it brings weights for: by default, models here.
+
+        Raises:
+            HvcodError: A model cannot be made.
+        """
+        return {spec.group: GroupTeacher(spec, predict, logits) for spec in self._teachers}
 
     @abstractmethod
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:

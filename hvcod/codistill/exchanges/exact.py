@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from hvcod.codistill.exchanges.base import Offer, Update
 from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.exchanges.transfer import broadcast_update
-from hvcod.codistill.teachers import TeacherSpec
+from hvcod.codistill.teachers.model import TeacherSpec
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.poll import Arrival, Failure, fetch
 from hvcod.groups.agreement import any_rank

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from hvcod.codistill.teachers.base import Label
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.groups.split import Group
@@ -117,9 +118,9 @@ class Journal:
         self._progress.update(figures=figures)
 
     def validated(
-        self, step: int, metrics: Mapping[str, float], teachers: Mapping[int, float]
+        self, step: int, metrics: Mapping[str, float], teachers: Mapping[Label, float]
     ) -> None:
-        """Records what a validation measured: metrics, and {group: loss} of the teachers."""
+        """Records what a validation measured: metrics, and {label: loss} of the teachers."""
         self._metrics = dict(metrics)
         figures: dict[str, object] = {f"validation_{name}": metrics[name] for name in metrics}
         if teachers:

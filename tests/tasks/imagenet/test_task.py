@@ -11,7 +11,8 @@ from mpi4py import MPI
 from tasks.imagenet.pictures import class_files, packed, picture, write_files
 
 from hvcod import config
-from hvcod.codistill.teachers import Teachers, TeacherSpec, copy_of
+from hvcod.codistill.teachers.base import Question
+from hvcod.codistill.teachers.model import GroupTeacher, TeacherSpec, copy_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
@@ -158,11 +159,12 @@ def test_a_teacher_answers_with_its_own_published_statistics(data: Path) -> None
     for _ in range(5):
         other(255 - images)  # other statistics than the student's
     spec = TeacherSpec(1, lambda: copy_of(student), specification(student.state_dict()))
-    teachers = Teachers([spec], mine.predict)
-    teachers.load(1, 50, {name: each.clone() for name, each in other.state_dict().items()})
+    teacher = GroupTeacher(spec, mine.predict, None)
+    teacher.load(50, {name: each.clone() for name, each in other.state_dict().items()})
     before = {name: each.clone() for name, each in student.state_dict().items()}
-    answer = teachers.logits(images, [1])[1]
-    part = teachers.logits(images[:3], [1])[1]
+    like = torch.zeros(16, 10)
+    answer = teacher.answer(Question(images, like))
+    part = teacher.answer(Question(images[:3], like[:3]))
     other.eval()
     with torch.no_grad():
         torch.testing.assert_close(answer, other(images))

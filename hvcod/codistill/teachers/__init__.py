@@ -1,0 +1,1 @@
+"""Teachers: they answer a batch with their predictions, from which a student learns."""

@@ -1,0 +1,121 @@
+"""The contract of a teacher: it answers a batch with its predictions.
+
+To add a kind of teacher, derive a class from `Teacher` in a file of its own and give it to the
+Codistiller among its ``fixed`` teachers, or return it from `Exchange.teachers` if an exchange
+brings what it answers from.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from hvcod.errors import HvcodError
+
+Prediction = Tensor
+"""A teacher's predictions for a batch: logits, shaped like the student's."""
+
+Label = int | str
+"""The key of a teacher in metrics: its group, or its name."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A batch, as teachers see it.
+
+    Attributes:
+        inputs: Those of the student.
+        like: The student's logits, whose shape and device the answers have.
+        ids: The ids of the batch's predictions, int64, in the order of the flattened targets; a
+            negative one marks padding. None: unknown.
+    """
+
+    inputs: Any
+    like: Tensor
+    ids: Tensor | None = None
+
+
+class Teacher(ABC):
+    """Answers batches, and carries a hidden state from one to the next if it has any.
+
+    Attributes:
+        name: Names it in messages, such as ``group 1``.
+        label: Its key in metrics.
+        source: Where its predictions come from, for messages; empty if its exchange knows.
+        dropped: Whether it is left out, until fresher weights come.
+        state: The hidden state after the last batch; None at first.
+    """
+
+    def __init__(self, name: str, label: Label, source: str = "") -> None:
+        self.name, self.label, self.source = name, label, source
+        self.dropped = False
+        self.state: Any = None
+        self._before: Any = None
+
+    @abstractmethod
+    def predict(self, question: Question, state: Any) -> tuple[Prediction, Any]:
+        """Returns its predictions on a batch, and the next hidden state; changes nothing here.
+
+        The answer may be overwritten, and must not be part of the hidden state.
+        """
+
+    @property
+    def here(self) -> bool:
+        """True if it can answer: weights that an exchange brings may not have come yet."""
+        return True
+
+    @property
+    def step(self) -> int | None:
+        """The step of this run at which its weights were published; None if it is fixed."""
+        return None
+
+    @property
+    def general(self) -> bool:
+        """True if it can answer batches that are not of the training, such as for validation."""
+        return True
+
+    @property
+    def usable(self) -> bool:
+        """True if it may teach now."""
+        return self.here and not self.dropped
+
+    def answer(self, question: Question) -> Prediction:
+        """Returns its predictions on a batch; advances its hidden state."""
+        self._before = self.state
+        prediction, self.state = self.predict(question, self.state)
+        return prediction
+
+    def drop(self) -> None:
+        """Leaves it out until fresher weights come.
+
+        Its hidden state begins anew then: it may hold what the weights have made of it.
+        """
+        self.dropped, self.state, self._before = True, None, None
+
+    def rewind(self) -> None:
+        """Takes back what the last batch did to its hidden state."""
+        # The first batch made the state: there is none to go back to.
+        if self._before is not None:
+            self.state = self._before
+
+    def load(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Puts fresher weights into it, which an exchange brings.
+
+        Raises:
+            HvcodError: It takes none.
+        """
+        raise HvcodError(f"{self.name} takes no weights of step {step}")
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a training state holds of it besides its hidden state, on all ranks."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned.
+
+        Raises:
+            HvcodError: The state is that of another teacher.
+        """

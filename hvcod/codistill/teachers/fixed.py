@@ -1,0 +1,71 @@
+"""Teachers that no exchange feeds: finished models, and others that are fixed."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from hvcod.codistill.outputs import Logits
+from hvcod.codistill.teachers.base import Teacher
+from hvcod.codistill.teachers.model import ModelTeacher, Predict
+from hvcod.errors import HvcodError
+
+
+class FixedTeacher(ModelTeacher):
+    """A finished model that teaches throughout (paper, section 3.4.1: offline distillation).
+
+    A training state holds the digest of its weights, not the weights: they do not change, and are
+    read again from where they came. With other weights the training would go on differently.
+    """
+
+    def __init__(
+        self, model: nn.Module, predict: Predict, logits: Logits, name: str, source: str = ""
+    ) -> None:
+        super().__init__(model, predict, logits, name, name, source)
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of its weights, with their names."""
+        digest = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            flat = tensor.cpu().contiguous().reshape(-1)
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(flat.view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where it came from, its digest, and whether it is dropped."""
+        return {"source": self.source, "digest": self.digest, "dropped": self.dropped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned; raises HvcodError if its weights were others."""
+        if state["digest"] != self.digest:
+            before = state["source"] or "it"
+            raise HvcodError(
+                f"{self.name} ({self.source or 'given to the Codistiller'}) has other weights than "
+                f"{before} had when this training was saved: go on with those"
+            )
+        self.dropped = state["dropped"]
+
+
+def numbered(
+    fixed: Sequence[nn.Module | Teacher], student: nn.Module, predict: Predict, logits: Logits
+) -> dict[int, Teacher]:
+    """Returns {-1, -2 and so on: teacher}; a model becomes a teacher that predicts as given.
+
+    Raises:
+        HvcodError: A model has parameters of the student, which freezing would stop from learning.
+    """
+    mine = {id(parameter) for parameter in student.parameters()}
+    teachers = {}
+    for number, one in enumerate(fixed, start=1):
+        name = f"fixed teacher {number}"
+        if isinstance(one, nn.Module):
+            if any(id(parameter) in mine for parameter in one.parameters()):
+                raise HvcodError(f"{name} shares parameters with the student: give it a copy")
+            one = FixedTeacher(one, predict, logits, name, "given to the Codistiller")
+        teachers[-number] = one
+    return teachers

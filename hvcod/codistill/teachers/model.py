@@ -1,0 +1,150 @@
+"""Teachers that are models: frozen, in evaluation mode, with hidden states of their own."""
+
+import copy
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvcod.codistill.outputs import Logits, logits_of
+from hvcod.codistill.teachers.base import Label, Prediction, Question, Teacher
+from hvcod.errors import HvcodError
+from hvcod.tensorfile.format import TensorSpec
+
+log = logging.getLogger("hvcod.codistill")
+
+Predict = Callable[[nn.Module, Any, Any], tuple[Any, Any]]
+"""(model, inputs, hidden state) -> (outputs, next hidden state); the state begins as None."""
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """The description of a group's teacher, known before its first weights come.
+
+    Attributes:
+        group: The group that it is a copy of.
+        build: Makes its model, on the student's device.
+        tensors: Names, shapes and types of its checkpoints: those of the model's `state_dict`.
+    """
+
+    group: int
+    build: Callable[[], nn.Module]
+    tensors: Mapping[str, TensorSpec]
+
+
+class ModelTeacher(Teacher):
+    """A model that answers without gradients.
+
+    Attributes:
+        model: It is frozen and put into evaluation mode.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        predict: Predict,
+        logits: Logits,
+        name: str,
+        label: Label,
+        source: str = "",
+    ) -> None:
+        super().__init__(name, label, source)
+        self.model = model.eval().requires_grad_(False)
+        self._predict, self._logits = predict, logits
+
+    @torch.no_grad()
+    def predict(self, question: Question, state: Any) -> tuple[Prediction, Any]:
+        """Returns the model's logits, and its next hidden state."""
+        outputs, state = self._predict(self.model, question.inputs, state)
+        return logits_of(outputs, self._logits), state
+
+
+class GroupTeacher(ModelTeacher):
+    """A stale copy of another group's model (paper, section 2.1); an exchange brings its weights.
+
+    The hidden state outlives a refresh of the weights, as the student's outlives an update.
+    """
+
+    def __init__(self, spec: TeacherSpec, predict: Predict, logits: Logits) -> None:
+        """Makes the model now, so that a lack of memory shows at the start.
+
+        Raises:
+            HvcodError: The model cannot be made.
+        """
+        super().__init__(spec.build(), predict, logits, f"group {spec.group}", spec.group)
+        self._tensors = spec.tensors
+        self._step: int | None = None
+
+    @property
+    def here(self) -> bool:
+        """True once its first weights have come."""
+        return self._step is not None
+
+    @property
+    def step(self) -> int | None:
+        """The step of its weights; None before the first have come."""
+        return self._step
+
+    def load(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Puts fresher weights into it; half precision widens here."""
+        with torch.no_grad():
+            for name, target in self.model.state_dict().items():
+                target.copy_(tensors[name])
+        self._step = step
+        if self.dropped:
+            log.info("%s teaches again, with its weights of step %d", self.name, step)
+        self.dropped = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns its step, its weights, and whether it is dropped."""
+        return {"step": self._step, "weights": _narrowed(self.model), "dropped": self.dropped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned; raises HvcodError if the model was another."""
+        _check_weights(state["weights"], self._tensors)
+        self.load(state["step"], state["weights"])
+        # States of earlier versions do not say.
+        self.dropped = state.get("dropped", False)
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """Returns a copy of the student for a teacher, on the same device.
+
+    Raises:
+        HvcodError: The model cannot be copied.
+    """
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise HvcodError(
+                f"{name or 'the model'} is a {type(part).__name__}, of which no teacher can be "
+                "made: make the Codistiller with the model as it was before torch.jit.script or "
+                "torch.jit.trace (a model of torch.compile is no problem)"
+            )
+    try:
+        return copy.deepcopy(model)
+    # A user's model may hold anything, which may refuse in its own way.
+    except Exception as error:
+        raise HvcodError(
+            f"the model cannot be copied to make a teacher of it ({' '.join(str(error).split())}): "
+            "it must allow copy.deepcopy; old weight_norm and results of a forward pass that are "
+            "kept in attributes do not"
+        ) from error
+
+
+def _check_weights(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorSpec]) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in {**shapes, **expected}:
+        if name not in expected or shapes.get(name) != expected[name].shape:
+            raise HvcodError(f"the state is that of another model: they differ in {name}")
+
+
+def _narrowed(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the weights in half precision where that holds them exactly, as it mostly does."""
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        half = tensor.half() if tensor.is_floating_point() else tensor
+        tensors[name] = half if torch.equal(half.to(tensor.dtype), tensor) else tensor
+    return tensors
