@@ -1,15 +1,19 @@
 """Names that a user may choose, and the code behind each.
 
-To add a loss, a topology, an exchange, a base algorithm or a scheduler, write its file and add one
-line here. Code is imported when its name is first used: the help page lists names and stays light.
+To add a loss, a topology, an exchange, a base algorithm or a scheduler to hvcod, write its file and
+add one line here. Another package brings those of its own by entry points (docs/extending.md). Code
+is imported when its name is first used: the help page lists names and stays light.
 """
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from hvcod.errors import UsageError
+from hvcod.errors import UsageError, reason_of
 
 if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler
@@ -20,39 +24,107 @@ if TYPE_CHECKING:
 Entry = TypeVar("Entry")
 
 
-class Registry(dict[str, str | Entry], Generic[Entry]):
-    """The names that one option accepts, in the order of the help page, and the code or its place.
+@dataclass(frozen=True)
+class Place:
+    """The place of some code, as ``module:attribute``, and the installed package that brings it."""
 
-    Use `load` to get the code. A place is ``module:attribute``.
+    place: str
+    package: str
+
+
+def places_of_packages(group: str) -> dict[str, Place]:
+    """Returns what installed packages bring under a group of entry points; imports nothing.
+
+    Of two packages that bring the same name the first one found counts.
+    """
+    places: dict[str, Place] = {}
+    for point in sorted(entry_points(group=group)):
+        places.setdefault(point.name, Place(point.value, _package(point)))
+    return places
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"
+
+
+class Registry(Collection[str], Generic[Entry]):
+    """The names that one option accepts, in the order of the help page; `load` returns the code.
+
+    Those of hvcod come first. A package cannot take one of their names.
     """
 
-    def __init__(self, option: str, places: Mapping[str, str]) -> None:
-        super().__init__(places)
-        self._option = option
+    def __init__(self, option: str, places: Mapping[str, str], entry_points: str = "") -> None:
+        """
+        Args:
+            option: The flag of the command line, for messages.
+            places: {name: ``module:attribute``} of hvcod's own.
+            entry_points: The group of entry points by which other packages add names; empty: none.
+        """
+        self._option, self._entry_points = option, entry_points
+        self._own: dict[str, str | Entry] = {**places}
+        self._loaded: dict[str, Entry] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in self._packages
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._own
+        yield from (name for name in self._packages if name not in self._own)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def elsewhere(self) -> str:
+        """A hint for messages: where else a name may come from; empty if from nowhere."""
+        if not self._entry_points:
+            return ""
+        return f"; or install the package that brings it (entry point {self._entry_points})"
 
     def load(self, name: str) -> Entry:
         """Returns the code behind a name.
 
         Raises:
-            UsageError: The name is unknown.
+            UsageError: The name is unknown, or its package cannot be imported.
         """
         if name not in self:
-            raise UsageError(f"{self._option} {name}: choose one of {', '.join(self)}")
-        entry = self[name]
-        if isinstance(entry, str):
-            module, _, attribute = entry.partition(":")
-            code: Entry = getattr(importlib.import_module(module), attribute)
-            self[name] = entry = code
-        return entry
+            known = f"choose one of {', '.join(self)}"
+            raise UsageError(f"{self._option} {name}: {known}{self.elsewhere}")
+        if name not in self._loaded:
+            self._loaded[name] = self._import(name)
+        return self._loaded[name]
 
     @contextlib.contextmanager
     def added(self, name: str, entry: Entry) -> Iterator[None]:
         """Adds a name for as long as the context lasts, such as for a test."""
-        self[name] = entry
+        self._own[name] = entry
         try:
             yield
         finally:
-            del self[name]
+            del self._own[name]
+            self._loaded.pop(name, None)
+
+    @cached_property
+    def _packages(self) -> Mapping[str, Place]:
+        return places_of_packages(self._entry_points) if self._entry_points else {}
+
+    def _import(self, name: str) -> Entry:
+        entry = self._own[name] if name in self._own else self._packages[name].place
+        if not isinstance(entry, str):
+            return entry
+        module, _, attribute = entry.partition(":")
+        try:
+            code: Entry = getattr(importlib.import_module(module), attribute)
+        # Code of others may fail in any way as it is imported.
+        except Exception as error:
+            if name in self._own:
+                raise
+            package = self._packages[name].package
+            raise UsageError(
+                f"{self._option} {name}: the package {package} says that it is {entry}, which "
+                f"cannot be imported: {reason_of(error)}"
+            ) from error
+        return code
 
 
 LOSSES: Registry["Loss"] = Registry(
@@ -62,11 +134,12 @@ LOSSES: Registry["Loss"] = Registry(
         "kl": "hvcod.codistill.losses:kl",
         "mse": "hvcod.codistill.losses:mse",
     },
+    "hvcod.losses",
 )
 """Distillation losses: (student's logits, each teacher's, likelihood, temperature) -> scalar."""
 
 EXCHANGES: Registry["MakeExchange"] = Registry(
-    "--exchange", {"files": "hvcod.codistill.exchanges.files:files"}
+    "--exchange", {"files": "hvcod.codistill.exchanges.files:files"}, "hvcod.exchanges"
 )
 """Ways in which the weights of groups reach each other: (`Exchange`'s arguments) -> exchange."""
 
@@ -77,6 +150,7 @@ TOPOLOGIES: Registry[Callable[[int, int], list[int]]] = Registry(
         "ring": "hvcod.codistill.topology:ring",
         "pairs": "hvcod.codistill.topology:pairs",
     },
+    "hvcod.topologies",
 )
 """Who teaches whom: (group, number of groups) -> the groups that teach it."""
 
@@ -90,6 +164,9 @@ SCHEDULERS: Registry["type[Scheduler]"] = Registry(
 )
 """Batch schedulers; where several are on PATH, the first is the default."""
 
-BASE_ALGORITHMS: Registry[type["BaseAlgorithm"]] = Registry(
-    "--sgd", {"sync": "hvcod.training.sgd.synchronous:Synchronous"}
+BASE_ALGORITHMS: Registry["type[BaseAlgorithm]"] = Registry(
+    "--sgd",
+    {"sync": "hvcod.training.sgd.synchronous:Synchronous"},
+    "hvcod.base_algorithms",
 )
+"""Ways in which the ranks of a group train one model: subclasses of `BaseAlgorithm`."""

@@ -39,7 +39,7 @@ def option(
 
     Args:
         meaning: One line for the help page, with units; the default is added to it.
-        choices: The only strings allowed.
+        choices: The only strings allowed; of a `Registry`, those that it knows by then.
         launch: Whether it belongs to one launch, not to the run: then ``config.toml`` omits it.
         result: Whether it changes what is learned; a run can be resumed with other values of
             options that do not.
@@ -175,8 +175,9 @@ def _checked(key: str, item: dataclasses.Field[Any], kind: Any, value: Any) -> A
     value = _converted(key, kind, value)
     choices = item.metadata["choices"]
     minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
-    if choices and value not in choices:
-        raise UsageError(f"{key}={value}: choose one of {', '.join(choices)}")
+    if choices is not None and value not in choices:
+        elsewhere = getattr(choices, "elsewhere", "")
+        raise UsageError(f"{key}={value}: choose one of {', '.join(choices)}{elsewhere}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{key}={value}: must be a finite number")
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:

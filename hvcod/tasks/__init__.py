@@ -3,13 +3,13 @@
 import importlib
 import inspect
 import sys
-from dataclasses import dataclass, is_dataclass
-from importlib.metadata import entry_points
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hvcod.errors import UsageError
+from hvcod.registry import Place, places_of_packages
 
 if TYPE_CHECKING:
     from hvcod.tasks.base import Task
@@ -25,24 +25,14 @@ ENTRY_POINTS = "hvcod.tasks"
 """The group of entry points under which other packages bring tasks."""
 
 
-@dataclass(frozen=True)
-class KnownTask:
-    """The class of a task, as ``module:Class``, and the installed package that brings it."""
-
-    place: str
-    package: str
-
-
-def known_tasks() -> dict[str, KnownTask]:
+def known_tasks() -> dict[str, Place]:
     """Returns the tasks of hvcod and of installed packages, by name; imports none of them.
 
     A package cannot take the name of a task of hvcod; of two packages the first one found counts.
     """
-    known = {name: KnownTask(place, "hvcod") for name, place in TASKS.items()}
-    for point in sorted(entry_points(group=ENTRY_POINTS)):
-        package = point.dist.name if point.dist else "unknown"
-        known.setdefault(point.name, KnownTask(point.value, package))
-    return known
+    known = {name: Place(place, "hvcod") for name, place in TASKS.items()}
+    others = places_of_packages(ENTRY_POINTS)
+    return known | {name: place for name, place in others.items() if name not in known}
 
 
 def task_name(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import hvcod.tasks
+import hvcod.registry
 from hvcod.errors import UsageError
 from hvcod.evaluation.models import options_of_run
 from hvcod.runs.layers import resolve
@@ -128,7 +128,7 @@ def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
             EntryPoint("criteo", "mypackage.mymodule:Whole", "hvcod.tasks"),
         ]
     )
-    monkeypatch.setattr(hvcod.tasks, "entry_points", lambda group: points.select(group=group))
+    monkeypatch.setattr(hvcod.registry, "entry_points", lambda group: points.select(group=group))
     assert load_task("whole", here=True).__name__ == "Whole"
     assert load_task("criteo").__name__ == "Criteo"  # nobody takes the name of a task of hvcod
     assert known_tasks()["whole"].place == "mypackage.mymodule:Whole"
