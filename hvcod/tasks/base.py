@@ -35,12 +35,16 @@ class Batch:
         ids: For evaluation: an id of each prediction, in the order of the flattened targets; a
             negative number marks padding, which is not a prediction.
         begins: For evaluation: whether it is the first of a sequence; hidden states start anew.
+        places: The place of each prediction in its part, int64, in the order of the flattened
+            targets; a negative number marks padding. It is the same whether a batch is for training
+            or for evaluation: stored predictions are found by it. None: the task gives none.
     """
 
     inputs: Any
     targets: Tensor
     ids: Ids | None = None
     begins: bool = True
+    places: npt.NDArray[np.int64] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Returns the same batch on another device."""
@@ -112,6 +116,13 @@ class Task(ABC):
         Raises:
             HvcodError: The data have no such part; most have ``validation`` and ``training``.
         """
+
+    def places_in(self, part: str) -> int | None:
+        """Returns the number of `Batch.places` in a part, from 0 on; None if the task gives none.
+
+        A place may lack a prediction, as the first token of a text does.
+        """
+        return None
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the task loss (phi of Algorithm 1), a scalar: the mean over scored predictions.

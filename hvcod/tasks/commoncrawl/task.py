@@ -30,6 +30,11 @@ SCORED_TEXTS = 32
 """Texts that an evaluation reads side by side, for any number of ranks."""
 
 
+LONGEST_TEXT = 16_384
+"""About the longest text, in tokens, if a whole part is evaluated: any number of ranks can share
+the texts of a large one."""
+
+
 @dataclass(frozen=True)
 class LanguageModelOptions:
     """Sizes of the language model; the defaults are the paper's."""
@@ -116,6 +121,10 @@ class CommonCrawl(Task):
         ranges = self._ranges(part)
         return scored_windows(self.dataset, part, ranges, self.group.rank, self.group.size)
 
+    def places_in(self, part: str) -> int:
+        """Returns the tokens of a part; the first one is not predicted."""
+        return self.dataset.tokens(part)
+
     def predict(self, model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Returns logits [rows, window, vocabulary] and the hidden state, which is never reset."""
         logits, state = model(inputs, state)
@@ -138,6 +147,7 @@ class CommonCrawl(Task):
         return {"unigram_entropy": unigram_entropy(self.dataset, self._ranges("validation"))}
 
     def _ranges(self, part: str) -> list[Range]:
-        limit = self.options.validation_examples
-        tokens = None if limit is None else limit * WINDOW
-        return scored_ranges(self.dataset.tokens(part), SCORED_TEXTS, tokens)
+        tokens, limit = self.dataset.tokens(part), self.options.validation_examples
+        if limit is None:
+            return scored_ranges(tokens, max(SCORED_TEXTS, tokens // LONGEST_TEXT), None)
+        return scored_ranges(tokens, SCORED_TEXTS, limit * WINDOW)

@@ -35,12 +35,16 @@ BLOCKS_PER_GROUP = 64
 Integers = npt.NDArray[np.int64]
 
 
-def batch_of(examples: Examples, ids: Integers | None = None) -> Batch:
-    """Returns rows as a batch: (integers, categories), and labels as targets."""
+def batch_of(examples: Examples, places: Integers, ids: Integers | None = None) -> Batch:
+    """Returns rows as a batch: (integers, categories), and labels as targets.
+
+    Args:
+        places: The numbers of the rows in their part.
+    """
     integers, categories = (torch.tensor(column) for column in examples[:2])
     known = examples.labels >= 0
     targets = torch.from_numpy(np.where(known, examples.labels, UNKNOWN).astype(np.int64))
-    return Batch((integers, categories), targets, ids)
+    return Batch((integers, categories), targets, ids, places=places)
 
 
 class GroupRows:
@@ -48,6 +52,7 @@ class GroupRows:
 
     Attributes:
         batch: Rows of the group's step, over all its ranks.
+        first: The first row of the training part.
         count: Rows of an epoch.
         windows: Windows of an epoch.
 
@@ -57,6 +62,7 @@ class GroupRows:
 
     def __init__(self, dataset: ClickDataset, share: Share, batch: int) -> None:
         self.dataset, self.batch = dataset, batch
+        self.first = dataset.part("training").start
         self._seed, self._group = share.seed, share.group
         slot, slots = share.slice
         self._part = dataset.part("training")
@@ -107,6 +113,8 @@ class _Window:
         lane = np.arange(begin, self.end) % rows.batch
         mine = np.flatnonzero((lane >= lanes.start) & (lane < lanes.stop))
         self.positions = mine + begin
+        numbers = np.concatenate([np.arange(block.start, block.stop) for block in self._blocks])
+        self.places = numbers[order[mine]] - rows.first
         # For each row of the window its index among this rank's rows, or -1; block by block.
         targets = np.full(len(order), -1)
         targets[order[mine]] = np.arange(len(mine))
@@ -148,9 +156,10 @@ class RowStream:
 
     def next(self) -> Batch:
         """Returns the rows of the next step."""
-        parts, missing = [], len(self._lanes)
+        parts, places, missing = [], [], len(self._lanes)
         while missing:
             part = self._window.rows(self._used, self._used + missing)
+            places.append(self._window.places[self._used : self._used + missing])
             self._used += len(part.labels)
             missing -= len(part.labels)
             parts.append(part)
@@ -159,7 +168,8 @@ class RowStream:
         # A window that is shorter than a batch may hold no row of this rank.
         self._ahead.load(self._used / max(1, len(self._window.positions)))
         self._step += 1
-        return batch_of(Examples(*map(np.concatenate, zip(*parts, strict=True))))
+        examples = Examples(*map(np.concatenate, zip(*parts, strict=True)))
+        return batch_of(examples, np.concatenate(places))
 
     def state_dict(self) -> dict[str, Integers]:
         """Returns the position of every lane's next row in the group's sequence, int64 [rows]."""

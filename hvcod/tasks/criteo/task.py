@@ -98,7 +98,12 @@ class Criteo(Task):
         for rows in self._scored(part)[group.rank :: group.size]:
             ids = self.dataset.column("ids", rows.start, rows.stop)
             examples = self.dataset.examples(rows.start, rows.stop)
-            yield batch_of(examples, ids.astype(np.int64))
+            places = np.arange(rows.start, rows.stop) - self.dataset.part(part).start
+            yield batch_of(examples, places, ids.astype(np.int64))
+
+    def places_in(self, part: str) -> int:
+        """Returns the rows of a part."""
+        return len(self.dataset.part(part))
 
     def meaning(self) -> Mapping[str, str]:
         """Returns the digests of the categories with rows of their own, and of the scales."""

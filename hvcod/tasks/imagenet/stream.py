@@ -140,7 +140,7 @@ class ImageStream:
         inputs = self._decoder.batch(images, pixels)
         self._next = self._next + self._batch
         labels = self._decoder.part.labels[images].astype(np.int64)
-        return Batch(inputs, torch.from_numpy(labels))
+        return Batch(inputs, torch.from_numpy(labels), places=images)
 
     def state_dict(self) -> Mapping[str, Integers]:
         """Returns the position of every row: int64 [rows]."""

@@ -157,7 +157,11 @@ class ImageNet(Task):
             inputs = decoder.batch(now, lambda content, _: self._view.evaluation(content))
             labels = images.labels[now].astype(np.int64)
             targets = torch.from_numpy(np.where(labels == UNLABELLED, UNKNOWN, labels))
-            yield Batch(inputs, targets, images.ids(now))
+            yield Batch(inputs, targets, images.ids(now), places=now)
+
+    def places_in(self, part: str) -> int:
+        """Returns the images of a part."""
+        return len(self._part(part))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy in nats per image."""

@@ -131,6 +131,10 @@ class TokenDataset:
                 pieces.append(self.columns(shard).read(f"{part}/tokens", begin, end))
         return np.concatenate(pieces)
 
+    def begins(self, part: str, shard: int) -> int:
+        """Returns the place of a shard's first token among the tokens of one part."""
+        return int(self._starts[part][shard])
+
     def frequencies(self) -> npt.NDArray[np.float64]:
         """Returns how frequent each token is in the training part, with one added to its count."""
         counts = self.unigram_counts + 1

@@ -71,9 +71,8 @@ def _window(dataset: TokenDataset, part: str, rows: Sequence[Range], offset: int
             tokens = dataset.between(part, begin, end + 1)
             inputs[row, : end - begin], targets[row, : end - begin] = tokens[:-1], tokens[1:]
             ids[row, : end - begin] = np.arange(begin + 1, end + 1)
-    return Batch(
-        torch.from_numpy(inputs), torch.from_numpy(targets), ids=ids.ravel(), begins=offset == 0
-    )
+    places = ids.ravel()
+    return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), places, offset == 0, places)
 
 
 def unigram_entropy(dataset: TokenDataset, ranges: Sequence[Range]) -> float:

@@ -54,6 +54,7 @@ class Deal:
     """The token ranges that a group reads of one shard in one epoch, dealt to its lanes in turn."""
 
     shard: Columns
+    place: int  # of the shard's first token in the part
     starts: Integers
     stops: Integers
     first: Integers  # range of each lane; its next one comes as many later as there are lanes
@@ -116,7 +117,7 @@ class GroupShare:
         starts, stops = _cut(offsets[mine], offsets[mine + 1], self._longest)
         turn = int(np.random.SeedSequence(seed).generate_state(1)[0]) % self.lane_count
         first = (np.arange(self.lane_count) - turn) % self.lane_count
-        return Deal(opened, starts, stops, first)
+        return Deal(opened, self.dataset.begins("training", shard), starts, stops, first)
 
 
 def _cut(starts: Integers, stops: Integers, longest: int) -> tuple[Integers, Integers]:
@@ -138,8 +139,10 @@ class _Lane:
     def move_to(self, position: tuple[int, int, int, int]) -> None:
         """Goes to (epoch, shard in the epoch's order, range of this lane, token in it)."""
         *unit, self._offset = position
-        self._units = [self._existing(*unit)]
-        self._tokens = [self._read(self._units[0])]
+        self._units: list[tuple[int, int, int]] = []
+        self._tokens: list[Tokens] = []
+        self._places: list[Integers] = []
+        self._append(*self._existing(*unit))
         if self._offset >= max(1, len(self._tokens[0])):
             raise HvcodError(
                 f"{self._share.dataset.folder} is not the data that the saved run was reading"
@@ -149,21 +152,21 @@ class _Lane:
         """Returns the position of the next token, as for `move_to`."""
         return *self._units[0], self._offset
 
-    def fill(self, row: Integers) -> None:
-        """Copies the next tokens into a row and moves on by all but the last of them."""
+    def fill(self, row: Integers, places: Integers) -> None:
+        """Copies the next tokens into a row, and their places in the part into another.
+
+        It moves on by all but the last of them.
+        """
         begin, end = self._offset, self._offset + len(row)
-        tokens = self._tokens[0]
-        if end <= len(tokens):
-            row[:] = tokens[begin:end]
-        else:
-            while sum(map(len, self._tokens)) < end:
-                epoch, shard, unit = self._units[-1]
-                self._units.append(self._existing(epoch, shard, unit + 1))
-                self._tokens.append(self._read(self._units[-1]))
-            row[:] = np.concatenate(self._tokens)[begin:end]
+        while sum(map(len, self._tokens)) < end:
+            epoch, shard, unit = self._units[-1]
+            self._append(*self._existing(epoch, shard, unit + 1))
+        for into, pieces in ((row, self._tokens), (places, self._places)):
+            into[:] = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces))[begin:end]
         self._offset = end - 1
         while self._offset >= len(self._tokens[0]):
             self._offset -= len(self._tokens.pop(0))
+            self._places.pop(0)
             self._units.pop(0)
 
     def _existing(self, epoch: int, shard: int, unit: int) -> tuple[int, int, int]:
@@ -175,9 +178,12 @@ class _Lane:
                 return epoch, shard, unit
             shard, unit = shard + 1, 0
 
-    def _read(self, unit: tuple[int, int, int]) -> Tokens:
-        deal = self._deal(unit[0], unit[1])
-        return deal.shard.read("training/tokens", *deal.range(self._lane, unit[2]))
+    def _append(self, epoch: int, shard: int, unit: int) -> None:
+        deal = self._deal(epoch, shard)
+        start, stop = deal.range(self._lane, unit)
+        self._units.append((epoch, shard, unit))
+        self._tokens.append(deal.shard.read("training/tokens", start, stop))
+        self._places.append(np.arange(deal.place + start, deal.place + stop))
 
     def _deal(self, epoch: int, shard: int) -> Deal:
         """Returns the deal of a shard; the one in use is kept, whatever the other lanes do."""
@@ -215,11 +221,11 @@ class TokenStream:
 
     def next(self) -> Batch:
         """Returns inputs and the tokens that follow as targets, both int64 [rows, window]."""
-        batch = np.empty((len(self._lanes), self._window + 1), dtype=np.int64)
-        for lane, row in zip(self._lanes, batch, strict=True):
-            lane.fill(row)
-        tokens = torch.from_numpy(batch)
-        return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+        batch, places = np.empty((2, len(self._lanes), self._window + 1), dtype=np.int64)
+        for lane, *rows in zip(self._lanes, batch, places, strict=True):
+            lane.fill(*rows)
+        tokens, predicted = torch.from_numpy(batch), places[:, 1:].ravel()
+        return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), places=predicted)
 
     def state_dict(self) -> dict[str, Integers]:
         """Returns the position of every lane: int64 [rows] for epoch, shard, unit and offset.
