@@ -53,6 +53,15 @@ class CodistillOptions:
     )
     burn_in: int = option(1000, "steps before the distillation term is switched on", minimum=0)
     distill_weight: float = option(1.0, "weight of the distillation term in the loss", minimum=0.0)
+    distill_ramp: int = option(
+        0, "steps after the burn-in over which that weight grows linearly from zero", minimum=0
+    )
+    distill_decay: float = option(
+        0.0,
+        "last share of --steps over which that weight falls linearly to zero, such as 0.2",
+        minimum=0.0,
+        maximum=1.0,
+    )
     distill_loss: str = option(
         "cross-entropy",
         "loss that pulls a student towards its teachers: cross-entropy or kl of the mean of their "

@@ -58,7 +58,7 @@ class Progress:
             )
 
     def update(self, amount: int = 1, figures: str = "") -> None:
-        """Counts work done; `figures` are shown beside it, such as ``loss 5.31``."""
+        """Counts work done; `figures` are shown beside it, such as ``task loss 5.31``."""
         self._done += amount
         self._figures = figures or self._figures
         if self._bar is not None:

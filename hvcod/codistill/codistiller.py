@@ -18,6 +18,7 @@ from hvcod.codistill.identity import Identity, ScriptIdentity
 from hvcod.codistill.judge import Judge
 from hvcod.codistill.losses import DistillationLoss, named_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
+from hvcod.codistill.schedule import Schedule
 from hvcod.codistill.scores import Score
 from hvcod.codistill.student import Student
 from hvcod.codistill.teachers.base import Question, Teacher
@@ -101,8 +102,8 @@ class Codistiller:
         self._teachers = Teachers(brought, self._options.max_staleness)
         psi = distillation_loss or _named_loss(self._options, likelihood, reuse_logits)
         self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)
-        self._figures, self._done = Figures(), 0
-        self._begun = self._closed = False
+        self._schedule, self._figures = Schedule(self._options, steps), Figures()
+        self._done, self._begun, self._closed = 0, False, False
         self.validation_loss: float | None = None
 
     @property
@@ -110,6 +111,11 @@ class Codistiller:
         """{group: step} of the groups that taught in the last loss; empty without a term."""
         used = self._figures.teachers_used
         return {key: step for key, step in used.items() if step is not None}
+
+    @property
+    def weight(self) -> float:
+        """The weight of the term in the last loss; zero without one."""
+        return self._figures.weight
 
     @property
     def exchanges(self) -> int:
@@ -245,14 +251,14 @@ class Codistiller:
         self._check_usable()
         logits = logits_of(outputs, self._logits)
         step = self._done + 1
-        fresh = self._teachers.fresh(step) if self._done >= self._options.burn_in else {}
+        fresh = self._teachers.fresh(step) if self._schedule.is_on(step) else {}
         answers = self._teachers.answers(Question(inputs, logits.detach(), ids), fresh)
         used = self._judge.admitted(fresh, answers, logits, score)
-        self._figures.use(step, used)
+        self._figures.use(step, used, self._schedule.weight(step))
         if not used:
             return logits.new_zeros(())
         psi = self._judge.term(logits, {key: answers.pop(key) for key in used})
-        return self._options.distill_weight * psi
+        return self.weight * psi
 
     def compare(self, student: float, teachers: Mapping[int, float]) -> None:
         """Takes note of the task losses of the student and its teachers on validation data.

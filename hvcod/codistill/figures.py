@@ -18,6 +18,7 @@ class Figures:
         distilled: Steps in which groups taught.
         teachers_used: {key: step} of the teachers in the last loss, None for fixed ones; empty
             without a term.
+        weight: The weight of the last loss; zero without a term.
     """
 
     exchanges: int = 0
@@ -25,6 +26,7 @@ class Figures:
     staleness: float = 0.0
     distilled: int = 0
     teachers_used: dict[int, int | None] = field(default_factory=dict)
+    weight: float = 0.0
     counted: int = -1
 
     @property
@@ -32,9 +34,12 @@ class Figures:
         """Mean of student's minus teacher's step, in steps; ``None`` before any distillation."""
         return self.staleness / self.distilled if self.distilled else None
 
-    def use(self, step: int, teachers: dict[int, int | None]) -> None:
-        """Notes {key: step} of the teachers of a loss; several losses of a step count once."""
-        self.teachers_used = teachers
+    def use(self, step: int, teachers: dict[int, int | None], weight: float) -> None:
+        """Notes {key: step} of the teachers of a loss, and its weight if there are any.
+
+        Several losses of a step count once.
+        """
+        self.teachers_used, self.weight = teachers, weight if teachers else 0.0
         ages = [step - taught for taught in teachers.values() if taught is not None]
         if ages and self.counted != step:
             self.counted = step

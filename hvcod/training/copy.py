@@ -23,12 +23,14 @@ class Losses(NamedTuple):
     Attributes:
         task: The task loss (phi of Algorithm 1).
         distill: The weighted distillation loss (psi); zero without a teacher.
+        weight: Its weight; zero without a teacher.
         updated: Whether the weights were updated; a gradient that is NaN or infinite may be left
             out.
     """
 
     task: Tensor
     distill: Tensor
+    weight: float
     updated: bool
 
 
@@ -85,7 +87,7 @@ class Copy:
         updated = self.optimizer.step(task_loss + distill_loss)
         self.hidden = hidden if updated else self.hidden
         self.codistiller.step()
-        return Losses(task_loss, distill_loss, updated)
+        return Losses(task_loss, distill_loss, self.codistiller.weight, updated)
 
     def validate(self) -> tuple[dict[str, float], dict[Label, float]]:
         """Measures the student on the validation data, see `validate`, and its teachers on a part.

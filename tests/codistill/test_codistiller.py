@@ -14,6 +14,7 @@ from hvcod.groups.split import Group
 from hvcod.tensorfile.origin import Origin
 
 INTERVAL, BURN_IN, WEIGHT = 5, 10, 0.7
+STEPS, RAMP, DECAY = 80, 15, 0.25
 
 
 def predict(model: nn.Module, inputs: Tensor, state: object) -> tuple[Tensor, object]:
@@ -30,7 +31,12 @@ class Member:
         group = Group(index, groups, rank=0, size=1, comm=world, node_rank=0, threads=1)
         origin = Origin("run", "test", index)
         options = CodistillOptions(
-            exchange_interval=INTERVAL, burn_in=BURN_IN, distill_weight=WEIGHT, staleness=staleness
+            exchange_interval=INTERVAL,
+            burn_in=BURN_IN,
+            distill_weight=WEIGHT,
+            distill_ramp=RAMP,
+            distill_decay=DECAY,
+            staleness=staleness,
         )
         self.codistiller = Codistiller(
             self.model,
@@ -39,6 +45,7 @@ class Member:
             options,
             origin=origin,
             examples_per_step=4,
+            steps=STEPS,
             predict=predict,
         )
         self.history: list[dict[str, Tensor]] = []
@@ -66,10 +73,18 @@ def literal_term(student: Tensor, teachers: list[Tensor]) -> Tensor:
     return -(mean * torch.log_softmax(student, dim=-1)).sum(dim=-1).mean()
 
 
+def literal_weight(step: int) -> float:
+    """Returns the weight at a step, counted from 1."""
+    if step <= BURN_IN:
+        return 0.0
+    up, down = (step - BURN_IN) / RAMP, (STEPS - step) / (DECAY * STEPS)
+    return WEIGHT * min(up, 1, down)
+
+
 def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member]) -> None:
     generator = torch.Generator().manual_seed(0)
     spare = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
-    for step in range(80):
+    for step in range(STEPS):
         for index, member in enumerate(members):
             member.remember()
             inputs = torch.randn(4, 6, generator=generator)
@@ -88,7 +103,7 @@ def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member
                 teachers.append(spare(inputs).detach())
             logits = member.model(inputs)
             literal = literal_term(logits, teachers) if teachers else torch.zeros(())
-            loss = nn.functional.cross_entropy(logits, labels) + WEIGHT * literal
+            loss = nn.functional.cross_entropy(logits, labels) + literal_weight(step + 1) * literal
             expected = torch.autograd.grad(loss, [*member.model.parameters()])
             # Weights that underflow in half precision are published in full.
             torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-5)
@@ -99,14 +114,14 @@ def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member
     for member in members:
         codistiller = member.codistiller
         used = codistiller.teachers_used
-        staleness = {group: 80 - taught for group, taught in used.items()}
-        assert codistiller.figures(80) == {"teachers": used, "staleness": staleness}
+        staleness = {group: STEPS - taught for group, taught in used.items()}
+        assert codistiller.figures(STEPS) == {"teachers": used, "staleness": staleness}
         assert codistiller.summary() == {
             "exchanges": codistiller.exchanges,
             "mean_staleness": codistiller.mean_staleness,
-            "exchange_s": codistiller.state_dict()["seconds"] / 80,
+            "exchange_s": codistiller.state_dict()["seconds"] / STEPS,
         }
-        assert codistiller.exchanges == (len(members) - 1) * (80 // INTERVAL - 1)
+        assert codistiller.exchanges == (len(members) - 1) * (STEPS // INTERVAL - 1)
         assert codistiller.mean_staleness == INTERVAL + (1 + INTERVAL) / 2
 
 

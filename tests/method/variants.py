@@ -41,5 +41,6 @@ VARIANTS = [
     Variant("pairs", (*EXACT, "--topology", "pairs"), groups=4),
     Variant("kl, temperature 2", (*EXACT, "--distill-loss", "kl", "--temperature", "2")),
     Variant("mse", (*EXACT, "--distill-loss", "mse")),
+    Variant("ramp and decay", (*EXACT, "--distill-ramp", "10", "--distill-decay", "0.4")),
     Variant("same data", (*EXACT, "--same-data")),
 ]

@@ -88,6 +88,7 @@ def test_both_groups_teach_each_other_from_the_end_of_the_burn_in(two_groups: Tw
                 assert line["teachers"] == {other: teacher}
                 assert line["staleness"][other] == line["step"] - teacher
                 assert line["distill_loss"] > 0
+            assert line["distill_weight"] == (line["step"] > 40)
             assert line["loss"] == pytest.approx(line["task_loss"] + line["distill_loss"])
 
 
@@ -109,7 +110,8 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
 
 
 BEGIN = ("step", "examples", "wall_s")
-LOSSES = ("loss", "task_loss", "distill_loss", "step_s", "data_s", "learning_rate")
+LOSSES = ("loss", "task_loss", "distill_loss", "distill_weight")
+FIGURES = ("step_s", "data_s", "learning_rate", "teachers", "staleness")
 SOMETIMES = {"problems", "reasons", "processor", "teacher_losses", "validation_teachers"}
 
 SUMMARY = [
@@ -123,7 +125,7 @@ def test_metrics_lines_and_summaries_hold_what_the_contract_names(two_groups: Tw
     run, summaries = two_groups
     assert all(each.keys() == set(SUMMARY) for each in summaries)
     wanted = {
-        (*BEGIN, *LOSSES, "teachers", "staleness"),
+        (*BEGIN, *LOSSES, *FIGURES),
         (*BEGIN, "validation_loss"),
         (*BEGIN, "event"),
     }

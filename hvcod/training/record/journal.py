@@ -97,10 +97,13 @@ class Journal:
         kind = self._processors.begin(step)
         self.event("resumed" if self._restarts else "started", processor=kind)
 
-    def step(self, step: int, task_loss: Tensor, distill_loss: Tensor, updated: bool) -> None:
+    def step(
+        self, step: int, task_loss: Tensor, distill_loss: Tensor, weight: float, updated: bool
+    ) -> None:
         """Records a training step, counted from 1, and this rank's losses. Collective.
 
-        The distillation loss is weighted. The losses of a step that was skipped do not count.
+        The distillation loss is multiplied by its weight. The losses of a step that was skipped do
+        not count.
 
         Raises:
             GroupFailedError: The loss is NaN or infinite.
@@ -111,7 +114,11 @@ class Journal:
         self._steps, self._training_s = step, self._training_s + elapsed
         self._times.add(step_s=elapsed)
         if updated:
-            self.losses.add(task_loss=task_loss.detach(), distill_loss=distill_loss.detach())
+            self.losses.add(
+                task_loss=task_loss.detach(),
+                distill_loss=distill_loss.detach(),
+                distill_weight=weight,
+            )
         figures = ""
         if step % self._options.log_interval == 0 or step == self._options.steps:
             figures = f"{self._log(step)}{self._validation()}"
@@ -213,7 +220,10 @@ class Journal:
                 "or --clip"
             )
         self._write(step, {"loss": loss} | figures | self._troubles())
-        return f"loss {loss:.3f}"
+        shown = f"task loss {losses['task_loss']:.3f}"
+        if losses.get("distill_weight"):  # absent from states of earlier versions
+            shown += f", distillation {losses['distill_loss']:.3f}"
+        return shown
 
     def _troubles(self) -> dict[str, Any]:
         """Returns what went wrong so far, in counts and with reasons; nothing if nothing did."""

@@ -102,9 +102,9 @@ class Comparison:
 
     def _may_differ(self, key: str) -> bool:
         if key == "steps":
-            optimizer = self._options.optimizer
+            optimizer, codistill = self._options.optimizer, self._options.codistill
             constant = optimizer.schedule == "constant" and not optimizer.weight_decay_drops
-            return self._longer and constant
+            return self._longer and constant and not codistill.distill_decay
         if key in ("batch_size", "group_batch_size"):
             return self._examples == self._ranks * self._options.batch_size
         if key == "data":
@@ -113,7 +113,7 @@ class Comparison:
 
     def _reason(self, key: str) -> str:
         if key == "steps" and self._longer:
-            return "the schedule of learning rate and weight decay depends on steps"
+            return "--schedule, --weight-decay-drops or --distill-decay depends on steps"
         if key in ("batch_size", "group_batch_size") and self._examples:
             return (
                 f"{self._examples} examples a step with {self._run['ranks']} ranks per "

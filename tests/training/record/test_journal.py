@@ -1,6 +1,7 @@
 """A journal writes the figures of registered sources, none of which it knows by name."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
     journal.add(Thermometer({}))
     journal.begin(0)
     for step in range(1, 5):
-        journal.step(step, LOSS, LOSS / 2, updated=True)
+        journal.step(step, LOSS, LOSS / 2, 0.5, updated=True)
     journal.validated(4, {"loss": 1.5}, {1: 1.75})
     summary = journal.close("digest", "finished", "")
     figures = [line for line in lines(tmp_path) if "loss" in line]
@@ -62,11 +63,32 @@ def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
     assert (summary["validation_loss"], summary["ended"]) == (1.5, "finished")
 
 
+@pytest.mark.parametrize(
+    ("weight", "shown"),
+    [
+        (0.5, "group 0: step 4/4, 1/s, task loss 2.000, distillation 1.000"),
+        (0.0, "group 0: step 4/4, 1/s, task loss 2.000"),
+    ],
+)
+def test_the_progress_shows_the_task_loss_and_the_distillation_term_beside_it(
+    weight: float, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = journal_in(tmp_path)
+    journal.begin(0)
+    for step in range(1, 5):
+        journal.step(step, LOSS, weight * LOSS, weight, updated=True)
+    journal.close("digest", "finished", "")
+    assert re.sub(r"[\d.e+]+/s", "1/s", capsys.readouterr().err.splitlines()[-1]) == shown
+    line = lines(tmp_path)[-2]
+    assert (line["loss"], line["task_loss"]) == (2 + 2 * weight, 2)
+    assert (line["distill_loss"], line["distill_weight"]) == (2 * weight, weight)
+
+
 def test_without_problems_a_line_has_none(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     journal.begin(0)
-    journal.step(1, LOSS, LOSS, updated=False)
-    journal.step(2, LOSS, LOSS, updated=False)
+    journal.step(1, LOSS, LOSS, 0.5, updated=False)
+    journal.step(2, LOSS, LOSS, 0.5, updated=False)
     journal.close("digest", "failed", "it was hot")
     started, skipped, ended = lines(tmp_path)
     assert started["event"] == "started"
@@ -77,23 +99,23 @@ def test_without_problems_a_line_has_none(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_a_number_ends_the_group(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     journal.begin(0)
-    journal.step(1, LOSS, LOSS, updated=True)
+    journal.step(1, LOSS, LOSS, 0.5, updated=True)
     with pytest.raises(GroupFailedError, match="the loss is nan at step 2"):
-        journal.step(2, LOSS, LOSS * torch.nan, updated=True)
+        journal.step(2, LOSS, LOSS * torch.nan, 0.5, updated=True)
     journal.close("digest", "failed", "")
 
 
 def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
     first = journal_in(tmp_path)
     first.begin(0)
-    first.step(1, LOSS, LOSS, updated=True)
+    first.step(1, LOSS, LOSS, 0.5, updated=True)
     first.validated(1, {"loss": 1.5}, {})
     second = journal_in(tmp_path)
     second.load_state_dict(first.state_dict())
     second.losses.load_state_dict(first.losses.state_dict())
     first.close("digest", "preempted", "")
     second.begin(1)
-    second.step(2, LOSS * 2, LOSS, updated=True)
+    second.step(2, LOSS * 2, LOSS, 0.5, updated=True)
     summary = second.close("digest", "finished", "")
     assert (summary["restarts"], summary["steps"], summary["validation_loss"]) == (1, 2, 1.5)
     # A line is a mean over the steps of both lives.
@@ -109,7 +131,7 @@ def test_another_kind_of_processor_is_shown(
         journal = journal_in(tmp_path)
         journal.load_state_dict(state)
         journal.begin(step)
-        journal.step(step + 1, LOSS, LOSS, updated=True)
+        journal.step(step + 1, LOSS, LOSS, 0.5, updated=True)
         state = journal.state_dict()
         summary = journal.close("digest", "preempted", "")
     events = [line for line in lines(tmp_path) if "event" in line]

@@ -113,6 +113,8 @@ CHANGES: dict[str, Any] = {
     "codistill.exchange_interval": 51,
     "codistill.burn_in": 51,
     "codistill.distill_weight": 0.5,
+    "codistill.distill_ramp": 51,
+    "codistill.distill_decay": 0.5,
     "sgd": "other",
     "codistill.distill_loss": "other",
     "codistill.temperature": 2.0,
@@ -267,13 +269,21 @@ def test_of_another_task_only_the_task_is_named(directory: Path) -> None:
         open_run(TrainOptions(task="x", run_dir=directory), group_of(1), MPI.COMM_WORLD)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_steps_are_part_of_a_schedule_that_ends(directory: Path, schedule: str) -> None:
-    launch(directory, steps=240, optimizer__schedule=schedule)
-    message = r"steps=241 \(the schedule of learning rate and weight decay depends on steps\): us"
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer__schedule": "linear"},
+        {"optimizer__schedule": "cosine"},
+        {"codistill__distill_decay": 0.2},
+    ],
+    ids=str,
+)
+def test_steps_are_part_of_a_schedule_that_ends(directory: Path, options: dict[str, Any]) -> None:
+    launch(directory, steps=240, **options)
+    message = r"steps=241 \(--schedule, --weight-decay-drops or --distill-decay depends on steps\)"
     with pytest.raises(HvcodError, match=message):
-        launch(directory, steps=241, optimizer__schedule=schedule)
-    launch(directory, steps=240, optimizer__schedule=schedule)
+        launch(directory, steps=241, **options)
+    launch(directory, steps=240, **options)
 
 
 def test_another_number_of_ranks_may_train_the_same_batches(directory: Path) -> None:
