@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from hvcod import config
@@ -226,7 +228,11 @@ class Codistiller:
         self._switch()
 
     def loss(
-        self, outputs: Any, inputs: Any, score: Score | None = None, ids: Tensor | None = None
+        self,
+        outputs: Any,
+        inputs: Any,
+        score: Score | None = None,
+        places: npt.NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Returns the weighted distillation term; zero in the burn-in or without a teacher.
 
@@ -241,7 +247,8 @@ class Codistiller:
                 takes.
             score: Returns the task loss of logits on this batch, to measure the teachers by; on all
                 ranks or on none.
-            ids: The ids of the batch's predictions, for teachers that look their answers up.
+            places: The places of the batch's predictions in the training data, for teachers that
+                look their answers up.
 
         Raises:
             HvcodError: The outputs hold no logits, or others than the teachers', the model is on
@@ -252,7 +259,7 @@ class Codistiller:
         logits = logits_of(outputs, self._logits)
         step = self._done + 1
         fresh = self._teachers.fresh(step) if self._schedule.is_on(step) else {}
-        answers = self._teachers.answers(Question(inputs, logits.detach(), ids), fresh)
+        answers = self._teachers.answers(Question(inputs, logits.detach(), places), fresh)
         used = self._judge.admitted(fresh, answers, logits, score)
         self._figures.use(step, used, self._schedule.weight(step))
         if not used:

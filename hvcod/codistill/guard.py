@@ -9,12 +9,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import torch
 from mpi4py import MPI
 from torch import Tensor
 
 from hvcod.codistill.losses import DistillationLoss
+from hvcod.codistill.predictions.sampled import Prediction, Sampled
 from hvcod.groups.agreement import Agreement
 
 FAULTS = (
@@ -64,21 +66,18 @@ class Guard:
         self._psi = psi
         self._seen: list[tuple[list[int], Callable[[], list[float]]]] = []
 
-    def term(self, student: Tensor, teachers: dict[int, Tensor]) -> Tensor:
-        """Returns the distillation loss of some teachers' logits, by group; a scalar.
+    def term(self, student: Tensor, teachers: dict[int, Prediction]) -> Tensor:
+        """Returns the distillation loss of some teachers' predictions, by key; a scalar.
 
         If the logits of one are not finite, or the loss is not, the whole term is left out: no NaN
         reaches the student, neither forwards nor backwards. `teachers` is emptied, so that logits
         that were masked elsewhere need no memory twice.
         """
-        groups = list(teachers)
-        sizes = [_magnitude(logits) for logits in teachers.values()]
-        logits = [
-            _where(size.isfinite(), teachers.pop(group))
-            for size, group in zip(sizes, groups, strict=True)
-        ]
+        keys = list(teachers)
+        sizes = [_magnitude(prediction) for prediction in teachers.values()]
+        answers = [_sound(size, teachers.pop(key)) for size, key in zip(sizes, keys, strict=True)]
         mine = student.view_as(student)
-        psi = self._psi(mine, logits)
+        psi = self._psi(mine, cast(list[Tensor], answers))
         size = _magnitude(psi)
         sizes.append(torch.where(size <= LARGEST_TERM, size, math.inf))
         sound = torch.stack(sizes).isfinite().all()
@@ -88,7 +87,7 @@ class Guard:
         elif sound:
             return psi
         values = torch.stack([*sizes, _magnitude(student)])
-        self._seen.append((groups, _sent(values)))
+        self._seen.append((keys, _sent(values)))
         return _where(sound, psi)
 
     def verdict(self) -> Verdict:
@@ -145,14 +144,20 @@ class Agreed:
             self._agreement.close()
 
 
-def _magnitude(tensor: Tensor) -> Tensor:
+def _magnitude(prediction: Prediction) -> Tensor:
     """Returns the largest magnitude, a scalar of float32 at least; NaN if one element is."""
+    tensor = prediction.weights if isinstance(prediction, Sampled) else prediction
     if not tensor.numel():
         return tensor.new_zeros((), dtype=torch.float32)
     # In one pass and without a temporary, unlike isfinite().all(): 30 times as fast on a CPU.
     low, high = torch.aminmax(tensor.detach())
     size = torch.maximum(-low, high)
     return size.to(torch.promote_types(size.dtype, torch.float32))
+
+
+def _sound(size: Tensor, prediction: Prediction) -> Prediction:
+    """Returns a prediction, or zeros in the place of logits that are not finite."""
+    return prediction if isinstance(prediction, Sampled) else _where(size.isfinite(), prediction)
 
 
 def _is_here(tensor: Tensor) -> bool:

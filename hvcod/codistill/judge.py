@@ -10,8 +10,9 @@ from torch import Tensor
 from hvcod.codistill.exchanges.base import Exchange
 from hvcod.codistill.guard import Agreed, Guard
 from hvcod.codistill.losses import DistillationLoss
+from hvcod.codistill.predictions.sampled import Prediction
 from hvcod.codistill.scores import Score, Scores
-from hvcod.codistill.teachers.base import Label, Prediction
+from hvcod.codistill.teachers.base import Label
 from hvcod.codistill.teachers.collection import Teachers
 from hvcod.codistill.troubles import Troubles
 from hvcod.errors import HvcodError
@@ -58,9 +59,11 @@ class Judge:
             raise HvcodError(
                 "teacher_limit needs the task loss: loss(..., score=lambda logits: ...)"
             )
-        trial = self.scores.on_trial(teachers)
+        # Of a sample of a few classes there is no task loss.
+        logits = {key: each for key, each in answers.items() if isinstance(each, Tensor)}
+        trial = self.scores.on_trial({key: teachers[key] for key in logits})
         if score is not None:
-            self.scores.measure(score, student, answers, teachers)
+            self.scores.measure(score, student, logits, teachers)
         return {key: step for key, step in teachers.items() if key not in trial}
 
     def term(self, student: Tensor, answers: dict[int, Prediction]) -> Tensor:

@@ -53,7 +53,7 @@ def named_loss(
 
     def settled(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
         if name not in TAKE_SAMPLES:
-            teachers = [whole(prediction, name) for prediction in teachers]
+            teachers = [whole(prediction, f"--distill-loss {name}") for prediction in teachers]
         first = teachers[:1] if reuse_logits else [logits.clone() for logits in teachers[:1]]
         psi = loss(student, [*first, *teachers[1:]], likelihood, temperature)
         return psi if temperature == 1 else temperature**2 * psi

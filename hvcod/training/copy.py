@@ -83,7 +83,7 @@ class Copy:
             return self._task.loss(logits, batch.targets)
 
         task_loss = phi(logits)
-        distill_loss = self.codistiller.loss(logits, batch.inputs, phi)
+        distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places)
         updated = self.optimizer.step(task_loss + distill_loss)
         self.hidden = hidden if updated else self.hidden
         self.codistiller.step()

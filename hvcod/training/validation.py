@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hvcod.codistill.predictions.sampled import whole
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
@@ -68,7 +69,7 @@ def _answers(
             each.predict(question, state) for each, state in zip(teachers, theirs, strict=True)
         ]
         states = [mine, *(state for _, state in answers)]
-        yield batch, [logits, *(prediction for prediction, _ in answers)]
+        yield batch, [logits, *(whole(each, "a measured loss") for each, _ in answers)]
 
 
 @contextlib.contextmanager

@@ -56,6 +56,7 @@ def test_a_teacher_predicts_frozen_and_keeps_its_hidden_state_over_a_refresh() -
     weights = other.linear.weight.half().float(), other.linear.bias.half().float()
     for count in (1, 2, 3):
         logits = teachers.answers(question, [1])[1]
+        assert isinstance(logits, Tensor)
         assert not logits.requires_grad
         torch.testing.assert_close(logits, question.inputs @ weights[0].T + weights[1] + count)
         teachers.load(1, 50 * (count + 1), halves(other))

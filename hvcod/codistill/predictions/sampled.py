@@ -103,15 +103,15 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits.to(precision_of(logits)) / temperature
 
 
-def whole(prediction: Prediction, loss: str) -> Tensor:
+def whole(prediction: Prediction, user: str) -> Tensor:
     """Returns logits.
 
     Raises:
-        HvcodError: They are sampled, which this loss cannot use.
+        HvcodError: They are sampled, which their user, such as ``--distill-loss kl``, cannot take.
     """
     if isinstance(prediction, Sampled):
         raise HvcodError(
-            f"--distill-loss {loss} needs the logits of all classes, of which a teacher gives a "
+            f"{user} needs the logits of all classes, of which a teacher gives a "
             "sample: use cross-entropy (whose gradient is that of kl), or whole predictions"
         )
     return prediction

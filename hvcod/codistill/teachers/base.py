@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
+from hvcod.codistill.predictions.sampled import Prediction
 from hvcod.errors import HvcodError
-
-Prediction = Tensor
-"""A teacher's predictions for a batch: logits, shaped like the student's."""
 
 Label = int | str
 """The key of a teacher in metrics: its group, or its name."""
@@ -28,13 +28,13 @@ class Question:
     Attributes:
         inputs: Those of the student.
         like: The student's logits, whose shape and device the answers have.
-        ids: The ids of the batch's predictions, int64, in the order of the flattened targets; a
-            negative one marks padding. None: unknown.
+        places: The places of the batch's predictions in the training data, int64, in the order of
+            the flattened targets; a negative one marks padding. None: unknown.
     """
 
     inputs: Any
     like: Tensor
-    ids: Tensor | None = None
+    places: npt.NDArray[np.int64] | None = None
 
 
 class Teacher(ABC):
@@ -57,6 +57,8 @@ class Teacher(ABC):
     @abstractmethod
     def predict(self, question: Question, state: Any) -> tuple[Prediction, Any]:
         """Returns its predictions on a batch, and the next hidden state; changes nothing here.
+
+        Predictions are logits, or sampled ones in their place; both are shaped like the student's.
 
         The answer may be overwritten, and must not be part of the hidden state.
         """

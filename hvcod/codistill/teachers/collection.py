@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hvcod.codistill.teachers.base import Prediction, Question, Teacher
+from hvcod.codistill.predictions.sampled import Prediction
+from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.errors import HvcodError
 
 log = logging.getLogger("hvcod.codistill")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hvcod.codistill.outputs import Logits, logits_of
-from hvcod.codistill.teachers.base import Label, Prediction, Question, Teacher
+from hvcod.codistill.teachers.base import Label, Question, Teacher
 from hvcod.errors import HvcodError
 from hvcod.tensorfile.format import TensorSpec
 
@@ -56,7 +56,7 @@ class ModelTeacher(Teacher):
         self._predict, self._logits = predict, logits
 
     @torch.no_grad()
-    def predict(self, question: Question, state: Any) -> tuple[Prediction, Any]:
+    def predict(self, question: Question, state: Any) -> tuple[Tensor, Any]:
         """Returns the model's logits, and its next hidden state."""
         outputs, state = self._predict(self.model, question.inputs, state)
         return logits_of(outputs, self._logits), state
