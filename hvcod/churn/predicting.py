@@ -5,8 +5,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mpi4py import MPI
-
 from hvcod.churn.compare import compare
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
@@ -33,7 +31,7 @@ def predicted(
     ranks = split(world())
     folder = on_rank_zero(ranks.comm, lambda: tempfile.mkdtemp(prefix="hvcod-churn-"))
     try:
-        if not ranks.comm.allreduce(Path(folder).is_dir(), MPI.LAND):
+        if not all(ranks.comm.allgather(Path(folder).is_dir())):
             raise UsageError(
                 f"{folder} does not exist on all nodes: set TMPDIR to a folder that all nodes share"
             )

@@ -12,12 +12,12 @@ from functools import partial
 from typing import cast
 
 import torch
-from mpi4py import MPI
 from torch import Tensor
 
 from hvcod.codistill.losses import DistillationLoss
 from hvcod.codistill.predictions.sampled import Prediction, Sampled
 from hvcod.groups.agreement import Agreement
+from hvcod.groups.communicator import Communicator
 
 FAULTS = (
     "",
@@ -107,7 +107,7 @@ class Agreed:
         self._first = [0] * len(self._keys)
         self._agreement: Agreement | None = None
 
-    def begin(self, comm: MPI.Intracomm) -> None:
+    def begin(self, comm: Communicator) -> None:
         """Begins to exchange faults. Collective over `comm`, as `exchange` and `close` are."""
         self._agreement = Agreement(comm, self._first)
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpi4py import MPI
-
 from hvcod.errors import HvcodError, UsageError
 from hvcod.exchange import published_directory
 from hvcod.exchange.poll import fetch
@@ -104,7 +102,7 @@ class ScriptIdentity(Identity):
 
 
 def _new_id(group: Group) -> str:
-    everyone = MPI.COMM_WORLD
+    everyone = group.everyone
     if everyone.size != group.count * group.size:
         raise UsageError(
             "the other groups are other launches: give all of them the same name of the run, "

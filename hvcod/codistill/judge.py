@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Mapping
 
-from mpi4py import MPI
 from torch import Tensor
 
 from hvcod.codistill.exchanges.base import Exchange
@@ -16,6 +15,7 @@ from hvcod.codistill.teachers.base import Label
 from hvcod.codistill.teachers.collection import Teachers
 from hvcod.codistill.troubles import Troubles
 from hvcod.errors import HvcodError
+from hvcod.groups.communicator import Communicator
 
 log = logging.getLogger("hvcod.codistill")
 
@@ -37,7 +37,7 @@ class Judge:
         self._guard, self.scores = Guard(psi), Scores(limit)
         self.agreed, self.troubles = Agreed(teachers.keys), Troubles()
 
-    def begin(self, comm: MPI.Intracomm) -> None:
+    def begin(self, comm: Communicator) -> None:
         """Begins to agree, and tells the exchange what is left out already. Collective."""
         for key, step in self._teachers.dropped.items():
             self._exchange.reject(key, step)
@@ -82,7 +82,7 @@ class Judge:
         """Returns {label: mean task loss} of the teachers, as measured last."""
         return {self._teachers[key].label: loss for key, loss in self.scores.losses().items()}
 
-    def settle(self, step: int, comm: MPI.Intracomm, validation_loss: float | None) -> None:
+    def settle(self, step: int, comm: Communicator, validation_loss: float | None) -> None:
         """Leaves out the teachers that were of no use in a step. Collective.
 
         All ranks do so at the same step.

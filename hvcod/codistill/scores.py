@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mpi4py import MPI
 from torch import Tensor
+
+from hvcod.groups.communicator import Communicator, add_up
 
 BATCHES = 3
 """Batches of each rank on which the loss of fresher weights is measured."""
@@ -101,7 +102,7 @@ class Scores:
             self._sums[key] = self._sums.get(key, 0.0) + both
             self._counts[key] = self._counts.get(key, 0) + 1
 
-    def settle(self, comm: MPI.Intracomm) -> list[int]:
+    def settle(self, comm: Communicator) -> list[int]:
         """Averages what was measured in this step over the ranks; returns whose.
 
         Collective in a step in which something was measured, which is the same on all ranks.
@@ -110,7 +111,7 @@ class Scores:
         if not keys:
             return []
         totals = np.array([[*self._sums[each].tolist(), self._counts[each]] for each in keys])
-        comm.Allreduce(MPI.IN_PLACE, totals)
+        add_up(comm, totals)
         for key, (teacher, student, count) in zip(keys, totals.tolist(), strict=True):
             record = self._records[key]
             record.batches += 1

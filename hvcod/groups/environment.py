@@ -22,6 +22,9 @@ _RANKS = (
 )
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
+# A batch script that no launcher started may have SLURM_PROCID, too.
+_SIGNS = ("PMIX_RANK", "PMI_RANK", "PALS_RANKID", "ALPS_APP_PE", "FLUX_TASK_RANK")
+
 
 def launch_rank() -> int:
     """Returns the rank that ``mpirun`` or ``srun`` gave this process; 0 without a launcher."""
@@ -35,8 +38,8 @@ def job_id() -> str:
 
 
 def is_launched() -> bool:
-    """Returns whether ``mpirun`` or ``srun`` started this process, even as the only one."""
-    return _first_number(_SIZES) is not None
+    """Returns whether a launcher of MPI started this process, even as the only one."""
+    return _first_number((*_SIZES, *_SIGNS)) is not None
 
 
 def launch_size() -> int:

@@ -2,16 +2,15 @@
 
 import atexit
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
-from mpi4py import MPI
 
 from hvcod.errors import UsageError
 from hvcod.groups import abort
+from hvcod.groups.communicator import Alone, Communicator
 from hvcod.groups.environment import ready_for_horovod
 from hvcod.groups.watchdog import Watchdog
-from hvcod.groups.world import NodeShare, node_share, world
+from hvcod.groups.world import NodeShare, mpi_world, node_share
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,15 @@ class Group:
     count: int
     rank: int
     size: int
-    comm: MPI.Intracomm
+    comm: Communicator
     node_rank: int
     threads: int
-    team: MPI.Intracomm | None = None
+    team: Communicator | None = None
     role: str = "trainer"
-    whole: MPI.Intracomm | None = None
+    whole: Communicator | None = None
 
     @property
-    def everyone(self) -> MPI.Intracomm:
+    def everyone(self) -> Communicator:
         """The communicator of the team: of the ranks that train, or evaluate, together."""
         return self.comm if self.team is None else self.team
 
@@ -77,7 +76,7 @@ class Group:
         return 0 if self.whole is None else self.whole.size - self.size
 
     @property
-    def training_comm(self) -> MPI.Intracomm:
+    def training_comm(self) -> Communicator:
         """The communicator of the group's trainers, on a trainer."""
         return self.comm
 
@@ -99,7 +98,7 @@ class Group:
 
         A rank that teaches reads the data of a trainer with it.
         """
-        alone = MPI.COMM_SELF
+        alone = Alone()
         return replace(
             self,
             rank=trainer,
@@ -120,7 +119,7 @@ class Group:
 
 
 def split(
-    world: MPI.Intracomm,
+    world: Communicator,
     groups: int = 1,
     only: int | None = None,
     share: NodeShare | None = None,
@@ -151,25 +150,25 @@ def split(
     if size <= teacher_ranks:
         raise UsageError(_no_trainers(size, teacher_ranks))
     index = world.rank // size if only is None else only
-    whole = cast(MPI.Intracomm, world.Split(index, world.rank))
+    whole = world.Split(index, world.rank)
     share = share or node_share(world)
     return _with_role(whole, index, groups, share, teacher_ranks, world)
 
 
 def _with_role(
-    whole: MPI.Intracomm,
+    whole: Communicator,
     index: int,
     count: int,
     share: NodeShare,
     teacher_ranks: int,
-    world: MPI.Intracomm,
+    world: Communicator,
 ) -> Group:
     place = share.node_rank, share.threads
     if not teacher_ranks:
         abort.set_position(f"group {index}, rank {whole.rank} of {whole.size}")
         return Group(index, count, whole.rank, whole.size, whole, *place, team=world)
     role = "trainer" if whole.rank < whole.size - teacher_ranks else "teacher"
-    comm = cast(MPI.Intracomm, whole.Split(role == "teacher", whole.rank))
+    comm = whole.Split(role == "teacher", whole.rank)
     abort.set_position(f"group {index}, {role} {comm.rank} of {comm.size}")
     return Group(index, count, comm.rank, comm.size, comm, *place, world, role, whole)
 
@@ -186,14 +185,14 @@ class Groups(Group):
     def __init__(
         self, groups: int = 1, *, only: int | None = None, silence_limit: float = 300
     ) -> None:
-        """Collective over ``MPI.COMM_WORLD``; for all else see `split` and `world`.
+        """Collective over ``MPI.COMM_WORLD``; for all else see `split` and `mpi_world`.
 
         Args:
             silence_limit: Seconds until a rank that is silent, or does not call
                 `Codistiller.step` as often as the others, ends the launch; 0: never.
         """
         abort.abort_on_failure()
-        super().__init__(**vars(split(world(), groups, only)))
+        super().__init__(**vars(split(mpi_world(), groups, only)))
         ready_for_horovod(self.index)
         self._step = 0
         watchdog = Watchdog(self, silence_limit, lambda: self._step, together=True)

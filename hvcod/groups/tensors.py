@@ -5,14 +5,15 @@ All functions are collective over their communicator. Each thread needs a commun
 
 import numpy as np
 import torch
-from mpi4py import MPI
 from torch import Tensor
+
+from hvcod.groups.communicator import Communicator
 
 SLICE_BYTES = 1 << 28
 """Most bytes in one broadcast: an MPI count is a 32-bit number."""
 
 
-def broadcast_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
+def broadcast_tensors(comm: Communicator, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
     """Returns rank 0's tensors on every rank, on the host. Other ranks pass None."""
     forms = {name: (tensor.dtype, tensor.shape) for name, tensor in (tensors or {}).items()}
     received = {}
@@ -25,7 +26,7 @@ def broadcast_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) ->
     return received
 
 
-def gather_tensor(comm: MPI.Intracomm, tensor: Tensor) -> Tensor | None:
+def gather_tensor(comm: Communicator, tensor: Tensor) -> Tensor | None:
     """Returns all ranks' tensors, of one shape and type, as [ranks, ...] on rank 0."""
     tensor = tensor.contiguous()
     if comm.rank:
@@ -36,7 +37,7 @@ def gather_tensor(comm: MPI.Intracomm, tensor: Tensor) -> Tensor | None:
     return gathered
 
 
-def scatter_tensors(comm: MPI.Intracomm, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
+def scatter_tensors(comm: Communicator, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
     """Returns each rank's part of rank 0's tensors [ranks, ...]. Other ranks pass None."""
     forms = {name: (tensor.dtype, tensor[0].shape) for name, tensor in (tensors or {}).items()}
     received = {}

@@ -18,12 +18,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mpi4py import MPI
 
 from hvcod.errors import HvcodError, RankLostError
 from hvcod.groups.abort import abort
+from hvcod.groups.communicator import of_mpi
 
 if TYPE_CHECKING:
+    from mpi4py.MPI import Request
+
     from hvcod.groups.split import Group
 
 _BEATS = 10
@@ -60,7 +62,7 @@ class Watchdog:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         if limit and group.size > 1:
-            self._comm = group.comm.Dup()
+            self._comm = of_mpi(group.comm).Dup()
             self._door = _Door()
             place = (os.uname().nodename, self._door.port)
             self._places: list[tuple[str, int]] = group.comm.allgather(place)
@@ -81,7 +83,7 @@ class Watchdog:
     def _run(self) -> None:
         others = list(self._silence)
         beat = min(self._limit / _BEATS, _LONGEST_BEAT)
-        sent: list[MPI.Request] = []
+        sent: list[Request] = []
         leaving = False
         # A rank that has said that it is leaving is no longer watched.
         while self._silence or not leaving:
@@ -96,7 +98,8 @@ class Watchdog:
             self._count(pause)
             if self._together:
                 self._compare(pause)
-        MPI.Request.Waitall(sent)
+        for request in sent:
+            request.Wait()
 
     def _listen(self) -> None:
         self._door.clear()

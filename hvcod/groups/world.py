@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-from mpi4py import MPI
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hvcod.errors import HvcodError
 from hvcod.groups import abort
-from hvcod.groups.environment import CORES, launch_size
+from hvcod.groups.communicator import Alone, Communicator, of_mpi
+from hvcod.groups.environment import CORES, is_launched, launch_size
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 _SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -23,14 +25,33 @@ _SEGMENT = re.compile(rb"/dev/shm/(?:mpich_shm_|sm_segment\.|vader_segment\.)\S+
 Result = TypeVar("Result")
 
 
-def world() -> MPI.Intracomm:
-    """Returns ``MPI.COMM_WORLD``, checked; from now on a failing thread ends the launch.
+def world() -> Communicator:
+    """Returns the ranks of this launch; from now on a failing thread ends the launch.
 
-    A process without ``mpirun`` is a world of one rank.
+    A process that no launcher started is a world of one rank, which needs no MPI.
 
     Raises:
-        HvcodError: mpi4py uses another MPI than ``mpirun``, or threads may not use this MPI.
+        HvcodError: See `mpi_world`.
     """
+    if is_launched():
+        return mpi_world()
+    abort.abort_on_thread_failure()
+    return Alone()
+
+
+def mpi_world() -> "Intracomm":
+    """Returns ``MPI.COMM_WORLD``, checked; from now on a failing thread ends the launch.
+
+    Raises:
+        HvcodError: mpi4py cannot be imported or uses another MPI than ``mpirun``, or threads may
+            not use this MPI.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise HvcodError(
+            f"mpi4py, which a launch of several ranks needs, cannot be imported: {error}"
+        ) from error
     started = launch_size()
     if MPI.COMM_WORLD.size == 1 and started > 1:
         raise HvcodError(
@@ -54,6 +75,8 @@ def leave_no_shared_memory() -> None:
     No other rank will look for it. Some MPIs (MPICH 5, Open MPI 5) would leave it in ``/dev/shm``,
     at least when the process is killed; the memory itself goes with the process.
     """
+    from mpi4py import MPI
+
     if MPI.COMM_WORLD.size > 1:
         return
     for segment in set(_SEGMENT.findall(Path("/proc/self/maps").read_bytes())):
@@ -61,7 +84,7 @@ def leave_no_shared_memory() -> None:
             Path(os.fsdecode(segment)).unlink()
 
 
-def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result:
+def on_rank_zero(world: Communicator, function: Callable[[], Result]) -> Result:
     """Calls a function on rank 0 alone and returns its result on all ranks. Collective.
 
     Raises:
@@ -79,12 +102,14 @@ def on_rank_zero(world: MPI.Intracomm, function: Callable[[], Result]) -> Result
     return cast(Result, result)
 
 
-def wait_quietly(world: MPI.Intracomm, meanwhile: Callable[[], object] | None = None) -> None:
+def wait_quietly(world: Communicator, meanwhile: Callable[[], object] | None = None) -> None:
     """Waits until all ranks have called it, without using a core. Collective.
 
     Calls `meanwhile` now and then.
     """
-    request = world.Ibarrier()
+    if world.size == 1:
+        return
+    request = of_mpi(world).Ibarrier()
     while not request.Test():
         if meanwhile:
             meanwhile()
@@ -99,15 +124,19 @@ class NodeShare:
     threads: int
 
 
-def node_share(world: MPI.Intracomm) -> NodeShare:
+def node_share(world: Communicator) -> NodeShare:
     """Returns this rank's share of its node. Collective over the launch."""
-    node = cast(MPI.Intracomm, world.Split_type(MPI.COMM_TYPE_SHARED, world.rank))
+    if isinstance(world, Alone):
+        return NodeShare(0, threads_per_rank(world))
+    from mpi4py import MPI
+
+    node = of_mpi(world).Split_type(MPI.COMM_TYPE_SHARED, world.rank)
     share = NodeShare(node.rank, threads_per_rank(node))
     node.Free()
     return share
 
 
-def threads_per_rank(node: MPI.Intracomm) -> int:
+def threads_per_rank(node: Communicator) -> int:
     """Returns the computing threads of this rank: its part of the cores that it may use.
 
     Collective over the ranks of one node, which share cores unless they are bound to different
@@ -118,4 +147,6 @@ def threads_per_rank(node: MPI.Intracomm) -> int:
 
 
 def _library() -> str:
+    from mpi4py import MPI
+
     return MPI.Get_library_version().partition("\n")[0].partition(",")[0].strip("\0 ")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from mpi4py import MPI
 
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.progress import silently
 from hvcod.runs.crew import Crew, RunSpec
@@ -55,12 +56,12 @@ class Ranks(Crew):
         colour = number if number < len(runs) else MPI.UNDEFINED
         team, ended = self._everyone.Split(colour, self._everyone.rank), 0
         if team != MPI.COMM_NULL:
-            ended = self._launch(runs[number], cast(MPI.Intracomm, team))
+            ended = self._launch(runs[number], team)
             team.Free()
         wait_quietly(self._everyone)
         return not any(self._everyone.allgather(ended == PREEMPTED))
 
-    def _launch(self, run: RunSpec, team: MPI.Intracomm) -> int:
+    def _launch(self, run: RunSpec, team: Communicator) -> int:
         try:
             with silently():
                 summaries = launch(run.options, replace(self._all, ranks=team))

@@ -13,9 +13,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from mpi4py import MPI
-
 from hvcod.errors import HvcodError
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 
@@ -47,9 +46,9 @@ def data_folder(task: str, data: Path | None, group: Group) -> Path:
 
 
 def made_once(
-    ranks: MPI.Intracomm,
+    ranks: Communicator,
     name: Callable[[], str],
-    make: Callable[[Path, MPI.Intracomm], None],
+    make: Callable[[Path, Communicator], None],
 ) -> Path:
     """Returns the folder of a dataset in the cache, which is made if it is not there.
 
@@ -69,7 +68,7 @@ def made_once(
     final = on_rank_zero(ranks, lambda: cache_folder() / name())
     if not on_rank_zero(ranks, (final / "dataset.json").exists):
         _make(final, make, ranks)
-    if not ranks.allreduce((final / "dataset.json").exists(), op=MPI.LAND):
+    if not all(ranks.allgather((final / "dataset.json").exists())):
         raise HvcodError(
             f"{final} is not there on all nodes: set HVCOD_CACHE to a folder that they share"
         )
@@ -93,7 +92,7 @@ def cache_folder() -> Path:
     return Path(caches, "hvcod").absolute()
 
 
-def _make(final: Path, make: Callable[[Path, MPI.Intracomm], None], ranks: MPI.Intracomm) -> None:
+def _make(final: Path, make: Callable[[Path, Communicator], None], ranks: Communicator) -> None:
     part = final.with_name(ranks.bcast(f"{final.name}.{uuid.uuid4().hex}.part"))
     on_rank_zero(ranks, lambda: _begin(part))
     try:

@@ -7,8 +7,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from mpi4py import MPI
 from torch import Tensor
+
+from hvcod.groups.communicator import Communicator
 
 UNKNOWN = -100
 """Target of a prediction that is not scored, as the right answer is unknown; torch's own value."""
@@ -20,7 +21,7 @@ class Metric(Protocol):
     def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
         """Adds log-probabilities [N, classes], and the right classes [N], none of them unknown."""
 
-    def value(self, comm: MPI.Intracomm) -> float:
+    def value(self, comm: Communicator) -> float:
         """Returns the figure over all ranks; NaN if nothing was added. Collective."""
 
 
@@ -37,7 +38,7 @@ class Mean:
         self._sums.append(self._function(log_probabilities, targets).sum(dtype=torch.float64))
         self._count += len(targets)
 
-    def value(self, comm: MPI.Intracomm) -> float:
+    def value(self, comm: Communicator) -> float:
         """Returns the mean over all ranks. Collective."""
         # An exact sum does not depend on the order, and so not on who had which batch.
         gathered = comm.allgather([float(value) for value in self._sums])
@@ -68,7 +69,7 @@ class AreaUnderCurve:
         self._scores.append((log_probabilities[:, 1] - log_probabilities[:, 0]).cpu().numpy())
         self._targets.append((targets == 1).cpu().numpy())
 
-    def value(self, comm: MPI.Intracomm) -> float:
+    def value(self, comm: Communicator) -> float:
         """Returns the area over all ranks' predictions; NaN without both classes. Collective."""
         both = self._scores, self._targets
         mine = [np.concatenate(batches) if batches else np.empty(0) for batches in both]

@@ -6,10 +6,9 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mpi4py import MPI
-
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.device import choose_device
 from hvcod.groups.split import split
 from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
@@ -28,7 +27,7 @@ from hvcod.training.signals import StopSignals
 class Team:
     """The ranks that train together: all of the launch, or some."""
 
-    ranks: MPI.Intracomm
+    ranks: Communicator
     share: NodeShare
     signals: StopSignals
 

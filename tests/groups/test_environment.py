@@ -30,7 +30,7 @@ main()
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No launcher."""
-    for name in environment._RANKS + environment._SIZES:
+    for name in environment._RANKS + environment._SIZES + environment._SIGNS:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 

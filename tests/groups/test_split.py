@@ -5,6 +5,7 @@ import torch
 from mpi4py import MPI
 
 from hvcod.errors import UsageError
+from hvcod.groups.communicator import Alone
 from hvcod.groups.environment import path_of_group
 from hvcod.groups.split import split
 
@@ -37,7 +38,7 @@ def test_a_group_needs_a_rank_that_trains() -> None:
 def test_the_seat_of_a_trainer_is_its_view_of_the_group() -> None:
     seat = split(MPI.COMM_WORLD, groups=3, only=2).seat(0)
     assert (seat.role, seat.index, seat.rank, seat.shard, seat.shards) == ("trainer", 2, 0, 2, 3)
-    assert seat.everyone == MPI.COMM_SELF
+    assert seat.everyone == Alone()
 
 
 def test_the_files_of_horovod_get_the_name_of_the_group() -> None:

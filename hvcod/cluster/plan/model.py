@@ -29,21 +29,19 @@ def of_parameters(parameters: int) -> ModelSize:
 
 
 def of_training(options: TrainOptions) -> ModelSize:
-    """The size of the model that a run would train. Builds it, and so imports torch and MPI.
+    """The size of the model that a run would train. Builds it, and so imports torch.
 
     Raises:
         UsageError: There is no such task.
         HvcodError: The data, on which the model's size depends, cannot be read.
     """
-    from mpi4py import MPI
     from torch import nn
 
+    from hvcod.groups.communicator import Alone
     from hvcod.groups.split import split
-    from hvcod.groups.world import leave_no_shared_memory
     from hvcod.tasks import load_task
 
-    leave_no_shared_memory()
-    model = load_task(options.task)(options, split(MPI.COMM_SELF)).build_model()
+    model = load_task(options.task)(options, split(Alone())).build_model()
     tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
     by_rows = {id(table.weight) for table in tables}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

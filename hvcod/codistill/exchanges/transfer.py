@@ -6,11 +6,10 @@ the background. Once all have received it, they learn so at the same step, and s
 
 import threading
 
-from mpi4py import MPI
-
 from hvcod.codistill.exchanges.base import Update
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.groups.agreement import Agreement
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
 
@@ -64,7 +63,7 @@ class Transfer:
         self._update = broadcast_update(self._comm, arrival)
 
 
-def broadcast_update(comm: MPI.Intracomm, arrival: Arrival | None) -> Update:
+def broadcast_update(comm: Communicator, arrival: Arrival | None) -> Update:
     """Sends an arrival of rank 0 to all ranks. Collective; it is ``None`` on the other ranks."""
     origin = [arrival.group, arrival.step] if arrival is not None else None
     group, step = comm.bcast(origin)

@@ -13,10 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from mpi4py import MPI
-
 from hvcod.config import flatten
 from hvcod.errors import HvcodError, UsageError
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.tasks.columns import DataFormat
 from hvcod.tasks.files import held, read_json, write_json
@@ -80,7 +79,7 @@ class Preparation(ABC):
         sources: Sequence[Any],
         output: Path,
         options: Any,
-        world: MPI.Intracomm,
+        world: Communicator,
         left_alone: Sequence[str] = (),
     ) -> None:
         self.sources: Sequence[Any] = sources

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpi4py import MPI
-
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.folder import remove
 from hvcod.files.shared import create
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
 from hvcod.tasks.files import held, make_folder, read_json, write_json
@@ -43,7 +42,7 @@ class Stage:
 class Workspace:
     """One output folder while the ranks of `world` fill it; each stage has a folder in it."""
 
-    def __init__(self, output: Path, world: MPI.Intracomm, stages: Sequence[Stage]) -> None:
+    def __init__(self, output: Path, world: Communicator, stages: Sequence[Stage]) -> None:
         self.output, self._world, self._stages = output, world, stages
         self.folder = output / "work"
         self._launch = ""

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from mpi4py import MPI
 from torch import Tensor
+
+from hvcod.groups.communicator import Communicator, add_up
 
 
 class Means:
@@ -30,10 +31,10 @@ class Means:
         self._sums = {**state}
         self._count = int(self._sums.pop("count"))
 
-    def take(self, comm: MPI.Intracomm) -> dict[str, float]:
+    def take(self, comm: Communicator) -> dict[str, float]:
         """Returns the means over all ranks since the last call. Collective over `comm`."""
         totals = np.array([float(total) for total in self._sums.values()] + [self._count])
-        comm.Allreduce(MPI.IN_PLACE, totals)
+        add_up(comm, totals)
         means = dict(zip(self._sums, (totals[:-1] / totals[-1]).tolist(), strict=True))
         self._sums, self._count = {}, 0
         return means

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mpi4py import MPI
-
 from hvcod.config import findable
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.regular import read_regular
 from hvcod.files.whole import write_whole
 from hvcod.folders import group_folder
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference, meaning_of
@@ -91,7 +90,7 @@ class DataRecord:
         return f"{folder} before"
 
 
-def join_data(run: Run, task: Task, ranks: MPI.Intracomm) -> Run:
+def join_data(run: Run, task: Task, ranks: Communicator) -> Run:
     """Returns the run with what is known of its data, once they proved to be those of the group.
 
     Collective over the ranks of the launch; the group roots read and write.
@@ -122,7 +121,7 @@ def read_record(run_dir: Path, group: int) -> DataRecord | None:
     return DataRecord.read(group_folder(run_dir, group) / NAME)
 
 
-def _compare_ranks(task: Task, ranks: MPI.Intracomm) -> None:
+def _compare_ranks(task: Task, ranks: Communicator) -> None:
     """Raises HvcodError if the data mean something else on another node. Collective."""
     where = f"group {task.group.index} on {socket.gethostname()}"
     everyones = ranks.allgather((meaning_of_task(task), where))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from mpi4py import MPI
 
 from hvcod import __version__, config
 from hvcod.config import TrainOptions
@@ -23,6 +22,7 @@ from hvcod.files.shared import create_whole, patiently
 from hvcod.files.toml import read_tree
 from hvcod.files.whole import write_whole
 from hvcod.folders import group_folder
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.architecture import architecture_of
@@ -90,7 +90,7 @@ class Run:
         )
 
 
-def open_run(options: TrainOptions, group: Group, world: MPI.Intracomm) -> Run:
+def open_run(options: TrainOptions, group: Group, world: Communicator) -> Run:
     """Makes the run directory, or joins the run that exists; one rank per group touches it.
 
     The first launch writes ``config.toml``; later ones must have the same options, except for
@@ -208,7 +208,7 @@ def _toml(tree: Mapping[str, Any]) -> bytes:
     return tomli_w.dumps(tree).encode()
 
 
-def _own(folder: Path, group: Group, world: MPI.Intracomm) -> Owner | None:
+def _own(folder: Path, group: Group, world: Communicator) -> Owner | None:
     owner, problem = None, None
     if group.is_root:
         try:

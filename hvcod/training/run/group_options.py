@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpi4py import MPI
-
 from hvcod import combinations, config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
 from hvcod.folders import group_folder
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.schema import changed
@@ -34,7 +33,7 @@ def of_this_group(options: TrainOptions, run: Path, group: Group) -> TrainOption
 
 
 def of_groups(
-    options: TrainOptions, run: Path, groups: Iterable[int], ranks: MPI.Intracomm
+    options: TrainOptions, run: Path, groups: Iterable[int], ranks: Communicator
 ) -> dict[int, TrainOptions]:
     """Returns the options of some groups by group: the run's, where a group has none of its own.
 

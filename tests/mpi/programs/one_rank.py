@@ -7,7 +7,7 @@ from torch import nn
 
 from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.groups.split import Group, split
-from hvcod.groups.world import world
+from hvcod.groups.world import mpi_world
 from hvcod.training.sgd.synchronous import Synchronous
 
 STEPS, ROWS = 8, 50
@@ -51,7 +51,7 @@ def trained(kind: type[Synchronous], algorithm: str, sparse: bool) -> dict[str, 
     return model.state_dict()
 
 
-group = split(world())
+group = split(mpi_world())
 algorithm = sys.argv[1]
 for sparse in (False, True) if algorithm != "sgd" else (False,):
     without = trained(Synchronous, algorithm, sparse)

@@ -1,6 +1,7 @@
 """Asserts, on every rank of a group, when the group stops."""
 
 from hvcod.errors import GroupFailedError
+from hvcod.groups.communicator import of_mpi
 from hvcod.groups.split import split
 from hvcod.groups.world import world
 from hvcod.training.preemption import Preemption
@@ -44,13 +45,14 @@ def a_signal_before_the_first_step_stops_before_it() -> None:
 
 def no_rank_waits_for_another_in_a_step() -> None:
     preemption, _ = begun(2)
+    comm = of_mpi(group.comm)
     for _ in range(3):
         # Each rank lets the next one go on only when its own call has returned.
         if group.rank:
-            group.comm.recv(source=group.rank - 1)
+            comm.recv(source=group.rank - 1)
         assert preemption.reason() == ""
         if group.rank < last:
-            group.comm.send(None, dest=group.rank + 1)
+            comm.send(None, dest=group.rank + 1)
         group.comm.Barrier()
     preemption.close()
 

@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from mpi4py import MPI
-
 from hvcod.config import flatten
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.tasks.builtin import made_once
 from hvcod.tasks.commoncrawl.preparation.options import FilterOptions, PrepareOptions
@@ -58,7 +57,7 @@ _RULES = 2
 """Version of the rules by which text is taken; other rules make another corpus."""
 
 
-def builtin_dataset(ranks: MPI.Intracomm) -> Path:
+def builtin_dataset(ranks: Communicator) -> Path:
     """Returns the folder of the built-in dataset, which is made if it is not there. Collective.
 
     Raises:
@@ -82,7 +81,7 @@ def corpus_key() -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _prepare(folder: Path, ranks: MPI.Intracomm) -> None:
+def _prepare(folder: Path, ranks: Communicator) -> None:
     on_rank_zero(ranks, lambda: make_folder(folder / "text"))
     for index, (name, sources) in enumerate(installed_packages().items()):
         if index % ranks.size == ranks.rank:

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from mpi4py import MPI
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import node_share
 from hvcod.progress import Progress
 from hvcod.tasks.columns import Columns
@@ -217,7 +217,7 @@ def _like(options: PrepareOptions) -> Like | None:
     return Like(path.read_bytes(), pieces.meaning["vocabulary"])
 
 
-def _share_cores(world: MPI.Intracomm) -> None:
+def _share_cores(world: Communicator) -> None:
     """Shares the cores of a node among its ranks; rank 0, which trains alone, may use all of its.
 
     The library reads the variable when it first computes. Collective.

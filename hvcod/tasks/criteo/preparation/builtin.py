@@ -5,8 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from mpi4py import MPI
-
+from hvcod.groups.communicator import Communicator
 from hvcod.tasks.builtin import made_once
 from hvcod.tasks.criteo.dataset import FORMAT
 from hvcod.tasks.criteo.preparation.generate import RULES
@@ -18,7 +17,7 @@ ROWS, SEED = 200_000, 1
 OPTIONS = PrepareOptions()
 
 
-def builtin_dataset(ranks: MPI.Intracomm) -> Path:
+def builtin_dataset(ranks: Communicator) -> Path:
     """Returns the folder of the generated rows, which are made if they are not there. Collective.
 
     Raises:
@@ -29,5 +28,5 @@ def builtin_dataset(ranks: MPI.Intracomm) -> Path:
     return made_once(ranks, lambda: f"criteo-{key}", _prepare)
 
 
-def _prepare(folder: Path, ranks: MPI.Intracomm) -> None:
+def _prepare(folder: Path, ranks: Communicator) -> None:
     ClickPreparation(generated_inputs(ROWS, SEED), folder / "data", OPTIONS, ranks).run()

@@ -7,9 +7,9 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from mpi4py import MPI
 from PIL import Image, ImageDraw
 
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.tasks.builtin import made_once
 from hvcod.tasks.files import make_folder, write_whole
@@ -58,7 +58,7 @@ SHAPES: dict[str, Points] = {
 """Outlines of the classes, within -1 and 1."""
 
 
-def builtin_dataset(ranks: MPI.Intracomm) -> Path:
+def builtin_dataset(ranks: Communicator) -> Path:
     """Returns the folder of the built-in dataset, which is made if it is not there. Collective.
 
     Raises:
@@ -92,7 +92,7 @@ def _colour(hue: float, random: np.random.Generator) -> tuple[int, int, int]:
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def _make(folder: Path, ranks: MPI.Intracomm) -> None:
+def _make(folder: Path, ranks: Communicator) -> None:
     on_rank_zero(ranks, lambda: make_folder(folder / "train"))
     for number, name in enumerate(sorted(SHAPES)):
         if number % ranks.size == ranks.rank:
