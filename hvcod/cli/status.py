@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -79,10 +79,15 @@ def table(status: RunStatus) -> list[str]:
         [head, *(_learning(group, status.steps) for group in status.groups)],
         right={0, *range(2, len(head))},
     )
+    head = ["group", "distillation", "weight", "teachers' losses", "disagreement"]
+    taught = [_teaching(group) for group in status.groups if _is_taught(group)]
+    teaching = columns([head, *taught], right=range(len(head))).split("\n") if taught else []
     head = ["group", "published", "ago", "size", "saved", "ago", "size", "total"]
     head += ["restarts", "skipped"]
     files = columns([head, *map(_files, status.groups)], right=range(len(head)))
-    lines = [status.run, ", ".join(about), "", *learning.split("\n"), "", *files.split("\n")]
+    lines = [status.run, ", ".join(about), "", *learning.split("\n"), ""]
+    lines += [*teaching, ""] if teaching else []
+    lines += files.split("\n")
     troubles = [*status.notes, *(line for group in status.groups for line in _troubles(group))]
     more = len(troubles) - _MOST_TROUBLES
     rest = [f"and {more} more: see --json"] if more > 0 else []
@@ -126,7 +131,9 @@ def _plain(status: RunStatus) -> Iterator[str]:
         if group.validation_step is not None:
             loss = figure(group.validation_loss, ".4f")
             parts.append(f"validation {loss} at {group.validation_step}")
-        parts += [f"staleness {_staleness(group)}"] if group.staleness else []
+        parts += [f"staleness {_of_teachers(group.staleness, 'd')}"] if group.staleness else []
+        if group.disagreement:
+            parts.append(f"disagreement {_of_teachers(group.disagreement, '.4f')}")
         parts += [f"published {group.published.step}"] if group.published.step is not None else []
         parts += [f"saved {group.saved.step}"] if group.saved.step is not None else []
         problems = sum(group.problems.values())
@@ -146,7 +153,21 @@ def _learning(group: GroupStatus, steps: int | None) -> list[str]:
         figure(group.task_loss, ".4f"),
         figure(group.validation_loss, ".4f"),
         figure(group.validation_step),
-        _staleness(group),
+        _of_teachers(group.staleness, "d"),
+    ]
+
+
+def _is_taught(group: GroupStatus) -> bool:
+    return bool(group.teachers or group.teacher_losses or group.disagreement)
+
+
+def _teaching(group: GroupStatus) -> list[str]:
+    return [
+        str(group.group),
+        figure(group.distill_loss, ".4f"),
+        figure(group.distill_weight, ".3g"),
+        _of_teachers(group.teacher_losses, ".4f"),
+        _of_teachers(group.disagreement, ".4f"),
     ]
 
 
@@ -172,12 +193,11 @@ def _state(group: GroupStatus) -> str:
     return f"silent {_duration(group.seen_s)}" if group.state == "silent" else group.state
 
 
-def _staleness(group: GroupStatus) -> str:
-    """``1: 50`` (teacher: steps), or the range if there are more than two teachers."""
-    if len(group.staleness) <= 2:
-        return ", ".join(f"{k}: {v}" for k, v in group.staleness.items()) or "-"
-    steps = group.staleness.values()
-    return f"{min(steps)} to {max(steps)}"
+def _of_teachers(values: Mapping[str, float], form: str) -> str:
+    """``1: 50`` (teacher: value), or the range if there are more than two teachers."""
+    if len(values) <= 2:
+        return ", ".join(f"{teacher}: {value:{form}}" for teacher, value in values.items()) or "-"
+    return f"{min(values.values()):{form}} to {max(values.values()):{form}}"
 
 
 def _duration(seconds: float | None) -> str:

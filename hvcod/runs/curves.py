@@ -1,7 +1,7 @@
 """The learning curves of a run, read from the ``metrics.jsonl`` of its groups."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +28,13 @@ class GroupCurves:
 
     Attributes:
         metrics: {metric: its curve}, such as ``task_loss`` and ``validation_loss``.
+        disagreement: {teacher: mean KL divergence of its predictions from the group's, in nats}.
         first_teacher: The first step that was learned with a teacher; None if there was none.
     """
 
     group: int
     metrics: dict[str, Curve]
+    disagreement: dict[str, Curve]
     first_teacher: int | None
 
 
@@ -64,13 +66,22 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
-    points: dict[str, list[tuple[int, float]]] = {}
-    for line in lines:
-        for name in line.keys() - {"step"}:
-            if (value := number(line, name)) is not None:
-                points.setdefault(name, []).append((line["step"], value))
     taught = next((line["step"] for line in lines if line.get("teachers")), None)
-    return GroupCurves(group, {name: _curve(pairs) for name, pairs in points.items()}, taught)
+    figures = [(line["step"], line) for line in lines]
+    apart = [(step, line.get("validation_disagreement")) for step, line in figures]
+    metrics = _by_name(figures)
+    metrics.pop("step", None)
+    return GroupCurves(group, metrics, _by_name(apart), taught)
+
+
+def _by_name(lines: Iterable[tuple[int, Any]]) -> dict[str, Curve]:
+    """Returns the curve of each number among the figures {name: value} of some steps."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for step, figures in lines:
+        for name in figures if isinstance(figures, dict) else ():
+            if (value := number(figures, name)) is not None:
+                points.setdefault(name, []).append((step, value))
+    return {name: _curve(pairs) for name, pairs in points.items()}
 
 
 def _curve(points: Sequence[tuple[int, float]]) -> Curve:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSS = "validation_loss"
+DISAGREEMENT = "disagreement with teachers (nats)"
+STYLES = ("-", "--", "-.", ":")
 NO_CURVE: tuple[tuple[()], tuple[()]] = (), ()
 
 
@@ -24,7 +26,7 @@ def draw(runs: Sequence[Path], output: Path) -> None:
     """Draws validation and training loss over steps for every group of some runs.
 
     A vertical line marks the first step with a teacher. Other metrics of the validation, such as
-    an accuracy, get a panel each.
+    an accuracy, get a panel each, as the disagreement with teachers does.
 
     Args:
         runs: Run directories; the runs may still be training.
@@ -80,20 +82,31 @@ def _figure(groups: Sequence[tuple[str, GroupCurves]]) -> "Figure":
 
     names = {name for _, curves in groups for name in curves.metrics}
     metrics = sorted(name for name in names - {LOSS} if name.startswith("validation_"))
-    figure = Figure(figsize=(7.5 + 4.5 * len(metrics), 4.2), layout="constrained")
-    losses, *others = figure.subplots(1, 1 + len(metrics), squeeze=False)[0]
-    losses.set_ylabel("loss (nats)")
-    for axes, metric in zip(others, metrics, strict=True):
-        axes.set_ylabel(one_line(metric).replace("_", " "))
-    for name, curves in groups:
-        color = _draw_losses(losses, name, curves)
-        for axes, metric in zip(others, metrics, strict=True):
-            axes.plot(*curves.metrics.get(metric, NO_CURVE), marker="o", color=color)
-    for axes in (losses, *others):
+    panels = [one_line(metric).replace("_", " ") for metric in metrics]
+    panels += [DISAGREEMENT] if any(curves.disagreement for _, curves in groups) else []
+    figure = Figure(figsize=(7.5 + 4.5 * len(panels), 4.2), layout="constrained")
+    losses, *others = figure.subplots(1, 1 + len(panels), squeeze=False)[0]
+    for axes, label in zip((losses, *others), ("loss (nats)", *panels), strict=True):
+        axes.set_ylabel(label)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
+    for name, curves in groups:
+        color = _draw_losses(losses, name, curves)
+        for axes, metric in zip(others, metrics, strict=False):
+            axes.plot(*curves.metrics.get(metric, NO_CURVE), marker="o", color=color)
+        if curves.disagreement:
+            _draw_disagreement(others[-1], curves, color)
     losses.legend(fontsize="small")
     return figure
+
+
+def _draw_disagreement(axes: "Axes", curves: GroupCurves, color: Any) -> None:
+    """Draws one line for each teacher of a group, and names them if there are several."""
+    for number, (teacher, curve) in enumerate(curves.disagreement.items()):
+        style = STYLES[number % len(STYLES)]
+        axes.plot(*curve, marker=".", color=color, linestyle=style)
+        if len(curves.disagreement) > 1:
+            axes.annotate(one_line(teacher), (curve.steps[-1], curve.values[-1]), fontsize="small")
 
 
 def _draw_losses(axes: "Axes", name: str, curves: GroupCurves) -> Any:

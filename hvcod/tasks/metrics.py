@@ -52,6 +52,19 @@ def negative_log_likelihood() -> Mean:
     return Mean(lambda logs, targets: -logs.gather(1, targets[:, None]).squeeze(1))
 
 
+def divergence() -> Mean:
+    """Returns the mean KL divergence of one model's predictions from another's, in nats.
+
+    It is fed the log-probabilities [N, classes] of the first, and as targets those of the second.
+    """
+
+    def of_rows(first: Tensor, second: Tensor) -> Tensor:
+        terms = first.exp().mul_(first - second)
+        return terms.masked_fill_(first == -math.inf, 0).sum(dim=1)
+
+    return Mean(of_rows)
+
+
 def accuracy() -> Mean:
     """Returns the share of predictions whose most probable class was right."""
     return Mean(lambda logs, targets: logs.argmax(dim=1) == targets)

@@ -89,20 +89,26 @@ class Copy:
         self.codistiller.step()
         return Losses(task_loss, distill_loss, self.codistiller.weight, updated)
 
-    def validate(self) -> tuple[dict[str, float], dict[Label, float]]:
+    def validate(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:
         """Measures the student on the validation data, see `validate`, and its teachers on a part.
 
         Returns:
-            The student's metrics, and {label: loss} of its teachers. Collective.
+            The student's metrics, and {figure: {label: value}} of its teachers: their losses, and
+            their disagreement with the student, see `compare`. Collective.
         """
         metrics = validate(self._task, self.model, self._device)
         self.codistiller.validation_loss = metrics["loss"]
         if not self.codistiller.is_taught:
             return metrics, {}
         teachers = self.codistiller.teachers
-        student, losses = compare(self._task, self.model, teachers, self._device)
-        self.codistiller.compare(student, losses)
-        return metrics, {teachers[key].label: loss for key, loss in losses.items()}
+        compared = compare(self._task, self.model, teachers, self._device)
+        self.codistiller.compare(compared.loss, compared.losses)
+        figures = {"teachers": compared.losses, "disagreement": compared.disagreement}
+        return metrics, {
+            name: {teachers[key].label: value for key, value in values.items()}
+            for name, values in figures.items()
+            if values
+        }
 
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
 from hvcod.tasks.base import Batch, Task
-from hvcod.tasks.metrics import UNKNOWN, Metric
+from hvcod.tasks.metrics import UNKNOWN, Metric, divergence
 from hvcod.training.prefetch import ahead
 
 _COMPARED = 8
@@ -35,22 +35,45 @@ def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, fl
     return {name: metric.value(task.group.comm) for name, metric in metrics.items()}
 
 
+class Comparison(NamedTuple):
+    """A student beside its teachers, on the same predictions.
+
+    Attributes:
+        loss: Of the student, in nats.
+        losses: {key: loss} of the teachers.
+        disagreement: {key: mean KL divergence of the teacher's prediction from the student's}, in
+            nats. Near zero the copies have become one, and a teacher has nothing left to give.
+    """
+
+    loss: float
+    losses: dict[int, float]
+    disagreement: dict[int, float]
+
+
 def compare(
     task: Task, student: nn.Module, teachers: Mapping[int, Teacher], device: torch.device
-) -> tuple[float, dict[int, float]]:
-    """Returns the loss of a student and {key: loss} of its teachers, on some validation batches.
+) -> Comparison:
+    """Compares a student with its teachers on some validation batches.
 
     Always the first few of each rank. Collective over the group; every rank gets the same numbers.
     """
     losses = [metrics_of(task)["loss"] for _ in range(1 + len(teachers))]
+    divergences = [divergence() for _ in teachers]
     student.eval()
     with _statistics_of_root(student, task.group):
-        for batch, answers in _answers(task, student, list(teachers.values()), device):
-            for loss, logits in zip(losses, answers, strict=True):
-                add_scored({"loss": loss}, task.log_probabilities(logits), batch.targets)
+        for batch, (mine, *theirs) in _answers(task, student, list(teachers.values()), device):
+            logs = task.log_probabilities(mine)
+            add_scored({"loss": losses[0]}, logs, batch.targets)
+            known = batch.targets.flatten() != UNKNOWN
+            for loss, meter, logits in zip(losses[1:], divergences, theirs, strict=True):
+                taught = task.log_probabilities(logits)
+                add_scored({"loss": loss}, taught, batch.targets)
+                meter.add(taught[known], logs[known])
     student.train()
-    mine, *theirs = (loss.value(task.group.comm) for loss in losses)
-    return mine, dict(zip(teachers, theirs, strict=True))
+    own, *others = (loss.value(task.group.comm) for loss in losses)
+    apart = [meter.value(task.group.comm) for meter in divergences]
+    keyed = [dict(zip(teachers, values, strict=True)) for values in (others, apart)]
+    return Comparison(own, *keyed)
 
 
 @torch.no_grad()

@@ -44,11 +44,13 @@ KEYS = {
     "remaining_s",
     "task_loss",
     "distill_loss",
+    "distill_weight",
     "validation_loss",
     "validation_step",
     "teachers",
     "staleness",
     "teacher_losses",
+    "disagreement",
     "published",
     "saved",
     "bytes",
@@ -89,7 +91,8 @@ def test_the_table(tmp_path: Path) -> None:
     sizes = [each.bytes for each in collect(run).groups]
     totals = [f"{size / 1000:.3g} kB" if size >= 1000 else f"{size} B" for size in sizes]
     shown = status(run).output.splitlines()
-    assert len({len(line) for line in shown[3:6]}) == len({len(line) for line in shown[7:10]}) == 1
+    for table in (shown[3:6], shown[7:10], shown[11:14]):
+        assert len({len(line) for line in table}) == 1
     words = [re.sub(r"\b2[0-9]s", "20s", " ".join(line.split())) for line in shown]
     assert words == [
         str(run),
@@ -98,6 +101,10 @@ def test_the_table(tmp_path: Path) -> None:
         "group state step done step/s left task loss validation at staleness",
         "0 training 510 51% 2 4m05s 3.0000 3.2500 500 1: 60",
         "1 silent 2h05m 500 50% 2 - 3.0000 3.2500 500 1: 60",
+        "",
+        "group distillation weight teachers' losses disagreement",
+        "0 0.5000 0.25 1: 3.1250 1: 0.7500",
+        "1 0.5000 0.25 1: 3.1250 1: 0.7500",
         "",
         "group published ago size saved ago size total restarts skipped",
         f"0 500 20s 1 kB 400 20s 3 kB {totals[0]} 2 4",
@@ -112,9 +119,8 @@ def test_the_table(tmp_path: Path) -> None:
 def test_the_table_of_a_large_run_fits_100_columns(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", groups=256, steps=9_999_999)
     others = {str(k): 12_345 for k in range(255)}
-    lines = [
-        training(step, wall_s=step * 90.0, staleness=others) for step in (9_000_000, 9_000_010)
-    ]
+    more = {"staleness": others, "teacher_losses": {str(k): 12.5 for k in range(255)}}
+    lines = [training(step, wall_s=step * 90.0, **more) for step in (9_000_000, 9_000_010)]
     for index in range(256):
         steps = [8_999_950, 9_000_000]
         add_group(
@@ -128,7 +134,7 @@ def test_the_table_of_a_large_run_fits_100_columns(tmp_path: Path) -> None:
         )
     lines_shown = status(run).output.splitlines()
     tables = [line for line in lines_shown if not line.startswith("group 1")]
-    assert len(tables) > 512
+    assert len(tables) > 768
     assert max(map(len, tables)) <= 100
     assert lines_shown[-1] == "and 108 more: see --json"
 
@@ -183,7 +189,8 @@ def test_watching_ends_when_all_groups_are_finished(tmp_path: Path, words: list[
         assert len(lines) == 2
         assert re.fullmatch(
             r"\d\d:\d\d:\d\d group 1: finished, step 1000 of 1000, 2/s, task loss 3.0000, "
-            r"validation 2.5000 at 1000, staleness 1: 60, published 1000, saved 1000",
+            r"validation 2.5000 at 1000, staleness 1: 60, disagreement 1: 0.7500, "
+            r"published 1000, saved 1000",
             lines[1],
         )
 

@@ -112,7 +112,8 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
 BEGIN = ("step", "examples", "wall_s")
 LOSSES = ("loss", "task_loss", "distill_loss", "distill_weight")
 FIGURES = ("step_s", "data_s", "learning_rate", "teachers", "staleness")
-SOMETIMES = {"problems", "reasons", "processor", "teacher_losses", "validation_teachers"}
+SOMETIMES = {"problems", "reasons", "processor", "teacher_losses"}
+SOMETIMES |= {"validation_teachers", "validation_disagreement"}
 
 SUMMARY = [
     *("group", "ended", "reason", "steps", "restarts", "validation_loss", "metrics", "exchanges"),
@@ -138,6 +139,9 @@ def test_metrics_lines_and_summaries_hold_what_the_contract_names(two_groups: Tw
     validations = [line for line in metrics(run, 1) if "validation_loss" in line]
     taught = [line["step"] for line in validations if "validation_teachers" in line]
     assert taught == [60, 90, 120]
+    apart = [line.get("validation_disagreement", {}) for line in validations]
+    assert [each.keys() for each in apart] == [set(), *[{"0"}] * 3]
+    assert all(each["0"] > 0 for each in apart[1:])
     assert all(line["examples"] == line["step"] * 2 * 4 for line in lines)
     rates = [line["learning_rate"] for line in lines]
     assert rates[:3] == pytest.approx([0.005, 0.01, 0.01])  # a warm-up of ten steps

@@ -24,7 +24,7 @@ def test_a_picture_of_a_run_that_is_training(tmp_path: Path) -> None:
             {"step": 10, "task_loss": 6.0, "teachers": {}},
             {"step": 10, "validation_loss": 6.1},
             {"step": 20, "task_loss": 5.0, "teachers": {str(1 - group): 10}},
-            {"step": 20, "validation_loss": 5.2},
+            {"step": 20, "validation_loss": 5.2, "validation_disagreement": {str(1 - group): 0.5}},
         ]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "metrics.jsonl").write_text(text + '{"step": 30, "ta')
@@ -148,3 +148,23 @@ def test_curves_are_arrays_of_each_group_in_order(tmp_path: Path) -> None:
     assert [each.tolist() for each in two.metrics["task_loss"]] == [[10, 20], [6.0, 5.0]]
     assert two.metrics["validation_loss"].values.dtype == "float64"
     assert two.first_teacher == 20
+    assert two.disagreement == {}
+
+
+def test_the_disagreement_with_each_teacher_gets_a_panel(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib").rcParams["svg.fonttype"] = "none"
+    lines: list[dict[str, object]] = [
+        {"step": 10, "validation_loss": 2.0, "validation_accuracy": 0.3},
+        {"step": 20, "validation_loss": 1.0, "validation_disagreement": {"1": 0.5, "7": None}},
+        {"step": 30, "validation_loss": 1.0, "validation_disagreement": {"1": 0.25, "7": 0.125}},
+        {"step": 40, "validation_loss": 1.0, "validation_disagreement": [1]},
+    ]
+    write_lines(tmp_path / "group-0", lines)
+    (curves,) = read_curves(tmp_path)
+    shown = {name: [each.tolist() for each in curve] for name, curve in curves.disagreement.items()}
+    assert shown == {"1": [[20, 30], [0.5, 0.25]], "7": [[30], [0.125]]}
+    draw([tmp_path], tmp_path / "curves.svg")
+    picture = (tmp_path / "curves.svg").read_text()
+    assert "disagreement with teachers (nats)" in picture
+    assert "validation accuracy" in picture
+    assert ">7<" in picture

@@ -125,14 +125,15 @@ class Journal:
         self._progress.update(figures=figures)
 
     def validated(
-        self, step: int, metrics: Mapping[str, float], teachers: Mapping[Label, float]
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        teachers: Mapping[str, Mapping[Label, float]],
     ) -> None:
-        """Records what a validation measured: metrics, and {label: loss} of the teachers."""
+        """Records what a validation measured: metrics, and {figure: {label: value}} of teachers."""
         self._metrics = dict(metrics)
-        figures: dict[str, object] = {f"validation_{name}": metrics[name] for name in metrics}
-        if teachers:
-            figures["validation_teachers"] = teachers
-        self._write(step, figures)
+        measured = {**metrics, **teachers}
+        self._write(step, {f"validation_{name}": value for name, value in measured.items()})
         self._lap = time.monotonic()
 
     def event(self, event: str, **more: object) -> None:

@@ -55,11 +55,14 @@ class GroupStatus:
         remaining_s: Seconds until it is finished, at that pace.
         task_loss: Mean over the steps of the last line.
         distill_loss: Weighted, likewise.
+        distill_weight: Its weight, likewise.
         validation_loss: The last one.
         validation_step: The step after which it was measured.
         teachers: {group: step} of the teachers used last.
         staleness: {group: steps} of the same teachers.
         teacher_losses: {group: task loss} of the teachers, as measured last.
+        disagreement: {group: nats} between the predictions of its teachers and its own, at the last
+            validation.
         published: Checkpoints for the other groups.
         saved: Training states.
         bytes: Size of everything that the group keeps.
@@ -80,11 +83,13 @@ class GroupStatus:
     remaining_s: float | None = None
     task_loss: float | None = None
     distill_loss: float | None = None
+    distill_weight: float | None = None
     validation_loss: float | None = None
     validation_step: int | None = None
     teachers: dict[str, int] = field(default_factory=dict)
     staleness: dict[str, int] = field(default_factory=dict)
     teacher_losses: dict[str, float] = field(default_factory=dict)
+    disagreement: dict[str, float] = field(default_factory=dict)
     published: Files = Files()
     saved: Files = Files()
     bytes: int = 0
@@ -193,11 +198,13 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         remaining_s=max(0, left) / rate if rate and left is not None else None,
         task_loss=number(tail.losses, "task_loss"),
         distill_loss=number(tail.losses, "distill_loss"),
+        distill_weight=number(tail.losses, "distill_weight"),
         validation_loss=number(tail.validation, "validation_loss"),
         validation_step=number(tail.validation, "step"),
         teachers=mapping(newest, "teachers", int),
         staleness=mapping(newest, "staleness", int),
         teacher_losses=mapping(newest, "teacher_losses", float),
+        disagreement=mapping(tail.validation, "validation_disagreement", float),
         published=published,
         saved=saved,
         bytes=sum(file.st_size for file in folder.files.values()),

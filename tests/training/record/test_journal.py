@@ -49,7 +49,7 @@ def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
     journal.begin(0)
     for step in range(1, 5):
         journal.step(step, LOSS, LOSS / 2, 0.5, updated=True)
-    journal.validated(4, {"loss": 1.5}, {1: 1.75})
+    journal.validated(4, {"loss": 1.5}, {"teachers": {1: 1.75}})
     summary = journal.close("digest", "finished", "")
     figures = [line for line in lines(tmp_path) if "loss" in line]
     assert [(line["step"], line["loss"], line["degrees"]) for line in figures] == [

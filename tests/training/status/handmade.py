@@ -42,14 +42,15 @@ def event_line(step: int, event: str, **more: object) -> Line:
 
 def training(step: int, **more: object) -> Line:
     """Two steps a second."""
-    figures = {"loss": 3.5, "task_loss": 3.0, "distill_loss": 0.5, "step_s": 0.4}
-    told = {"teachers": {"1": step - 60}, "staleness": {"1": 60}, "learning_rate": 0.001}
+    figures = {"loss": 3.5, "task_loss": 3.0, "distill_loss": 0.5, "distill_weight": 0.25}
+    figures |= {"step_s": 0.4, "learning_rate": 0.001}
+    told = {"teachers": {"1": step - 60}, "staleness": {"1": 60}, "teacher_losses": {"1": 3.125}}
     return {"step": step, "examples": step * 8, "wall_s": step * 0.5} | figures | told | more
 
 
 def validation(step: int, loss: float = 3.25) -> Line:
     line = {"step": step, "examples": step * 8, "wall_s": step * 0.5}
-    return line | {"validation_loss": loss}
+    return line | {"validation_loss": loss, "validation_disagreement": {"1": 0.75}}
 
 
 def add_group(
