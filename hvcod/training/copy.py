@@ -12,6 +12,7 @@ from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks.base import Task
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
+from hvcod.training.smoothing import smoothing_teachers, term_options
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
 from hvcod.training.validation import compare, validate
@@ -58,13 +59,14 @@ class Copy:
             self.model,
             group,
             run.directory,
-            options.codistill,
+            term_options(options),
             origin=run.origin(options, group),
             examples_per_step=group.trainers * options.batch_size,
             steps=options.steps,
             predict=task.predict,
             likelihood=task.likelihood,
             reuse_logits=True,
+            fixed=smoothing_teachers(task),
             stop=stop,
         )
         self.data = Prefetch(task.training_data())
