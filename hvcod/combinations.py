@@ -25,28 +25,7 @@ def temperature_of_squares(options: TrainOptions) -> str:
     )
 
 
-def smoothing_beside_teachers(options: TrainOptions) -> str:
-    """Label smoothing takes the place of the distillation term."""
-    if options.smoothing == "none" or options.groups == 1:
-        return ""
-    return (
-        f"--smoothing {options.smoothing} takes the place of the distillation term, with which "
-        f"--groups {options.groups} teach each other: use one group"
-    )
-
-
-def weight_of_no_smoothing(options: TrainOptions) -> str:
-    """A weight needs a term."""
-    if options.smoothing_weight is None or options.smoothing != "none":
-        return ""
-    return "--smoothing-weight is the weight of --smoothing: choose uniform or unigram with it"
-
-
-RULES: tuple[Rule, ...] = (
-    temperature_of_squares,
-    smoothing_beside_teachers,
-    weight_of_no_smoothing,
-)
+RULES: tuple[Rule, ...] = (temperature_of_squares,)
 
 
 def check(options: TrainOptions) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import UsageError
-from hvcod.values import Numbers
+from hvcod.values import Numbers, Paths
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -134,14 +134,20 @@ def to_tree(options: Any) -> dict[str, Any]:
         value = getattr(options, item.name)
         if dataclasses.is_dataclass(value):
             tree[item.name] = to_tree(value)
-        elif value is not None and not item.metadata.get("launch"):
-            tree[item.name] = findable(value) if isinstance(value, Path) else value
+        elif value not in (None, Paths()) and not item.metadata.get("launch"):
+            tree[item.name] = _plain(value)
     return tree
 
 
 def findable(path: Path) -> str:
     """Returns a path by which a file is found from any folder, even if the current one is gone."""
     return str(path.resolve() if ".." in path.parts else path.absolute())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Paths):
+        return [findable(path) for path in value]
+    return findable(value) if isinstance(value, Path) else value
 
 
 def _typed_fields(options: type, model: type | None) -> Iterator[TypedField]:
@@ -204,6 +210,9 @@ def _converted(key: str, kind: Any, value: Any) -> Any:
         return value.lower() == "true"
     if issubclass(kind, Numbers) and isinstance(value, list):
         value = ",".join(map(str, value))
+    if issubclass(kind, Paths) and isinstance(value, list):
+        with contextlib.suppress(ValueError):
+            return kind(value)
     exact = not isinstance(value, bool) and not (kind is int and isinstance(value, float))
     if kind is not bool and exact and isinstance(value, str | int | float | Path):
         with contextlib.suppress(ValueError):

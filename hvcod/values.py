@@ -1,8 +1,9 @@
-"""Types of options that people write as text: durations, lists of numbers."""
+"""Types of options that people write as text: durations, lists of numbers or paths."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar, Self
 
 
@@ -65,6 +66,24 @@ class Sizes(Numbers):
     def units(self) -> list[int]:
         """The numbers, in order."""
         return [int(value) for value in self.values]
+
+
+class Paths(tuple[Path, ...]):
+    """A list of paths; text is a single one, as a path may hold any character."""
+
+    EXPECTED: ClassVar[str] = "a path, or a list of paths"
+    REPEATED: ClassVar[bool] = True
+
+    def __new__(cls, paths: str | Path | Iterable[str | Path] = ()) -> Self:
+        """Raises ValueError for what is not a list of paths."""
+        if isinstance(paths, str | Path):
+            paths = [paths] if str(paths) else []
+        if not all(isinstance(path, str | Path) and str(path) for path in paths):
+            raise ValueError(paths)
+        return super().__new__(cls, map(Path, paths))
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self))
 
 
 class Limit(str):

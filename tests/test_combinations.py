@@ -12,17 +12,10 @@ from hvcod.runs.layers import resolve
 
 REFUSED = {
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
-    "--smoothing uniform --groups 2": "--smoothing uniform takes the place of the distillation",
-    "--smoothing-weight 0.1": "--smoothing-weight is the weight of --smoothing",
 }
 """{flags of hvcod train: a part of the message}."""
 
-ALLOWED = [
-    "",
-    "--distill-loss kl --temperature 2",
-    "--distill-loss mse",
-    "--smoothing unigram --smoothing-weight 0",
-]
+ALLOWED = ["", "--distill-loss kl --temperature 2", "--distill-loss mse"]
 
 
 def options_of(flags: str) -> TrainOptions:

@@ -8,7 +8,7 @@ import click
 
 from hvcod import config
 from hvcod.config import TrainOptions
-from hvcod.values import Duration
+from hvcod.values import Duration, Paths
 
 PATH = click.Path(path_type=Path)
 """The type of a path, which need not exist."""
@@ -79,14 +79,15 @@ def inputs_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
 def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> Any:
     name = "--" + key.rpartition(".")[2].replace("_", "-")
     text = metadata["meaning"][0].upper() + metadata["meaning"][1:] + "."
-    if default not in (None, "") and kind is not bool:
+    if default not in (None, "", ()) and kind is not bool:
         shown = f"{default:g}s" if isinstance(default, Duration) else default
         text += f"  [default: {shown}]"
     if kind is bool:
         return click.option(f"{name}/--no-{name[2:]}", default=None, help=text)
     if getattr(kind, "REPEATED", False):
         text += "  May be repeated."
-        return click.option(name, metavar="TEXT", multiple=True, callback=_joined, help=text)
+        as_layer, metavar = (_listed, "PATH") if issubclass(kind, Paths) else (_joined, "TEXT")
+        return click.option(name, metavar=metavar, multiple=True, callback=as_layer, help=text)
     known = {int: click.INT, float: click.FLOAT, Path: PATH}
     types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else known.get(kind, str)
     return click.option(name, type=types, default=None, help=text)
@@ -96,3 +97,9 @@ def _joined(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> str | None:
     return ",".join(values) or None
+
+
+def _listed(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> list[str] | None:
+    return list(values) or None

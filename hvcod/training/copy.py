@@ -1,18 +1,17 @@
 """One copy of the model, and how it learns (paper, Algorithm 1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from hvcod.codistill.codistiller import Codistiller
-from hvcod.codistill.teachers.base import Label
+from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks.base import Task
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
-from hvcod.training.smoothing import smoothing_teachers, term_options
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
 from hvcod.training.validation import compare, validate
@@ -45,9 +44,17 @@ class Copy:
     """
 
     def __init__(
-        self, task: Task, run: Run, device: torch.device, stop: Callable[[], bool]
+        self,
+        task: Task,
+        run: Run,
+        device: torch.device,
+        fixed: Sequence[Teacher],
+        stop: Callable[[], bool],
     ) -> None:
-        """Collective over the group; a wait for a teacher ends when `stop` returns True."""
+        """Collective over the group; a wait for a teacher ends when `stop` returns True.
+
+        `fixed` are teachers beside those that an exchange brings.
+        """
         options, group = task.options, task.group
         self._task, self._group, self._device = task, group, device
         torch.manual_seed(group.seed(options.seed))
@@ -59,14 +66,14 @@ class Copy:
             self.model,
             group,
             run.directory,
-            term_options(options),
+            options.codistill,
             origin=run.origin(options, group),
             examples_per_step=group.trainers * options.batch_size,
             steps=options.steps,
             predict=task.predict,
             likelihood=task.likelihood,
             reuse_logits=True,
-            fixed=smoothing_teachers(task),
+            fixed=fixed,
             stop=stop,
         )
         self.data = Prefetch(task.training_data())

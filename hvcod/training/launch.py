@@ -14,6 +14,7 @@ from hvcod.groups.split import split
 from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
 from hvcod.tasks import load_task
 from hvcod.terminal import LogLines
+from hvcod.training.finished.teachers import finished_teachers
 from hvcod.training.loop import train
 from hvcod.training.run.data import join_data
 from hvcod.training.run.directory import open_run
@@ -53,8 +54,9 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
         device = choose_device(group, options.device)
         task = load_task(options.task)(options, group)
         run = join_data(run, task, everyone)
+        fixed = finished_teachers(task, run, device)
         with watched(run.directory, team.signals) if group.is_root else nullcontext():
-            summary = train(task, run, device, team.signals)
+            summary = train(task, run, device, team.signals, fixed)
         summary["reference"] = dict(task.reference())
     # A group that has finished leaves its cores to the others.
     wait_quietly(everyone)

@@ -3,10 +3,12 @@
 The step itself is `Copy.learn`; around it are stopping, validating, saving and recording.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from hvcod.codistill.teachers.base import Teacher
 from hvcod.errors import GroupFailedError
 from hvcod.groups.watchdog import Watchdog
 from hvcod.tasks.base import Task
@@ -19,12 +21,18 @@ from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import RandomNumbers
 
 
-def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> dict[str, Any]:
+def train(
+    task: Task,
+    run: Run,
+    device: torch.device,
+    signals: StopSignals,
+    fixed: Sequence[Teacher] = (),
+) -> dict[str, Any]:
     """Trains the model of this rank's group, from where it stopped, to the end or a preemption.
 
     Inside the group the base algorithm makes one model of what all ranks learn. The other groups
-    send stale teachers: once the burn-in is over, the model is pulled towards their mean
-    prediction. Collective.
+    send stale teachers, and `fixed` ones stand beside them: once the burn-in is over, the model is
+    pulled towards their mean prediction. Collective.
 
     Returns:
         The summary, see `Journal.close`.
@@ -34,7 +42,7 @@ def train(task: Task, run: Run, device: torch.device, signals: StopSignals) -> d
     keeper = Keeper(options, group, run, before=journal.sync)
     limit = options.time_limit
     preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)
-    copy = Copy(task, run, device, stop=preemption.requested)
+    copy = Copy(task, run, device, fixed, stop=preemption.requested)
     for source in (copy, copy.codistiller, keeper):
         journal.add(source)
     keeper.shared("journal", journal)

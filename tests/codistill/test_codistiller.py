@@ -21,12 +21,19 @@ def predict(model: nn.Module, inputs: Tensor, state: object) -> tuple[Tensor, ob
     return model(inputs), state
 
 
+def build() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
+
+
 class Member:
     """One copy of the model with its Codistiller, and the weights it had after each step."""
 
-    def __init__(self, index: int, groups: int, run: Path, staleness: str = "freshest") -> None:
+    def __init__(
+        self, index: int, groups: int, run: Path, staleness: str = "freshest", fixed: int = 0
+    ) -> None:
         torch.manual_seed(index)
-        self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
+        self.model = build()
+        self.fixed = [build() for _ in range(fixed)]
         world = MPI.COMM_SELF
         group = Group(index, groups, rank=0, size=1, comm=world, node_rank=0, threads=1)
         origin = Origin("run", "test", index)
@@ -47,6 +54,7 @@ class Member:
             examples_per_step=4,
             steps=STEPS,
             predict=predict,
+            fixed=self.fixed,
         )
         self.history: list[dict[str, Tensor]] = []
 
@@ -56,10 +64,11 @@ class Member:
         self.history.append({name: tensor.half().float() for name, tensor in weights.items()})
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture(params=[(2, 0), (3, 0), (1, 2), (2, 1)], ids=str)
 def members(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Member]]:
-    groups = request.param
-    everyone = [Member(index, groups, tmp_path, "exact") for index in range(groups)]
+    """Some groups, with some finished models as further teachers of each."""
+    groups, fixed = request.param
+    everyone = [Member(index, groups, tmp_path, "exact", fixed) for index in range(groups)]
     yield everyone
     for member in everyone:
         member.codistiller.close()
@@ -83,7 +92,7 @@ def literal_weight(step: int) -> float:
 
 def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member]) -> None:
     generator = torch.Generator().manual_seed(0)
-    spare = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
+    spare = build()
     for step in range(STEPS):
         for index, member in enumerate(members):
             member.remember()
@@ -101,6 +110,8 @@ def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member
             for group, taught in used.items():
                 spare.load_state_dict(members[group].history[taught])
                 teachers.append(spare(inputs).detach())
+            if step >= BURN_IN:
+                teachers += [each(inputs).detach() for each in member.fixed]
             logits = member.model(inputs)
             literal = literal_term(logits, teachers) if teachers else torch.zeros(())
             loss = nn.functional.cross_entropy(logits, labels) + literal_weight(step + 1) * literal
@@ -115,14 +126,16 @@ def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member
         codistiller = member.codistiller
         used = codistiller.teachers_used
         staleness = {group: STEPS - taught for group, taught in used.items()}
-        assert codistiller.figures(STEPS) == {"teachers": used, "staleness": staleness}
+        fixed = {f"fixed teacher {number + 1}": None for number in range(len(member.fixed))}
+        assert codistiller.figures(STEPS) == {"teachers": used | fixed, "staleness": staleness}
         assert codistiller.summary() == {
             "exchanges": codistiller.exchanges,
             "mean_staleness": codistiller.mean_staleness,
             "exchange_s": codistiller.state_dict()["seconds"] / STEPS,
         }
         assert codistiller.exchanges == (len(members) - 1) * (STEPS // INTERVAL - 1)
-        assert codistiller.mean_staleness == INTERVAL + (1 + INTERVAL) / 2
+        expected_staleness = INTERVAL + (1 + INTERVAL) / 2 if len(members) > 1 else None
+        assert codistiller.mean_staleness == expected_staleness
 
 
 def test_a_group_alone_trains_without_a_term(tmp_path: Path) -> None:

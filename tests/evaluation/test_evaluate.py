@@ -16,10 +16,10 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.evaluate import pairs
 from hvcod.evaluation.models import Trained, load_models
 from hvcod.evaluation.options import EvaluationOptions
-from hvcod.evaluation.sources import find
 from hvcod.groups.split import split
 from hvcod.tensorfile.decode import decode_tensors
 from hvcod.tensorfile.encode import encode
+from hvcod.training.finished.sources import Choice, find
 
 SCORED = ("--examples", 256)
 """As many as the run validates on."""
@@ -102,8 +102,7 @@ def test_a_file_outside_its_run_needs_the_configuration(
     shutil.copy(run / "group-0" / "state" / f"step-{STEPS:08d}.h5", moved)
     shallow = Path(tempfile.mkdtemp(dir="/tmp")) / "taken.h5"
     shutil.copy(moved, shallow)
-    with pytest.raises(UsageError, match="is not in its run directory"):
-        find([shallow], [], EvaluationOptions())
+    assert find([shallow], [], Choice())[0].config is None
     shutil.rmtree(shallow.parent)
     done = fast_mpirun(1, "hvcod", "evaluate", moved, check=False)
     assert done.returncode == 2
@@ -134,7 +133,7 @@ def test_sources_are_told_apart(run: Path, hvcod: Hvcod, tmp_path: Path) -> None
     assert len(set(names)) == 5
     assert all(name.endswith(("run group 0", "run group 1", "ensemble")) for name in names)
     with pytest.raises(UsageError, match="is given twice"):
-        find([run, run], [], EvaluationOptions())
+        find([run, run], [], Choice())
 
 
 def change(data: Path, **values: object) -> None:
@@ -229,7 +228,7 @@ def test_a_damaged_file_is_told_with_its_path(
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("")
     with pytest.raises(UsageError, match="has no groups yet"):
-        find([tmp_path], [], EvaluationOptions())
+        find([tmp_path], [], Choice())
     (tmp_path / "group-0" / "state").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"has no weights \(state: none; published: none\)"):
-        find([tmp_path], [], EvaluationOptions())
+        find([tmp_path], [], Choice())

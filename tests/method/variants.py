@@ -42,7 +42,7 @@ VARIANTS = [
     Variant("kl, temperature 2", (*EXACT, "--distill-loss", "kl", "--temperature", "2")),
     Variant("mse", (*EXACT, "--distill-loss", "mse")),
     Variant("ramp and decay", (*EXACT, "--distill-ramp", "10", "--distill-decay", "0.4")),
-    Variant("smoothing uniform", ("--smoothing", "uniform"), groups=1),
-    Variant("smoothing unigram", ("--smoothing", "unigram"), groups=1),
     Variant("same data", (*EXACT, "--same-data")),
+    Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
+    Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),
 ]

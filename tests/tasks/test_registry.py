@@ -9,10 +9,10 @@ import pytest
 
 import hvcod.registry
 from hvcod.errors import UsageError
-from hvcod.evaluation.models import options_of_run
 from hvcod.runs.layers import resolve
 from hvcod.tasks import TASKS, known_tasks, load_task
 from hvcod.tasks.base import Task
+from hvcod.training.finished.weights import options_of_run
 
 MODULE = """
 from dataclasses import dataclass

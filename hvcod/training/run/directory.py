@@ -15,7 +15,7 @@ from typing import Any
 import tomli_w
 
 from hvcod import __version__, config
-from hvcod.config import TrainOptions
+from hvcod.config import TrainOptions, findable
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files.folder import hold
 from hvcod.files.shared import create_whole, patiently
@@ -32,8 +32,9 @@ from hvcod.training.run.own_options import OwnOptions
 from hvcod.training.run.owner import Owner
 from hvcod.training.run.resume import Comparison, examples_per_step, per_rank
 from hvcod.training.run.spelling import same_form
+from hvcod.values import Paths
 
-_MAY_CHANGE = ("steps", "data", "batch_size", "group_batch_size", "preset")
+_MAY_CHANGE = ("steps", "data", "teacher", "batch_size", "group_batch_size", "preset")
 _DIGEST_KIND = "shared-2:"
 """To be changed with the options that the digest covers: other kinds are not compared."""
 
@@ -157,6 +158,31 @@ def record_data(directory: Path, data: str) -> None:
     path = directory / "config.toml"
     with _errors_named(directory):
         write_whole(path, _toml(_read(path) | {"data": data}))
+
+
+def record_teachers(directory: Path, paths: Paths, teachers: list[dict[str, str]]) -> None:
+    """Records the paths of a run's finished teachers, and the digest and source of each.
+
+    Raises:
+        HvcodError: The run began with other weights, with which it would go on differently.
+    """
+    path = directory / "config.toml"
+    with _errors_named(directory):
+        tree = _read(path)
+        before = tree["run"].get("teachers", teachers)
+        if [one["digest"] for one in before] != [one["digest"] for one in teachers]:
+            theirs, ours = (
+                "; ".join(one["source"] for one in those) for those in (before, teachers)
+            )
+            raise HvcodError(
+                f"{directory} began with other weights of its teachers ({theirs}) than these "
+                f"({ours}): go on with those files (--teacher FILE, at any path), or use another "
+                "--run-dir"
+            )
+        about = tree["run"] | {"teachers": before}
+        now = tree | {"run": about, "teacher": [findable(one) for one in paths]}
+        if now != tree:
+            write_whole(path, _toml(now))
 
 
 def _directory(options: TrainOptions) -> Path:

@@ -13,6 +13,8 @@ from hvcod.training.run.spelling import same_form
 
 _ADVICE = "use the same options, another --run-dir, or --fresh --force to delete it"
 
+_KEPT = ("batch_size", "group_batch_size", "data", "teacher")
+
 log = logging.getLogger("hvcod.training")
 
 
@@ -90,8 +92,8 @@ class Comparison:
             )
         tree = {"run": self._run} | config.to_tree(self._options)
         # The batch size goes with the run's own number of ranks: only the product must stay the
-        # same. Whether the data at another path are the run's is known once they are opened.
-        own = {key: self._theirs.get(key) for key in ("batch_size", "group_batch_size", "data")}
+        # same. Whether data and teachers at another path are the run's is known once they are read.
+        own = {key: self._theirs.get(key) for key in _KEPT}
         own["batch_size"] = own["batch_size"] or self._options.batch_size
         return {key: value for key, value in (tree | own).items() if value is not None}
 
@@ -107,8 +109,8 @@ class Comparison:
             return self._longer and constant and not codistill.distill_decay
         if key in ("batch_size", "group_batch_size"):
             return self._examples == self._ranks * self._options.batch_size
-        if key == "data":
-            return key in self._theirs and key in self._ours
+        if key in ("data", "teacher"):
+            return bool(self._theirs.get(key) and self._ours.get(key))
         return key in self._known and not self._known[key][0].metadata["result"]
 
     def _reason(self, key: str) -> str:

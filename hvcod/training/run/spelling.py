@@ -9,7 +9,7 @@ from hvcod.codistill.topology import teachers_of
 from hvcod.config import TypedField, plain_type
 from hvcod.errors import UsageError
 from hvcod.tasks import task_name
-from hvcod.values import Numbers
+from hvcod.values import Numbers, Paths
 
 _FEW_GROUPS = 8
 """Up to so many groups different topologies may be the same."""
@@ -38,6 +38,9 @@ def same_form(key: str, values: Mapping[str, Any], field: TypedField | None) -> 
     kind = plain_type(field[1])
     if issubclass(kind, Path):
         return os.path.realpath(str(value))
+    if issubclass(kind, Paths):
+        paths = value if isinstance(value, list | tuple) else [value]
+        return [os.path.realpath(str(path)) for path in paths]
     return _numbers(value) if issubclass(kind, Numbers) else value
 
 

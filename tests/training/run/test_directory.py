@@ -29,10 +29,11 @@ from hvcod.tensorfile.origin import Origin
 from hvcod.training.run import directory as run
 from hvcod.training.run import owner
 from hvcod.training.run.claim import Claim
-from hvcod.training.run.directory import open_run
+from hvcod.training.run.directory import open_run, record_teachers
 from hvcod.training.run.resume import per_rank, shared_out
 from hvcod.training.run.spelling import same_form
 from hvcod.training.sgd.synchronous import Synchronous
+from hvcod.values import Paths
 
 HERE = Path(__file__).parent
 
@@ -110,8 +111,6 @@ CHANGES: dict[str, Any] = {
     "seed": 2,
     "order_seed": 3,
     "same_data": True,
-    "smoothing": "uniform",
-    "smoothing_weight": 0.5,
     "codistill.exchange_interval": 51,
     "codistill.burn_in": 51,
     "codistill.distill_weight": 0.5,
@@ -161,7 +160,7 @@ OF_A_LAUNCH: dict[str, Any] = {
 
 
 def test_every_option_is_tried_here() -> None:
-    special = {"run_dir", "group", "fresh", "force"}
+    special = {"run_dir", "group", "fresh", "force", "teacher"}
     tried = CHANGES.keys() | HARMLESS.keys() | OF_A_LAUNCH.keys() | special
     assert config.fields_of(TrainOptions).keys() == tried
 
@@ -253,6 +252,28 @@ def test_a_path_of_a_task_is_the_same_over_a_link(tmp_path: Path) -> None:
     field = dataclasses.field(), Path
     ways = [tmp_path / "link", tmp_path / "a" / ".." / "weights", str(tmp_path / "weights")]
     assert len({same_form("model.start", {"model.start": way}, field) for way in ways}) == 1
+
+
+def test_teachers_may_move_but_have_the_weights_that_the_run_began_with(tmp_path: Path) -> None:
+    directory, old, new = tmp_path / "run", tmp_path / "a, b.h5", tmp_path / "c.h5"
+    weights = {"digest": "d1", "source": f"{old}, step 5"}
+    launch(directory, teacher=[old])
+    record_teachers(directory, Paths([old]), [weights])
+    assert written(directory)["teacher"] == [str(old)]
+    launch(directory, teacher=[new])
+    # Not noted before its weights have proved to be the same.
+    assert written(directory)["teacher"] == [str(old)]
+    with pytest.raises(HvcodError, match=rf"other weights .*\({old}, step 5\) than these \(new\)"):
+        record_teachers(directory, Paths([new]), [{"digest": "d2", "source": "new"}])
+    assert written(directory)["teacher"] == [str(old)]
+    record_teachers(directory, Paths([new]), [weights])
+    assert written(directory)["teacher"] == [str(new)]
+    (tmp_path / "link.h5").symlink_to(new)
+    launch(directory, teacher=[tmp_path / "link.h5"])
+    launch(tmp_path / "other")
+    for folder, teacher in ((directory, []), (tmp_path / "other", [new])):
+        with pytest.raises(HvcodError, match=r"a run with .*teacher.*, this one has .*teacher"):
+            launch(folder, teacher=teacher)
 
 
 def test_all_that_differs_is_named_in_one_line(directory: Path) -> None:

@@ -6,23 +6,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError, reason_of
-from hvcod.evaluation.options import EvaluationOptions
 from hvcod.folders import group_folder, list_groups
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A training state or a published checkpoint, its run's ``config.toml``, its name in tables."""
+    """A training state or a published checkpoint.
+
+    Attributes:
+        path: Its path.
+        config: The ``config.toml`` of its run; None for a file that is not in its run directory.
+        name: Names it beside the others of a command.
+    """
 
     path: Path
-    config: Path
+    config: Path | None
     name: str
 
 
-def find(
-    sources: Sequence[Path], groups: Sequence[int], options: EvaluationOptions
-) -> list[WeightsFile]:
+@dataclass(frozen=True)
+class Choice:
+    """The wanted weights of a run.
+
+    Attributes:
+        weights: ``state``, ``published``, or ``auto``: of a state if there is one.
+        step: Their step; None: the newest.
+        config: The run's ``config.toml``, if it is elsewhere.
+    """
+
+    weights: str = "auto"
+    step: int | None = None
+    config: Path | None = None
+
+
+def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list[WeightsFile]:
     """Returns the files of weights of some runs and files, in the order of the sources.
 
     Args:
@@ -38,9 +56,9 @@ def find(
     files: list[WeightsFile] = []
     for path, name in zip(paths, _names(paths), strict=True):
         if path.is_dir():
-            files += _of_run(path, name, groups, options)
+            files += _of_run(path, name, groups, choice)
         elif path.is_file():
-            files.append(_of_file(path, name or path.name, options))
+            files.append(_of_file(path, name or path.name, choice))
         else:
             raise UsageError(f"{path}: no such run directory or file")
     return files
@@ -54,10 +72,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path.relative_to(shared)) for path in paths]
 
 
-def _of_run(
-    run: Path, name: str, groups: Sequence[int], options: EvaluationOptions
-) -> list[WeightsFile]:
-    config = options.config or run / "config.toml"
+def _of_run(run: Path, name: str, groups: Sequence[int], choice: Choice) -> list[WeightsFile]:
+    config = choice.config or run / "config.toml"
     if not config.is_file():
         raise UsageError(f"{run} is not a run directory: it has no config.toml")
     known = list_groups(run)
@@ -68,29 +84,25 @@ def _of_run(
         raise UsageError(f"{run} has no groups yet")
     prefix = f"{name} " if name else ""
     return [
-        WeightsFile(_newest(group_folder(run, group), options), config, f"{prefix}group {group}")
+        WeightsFile(_newest(group_folder(run, group), choice), config, f"{prefix}group {group}")
         for group in (groups or known)
     ]
 
 
-def _of_file(path: Path, name: str, options: EvaluationOptions) -> WeightsFile:
+def _of_file(path: Path, name: str, choice: Choice) -> WeightsFile:
     # RUN/group-0/state/step-00000050.h5
-    config = options.config or path.parent.parent.parent / "config.toml"
-    if not config.is_file():
-        raise UsageError(
-            f"{path} is not in its run directory: name the run's config.toml with --config"
-        )
-    return WeightsFile(path, config, name)
+    config = choice.config or path.parent.parent.parent / "config.toml"
+    return WeightsFile(path, config if config.is_file() else None, name)
 
 
-def _newest(folder: Path, options: EvaluationOptions) -> Path:
-    kinds = ("state", "published") if options.weights == "auto" else (options.weights,)
+def _newest(folder: Path, choice: Choice) -> Path:
+    kinds = ("state", "published") if choice.weights == "auto" else (choice.weights,)
     for kind in kinds:
         steps = _steps(folder / kind)
-        wanted = options.step if options.step is not None else max(steps, default=None)
+        wanted = choice.step if choice.step is not None else max(steps, default=None)
         if wanted in steps:
             return checkpoint_path(folder / kind, wanted)
-    which = "weights" if options.step is None else f"weights of step {options.step}"
+    which = "weights" if choice.step is None else f"weights of step {choice.step}"
     known = {kind: _steps(folder / kind) for kind in kinds}
     shown = "; ".join(f"{kind}: {', '.join(map(str, s)) or 'none'}" for kind, s in known.items())
     raise UsageError(f"{folder} has no {which} ({shown})")

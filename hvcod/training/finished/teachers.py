@@ -1,0 +1,135 @@
+"""Finished models that teach a training: offline distillation (paper, section 3.4.1).
+
+They teach a group that is alone, or stand beside the groups' own exchange, as a production model
+does that a retrain should agree with (Jiang et al., arXiv 2106.02654).
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from hvcod.codistill.teachers.fixed import FixedTeacher
+from hvcod.errors import HvcodError
+from hvcod.groups.world import on_rank_zero
+from hvcod.tasks import load_task, task_name
+from hvcod.tasks.architecture import options_of
+from hvcod.tasks.base import Task
+from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.meaning import difference
+from hvcod.training.finished.sources import Choice, WeightsFile, find
+from hvcod.training.finished.weights import Weights, options_of_file
+from hvcod.training.run.directory import Run, record_teachers
+from hvcod.values import Paths
+
+log = logging.getLogger("hvcod.training")
+
+
+def finished_teachers(task: Task, run: Run, device: torch.device) -> list[FixedTeacher]:
+    """Returns the teachers of ``--teacher``, once they proved to be those that the run began with.
+
+    Each group root reads the files, and hands the weights to its group. Collective over the launch.
+
+    Raises:
+        UsageError: A path is neither a run nor a file of weights.
+        HvcodError: A file cannot be read, is of another task or of data of another meaning, does
+            not fit its model, or has other weights than when the run began.
+    """
+    if not task.options.teacher:
+        return []
+    teachers: list[FixedTeacher] = []
+    problem: HvcodError | None = None
+    try:
+        named = on_rank_zero(task.group.comm, lambda: _files(task.options.teacher))
+        teachers = [_load(file, name, task, run, device) for name, file in named]
+    except HvcodError as error:
+        problem = error
+    everyone = task.group.everyone
+    if problem := next(filter(None, everyone.allgather(problem)), None):
+        raise problem
+    _record(task, run, teachers)
+    if task.group.is_root:
+        for teacher in teachers:
+            log.info("taught by %s, from %s", teacher.name, teacher.source)
+    return teachers
+
+
+def _files(paths: Paths) -> list[tuple[str, WeightsFile]]:
+    """Returns the files with names for messages and metrics, other than those of groups."""
+    files = find(paths, [], Choice())
+    run = f"{paths[0].absolute().name} " if len(paths) == 1 and paths[0].is_dir() else ""
+    names = [f"{run}{file.name}" for file in files]
+    # A number would be taken for a group.
+    names = [f"./{name}" if name.isdecimal() else name for name in names]
+    return list(zip(names, files, strict=True))
+
+
+def _record(task: Task, run: Run, teachers: Sequence[FixedTeacher]) -> None:
+    """Compares the weights with those that the groups have, now and before. Collective."""
+    everyone, mine = task.group.everyone, None
+    if task.group.is_root:
+        mine = [{"digest": teacher.digest, "source": teacher.source} for teacher in teachers]
+    of_groups = [theirs for theirs in everyone.allgather(mine) if theirs is not None]
+    digests = [[one["digest"] for one in theirs] for theirs in of_groups]
+    if any(theirs != digests[0] for theirs in digests):
+        raise HvcodError(
+            f"--teacher {task.options.teacher}: the groups of this launch read different weights "
+            "there: use a path that all nodes share"
+        )
+    on_rank_zero(
+        everyone, lambda: record_teachers(run.directory, task.options.teacher, of_groups[0])
+    )
+
+
+def _load(file: WeightsFile, name: str, task: Task, run: Run, device: torch.device) -> FixedTeacher:
+    comm = task.group.comm
+    weights = Weights(file.path, comm)
+    origin, options = weights.origin, task.options
+    if origin.task and task_name(origin.task) != task_name(options.task):
+        raise HvcodError(
+            f"--teacher {file.path}: its task is {origin.task}, that of this run {options.task}"
+        )
+    if different := difference(origin.meaning, run.meaning):
+        raise HvcodError(
+            f"--teacher {file.path} was trained on data of another meaning than those of this run: "
+            f"{different}; it cannot teach here"
+        )
+    if run.meaning and not origin.meaning and task.group.is_root:
+        log.warning(
+            "%s does not name the meaning of its data, such as the vocabulary: make sure that the "
+            "data of this run have the same",
+            file.path,
+        )
+    own, where = _described(file, weights, task)
+    of_teacher = task
+    if own != options.model:
+        # Its own task, for itself: it shares no data with others.
+        given = dataclasses.replace(options, model=own)
+        of_teacher = load_task(options.task)(given, task.group.seat(task.group.rank))
+    model = of_teacher.build_model()
+    model.load_state_dict(weights.hand_out(model.state_dict(), where))
+    source = f"{file.path}, step {origin.step}"
+    return FixedTeacher(model.to(device), of_teacher.predict, None, name, source)
+
+
+def _described(file: WeightsFile, weights: Weights, task: Task) -> tuple[Any, str]:
+    """Returns the task's own options with which a teacher was built, and where they are.
+
+    They are in the file or, if an earlier version wrote it, in the ``config.toml`` of its run;
+    otherwise they are taken to be those of the student. Collective over the group.
+    """
+    origin, own = weights.origin, task.options.model
+    if origin.model:
+        try:
+            return options_of(origin.model, own), "it names itself"
+        except RefusedError as error:
+            raise HvcodError(f"--teacher {file.path}: {error}") from error
+    if file.config:
+        options = options_of_file(file.config, origin.group, task.group.comm)
+        return options.model, f"{file.config} describes"
+    return (
+        own,
+        "is the student's, as the file does not name its own and is not in its run directory",
+    )

@@ -1,0 +1,123 @@
+"""The weights in a published checkpoint or training state, and the model that they belong to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hvcod import config
+from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.files.toml import read_layer
+from hvcod.groups.communicator import Communicator
+from hvcod.groups.tensors import broadcast_tensors
+from hvcod.groups.world import on_rank_zero
+from hvcod.tasks import load_task, task_name
+from hvcod.tensorfile.decode import decode_tensors, read_file
+from hvcod.tensorfile.origin import Origin
+from hvcod.training.run.group_options import of_groups
+from hvcod.training.state.restore import OUTLINE, state_of
+from hvcod.tree import put_together
+
+
+class Weights:
+    """The origin and the tensors of a file on all ranks of a communicator; rank 0 alone reads it.
+
+    Attributes:
+        path: The file.
+        origin: Describes it.
+    """
+
+    def __init__(self, path: Path, comm: Communicator) -> None:
+        """Collective; raises HvcodError if the file cannot be read or holds no weights."""
+        self.path, self._comm = path, comm
+        self._tensors: dict[str, Tensor] | None = None
+
+        def read() -> Origin:
+            origin, self._tensors = _read(path)
+            return origin
+
+        self.origin = on_rank_zero(comm, read)
+
+    def hand_out(self, model: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+        """Returns the tensors on every rank, once they proved to be those of a model. Collective.
+
+        The file's memory is given up.
+
+        Args:
+            model: Its `state_dict`.
+            where: Says where the model is described, for messages.
+
+        Raises:
+            HvcodError: The model has other tensors.
+        """
+        tensors = broadcast_tensors(self._comm, self._tensors)
+        self._tensors = None
+        if problem := _misfit(model, tensors):
+            raise HvcodError(f"{self.path} does not fit the model that {where}: {problem}")
+        return tensors
+
+
+def options_of_file(
+    config_file: Path, group: int, comm: Communicator, task: str | None = None
+) -> TrainOptions:
+    """Returns the options with which a group of a run was trained. Collective; rank 0 reads.
+
+    Args:
+        config_file: The run's ``config.toml``.
+        task: The task that the user has named, whose module may lie in the current folder.
+
+    Raises:
+        UsageError: A file cannot be read or has options that do not fit, or the task is another.
+    """
+    # Resolved on every rank, because this also imports the task's class.
+    values = on_rank_zero(comm, lambda: read_layer(config_file))
+    of_run = options_of_run(values, config_file, task)
+    return of_groups(of_run, config_file.parent, [group], comm)[group]
+
+
+def options_of_run(values: Mapping[str, Any], path: Path, named: str | None) -> TrainOptions:
+    """Returns the options of a run from the values of its ``config.toml``; imports its task.
+
+    Args:
+        named: The task that the user has named, whose module may lie in the current folder.
+
+    Raises:
+        UsageError: The task is another one than that of the run, or cannot be imported.
+    """
+    of_run = str(values.get("task", TrainOptions.task))
+    if named is not None and task_name(named) != task_name(of_run):
+        raise UsageError(f"--task {named}: {path} is the configuration of a run of task {of_run}")
+    task = load_task(of_run, here=named is not None)
+    try:
+        options: TrainOptions = config.resolve(TrainOptions, [values], task.Options)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return options
+
+
+def _misfit(of_model: Mapping[str, Tensor], of_file: Mapping[str, Tensor]) -> str:
+    """The first difference between the tensors of a model and those of a file; empty if none."""
+    for name, tensor in of_model.items():
+        if name not in of_file:
+            return f"the file has no {name}"
+        if of_file[name].shape != tensor.shape:
+            return f"{name} has shape {tuple(of_file[name].shape)}, not {tuple(tensor.shape)}"
+    unknown = sorted(of_file.keys() - of_model.keys())
+    return f"the model has no {unknown[0]}" if unknown else ""
+
+
+def _read(path: Path) -> tuple[Origin, dict[str, Tensor]]:
+    """The origin and the weights of a training state or a published checkpoint."""
+    try:
+        origin, tensors = decode_tensors(read_file(path, path.stat().st_size))
+        if OUTLINE not in tensors:
+            return origin, tensors
+        state = state_of(origin, tensors)
+        parts = dict(state.shared["dict"])
+        return origin, put_together(parts["model"], state.tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HvcodError(f"{path} does not contain weights that hvcod wrote: {error!r}") from error
+    except (OSError, HvcodError) as error:
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
