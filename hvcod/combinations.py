@@ -7,7 +7,7 @@ depends on more than options, such as the ranks of a launch, is checked where it
 
 from collections.abc import Callable
 
-from hvcod.config import TrainOptions
+from hvcod.config import LocalOptions, TrainOptions
 from hvcod.errors import UsageError
 
 Rule = Callable[[TrainOptions], str]
@@ -25,7 +25,20 @@ def temperature_of_squares(options: TrainOptions) -> str:
     )
 
 
-RULES: tuple[Rule, ...] = (temperature_of_squares,)
+def local_without_its_algorithm(options: TrainOptions) -> str:
+    """Options of local SGD change nothing with another base algorithm."""
+    if options.sgd == "local" or options.local == LocalOptions():
+        return ""
+    return (
+        "--sync-interval, --outer-learning-rate and --outer-momentum are options of --sgd local: "
+        f"add it, or leave them out with --sgd {options.sgd}"
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    temperature_of_squares,
+    local_without_its_algorithm,
+)
 
 
 def check(options: TrainOptions) -> None:

@@ -30,6 +30,7 @@ from hvcod.values import Duration, Numbers, Paths
 __all__ = [
     "LARGEST_INTEGER",
     "CodistillOptions",
+    "LocalOptions",
     "OptimizerOptions",
     "TrainOptions",
     "TypedField",
@@ -144,6 +145,27 @@ class OptimizerOptions:
 
 
 @dataclass(frozen=True)
+class LocalOptions:
+    """Options of ``--sgd local``: local SGD, and DiLoCo (arXiv 2311.08105)."""
+
+    sync_interval: int = option(
+        10, "steps between two averages of the weights of a group's ranks (--sgd local)", minimum=1
+    )
+    outer_learning_rate: float = option(
+        1.0,
+        "rate of the outer step on the averaged weights (--sgd local; DiLoCo: 0.7); 1 without "
+        "--outer-momentum: the average itself",
+        minimum=0.0,
+    )
+    outer_momentum: float = option(
+        0.0,
+        "Nesterov momentum of the outer step (--sgd local; DiLoCo: 0.9)",
+        minimum=0.0,
+        maximum=0.9999,
+    )
+
+
+@dataclass(frozen=True)
 class TrainOptions:
     """All options of ``hvcod train``; the section ``model`` is the task's own dataclass."""
 
@@ -194,7 +216,8 @@ class TrainOptions:
     keep_states: int = option(2, "training states that each group keeps", minimum=1, result=False)
     sgd: str = option(
         "sync",
-        "how a group's ranks train one model: sync averages their gradients at each step",
+        "how a group's ranks train one model: sync averages their gradients at each step; local "
+        "averages their weights at each --sync-interval, and each trains by itself in between",
         choices=BASE_ALGORITHMS,
     )
     nonfinite: str = option(
@@ -235,6 +258,7 @@ class TrainOptions:
     tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)
     codistill: CodistillOptions = field(default_factory=CodistillOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    local: LocalOptions = field(default_factory=LocalOptions)
     model: Any = None
 
     @property

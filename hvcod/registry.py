@@ -166,7 +166,10 @@ SCHEDULERS: Registry["type[Scheduler]"] = Registry(
 
 BASE_ALGORITHMS: Registry["type[BaseAlgorithm]"] = Registry(
     "--sgd",
-    {"sync": "hvcod.training.sgd.synchronous:Synchronous"},
+    {
+        "sync": "hvcod.training.sgd.synchronous:Synchronous",
+        "local": "hvcod.training.sgd.local:LocalSGD",
+    },
     "hvcod.base_algorithms",
 )
 """Ways in which the ranks of a group train one model: subclasses of `BaseAlgorithm`."""

@@ -12,6 +12,10 @@ from hvcod.runs.layers import resolve
 
 REFUSED = {
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
+    "--smoothing uniform --groups 2": "--smoothing uniform takes the place of the distillation",
+    "--smoothing-weight 0.1": "--smoothing-weight is the weight of --smoothing",
+    "--sync-interval 5": "are options of --sgd local: add it, or leave them out with --sgd sync",
+    "--outer-momentum 0.9": "--outer-learning-rate and --outer-momentum are options of --sgd loc",
 }
 """{flags of hvcod train: a part of the message}."""
 

@@ -36,6 +36,8 @@ _OF_TRAINING = {
     "batch_size",
     "codistill.exchange_interval",
     "codistill.topology",
+    "sgd",
+    "local.sync_interval",
 }
 _OTHERS = config.fields_of(TrainOptions).keys() - _OF_TRAINING
 
@@ -76,6 +78,7 @@ def command(
         topology=training.codistill.topology,
         step_s=options.step_seconds,
         teacher_share=options.teacher_share,
+        sync_interval=training.local.sync_interval if training.sgd == "local" else None,
     )
     rows = plan(wanted, size, network, file_system, options.groups)
     if as_json:

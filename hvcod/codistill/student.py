@@ -1,7 +1,7 @@
 """The student: the model that a group trains, and what of it is published."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
@@ -13,12 +13,17 @@ from hvcod.tensorfile.format import TensorSpec, specification, stored_dtypes
 
 
 class Student:
-    """A model as it was when its Codistiller was made; it is only read."""
+    """A model as it was when its Codistiller was made; it is only read.
+
+    Attributes:
+        weights_now: Returns the weights that are published: by default the model's `state_dict`.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
             raise HvcodError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
         self.model = model
+        self.weights_now: Callable[[], Mapping[str, Tensor]] = model.state_dict
         self._device = _device_of(model)
 
     @cached_property
@@ -44,8 +49,8 @@ class Student:
         return specification(tensors)
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns its `state_dict`; raises HvcodError if the model has other tensors than then."""
-        weights: dict[str, Tensor] = self.model.state_dict()
+        """Returns its weights; raises HvcodError if the model has other tensors than then."""
+        weights = self.weights_now()
         here = specification(weights)
         if here != self.tensors:
             names = {**here, **self.tensors}

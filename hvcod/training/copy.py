@@ -14,7 +14,7 @@ from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
-from hvcod.training.validation import compare, validate
+from hvcod.training.validation import compare, lent, validate
 
 
 class Losses(NamedTuple):
@@ -76,6 +76,7 @@ class Copy:
             fixed=fixed,
             stop=stop,
         )
+        self.codistiller.publish_from(self.optimizer.weights)
         self.data = Prefetch(task.training_data())
         self.hidden: Any = None
 
@@ -105,12 +106,13 @@ class Copy:
             The student's metrics, and {figure: {label: value}} of its teachers: their losses, and
             their disagreement with the student, see `compare`. Collective.
         """
-        metrics = validate(self._task, self.model, self._device)
-        self.codistiller.validation_loss = metrics["loss"]
-        if not self.codistiller.is_taught:
-            return metrics, {}
         teachers = self.codistiller.teachers
-        compared = compare(self._task, self.model, teachers, self._device)
+        with lent(self.model, self.optimizer.weights()):
+            metrics = validate(self._task, self.model, self._device)
+            self.codistiller.validation_loss = metrics["loss"]
+            if not self.codistiller.is_taught:
+                return metrics, {}
+            compared = compare(self._task, self.model, teachers, self._device)
         self.codistiller.compare(compared.loss, compared.losses)
         figures = {"teachers": compared.losses, "disagreement": compared.disagreement}
         return metrics, {
@@ -122,7 +124,6 @@ class Copy:
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""
         rows = self._task.state_rows
-        keeper.shared("model", self.model)
         self.optimizer.register(keeper)
         keeper.shared("codistiller", self.codistiller)
         keeper.own("data", self.data, rows=0, of_examples=True)

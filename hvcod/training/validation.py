@@ -96,6 +96,17 @@ def _answers(
 
 
 @contextlib.contextmanager
+def lent(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Gives a model other weights for as long as it lasts; costs nothing if they are its own."""
+    mine: dict[str, Tensor] = model.state_dict()
+    others = {n: each for n, each in weights.items() if each.data_ptr() != mine[n].data_ptr()}
+    kept = {name: mine[name].clone() for name in others}
+    model.load_state_dict(others, strict=False)
+    yield
+    model.load_state_dict(kept, strict=False)
+
+
+@contextlib.contextmanager
 def _statistics_of_root(model: nn.Module, group: Group) -> Iterator[None]:
     """Gives every rank the running statistics of the group root for as long as it lasts."""
     learned = dict(model.named_parameters())

@@ -31,6 +31,7 @@ class Variant:
 
 
 EXACT = ("--staleness", "exact")
+LOCAL = ("--sgd", "local", "--sync-interval", "8")
 
 VARIANTS = [
     Variant("apart", ("--burn-in", "1000000")),
@@ -42,6 +43,10 @@ VARIANTS = [
     Variant("kl, temperature 2", (*EXACT, "--distill-loss", "kl", "--temperature", "2")),
     Variant("mse", (*EXACT, "--distill-loss", "mse")),
     Variant("ramp and decay", (*EXACT, "--distill-ramp", "10", "--distill-decay", "0.4")),
+    Variant("smoothing uniform", ("--smoothing", "uniform"), groups=1),
+    Variant("smoothing unigram", ("--smoothing", "unigram"), groups=1),
+    Variant("local SGD", (*EXACT, *LOCAL)),
+    Variant("DiLoCo", (*EXACT, *LOCAL, "--outer-learning-rate", "0.7", "--outer-momentum", "0.9")),
     Variant("same data", (*EXACT, "--same-data")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
     Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),

@@ -15,17 +15,20 @@ class ModelSize:
             are updated by rows.
         published: Bytes of a published checkpoint, in half precision.
         teacher: Bytes of a teacher in memory.
+        weights: Bytes that ``--sgd local`` averages at a synchronisation: all that is trained.
     """
 
     parameters: int
     gradients: int
     published: int
     teacher: int
+    weights: int
 
 
 def of_parameters(parameters: int) -> ModelSize:
     """The size of a model in single precision, from its number of parameters."""
-    return ModelSize(parameters, 4 * parameters, 2 * parameters, 4 * parameters)
+    single = 4 * parameters
+    return ModelSize(parameters, single, 2 * parameters, teacher=single, weights=single)
 
 
 def of_training(options: TrainOptions) -> ModelSize:
@@ -51,4 +54,5 @@ def of_training(options: TrainOptions) -> ModelSize:
         gradients=sum(parameter.nbytes for parameter in trained if id(parameter) not in by_rows),
         published=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in tensors),
         teacher=sum(tensor.nbytes for tensor in tensors),
+        weights=sum(parameter.nbytes for parameter in trained),
     )

@@ -36,6 +36,8 @@ class Training:
         topology: Name of the topology.
         step_s: Seconds that a rank computes in a step, without teachers.
         teacher_share: Cost of a teacher, as a share of `step_s`.
+        sync_interval: Steps between two averages of the weights, with ``--sgd local``; None:
+            gradients are averaged in each step.
     """
 
     ranks: int
@@ -44,6 +46,7 @@ class Training:
     topology: str
     step_s: float
     teacher_share: float
+    sync_interval: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Row:
         ranks_per_group: Ranks of each group.
         batch: Examples of a group in a step.
         teachers: Teachers of each group.
-        inside_bytes: Bytes that a rank sends in a step: gradients, and its part of handing fresher
-            teachers to its group.
-        allreduce_s: Seconds of a step's allreduce alone.
+        inside_bytes: Bytes that a rank sends in a step: gradients, or weights by the mean over the
+            steps, and its part of handing fresher teachers to its group.
+        allreduce_s: Seconds of a step's allreduce alone, or the mean over the steps.
         burn_in_step_s: Seconds of a step without teachers.
         step_s: Seconds of a step with all teachers.
         examples_per_s: Examples a second of all groups together, with teachers.
@@ -148,8 +151,13 @@ def _row(
 ) -> Row:
     ranks, interval = training.ranks // groups, training.interval
     teachers = len(teachers_of(0, groups, training.topology))
-    gradients_s = network.allreduce_s(ranks, size.gradients)
-    messages = max(1, math.ceil(size.gradients / MESSAGE_BYTES))
+    if training.sync_interval:
+        # Weights travel when the update is done: nothing is computed meanwhile.
+        averaged, each, messages = size.weights, training.sync_interval, 1
+    else:
+        averaged, each = size.gradients, 1
+        messages = max(1, math.ceil(averaged / MESSAGE_BYTES))
+    averaging_s = network.allreduce_s(ranks, averaged) / each
     teachers_s = teachers * training.teacher_share * training.step_s
     publish_s, read_s = files.publish_s(size.published), files.read_s(size.published)
     exchange = float(interval)
@@ -157,7 +165,7 @@ def _row(
     for _ in range(ROUNDS):
         # Fresher teachers come to the group root, and from there to every other rank.
         passed = teachers * size.published / exchange if ranks > 1 else 0.0
-        communicate_s = gradients_s + passed / network.link(ranks)
+        communicate_s = averaging_s + passed / network.link(ranks)
         step_s = step_seconds(training.step_s, teachers_s, communicate_s, messages)
         publishing = max(interval, publish_s / step_s)
         arriving = read_s / step_s + SWITCHING_STEPS
@@ -171,9 +179,9 @@ def _row(
         ranks_per_group=ranks,
         batch=ranks * training.batch_size,
         teachers=teachers,
-        inside_bytes=allreduce_bytes(ranks, size.gradients) + passed,
-        allreduce_s=gradients_s,
-        burn_in_step_s=step_seconds(training.step_s, 0.0, gradients_s, messages),
+        inside_bytes=allreduce_bytes(ranks, averaged) / each + passed,
+        allreduce_s=averaging_s,
+        burn_in_step_s=step_seconds(training.step_s, 0.0, averaging_s, messages),
         step_s=step_s,
         examples_per_s=training.ranks * training.batch_size / step_s,
         published_bytes=published,

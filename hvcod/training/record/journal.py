@@ -113,12 +113,12 @@ class Journal:
         elapsed, self._lap = now - self._lap, now
         self._steps, self._training_s = step, self._training_s + elapsed
         self._times.add(step_s=elapsed)
-        if updated:
-            self.losses.add(
-                task_loss=task_loss.detach(),
-                distill_loss=distill_loss.detach(),
-                distill_weight=weight,
-            )
+        self.losses.add(
+            updated,
+            task_loss=task_loss.detach(),
+            distill_loss=distill_loss.detach(),
+            distill_weight=weight,
+        )
         figures = ""
         if step % self._options.log_interval == 0 or step == self._options.steps:
             figures = f"{self._log(step)}{self._validation()}"

@@ -16,10 +16,15 @@ class Means:
         self._sums: dict[str, Tensor | float] = {}
         self._count = 0
 
-    def add(self, **values: Tensor | float) -> None:
-        """Adds one value for each name; the names are the same at every call."""
+    def add(self, counts: bool = True, /, **values: Tensor | float) -> None:
+        """Adds one value for each name, unless it does not count on this rank.
+
+        The names are the same at every call and on all ranks.
+        """
+        if not counts:
+            values = {name: torch.zeros_like(torch.as_tensor(v)) for name, v in values.items()}
         self._sums = {name: self._sums.get(name, 0.0) + value for name, value in values.items()}
-        self._count += 1
+        self._count += counts
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns this rank's sums and their count, on the host."""
@@ -32,9 +37,13 @@ class Means:
         self._count = int(self._sums.pop("count"))
 
     def take(self, comm: Communicator) -> dict[str, float]:
-        """Returns the means over all ranks since the last call. Collective over `comm`."""
+        """Returns the means over all ranks since the last call; empty if nothing counted.
+
+        Collective over `comm`.
+        """
         totals = np.array([float(total) for total in self._sums.values()] + [self._count])
         add_up(comm, totals)
-        means = dict(zip(self._sums, (totals[:-1] / totals[-1]).tolist(), strict=True))
-        self._sums, self._count = {}, 0
-        return means
+        names, self._sums, self._count = list(self._sums), {}, 0
+        if not totals[-1]:
+            return {}
+        return dict(zip(names, (totals[:-1] / totals[-1]).tolist(), strict=True))

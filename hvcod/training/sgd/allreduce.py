@@ -1,17 +1,20 @@
 """Gradients averaged over a group by Horovod, while the backward pass still computes others."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import horovod.torch as hvd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hvcod.groups.horovod import start_horovod
 from hvcod.groups.split import Group
 from hvcod.training.sgd.updates import Updates
 
+TensorKind = TypeVar("TensorKind", bound=Tensor)
+
 BUCKET_BYTES = 32 * 2**20
-"""Gradients that travel in one message, so that the first travel while the last are computed."""
+"""Tensors that travel in one message, so that the first travel while the last are computed."""
 
 
 class Allreduce:
@@ -30,10 +33,11 @@ class Allreduce:
         self._tables = updates.tables
         dense = updates.dense
         # Only the hooks of this optimiser are used: it sends gradients, and updates nothing.
+        trained = [each for each in reversed(dense.values()) if each.requires_grad]
         self._hooks = hvd.DistributedOptimizer(
             torch.optim.SGD(dense.values(), lr=0.0),
             named_parameters=dense.items(),
-            groups=_buckets(dense.values()),
+            groups=in_buckets(trained),
         )
 
     def wait(self) -> None:
@@ -47,16 +51,16 @@ class Allreduce:
         self._hooks.synchronize()
 
 
-def _buckets(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """Returns the parameters in the order of the backward pass, in messages of a fixed size.
+def in_buckets(tensors: Iterable[TensorKind]) -> list[list[TensorKind]]:
+    """Returns tensors in their order, in messages of a fixed size.
 
     Left alone, Horovod puts together what happens to be ready. Sums of three or more ranks then
     depend on it in their last bit, and a run could not be repeated.
     """
-    buckets: list[list[nn.Parameter]] = [[]]
-    for parameter in reversed([each for each in parameters if each.requires_grad]):
+    buckets: list[list[TensorKind]] = [[]]
+    for tensor in tensors:
         size = sum(each.nbytes for each in buckets[-1])
-        if buckets[-1] and size + parameter.nbytes > BUCKET_BYTES:
+        if buckets[-1] and size + tensor.nbytes > BUCKET_BYTES:
             buckets.append([])
-        buckets[-1].append(parameter)
+        buckets[-1].append(tensor)
     return buckets

@@ -30,7 +30,12 @@ class BaseAlgorithm(ABC):
             UsageError: The options do not fit the model.
         """
         self.model, self.group = model, group
-        self.updates = Updates(model, options, group.trainers * options.batch_size)
+        self.updates = Updates(model, options, self.examples(group, options))
+
+    @staticmethod
+    def examples(group: Group, options: TrainOptions) -> int:
+        """Returns the examples behind an update, for linear scaling of the learning rate."""
+        return group.trainers * options.batch_size
 
     @abstractmethod
     def step(self, loss: Tensor) -> bool:
@@ -43,12 +48,22 @@ class BaseAlgorithm(ABC):
                 weights are still good.
         """
 
-    def register(self, keeper: Keeper) -> None:
-        """Registers what a training state holds of the algorithm; the model is registered already.
+    def weights(self) -> Mapping[str, Tensor]:
+        """Returns the weights that are published, validated and saved as the group's model.
 
-        By default `state_dict` of the group root, for all ranks. An algorithm whose ranks differ
-        also registers what each rank has of its own, such as ``keeper.own("weights", self.model)``.
+        They have the form of the model's `state_dict`, which they are by default; an algorithm
+        whose ranks differ returns others, the same on all ranks. Collective.
         """
+        state: dict[str, Tensor] = self.model.state_dict()
+        return state
+
+    def register(self, keeper: Keeper) -> None:
+        """Registers what a training state holds of the model's weights and the algorithm.
+
+        By default `weights` and `state_dict` of the group root, for all ranks. An algorithm whose
+        ranks differ also registers what each rank has of its own.
+        """
+        keeper.shared("model", GroupWeights(self))
         keeper.shared("optimizer", self)
 
     def replicated(self) -> Iterable[Tensor]:
@@ -79,6 +94,21 @@ class BaseAlgorithm(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
         self.updates.load_state_dict(state)
+
+
+class GroupWeights:
+    """The weights of a group's model as a part of its training state."""
+
+    def __init__(self, algorithm: BaseAlgorithm) -> None:
+        self._algorithm = algorithm
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Returns the weights. Collective."""
+        return self._algorithm.weights()
+
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> None:
+        """Gives them to the model of this rank."""
+        self._algorithm.model.load_state_dict(state)
 
 
 def _digest(tensors: Iterable[Tensor]) -> str:

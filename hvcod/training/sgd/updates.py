@@ -30,6 +30,7 @@ class Updates:
         dense: The parameters with dense gradients, by name.
         tables: The embedding tables with sparse gradients, by name.
         learning_rate: That of the last step.
+        done: Steps made, with those that were skipped.
         skipped: Steps that were skipped, as their gradient was NaN or infinite.
     """
 
@@ -51,14 +52,13 @@ class Updates:
         if tables:
             sparse = sparse_optimizer(list(self.tables.values()), options.optimizer)
             self._optimizers["sparse"] = sparse
-        self._done = self._in_a_row = 0
-        self.skipped = 0
+        self.done = self.skipped = self._in_a_row = 0
         self.learning_rate = 0.0
 
     def begin(self) -> None:
         """Sets the rates of the next step and clears the gradients."""
-        self.learning_rate = learning_rate(self._done, self._steps, self._examples, self._options)
-        decay = weight_decay(self._done, self._steps, self._options)
+        self.learning_rate = learning_rate(self.done, self._steps, self._examples, self._options)
+        decay = weight_decay(self.done, self._steps, self._options)
         for optimizer in self._optimizers.values():
             for part in optimizer.param_groups:
                 part["lr"] = self.learning_rate
@@ -84,7 +84,7 @@ class Updates:
                 too many in a row were. The weights are still good.
         """
         norm = self._clip()
-        self._done += 1
+        self.done += 1
         if not math.isfinite(norm):
             self._not_finite(norm)
             return False
@@ -96,14 +96,14 @@ class Updates:
     def state_dict(self) -> dict[str, Any]:
         """Returns the optimiser's averages and the counters."""
         optimizers = {name: each.state_dict() for name, each in self._optimizers.items()}
-        counters = {"done": self._done, "skipped": self.skipped, "in_a_row": self._in_a_row}
+        counters = {"done": self.done, "skipped": self.skipped, "in_a_row": self._in_a_row}
         return optimizers | counters
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state[name])
-        self._done, self.skipped = state["done"], state["skipped"]
+        self.done, self.skipped = state["done"], state["skipped"]
         self._in_a_row = state["in_a_row"]
 
     def _clip(self) -> float:
@@ -121,12 +121,12 @@ class Updates:
             before = f", as in the {MOST_SKIPPED} steps before" if self._skip else ""
             skip = "" if self._skip else "go on with --nonfinite skip, or "
             raise GroupFailedError(
-                f"the gradient is {norm} at step {self._done}{before}; {skip}start a new run with "
+                f"the gradient is {norm} at step {self.done}{before}; {skip}start a new run with "
                 "a lower --learning-rate or --clip"
             )
         self.skipped += 1
         self._in_a_row += 1
-        log.warning("step %d skipped: its gradient is %s", self._done, norm)
+        log.warning("step %d skipped: its gradient is %s", self.done, norm)
 
 
 def _rows(table: nn.Parameter) -> Tensor:

@@ -51,7 +51,10 @@ class Keeper(Source):
         self._first, self._saved = 0, -1
 
     def shared(self, name: str, part: Part) -> None:
-        """Registers a part that is the same on all ranks: the group root's is saved."""
+        """Registers a part that is the same on all ranks: the group root's is saved.
+
+        Its state is asked for on all ranks, so it may be collective to make.
+        """
         self._shared[name] = part
 
     def own(
@@ -148,7 +151,7 @@ class Keeper(Source):
         self._saved = step
         about = dataclasses.replace(self._run.origin(self._options, self._group), step=step)
         own = {name: part.state_dict() for name, part in self._own.items()}
-        self._saver.save(about, self._shared_state() if self._group.is_root else None, own)
+        self._saver.save(about, self._shared_state(), own)
 
     def _shared_state(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._shared.items()}
@@ -184,9 +187,15 @@ class Keeper(Source):
 
     def _largest(self) -> int:
         """Returns a number of bytes that no state of this training exceeds, however it is saved."""
-        _, tensors = take_apart(self._shared_state(), "shared")
-        weights = sum(tensor.nbytes for tensor in tensors.values())
+        own = {name: part.state_dict() for name, part in self._own.items()}
+        weights = _nbytes(self._shared_state()) + self._group.size * _nbytes(own)
         # The student, its optimiser in up to double precision, a teacher of each group.
         return (8 + self._group.count) * weights + (
             (1 + self._group.size) * (1 + self._group.count) * _RANK_BYTES
         )
+
+
+def _nbytes(state: Any) -> int:
+    """Returns the bytes of the tensors in a tree."""
+    _, tensors = take_apart(state, "state")
+    return sum(tensor.nbytes for tensor in tensors.values())

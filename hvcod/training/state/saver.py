@@ -75,7 +75,7 @@ class Saver:
     def save(self, about: Origin, shared: Any, mine: Any) -> None:
         """Hands a state over; training may go on as soon as it returns. Collective.
 
-        `shared` is a tree of which the group root's counts, `mine` is this rank's own: with the
+        `shared` is a tree of which the group root's counts, `mine` is this rank's own, with the
         same outline, shapes and types on all ranks.
         """
         self._join()

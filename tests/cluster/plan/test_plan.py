@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,9 +201,20 @@ def test_groups_publish_every_interval_and_read_as_they_keep_up() -> None:
 
 
 def test_a_model_of_sparse_tables_alone_sends_no_gradients() -> None:
-    row = plan(training(2), ModelSize(100, 0, 200, 400), NETWORK, FILES, only=1)[0]
+    row = plan(training(2), ModelSize(100, 0, 200, 400, 400), NETWORK, FILES, only=1)[0]
     assert (row.inside_bytes, row.allreduce_s) == (0, 0)
     assert row.step_s == pytest.approx(0.3)
+
+
+def test_local_sgd_sends_weights_now_and_then_when_nothing_is_computed() -> None:
+    local = replace(training(8, interval=10**9), sync_interval=10)
+    row, synchronous = (
+        plan(each, SIZE, NETWORK, FILES, only=1)[0] for each in (local, training(8))
+    )
+    assert row.inside_bytes == pytest.approx(synchronous.inside_bytes / 10)
+    assert row.step_s == pytest.approx(0.3 + synchronous.allreduce_s / 10)
+    tables = plan(local, ModelSize(100, 0, 200, 400, 400), NETWORK, FILES, only=1)[0]
+    assert tables.inside_bytes == pytest.approx(allreduce_bytes(8, 400) / 10)
 
 
 def test_many_teachers_take_longer_than_an_interval() -> None:
@@ -281,7 +293,7 @@ def test_the_model_of_a_task_is_counted(tiny_data: Path) -> None:
 
     model = LanguageModel(400, 16, LayerNormLSTM(16, 32, 1))
     count = sum(each.numel() for each in model.parameters())
-    assert size == ModelSize(count, 4 * count, 2 * count, 4 * count)
+    assert size == ModelSize(count, 4 * count, 2 * count, 4 * count, 4 * count)
 
 
 def test_tables_that_are_updated_by_rows_are_not_averaged() -> None:

@@ -1,0 +1,174 @@
+"""Local SGD: each rank trains by itself, and the weights are averaged now and then.
+
+With an outer step on the averaged difference it is DiLoCo (Douillard et al., arXiv 2311.08105).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvcod.config import TrainOptions
+from hvcod.errors import GroupFailedError, HvcodError, UsageError
+from hvcod.groups.split import Group
+from hvcod.training.sgd.base import BaseAlgorithm
+from hvcod.training.sgd.outer import Outer
+from hvcod.training.state.keeper import Keeper
+
+LARGEST_TENSOR = 2**31 - 1
+"""Bytes of a parameter that MPI gathers from each rank for a training state."""
+
+
+class LocalSGD(BaseAlgorithm):
+    """Each rank makes updates of its own; every `sync_interval` steps all take the mean weights.
+
+    A *synchronisation* also ends the run. The optimiser's averages stay each rank's own, and so do
+    buffers, as in synchronous SGD. Between two synchronisations the group's model is the mean of
+    the ranks' weights at that moment, which is made to be published, validated or saved, and which
+    no rank goes on from.
+    """
+
+    def __init__(self, model: nn.Module, group: Group, options: TrainOptions) -> None:
+        """All ranks leave with rank 0's weights; see `BaseAlgorithm`. Collective."""
+        super().__init__(model, group, options)
+        self._interval, self._steps = options.local.sync_interval, options.steps
+        self._skips = options.nonfinite == "skip"
+        self._failed_at, self._common = 0, True
+        self._averaging = None
+        if group.trainers > 1:
+            _check_sizes(model)
+            from hvcod.training.sgd.averaging import Averaging
+
+            self._averaging = Averaging(model, group)
+        self._trained = [each for each in model.parameters() if each.requires_grad]
+        self._outer = Outer(self._trained, options.local)
+
+    @staticmethod
+    def examples(group: Group, options: TrainOptions) -> int:
+        """Returns the batch of one rank: an update is made from it alone."""
+        return options.batch_size
+
+    def step(self, loss: Tensor) -> bool:
+        """Makes this rank's update; returns False if it was skipped.
+
+        Collective at a synchronisation.
+
+        Raises:
+            GroupFailedError: The gradient of a rank was NaN or infinite since the last
+                synchronisation; at this one, on all ranks, whose weights are good and the same.
+        """
+        self.updates.begin()
+        loss.backward()
+        self.updates.complete()
+        updated = self._update()
+        done = self.updates.done
+        self._common = done % self._interval == 0 or done == self._steps
+        if self._common:
+            self._synchronise()
+        return updated
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Returns the `state_dict` with the mean of the ranks' parameters. Collective."""
+        state: dict[str, Tensor] = self.model.state_dict()
+        if self._common or self._averaging is None:
+            return state
+        means = [parameter.detach().clone() for parameter in self._trained]
+        self._averaging.average(means)
+        mean_of = dict(zip(map(id, self._trained), means, strict=True))
+        named = self.model.named_parameters(remove_duplicate=False)
+        return state | {name: mean_of[id(each)] for name, each in named if id(each) in mean_of}
+
+    def register(self, keeper: Keeper) -> None:
+        """Registers the mean weights, what all ranks share, and each rank's weights and optimiser.
+
+        With other ranks a group goes on from a synchronisation only; then all begin with the
+        optimiser's averages of the group root.
+        """
+        super().register(keeper)
+        keeper.own("local", _Own(self), anew=self._begin_anew)
+
+    def replicated(self) -> Iterable[Tensor]:
+        """Returns all parameters after a synchronisation, nothing otherwise."""
+        return self.model.parameters() if self._common else ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the optimiser of this rank, and what all ranks share."""
+        shared = {"common": self._common, "outer": self._outer.state_dict()}
+        return {"updates": self.updates.state_dict(), **shared}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned."""
+        self.updates.load_state_dict(state["updates"])
+        self._common = state["common"]
+        self._outer.load_state_dict(state["outer"])
+
+    def own_state(self) -> dict[str, Any]:
+        """Returns what this rank has for itself."""
+        return {
+            "weights": [parameter.detach() for parameter in self._trained],
+            "updates": self.updates.state_dict(),
+            "failed_at": torch.tensor(self._failed_at),
+        }
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `own_state` returned."""
+        with torch.no_grad():
+            for parameter, tensor in zip(self._trained, state["weights"], strict=True):
+                parameter.copy_(tensor)
+        self.updates.load_state_dict(state["updates"])
+        self._failed_at = int(state["failed_at"])
+
+    def _begin_anew(self, step: int) -> None:
+        if not self._common:
+            raise HvcodError(
+                f"the state of step {step} was saved between two synchronisations of --sgd local, "
+                "when each rank had weights of its own: go on with as many ranks per group as "
+                "then, or with a --save-interval that is a multiple of --sync-interval from the "
+                "start"
+            )
+
+    def _update(self) -> bool:
+        try:
+            return self.updates.apply()
+        except GroupFailedError:
+            # The other ranks learn of it when all meet.
+            self._failed_at = self._failed_at or self.updates.done
+            return False
+
+    def _synchronise(self) -> None:
+        """Makes all ranks go on from the mean of their weights. Collective."""
+        if self._averaging is not None:
+            self._averaging.average([each.data for each in self._trained])
+        self._outer.step()
+        failures = self.group.training_comm.allgather(self._failed_at)
+        self._failed_at = 0
+        for rank, step in enumerate(failures):
+            if step:
+                skip = "" if self._skips else ", or go on with --nonfinite skip"
+                raise GroupFailedError(
+                    f"the gradient of rank {rank} was NaN or infinite at step {step}; start a new "
+                    f"run with a lower --learning-rate or --clip{skip}"
+                )
+
+
+class _Own:
+    """The weights and the optimiser of one rank as a part of its training state."""
+
+    def __init__(self, algorithm: LocalSGD) -> None:
+        self._algorithm = algorithm
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._algorithm.own_state()
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self._algorithm.load_own_state(state)
+
+
+def _check_sizes(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.nbytes > LARGEST_TENSOR:
+            raise UsageError(
+                f"--sgd local: {name} has {parameter.nbytes} bytes, and each rank's own weights "
+                f"can be saved up to {LARGEST_TENSOR} a tensor: use --sgd sync"
+            )
