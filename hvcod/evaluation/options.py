@@ -32,3 +32,46 @@ class EvaluationOptions:
         None, "the run's config.toml, for a file that is not in its run directory"
     )
     device: str = option("auto", "device to compute on", choices=("auto", "cpu", "cuda"))
+
+
+MOST_WHOLE = 1024
+"""Predictions of more classes than this are stored as a sample, unless asked for otherwise."""
+
+USUAL_SAMPLE = 50
+"""Classes of a sample: the draws with which arXiv 2503.16870 comes close to all classes."""
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """The store of teachers' predictions that ``hvcod predict --teacher-store`` writes."""
+
+    teacher_store: Path | None = option(
+        None,
+        "store the predictions of the training data in this folder, for `hvcod train --teacher`; "
+        "the same command continues after an interruption",
+    )
+    whole: bool = option(
+        False, f"store all classes; the default for up to {MOST_WHOLE} classes and binary tasks"
+    )
+    sample: int | None = option(
+        None,
+        "store an unbiased sample of this many classes of each prediction; the default for more "
+        f"classes, with {USUAL_SAMPLE}",
+        minimum=1,
+        maximum=1024,
+    )
+    top_k: int | None = option(
+        None,
+        "store this many of the likeliest classes instead, to compare: that is biased",
+        minimum=1,
+        maximum=1024,
+    )
+    temperature: float = option(
+        1.0,
+        "temperature of the stored distributions, that of the training; all classes of one model "
+        "fit any",
+        minimum=0.01,
+        maximum=1000.0,
+    )
+    seed: int = option(1, "seed of the samples", minimum=0)
+    fresh: bool = option(False, "delete the store that is there, and start anew")

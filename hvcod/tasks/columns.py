@@ -134,6 +134,10 @@ class Columns:
         values = np.frombuffer(self.read_bytes(name, start, stop), dtype=column.dtype)
         return values.reshape(stop - start, *column.shape[1:])
 
+    def rows(self, name: str) -> int:
+        """Returns the number of rows of a column."""
+        return int(self._column(name).shape[0])
+
     def read_lines(self, name: str) -> list[str]:
         """Returns the texts of a column that `lines` made."""
         return self.read(name).tobytes().decode().split("\n")[:-1]

@@ -119,10 +119,10 @@ def _statistics_of_root(model: nn.Module, group: Group) -> Iterator[None]:
 
 
 @torch.no_grad()
-def predictive_distributions(
+def predicted_logits(
     models: Sequence[tuple[Task, nn.Module]], part: str, device: torch.device
 ) -> Iterator[tuple[Batch, list[Tensor]]]:
-    """Yields each batch of this rank's share and each model's log-probabilities [N, classes].
+    """Yields each batch of this rank's share and each model's logits.
 
     The models are in evaluation mode, on `device`, each with its task; the task of the first brings
     that part of the data, such as ``validation``.
@@ -134,8 +134,18 @@ def predictive_distributions(
         for index, (task, model) in enumerate(models):
             state = None if batch.begins else states[index]
             logits, states[index] = task.predict(model, batch.inputs, state)
-            answers.append(task.log_probabilities(logits))
+            answers.append(logits)
         yield batch, answers
+
+
+@torch.no_grad()
+def predictive_distributions(
+    models: Sequence[tuple[Task, nn.Module]], part: str, device: torch.device
+) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Yields what `predicted_logits` does, as log-probabilities [N, classes]."""
+    for batch, answers in predicted_logits(models, part, device):
+        pairs = zip(models, answers, strict=True)
+        yield batch, [task.log_probabilities(logits) for (task, _), logits in pairs]
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:

@@ -60,6 +60,14 @@ class Packing:
         fields = [("classes", "<u2" if (self.classes or 0) <= 2**16 else "<u4", (self.k,))]
         return np.dtype(fields + [("weights", "<f2", (self.k,))] * (self.kind == "top"))
 
+    @property
+    def described(self) -> str:
+        """The form in words."""
+        if self.kind == "whole":
+            return "one number" if self.classes is None else f"{self.classes} classes"
+        kind = "drawn" if self.kind == "sample" else "likeliest"
+        return f"{self.k} {kind} of {self.classes} classes"
+
     def pack(self, logits: Tensor, offsets: npt.NDArray[np.float64]) -> Rows:
         """Packs predictions.
 

@@ -64,6 +64,7 @@ class Preparation(ABC):
         added: Options that version 0.1 did not have, with the values that it worked by: the plan
             has others only, so that the same options are the same plan.
         stages: The stages in their order.
+        option: The option by which the output was given, for messages.
         plan: Everything that the result follows from, known from `run` on.
     """
 
@@ -73,6 +74,7 @@ class Preparation(ABC):
     late: ClassVar[Collection[str]] = ()
     added: ClassVar[Mapping[str, Any]] = {}
     stages: ClassVar[Sequence[Stage]]
+    option: ClassVar[str] = "--output"
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class Preparation(ABC):
         self.sources: Sequence[Any] = sources
         self.output, self.options, self.world = output, options, world
         self.left_alone = left_alone
-        self.workspace = Workspace(output, world, self.stages)
+        self.workspace = Workspace(output, world, self.stages, self.option)
         self.plan: dict[str, Any] = {}
 
     @abstractmethod

@@ -30,20 +30,31 @@ SECONDS_BETWEEN_LOOKS = 0.5
 class Stage:
     """Work that every item of a kind goes through; its name is that of its folder.
 
-    The progress shows its `title`, such as ``reading``, and counts items and, in each, its `unit`,
-    such as ``document``.
+    The progress shows its `title`, such as ``reading``, and counts items, such as inputs, and, in
+    each, its `unit`, such as ``document``.
     """
 
     name: str
     title: str
     unit: str
+    item: str = "input"
 
 
 class Workspace:
-    """One output folder while the ranks of `world` fill it; each stage has a folder in it."""
+    """One output folder while the ranks of `world` fill it; each stage has a folder in it.
 
-    def __init__(self, output: Path, world: Communicator, stages: Sequence[Stage]) -> None:
+    Messages name the folder by the `option` that it was given with.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        world: Communicator,
+        stages: Sequence[Stage],
+        option: str = "--output",
+    ) -> None:
         self.output, self._world, self._stages = output, world, stages
+        self._shown = f"{option} {output}"
         self.folder = output / "work"
         self._launch = ""
 
@@ -82,7 +93,7 @@ class Workspace:
                 is_ours = create(claim, b"")
             except OSError as error:
                 raise HvcodError(
-                    f"cannot create {claim}: {reason_of(error)}; all nodes must share --output"
+                    f"cannot create {claim}: {reason_of(error)}; all nodes must share {self._shown}"
                 ) from error
             if is_ours:
                 yield item
@@ -93,7 +104,7 @@ class Workspace:
 
         The function takes the units of the item at hand that are done, if they are known.
         """
-        progress = Progress(items, stage.title, "input", shown=self._world.rank == 0)
+        progress = Progress(items, stage.title, stage.item, shown=self._world.rank == 0)
         done = len(self._done(stage))
         progress.update(done)
         next_look = 0.0
@@ -125,11 +136,11 @@ class Workspace:
             before = read_json(known)
             made = before["plan"] if finished else before
             free = () if finished else late
-            _refuse_other_plan(self.output, _without(free, made), _without(free, plan), finished)
+            _refuse_other_plan(self._shown, _without(free, made), _without(free, plan), finished)
         elif foreign := self._foreign_files():
             raise UsageError(
-                f"--output {self.output} already holds {foreign[0]}, which is not a preparation of "
-                "hvcod data: choose a new folder"
+                f"{self._shown} already holds {foreign[0]}, which hvcod did not write there: "
+                "choose a new folder"
             )
         if finished:
             self.remove()
@@ -156,7 +167,7 @@ class Workspace:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise UsageError(f"--output {self.output}: {reason_of(error)}") from error
+            raise UsageError(f"{self._shown}: {reason_of(error)}") from error
         begun = names == ["work"] and all(file.suffix == ".tmp" for file in self.folder.iterdir())
         return [] if begun else names
 
@@ -166,7 +177,7 @@ def _without(keys: Collection[str], plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other_plan(
-    output: Path, before: dict[str, Any], plan: dict[str, Any], finished: bool
+    output: str, before: dict[str, Any], plan: dict[str, Any], finished: bool
 ) -> None:
     different = sorted(key for key in {*before, *plan} if before.get(key) != plan.get(key))
     if not different:
@@ -178,6 +189,6 @@ def _refuse_other_plan(
     )
     way = "" if finished else " repeat the earlier command to finish it,"
     raise UsageError(
-        f"--output {output} holds {holds} made with other options ({shown}):{way} choose another "
+        f"{output} holds {holds} made with other options ({shown}):{way} choose another "
         "folder or remove this one"
     )

@@ -1,0 +1,1 @@
+"""Storing the predictions of finished teachers on the training data."""
