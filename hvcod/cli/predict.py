@@ -103,8 +103,8 @@ def _store(
     if options.fresh:
         clear(folder, ranks)
     if ranks.is_root:
-        size = f"{storing.places} of {packing.described}, {byte_count(storing.bytes)}"
-        show(f"hvcod: {folder}: predictions: {size}", err=True)
+        size = f"{storing.places} predictions ({packing.described}), {byte_count(storing.bytes)}"
+        show(f"hvcod: storing {size} in {folder}", err=True)
     report = storing.run()
     if ranks.is_root:
         count, size = report["predictions"], byte_count(report["bytes"])

@@ -64,9 +64,9 @@ class Packing:
     def described(self) -> str:
         """The form in words."""
         if self.kind == "whole":
-            return "one number" if self.classes is None else f"{self.classes} classes"
-        kind = "drawn" if self.kind == "sample" else "likeliest"
-        return f"{self.k} {kind} of {self.classes} classes"
+            return "one number each" if self.classes is None else f"{self.classes} classes each"
+        kind = "a sample of" if self.kind == "sample" else "the likeliest"
+        return f"{kind} {self.k} of {self.classes} classes each"
 
     def pack(self, logits: Tensor, offsets: npt.NDArray[np.float64]) -> Rows:
         """Packs predictions.
