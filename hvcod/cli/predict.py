@@ -89,7 +89,7 @@ def _flag(key: str) -> str:
 def _store(
     models: "list[Trained]", options: StoreOptions, ensemble: bool, ranks: "Group", as_json: bool
 ) -> None:
-    from hvcod.evaluation.storing.storing import Storing, clear, packing_of
+    from hvcod.evaluation.storing.storing import Storing, packing_of
 
     folder = options.teacher_store
     assert folder is not None
@@ -101,7 +101,7 @@ def _store(
     packing = packing_of(models, options)
     storing = Storing(models, folder, packing, options.seed, ranks)
     if options.fresh:
-        clear(folder, ranks)
+        storing.clear()
     if ranks.is_root:
         size = f"{storing.places} predictions ({packing.described}), {byte_count(storing.bytes)}"
         show(f"hvcod: storing {size} in {folder}", err=True)

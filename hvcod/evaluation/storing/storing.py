@@ -7,7 +7,6 @@ evaluation, so the store does not depend on the number of ranks.
 
 import copy
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,16 +23,15 @@ from hvcod.evaluation.models import Trained
 from hvcod.evaluation.options import MOST_WHOLE, USUAL_SAMPLE, StoreOptions
 from hvcod.evaluation.storing.shards import ShardWriter, index_of
 from hvcod.groups.split import Group
-from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import task_name
 from hvcod.tasks.base import Task
 from hvcod.tasks.columns import fingerprint, image
-from hvcod.tasks.files import read_json, write_whole
+from hvcod.tasks.files import write_whole
 from hvcod.tasks.preparing.pipeline import Look, Preparation, Report
 from hvcod.tasks.preparing.workspace import Stage
 from hvcod.tensorfile.meaning import digest
 from hvcod.training.run.data import DataRecord
-from hvcod.training.stored.store import FORMAT, Places, is_store
+from hvcod.training.stored.store import FORMAT, Places
 from hvcod.training.validation import predicted_logits
 
 FEWEST_SHARDS = 64
@@ -88,6 +86,14 @@ class Storing(Preparation):
 
     def load(self) -> None:
         """Nothing: all options are known to be right."""
+
+    def clear(self) -> None:
+        """Deletes the store that is there, finished or not, if there is one. Collective.
+
+        Raises:
+            UsageError: The folder holds something else.
+        """
+        self.workspace.clear(FORMAT.name)
 
     def digests(self) -> dict[str, Any]:
         """Returns what the predictions follow from besides their form."""
@@ -172,25 +178,6 @@ class Storing(Preparation):
             "shards": [file["file"] for file in files],
         }
         return {"predictions": count, "bytes": count * packing.row.itemsize}, description
-
-
-def clear(folder: Path, ranks: Group) -> None:
-    """Deletes a store, finished or not, if there is one. Collective.
-
-    Raises:
-        UsageError: The folder holds something else.
-    """
-
-    def delete() -> None:
-        plan = folder / "work" / "plan.json"
-        begun = plan.exists() and read_json(plan).get("format") == FORMAT.name
-        if not begun and not is_store(folder):
-            if folder.exists() and any(folder.iterdir()):
-                raise UsageError(f"--fresh: {folder} holds no store of predictions")
-            return
-        shutil.rmtree(folder)
-
-    on_rank_zero(ranks.comm, delete)
 
 
 def packing_of(models: Sequence[Trained], options: StoreOptions) -> Packing:

@@ -69,6 +69,14 @@ class Workspace:
         self._launch = on_rank_zero(self._world, lambda: uuid.uuid4().hex[:12])
         return not on_rank_zero(self._world, lambda: self._open(plan, late))
 
+    def clear(self, format_name: str) -> None:
+        """Deletes the output, finished or not, of a plan that names this format. Collective.
+
+        Raises:
+            UsageError: The folder holds something else.
+        """
+        on_rank_zero(self._world, lambda: self._clear(format_name))
+
     def file(self, stage: Stage, item: int, suffix: str) -> Path:
         """Returns the path of one of the files that a stage writes for an item."""
         return self.folder / stage.name / f"{item:05d}{suffix}"
@@ -130,8 +138,9 @@ class Workspace:
         return list((self.folder / stage.name).glob("*.json"))
 
     def _open(self, plan: dict[str, Any], late: Collection[str]) -> bool:
-        finished = (self.output / "dataset.json").exists()
-        known = self.output / "dataset.json" if finished else self.folder / "plan.json"
+        description, begun = self._described
+        finished = description.exists()
+        known = description if finished else begun
         if known.exists():
             before = read_json(known)
             made = before["plan"] if finished else before
@@ -149,6 +158,18 @@ class Workspace:
         with held(self.output):
             self._begin(known, plan)
         return False
+
+    def _clear(self, format_name: str) -> None:
+        known = [path for path in self._described if path.exists()]
+        if any(read_json(path).get("format") == format_name for path in known):
+            shutil.rmtree(self.output)
+        elif foreign := self._foreign_files():
+            raise UsageError(f"{self._shown}: holds {foreign[0]}, so it is not deleted")
+
+    @property
+    def _described(self) -> tuple[Path, Path]:
+        """The files that describe a finished preparation, and one that is not."""
+        return self.output / "dataset.json", self.folder / "plan.json"
 
     def _begin(self, known: Path, plan: dict[str, Any]) -> None:
         make_folder(self.folder)

@@ -21,7 +21,7 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.options import StoreOptions
 from hvcod.evaluation.storing import shards, storing
-from hvcod.evaluation.storing.storing import Storing, clear, packing_of
+from hvcod.evaluation.storing.storing import Storing, packing_of
 from hvcod.groups.split import Group
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Batch, Task
@@ -72,11 +72,12 @@ def _trained(task: Task, folder: Path, seed: int) -> Trained:
     return Trained(f"model {seed}", path, 10, task, model, torch.device("cpu"))
 
 
-def stored(
-    models: list[Trained], folder: Path, ranks: Group = ALONE, **form: Any
-) -> PredictionStore:
-    packing = packing_of(models, StoreOptions(**form))
-    Storing(models, folder, packing, 1, ranks).run()
+def storing_of(models: list[Trained], folder: Path, **form: Any) -> Storing:
+    return Storing(models, folder, packing_of(models, StoreOptions(**form)), 1, ALONE)
+
+
+def stored(models: list[Trained], folder: Path, **form: Any) -> PredictionStore:
+    storing_of(models, folder, **form).run()
     return PredictionStore(folder)
 
 
@@ -222,14 +223,14 @@ def test_a_store_that_is_there_is_neither_written_again_nor_replaced(
     assert stored([replace(model, model=Dying(model.model, 1))], folder).digest == before
     with pytest.raises(UsageError, match=r"--teacher-store .*holds a finished dataset made"):
         stored(models("criteo", 2), folder)
-    clear(folder, ALONE)
+    storing_of(models("criteo", 2), folder).clear()
     assert stored(models("criteo", 2), folder).digest != before
     other = tmp_path / "other"
     other.mkdir()
-    clear(other, ALONE)
+    storing_of(models("criteo", 1), other).clear()
     (other / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds no store of predictions"):
-        clear(other, ALONE)
+    with pytest.raises(UsageError, match=r"holds notes\.txt, so it is not deleted"):
+        storing_of(models("criteo", 1), other).clear()
     with pytest.raises(UsageError, match=r"already holds notes\.txt, which hvcod did not write"):
         stored(models("criteo", 1), other)
 
