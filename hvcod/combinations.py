@@ -35,9 +35,35 @@ def local_without_its_algorithm(options: TrainOptions) -> str:
     )
 
 
+def smoothing_beside_teachers(options: TrainOptions) -> str:
+    """Label smoothing takes the place of the distillation term."""
+    if options.smoothing == "none":
+        return ""
+    if options.teacher:
+        return (
+            f"--smoothing {options.smoothing} takes the place of the distillation term, by which "
+            f"--teacher {options.teacher} teaches: leave one of them out"
+        )
+    if options.groups == 1:
+        return ""
+    return (
+        f"--smoothing {options.smoothing} takes the place of the distillation term, with which "
+        f"--groups {options.groups} teach each other: use one group"
+    )
+
+
+def weight_of_no_smoothing(options: TrainOptions) -> str:
+    """A weight needs a term."""
+    if options.smoothing_weight is None or options.smoothing != "none":
+        return ""
+    return "--smoothing-weight is the weight of --smoothing: choose uniform or unigram with it"
+
+
 RULES: tuple[Rule, ...] = (
     temperature_of_squares,
     local_without_its_algorithm,
+    smoothing_beside_teachers,
+    weight_of_no_smoothing,
 )
 
 

@@ -235,6 +235,15 @@ class TrainOptions:
     order_seed: int | None = option(
         None, "seed of all that is random about the data; default: --seed", minimum=0, common=True
     )
+    smoothing: str = option(
+        "none",
+        "label smoothing in place of distillation, from the first step: a term of the loss that "
+        "matches the uniform distribution, or that of the classes in the training data (unigram)",
+        choices=("none", "uniform", "unigram"),
+    )
+    smoothing_weight: float | None = option(
+        None, "weight of that term, instead of --distill-weight; default: 0.1", minimum=0.0
+    )
     same_data: bool = option(
         False, "all groups read the same documents, each in its own order", common=True
     )

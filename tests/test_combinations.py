@@ -13,13 +13,20 @@ from hvcod.runs.layers import resolve
 REFUSED = {
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
     "--smoothing uniform --groups 2": "--smoothing uniform takes the place of the distillation",
-    "--smoothing-weight 0.1": "--smoothing-weight is the weight of --smoothing",
     "--sync-interval 5": "are options of --sgd local: add it, or leave them out with --sgd sync",
     "--outer-momentum 0.9": "--outer-learning-rate and --outer-momentum are options of --sgd loc",
+    "--smoothing uniform --teacher a --teacher b": "by which --teacher a, b teaches",
+    "--smoothing-weight 0.1": "--smoothing-weight is the weight of --smoothing",
 }
 """{flags of hvcod train: a part of the message}."""
 
-ALLOWED = ["", "--distill-loss kl --temperature 2", "--distill-loss mse"]
+ALLOWED = [
+    "",
+    "--distill-loss kl --temperature 2",
+    "--distill-loss mse",
+    "--smoothing unigram --smoothing-weight 0",
+    "--teacher run --groups 2",
+]
 
 
 def options_of(flags: str) -> TrainOptions:

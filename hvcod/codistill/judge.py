@@ -60,7 +60,11 @@ class Judge:
                 "teacher_limit needs the task loss: loss(..., score=lambda logits: ...)"
             )
         # Of a sample of a few classes there is no task loss.
-        logits = {key: each for key, each in answers.items() if isinstance(each, Tensor)}
+        logits = {
+            key: each
+            for key, each in answers.items()
+            if isinstance(each, Tensor) and self._teachers[key].judged
+        }
         trial = self.scores.on_trial({key: teachers[key] for key in logits})
         if score is not None:
             self.scores.measure(score, student, logits, teachers)
@@ -74,6 +78,8 @@ class Judge:
         """Takes note of losses on validation data after so many steps of the student."""
         self.scores.validated(step, student)
         for key, loss in teachers.items():
+            if not self._teachers[key].judged:
+                continue
             if self.scores.is_news_then(key, self._teachers[key].step, loss):
                 told = f"its loss is {loss:.4g} on validation data, this group's {student:.4g}"
                 self._report("far worse", key, told)

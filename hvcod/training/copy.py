@@ -12,6 +12,7 @@ from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks.base import Task
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
+from hvcod.training.smoothing import smoothing_teachers, term_options
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
 from hvcod.training.validation import compare, lent, validate
@@ -48,8 +49,8 @@ class Copy:
         task: Task,
         run: Run,
         device: torch.device,
-        fixed: Sequence[Teacher],
         stop: Callable[[], bool],
+        fixed: Sequence[Teacher] = (),
     ) -> None:
         """Collective over the group; a wait for a teacher ends when `stop` returns True.
 
@@ -66,14 +67,14 @@ class Copy:
             self.model,
             group,
             run.directory,
-            options.codistill,
+            term_options(options),
             origin=run.origin(options, group),
             examples_per_step=group.trainers * options.batch_size,
             steps=options.steps,
             predict=task.predict,
             likelihood=task.likelihood,
             reuse_logits=True,
-            fixed=fixed,
+            fixed=[*fixed, *smoothing_teachers(task)],
             stop=stop,
         )
         self.codistiller.publish_from(self.optimizer.weights)

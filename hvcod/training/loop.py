@@ -42,7 +42,7 @@ def train(
     keeper = Keeper(options, group, run, before=journal.sync)
     limit = options.time_limit
     preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)
-    copy = Copy(task, run, device, fixed, stop=preemption.requested)
+    copy = Copy(task, run, device, preemption.requested, fixed)
     for source in (copy, copy.codistiller, keeper):
         journal.add(source)
     keeper.shared("journal", journal)

@@ -79,6 +79,11 @@ class Teacher(ABC):
         return True
 
     @property
+    def judged(self) -> bool:
+        """True if its losses are measured, and it is left out or reported if they are high."""
+        return True
+
+    @property
     def usable(self) -> bool:
         """True if it may teach now."""
         return self.here and not self.dropped

@@ -111,6 +111,8 @@ CHANGES: dict[str, Any] = {
     "seed": 2,
     "order_seed": 3,
     "same_data": True,
+    "smoothing": "uniform",
+    "smoothing_weight": 0.5,
     "codistill.exchange_interval": 51,
     "codistill.burn_in": 51,
     "codistill.distill_weight": 0.5,
