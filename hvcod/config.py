@@ -105,6 +105,11 @@ class CodistillOptions:
         3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )
 
+    @property
+    def in_process(self) -> bool:
+        """True if one process trains all groups."""
+        return self.exchange == "in-process"
+
 
 @dataclass(frozen=True)
 class OptimizerOptions:

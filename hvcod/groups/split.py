@@ -2,6 +2,7 @@
 
 import atexit
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Group:
         team: The ranks of all groups of the run in this launch; None for those of this group.
         role: ``trainer``, or ``teacher`` for a rank that only computes predictions of teachers.
         whole: The communicator of both roles, trainers first; None if there are only trainers.
+        shelf: What the groups of one process hand to each other, by group; None if each has
+            processes of its own.
     """
 
     index: int
@@ -45,6 +48,7 @@ class Group:
     team: Communicator | None = None
     role: str = "trainer"
     whole: Communicator | None = None
+    shelf: dict[int, Any] | None = None
 
     @property
     def everyone(self) -> Communicator:
@@ -153,6 +157,17 @@ def split(
     whole = world.Split(index, world.rank)
     share = share or node_share(world)
     return _with_role(whole, index, groups, share, teacher_ranks, world)
+
+
+def in_one_process(groups: int, share: NodeShare) -> list[Group]:
+    """Returns all groups of a run, which one process trains in turn, without MPI.
+
+    Each computes with as many threads as if it were one of so many ranks on the node, which decides
+    the last bit of sums.
+    """
+    comm, shelf = Alone(), dict[int, Any]()
+    place = share.node_rank, max(1, share.threads // groups)
+    return [Group(index, groups, 0, 1, comm, *place, shelf=shelf) for index in range(groups)]
 
 
 def _with_role(

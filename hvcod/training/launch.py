@@ -1,27 +1,31 @@
 """One launch of a training: from options to the summaries of its groups."""
 
+import itertools
 import logging
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
+
 from hvcod.config import TrainOptions
-from hvcod.errors import PREEMPTED
+from hvcod.errors import PREEMPTED, UsageError
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.device import choose_device
-from hvcod.groups.split import split
+from hvcod.groups.split import Group, in_one_process, split
 from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
 from hvcod.tasks import load_task
 from hvcod.terminal import LogLines
 from hvcod.training.finished.teachers import finished_teachers
-from hvcod.training.loop import train
+from hvcod.training.loop import Part, train
 from hvcod.training.run.data import join_data
-from hvcod.training.run.directory import open_run
+from hvcod.training.run.directory import Run, of_another_group, open_run
 from hvcod.training.run.group_options import of_this_group
 from hvcod.training.run.resume import per_rank, shared_out
 from hvcod.training.run.stop_file import watched
 from hvcod.training.signals import StopSignals
+from hvcod.training.turns import whose
 
 
 @dataclass(frozen=True)
@@ -42,26 +46,62 @@ class Team:
 def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
     """Runs a training; returns the summaries of its groups in this launch. Collective."""
     everyone = team.ranks
-    group = split(everyone, options.groups, options.group, team.share)
+    group, *others = groups = _groups_here(options, team)
     options = per_rank(options, group.trainers)
-    level = logging.INFO if group.is_root else logging.ERROR
-    handler = logging.StreamHandler()
-    handler.setFormatter(LogLines(f"[group {group.index}] %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
-    with closing(open_run(options, group, everyone)) as run:
+    _show_log(groups)
+    with ExitStack() as stack:
+        run = stack.enter_context(closing(open_run(options, group, everyone)))
+        runs = [run]
+        for other in others:
+            runs.append(stack.enter_context(closing(of_another_group(run, other))))
         options = shared_out(options, group.trainers, run.examples)
-        options = of_this_group(options, run.directory, group)
         device = choose_device(group, options.device)
-        task = load_task(options.task)(options, group)
-        run = join_data(run, task, everyone)
-        fixed = finished_teachers(task, run, device)
+        parts = [_part(options, *each, device, everyone) for each in zip(groups, runs, strict=True)]
         with watched(run.directory, team.signals) if group.is_root else nullcontext():
-            summary = train(task, run, device, team.signals, fixed)
-        summary["reference"] = dict(task.reference())
+            summaries = train(parts, device, team.signals)
+        for summary, part in zip(summaries, parts, strict=True):
+            summary["reference"] = dict(part.task.reference())
     # A group that has finished leaves its cores to the others.
     wait_quietly(everyone)
-    gathered = everyone.allgather(summary if group.is_root else None)
-    return [shown for shown in gathered if shown is not None]
+    gathered = everyone.allgather(summaries if group.is_root else [])
+    return list(itertools.chain.from_iterable(gathered))
+
+
+def _groups_here(options: TrainOptions, team: Team) -> list[Group]:
+    """Returns the groups of this process: that of its rank, or all of them."""
+    if not options.codistill.in_process or options.groups == 1:
+        return [split(team.ranks, options.groups, options.group, team.share)]
+    if (ranks := team.ranks.size) > 1:
+        raise UsageError(
+            f"--exchange in-process trains all groups in one process, and these are {ranks}: start "
+            "it without mpirun or srun, or use --exchange files"
+        )
+    return in_one_process(options.groups, team.share)
+
+
+def _show_log(groups: Sequence[Group]) -> None:
+    """Shows the log, each line with its group; of ranks that are no root only errors."""
+    handler = logging.StreamHandler()
+    where = f"[group {groups[0].index}] " if len(groups) == 1 else "%(whose)s"
+    handler.setFormatter(LogLines(f"{where}%(message)s"))
+    handler.addFilter(_note_turn)
+    level = logging.INFO if groups[0].is_root else logging.ERROR
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def _note_turn(record: logging.LogRecord) -> bool:
+    record.whose = whose.get()
+    return True
+
+
+def _part(
+    options: TrainOptions, group: Group, run: Run, device: torch.device, everyone: Communicator
+) -> Part:
+    """Returns a group's part of a run, once its data proved to be the run's. Collective."""
+    options = of_this_group(options, run.directory, group)
+    task = load_task(options.task)(options, group)
+    run = join_data(run, task, everyone)
+    return Part(task, run, finished_teachers(task, run, device))
 
 
 def exit_code(summaries: Sequence[dict[str, Any]]) -> int:

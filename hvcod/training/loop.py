@@ -1,10 +1,11 @@
 """The training loop: Algorithm 1 of the paper, as one rank of one group runs it.
 
-The step itself is `Copy.learn`; around it are stopping, validating, saving and recording.
+The step itself is `Copy.learn`; around it are stopping, validating, saving and recording. Groups
+that one process trains take turns, a step each.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,16 +20,39 @@ from hvcod.training.run.directory import Run
 from hvcod.training.signals import StopSignals
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import RandomNumbers
+from hvcod.training.turns import Training, Turns
+
+
+class Part(NamedTuple):
+    """A group's part of a run: its task, its folder, and the teachers beside the other groups."""
+
+    task: Task
+    run: Run
+    fixed: Sequence[Teacher] = ()
 
 
 def train(
+    parts: Sequence[Part], device: torch.device, signals: StopSignals
+) -> list[dict[str, Any]]:
+    """Trains the models of this process's groups, most often one; returns their summaries.
+
+    Collective over each of them; see `steps`.
+    """
+    turns = Turns([part.run.states for part in parts])
+    return turns.take([steps(*part, device, signals, turns) for part in parts], device)
+
+
+def steps(
     task: Task,
     run: Run,
+    fixed: Sequence[Teacher],
     device: torch.device,
     signals: StopSignals,
-    fixed: Sequence[Teacher] = (),
-) -> dict[str, Any]:
-    """Trains the model of this rank's group, from where it stopped, to the end or a preemption.
+    turns: Turns,
+) -> Training[dict[str, Any]]:
+    """Trains the model of a group, from where it stopped, to the end or a preemption.
+
+    Yields before its first step and after each one, for other groups of this process.
 
     Inside the group the base algorithm makes one model of what all ranks learn. The other groups
     send stale teachers, and `fixed` ones stand beside them: once the burn-in is over, the model is
@@ -39,7 +63,8 @@ def train(
     """
     options, group = task.options, task.group
     journal = Journal(options, group, run, device)
-    keeper = Keeper(options, group, run, before=journal.sync)
+    keeper = Keeper(options, group, run, before=journal.sync, settle=turns.settle)
+    turns.add(keeper.flush)
     limit = options.time_limit
     preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)
     copy = Copy(task, run, device, preemption.requested, fixed)
@@ -56,14 +81,16 @@ def train(
     step, reason = 0, ""
     watchdog = Watchdog(group, options.silence_limit, lambda: step)
     try:
-        step = keeper.restore(journal.begin)
-        while step < options.steps and not (reason := preemption.reason()):
+        step = keeper.restore(journal.begin, turns.begin)
+        yield
+        while step < options.steps and not (reason := turns.stop(preemption.reason())):
             step += 1
             losses = copy.learn()
             journal.step(step, *losses)
             if step % options.validation_interval == 0 or step == options.steps:
                 journal.validated(step, *copy.validate())
             keeper.step(step)
+            yield from journal.pause()
         ended = "preempted" if reason else "finished"
         keeper.finish(step)
     except GroupFailedError as error:

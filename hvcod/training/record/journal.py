@@ -4,7 +4,7 @@ import logging
 import math
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -123,6 +123,12 @@ class Journal:
         if step % self._options.log_interval == 0 or step == self._options.steps:
             figures = f"{self._log(step)}{self._validation()}"
         self._progress.update(figures=figures)
+
+    def pause(self) -> Iterator[None]:
+        """Yields once; what happens meanwhile does not count as a step of this group."""
+        begun = time.monotonic()
+        yield
+        self._lap += time.monotonic() - begun
 
     def validated(
         self,

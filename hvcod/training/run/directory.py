@@ -8,7 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,12 @@ def open_run(options: TrainOptions, group: Group, world: Communicator) -> Run:
         run.close()
         raise
     return run
+
+
+def of_another_group(run: Run, group: Group) -> Run:
+    """Returns a run as another group of this process sees it; raises HvcodError as `open_run`."""
+    folder = group_folder(run.directory, group.index)
+    return replace(run, group=folder, owner=_own(folder, group, group.comm))
 
 
 def check_options(directory: Path, options: TrainOptions, ranks: int, advice: str) -> bool:

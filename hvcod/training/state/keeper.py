@@ -35,11 +35,12 @@ class Keeper(Source):
         group: Group,
         run: Run,
         before: Callable[[], object] = lambda: None,
+        settle: Callable[[], object] = lambda: None,
     ) -> None:
         """Collective over the group.
 
         `before` is called on the writing thread before a state is written: what the state takes for
-        done must be on disk earlier.
+        done must be on disk earlier. `settle` is called before a state is handed over.
         """
         self._options, self._group, self._run = options, group, run
         self._saver = Saver(group, run.states, options.keep_states, before)
@@ -48,7 +49,7 @@ class Keeper(Source):
         self._rows: dict[str, int] = {}
         self._of_examples: set[str] = set()
         self._anew: dict[str, Callable[[int], object]] = {}
-        self._first, self._saved = 0, -1
+        self._first, self._saved, self._settle = 0, -1, settle
 
     def shared(self, name: str, part: Part) -> None:
         """Registers a part that is the same on all ranks: the group root's is saved.
@@ -83,19 +84,22 @@ class Keeper(Source):
         if of_examples:
             self._of_examples.add(name)
 
-    def restore(self, begin: Callable[[int], object] = lambda step: None) -> int:
+    def restore(
+        self, begin: Callable[[int], object] = lambda step: None, last: int | None = None
+    ) -> int:
         """Restores the newest state; returns the steps done, 0 in a new run. Collective.
 
         Args:
             begin: Called with the steps done, even if the group then fails, so that the failure is
                 recorded.
+            last: States of later steps are left alone.
 
         Raises:
             HvcodError: There are states, but none can be read, or the newest does not fit.
             GroupFailedError: A part cannot go on, and the group ends.
         """
         run, batch_size, limit = self._run, self._options.batch_size, self._largest()
-        restored = restore(run.states, self._group, run.id, batch_size, limit, self._rows)
+        restored = restore(run.states, self._group, run.id, batch_size, limit, self._rows, last)
         if restored is not None:
             self._first = self._saved = restored.about.step
             try:
@@ -115,9 +119,13 @@ class Keeper(Source):
 
     def finish(self, step: int) -> None:
         """Saves the last state, again if it was due already and failed. Collective."""
-        if step == self._saved and not self._saver.flush():
+        if step == self._saved and not self.flush():
             self._saved = -1
         self._save(step)
+
+    def flush(self) -> bool:
+        """Waits for the last state; returns whether it is on disk. Collective over the group."""
+        return self._saver.flush()
 
     def close(self) -> bool:
         """Ends saving; returns whether the last state is on disk. Collective over the group."""
@@ -148,6 +156,7 @@ class Keeper(Source):
         # A group that failed as it was restored has made no step.
         if step <= self._saved:
             return
+        self._settle()
         self._saved = step
         about = dataclasses.replace(self._run.origin(self._options, self._group), step=step)
         own = {name: part.state_dict() for name, part in self._own.items()}

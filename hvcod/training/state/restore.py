@@ -65,7 +65,13 @@ class Restored:
 
 
 def restore(
-    directory: Path, group: Group, run_id: str, batch_size: int, limit: int, rows: Mapping[str, int]
+    directory: Path,
+    group: Group,
+    run_id: str,
+    batch_size: int,
+    limit: int,
+    rows: Mapping[str, int],
+    last: int | None = None,
 ) -> Restored | None:
     """Returns the newest training state that can be read; None if there are none at all.
 
@@ -76,6 +82,7 @@ def restore(
         limit: Bytes that no state of this model exceeds.
         rows: For each part of a rank's own tree that other ranks can take over, the dimension of
             its tensors that counts examples.
+        last: The last step that counts; None: there is none.
 
     Raises:
         HvcodError: There are states, but none can be read; or the group has other ranks or
@@ -85,7 +92,7 @@ def restore(
 
     def look() -> bool:
         nonlocal state
-        state = _newest(directory, group.index, run_id, limit)
+        state = _newest(directory, group.index, run_id, limit, last)
         if state is not None:
             _fit(state, group.size, batch_size, rows)
         return state is not None
@@ -147,9 +154,9 @@ def _hand_out(state: State | None, group: Group) -> Restored:
     return Restored(Origin(**header), put_together(shared_outline, everyones), own_trees)
 
 
-def _newest(directory: Path, group: int, run_id: str, limit: int) -> State | None:
+def _newest(directory: Path, group: int, run_id: str, limit: int, last: int | None) -> State | None:
     try:
-        steps = list_steps(directory)
+        steps = [step for step in list_steps(directory) if last is None or step <= last]
     except FileNotFoundError:
         return None
     except OSError as error:
