@@ -77,11 +77,18 @@ class CodistillOptions:
         maximum=1000.0,
     )
     topology: str = option("full", "who teaches whom", choices=TOPOLOGIES, common=True)
-    exchange: str = option("files", "how groups exchange weights", choices=EXCHANGES, common=True)
-    staleness: str = option(
-        "freshest",
+    exchange: str = option(
+        "files",
+        "how groups exchange weights: by published files, or in the memory of one process that "
+        "trains all of them in turn, without MPI",
+        choices=EXCHANGES,
+        common=True,
+    )
+    staleness: str | None = option(
+        None,
         "age of the teachers: freshest takes the newest there are and never waits; exact waits for "
-        "those of one interval ago, so that a run can be repeated bit for bit",
+        "those of one interval ago, so that a run can be repeated bit for bit; default: freshest, "
+        "with --exchange in-process exact",
         choices=("freshest", "exact"),
         common=True,
     )
@@ -104,6 +111,10 @@ class CodistillOptions:
     keep_published: int = option(
         3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )
+
+    def __post_init__(self) -> None:
+        if self.staleness is None:
+            object.__setattr__(self, "staleness", "exact" if self.in_process else "freshest")
 
     @property
     def in_process(self) -> bool:

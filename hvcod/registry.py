@@ -139,7 +139,12 @@ LOSSES: Registry["Loss"] = Registry(
 """Distillation losses: (student's logits, each teacher's, likelihood, temperature) -> scalar."""
 
 EXCHANGES: Registry["MakeExchange"] = Registry(
-    "--exchange", {"files": "hvcod.codistill.exchanges.files:files"}, "hvcod.exchanges"
+    "--exchange",
+    {
+        "files": "hvcod.codistill.exchanges.files:files",
+        "in-process": "hvcod.codistill.exchanges.in_process:InProcess",
+    },
+    "hvcod.exchanges",
 )
 """Ways in which the weights of groups reach each other: (`Exchange`'s arguments) -> exchange."""
 

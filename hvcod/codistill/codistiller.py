@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hvcod import config
 from hvcod.codistill.exchanges.alone import Alone
-from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer
+from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer, Update
 from hvcod.codistill.figures import Figures
 from hvcod.codistill.identity import Identity, ScriptIdentity
 from hvcod.codistill.judge import Judge
@@ -193,6 +193,7 @@ class Codistiller:
             "teachers": self._teachers.state_dict(),
             "scores": self._judge.scores.state_dict(),
             "faults": self._judge.agreed.state_dict(),
+            "exchange": self._exchange.state_dict() if self._begun else {},
             **self._figures.state_dict(),
         }
 
@@ -225,7 +226,17 @@ class Codistiller:
         agreed.load_state_dict(state.get("faults", agreed.state_dict()))
         self._done, self.validation_loss = state["done"], state["validation_loss"]
         self._begin()
-        self._switch()
+        self._exchange.load_state_dict(state.get("exchange", {}))
+        self._switch(self._exchange.take(self._done) if self._begun else [])
+
+    def begin(self) -> None:
+        """Starts the exchange and offers the weights before the first step.
+
+        Without it the first `step` starts the exchange. Collective over the group.
+        """
+        self._begin()
+        if self._begun and not self._done:
+            self._exchange.offer(self._offer())
 
     def loss(
         self,
@@ -258,6 +269,7 @@ class Codistiller:
         self._check_usable()
         logits = logits_of(outputs, self._logits)
         step = self._done + 1
+        self._switch(self._exchange.newest(step) if self._begun else [])
         fresh = self._teachers.fresh(step) if self._schedule.is_on(step) else {}
         answers = self._teachers.answers(Question(inputs, logits.detach(), places), fresh)
         used = self._judge.admitted(fresh, answers, logits, score)
@@ -293,7 +305,7 @@ class Codistiller:
         if self._begun:
             self._exchange.offer(self._offer())
             self._judge.settle(self._done, self._group.comm, self.validation_loss)
-        self._switch()
+        self._switch(self._exchange.take(self._done) if self._begun else [])
         self._figures.seconds += time.perf_counter() - begun
 
     def publish_from(self, weights: Callable[[], Mapping[str, Tensor]]) -> None:
@@ -342,8 +354,8 @@ class Codistiller:
         )
         return Offer(self._student.weights, origin)
 
-    def _switch(self) -> None:
-        for update in self._exchange.take(self._done) if self._begun else []:
+    def _switch(self, updates: Iterable[Update]) -> None:
+        for update in updates:
             self._teachers.load(update.group, update.step, update.tensors)
             self._figures.exchanges += 1
 

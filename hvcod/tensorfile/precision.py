@@ -1,6 +1,6 @@
 """Chooses the tensors that half precision does not spoil, and measures what rounding costs them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,7 +40,7 @@ class _Statistics:
 
 
 def choose_storage(name: str, tensor: torch.Tensor) -> Rounding:
-    """Returns how to store `tensor`, a contiguous one in CPU memory, for teachers.
+    """Returns how to store `tensor`, a contiguous one, for teachers.
 
     A float tensor is stored as float16 if
 
@@ -67,6 +67,19 @@ def choose_storage(name: str, tensor: torch.Tensor) -> Rounding:
     return Rounding(narrowest, statistics.error, relative)
 
 
+def as_published(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns copies of tensors, on their devices, with the values that a published file has.
+
+    Raises:
+        HvcodError: One holds NaN or infinite values.
+    """
+    copies = {}
+    for name, tensor in tensors.items():
+        values = tensor.detach().contiguous()
+        copies[name] = values.to(choose_storage(name, values).stored, copy=True)
+    return copies
+
+
 def lossless(name: str, tensor: torch.Tensor) -> Rounding:
     """Returns how to store `tensor` exactly, NaN and infinite values too; for training states."""
     return Rounding(stored_dtypes(name, tensor.dtype)[-1])
@@ -82,9 +95,10 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 
 def blocks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    """A contiguous tensor in flat pieces, each worked on by one core only."""
+    """A contiguous tensor in flat pieces, each worked on by one core only; on a GPU in one."""
     flat = tensor.reshape(-1)
-    return (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))
+    size = _BLOCK if tensor.device.type == "cpu" else max(1, len(flat))
+    return (flat[start : start + size] for start in range(0, len(flat), size))
 
 
 def _measure(name: str, tensor: torch.Tensor) -> _Statistics:

@@ -81,6 +81,10 @@ class Copy:
         self.data = Prefetch(task.training_data())
         self.hidden: Any = None
 
+    def begin(self) -> None:
+        """Begins to teach the other groups. Collective over the group."""
+        self.codistiller.begin()
+
     def learn(self) -> Losses:
         """Makes one step of Algorithm 1. Collective over the group.
 

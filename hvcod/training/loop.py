@@ -82,6 +82,7 @@ def steps(
     watchdog = Watchdog(group, options.silence_limit, lambda: step)
     try:
         step = keeper.restore(journal.begin, turns.begin)
+        copy.begin()
         yield
         while step < options.steps and not (reason := turns.stop(preemption.reason())):
             step += 1

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from hvcod.codistill.outputs import Logits
 from hvcod.codistill.teachers.base import Teacher
 from hvcod.codistill.teachers.model import GroupTeacher, Predict, TeacherSpec
 from hvcod.config import CodistillOptions
+from hvcod.errors import HvcodError
 from hvcod.exchange.poll import Failure
 from hvcod.groups.split import Group
 from hvcod.tensorfile.origin import Origin
@@ -78,6 +79,8 @@ class Exchange(ABC):
     def offer(self, offer: Offer) -> None:
         """Publishes the weights after a step if it is time to.
 
+        A loop that calls `Codistiller.begin` also offers those of step 0.
+
         Raises:
             GroupFailedError: They had to be published and could not be.
         """
@@ -89,6 +92,23 @@ class Exchange(ABC):
         Raises:
             GroupFailedError: A teacher that must not be missing did not come.
         """
+
+    def newest(self, step: int) -> list[Update]:
+        """Returns weights that the teachers switch to just before a step; by default none."""
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a training state holds of it, on all ranks; by default nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned; called after `begin`.
+
+        Raises:
+            HvcodError: It has no state.
+        """
+        if state:
+            raise HvcodError("the state is that of another exchange")
 
     def reject(self, group: int, step: int) -> None:
         """Notes that the weights of a teacher turned out to be useless: only others may follow.

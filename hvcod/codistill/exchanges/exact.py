@@ -14,6 +14,7 @@ from hvcod.codistill.exchanges.base import Offer, Update
 from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.exchanges.transfer import broadcast_update
 from hvcod.codistill.teachers.model import TeacherSpec
+from hvcod.config import CodistillOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.exchange.poll import Arrival, Failure, fetch
 from hvcod.groups.agreement import any_rank
@@ -24,6 +25,14 @@ log = logging.getLogger("hvcod.codistill")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 _LOGGED_AFTER = 10.0
+
+
+def due(step: int, options: CodistillOptions) -> int | None:
+    """Returns the step whose weights teach a group that has done `step` steps; None: none do."""
+    interval = options.exchange_interval
+    begin = step // interval * interval
+    wanted = begin - interval
+    return None if wanted < interval or begin + interval <= options.burn_in else wanted
 
 
 class ExactTeachers(PublishingExchange):
@@ -62,10 +71,8 @@ class ExactTeachers(PublishingExchange):
         Raises:
             GroupFailedError: They did not come in time, or cannot be used in this run.
         """
-        interval = self._options.exchange_interval
-        begin = step // interval * interval
-        wanted = begin - interval
-        if wanted < interval or begin + interval <= self._options.burn_in:
+        wanted = due(step, self._options)
+        if wanted is None:
             return []
         coming = [spec for spec in self._teachers if spec.group not in self._lost]
         missing = [spec for spec in coming if self._held.get(spec.group) != wanted]

@@ -31,8 +31,9 @@ class PublishingExchange(Exchange):
             self._publisher = Publisher(self._directory(self._group.index), keep)
 
     def offer(self, offer: Offer) -> None:
-        """Hands the weights to the publisher at each interval."""
-        if offer.origin.step % self._options.exchange_interval == 0:
+        """Hands the weights to the publisher at each interval; not those before the first step."""
+        step = offer.origin.step
+        if step and step % self._options.exchange_interval == 0:
             self._publish(offer)
 
     def problems(self) -> dict[str, Failure]:

@@ -1,0 +1,181 @@
+"""The exchange ``in-process``: groups that one process trains in turn hand weights over in memory.
+
+What is handed over is rounded as in a published checkpoint, so that the groups learn what they
+would learn from files. Each group computes on a CUDA stream of its own; a stream that takes weights
+waits for the one that made them.
+
+With ``--staleness exact`` the teachers are those of `hvcod.codistill.exchanges.exact`, and nothing
+is waited for: groups in turn are never more than a step apart. With ``freshest`` a group learns
+from the newest weights that the others have handed over when its turn comes, as in mutual learning
+(Zhang et al. 2017, algorithm 1): the second of two groups from weights that have made one more
+step than its own. A group that has failed goes on teaching with its last weights.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvcod.codistill.exchanges.base import Offer, Update
+from hvcod.codistill.exchanges.exact import due
+from hvcod.codistill.exchanges.publishing import PublishingExchange
+from hvcod.codistill.teachers.model import TeacherSpec
+from hvcod.errors import GroupFailedError, HvcodError, UsageError
+from hvcod.exchange.poll import Failure
+from hvcod.tensorfile.origin import Origin
+from hvcod.tensorfile.precision import as_published
+
+log = logging.getLogger("hvcod.codistill")
+
+
+@dataclass(frozen=True)
+class _Handed:
+    """Weights that a group has handed over after a step, and when they are there on a GPU."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    done: torch.cuda.Event | None = None
+
+    def ready(self) -> Mapping[str, Tensor]:
+        """Returns the tensors for use on the current stream."""
+        for tensor in self.tensors.values():
+            if self.done and tensor.is_cuda:
+                stream = torch.cuda.current_stream(tensor.device)
+                stream.wait_event(self.done)
+                tensor.record_stream(stream)
+        return self.tensors
+
+
+class InProcess(PublishingExchange):
+    """Hands weights over to the other groups of this process; the final ones are published."""
+
+    def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
+        """Also clears this group's place on the shelf.
+
+        Raises:
+            UsageError: The groups are not those of one process.
+        """
+        shelf = self._group.shelf
+        if shelf is None:
+            raise UsageError(
+                "--exchange in-process: the groups of a script have processes of their own; use "
+                "--exchange files, or hvcod train with a task of your own"
+            )
+        super().begin(origin, held)
+        self._shelf, self._held = shelf, dict(held)
+        self._shelf[self._group.index] = dict[int, _Handed]()
+        self._failures: dict[str, Failure] = {}
+
+    def offer(self, offer: Offer) -> None:
+        """Hands the weights over at each interval, and before the first step.
+
+        Raises:
+            GroupFailedError: They are not finite, and the others depend on them.
+        """
+        if offer.origin.step % self._options.exchange_interval == 0:
+            self._hand_over(offer)
+
+    def newest(self, step: int) -> list[Update]:
+        """Returns the freshest weights of the others, if those are asked for."""
+        if self._is_exact or step <= self._options.burn_in:
+            return []
+        updates = []
+        for teacher in self._teachers:
+            handed = self._shelf.get(teacher.group, {})
+            newest = max(handed, default=-1)
+            if newest > self._held.get(teacher.group, -1):
+                updates.append(self._taken(teacher, handed[newest]))
+        return updates
+
+    def take(self, step: int) -> list[Update]:
+        """Returns the weights of exactly the step that is due, if those are asked for."""
+        wanted = due(step, self._options) if self._is_exact else None
+        if wanted is None:
+            return []
+        missing = [spec for spec in self._teachers if self._held.get(spec.group) != wanted]
+        updates = []
+        for teacher in missing:
+            handed = self._shelf.get(teacher.group, {})
+            if wanted in handed:
+                updates.append(self._taken(teacher, handed[wanted]))
+            else:
+                self._fail(
+                    f"group {teacher.group}: ended",
+                    f"its weights of step {wanted} are missing: its last ones go on teaching",
+                )
+        return updates
+
+    def problems(self) -> dict[str, Failure]:
+        """Returns the groups that ended early, and weights that were not handed over."""
+        return self._failures | super().problems()
+
+    def source(self, group: int, step: int) -> str:
+        """Returns the group and step: there is no file."""
+        return f"step {step} of group {group}, in memory"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the weights that this group handed over last, as others may not have taken them.
+
+        A group goes on at the same step as the others.
+        """
+        handed = self._shelf[self._group.index]
+        if not handed:
+            return {}
+        last = handed[max(handed)]
+        return {"step": last.step, "tensors": dict(last.tensors)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Hands over again what `state_dict` returned."""
+        if state:
+            self._put(_Handed(state["step"], state["tensors"]))
+
+    def close(self, last: Offer | None) -> None:
+        """Publishes the final weights, for evaluations and for runs that learn from them."""
+        if last:
+            self._publish(last)
+        super().close(None)
+
+    @property
+    def _is_exact(self) -> bool:
+        return self._options.staleness == "exact"
+
+    def _hand_over(self, offer: Offer) -> None:
+        step = offer.origin.step
+        try:
+            tensors = as_published(offer.weights())
+        except HvcodError as error:
+            if self._is_exact:
+                raise GroupFailedError(
+                    f"step {step} cannot be handed over, which --staleness exact depends on: "
+                    f"{error}"
+                ) from error
+            self._fail("not handed over", f"step {step}: {error}")
+            return
+        devices = [tensor.device for tensor in tensors.values() if tensor.is_cuda]
+        done = torch.cuda.current_stream(devices[0]).record_event() if devices else None
+        self._put(_Handed(step, tensors, done))
+
+    def _put(self, handed: _Handed) -> None:
+        """Lays weights on the shelf; those that nobody can ask for any more are given up."""
+        mine = self._shelf[self._group.index]
+        mine[handed.step] = handed
+        oldest = handed.step - self._options.exchange_interval if self._is_exact else handed.step
+        for step in [step for step in mine if step < oldest]:
+            del mine[step]
+
+    def _taken(self, teacher: TeacherSpec, handed: _Handed) -> Update:
+        shapes = {name: tuple(tensor.shape) for name, tensor in handed.tensors.items()}
+        if shapes != {name: spec.shape for name, spec in teacher.tensors.items()}:
+            raise HvcodError(f"group {teacher.group} has another model than its teacher here")
+        self._held[teacher.group] = handed.step
+        return Update(teacher.group, handed.step, handed.ready())
+
+    def _fail(self, what: str, reason: str) -> None:
+        """Counts a failure, and logs the first of its kind."""
+        before = self._failures.get(what)
+        self._failures[what] = Failure(before.count + 1 if before else 1, reason)
+        if before is None:
+            log.warning("%s: %s (logged once)", what, reason)
