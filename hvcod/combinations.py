@@ -59,11 +59,44 @@ def weight_of_no_smoothing(options: TrainOptions) -> str:
     return "--smoothing-weight is the weight of --smoothing: choose uniform or unigram with it"
 
 
+def one_group_in_process(options: TrainOptions) -> str:
+    """One process that trains all groups does not train a single one."""
+    if not options.codistill.in_process or options.group is None:
+        return ""
+    return (
+        f"--group {options.group} makes this the launch of one group, and --exchange in-process "
+        "trains all of them in one process: leave one of the two out"
+    )
+
+
+def states_in_process(options: TrainOptions) -> str:
+    """Groups of one process need two states each, to go on from the last that all have."""
+    if not options.codistill.in_process or options.groups == 1 or options.keep_states > 1:
+        return ""
+    return (
+        "--keep-states 1: with --exchange in-process the groups go on from the last step of which "
+        "all have saved a state, so keep 2 at least"
+    )
+
+
+def ranks_in_process(options: TrainOptions) -> str:
+    """A group of one rank has nobody to push gradients to."""
+    if not options.codistill.in_process or options.sgd != "async":
+        return ""
+    return (
+        "--sgd async is for groups of several ranks, and with --exchange in-process a group has "
+        "none but this process: use --sgd sync, or --exchange files under mpirun"
+    )
+
+
 RULES: tuple[Rule, ...] = (
     temperature_of_squares,
     local_without_its_algorithm,
     smoothing_beside_teachers,
     weight_of_no_smoothing,
+    one_group_in_process,
+    states_in_process,
+    ranks_in_process,
 )
 
 

@@ -17,6 +17,8 @@ REFUSED = {
     "--outer-momentum 0.9": "--outer-learning-rate and --outer-momentum are options of --sgd loc",
     "--smoothing uniform --teacher a --teacher b": "by which --teacher a, b teaches",
     "--smoothing-weight 0.1": "--smoothing-weight is the weight of --smoothing",
+    "--exchange in-process --groups 2 --group 1": "--exchange in-process trains all of them in one",
+    "--exchange in-process --groups 2 --keep-states 1": "so keep 2 at least",
 }
 """{flags of hvcod train: a part of the message}."""
 
@@ -26,6 +28,8 @@ ALLOWED = [
     "--distill-loss mse",
     "--smoothing unigram --smoothing-weight 0",
     "--teacher run --groups 2",
+    "--exchange in-process --groups 3 --staleness freshest",
+    "--exchange in-process --keep-states 1",
 ]
 
 

@@ -68,16 +68,7 @@ def steps(
     limit = options.time_limit
     preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)
     copy = Copy(task, run, device, preemption.requested, fixed)
-    for source in (copy, copy.codistiller, keeper):
-        journal.add(source)
-    keeper.shared("journal", journal)
-    copy.register(keeper)
-    keeper.own("losses", journal.losses)
-    keeper.own(
-        "random",
-        RandomNumbers(device),
-        anew=lambda step: torch.manual_seed(group.seed(options.seed, 1 + group.rank, step)),
-    )
+    _register(copy, journal, keeper, RandomNumbers(device), task)
     step, reason = 0, ""
     watchdog = Watchdog(group, options.silence_limit, lambda: step)
     try:
@@ -106,3 +97,20 @@ def steps(
     preemption.close()
     watchdog.close()
     return summary
+
+
+def _register(
+    copy: Copy, journal: Journal, keeper: Keeper, random: RandomNumbers, task: Task
+) -> None:
+    """Registers what has figures to report, and what a training state holds."""
+    options, group = task.options, task.group
+    for source in (copy, copy.codistiller, keeper):
+        journal.add(source)
+    keeper.shared("journal", journal)
+    copy.register(keeper)
+    keeper.own("losses", journal.losses)
+    keeper.own(
+        "random",
+        random,
+        anew=lambda step: torch.manual_seed(group.seed(options.seed, 1 + group.rank, step)),
+    )

@@ -47,6 +47,12 @@ VARIANTS = [
     Variant("smoothing unigram", ("--smoothing", "unigram"), groups=1),
     Variant("local SGD", (*EXACT, *LOCAL)),
     Variant("DiLoCo", (*EXACT, *LOCAL, "--outer-learning-rate", "0.7", "--outer-momentum", "0.9")),
+    Variant("in-process", ("--exchange", "in-process"), groups=3, launched=False),
+    Variant(
+        "in-process, freshest",
+        ("--exchange", "in-process", "--staleness", "freshest", "--exchange-interval", "1"),
+        launched=False,
+    ),
     Variant("same data", (*EXACT, "--same-data")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
     Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),
