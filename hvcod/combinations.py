@@ -89,11 +89,45 @@ def ranks_in_process(options: TrainOptions) -> str:
     )
 
 
+def teacher_ranks(options: TrainOptions) -> str:
+    """Predictions are exchanged by ranks that only teach, which have nothing else to do."""
+    codistill = options.codistill
+    ranks, exchange = codistill.teacher_ranks, codistill.exchange
+    if exchange == "predictions" and not ranks:
+        return (
+            "--exchange predictions needs ranks that compute them: add --teacher-ranks N, and "
+            "start N more ranks for each group"
+        )
+    if exchange != "predictions" and ranks:
+        return (
+            f"--teacher-ranks {ranks} would idle with --exchange {exchange}: choose --exchange "
+            "predictions, or let all ranks train"
+        )
+    return ""
+
+
+def teacher_sample(options: TrainOptions) -> str:
+    """A sample of predictions is drawn where they are sent, and stands for no logits."""
+    codistill = options.codistill
+    if codistill.teacher_sample is None:
+        return ""
+    if codistill.exchange != "predictions":
+        return "--teacher-sample is for predictions that are sent: --exchange predictions"
+    if codistill.distill_loss in ("kl", "mse"):
+        return (
+            f"--distill-loss {codistill.distill_loss} needs whole predictions, not a sample: leave "
+            "out --teacher-sample, or choose cross-entropy"
+        )
+    return ""
+
+
 RULES: tuple[Rule, ...] = (
     temperature_of_squares,
     local_without_its_algorithm,
     smoothing_beside_teachers,
     weight_of_no_smoothing,
+    teacher_ranks,
+    teacher_sample,
     one_group_in_process,
     states_in_process,
     ranks_in_process,

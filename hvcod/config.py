@@ -79,10 +79,25 @@ class CodistillOptions:
     topology: str = option("full", "who teaches whom", choices=TOPOLOGIES, common=True)
     exchange: str = option(
         "files",
-        "how groups exchange weights: by published files, or in the memory of one process that "
-        "trains all of them in turn, without MPI",
+        "how groups exchange weights: by published files; by files from which --teacher-ranks "
+        "predict for the others; or in the memory of one process that trains all groups in turn, "
+        "without MPI",
         choices=EXCHANGES,
         common=True,
+    )
+    teacher_ranks: int = option(
+        0,
+        "ranks of each group, its last ones, that only compute what its teachers predict for the "
+        "batches to come (--exchange predictions); the others train",
+        minimum=0,
+        common=True,
+        result=False,
+    )
+    teacher_sample: int | None = option(
+        None,
+        "with --exchange predictions: send a sample of so many classes of each prediction, without "
+        "bias, instead of all of them",
+        minimum=1,
     )
     staleness: str | None = option(
         None,

@@ -142,6 +142,7 @@ EXCHANGES: Registry["MakeExchange"] = Registry(
     "--exchange",
     {
         "files": "hvcod.codistill.exchanges.files:files",
+        "predictions": "hvcod.codistill.exchanges.predictions:Predictions",
         "in-process": "hvcod.codistill.exchanges.in_process:InProcess",
     },
     "hvcod.exchanges",

@@ -19,6 +19,10 @@ REFUSED = {
     "--smoothing-weight 0.1": "--smoothing-weight is the weight of --smoothing",
     "--exchange in-process --groups 2 --group 1": "--exchange in-process trains all of them in one",
     "--exchange in-process --groups 2 --keep-states 1": "so keep 2 at least",
+    "--exchange predictions": "--exchange predictions needs ranks that compute them",
+    "--teacher-ranks 1": "--teacher-ranks 1 would idle with --exchange files",
+    "--teacher-sample 8": "--teacher-sample is for predictions that are sent",
+    "--exchange predictions --teacher-ranks 1 --teacher-sample 8 --distill-loss kl": "needs whole",
 }
 """{flags of hvcod train: a part of the message}."""
 

@@ -44,6 +44,7 @@ def command(
 
     # Before anything heavy is imported, which takes a while on a large machine.
     signals = StopSignals()
+    from hvcod.groups.abort import leave
     from hvcod.groups.environment import launch_rank
     from hvcod.runs.layers import resolve
     from hvcod.training.launch import Team, exit_code, launch
@@ -57,6 +58,8 @@ def command(
             show(json.dumps(finite(summaries)) if as_json else table(summaries))
             for message in endings(summaries):
                 show(f"hvcod: {one_line(message)}", err=True)
+        if any(summary.get("silent_teacher_ranks") for summary in summaries):
+            leave(exit_code(summaries))
     click.get_current_context().exit(exit_code(summaries))
 
 

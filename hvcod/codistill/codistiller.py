@@ -149,7 +149,8 @@ class Codistiller:
         staleness = {label: step - taught for label, taught in used.items() if taught is not None}
         losses = self._judge.losses()
         shown = {"teacher_losses": losses} if losses else {}
-        return {"teachers": used, "staleness": staleness, **shown}
+        more = self._exchange.figures() if self._begun else {}
+        return {"teachers": used, "staleness": staleness, **shown, **more}
 
     def summary(self) -> dict[str, object]:
         """Returns what a finished run shows: exchanges, mean staleness in steps, seconds a step."""
@@ -157,6 +158,7 @@ class Codistiller:
             "exchanges": self.exchanges,
             "mean_staleness": self.mean_staleness,
             "exchange_s": self._figures.seconds / max(1, self._done),
+            **self._exchange.summary(),
         }
 
     @property
@@ -229,14 +231,20 @@ class Codistiller:
         self._exchange.load_state_dict(state.get("exchange", {}))
         self._switch(self._exchange.take(self._done) if self._begun else [])
 
-    def begin(self) -> None:
+    def begin(self, position: Mapping[str, Tensor] | None = None) -> None:
         """Starts the exchange and offers the weights before the first step.
 
-        Without it the first `step` starts the exchange. Collective over the group.
+        Without it the first `step` starts the exchange. `position` is where this rank's data go on,
+        for those who predict them ahead. Collective over the group.
+
+        Raises:
+            GroupFailedError: Exact predictions do not come.
         """
         self._begin()
         if self._begun and not self._done:
             self._exchange.offer(self._offer())
+        if self._begun:
+            self._exchange.follow(self._done, position or {})
 
     def loss(
         self,
@@ -330,8 +338,8 @@ class Codistiller:
         self, teachers: Sequence[TeacherSpec] | None, steps: int | None, stop: Callable[[], bool]
     ) -> Exchange:
         if teachers is None:
-            teachers = _copies(self._student, self._group, self._options.topology)
-        alone = self._group.count == 1
+            teachers = copies(self._student, self._group, self._options.topology)
+        alone = self._group.count == 1 and not self._group.teacher_ranks
         make: MakeExchange = Alone if alone else EXCHANGES.load(self._options.exchange)
         exchange = make(self._group, self._run_dir, self._options, teachers, stop)
         exchange.steps = steps
@@ -371,8 +379,8 @@ class Codistiller:
         self._student.check_device()
 
 
-def _copies(student: Student, group: Group, topology: str) -> list[TeacherSpec]:
-    """Teachers that are copies of the student."""
+def copies(student: Student, group: Group, topology: str) -> list[TeacherSpec]:
+    """Returns teachers that are copies of the student: those that the topology names."""
     build, groups = partial(copy_of, student.model), teachers_of(group.index, group.count, topology)
     return [TeacherSpec(teacher, build, student.tensors) for teacher in groups]
 

@@ -48,6 +48,15 @@ def abort(error: BaseException) -> NoReturn:
     _end(_code(error))
 
 
+def leave(code: int) -> NoReturn:
+    """Ends every process of this launch with a code, ranks that do not answer included.
+
+    Not collective; MPI cannot be ended as usual while such a rank is in its world.
+    """
+    _print("")
+    _end(code)
+
+
 def _code(error: BaseException) -> int:
     if isinstance(error, RankLostError):
         return PREEMPTED

@@ -82,8 +82,12 @@ class Copy:
         self.hidden: Any = None
 
     def begin(self) -> None:
-        """Begins to teach the other groups. Collective over the group."""
-        self.codistiller.begin()
+        """Begins to teach the other groups, and to be taught. Collective over the group.
+
+        Raises:
+            GroupFailedError: See `Codistiller.begin`.
+        """
+        self.codistiller.begin(self.data.state_dict())
 
     def learn(self) -> Losses:
         """Makes one step of Algorithm 1. Collective over the group.

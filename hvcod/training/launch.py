@@ -44,9 +44,13 @@ class Team:
 
 
 def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
-    """Runs a training; returns the summaries of its groups in this launch. Collective."""
+    """Runs a training; returns the summaries of its groups in this launch. Collective.
+
+    If a summary names silent teacher ranks, MPI must not be ended as usual: see `abort.leave`.
+    """
     everyone = team.ranks
     group, *others = groups = _groups_here(options, team)
+    colleagues = everyone.Split(group.role == "teacher", everyone.rank)
     options = per_rank(options, group.trainers)
     _show_log(groups)
     with ExitStack() as stack:
@@ -57,20 +61,33 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
         options = shared_out(options, group.trainers, run.examples)
         device = choose_device(group, options.device)
         parts = [_part(options, *each, device, everyone) for each in zip(groups, runs, strict=True)]
+        if group.role == "teacher":
+            from hvcod.training.teaching import teach
+
+            teach(*parts[0], device)
+            return _gathered(everyone, [])
         with watched(run.directory, team.signals) if group.is_root else nullcontext():
             summaries = train(parts, device, team.signals)
         for summary, part in zip(summaries, parts, strict=True):
             summary["reference"] = dict(part.task.reference())
+    silent = any(summary.get("silent_teacher_ranks") for summary in summaries)
+    mine = summaries if group.is_root else []
+    if group.teacher_ranks and any(colleagues.allgather(silent)):
+        return _gathered(colleagues, mine)
+    return _gathered(everyone, mine)
+
+
+def _gathered(ranks: Communicator, mine: list[dict[str, Any]]) -> list[dict[str, Any]]:
     # A group that has finished leaves its cores to the others.
-    wait_quietly(everyone)
-    gathered = everyone.allgather(summaries if group.is_root else [])
-    return list(itertools.chain.from_iterable(gathered))
+    wait_quietly(ranks)
+    return list(itertools.chain.from_iterable(ranks.allgather(mine)))
 
 
 def _groups_here(options: TrainOptions, team: Team) -> list[Group]:
     """Returns the groups of this process: that of its rank, or all of them."""
     if not options.codistill.in_process or options.groups == 1:
-        return [split(team.ranks, options.groups, options.group, team.share)]
+        teacher_ranks = options.codistill.teacher_ranks
+        return [split(team.ranks, options.groups, options.group, team.share, teacher_ranks)]
     if (ranks := team.ranks.size) > 1:
         raise UsageError(
             f"--exchange in-process trains all groups in one process, and these are {ranks}: start "

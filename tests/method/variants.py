@@ -32,6 +32,7 @@ class Variant:
 
 EXACT = ("--staleness", "exact")
 LOCAL = ("--sgd", "local", "--sync-interval", "8")
+PREDICTIONS = ("--exchange", "predictions", "--teacher-ranks", "1")
 
 VARIANTS = [
     Variant("apart", ("--burn-in", "1000000")),
@@ -56,4 +57,6 @@ VARIANTS = [
     Variant("same data", (*EXACT, "--same-data")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
     Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),
+    Variant("predictions", (*EXACT, *PREDICTIONS), further_ranks=1),
+    Variant("predictions, freshest", PREDICTIONS, further_ranks=1, repeats=False),
 ]

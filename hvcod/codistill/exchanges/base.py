@@ -75,6 +75,21 @@ class Exchange(ABC):
         are here already.
         """
 
+    def follow(self, step: int, position: Mapping[str, Tensor]) -> None:
+        """Notes after so many steps where this rank's data go on: those who predict them must know.
+
+        Called once, before the first `take`, if the training loop is hvcod's. Not collective.
+        """
+        return
+
+    def figures(self) -> Mapping[str, object]:
+        """Returns figures for a line of metrics."""
+        return {}
+
+    def summary(self) -> Mapping[str, object]:
+        """Returns figures for the summary at the end, once it is closed."""
+        return {}
+
     @abstractmethod
     def offer(self, offer: Offer) -> None:
         """Publishes the weights after a step if it is time to.

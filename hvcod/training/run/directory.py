@@ -34,7 +34,15 @@ from hvcod.training.run.resume import Comparison, examples_per_step, per_rank
 from hvcod.training.run.spelling import same_form
 from hvcod.values import Paths
 
-_MAY_CHANGE = ("steps", "data", "teacher", "batch_size", "group_batch_size", "preset")
+_MAY_CHANGE = (
+    "steps",
+    "data",
+    "teacher",
+    "batch_size",
+    "group_batch_size",
+    "preset",
+    "codistill.teacher_ranks",
+)
 _DIGEST_KIND = "shared-2:"
 """To be changed with the options that the digest covers: other kinds are not compared."""
 

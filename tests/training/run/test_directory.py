@@ -125,6 +125,7 @@ CHANGES: dict[str, Any] = {
     "codistill.exchange": "other",
     "codistill.staleness": "exact",
     "codistill.max_staleness": 51,
+    "codistill.teacher_sample": 51,
     "optimizer.algorithm": "sgd",
     "optimizer.learning_rate": 0.5,
     "optimizer.scale_batch": 256,
@@ -152,6 +153,7 @@ HARMLESS: dict[str, Any] = {
     "codistill.teacher_wait": 51,
     "codistill.keep_published": 51,
     "codistill.teacher_limit": 51,
+    "codistill.teacher_ranks": 1,
 }
 OF_A_LAUNCH: dict[str, Any] = {
     "tensorboard": True,

@@ -1,0 +1,1 @@
+"""Prediction exchange (paper, footnote 1): teacher ranks hand predictions over to trainers."""

@@ -1,0 +1,32 @@
+"""Pairs of a trainer and a teacher, shared out to the teacher ranks of a group."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hvcod.errors import UsageError
+
+
+class Pair(NamedTuple):
+    """A trainer of the group, by its rank, and the key of a teacher that it learns from."""
+
+    trainer: int
+    key: int
+
+
+def share_out(trainers: int, keys: Sequence[int], teacher_ranks: int) -> list[list[Pair]]:
+    """Returns the pairs of each teacher rank: equally many, those of a trainer side by side.
+
+    A pair is the smallest piece of work: it has one stream of batches and one hidden state.
+
+    Raises:
+        UsageError: There are more teacher ranks than pairs.
+    """
+    pairs = [Pair(trainer, key) for trainer in range(trainers) for key in keys]
+    if teacher_ranks > len(pairs):
+        raise UsageError(
+            f"--teacher-ranks {teacher_ranks}: the trainers of a group ({trainers}) have "
+            f"{len(keys)} teachers each, which keep {len(pairs)} ranks busy at most"
+        )
+    edges = [len(pairs) * number // teacher_ranks for number in range(teacher_ranks + 1)]
+    return [pairs[begin:end] for begin, end in itertools.pairwise(edges)]

@@ -1,0 +1,100 @@
+"""Teachers whose predictions are computed elsewhere, by the teacher ranks of the group."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hvcod.codistill.handover.mailbox import Answer
+from hvcod.codistill.handover.messages import Verdict
+from hvcod.codistill.predictions.packing import Packing
+from hvcod.codistill.predictions.sampled import Prediction
+from hvcod.codistill.teachers.base import Label, Question, Teacher
+
+log = logging.getLogger("hvcod.codistill")
+
+
+class ReceivedTeacher(Teacher):
+    """Answers a batch with the predictions that have come for that very batch; holds no model.
+
+    Attributes:
+        verdict: The last one about it, if any: its answers count again from `Verdict.effect` on,
+            with other weights.
+    """
+
+    def __init__(self, key: int, name: str, label: Label, source: str = "") -> None:
+        super().__init__(name, label, source)
+        self._key = key
+        self._here, self._step = False, 0
+        self._weights: int | None = None
+        self._answer: Answer | None = None
+        self.verdict: Verdict | None = None
+
+    @property
+    def here(self) -> bool:
+        """True once it has answered."""
+        return self._here
+
+    @property
+    def step(self) -> int | None:
+        """The step of the weights that the last answer was made with."""
+        return self._weights
+
+    @property
+    def general(self) -> bool:
+        """False: it answers only what the trainers train on."""
+        return False
+
+    @property
+    def usable(self) -> bool:
+        """True if it has an answer for the coming step, of weights that are of use."""
+        return self._answer is not None and not self.dropped
+
+    def receive(self, step: int, answer: Answer | None) -> None:
+        """Takes the answer for the coming step; None if there is none in time."""
+        self._step, self._answer = step, answer
+        if answer is not None:
+            self._here, self._weights = True, answer.header.weights
+        verdict = self.verdict
+        dropped = verdict is not None and (
+            step < verdict.effect or self._weights == verdict.weights
+        )
+        if self.dropped and not dropped:
+            log.info("%s teaches again, with its weights of step %s", self.name, self._weights)
+        self.dropped = dropped
+
+    def predict(self, question: Question, state: Any) -> tuple[Prediction, Any]:
+        """Returns what has come for the batch; NaN if the teacher computed what is not finite."""
+        assert self._answer is not None
+        header, like = self._answer.header, question.like
+        if self._answer.body is None:
+            return torch.full_like(like, torch.nan), header.hidden
+        packing = Packing.from_dict(header.packing)
+        prediction = packing.unpack(self._answer.body.view(packing.row))
+        return prediction.to(like.device).reshape(like.shape), header.hidden
+
+    def drop(self) -> None:
+        """Leaves it out until there are answers of other weights."""
+        super().drop()
+        # Called at the end of the step that the last answer was for.
+        self.verdict = Verdict(self._step, self._key, self._weights)
+
+    def rewind(self) -> None:
+        """Does nothing: a teacher rank keeps no hidden state of a batch that was not finite."""
+
+    def load(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Does nothing: the weights are at the teacher ranks."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the step of its weights and the last verdict."""
+        verdict = None if self.verdict is None else [self.verdict.step, self.verdict.weights]
+        return {"step": self._weights, "dropped": self.dropped, "verdict": verdict}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned."""
+        self._here, self._weights, self.dropped = True, state["step"], state["dropped"]
+        if state["verdict"] is not None:
+            step, weights = state["verdict"]
+            self.verdict = Verdict(step, self._key, weights)
