@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvcod import combinations
 from hvcod.churn.options import StudyOptions
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
@@ -97,7 +98,8 @@ def retrains_of(
     repeats can be added later, and no two methods share a retrain.
 
     Raises:
-        UsageError: Groups should teach each other, but the burn-in never ends.
+        UsageError: Groups should teach each other, but the burn-in never ends, or other options
+            make no sense with that.
     """
     if train.codistill.burn_in >= train.steps and any(method.teach for method in methods):
         raise UsageError(
@@ -131,8 +133,10 @@ def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) ->
     if not method.teach:
         # Independent copies, each with all the data: they neither publish nor look for teachers.
         same_data = True
-        codistill = CodistillOptions(burn_in=NEVER, exchange_interval=NEVER)
-    return dataclasses.replace(
+        # Options that shape the term of label smoothing, too.
+        kept = CodistillOptions() if train.smoothing == "none" else codistill
+        codistill = dataclasses.replace(kept, burn_in=NEVER, exchange_interval=NEVER)
+    options = dataclasses.replace(
         train,
         run_dir=run_dir,
         groups=method.groups,
@@ -142,3 +146,9 @@ def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) ->
         codistill=codistill,
         keep_states=1,
     )
+    if method.teach:
+        try:
+            combinations.check(options)
+        except UsageError as error:
+            raise UsageError(f"--methods {method.name}: {error}") from error
+    return options

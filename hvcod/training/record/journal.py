@@ -229,7 +229,8 @@ class Journal:
         self._write(step, {"loss": loss} | figures | self._troubles())
         shown = f"task loss {losses['task_loss']:.3f}"
         if losses.get("distill_weight"):  # absent from states of earlier versions
-            shown += f", distillation {losses['distill_loss']:.3f}"
+            term = "distillation" if self._options.smoothing == "none" else "smoothing"
+            shown += f", {term} {losses['distill_loss']:.3f}"
         return shown
 
     def _troubles(self) -> dict[str, Any]:

@@ -57,6 +57,16 @@ def test_an_ensemble_is_of_copies_that_learn_alone_from_all_the_data() -> None:
     assert codistill.codistill == TRAIN.codistill
 
 
+def test_label_smoothing_keeps_what_shapes_its_term_and_has_no_groups_that_teach() -> None:
+    shaped = replace(TRAIN.codistill, distill_ramp=5)
+    train = replace(TRAIN, smoothing="uniform", codistill=shaped)
+    for options in (each.options for each in planned("dnn,ensemble", repeats=1, train=train)):
+        assert (options.smoothing, options.codistill.distill_ramp) == ("uniform", 5)
+        assert options.codistill.exchange_interval > options.steps
+    with pytest.raises(UsageError, match="--methods codistill: --smoothing uniform takes"):
+        planned("codistill", train=train)
+
+
 def test_one_copy_of_codistillation_predicts_and_all_of_an_ensemble() -> None:
     assert [each.predicts for each in methods_of("dnn,ensemble,codistill-4,same")] == [
         0,

@@ -218,6 +218,7 @@ ALIKE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"seed": 5}, {"seed": 5, "order_seed": 5}),
     ({"groups": 2, "codistill.topology": "ring"}, {"groups": 2, "codistill.topology": "full"}),
     ({"batch_size": 24}, {"group_batch_size": 24}),
+    ({"smoothing": "uniform"}, {"smoothing": "uniform", "smoothing_weight": 0.1}),
     ({"optimizer.weight_decay_drops": "1e-5,0"}, {"optimizer.weight_decay_drops": "0.00001,0.0"}),
     ({"optimizer.drops": "0.5, 0.75"}, {"optimizer.drops": [0.5, 0.75]}),
     ({"preset": "paper"}, {"preset": "laptop"}),
