@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.codistill.topology import teachers_of
-from hvcod.config import TypedField, plain_type
+from hvcod.config import CodistillOptions, TypedField, plain_type
 from hvcod.errors import UsageError
 from hvcod.tasks import task_name
 from hvcod.training.smoothing import WEIGHT
@@ -21,8 +21,8 @@ def same_form(key: str, values: Mapping[str, Any], field: TypedField | None) -> 
 
     A task may be named by its class or, if it is installed, by its name; numbers of a list may
     have other digits, and paths may lead over links and folders above. The seed of the data is that
-    of the run unless it is given, label smoothing has a default weight, and two groups teach each
-    other in any topology.
+    of the run unless it is given, the weight of label smoothing and the age of teachers have
+    defaults, and two groups teach each other in any topology.
 
     Args:
         values: {key: value} of a run's options; those that are left out have their default.
@@ -31,8 +31,11 @@ def same_form(key: str, values: Mapping[str, Any], field: TypedField | None) -> 
     value = values.get(key, field[0].default if field else None)
     if key == "order_seed" and value is None:
         return values.get("seed")
-    if key == "smoothing_weight" and value is None:
+    if value is None and key == "smoothing_weight":
         return WEIGHT
+    if value is None and key == "codistill.staleness":
+        exchange = values.get("codistill.exchange", CodistillOptions.exchange)
+        return CodistillOptions(exchange=exchange).staleness
     if value is None or field is None:
         return value
     if key == "task":
