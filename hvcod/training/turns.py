@@ -4,10 +4,10 @@ What a process has only once, random numbers and the current CUDA stream, each g
 own, so that it learns what it would learn in a process of its own.
 """
 
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
@@ -49,14 +49,12 @@ class Turns:
 
     def take(self, trainings: Sequence[Training[Result]], device: torch.device) -> list[Result]:
         """Returns the results of trainings that make their steps in turn."""
-        if not self.several:
-            return [_last(training) for training in trainings]
         results: dict[int, Result] = {}
         own = [_Own(f"[group {index}] ", device) for index in range(len(trainings))]
         while len(results) < len(trainings):
             for index, training in enumerate(trainings):
                 if index not in results:
-                    with own[index].turn():
+                    with own[index].turn() if self.several else nullcontext():
                         try:
                             next(training)
                         except StopIteration as end:
@@ -122,7 +120,7 @@ class _Own:
         self._numpy: Any = np.random.RandomState().get_state(legacy=False)
         self._python = random.Random().getstate()
 
-    @contextlib.contextmanager
+    @contextmanager
     def turn(self) -> Iterator[None]:
         """Makes them those of the process for as long as it lasts."""
         torch.set_rng_state(self._torch)
@@ -138,15 +136,6 @@ class _Own:
         self._numpy = np.random.get_state(legacy=False)
         if self._cuda:
             self._device_state = torch.cuda.get_rng_state(self._device)
-
-
-def _last(training: Training[Result]) -> Result:
-    while True:
-        try:
-            next(training)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
 
 def _steps(folder: Path) -> set[int]:
