@@ -121,6 +121,23 @@ def teacher_sample(options: TrainOptions) -> str:
     return ""
 
 
+def average_of_weights_that_differ(options: TrainOptions) -> str:
+    """The weights of a group's ranks are the same after each step with some algorithms only."""
+    if options.codistill.publish_average is None or options.sgd not in ("local", "async"):
+        return ""
+    return (
+        f"--publish-average is of the weights that a group has after each step, and with --sgd "
+        f"{options.sgd} each rank has others: use --sgd sync"
+    )
+
+
+def validated_average_of_nothing(options: TrainOptions) -> str:
+    """Only an average that is kept can be validated."""
+    if options.codistill.publish_average is not None or not options.validate_average:
+        return ""
+    return "--validate-average needs an average: add --publish-average, such as 0.999"
+
+
 RULES: tuple[Rule, ...] = (
     temperature_of_squares,
     local_without_its_algorithm,
@@ -131,6 +148,8 @@ RULES: tuple[Rule, ...] = (
     one_group_in_process,
     states_in_process,
     ranks_in_process,
+    average_of_weights_that_differ,
+    validated_average_of_nothing,
 )
 
 

@@ -123,6 +123,13 @@ class CodistillOptions:
         minimum=1.0,
         result=False,  # of a run whose teachers are good
     )
+    publish_average: float | None = option(
+        None,
+        "publish an exponential moving average of the weights with this decay, such as 0.999, not "
+        "the last weights",
+        minimum=0.01,
+        maximum=0.999999,
+    )
     keep_published: int = option(
         3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )
@@ -294,6 +301,11 @@ class TrainOptions:
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int | None = option(
         4096, "largest number of validation examples to score", minimum=1, result=False
+    )
+    validate_average: bool = option(
+        False,
+        "also validate the average of --publish-average (validation_average_loss and so on)",
+        result=False,
     )
     tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)
     codistill: CodistillOptions = field(default_factory=CodistillOptions)

@@ -23,6 +23,8 @@ REFUSED = {
     "--teacher-ranks 1": "--teacher-ranks 1 would idle with --exchange files",
     "--teacher-sample 8": "--teacher-sample is for predictions that are sent",
     "--exchange predictions --teacher-ranks 1 --teacher-sample 8 --distill-loss kl": "needs whole",
+    "--publish-average 0.9 --sgd local": "with --sgd local each rank has others: use --sgd sync",
+    "--validate-average": "--validate-average needs an average: add --publish-average",
 }
 """{flags of hvcod train: a part of the message}."""
 

@@ -4,7 +4,6 @@ import atexit
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from hvcod import config
+from hvcod.codistill.average import Average
 from hvcod.codistill.exchanges.alone import Alone
 from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer, Update
 from hvcod.codistill.figures import Figures
@@ -22,12 +22,11 @@ from hvcod.codistill.losses import DistillationLoss, named_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
 from hvcod.codistill.schedule import Schedule
 from hvcod.codistill.scores import Score
-from hvcod.codistill.student import Student
+from hvcod.codistill.student import Student, copies
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.codistill.teachers.collection import Teachers
 from hvcod.codistill.teachers.fixed import numbered
-from hvcod.codistill.teachers.model import Predict, TeacherSpec, copy_of
-from hvcod.codistill.topology import teachers_of
+from hvcod.codistill.teachers.model import Predict, TeacherSpec
 from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError
 from hvcod.exchange.poll import Failure
@@ -46,6 +45,8 @@ class Codistiller:
     Attributes:
         validation_loss: Noted in the next published checkpoint; set it when it is known.
     """
+
+    validation_loss: float | None = None
 
     def __init__(
         self,
@@ -95,7 +96,8 @@ class Codistiller:
             HvcodError: The model cannot be published or copied, or teaches itself.
         """
         self._options = _checked(options or CodistillOptions())
-        self._student, self._group, self._run_dir = Student(model), group, Path(run_dir).absolute()
+        self._student = Student(model, self._options.publish_average)
+        self._group, self._run_dir = group, Path(run_dir).absolute()
         self._logits, self._examples_per_step = logits, examples_per_step
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id, meaning)
         self._exchange = self._make_exchange(teachers, steps, stop)
@@ -106,7 +108,6 @@ class Codistiller:
         self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)
         self._schedule, self._figures = Schedule(self._options, steps), Figures()
         self._done, self._begun, self._closed = 0, False, False
-        self.validation_loss: float | None = None
 
     @property
     def teachers_used(self) -> dict[int, int]:
@@ -173,6 +174,11 @@ class Codistiller:
         return {key: teacher for key, teacher in usable.items() if teacher.general}
 
     @property
+    def average(self) -> Average | None:
+        """The average of the student's weights that is published; None if the weights are."""
+        return self._student.average
+
+    @property
     def hidden(self) -> dict[int, Any]:
         """{key of a teacher: hidden state} of this rank."""
         return self._teachers.hidden
@@ -197,6 +203,7 @@ class Codistiller:
             "faults": self._judge.agreed.state_dict(),
             "exchange": self._exchange.state_dict() if self._begun else {},
             **self._figures.state_dict(),
+            **self._student.state_dict(),
         }
 
     def load_state_dict(
@@ -219,6 +226,7 @@ class Codistiller:
                 f"{state['group']}: each group goes on from its own"
             )
         self._identity.resume(state["run_id"], state.get("meaning", ""))
+        self._student.load_state_dict(state)
         self._teachers.load_state_dict(state["teachers"])
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)
@@ -310,6 +318,7 @@ class Codistiller:
         begun = time.perf_counter()
         self._begin()
         self._done += 1
+        self._student.updated()
         if self._begun:
             self._exchange.offer(self._offer())
             self._judge.settle(self._done, self._group.comm, self.validation_loss)
@@ -357,6 +366,7 @@ class Codistiller:
         origin = dataclasses.replace(
             self._identity.origin,
             step=self._done,
+            average_decay=self._options.publish_average,
             examples=self._done * self._examples_per_step,
             validation_loss=self.validation_loss,
         )
@@ -377,12 +387,6 @@ class Codistiller:
         if self._closed:
             raise HvcodError("the Codistiller is closed: call close() after the last step")
         self._student.check_device()
-
-
-def copies(student: Student, group: Group, topology: str) -> list[TeacherSpec]:
-    """Returns teachers that are copies of the student: those that the topology names."""
-    build, groups = partial(copy_of, student.model), teachers_of(group.index, group.count, topology)
-    return [TeacherSpec(teacher, build, student.tensors) for teacher in groups]
 
 
 def _named_loss(options: CodistillOptions, likelihood: str, reuse_logits: bool) -> DistillationLoss:

@@ -2,13 +2,18 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from hvcod.codistill.average import Average
+from hvcod.codistill.teachers.model import TeacherSpec, copy_of
+from hvcod.codistill.topology import teachers_of
 from hvcod.errors import HvcodError
+from hvcod.groups.split import Group
 from hvcod.tensorfile.format import TensorSpec, specification, stored_dtypes
 
 
@@ -16,13 +21,15 @@ class Student:
     """A model as it was when its Codistiller was made; it is only read.
 
     Attributes:
-        weights_now: Returns the weights that are published: by default the model's `state_dict`.
+        average: The average of its weights that is published; None: the weights are.
+        weights_now: Returns its weights: by default the model's `state_dict`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, average_decay: float | None = None) -> None:
         if not isinstance(model, nn.Module):
             raise HvcodError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
         self.model = model
+        self.average = None if average_decay is None else Average(model, average_decay)
         self.weights_now: Callable[[], Mapping[str, Tensor]] = model.state_dict
         self._device = _device_of(model)
 
@@ -49,8 +56,8 @@ class Student:
         return specification(tensors)
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns its weights; raises HvcodError if the model has other tensors than then."""
-        weights = self.weights_now()
+        """Returns what is published; raises HvcodError if the model has other tensors than then."""
+        weights = self.average.weights() if self.average else self.weights_now()
         here = specification(weights)
         if here != self.tensors:
             names = {**here, **self.tensors}
@@ -61,6 +68,24 @@ class Student:
             )
         return weights
 
+    def updated(self) -> None:
+        """Notes an update of the model."""
+        if self.average:
+            self.average.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what is kept beside the model, by name."""
+        return {"average": self.average.state_dict()} if self.average else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state that has what `state_dict` returned; raises HvcodError if not."""
+        if self.average and "average" not in state:
+            raise HvcodError(
+                "the state has no average of the weights: it was saved without publish_average"
+            )
+        if self.average:
+            self.average.load_state_dict(state["average"])
+
     def check_device(self) -> None:
         """Raises HvcodError if the model has moved to another device."""
         if (device := _device_of(self.model)) != self._device:
@@ -68,6 +93,12 @@ class Student:
                 f"the model was on {self._device} when the Codistiller was made and is on {device} "
                 "now: move it to its device first"
             )
+
+
+def copies(student: Student, group: Group, topology: str) -> list[TeacherSpec]:
+    """Returns teachers that are copies of the student: those that the topology names."""
+    build, groups = partial(copy_of, student.model), teachers_of(group.index, group.count, topology)
+    return [TeacherSpec(teacher, build, student.tensors) for teacher in groups]
 
 
 def _device_of(model: nn.Module) -> torch.device | None:

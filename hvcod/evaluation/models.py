@@ -71,7 +71,7 @@ def _load(
         raise UsageError(
             f"{file.path} is not in its run directory: name the run's config.toml with --config"
         )
-    weights = Weights(file.path, ranks.comm)
+    weights = Weights(file.path, ranks.comm, average=options.weights == "average")
     trained = options_of_file(file.config, weights.origin.group, ranks.comm, options.task)
     given = dataclasses.replace(
         trained, data=options.data or trained.data, validation_examples=options.examples

@@ -19,8 +19,9 @@ class EvaluationOptions:
     weights: str = option(
         "auto",
         "which weights of a run: those of its full-precision training state, those that it "
-        "published for teachers, or auto: the former if there are any",
-        choices=("auto", "state", "published"),
+        "published for teachers, auto: the former if there are any, or the moving average in the "
+        "training state (--publish-average)",
+        choices=("auto", "state", "published", "average"),
     )
     step: int | None = option(None, "use the weights of this step; default: the newest", minimum=0)
     task: str | None = option(

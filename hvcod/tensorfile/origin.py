@@ -10,7 +10,7 @@ from hvcod.tensorfile.errors import RefusedError
 
 _HIGHEST = 2**63 - 1
 
-_LATER = {"meaning", "content", "model"}
+_LATER = {"meaning", "content", "model", "average_decay"}
 """Names that files of earlier versions lack."""
 
 
@@ -30,6 +30,7 @@ class Origin:
         meaning: Of the inputs and outputs (`hvcod.tensorfile.meaning`); empty if unknown.
         content: Digest of the examples of the group's data; empty if unknown.
         model: Options of the model, as `hvcod.tasks.architecture` writes them; empty if unknown.
+        average_decay: Of the moving average that the weights are; None: they are the last ones.
         created: UTC in ISO 8601; filled in when the file is made.
     """
 
@@ -47,6 +48,7 @@ class Origin:
     meaning: str = ""
     content: str = ""
     model: str = ""
+    average_decay: float | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

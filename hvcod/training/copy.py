@@ -117,7 +117,7 @@ class Copy:
         """
         teachers = self.codistiller.teachers
         with lent(self.model, self.optimizer.weights()):
-            metrics = validate(self._task, self.model, self._device)
+            metrics = self._validated()
             self.codistiller.validation_loss = metrics["loss"]
             if not self.codistiller.is_taught:
                 return metrics, {}
@@ -129,6 +129,15 @@ class Copy:
             for name, values in figures.items()
             if values
         }
+
+    def _validated(self) -> dict[str, float]:
+        """Returns the metrics of the student and, if asked for, those of the average."""
+        metrics = validate(self._task, self.model, self._device)
+        if self.codistiller.average and self._task.options.validate_average:
+            with lent(self.model, self.codistiller.average.weights()):
+                averages = validate(self._task, self.model, self._device)
+            metrics |= {f"average_{name}": value for name, value in averages.items()}
+        return metrics
 
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvcod.codistill.codistiller import copies
 from hvcod.codistill.exchanges.alone import Alone
 from hvcod.codistill.exchanges.base import MakeExchange
 from hvcod.codistill.exchanges.files import files
@@ -38,7 +37,7 @@ from hvcod.codistill.handover.messages import (
 from hvcod.codistill.handover.pairs import Pair, share_out
 from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import offsets
-from hvcod.codistill.student import Student
+from hvcod.codistill.student import Student, copies
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.codistill.teachers.collection import Teachers
 from hvcod.errors import GroupFailedError, UsageError

@@ -54,6 +54,7 @@ VARIANTS = [
         ("--exchange", "in-process", "--staleness", "freshest", "--exchange-interval", "1"),
         launched=False,
     ),
+    Variant("average", (*EXACT, "--publish-average", "0.9", "--validate-average")),
     Variant("same data", (*EXACT, "--same-data")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
     Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),

@@ -9,6 +9,9 @@ from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.folders import group_folder, list_groups
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 
+KINDS = {"auto": ("state", "published"), "average": ("state",)}
+"""Folders in which to look for weights, the first first, where they are not named like them."""
+
 
 @dataclass(frozen=True)
 class WeightsFile:
@@ -30,7 +33,8 @@ class Choice:
     """The wanted weights of a run.
 
     Attributes:
-        weights: ``state``, ``published``, or ``auto``: of a state if there is one.
+        weights: ``state``, ``published``, ``auto`` (of a state if there is one), or ``average``,
+            which is in a state.
         step: Their step; None: the newest.
         config: The run's ``config.toml``, if it is elsewhere.
     """
@@ -96,7 +100,7 @@ def _of_file(path: Path, name: str, choice: Choice) -> WeightsFile:
 
 
 def _newest(folder: Path, choice: Choice) -> Path:
-    kinds = ("state", "published") if choice.weights == "auto" else (choice.weights,)
+    kinds = KINDS.get(choice.weights, (choice.weights,))
     for kind in kinds:
         steps = _steps(folder / kind)
         wanted = choice.step if choice.step is not None else max(steps, default=None)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from hvcod import config
+from hvcod.codistill.average import averaged
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.toml import read_layer
@@ -17,8 +18,10 @@ from hvcod.tasks import load_task, task_name
 from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.group_options import of_groups
-from hvcod.training.state.restore import OUTLINE, state_of
+from hvcod.training.state.restore import OUTLINE, State, state_of
 from hvcod.tree import put_together
+
+_NO_AVERAGE = "it has no average of the weights: the run was trained without --publish-average"
 
 
 class Weights:
@@ -29,13 +32,16 @@ class Weights:
         origin: Describes it.
     """
 
-    def __init__(self, path: Path, comm: Communicator) -> None:
-        """Collective; raises HvcodError if the file cannot be read or holds no weights."""
+    def __init__(self, path: Path, comm: Communicator, average: bool = False) -> None:
+        """Collective; raises HvcodError if the file cannot be read or holds no weights.
+
+        If `average` is true, its weights are a moving average, or the error says that it has none.
+        """
         self.path, self._comm = path, comm
         self._tensors: dict[str, Tensor] | None = None
 
         def read() -> Origin:
-            origin, self._tensors = _read(path)
+            origin, self._tensors = _read(path, average)
             return origin
 
         self.origin = on_rank_zero(comm, read)
@@ -108,16 +114,27 @@ def _misfit(of_model: Mapping[str, Tensor], of_file: Mapping[str, Tensor]) -> st
     return f"the model has no {unknown[0]}" if unknown else ""
 
 
-def _read(path: Path) -> tuple[Origin, dict[str, Tensor]]:
+def _read(path: Path, average: bool) -> tuple[Origin, dict[str, Tensor]]:
     """The origin and the weights of a training state or a published checkpoint."""
     try:
         origin, tensors = decode_tensors(read_file(path, path.stat().st_size))
-        if OUTLINE not in tensors:
-            return origin, tensors
-        state = state_of(origin, tensors)
-        parts = dict(state.shared["dict"])
-        return origin, put_together(parts["model"], state.tensors)
+        if OUTLINE in tensors:
+            return origin, _of_state(state_of(origin, tensors), average)
+        if average and origin.average_decay is None:
+            raise HvcodError(_NO_AVERAGE)
+        return origin, tensors
     except (KeyError, TypeError, ValueError) as error:
         raise HvcodError(f"{path} does not contain weights that hvcod wrote: {error!r}") from error
     except (OSError, HvcodError) as error:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+
+
+def _of_state(state: State, average: bool) -> dict[str, Tensor]:
+    parts = dict(state.shared["dict"])
+    weights: dict[str, Tensor] = put_together(parts["model"], state.tensors)
+    if not average:
+        return weights
+    of_codistiller = dict(parts["codistiller"]["dict"])
+    if "average" not in of_codistiller:
+        raise HvcodError(_NO_AVERAGE)
+    return weights | averaged(put_together(of_codistiller["average"], state.tensors), weights)

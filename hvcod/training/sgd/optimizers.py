@@ -1,19 +1,13 @@
 """The optimisers of torch behind ``--algorithm``: for dense gradients, and for tables by rows."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from hvcod.config import OptimizerOptions
 from hvcod.errors import UsageError
-
-
-def sparse_tables(model: nn.Module) -> set[nn.Parameter]:
-    """Returns the embedding tables of a model that have sparse gradients."""
-    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    return {cast(nn.Parameter, each.weight) for each in embeddings if each.sparse}
 
 
 def dense_optimizer(

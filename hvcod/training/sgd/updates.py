@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hvcod.codistill.average import sparse_tables
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError
-from hvcod.training.sgd.optimizers import dense_optimizer, sparse_optimizer, sparse_tables
+from hvcod.training.sgd.optimizers import dense_optimizer, sparse_optimizer
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
 
 log = logging.getLogger("hvcod.training")
