@@ -15,6 +15,7 @@ from hvcod.training.run.directory import Run
 from hvcod.training.smoothing import smoothing_teachers, term_options
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
+from hvcod.training.stored.teacher import with_stored
 from hvcod.training.validation import compare, lent, validate
 
 
@@ -78,7 +79,7 @@ class Copy:
             stop=stop,
         )
         self.codistiller.publish_from(self.optimizer.weights)
-        self.data = Prefetch(task.training_data())
+        self.data = Prefetch(with_stored(task.training_data(), fixed))
         self.hidden: Any = None
 
     def begin(self) -> None:

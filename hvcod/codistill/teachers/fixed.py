@@ -1,9 +1,10 @@
 """Teachers that no exchange feeds: finished models, and others that are fixed."""
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -14,12 +15,40 @@ from hvcod.codistill.teachers.model import ModelTeacher, Predict
 from hvcod.errors import HvcodError
 
 
-class FixedTeacher(ModelTeacher):
-    """A finished model that teaches throughout (paper, section 3.4.1: offline distillation).
+class Unchanging(Teacher):
+    """A teacher that stays as it is throughout (paper, section 3.4.1: offline distillation).
 
-    A training state holds the digest of its weights, not the weights: they do not change, and are
-    read again from where they came. With other weights the training would go on differently.
+    A training state holds the digest of what it answers from, such as weights, which is read again
+    from where it came. With others the training would go on differently.
+
+    Attributes:
+        basis: The plural of what it answers from.
     """
+
+    basis: ClassVar[str] = "weights"
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """The digest of all that it answers from."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where it came from, its digest, and whether it is dropped."""
+        return {"source": self.source, "digest": self.digest, "dropped": self.dropped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned; raises HvcodError if it was another teacher."""
+        if state["digest"] != self.digest:
+            before = state["source"] or "it"
+            raise HvcodError(
+                f"{self.name} ({self.source or 'given to the Codistiller'}) has other {self.basis} "
+                f"than {before} had when this training was saved: go on with those"
+            )
+        self.dropped = state["dropped"]
+
+
+class FixedTeacher(Unchanging, ModelTeacher):
+    """A finished model that teaches throughout."""
 
     def __init__(
         self, model: nn.Module, predict: Predict, logits: Logits, name: str, source: str = ""
@@ -35,20 +64,6 @@ class FixedTeacher(ModelTeacher):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(flat.view(torch.uint8).numpy())
         return digest.hexdigest()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns where it came from, its digest, and whether it is dropped."""
-        return {"source": self.source, "digest": self.digest, "dropped": self.dropped}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state_dict` returned; raises HvcodError if its weights were others."""
-        if state["digest"] != self.digest:
-            before = state["source"] or "it"
-            raise HvcodError(
-                f"{self.name} ({self.source or 'given to the Codistiller'}) has other weights than "
-                f"{before} had when this training was saved: go on with those"
-            )
-        self.dropped = state["dropped"]
 
 
 def numbered(

@@ -8,7 +8,7 @@ evaluation, so the store does not depend on the number of ranks.
 import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -163,9 +163,7 @@ class Storing(Preparation):
         description = {
             **FORMAT.attributes(),
             "task": task_name(self._models[0].task.options.task),
-            "meaning": data.meaning,
-            "content": data.content,
-            "data": data.folder,
+            "data": asdict(data),
             "packing": packing.to_dict(),
             "temperature": None if any_temperature else packing.temperature,
             "teachers": [

@@ -58,7 +58,8 @@ def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise UsageError(f"{twice} is given twice")
     files: list[WeightsFile] = []
-    for path, name in zip(paths, _names(paths), strict=True):
+    names = [""] if len(paths) == 1 else names_of(paths)
+    for path, name in zip(paths, names, strict=True):
         if path.is_dir():
             files += _of_run(path, name, groups, choice)
         elif path.is_file():
@@ -68,10 +69,10 @@ def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list
     return files
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Names that differ: empty for a single source, or else paths below the common folder."""
-    if len(paths) == 1:
-        return [""]
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Returns short names of absolute paths that differ: the parts below their common folder."""
+    if len(paths) <= 1:
+        return [path.name for path in paths]
     shared = os.path.commonpath(paths)
     return [str(path.relative_to(shared)) for path in paths]
 

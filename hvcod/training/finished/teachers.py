@@ -7,43 +7,48 @@ does that a retrain should agree with (Jiang et al., arXiv 2106.02654).
 import dataclasses
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from hvcod.codistill.teachers.fixed import FixedTeacher
-from hvcod.errors import HvcodError
+from hvcod.codistill.teachers.fixed import FixedTeacher, Unchanging
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task, task_name
 from hvcod.tasks.architecture import options_of
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.meaning import difference
-from hvcod.training.finished.sources import Choice, WeightsFile, find
+from hvcod.training.finished.sources import Choice, WeightsFile, find, names_of
 from hvcod.training.finished.weights import Weights, options_of_file
 from hvcod.training.run.directory import Run, record_teachers
+from hvcod.training.stored.store import PredictionStore, is_store
+from hvcod.training.stored.teacher import StoredTeacher, check
 from hvcod.values import Paths
 
 log = logging.getLogger("hvcod.training")
 
 
-def finished_teachers(task: Task, run: Run, device: torch.device) -> list[FixedTeacher]:
+def finished_teachers(task: Task, run: Run, device: torch.device) -> list[Unchanging]:
     """Returns the teachers of ``--teacher``, once they proved to be those that the run began with.
 
-    Each group root reads the files, and hands the weights to its group. Collective over the launch.
+    Each group root reads the files, and hands the weights to its group; stores of predictions, of
+    which each rank reads its part, come last. Collective over the launch.
 
     Raises:
-        UsageError: A path is neither a run nor a file of weights.
+        UsageError: A path is neither a run, a file of weights nor a store.
         HvcodError: A file cannot be read, is of another task or of data of another meaning, does
             not fit its model, or has other weights than when the run began.
     """
     if not task.options.teacher:
         return []
-    teachers: list[FixedTeacher] = []
+    teachers: list[Unchanging] = []
     problem: HvcodError | None = None
     try:
-        named = on_rank_zero(task.group.comm, lambda: _files(task.options.teacher))
-        teachers = [_load(file, name, task, run, device) for name, file in named]
+        stores, named = on_rank_zero(task.group.comm, lambda: _named(task.options.teacher))
+        teachers += [_load(file, name, task, run, device) for name, file in named]
+        teachers += [_open(folder, name, task) for name, folder in stores]
     except HvcodError as error:
         problem = error
     everyone = task.group.everyone
@@ -56,17 +61,28 @@ def finished_teachers(task: Task, run: Run, device: torch.device) -> list[FixedT
     return teachers
 
 
-def _files(paths: Paths) -> list[tuple[str, WeightsFile]]:
-    """Returns the files with names for messages and metrics, other than those of groups."""
-    files = find(paths, [], Choice())
-    run = f"{paths[0].absolute().name} " if len(paths) == 1 and paths[0].is_dir() else ""
+def _named(paths: Paths) -> tuple[list[tuple[str, Path]], list[tuple[str, WeightsFile]]]:
+    """Returns stores and files with names for messages and metrics, other than those of groups."""
+    stores = [path.absolute() for path in paths if is_store(path)]
+    if twice := next((path for path in stores if stores.count(path) > 1), None):
+        raise UsageError(f"{twice} is given twice")
+    others = [path for path in paths if not is_store(path)]
+    files = find(others, [], Choice())
+    run = f"{others[0].absolute().name} " if len(others) == 1 and others[0].is_dir() else ""
     names = [f"{run}{file.name}" for file in files]
     # A number would be taken for a group.
     names = [f"./{name}" if name.isdecimal() else name for name in names]
-    return list(zip(names, files, strict=True))
+    of_stores = [f"store {name}" for name in names_of(stores)]
+    return list(zip(of_stores, stores, strict=True)), list(zip(names, files, strict=True))
 
 
-def _record(task: Task, run: Run, teachers: Sequence[FixedTeacher]) -> None:
+def _open(folder: Path, name: str, task: Task) -> StoredTeacher:
+    store = PredictionStore(folder)
+    check(store, task)
+    return StoredTeacher(store, name)
+
+
+def _record(task: Task, run: Run, teachers: Sequence[Unchanging]) -> None:
     """Compares the weights with those that the groups have, now and before. Collective."""
     everyone, mine = task.group.everyone, None
     if task.group.is_root:

@@ -30,6 +30,7 @@ from hvcod.codistill.predictions.packing import Packing, Rows
 from hvcod.errors import HvcodError
 from hvcod.tasks.columns import Array, Columns, DataFormat, described
 from hvcod.tasks.files import read_json
+from hvcod.training.run.data import DataRecord
 
 FORMAT = DataFormat("hvcod-predictions", 1, "hvcod predict --teacher-store")
 
@@ -68,9 +69,7 @@ class PredictionStore:
     Attributes:
         folder: Its path.
         task: The name of the task.
-        meaning: Of the data (`hvcod.tensorfile.meaning`).
-        content: The digest of the examples; empty if the task gives none.
-        data: The path of the data; empty for built-in data.
+        data: What is known of the data.
         packing: The form of the predictions.
         temperature: The only one at which they can be used; None: any.
         teachers: The models that made them: name, path, step and SHA-256 of each.
@@ -84,9 +83,7 @@ class PredictionStore:
         self.folder = folder
         with described(folder, FORMAT) as content:
             self.task: str = content["task"]
-            self.meaning: str = content["meaning"]
-            self.content: str = content["content"]
-            self.data: str = content["data"]
+            self.data = DataRecord(**content["data"])
             self.packing = Packing.from_dict(content["packing"])
             self.temperature: float | None = content["temperature"]
             self.teachers: list[Mapping[str, Any]] = content["teachers"]

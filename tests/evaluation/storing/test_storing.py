@@ -2,42 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mpi4py import MPI
-from tasks.commoncrawl.texts import make_texts
-from tasks.criteo.datasets import make_dataset
+from evaluation.stores import OUTPUTS, make_data, make_models, predicted, stored, storing_of
 from torch import Tensor, nn
 
-from hvcod import config
 from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import Sampled
-from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.options import StoreOptions
 from hvcod.evaluation.storing import shards, storing
-from hvcod.evaluation.storing.storing import Storing, packing_of
-from hvcod.groups.split import Group
-from hvcod.tasks import load_task
-from hvcod.tasks.base import Batch, Task
+from hvcod.evaluation.storing.storing import packing_of
+from hvcod.tasks.base import Batch
 from hvcod.tasks.columns import Columns
 from hvcod.tasks.criteo.task import Criteo
 from hvcod.training.stored.store import PredictionStore, is_store
-from hvcod.training.validation import predicted_logits
-
-ALONE = Group(0, 1, 0, 1, MPI.COMM_SELF, 0, 1)
-OUTPUTS = 64
-"""Of a model of text, which has a few more of them than pieces."""
-
-SMALL: dict[str, dict[str, Any]] = {
-    "commoncrawl": {"model.embedding": 4, "model.hidden": 8},
-    "criteo": {"model.embedding": 2, "model.hidden": "8"},
-}
 
 Models = Callable[[str, int], list[Trained]]
 
@@ -51,47 +36,8 @@ def few_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """Returns some untrained models of a task."""
     folder = tmp_path_factory.mktemp("data")
-    make_dataset(folder / "criteo", [3000, 2500], 300, 100)
-    make_texts(folder / "commoncrawl")
-
-    def make(name: str, count: int) -> list[Trained]:
-        kind = load_task(name)
-        layer: dict[str, Any] = {"task": name, "data": folder / name, **SMALL[name]}
-        layer["validation_examples"] = None
-        options = config.resolve(TrainOptions, [kind.presets["laptop"], layer], kind.Options)
-        return [_trained(kind(options, ALONE), folder, seed) for seed in range(count)]
-
-    return make
-
-
-def _trained(task: Task, folder: Path, seed: int) -> Trained:
-    torch.manual_seed(seed)
-    path = folder / f"model-{seed}.h5"
-    path.write_bytes(bytes([seed]))
-    model = task.build_model().eval()
-    return Trained(f"model {seed}", path, 10, task, model, torch.device("cpu"))
-
-
-def storing_of(models: list[Trained], folder: Path, **form: Any) -> Storing:
-    return Storing(models, folder, packing_of(models, StoreOptions(**form)), 1, ALONE)
-
-
-def stored(models: list[Trained], folder: Path, **form: Any) -> PredictionStore:
-    storing_of(models, folder, **form).run()
-    return PredictionStore(folder)
-
-
-def predicted(models: list[Trained]) -> dict[int, Tensor]:
-    """Returns the logits of the first model by place."""
-    task = models[0].task
-    found: dict[int, Tensor] = {}
-    for batch, (logits,) in predicted_logits(
-        [(task, models[0].model)], "training", models[0].device
-    ):
-        assert batch.places is not None
-        flat = logits.flatten() if task.likelihood == "binary" else logits.flatten(0, -2)
-        found |= dict(zip(batch.places.tolist(), flat, strict=True))
-    return {place: logits for place, logits in found.items() if place >= 0}
+    make_data(folder)
+    return partial(make_models, folder)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -107,7 +53,7 @@ def test_whole_predictions_are_found_by_their_places(
     models: Models, name: str, tmp_path: Path
 ) -> None:
     store = stored(models(name, 1), tmp_path / "store", whole=True)
-    expected = predicted(models(name, 1))
+    expected = predicted(*models(name, 1))
     assert len(store) == len(expected)
     order = np.random.default_rng(1).permutation(list(expected))
     rows, known = store.rows(order)
@@ -132,7 +78,7 @@ def test_places_without_a_prediction_are_told(models: Models, tmp_path: Path) ->
 def test_a_sample_is_one_of_the_models_distribution(models: Models, tmp_path: Path) -> None:
     store = stored(models("commoncrawl", 1), tmp_path / "store", sample=200, temperature=2.0)
     assert store.temperature == 2.0
-    expected = predicted(models("commoncrawl", 1))
+    expected = predicted(*models("commoncrawl", 1))
     places = np.arange(1, 200)
     drawn = store.packing.unpack(store.rows(places)[0])
     assert isinstance(drawn, Sampled)
@@ -153,7 +99,7 @@ def test_the_mean_of_several_models_is_that_of_their_distributions(
     places = np.arange(1, 50)
     mean = store.packing.unpack(store.rows(places)[0])
     assert isinstance(mean, Tensor)
-    logits = [predicted([model]) for model in three]
+    logits = [predicted(model) for model in three]
     for place, ours in zip(places.tolist(), mean / temperature, strict=True):
         theirs = torch.stack([each[place] / temperature for each in logits])
         binary = name == "criteo"

@@ -72,7 +72,8 @@ def begun(tmp_path: Path) -> Run:
 
 
 def loaded(tmp_path: Path, task: Task) -> list[FixedTeacher]:
-    return finished_teachers(task, begun(tmp_path), torch.device("cpu"))
+    teachers = finished_teachers(task, begun(tmp_path), torch.device("cpu"))
+    return [teacher for teacher in teachers if isinstance(teacher, FixedTeacher)]
 
 
 def written(path: Path, hidden: int = 4, **about: Any) -> nn.Module:
