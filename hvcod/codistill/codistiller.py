@@ -374,7 +374,7 @@ class Codistiller:
 
     def _switch(self, updates: Iterable[Update]) -> None:
         for update in updates:
-            self._teachers.load(update.group, update.step, update.tensors)
+            self._teachers.load(update.group, update.step, update.tensors, update.model)
             self._figures.exchanges += 1
 
     def _failures(self) -> Iterable[tuple[str, Failure]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hvcod.codistill.average import Average
-from hvcod.codistill.teachers.model import TeacherSpec, copy_of
+from hvcod.codistill.teachers.model import Architectures, TeacherSpec, copy_of
 from hvcod.codistill.topology import teachers_of
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
@@ -95,10 +95,21 @@ class Student:
             )
 
 
-def copies(student: Student, group: Group, topology: str) -> list[TeacherSpec]:
-    """Returns teachers that are copies of the student: those that the topology names."""
+def copies(
+    student: Student,
+    group: Group,
+    topology: str,
+    model: str = "",
+    others: Architectures | None = None,
+) -> list[TeacherSpec]:
+    """Returns teachers that are copies of the student: those that the topology names.
+
+    Args:
+        model: The architecture of the student, as its checkpoints name it.
+        others: Makes models of other architectures, which the teachers' checkpoints may name.
+    """
     build, groups = partial(copy_of, student.model), teachers_of(group.index, group.count, topology)
-    return [TeacherSpec(teacher, build, student.tensors) for teacher in groups]
+    return [TeacherSpec(teacher, build, student.tensors, model, others) for teacher in groups]
 
 
 def _device_of(model: nn.Module) -> torch.device | None:

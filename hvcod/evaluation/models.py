@@ -72,12 +72,15 @@ def _load(
             f"{file.path} is not in its run directory: name the run's config.toml with --config"
         )
     weights = Weights(file.path, ranks.comm, average=options.weights == "average")
-    trained = options_of_file(file.config, weights.origin.group, ranks.comm, options.task)
+    of_group = options_of_file(file.config, weights.origin.group, ranks.comm, options.task)
+    trained = dataclasses.replace(of_group, model=weights.model(of_group.model))
     given = dataclasses.replace(
         trained, data=options.data or trained.data, validation_examples=options.examples
     )
     task = load_task(given.task)(given, ranks)
     on_rank_zero(ranks.comm, lambda: _compare_meaning(weights, trained, task))
+    if trained.model != of_group.model:
+        weights.check(task)
     model = task.build_model()
     where = f"{file.config} describes for these data"
     model.load_state_dict(weights.hand_out(model.state_dict(), where))

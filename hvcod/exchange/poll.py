@@ -13,7 +13,7 @@ import torch
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.exchange.claims import check_claims
-from hvcod.exchange.read import read_checkpoint
+from hvcod.exchange.read import Others, read_checkpoint
 from hvcod.exchange.trail import Trail
 from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.format import TensorSpec
@@ -77,12 +77,18 @@ class PollerCounters:
 
 
 def fetch(
-    directory: Path, step: int, expected: Mapping[str, TensorSpec], ours: Origin, group: int
+    directory: Path,
+    step: int,
+    expected: Mapping[str, TensorSpec],
+    ours: Origin,
+    group: int,
+    others: Others | None = None,
 ) -> Arrival | None:
     """Tries once to read the checkpoint of `step` that `group` publishes in `directory`.
 
-    `ours` is the origin of the group that reads. Returns None if it is not there yet, or cannot be
-    read for a reason that may pass.
+    `ours` is the origin of the group that reads, `others` says which tensors another architecture
+    than its own has. Returns None if it is not there yet, or cannot be read for a reason that may
+    pass.
 
     Raises:
         DamagedError: Waiting will not help: the file is damaged.
@@ -91,7 +97,7 @@ def fetch(
     """
     path = checkpoint_path(directory, step)
     try:
-        return _read(path, group, step, expected, ours)
+        return _read(path, group, step, expected, ours, others)
     except OSError as error:
         if error.errno in _PASSING:
             return None
@@ -103,9 +109,14 @@ def fetch(
 
 
 def _read(
-    path: Path, group: int, step: int, expected: Mapping[str, TensorSpec], ours: Origin
+    path: Path,
+    group: int,
+    step: int,
+    expected: Mapping[str, TensorSpec],
+    ours: Origin,
+    others: Others | None,
 ) -> Arrival:
-    origin, tensors = read_checkpoint(path, expected)
+    origin, tensors = read_checkpoint(path, expected, ours.model, others)
     check_claims(origin, ours, group, step)
     return Arrival(group, step, origin, tensors)
 
@@ -128,6 +139,7 @@ class Poller:
         ours: Origin,
         held: Mapping[int, int] | None = None,
         last: int | None = None,
+        others: Others | None = None,
     ) -> None:
         """
         Args:
@@ -136,9 +148,11 @@ class Poller:
             ours: The origin of the group that reads; what cannot teach it is refused.
             held: {group: step} of the weights that are here already: only newer ones are read.
             last: The run's last step, if it is known; later ones are refused.
+            others: Says which tensors another architecture than `ours.model` has.
         """
         self.counters = PollerCounters()
         self._directories, self._expected, self._ours = dict(directories), expected, ours
+        self._others = others
         steps = dict.fromkeys(self._directories, -1) | dict(held or {})
         self._trails = {group: Trail(step, last) for group, step in steps.items()}
         self._failures: dict[int, dict[str, Failure]] = {group: {} for group in self._directories}
@@ -223,7 +237,7 @@ class Poller:
     def _load(self, group: int, step: int) -> bool:
         path = checkpoint_path(self._directories[group], step)
         try:
-            arrival = _read(path, group, step, self._expected[group], self._ours)
+            arrival = _read(path, group, step, self._expected[group], self._ours, self._others)
         except (OSError, HvcodError) as error:
             # Errors of the system may pass; but the content of a published file never changes.
             if isinstance(error, HvcodError):

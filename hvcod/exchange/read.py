@@ -1,18 +1,25 @@
 """Reads a published checkpoint that fits the local model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hvcod.tensorfile.decode import decode_tensors, read_file
+from hvcod.files.regular import open_regular
+from hvcod.tensorfile.decode import claims_of, decode_tensors, read_whole
 from hvcod.tensorfile.encode import largest_file
-from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.format import TensorSpec, dtype_name, stored_dtypes
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import is_finite
+
+Others = Callable[[str, Mapping[str, TensorSpec]], Mapping[str, TensorSpec]]
+"""(architecture that a file names, tensors that it claims to hold) -> those that it must hold.
+
+Raises RefusedError if there is no such model. May be called on any thread.
+"""
 
 
 def decode(
@@ -39,10 +46,30 @@ def decode(
 
 
 def read_checkpoint(
-    path: Path, expected: Mapping[str, TensorSpec]
+    path: Path,
+    expected: Mapping[str, TensorSpec],
+    ours: str = "",
+    others: Others | None = None,
 ) -> tuple[Origin, dict[str, torch.Tensor]]:
-    """Reads and verifies one published checkpoint; raises what `read_file` and `decode` do."""
-    return decode(read_file(path, largest_file(expected)), expected)
+    """Reads and verifies one published checkpoint; raises what `read_file` and `decode` do.
+
+    Args:
+        expected: The tensors of the architecture `ours`, and of a file that names none.
+        others: Says which ones a file must have that names another; None: the same ones.
+    """
+    with open_regular(path) as file:
+        claims = claims_of(file) if others else None
+        if others is None or claims is None or claims[0].model in ("", ours):
+            return decode(read_whole(file, largest_file(expected)), expected)
+        claimed, held = claims
+        expected = others(claimed.model, held)
+        try:
+            origin, read = decode(read_whole(file, largest_file(expected)), expected)
+        except RefusedError as error:
+            raise RefusedError(f"does not hold the model that it describes: {error}") from error
+    if origin.model != claimed.model:
+        raise DamagedError("has changed while it was read")
+    return origin, read
 
 
 def _check(name: str, tensor: torch.Tensor, spec: TensorSpec) -> None:

@@ -8,19 +8,35 @@ options, which are checked like a user's.
 
 import dataclasses
 import json
+import math
+import os
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 from hvcod import config
 from hvcod.config import TypedField, plain_type
 from hvcod.errors import UsageError
 from hvcod.schema import value_of
+from hvcod.tasks.base import Task
 from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.format import TensorSpec, specification
+from hvcod.units import byte_count
 
 LONGEST = 16 * 1024
 """Characters of a text that is read, at most; those of hvcod's own tasks have about 150."""
+
+_LONGEST_REASON = 200
+
+_ANY_NUMBER = 2**20
+"""An option may be so large in a small file, too."""
+
+_CALLS = 300
+"""Calls of torch for one tensor, at most: orthogonal initial values of four gates take 60."""
 
 
 def architecture_of(model: Any) -> str:
@@ -60,8 +76,65 @@ def options_of(architecture: str, own: Any) -> Any:
         return config.resolve(type(own), [values, given])
     except UsageError as error:
         raise RefusedError(
-            f"describes a model that this task does not have: {str(error)[:200]}"
+            f"describes a model that this task does not have: {_shown(error)}"
         ) from error
+
+
+def tensors_of(task: Task, held: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """Returns the tensors of the model that a task builds, without any memory for their values.
+
+    Draws no random numbers, and may run on any thread.
+
+    Args:
+        held: The tensors of a file that claims to hold the model: none that is far larger is made.
+
+    Raises:
+        RefusedError: The model cannot be built, or is larger than this machine's memory.
+    """
+    _check_numbers(task.options.model, sum(math.prod(spec.shape) for spec in held.values()))
+    try:
+        with _Bounded(len(held)), torch.device("meta"):
+            tensors = specification(task.build_model().state_dict())
+    # Options that nobody has tried may make a model fail in any way.
+    except Exception as error:
+        raise RefusedError(f"describes a model that cannot be built: {_shown(error)}") from error
+    size = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in tensors.values())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise RefusedError(
+            f"describes a model of {byte_count(size)}, and this machine has {byte_count(memory)}"
+        )
+    return tensors
+
+
+def _check_numbers(model: Any, values: int) -> None:
+    """Refuses absurd numbers, such as of layers, of which Python code may make a list."""
+    for key in _told(type(model)):
+        number = value_of(model, key)
+        if isinstance(number, int) and number > max(values, _ANY_NUMBER):
+            raise RefusedError(
+                f"describes a model with {key}={number}, and a file of {values} values"
+            )
+
+
+class _Bounded(TorchFunctionMode):
+    """Ends the making of a model that calls torch more often than one of so many tensors would."""
+
+    def __init__(self, tensors: int) -> None:
+        super().__init__()
+        self._left = _CALLS * (tensors + 10)
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise RefusedError("it has far more tensors than the file")
+        return function(*args, **(kwargs or {}))
+
+
+def _shown(error: Exception) -> str:
+    return " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
 
 
 def _told(options: type) -> dict[str, TypedField]:

@@ -1,10 +1,11 @@
 """The contract of a task: data, model, loss, metrics and presets of one thing to train."""
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,17 @@ class Task(ABC):
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Returns a freshly initialised model; the caller has seeded torch."""
+
+    def with_model(self, model: Any) -> Self:
+        """Returns this task with other options of its own, such as those of another group's model.
+
+        Only its `build_model` and `predict` are used. By default a shallow copy, of which
+        ``options.model`` is another: a task that keeps what follows from these options in its
+        constructor overrides this.
+        """
+        other = copy.copy(self)
+        other.options = dataclasses.replace(self.options, model=model)
+        return other
 
     @abstractmethod
     def training_data(self) -> TrainingData:

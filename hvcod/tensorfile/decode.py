@@ -12,6 +12,7 @@ from hvcod.errors import HvcodError
 from hvcod.files.regular import open_regular
 from hvcod.files.whole import PIECE
 from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.format import TensorSpec
 from hvcod.tensorfile.header import claimed_index, verify
 from hvcod.tensorfile.index import Entry, parse
 from hvcod.tensorfile.origin import Origin
@@ -26,25 +27,32 @@ def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
         RefusedError: It is too large; the message does not name the path.
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise RefusedError(f"has {size} bytes, more than the {limit} that it can need")
-        data = np.empty(size, np.uint8)
-        done = 0
-        while count := file.readinto(data.data[done : done + PIECE]):
-            done += count
+        return read_whole(file, limit)
+
+
+def read_whole(file: io.FileIO, limit: int) -> NDArray[np.uint8]:
+    """Reads an open file from its beginning, as `read_file` does."""
+    size = os.fstat(file.fileno()).st_size
+    if size > limit:
+        raise RefusedError(f"has {size} bytes, more than the {limit} that it can need")
+    data = np.empty(size, np.uint8)
+    file.seek(0)
+    done = 0
+    while count := file.readinto(data.data[done : done + PIECE]):
+        done += count
     return data[:done]
 
 
-def claimed_run(file: io.FileIO) -> str | None:
-    """Returns the run to which a file claims to belong, unverified; None if it does not say so.
+def claims_of(file: io.FileIO) -> tuple[Origin, dict[str, TensorSpec]] | None:
+    """Returns the origin that a file claims, and its tensors as they were before, unverified.
 
-    Reads the index alone. Raises OSError if it cannot be read.
+    None if it does not say so. Reads the index alone. Raises OSError if it cannot be read.
     """
     try:
-        return parse(*claimed_index(file))[0].run_id
+        origin, entries = parse(*claimed_index(file))
     except HvcodError:
         return None
+    return origin, {entry.name: TensorSpec(entry.shape, entry.source) for entry in entries}
 
 
 def decode_tensors(

@@ -14,7 +14,7 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.files import whole
 from hvcod.files.folder import Folder, make_folder
 from hvcod.files.temporaries import sweep
-from hvcod.tensorfile.decode import claimed_run
+from hvcod.tensorfile.decode import claims_of
 from hvcod.tensorfile.steps import checkpoint_path, prune
 from hvcod.tensorfile.worker import Worker
 
@@ -181,4 +181,5 @@ class Writer(Generic[Item]):
 
 def _run_of(folder: Folder, name: str) -> str | None:
     with folder.open_regular(name) as file:
-        return claimed_run(file)
+        claims = claims_of(file)
+        return claims[0].run_id if claims else None

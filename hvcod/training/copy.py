@@ -10,6 +10,7 @@ from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks.base import Task
+from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
 from hvcod.training.smoothing import smoothing_teachers, term_options
@@ -64,17 +65,19 @@ class Copy:
         # All ranks of a group have the same weights, but each drops out units of its own.
         torch.manual_seed(group.seed(options.seed, 1 + group.rank))
         self.optimizer = BASE_ALGORITHMS.load(options.sgd)(self.model, group, options)
+        origin = run.origin(options, group)
         self.codistiller = Codistiller(
             self.model,
             group,
             run.directory,
             term_options(options),
-            origin=run.origin(options, group),
+            origin=origin,
             examples_per_step=group.trainers * options.batch_size,
             steps=options.steps,
             predict=task.predict,
             likelihood=task.likelihood,
             reuse_logits=True,
+            teachers=teachers_of_groups(task, self.model, origin),
             fixed=[*fixed, *smoothing_teachers(task)],
             stop=stop,
         )

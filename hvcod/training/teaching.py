@@ -37,7 +37,6 @@ from hvcod.codistill.handover.messages import (
 from hvcod.codistill.handover.pairs import Pair, share_out
 from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import offsets
-from hvcod.codistill.student import Student, copies
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.codistill.teachers.collection import Teachers
 from hvcod.errors import GroupFailedError, UsageError
@@ -46,6 +45,7 @@ from hvcod.groups.agreement import any_rank
 from hvcod.groups.communicator import of_mpi
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
+from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
 from hvcod.tree import map_tensors
@@ -111,13 +111,14 @@ class TeacherRank:
         self._task, self._options, self._group = task, options, group
         self._device, self._outbox = device, Outbox(self._whole)
         make: MakeExchange = files if group.count > 1 else Alone
-        specs = copies(Student(task.build_model().to(device)), group, options.codistill.topology)
+        origin = run.origin(options, group)
+        specs = teachers_of_groups(task, task.build_model().to(device), origin)
         self._exchange = make(group, run.directory, options.codistill, specs, self._is_stopped)
         self._exchange.steps = options.steps
         self._teachers = Teachers(self._exchange.teachers(task.predict, None))
         pairs = share_out(group.trainers, self._teachers.keys, group.size)[group.rank]
         self._trainers = {trainer.rank: trainer for trainer in _trainers(task, pairs)}
-        self._exchange.begin(run.origin(options, group), {})
+        self._exchange.begin(origin, {})
         self._exact = task.options.codistill.staleness == "exact"
         self._verdicts: set[Verdict] = set()
         self._passed, self._late, self._failure = 0, False, ""
@@ -181,13 +182,13 @@ class TeacherRank:
     def _refresh(self, step: int) -> None:
         """Takes over the weights that teach in a step, and the verdicts about them. Collective."""
         for update in self._exchange.take(step - 1):
-            self._teachers.load(update.group, update.step, update.tensors)
+            if self._teachers.load(update.group, update.step, update.tensors, update.model):
+                self._forget(update.group)
         due = {verdict for verdict in self._verdicts if verdict.effect <= step}
         self._verdicts -= due
         for verdict in sorted(due):
             teacher = self._teachers[verdict.key]
-            for trainer in self._trainers.values():
-                trainer.hidden[verdict.key] = None
+            self._forget(verdict.key)
             if teacher.here and teacher.step == verdict.weights:
                 teacher.drop()
                 if verdict.weights is not None:
@@ -196,6 +197,11 @@ class TeacherRank:
         if problems != self._told:
             self._told = problems
             self._notify(Notice(problems))
+
+    def _forget(self, key: int) -> None:
+        """Begins the hidden states of a teacher anew."""
+        for trainer in self._trainers.values():
+            trainer.hidden[key] = None
 
     def _answer(self, step: int) -> None:
         """Sends the answers to the batch of a step, once the burn-in is over."""

@@ -140,7 +140,7 @@ def test_a_stale_handle_is_tried_again(
     readable = read.read_checkpoint
     stale = [OSError(errno.ESTALE, os.strerror(errno.ESTALE)) for _ in range(3)]
 
-    def flaky(path: Path, expected: object) -> object:
+    def flaky(path: Path, *others: object) -> object:
         if stale:
             raise stale.pop()
         return readable(path, EXPECTED)

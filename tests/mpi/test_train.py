@@ -250,11 +250,16 @@ def test_groups_may_be_launches_of_their_own(
     while not ((run / "group-0/metrics.jsonl").exists() and logged(run, 0)):
         assert time.monotonic() < end
         time.sleep(0.01)
-    launches = [first, fast_mpirun.start(2, *words, "--group", 1)]
+    own = ["--set", "model.layers=2"]
+    launches = [first, fast_mpirun.start(2, *words, "--group", 1, *own)]
     summaries = [json.loads(launch.communicate(timeout=300)[0])[0] for launch in launches]
     assert [launch.returncode for launch in launches] == [0, 0]
     assert [each["group"] for each in summaries] == [0, 1]
+    # They teach each other, although one of them trains an architecture of its own.
     assert all(each["exchanges"] >= 1 for each in summaries)
+    assert not any(each["problems"] for each in summaries)
+    kept = (run / "group-1/config.toml").read_text()
+    assert kept == '[run]\nrecorded = [\n    "model.layers",\n]\n\n[model]\nlayers = 2\n'
     assert summaries[0]["weights"] != summaries[1]["weights"]
 
 

@@ -27,11 +27,16 @@ class Offer(NamedTuple):
 
 @dataclass(frozen=True)
 class Update:
-    """New weights of one teacher, the same on all ranks of the group that receives them."""
+    """New weights of one teacher, the same on all ranks of the group that receives them.
+
+    Attributes:
+        model: The architecture of their model (`Origin.model`); empty: that of the student.
+    """
 
     group: int
     step: int
     tensors: Mapping[str, Tensor]
+    model: str = ""
 
 
 class Exchange(ABC):

@@ -131,7 +131,8 @@ class ExactTeachers(PublishingExchange):
             return None, ""
         directory = self._directory(teacher.group)
         try:
-            return fetch(directory, step, teacher.tensors, self._ours, teacher.group), ""
+            ours, others = self._ours, self._other_tensors
+            return fetch(directory, step, teacher.tensors, ours, teacher.group, others), ""
         except DamagedError as error:
             return None, (
                 f"{error}; --staleness exact needs it: delete that file and the states of group "

@@ -20,7 +20,9 @@ class FreshestTeachers(PublishingExchange):
         if self._group.polls:
             directories = {spec.group: self._directory(spec.group) for spec in self._teachers}
             expected = {spec.group: spec.tensors for spec in self._teachers}
-            self._poller = Poller(directories, expected, origin, held, self.steps)
+            self._poller = Poller(
+                directories, expected, origin, held, self.steps, self._other_tensors
+            )
         self._transfer = Transfer(self._group, self._poller)
 
     def take(self, step: int) -> list[Update]:

@@ -33,10 +33,14 @@ log = logging.getLogger("hvcod.codistill")
 
 @dataclass(frozen=True)
 class _Handed:
-    """Weights that a group has handed over after a step, and when they are there on a GPU."""
+    """Weights that a group has handed over after a step, and when they are there on a GPU.
+
+    `model` is their architecture, as `Origin.model` has it.
+    """
 
     step: int
     tensors: Mapping[str, Tensor]
+    model: str = ""
     done: torch.cuda.Event | None = None
 
     def ready(self) -> Mapping[str, Tensor]:
@@ -125,12 +129,12 @@ class InProcess(PublishingExchange):
         if not handed:
             return {}
         last = handed[max(handed)]
-        return {"step": last.step, "tensors": dict(last.tensors)}
+        return {"step": last.step, "tensors": dict(last.tensors), "model": last.model}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Hands over again what `state_dict` returned."""
         if state:
-            self._put(_Handed(state["step"], state["tensors"]))
+            self._put(_Handed(state["step"], state["tensors"], state["model"]))
 
     def close(self, last: Offer | None) -> None:
         """Publishes the final weights, for evaluations and for runs that learn from them."""
@@ -156,7 +160,7 @@ class InProcess(PublishingExchange):
             return
         devices = [tensor.device for tensor in tensors.values() if tensor.is_cuda]
         done = torch.cuda.current_stream(devices[0]).record_event() if devices else None
-        self._put(_Handed(step, tensors, done))
+        self._put(_Handed(step, tensors, offer.origin.model, done))
 
     def _put(self, handed: _Handed) -> None:
         """Lays weights on the shelf; those that nobody can ask for any more are given up."""
@@ -168,10 +172,12 @@ class InProcess(PublishingExchange):
 
     def _taken(self, teacher: TeacherSpec, handed: _Handed) -> Update:
         shapes = {name: tuple(tensor.shape) for name, tensor in handed.tensors.items()}
-        if shapes != {name: spec.shape for name, spec in teacher.tensors.items()}:
+        expected = {name: spec.shape for name, spec in teacher.tensors.items()}
+        same = teacher.others is None or handed.model == teacher.model
+        if same and shapes != expected:
             raise HvcodError(f"group {teacher.group} has another model than its teacher here")
         self._held[teacher.group] = handed.step
-        return Update(teacher.group, handed.step, handed.ready())
+        return Update(teacher.group, handed.step, handed.ready(), handed.model)
 
     def _fail(self, what: str, reason: str) -> None:
         """Counts a failure, and logs the first of its kind."""

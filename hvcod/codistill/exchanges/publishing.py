@@ -9,6 +9,7 @@ from hvcod.codistill.exchanges.base import Exchange, Offer
 from hvcod.exchange import published_directory
 from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, snapshot
+from hvcod.exchange.read import Others
 from hvcod.files.folder import Held, hold
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
@@ -54,6 +55,11 @@ class PublishingExchange(Exchange):
             self._publisher.close()
         if self._run:
             self._run.release()
+
+    @property
+    def _other_tensors(self) -> Others | None:
+        """Says which tensors the checkpoints of other architectures have."""
+        return next((spec.others.tensors for spec in self._teachers if spec.others), None)
 
     def _directory(self, group: int) -> Path:
         return published_directory(self._run_dir, group)

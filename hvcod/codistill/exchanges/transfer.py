@@ -65,6 +65,7 @@ class Transfer:
 
 def broadcast_update(comm: Communicator, arrival: Arrival | None) -> Update:
     """Sends an arrival of rank 0 to all ranks. Collective; it is ``None`` on the other ranks."""
-    origin = [arrival.group, arrival.step] if arrival is not None else None
-    group, step = comm.bcast(origin)
-    return Update(group, step, broadcast_tensors(comm, arrival.tensors if arrival else None))
+    about = (arrival.group, arrival.step, arrival.origin.model) if arrival is not None else None
+    group, step, model = comm.bcast(about)
+    tensors = broadcast_tensors(comm, arrival.tensors if arrival else None)
+    return Update(group, step, tensors, model)

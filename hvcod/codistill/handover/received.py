@@ -84,8 +84,9 @@ class ReceivedTeacher(Teacher):
     def rewind(self) -> None:
         """Does nothing: a teacher rank keeps no hidden state of a batch that was not finite."""
 
-    def load(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+    def load(self, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
         """Does nothing: the weights are at the teacher ranks."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the step of its weights and the last verdict."""

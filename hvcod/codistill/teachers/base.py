@@ -27,7 +27,8 @@ class Question:
 
     Attributes:
         inputs: Those of the student.
-        like: The student's logits, whose shape and device the answers have.
+        like: The student's logits, whose shape and device the answers have; an empty tensor if
+            only the device is known.
         places: The places of the batch's predictions in the training data, int64, in the order of
             the flattened targets; a negative one marks padding. None: unknown.
     """
@@ -107,8 +108,16 @@ class Teacher(ABC):
         if self._before is not None:
             self.state = self._before
 
-    def load(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+    def load(self, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
         """Puts fresher weights into it, which an exchange brings.
+
+        Args:
+            step: The step at which they were published.
+            tensors: Those of the model's `state_dict`.
+            model: Its architecture, as `Origin.model` says; empty: that of the student.
+
+        Returns:
+            True if hidden states begin anew, as it has become another model.
 
         Raises:
             HvcodError: It takes none.

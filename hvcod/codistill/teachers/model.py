@@ -2,9 +2,10 @@
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,32 @@ from torch import Tensor, nn
 from hvcod.codistill.outputs import Logits, logits_of
 from hvcod.codistill.teachers.base import Label, Question, Teacher
 from hvcod.errors import HvcodError
-from hvcod.tensorfile.format import TensorSpec
+from hvcod.tensorfile.format import TensorSpec, specification
 
 log = logging.getLogger("hvcod.codistill")
 
 Predict = Callable[[nn.Module, Any, Any], tuple[Any, Any]]
 """(model, inputs, hidden state) -> (outputs, next hidden state); the state begins as None."""
+
+
+class Architectures(Protocol):
+    """Models of other architectures than the student's, by the text that checkpoints carry."""
+
+    def tensors(self, model: str, held: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
+        """Returns the tensors of a model that a file claims to hold; on any thread.
+
+        Raises:
+            RefusedError: There is no such model.
+        """
+        ...
+
+    def build(self, model: str) -> tuple[nn.Module, Predict]:
+        """Returns the model, on the student's device, and how it predicts.
+
+        Raises:
+            RefusedError: There is no such model.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,11 +49,16 @@ class TeacherSpec:
         group: The group that it is a copy of.
         build: Makes its model, on the student's device.
         tensors: Names, shapes and types of its checkpoints: those of the model's `state_dict`.
+        model: Its architecture, as `Origin.model` says; empty if unknown.
+        others: Makes the model if the group's checkpoints name another architecture; None: they
+            are taken for the same.
     """
 
     group: int
     build: Callable[[], nn.Module]
     tensors: Mapping[str, TensorSpec]
+    model: str = ""
+    others: Architectures | None = None
 
 
 class ModelTeacher(Teacher):
@@ -75,7 +101,7 @@ class GroupTeacher(ModelTeacher):
             HvcodError: The model cannot be made.
         """
         super().__init__(spec.build(), predict, logits, f"group {spec.group}", spec.group)
-        self._tensors = spec.tensors
+        self._spec, self._architecture = spec, spec.model
         self._step: int | None = None
 
     @property
@@ -88,8 +114,30 @@ class GroupTeacher(ModelTeacher):
         """The step of its weights; None before the first have come."""
         return self._step
 
-    def load(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Puts fresher weights into it; half precision widens here."""
+    def predict(self, question: Question, state: Any) -> tuple[Tensor, Any]:
+        """Returns the model's logits, and its next hidden state.
+
+        A model of another architecture may predict something else than the student: it answers NaN
+        then, for which it is left out.
+        """
+        logits, state = super().predict(question, state)
+        known = question.like.numel() and self._architecture != self._spec.model
+        if not known or logits.shape == question.like.shape:
+            return logits, state
+        log.warning(
+            "%s predicts logits of shape %s, this group of shape %s: it cannot teach",
+            self.name,
+            tuple(logits.shape),
+            tuple(question.like.shape),
+        )
+        return torch.full_like(question.like, math.nan), None
+
+    def load(self, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
+        """Puts fresher weights into it; half precision widens here.
+
+        If they are those of another architecture, the model is made anew.
+        """
+        other = self._become(model or self._spec.model)
         with torch.no_grad():
             for name, target in self.model.state_dict().items():
                 target.copy_(tensors[name])
@@ -97,17 +145,34 @@ class GroupTeacher(ModelTeacher):
         if self.dropped:
             log.info("%s teaches again, with its weights of step %d", self.name, step)
         self.dropped = False
+        return other
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns its step, its weights, and whether it is dropped."""
-        return {"step": self._step, "weights": _narrowed(self.model), "dropped": self.dropped}
+        """Returns its step, its architecture, its weights, and whether it is dropped."""
+        return {
+            "step": self._step,
+            "model": self._architecture,
+            "weights": _narrowed(self.model),
+            "dropped": self.dropped,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned; raises HvcodError if the model was another."""
-        _check_weights(state["weights"], self._tensors)
-        self.load(state["step"], state["weights"])
-        # States of earlier versions do not say.
+        # States of earlier versions say nothing of it, nor whether it is dropped.
+        architecture = state.get("model", "")
+        self._become(architecture or self._spec.model)
+        _check_weights(state["weights"], specification(self.model.state_dict()))
+        self.load(state["step"], state["weights"], architecture)
         self.dropped = state.get("dropped", False)
+
+    def _become(self, architecture: str) -> bool:
+        if architecture == self._architecture or self._spec.others is None:
+            return False
+        model, self._predict = self._spec.others.build(architecture)
+        self.model, self._architecture = model.eval().requires_grad_(False), architecture
+        self.state = self._before = None
+        log.info("%s trains a model of its own: %s", self.name, architecture)
+        return True
 
 
 def copy_of(model: nn.Module) -> nn.Module:

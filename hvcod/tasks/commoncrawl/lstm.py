@@ -44,8 +44,10 @@ class LayerNormLSTM(nn.Module):
         super().__init__()
         self.hidden_size = hidden_size
         self.dropout = dropout
-        sizes = [input_size] + [hidden_size] * (layers - 1)
-        self.layers = nn.ModuleList(LayerNormLSTMLayer(size, hidden_size) for size in sizes)
+        self.layers = nn.ModuleList(
+            LayerNormLSTMLayer(hidden_size if layer else input_size, hidden_size)
+            for layer in range(layers)
+        )
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Maps a window [T, B, input_size] to outputs [T, B, hidden_size] and the state after it.

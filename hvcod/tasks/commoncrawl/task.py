@@ -90,12 +90,11 @@ class CommonCrawl(Task):
     def __init__(self, options: TrainOptions, group: Group) -> None:
         """Opens the data, or built-in ones without ``--data``. Collective over the launch."""
         super().__init__(options, group)
-        self.sizes: LanguageModelOptions = options.model
         self.dataset = TokenDataset(data_folder("commoncrawl", options.data, group))
 
     def build_model(self) -> nn.Module:
         """Builds embeddings, the layers of ``model.kind``, and a softmax."""
-        sizes = self.sizes
+        sizes: LanguageModelOptions = self.options.model
         common = (sizes.embedding, sizes.hidden, sizes.layers)
         layers: Layers
         if sizes.kind == "transformer":

@@ -77,12 +77,11 @@ class Criteo(Task):
     def __init__(self, options: TrainOptions, group: Group) -> None:
         """Opens the data, or generated rows without ``--data``. Collective over the launch."""
         super().__init__(options, group)
-        self.sizes: ClickModelOptions = options.model
         self.dataset = ClickDataset(data_folder("criteo", options.data, group))
 
     def build_model(self) -> nn.Module:
         """Builds one table of embeddings, ReLU layers and one logit."""
-        sizes = self.sizes
+        sizes: ClickModelOptions = self.options.model
         return ClickModel(self.dataset.table_rows, sizes.embedding, sizes.hidden.units)
 
     def training_data(self) -> TrainingData:

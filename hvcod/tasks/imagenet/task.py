@@ -122,7 +122,8 @@ class ImageNet(Task):
 
     def build_model(self) -> nn.Module:
         """Builds a residual network; every rank normalises by its own part of the batch."""
-        images, classes = self.images, len(self.dataset.classes)
+        images: ImageOptions = self.options.model
+        classes = len(self.dataset.classes)
         match images.kind:
             case "resnet50":
                 return resnet50(classes, zero_gamma=images.zero_gamma)

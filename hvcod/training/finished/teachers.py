@@ -4,7 +4,6 @@ They teach a group that is alone, or stand beside the groups' own exchange, as a
 does that a retrain should agree with (Jiang et al., arXiv 2106.02654).
 """
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,8 @@ import torch
 from hvcod.codistill.teachers.fixed import FixedTeacher, Unchanging
 from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.world import on_rank_zero
-from hvcod.tasks import load_task, task_name
-from hvcod.tasks.architecture import options_of
+from hvcod.tasks import task_name
 from hvcod.tasks.base import Task
-from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.meaning import difference
 from hvcod.training.finished.sources import Choice, WeightsFile, find, names_of
 from hvcod.training.finished.weights import Weights, options_of_file
@@ -121,9 +118,8 @@ def _load(file: WeightsFile, name: str, task: Task, run: Run, device: torch.devi
     own, where = _described(file, weights, task)
     of_teacher = task
     if own != options.model:
-        # Its own task, for itself: it shares no data with others.
-        given = dataclasses.replace(options, model=own)
-        of_teacher = load_task(options.task)(given, task.group.seat(task.group.rank))
+        of_teacher = task.with_model(own)
+        weights.check(of_teacher)
     model = of_teacher.build_model()
     model.load_state_dict(weights.hand_out(model.state_dict(), where))
     source = f"{file.path}, step {origin.step}"
@@ -138,10 +134,7 @@ def _described(file: WeightsFile, weights: Weights, task: Task) -> tuple[Any, st
     """
     origin, own = weights.origin, task.options.model
     if origin.model:
-        try:
-            return options_of(origin.model, own), "it names itself"
-        except RefusedError as error:
-            raise HvcodError(f"--teacher {file.path}: {error}") from error
+        return weights.model(own), "it names itself"
     if file.config:
         options = options_of_file(file.config, origin.group, task.group.comm)
         return options.model, f"{file.config} describes"

@@ -15,7 +15,11 @@ from hvcod.groups.communicator import Communicator
 from hvcod.groups.tensors import broadcast_tensors
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task, task_name
+from hvcod.tasks.architecture import options_of, tensors_of
+from hvcod.tasks.base import Task
 from hvcod.tensorfile.decode import decode_tensors, read_file
+from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.format import TensorSpec, specification
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, State, state_of
@@ -45,6 +49,37 @@ class Weights:
             return origin
 
         self.origin = on_rank_zero(comm, read)
+
+    def model(self, own: Any) -> Any:
+        """Returns the task's own options with which the file's model was built, by what it says.
+
+        `own` are those to go by if the file does not say, as one of an earlier version; raises
+        HvcodError if they make no sense.
+        """
+        try:
+            return options_of(self.origin.model, own)
+        except RefusedError as error:
+            raise HvcodError(f"{self.path} {error}") from error
+
+    def check(self, task: Task) -> None:
+        """Compares the tensors with the model that a task would build, before it does. Collective.
+
+        Raises:
+            HvcodError: The file does not hold the model that it describes.
+        """
+
+        def compare() -> None:
+            held = specification(self._tensors or {})
+            try:
+                problem = _misfit(tensors_of(task, held), held)
+            except RefusedError as error:
+                raise HvcodError(f"{self.path} {error}") from error
+            if problem:
+                raise HvcodError(
+                    f"{self.path} does not hold the model that it describes: {problem}"
+                )
+
+        on_rank_zero(self._comm, compare)
 
     def hand_out(self, model: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
         """Returns the tensors on every rank, once they proved to be those of a model. Collective.
@@ -103,12 +138,14 @@ def options_of_run(values: Mapping[str, Any], path: Path, named: str | None) -> 
     return options
 
 
-def _misfit(of_model: Mapping[str, Tensor], of_file: Mapping[str, Tensor]) -> str:
+def _misfit(
+    of_model: Mapping[str, Tensor | TensorSpec], of_file: Mapping[str, Tensor | TensorSpec]
+) -> str:
     """The first difference between the tensors of a model and those of a file; empty if none."""
     for name, tensor in of_model.items():
         if name not in of_file:
             return f"the file has no {name}"
-        if of_file[name].shape != tensor.shape:
+        if tuple(of_file[name].shape) != tuple(tensor.shape):
             return f"{name} has shape {tuple(of_file[name].shape)}, not {tuple(tensor.shape)}"
     unknown = sorted(of_file.keys() - of_model.keys())
     return f"the model has no {unknown[0]}" if unknown else ""
