@@ -18,7 +18,7 @@ from hvcod.cluster.plan.plan import Row, Training, plan
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.terminal import show
-from hvcod.units import byte_count
+from hvcod.units import byte_count, counted
 
 EXAMPLES = """\b
 Examples:
@@ -36,6 +36,7 @@ _OF_TRAINING = {
     "batch_size",
     "codistill.exchange_interval",
     "codistill.topology",
+    "teacher",
     "sgd",
     "local.sync_interval",
 }
@@ -78,6 +79,7 @@ def command(
         topology=training.codistill.topology,
         step_s=options.step_seconds,
         teacher_share=options.teacher_share,
+        finished=_finished(training),
         sync_interval=training.local.sync_interval if training.sgd == "local" else None,
     )
     rows = plan(wanted, size, network, file_system, options.groups)
@@ -86,7 +88,8 @@ def command(
         inputs = {name: vars(value) for name, value in given.items()}
         show(json.dumps(inputs | {"rows": [asdict(row) for row in rows]}))
     else:
-        show(f"{size.parameters:,} parameters, {training.codistill.topology} topology")
+        also = f", {counted(wanted.finished, 'finished teacher')}" if wanted.finished else ""
+        show(f"{size.parameters:,} parameters, {training.codistill.topology} topology{also}")
         cells = [_cells(row) for row in rows]
         show(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
         show("\n".join(["", *_remarks(rows, wanted), UNKNOWN]))
@@ -116,6 +119,15 @@ def _training(
             "--task, --data, --preset, --config and --set"
         )
     return config.resolve(TrainOptions, [given]), of_parameters(options.parameters)
+
+
+def _finished(training: TrainOptions) -> int:
+    """Returns how many finished models compute predictions in each step; stores need none."""
+    if not training.teacher:
+        return 0
+    from hvcod.training.finished.found import find_teachers
+
+    return len(find_teachers(training.teacher).files)
 
 
 def _cells(row: Row) -> dict[str, str]:

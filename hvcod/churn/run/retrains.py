@@ -14,6 +14,7 @@ from hvcod.churn.options import StudyOptions
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.runs.crew import RunSpec
+from hvcod.values import Paths
 
 NEVER = 10**9  # more steps than any run has
 
@@ -24,8 +25,8 @@ class Method:
 
     Attributes:
         groups: The number of copies of the model in each retrain.
-        teach: Whether the copies teach each other. Then the first one predicts; otherwise their
-            ensemble does.
+        teach: Whether the copies are taught: by each other, and by the finished models of
+            ``--teacher``. Then the first one predicts; otherwise their ensemble does.
         own_initialisation: Whether each retrain has its own seed of the model: its first weights
             and everything else that the model draws.
         own_order: Whether each retrain has its own seed of the data: their order and everything
@@ -44,8 +45,10 @@ class Method:
         return 0 if self.teach or self.groups == 1 else None
 
 
+DISTILL = Method("distill", teach=True)
 ONE_COPY = {
     "dnn": Method("dnn"),
+    "distill": DISTILL,
     "same": Method("same", own_initialisation=False, own_order=False),
     "same-init": Method("same-init", own_initialisation=False),
     "same-order": Method("same-order", own_order=False),
@@ -98,9 +101,11 @@ def retrains_of(
     repeats can be added later, and no two methods share a retrain.
 
     Raises:
-        UsageError: Groups should teach each other, but the burn-in never ends, or other options
-            make no sense with that.
+        UsageError: Groups should be taught, but the burn-in never ends, or there is no teacher, or
+            other options make no sense with that.
     """
+    if DISTILL in methods and not train.teacher:
+        raise UsageError("--methods distill learns from a finished model: name it with --teacher")
     if train.codistill.burn_in >= train.steps and any(method.teach for method in methods):
         raise UsageError(
             f"--burn-in {train.codistill.burn_in} of --steps {train.steps}: no group would ever "
@@ -129,10 +134,10 @@ def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) ->
         )
         for more in ([0, number * method.own_initialisation], [1, number * method.own_order])
     )
-    codistill, same_data = train.codistill, train.same_data
+    codistill, same_data, teacher = train.codistill, train.same_data, train.teacher
     if not method.teach:
         # Independent copies, each with all the data: they neither publish nor look for teachers.
-        same_data = True
+        same_data, teacher = True, Paths()
         # Options that shape the term of label smoothing, too.
         kept = CodistillOptions() if train.smoothing == "none" else codistill
         codistill = dataclasses.replace(kept, burn_in=NEVER, exchange_interval=NEVER)
@@ -143,6 +148,7 @@ def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) ->
         seed=initialisation,
         order_seed=order,
         same_data=same_data,
+        teacher=teacher,
         codistill=codistill,
         keep_states=1,
     )

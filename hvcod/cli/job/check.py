@@ -22,7 +22,7 @@ def check_command(plan: Plan) -> str:
     Returns why the options could not be checked, or an empty string.
 
     Raises:
-        UsageError: There is no such task, preset or option, or the batch cannot be shared.
+        UsageError: There is no such task, preset, option or teacher, or the batch cannot be shared.
     """
     words = plan.request.words
     if words[0] != "train" and words[:2] != ("churn", "run"):
@@ -58,12 +58,14 @@ def _main(ranks: int, words: Sequence[str]) -> int:
     from hvcod.cli.options import layer
     from hvcod.config import TrainOptions
     from hvcod.runs.layers import resolve
+    from hvcod.training.finished.found import find_teachers
     from hvcod.training.run.resume import per_rank
 
     _, flags = parsed(words)
     try:
         options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
         per_rank(options, flags.get("ranks_per_group") or ranks)
+        find_teachers(options.teacher)
     except UsageError as error:
         show(json.dumps(str(error)))
         return 2

@@ -36,6 +36,7 @@ class Training:
         topology: Name of the topology.
         step_s: Seconds that a rank computes in a step, without teachers.
         teacher_share: Cost of a teacher, as a share of `step_s`.
+        finished: Finished models that teach each group, too.
         sync_interval: Steps between two averages of the weights, with ``--sgd local``; None:
             gradients are averaged in each step.
     """
@@ -47,6 +48,7 @@ class Training:
     step_s: float
     teacher_share: float
     sync_interval: int | None = None
+    finished: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Row:
         groups: Number of groups.
         ranks_per_group: Ranks of each group.
         batch: Examples of a group in a step.
-        teachers: Teachers of each group.
+        teachers: Teachers of each group, finished models left out.
         inside_bytes: Bytes that a rank sends in a step: gradients, or weights by the mean over the
             steps, and its part of handing fresher teachers to its group.
         allreduce_s: Seconds of a step's allreduce alone, or the mean over the steps.
@@ -158,7 +160,8 @@ def _row(
         averaged, each = size.gradients, 1
         messages = max(1, math.ceil(averaged / MESSAGE_BYTES))
     averaging_s = network.allreduce_s(ranks, averaged) / each
-    teachers_s = teachers * training.teacher_share * training.step_s
+    models = teachers + training.finished
+    teachers_s = models * training.teacher_share * training.step_s
     publish_s, read_s = files.publish_s(size.published), files.read_s(size.published)
     exchange = float(interval)
     # Fewer fresh teachers make shorter steps, which make the file system slower in steps.
@@ -190,7 +193,7 @@ def _row(
         directory_operations=operations(teachers, interval * step_s),
         staleness=(exchange + 1) / 2 + behind if teachers else None,
         exchange_interval=exchange,
-        teacher_bytes=teachers * size.teacher,
+        teacher_bytes=models * size.teacher,
     )
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from hvcod.codistill.teachers.fixed import FixedTeacher, Unchanging
-from hvcod.errors import HvcodError, UsageError
+from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import task_name
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference
-from hvcod.training.finished.sources import Choice, WeightsFile, find, names_of
+from hvcod.training.finished.found import find_teachers
+from hvcod.training.finished.sources import WeightsFile
 from hvcod.training.finished.weights import Weights, options_of_file
 from hvcod.training.run.directory import Run, record_teachers
-from hvcod.training.stored.store import PredictionStore, is_store
+from hvcod.training.stored.store import PredictionStore
 from hvcod.training.stored.teacher import StoredTeacher, check
-from hvcod.values import Paths
 
 log = logging.getLogger("hvcod.training")
 
@@ -43,9 +43,9 @@ def finished_teachers(task: Task, run: Run, device: torch.device) -> list[Unchan
     teachers: list[Unchanging] = []
     problem: HvcodError | None = None
     try:
-        stores, named = on_rank_zero(task.group.comm, lambda: _named(task.options.teacher))
-        teachers += [_load(file, name, task, run, device) for name, file in named]
-        teachers += [_open(folder, name, task) for name, folder in stores]
+        found = on_rank_zero(task.group.comm, lambda: find_teachers(task.options.teacher))
+        teachers += [_load(file, task, run, device) for file in found.files]
+        teachers += [_open(folder, name, task) for name, folder in found.stores.items()]
     except HvcodError as error:
         problem = error
     everyone = task.group.everyone
@@ -56,21 +56,6 @@ def finished_teachers(task: Task, run: Run, device: torch.device) -> list[Unchan
         for teacher in teachers:
             log.info("taught by %s, from %s", teacher.name, teacher.source)
     return teachers
-
-
-def _named(paths: Paths) -> tuple[list[tuple[str, Path]], list[tuple[str, WeightsFile]]]:
-    """Returns stores and files with names for messages and metrics, other than those of groups."""
-    stores = [path.absolute() for path in paths if is_store(path)]
-    if twice := next((path for path in stores if stores.count(path) > 1), None):
-        raise UsageError(f"{twice} is given twice")
-    others = [path for path in paths if not is_store(path)]
-    files = find(others, [], Choice())
-    run = f"{others[0].absolute().name} " if len(others) == 1 and others[0].is_dir() else ""
-    names = [f"{run}{file.name}" for file in files]
-    # A number would be taken for a group.
-    names = [f"./{name}" if name.isdecimal() else name for name in names]
-    of_stores = [f"store {name}" for name in names_of(stores)]
-    return list(zip(of_stores, stores, strict=True)), list(zip(names, files, strict=True))
 
 
 def _open(folder: Path, name: str, task: Task) -> StoredTeacher:
@@ -96,7 +81,7 @@ def _record(task: Task, run: Run, teachers: Sequence[Unchanging]) -> None:
     )
 
 
-def _load(file: WeightsFile, name: str, task: Task, run: Run, device: torch.device) -> FixedTeacher:
+def _load(file: WeightsFile, task: Task, run: Run, device: torch.device) -> FixedTeacher:
     comm = task.group.comm
     weights = Weights(file.path, comm)
     origin, options = weights.origin, task.options
@@ -104,6 +89,8 @@ def _load(file: WeightsFile, name: str, task: Task, run: Run, device: torch.devi
         raise HvcodError(
             f"--teacher {file.path}: its task is {origin.task}, that of this run {options.task}"
         )
+    if origin.run_id == run.id:
+        raise HvcodError(f"--teacher {file.path} is of this very run, which has yet to learn")
     if different := difference(origin.meaning, run.meaning):
         raise HvcodError(
             f"--teacher {file.path} was trained on data of another meaning than those of this run: "
@@ -123,7 +110,7 @@ def _load(file: WeightsFile, name: str, task: Task, run: Run, device: torch.devi
     model = of_teacher.build_model()
     model.load_state_dict(weights.hand_out(model.state_dict(), where))
     source = f"{file.path}, step {origin.step}"
-    return FixedTeacher(model.to(device), of_teacher.predict, None, name, source)
+    return FixedTeacher(model.to(device), of_teacher.predict, None, file.name, source)
 
 
 def _described(file: WeightsFile, weights: Weights, task: Task) -> tuple[Any, str]:

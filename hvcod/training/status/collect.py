@@ -58,7 +58,7 @@ class GroupStatus:
         distill_weight: Its weight, likewise.
         validation_loss: The last one.
         validation_step: The step after which it was measured.
-        teachers: {group: step} of the teachers used last.
+        teachers: {group or name: step} of the teachers used last; None for finished models.
         staleness: {group: steps} of the same teachers.
         teacher_losses: {group: task loss} of the teachers, as measured last.
         disagreement: {group: nats} between the predictions of its teachers and its own, at the last
@@ -86,7 +86,7 @@ class GroupStatus:
     distill_weight: float | None = None
     validation_loss: float | None = None
     validation_step: int | None = None
-    teachers: dict[str, int] = field(default_factory=dict)
+    teachers: dict[str, int | None] = field(default_factory=dict)
     staleness: dict[str, int] = field(default_factory=dict)
     teacher_losses: dict[str, float] = field(default_factory=dict)
     disagreement: dict[str, float] = field(default_factory=dict)
@@ -201,7 +201,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         distill_weight=number(tail.losses, "distill_weight"),
         validation_loss=number(tail.validation, "validation_loss"),
         validation_step=number(tail.validation, "step"),
-        teachers=mapping(newest, "teachers", int),
+        teachers=mapping(newest, "teachers", int) | mapping(newest, "teachers", type(None)),
         staleness=mapping(newest, "staleness", int),
         teacher_losses=mapping(newest, "teacher_losses", float),
         disagreement=mapping(tail.validation, "validation_disagreement", float),

@@ -9,6 +9,7 @@ from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
+from hvcod.values import Paths
 
 TRAIN = TrainOptions(steps=40, codistill=CodistillOptions(burn_in=10, staleness="exact"))
 
@@ -65,6 +66,18 @@ def test_label_smoothing_keeps_what_shapes_its_term_and_has_no_groups_that_teach
         assert options.codistill.exchange_interval > options.steps
     with pytest.raises(UsageError, match="--methods codistill: --smoothing uniform takes"):
         planned("codistill", train=train)
+
+
+def test_finished_models_teach_those_that_are_taught_and_nobody_else() -> None:
+    with pytest.raises(UsageError, match=r"--methods distill .*: name it with --teacher"):
+        planned("dnn,distill")
+    train = replace(TRAIN, teacher=Paths(["production"]))
+    found = {each.method: each for each in planned("dnn,ensemble,distill,codistill", 1, train)}
+    taught = {method for method, each in found.items() if each.options.teacher == train.teacher}
+    assert taught == {"distill", "codistill"}
+    assert found["distill"].options.groups == 1
+    assert found["distill"].options.codistill == TRAIN.codistill
+    assert not found["dnn"].options.teacher
 
 
 def test_one_copy_of_codistillation_predicts_and_all_of_an_ensemble() -> None:

@@ -251,6 +251,7 @@ def test_a_training_that_could_not_go_on_is_refused() -> None:
         ([*TRAIN, "--stepps", "3"], "No such option"),
         ([*TRAIN, "--group-batch-size", "6"], "4 ranks per group cannot share it evenly"),
         ([*TRAIN, "--data", "nowhere"], "--data nowhere: no such folder"),
+        ([*TRAIN, "--teacher", "nowhere"], "--teacher: .*nowhere: no such run directory or file"),
     ],
 )
 def test_submit_refuses_what_the_training_would_refuse(

@@ -115,6 +115,18 @@ def test_a_row_by_hand() -> None:
     assert row.exchange_interval == 50
 
 
+def test_finished_teachers_cost_time_and_memory_and_no_exchange() -> None:
+    plain, taught = (
+        by_groups(plan(replace(training(), finished=finished), SIZE, NETWORK, FILES))
+        for finished in (0, 3)
+    )
+    for groups, row in taught.items():
+        assert row.teachers == groups - 1
+        assert row.teacher_bytes == plain[groups].teacher_bytes + 3 * SIZE.teacher
+        assert row.step_s == pytest.approx(plain[groups].step_s + 3 * 0.2 * 0.3, rel=1e-3)
+        assert row.published_bytes == plain[groups].published_bytes
+
+
 def test_plain_synchronous_sgd_exchanges_nothing() -> None:
     row = plan(training(), SIZE, NETWORK, FILES)[0]
     assert (row.groups, row.teachers, row.published_bytes, row.read_bytes) == (1, 0, 0, 0)

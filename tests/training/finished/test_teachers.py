@@ -139,6 +139,7 @@ def test_a_file_that_does_not_name_its_model_is_taken_for_the_students(tmp_path:
 @pytest.mark.parametrize(
     ("about", "message"),
     [
+        ({"run_id": "me"}, "is of this very run"),
         ({"task": "criteo"}, "its task is criteo, that of this run .*Toy"),
         (
             {"meaning": meaning_of({"words": ["two", "one"]})},
@@ -160,8 +161,8 @@ def test_a_path_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no weights")
     (tmp_path / "folder").mkdir()
     for name, message in (
-        ("nothing", "nothing: no such run directory or file"),
-        ("folder", "folder is not a run directory: it has no config.toml"),
+        ("nothing", "--teacher: .*nothing: no such run directory or file"),
+        ("folder", "--teacher: .*folder is not a run directory: it has no config.toml"),
     ):
         with pytest.raises(UsageError, match=message):
             loaded(tmp_path, toy(tmp_path / name))

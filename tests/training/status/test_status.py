@@ -60,6 +60,12 @@ def test_a_group_that_trains(run: Path) -> None:
     assert found.notes == []
 
 
+def test_finished_teachers_have_a_name_and_no_step(run: Path) -> None:
+    taught = {"1": 440, "production group 0": None, "strange": "text"}
+    add_group(run, 0, [started(), training(500, teachers=taught)], claim=here())
+    assert group(run).teachers == {"1": 440, "production group 0": None}
+
+
 def test_the_run_itself(run: Path) -> None:
     add_group(run, 0, LINES, claim=here())
     found = collect(run)

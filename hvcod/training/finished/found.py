@@ -1,0 +1,44 @@
+"""The files and folders of the teachers that ``--teacher`` names."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from hvcod.errors import UsageError
+from hvcod.training.finished.sources import Choice, WeightsFile, find, names_of
+from hvcod.training.stored.store import is_store
+
+
+class Found(NamedTuple):
+    """The weights of finished models, and the folders of stored predictions by name.
+
+    The names are for messages and metrics. None is a number, as those of groups are.
+    """
+
+    files: list[WeightsFile]
+    stores: dict[str, Path]
+
+
+def find_teachers(paths: Sequence[Path]) -> Found:
+    """Returns the newest weights of each group of the runs, the other files, and the stores.
+
+    Raises:
+        UsageError: A path is neither a run, a file nor a store.
+    """
+    stores = [path.absolute() for path in paths if is_store(path)]
+    others = [path for path in paths if not is_store(path)]
+    try:
+        if twice := next((path for path in stores if stores.count(path) > 1), None):
+            raise UsageError(f"{twice} is given twice")
+        files = find(others, [], Choice())
+    except UsageError as error:
+        raise UsageError(f"--teacher: {error}") from error
+    run = f"{others[0].absolute().name} " if len(others) == 1 and others[0].is_dir() else ""
+    names = [f"{run}{file.name}" for file in files]
+    named = [
+        replace(file, name=f"./{name}" if name.isdecimal() else name)
+        for file, name in zip(files, names, strict=True)
+    ]
+    of_stores = [f"store {name}" for name in names_of(stores)]
+    return Found(named, dict(zip(of_stores, stores, strict=True)))
