@@ -101,8 +101,8 @@ class Codistiller:
         self._logits, self._examples_per_step = logits, examples_per_step
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id, meaning)
         self._exchange = self._make_exchange(teachers, steps, stop)
-        brought = self._exchange.teachers(predict, logits)
-        brought |= numbered(fixed, model, predict, logits)
+        brought = self._exchange.teachers(predict, logits) | numbered(fixed, model, predict, logits)
+        self._exchange.adopt(brought)
         self._teachers = Teachers(brought, self._options.max_staleness)
         psi = distillation_loss or _named_loss(self._options, likelihood, reuse_logits)
         self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 
+from hvcod.codistill.teachers.base import Teacher
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, UsageError
 from hvcod.groups.communicator import Communicator
@@ -118,7 +119,12 @@ def _part(
     options = of_this_group(options, run.directory, group)
     task = load_task(options.task)(options, group)
     run = join_data(run, task, everyone)
-    return Part(task, run, finished_teachers(task, run, device))
+    fixed: Sequence[Teacher] = finished_teachers(task, run, device)
+    if group.role == "trainer" and group.teacher_ranks:
+        from hvcod.codistill.handover.received import stand_ins
+
+        fixed = stand_ins(fixed)
+    return Part(task, run, fixed)
 
 
 def exit_code(summaries: Sequence[dict[str, Any]]) -> int:

@@ -39,6 +39,8 @@ from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import offsets
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.codistill.teachers.collection import Teachers
+from hvcod.codistill.teachers.fixed import numbered
+from hvcod.codistill.teachers.model import ModelTeacher
 from hvcod.errors import GroupFailedError, UsageError
 from hvcod.exchange.poll import Failure
 from hvcod.groups.agreement import any_rank
@@ -86,7 +88,7 @@ def teach(task: Task, run: Run, fixed: Sequence[Teacher], device: torch.device) 
     A failure ends the teaching, not the training: trainers are told, and go on without the term,
     unless they need it (``--staleness exact``).
     """
-    rank = TeacherRank(task, run, device)
+    rank = TeacherRank(task, run, fixed, device)
     rank.teach()
     rank.leave()
 
@@ -94,7 +96,9 @@ def teach(task: Task, run: Run, fixed: Sequence[Teacher], device: torch.device) 
 class TeacherRank:
     """One rank that only teaches."""
 
-    def __init__(self, task: Task, run: Run, device: torch.device) -> None:
+    def __init__(
+        self, task: Task, run: Run, fixed: Sequence[Teacher], device: torch.device
+    ) -> None:
         """Collective over the teacher ranks of the group.
 
         Raises:
@@ -111,11 +115,14 @@ class TeacherRank:
         self._task, self._options, self._group = task, options, group
         self._device, self._outbox = device, Outbox(self._whole)
         make: MakeExchange = files if group.count > 1 else Alone
+        student = task.build_model().to(device)
         origin = run.origin(options, group)
-        specs = teachers_of_groups(task, task.build_model().to(device), origin)
+        specs = teachers_of_groups(task, student, origin)
         self._exchange = make(group, run.directory, options.codistill, specs, self._is_stopped)
         self._exchange.steps = options.steps
-        self._teachers = Teachers(self._exchange.teachers(task.predict, None))
+        others = numbered(fixed, student, task.predict, None)
+        models = {key: one for key, one in others.items() if isinstance(one, ModelTeacher)}
+        self._teachers = Teachers(self._exchange.teachers(task.predict, None) | models)
         pairs = share_out(group.trainers, self._teachers.keys, group.size)[group.rank]
         self._trainers = {trainer.rank: trainer for trainer in _trainers(task, pairs)}
         self._exchange.begin(origin, {})

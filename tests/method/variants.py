@@ -59,5 +59,12 @@ VARIANTS = [
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
     Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),
     Variant("predictions", (*EXACT, *PREDICTIONS), further_ranks=1),
+    Variant(
+        "predictions of a teacher",
+        (*EXACT, *PREDICTIONS, "--teacher", "{teacher}"),
+        groups=1,
+        further_ranks=1,
+        teachers=1,
+    ),
     Variant("predictions, freshest", PREDICTIONS, further_ranks=1, repeats=False),
 ]

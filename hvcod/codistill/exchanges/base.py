@@ -80,6 +80,10 @@ class Exchange(ABC):
         are here already.
         """
 
+    def adopt(self, teachers: Mapping[int, Teacher]) -> None:
+        """Notes {key: teacher} of all teachers, of those as well that it brings nothing for."""
+        return
+
     def follow(self, step: int, position: Mapping[str, Tensor]) -> None:
         """Notes after so many steps where this rank's data go on: those who predict them must know.
 

@@ -57,7 +57,7 @@ class Predictions(Exchange):
         """Takes the arguments of `Exchange`.
 
         Raises:
-            UsageError: The group has no teacher ranks, or more than have something to do.
+            UsageError: The group has no teacher ranks.
         """
         super().__init__(group, run_dir, options, *others)
         if not group.teacher_ranks:
@@ -66,10 +66,7 @@ class Predictions(Exchange):
             )
         make = files if group.count > 1 else Alone
         self._published: Exchange = make(group, run_dir, options, [], self._stop)
-        self._received = {
-            spec.group: ReceivedTeacher(spec.group, f"group {spec.group}", spec.group)
-            for spec in sorted(self._teachers, key=lambda spec: spec.group)
-        }
+        self._received: dict[int, ReceivedTeacher] = {}
         self._exact = options.staleness == "exact"
         self._told: dict[int, Verdict] = {}
         self._followed, self._first, self._missed = False, 0, 0
@@ -77,24 +74,37 @@ class Predictions(Exchange):
         self._silent: list[int] = []
 
     def teachers(self, *_: Any) -> dict[int, Teacher]:
-        """Returns {key: teacher}, none of which is a model."""
-        return {**self._received}
+        """Returns {group: teacher}, none of which is a model."""
+        groups = [spec.group for spec in self._teachers]
+        return {group: ReceivedTeacher(f"group {group}", group) for group in groups}
+
+    def adopt(self, teachers: Mapping[int, Teacher]) -> None:
+        """Also takes up the finished teachers whose models are at the teacher ranks.
+
+        Raises:
+            UsageError: There are more teacher ranks than have something to do.
+        """
+        for key, teacher in sorted(teachers.items()):
+            if isinstance(teacher, ReceivedTeacher):
+                self._received[key], teacher.key = teacher, key
+        self._shares = share_out(
+            self._group.trainers, list(self._received), self._group.teacher_ranks
+        )
 
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
         """Starts publishing, and receives what comes from the teacher ranks."""
         self._published.steps = self.steps
         self._published.begin(origin, {})
-        group, keys = self._group, list(self._received)
-        shares = share_out(group.trainers, keys, group.teacher_ranks)
+        group = self._group
         servers = {
             pair.key: group.trainers + number
-            for number, pairs in enumerate(shares)
+            for number, pairs in enumerate(self._shares)
             for pair in pairs
             if pair.trainer == group.rank
         }
         assert group.whole is not None
         self._mailbox = Mailbox(of_mpi(group.whole), servers)
-        self._agreement = Agreement(group.comm, [1] * len(keys))
+        self._agreement = Agreement(group.comm, [1] * len(self._received))
 
     def follow(self, step: int, position: Mapping[str, Tensor]) -> None:
         """Tells the teacher ranks where this trainer's data begin."""

@@ -20,8 +20,13 @@ def share_out(trainers: int, keys: Sequence[int], teacher_ranks: int) -> list[li
     A pair is the smallest piece of work: it has one stream of batches and one hidden state.
 
     Raises:
-        UsageError: There are more teacher ranks than pairs.
+        UsageError: There is no teacher, or there are more teacher ranks than pairs.
     """
+    if not keys:
+        raise UsageError(
+            "--exchange predictions: this group has no teacher whose predictions could be "
+            "computed; train several groups, or name finished models with --teacher"
+        )
     pairs = [Pair(trainer, key) for trainer in range(trainers) for key in keys]
     if teacher_ranks > len(pairs):
         raise UsageError(

@@ -1,7 +1,7 @@
 """Teachers whose predictions are computed elsewhere, by the teacher ranks of the group."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from hvcod.codistill.handover.messages import Verdict
 from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import Prediction
 from hvcod.codistill.teachers.base import Label, Question, Teacher
+from hvcod.codistill.teachers.model import ModelTeacher
 
 log = logging.getLogger("hvcod.codistill")
 
@@ -20,21 +21,23 @@ class ReceivedTeacher(Teacher):
     """Answers a batch with the predictions that have come for that very batch; holds no model.
 
     Attributes:
+        key: Its key, which its exchange sets.
         verdict: The last one about it, if any: its answers count again from `Verdict.effect` on,
             with other weights.
     """
 
-    def __init__(self, key: int, name: str, label: Label, source: str = "") -> None:
+    def __init__(self, name: str, label: Label, source: str = "", is_fixed: bool = False) -> None:
+        """A fixed one needs no weights that an exchange brings."""
         super().__init__(name, label, source)
-        self._key = key
-        self._here, self._step = False, 0
+        self.key = 0
+        self._here, self._step = is_fixed, 0
         self._weights: int | None = None
         self._answer: Answer | None = None
         self.verdict: Verdict | None = None
 
     @property
     def here(self) -> bool:
-        """True once it has answered."""
+        """True if it is fixed, or once it has answered."""
         return self._here
 
     @property
@@ -79,7 +82,7 @@ class ReceivedTeacher(Teacher):
         """Leaves it out until there are answers of other weights."""
         super().drop()
         # Called at the end of the step that the last answer was for.
-        self.verdict = Verdict(self._step, self._key, self._weights)
+        self.verdict = Verdict(self._step, self.key, self._weights)
 
     def rewind(self) -> None:
         """Does nothing: a teacher rank keeps no hidden state of a batch that was not finite."""
@@ -98,4 +101,14 @@ class ReceivedTeacher(Teacher):
         self._here, self._weights, self.dropped = True, state["step"], state["dropped"]
         if state["verdict"] is not None:
             step, weights = state["verdict"]
-            self.verdict = Verdict(step, self._key, weights)
+            self.verdict = Verdict(step, self.key, weights)
+
+
+def stand_ins(teachers: Sequence[Teacher]) -> list[Teacher]:
+    """Returns what trainers hold of finished teachers whose models are at the teacher ranks."""
+    return [
+        ReceivedTeacher(one.name, one.label, one.source, is_fixed=True)
+        if isinstance(one, ModelTeacher)
+        else one
+        for one in teachers
+    ]
