@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.folders import MOST_GROUPS
+from hvcod.presets import DEFAULT
 from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES, TOPOLOGIES
 from hvcod.schema import (
     LARGEST_INTEGER,
@@ -214,8 +215,9 @@ class TrainOptions:
         None, "folder that `hvcod data` prepared; without it the task's built-in data", common=True
     )
     preset: str = option(
-        "laptop",
-        "the task's defaults, such as laptop or paper",
+        DEFAULT,
+        "the task's defaults, such as laptop or paper; mutual-learning makes any task's two groups "
+        "learn as in Zhang et al. 2017, alone or as in paper,mutual-learning",
         common=True,
         result=False,  # but what it sets is compared
     )
@@ -285,6 +287,11 @@ class TrainOptions:
     same_data: bool = option(
         False, "all groups read the same documents, each in its own order", common=True
     )
+    same_batches: bool = option(
+        False,
+        "all groups learn from the same batches, those of a run with one group",
+        common=True,
+    )
     teacher: Paths = option(
         Paths(),
         "a finished model that teaches too, from its run directory (the newest weights of each of "
@@ -313,6 +320,11 @@ class TrainOptions:
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     local: LocalOptions = field(default_factory=LocalOptions)
     model: Any = None
+
+    @property
+    def separate_groups(self) -> int:
+        """The number of groups with ranks of their own: one process may train all of them."""
+        return 1 if self.codistill.in_process else self.groups
 
     @property
     def data_seed(self) -> int:

@@ -112,7 +112,8 @@ class Crew(ABC):
     def _batches(self, runs: Sequence[Spec]) -> list[list[Spec]]:
         """Successive runs of equally many groups, as many as can be trained at the same time."""
         batches = []
-        for groups, alike in itertools.groupby(runs, key=lambda run: run.options.groups):
+        by_groups = itertools.groupby(runs, key=lambda run: run.options.separate_groups)
+        for groups, alike in by_groups:
             waiting, size = list(alike), self.at_once(groups)
             batches += [waiting[at : at + size] for at in range(0, len(waiting), size)]
         return batches

@@ -8,6 +8,7 @@ from hvcod import combinations, config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
+from hvcod.presets import layers_of
 from hvcod.tasks import load_task, task_name
 
 
@@ -31,14 +32,12 @@ def resolve(
     given = dict(config.parse_assignment(text) for text in assignments) | dict(flags)
     chosen = of_file | given
     task = load_task(str(chosen.get("task", TrainOptions.task)), here="task" in given)
-    preset = str(chosen.get("preset", TrainOptions.preset))
-    if preset not in task.presets:
-        raise UsageError(f"--preset {preset}: choose one of {', '.join(task.presets)}")
+    presets = layers_of(str(chosen.get("preset", TrainOptions.preset)), task.presets)
     try:
         config.resolve(TrainOptions, [of_file], task.Options)
     except UsageError as error:
         raise UsageError(f"{config_file}: {error}") from error
-    layers: list[Mapping[str, Any]] = [task.presets[preset]]
+    layers: list[Mapping[str, Any]] = [*presets]
     for layer in (of_file, given):
         # A batch size per rank replaces one per group that a lower layer has set.
         layers += [{"group_batch_size": None}] if "batch_size" in layer else []

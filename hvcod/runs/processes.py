@@ -80,7 +80,7 @@ class Processes(Crew):
 
     def train(self, runs: Sequence[RunSpec]) -> bool:
         """Trains runs at the same time, each group in a process, which prints why it failed."""
-        groups = runs[0].options.groups
+        groups = runs[0].options.separate_groups
         # Computed for a full batch, even if fewer runs are left: the number of threads decides the
         # last bit of sums.
         threads = max(1, len(CORES) // (self.options.at_once * groups))
@@ -103,7 +103,7 @@ class Processes(Crew):
         left = options.time_limit
         if left is not None:
             left = Duration(max(1.0, left - (time.monotonic() - self._begun)))
-        only = group if options.groups > 1 else None
+        only = group if options.separate_groups > 1 else None
         return dataclasses.replace(options, group=only, time_limit=left)
 
     def _wait(self, names: Mapping[Any, str]) -> None:

@@ -51,7 +51,7 @@ class Ranks(Crew):
 
     def train(self, runs: Sequence[RunSpec]) -> bool:
         """Trains runs at the same time, each on a team of ranks."""
-        size = runs[0].options.groups * self.options.ranks_per_group
+        size = runs[0].options.separate_groups * self.options.ranks_per_group
         number = self._everyone.rank // size
         colour = number if number < len(runs) else MPI.UNDEFINED
         team, ended = self._everyone.Split(colour, self._everyone.rank), 0

@@ -19,7 +19,7 @@ from hvcod.tasks.metrics import UNKNOWN, Metric, negative_log_likelihood
 from hvcod.tasks.reading.files import listing_digest
 from hvcod.tree import map_tensors
 
-__all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData"]
+__all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData", "training_data_of"]
 
 Ids = Sequence[str] | npt.NDArray[np.int64]
 """A name or a number for each prediction, by which files of predictions are compared."""
@@ -70,6 +70,17 @@ class TrainingData(Protocol):
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts the stream back to a position that `state_dict` returned."""
+
+
+def training_data_of(task: "Task") -> TrainingData:
+    """Returns this rank's share of a task's training data, as the options want it.
+
+    With ``--same-batches`` that of a run in which this group is the only one.
+    """
+    if task.options.same_batches:
+        only = dataclasses.replace(task.group, index=0, count=1)
+        return type(task)(task.options, only).training_data()
+    return task.training_data()
 
 
 class Task(ABC):

@@ -9,7 +9,7 @@ from torch import Tensor
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
-from hvcod.tasks.base import Task
+from hvcod.tasks.base import Task, training_data_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
@@ -82,7 +82,7 @@ class Copy:
             stop=stop,
         )
         self.codistiller.publish_from(self.optimizer.weights)
-        self.data = Prefetch(with_stored(task.training_data(), fixed))
+        self.data = Prefetch(with_stored(training_data_of(task), fixed))
         self.hidden: Any = None
 
     def begin(self) -> None:

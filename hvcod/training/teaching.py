@@ -46,7 +46,7 @@ from hvcod.exchange.poll import Failure
 from hvcod.groups.agreement import any_rank
 from hvcod.groups.communicator import of_mpi
 from hvcod.tasks import load_task
-from hvcod.tasks.base import Task
+from hvcod.tasks.base import Task, training_data_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
@@ -299,7 +299,7 @@ def _trainers(task: Task, pairs: Sequence[Pair]) -> list[Trainer]:
     kind, options = load_task(task.options.task), task.options
     trainers = []
     for rank in sorted({pair.trainer for pair in pairs}):
-        data = kind(options, task.group.seat(rank)).training_data()
+        data = training_data_of(kind(options, task.group.seat(rank)))
         keys = [pair.key for pair in pairs if pair.trainer == rank]
         trainers.append(Trainer(rank, keys, Prefetch(data)))
     return trainers

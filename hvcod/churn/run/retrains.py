@@ -150,7 +150,7 @@ def _options(method: Method, number: int, train: TrainOptions, run_dir: Path) ->
         same_data=same_data,
         teacher=teacher,
         codistill=codistill,
-        keep_states=1,
+        keep_states=2 if codistill.in_process else 1,
     )
     if method.teach:
         try:

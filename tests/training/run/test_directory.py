@@ -111,6 +111,7 @@ CHANGES: dict[str, Any] = {
     "seed": 2,
     "order_seed": 3,
     "same_data": True,
+    "same_batches": True,
     "smoothing": "uniform",
     "smoothing_weight": 0.5,
     "codistill.exchange_interval": 51,
@@ -199,9 +200,15 @@ def test_an_option_that_does_not_is_accepted_and_noted(directory: Path, key: str
     assert written(directory) == before
 
 
-SHARED = {"task", "groups", "seed", "order_seed", "same_data", "codistill.topology"} | {
-    f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")
-}
+SHARED = {
+    "task",
+    "groups",
+    "seed",
+    "order_seed",
+    "same_data",
+    "same_batches",
+    "codistill.topology",
+} | {f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")}
 
 
 @pytest.mark.parametrize("key", [*CHANGES, *HARMLESS, *OF_A_LAUNCH, "model.hidden"])
