@@ -162,10 +162,11 @@ def _is_taught(group: GroupStatus) -> bool:
 
 
 def _teaching(group: GroupStatus) -> list[str]:
+    loss, weight = group.distill_loss, group.distill_weight
     return [
         str(group.group),
-        figure(group.distill_loss, ".4f"),
-        figure(group.distill_weight, ".3g"),
+        figure(loss / weight if loss is not None and weight else None, ".4f"),
+        figure(weight, ".3g"),
         _of_teachers(group.teacher_losses, ".4f"),
         _of_teachers(group.disagreement, ".4f"),
     ]

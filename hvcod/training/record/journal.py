@@ -227,11 +227,16 @@ class Journal:
                 "or --clip"
             )
         self._write(step, {"loss": loss} | figures | self._troubles())
-        shown = f"task loss {losses['task_loss']:.3f}"
-        if losses.get("distill_weight"):  # absent from states of earlier versions
-            term = "distillation" if self._options.smoothing == "none" else "smoothing"
-            shown += f", {term} {losses['distill_loss']:.3f}"
-        return shown
+        return f"task loss {losses['task_loss']:.3f}{self._term(losses)}"
+
+    def _term(self, losses: Mapping[str, float]) -> str:
+        """Returns the distillation loss of a line, and its weight unless that is 1."""
+        weight = losses.get("distill_weight")  # absent from states of earlier versions
+        if not weight:
+            return ""
+        term = "distillation" if self._options.smoothing == "none" else "smoothing"
+        times = "" if weight == 1 else f"{weight:.3g} x "
+        return f", {term} {times}{losses['distill_loss'] / weight:.3f}"
 
     def _troubles(self) -> dict[str, Any]:
         """Returns what went wrong so far, in counts and with reasons; nothing if nothing did."""

@@ -66,7 +66,8 @@ def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("weight", "shown"),
     [
-        (0.5, "group 0: step 4/4, 1/s, task loss 2.000, distillation 1.000"),
+        (1.0, "group 0: step 4/4, 1/s, task loss 2.000, distillation 2.000"),
+        (0.5, "group 0: step 4/4, 1/s, task loss 2.000, distillation 0.5 x 2.000"),
         (0.0, "group 0: step 4/4, 1/s, task loss 2.000"),
     ],
 )
