@@ -299,6 +299,12 @@ class TrainOptions:
         "(`hvcod predict --teacher-store`)",
         common=True,
     )
+    bootstrap: bool = option(
+        False,
+        "each group reads a sample of its examples with replacement, as many as there are, the "
+        "same in each epoch (with --same-data: of all examples)",
+        common=True,
+    )
     device: str = option(
         "auto",
         "device to compute on",

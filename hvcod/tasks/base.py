@@ -93,12 +93,14 @@ class Task(ABC):
             class, up to a constant, in the last dimension. ``binary``: each is that of a yes
             against a no. Loss, distillation loss and predictions follow from it.
         state_rows: The dimension of the tensors in a hidden state that counts examples.
+        bootstraps: Whether its training data follow ``--bootstrap`` (`hvcod.tasks.shuffle.Share`).
     """
 
     Options: ClassVar[type]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     likelihood: ClassVar[str] = "classes"
     state_rows: ClassVar[int] = 0
+    bootstraps: ClassVar[bool] = False
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
         self.options, self.group = options, group

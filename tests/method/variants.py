@@ -56,6 +56,7 @@ VARIANTS = [
     ),
     Variant("average", (*EXACT, "--publish-average", "0.9", "--validate-average")),
     Variant("same data", (*EXACT, "--same-data")),
+    Variant("bootstrap", (*EXACT, "--same-data", "--bootstrap")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
     Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),
     Variant("predictions", (*EXACT, *PREDICTIONS), further_ranks=1),

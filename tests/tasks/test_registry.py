@@ -134,3 +134,9 @@ def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert known_tasks()["whole"].place == "mypackage.mymodule:Whole"
     with pytest.raises(UsageError, match="known: commoncrawl, criteo, imagenet, whole;"):
         load_task("shop")
+
+
+def test_a_task_that_draws_no_samples_refuses_a_bootstrap() -> None:
+    assert not resolve(None, [f"task={NAMED}"], {}).bootstrap
+    with pytest.raises(UsageError, match=f"--bootstrap: the task {NAMED} does not draw samples; l"):
+        resolve(None, [f"task={NAMED}", "bootstrap=true"], {})

@@ -61,6 +61,7 @@ class CommonCrawl(Task):
     """Predicting the next word piece of web text; an example is a window of 32 tokens."""
 
     Options = LanguageModelOptions
+    bootstraps = True
     state_rows = 2  # lstm [layers, 2, rows, hidden], transformer [layers, memory, rows, hidden]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The paper's learning

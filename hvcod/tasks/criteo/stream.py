@@ -4,7 +4,8 @@ The training part is divided into blocks of consecutive rows. Every group has bl
 same in each epoch (or, on request, all of them in its own order). In an epoch a group takes its
 blocks in a new order, some at a time: the rows of such a *window* are mixed, and follow each other
 in the group's batches. Windows and epochs follow each other without a gap, so every row is read
-once an epoch.
+once an epoch. With a bootstrap it is drawn how many rows each block is read for, and which: some
+rows several times in an epoch, some never, the same ones in each epoch.
 
 A group of R ranks with batch B reads R x B rows a step, and rank r those from r x B to (r + 1) x B,
 so the rows of a step do not depend on the number of ranks. A rank keeps its own rows of two windows
@@ -13,6 +14,7 @@ in memory: while one is used, the next one is read, a few blocks a step.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +49,13 @@ def batch_of(examples: Examples, places: Integers, ids: Integers | None = None) 
     return Batch((integers, categories), targets, ids, places=places)
 
 
+class Block(NamedTuple):
+    """A block: its rows, and which of them are read, counted from the first."""
+
+    rows: range
+    drawn: Integers
+
+
 class GroupRows:
     """The rows of one group, and the order in which it reads them.
 
@@ -63,13 +72,15 @@ class GroupRows:
     def __init__(self, dataset: ClickDataset, share: Share, batch: int) -> None:
         self.dataset, self.batch = dataset, batch
         self.first = dataset.part("training").start
-        self._seed, self._group = share.seed, share.group
+        self._share, self._seed, self._group = share, share.seed, share.group
         slot, slots = share.slice
         self._part = dataset.part("training")
         rows = len(self._part)
         self._block = max(1, min(BLOCK_ROWS, rows // (slots * BLOCKS_PER_GROUP)))
         self._blocks = shuffled(-(-rows // self._block), self._seed, 0)[slot::slots]
-        self.count = int(self._sizes(self._blocks).sum())
+        self._draws = np.zeros(-(-rows // self._block), dtype=np.int64)
+        self._draws[self._blocks] = share.draws(self._sizes(self._blocks))
+        self.count = int(self._draws.sum())
         if self.count < batch:
             raise UsageError(
                 f"{dataset.folder} has {rows} training rows, {self.count} for each of {slots} "
@@ -81,19 +92,21 @@ class GroupRows:
 
     def begins(self, epoch: int) -> Integers:
         """Returns where the windows of an epoch begin in the group's sequence, and its end."""
-        ends = np.cumsum([0, *self._sizes(self._order(epoch))])
+        ends = np.cumsum([0, *self._draws[self._order(epoch)]])
         return np.append(ends[:-1:WINDOW_BLOCKS], ends[-1]) + epoch * self.count
 
-    def window(self, epoch: int, window: int) -> tuple[list[range], Integers]:
-        """Returns the rows of a window, block by block, and the order in which they are read."""
+    def window(self, epoch: int, window: int) -> tuple[list[Block], Integers]:
+        """Returns the blocks of a window, and the order in which all their rows are read."""
         blocks = self._order(epoch)[window * WINDOW_BLOCKS : (window + 1) * WINDOW_BLOCKS]
-        starts = self._part.start + blocks * self._block
-        ranges = [
-            range(start, start + size)
-            for start, size in zip(starts.tolist(), self._sizes(blocks).tolist(), strict=True)
-        ]
+        chosen = [self._chosen(block) for block in blocks.tolist()]
         seed = (self._seed, 2, epoch, self._group, window)
-        return ranges, shuffled(sum(map(len, ranges)), *seed)
+        return chosen, shuffled(int(self._draws[blocks].sum()), *seed)
+
+    def _chosen(self, block: int) -> Block:
+        size = int(self._sizes(np.array(block)))
+        start = self._part.start + block * self._block
+        drawn = self._share.drawn(size, int(self._draws[block]), block)
+        return Block(range(start, start + size), drawn)
 
     def _epoch_order(self, epoch: int) -> Integers:
         order = shuffled(len(self._blocks), self._seed, 1, epoch, self._group)
@@ -113,14 +126,15 @@ class _Window:
         lane = np.arange(begin, self.end) % rows.batch
         mine = np.flatnonzero((lane >= lanes.start) & (lane < lanes.stop))
         self.positions = mine + begin
-        numbers = np.concatenate([np.arange(block.start, block.stop) for block in self._blocks])
+        numbers = np.concatenate([block.rows.start + block.drawn for block in self._blocks])
         self.places = numbers[order[mine]] - rows.first
         # For each row of the window its index among this rank's rows, or -1; block by block.
         targets = np.full(len(order), -1)
         targets[order[mine]] = np.arange(len(mine))
-        self._targets = np.split(targets, np.cumsum([len(block) for block in self._blocks])[:-1])
+        ends = np.cumsum([len(block.drawn) for block in self._blocks])
+        self._targets = np.split(targets, ends[:-1])
         self._loaded = 0
-        first = self._blocks[0]
+        first = self._blocks[0].rows
         self._examples = Examples(
             *(
                 np.empty((len(mine), *each.shape[1:]), dtype=each.dtype)
@@ -134,9 +148,9 @@ class _Window:
             block, target = self._blocks[self._loaded], self._targets[self._loaded]
             wanted = np.flatnonzero(target >= 0)
             if len(wanted):
-                read = self._dataset.examples(block.start, block.stop)
+                read = self._dataset.examples(block.rows.start, block.rows.stop)
                 for into, column in zip(self._examples, read, strict=True):
-                    into[target[wanted]] = column[wanted]
+                    into[target[wanted]] = column[block.drawn[wanted]]
             self._loaded += 1
 
     def rows(self, start: int, stop: int) -> Examples:

@@ -36,6 +36,7 @@ class Criteo(Task):
     """Predicting whether an advertisement is clicked on; an example is a row."""
 
     Options = ClickModelOptions
+    bootstraps = True
     likelihood = "binary"  # a click or none
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1: Adagrad with learning rate 0.001. Batch and epochs are not in the paper.

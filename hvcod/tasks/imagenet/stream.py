@@ -1,9 +1,11 @@
 """The training images of a group, their order, and their way to the model.
 
 Every group has its own images, the same in each epoch (or, on request, all of them), in a new order
-in each epoch. A group with a batch of B takes them B at a time, and row j of its batch is always
-the j-th of them, so the images of a row do not depend on the number of ranks. An epoch's end may
-lie within a batch.
+in each epoch. With a bootstrap these are a sample with replacement, drawn once; an image that is in
+it several times is seen in several ways in an epoch.
+
+A group with a batch of B takes them B at a time, and row j of its batch is always the j-th of them,
+so the images of a row do not depend on the number of ranks. An epoch's end may lie within a batch.
 
 Only the order is in memory: 8 bytes for each image of the group. The images are read from the
 shards one by one, by the threads that decode them.
@@ -43,25 +45,31 @@ class GroupShare:
     def __init__(self, images: int, share: Share) -> None:
         self.seed, self._group = share.seed, share.group
         slot, slots = share.slice
-        self.images = shuffled(images, share.seed, 0)[slot::slots]
+        own = shuffled(images, share.seed, 0)[slot::slots]
+        self.images = own[share.drawn(len(own), len(own))]
+        self._repeats = share.bootstrap
         if not len(self.images):
             raise UsageError(
                 f"{images} training images are too few for {slots} groups; use --same-data"
             )
         self._order = lru_cache(2)(self._shuffle)
 
-    def at(self, examples: Integers) -> tuple[Integers, Integers]:
-        """Returns image and epoch of some examples of the group's endless sequence."""
+    def at(self, examples: Integers) -> tuple[Integers, Integers, Integers]:
+        """Returns images, epochs and views of some examples of the group's endless sequence.
+
+        The views are numbers that differ for all examples of an epoch: the images' own, unless
+        some are repeated.
+        """
         epochs, places = np.divmod(examples, len(self.images))
-        images = np.empty_like(examples)
+        chosen = np.empty_like(examples)
         for epoch in np.unique(epochs).tolist():
             now = epochs == epoch
-            images[now] = self._order(epoch)[places[now]]
-        return images, epochs
+            chosen[now] = self._order(epoch)[places[now]]
+        images = self.images[chosen]
+        return images, epochs, chosen if self._repeats else images
 
     def _shuffle(self, epoch: int) -> Integers:
-        order = shuffled(len(self.images), self.seed, 1, epoch, self._group)
-        return np.asarray(self.images[order])
+        return shuffled(len(self.images), self.seed, 1, epoch, self._group)
 
 
 class Decoder:
@@ -128,11 +136,11 @@ class ImageStream:
 
     def next(self) -> Batch:
         """Returns the next image of every row of this rank, and its class."""
-        images, epochs = self._share.at(self._next)
+        images, epochs, views = self._share.at(self._next)
         draws = np.empty((len(images), self._view.draws))
         for epoch in np.unique(epochs).tolist():
             now = epochs == epoch
-            draws[now] = uniform((self._share.seed, epoch), images[now], self._view.draws)
+            draws[now] = uniform((self._share.seed, epoch), views[now], self._view.draws)
 
         def pixels(content: bytes, row: int) -> Pixels:
             return self._view.training(content, draws[row])

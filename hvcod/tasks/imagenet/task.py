@@ -84,6 +84,7 @@ class ImageNet(Task):
     """Telling what an image shows; an example is an image."""
 
     Options = ImageOptions
+    bootstraps = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": GOYAL,
         # Codistillation regularises: less weight decay after each drop (Sodhani et al. 2020).

@@ -43,7 +43,7 @@ def stream(
 
 
 def take(share: GroupShare, begin: int, count: int) -> list[int]:
-    images, _ = share.at(np.arange(begin, begin + count))
+    images, _, _ = share.at(np.arange(begin, begin + count))
     return [int(image) for image in images]
 
 

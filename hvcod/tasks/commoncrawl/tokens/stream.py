@@ -5,9 +5,10 @@ hidden state is never reset. A group of R ranks with batch B has R x B lanes and
 r x B to (r + 1) x B, so the content of a lane does not depend on the number of ranks.
 
 Every group has its own documents, the same in each epoch (or, on request, all of them in its own
-order). In an epoch a group walks through the shards in a new order, through each shard's documents
-in a new order, and deals them to its lanes in turn. A long document is dealt as several pieces.
-A lane that has finished an epoch begins the next one without waiting for the others.
+order; or a sample of these with replacement, a bootstrap). In an epoch a group walks through the
+shards in a new order, through each shard's documents in a new order, and deals them to its lanes in
+turn. A long document is dealt as several pieces. A lane that has finished an epoch begins the next
+one without waiting for the others.
 
 Only the indices of the few shards in use are in memory, however many there are.
 """
@@ -81,7 +82,7 @@ class GroupShare:
 
     def __init__(self, dataset: TokenDataset, share: Share, lane_count: int) -> None:
         self.dataset, self.lane_count = dataset, lane_count
-        self._seed, self._group = share.seed, share.group
+        self._share, self._seed, self._group = share, share.seed, share.group
         self._slot, self._slots = share.slice
         documents, tokens = dataset.documents("training"), dataset.tokens("training") // self._slots
         self._longest = min(LONGEST_PIECE, tokens // (PIECES_PER_LANE * lane_count))
@@ -94,14 +95,25 @@ class GroupShare:
         counts = [shard.documents("training") for shard in dataset.shards]
         self._before = np.concatenate([[0], np.cumsum(counts)])
         self._filled = np.flatnonzero(counts)
+        first = [self._first(shard) for shard in range(len(counts))]
+        own = [len(range(*each, self._slots)) for each in zip(first, counts, strict=True)]
+        self._draws = share.draws(np.array(own))
         self.shards = len(self._filled)
         self.deal = lru_cache(DEALS_IN_MEMORY)(self._deal)
         self._order = lru_cache(DEALS_IN_MEMORY)(self._shard_order)
 
     def documents(self, shard: int) -> Integers:
-        """Returns the documents of a shard that are this group's, in every epoch."""
+        """Returns the documents of a shard that are this group's, in every epoch.
+
+        With a bootstrap they are drawn from these with replacement.
+        """
         order = shuffled(int(np.diff(self._before)[shard]), self._seed, 0, shard)
-        return order[(self._slot - int(self._before[shard])) % self._slots :: self._slots]
+        own = order[self._first(shard) :: self._slots]
+        return own[self._share.drawn(len(own), int(self._draws[shard]), shard)]
+
+    def _first(self, shard: int) -> int:
+        """Returns the first place of this group in the order of a shard."""
+        return (self._slot - int(self._before[shard])) % self._slots
 
     def _shard_order(self, epoch: int) -> Integers:
         order = shuffled(self.shards, self._seed, 1, epoch, self._group)
