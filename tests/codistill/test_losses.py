@@ -301,6 +301,15 @@ def test_each_loss_has_the_gradient_of_its_transcription(
             assert (mine - theirs).norm() <= 1e-6 * theirs.norm()
 
 
+def test_soft_distributions_have_half_the_gradient_of_squared_errors() -> None:
+    student, teacher = (logits - logits.mean(-1, keepdim=True) for logits in draw(2, 17, 29))
+    student = student.detach().requires_grad_()
+    soft = named_loss("kl", "classes", reuse_logits=False, temperature=1e4)(student, [teacher])
+    squares = mse(student, [teacher.detach().clone()], "classes")
+    both = [value_and_gradient(loss, student)[1] for loss in (soft, squares / 2)]
+    torch.testing.assert_close(*both, rtol=1e-2, atol=1e-5)
+
+
 @pytest.mark.parametrize("loss", [cross_entropy, kl, mse])
 def test_each_loss_needs_no_more_memory_than_the_first_teachers(loss: Loss) -> None:
     student, teacher, other = draw(3, 17, 29)
