@@ -61,7 +61,10 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
             runs.append(stack.enter_context(closing(of_another_group(run, other))))
         options = shared_out(options, group.trainers, run.examples)
         device = choose_device(group, options.device)
-        parts = [_part(options, *each, device, everyone) for each in zip(groups, runs, strict=True)]
+        parts: list[Part] = []
+        for group_and_run in zip(groups, runs, strict=True):
+            beside = parts[0].fixed if parts else ()
+            parts.append(_part(options, *group_and_run, device, beside))
         if group.role == "teacher":
             from hvcod.training.teaching import teach
 
@@ -113,13 +116,16 @@ def _note_turn(record: logging.LogRecord) -> bool:
 
 
 def _part(
-    options: TrainOptions, group: Group, run: Run, device: torch.device, everyone: Communicator
+    options: TrainOptions, group: Group, run: Run, device: torch.device, others: Sequence[Teacher]
 ) -> Part:
-    """Returns a group's part of a run, once its data proved to be the run's. Collective."""
+    """Returns a group's part of a run, once its data proved to be the run's. Collective.
+
+    `others` are finished teachers of another group of this process.
+    """
     options = of_this_group(options, run.directory, group)
     task = load_task(options.task)(options, group)
-    run = join_data(run, task, everyone)
-    fixed: Sequence[Teacher] = finished_teachers(task, run, device)
+    run = join_data(run, task, group.everyone)
+    fixed: Sequence[Teacher] = finished_teachers(task, run, device, others)
     if group.role == "trainer" and group.teacher_ranks:
         from hvcod.codistill.handover.received import stand_ins
 

@@ -59,6 +59,12 @@ VARIANTS = [
     Variant("bootstrap", (*EXACT, "--same-data", "--bootstrap")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
     Variant("teacher beside", (*EXACT, "--teacher", "{teacher}"), teachers=1),
+    Variant(
+        "teacher beside, in-process",
+        ("--exchange", "in-process", "--teacher", "{teacher}"),
+        launched=False,
+        teachers=1,
+    ),
     Variant("predictions", (*EXACT, *PREDICTIONS), further_ranks=1),
     Variant(
         "predictions of a teacher",

@@ -65,6 +65,10 @@ class FixedTeacher(Unchanging, ModelTeacher):
             digest.update(flat.view(torch.uint8).numpy())
         return digest.hexdigest()
 
+    def twin(self) -> "FixedTeacher":
+        """Returns another teacher with the same model, and a hidden state of its own."""
+        return FixedTeacher(self.model, self._predict, self._logits, self.name, self.source)
+
 
 def numbered(
     fixed: Sequence[nn.Module | Teacher], student: nn.Module, predict: Predict, logits: Logits

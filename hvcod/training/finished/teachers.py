@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hvcod.codistill.teachers.base import Teacher
 from hvcod.codistill.teachers.fixed import FixedTeacher, Unchanging
 from hvcod.errors import HvcodError
 from hvcod.groups.world import on_rank_zero
@@ -27,11 +28,16 @@ from hvcod.training.stored.teacher import StoredTeacher, check
 log = logging.getLogger("hvcod.training")
 
 
-def finished_teachers(task: Task, run: Run, device: torch.device) -> list[Unchanging]:
+def finished_teachers(
+    task: Task, run: Run, device: torch.device, others: Sequence[Teacher] = ()
+) -> list[Unchanging]:
     """Returns the teachers of ``--teacher``, once they proved to be those that the run began with.
 
     Each group root reads the files, and hands the weights to its group; stores of predictions, of
     which each rank reads its part, come last. Collective over the launch.
+
+    Args:
+        others: The teachers of another group of this process, whose models are used again.
 
     Raises:
         UsageError: A path is neither a run, a file of weights nor a store.
@@ -44,7 +50,10 @@ def finished_teachers(task: Task, run: Run, device: torch.device) -> list[Unchan
     problem: HvcodError | None = None
     try:
         found = on_rank_zero(task.group.comm, lambda: find_teachers(task.options.teacher))
-        teachers += [_load(file, task, run, device) for file in found.files]
+        here = {each.name: each for each in others if isinstance(each, FixedTeacher)}
+        for file in found.files:
+            model = here.get(file.name)
+            teachers.append(model.twin() if model else _load(file, task, run, device))
         teachers += [_open(folder, name, task) for name, folder in found.stores.items()]
     except HvcodError as error:
         problem = error
@@ -82,35 +91,39 @@ def _record(task: Task, run: Run, teachers: Sequence[Unchanging]) -> None:
 
 
 def _load(file: WeightsFile, task: Task, run: Run, device: torch.device) -> FixedTeacher:
-    comm = task.group.comm
-    weights = Weights(file.path, comm)
-    origin, options = weights.origin, task.options
+    weights = Weights(file.path, task.group.comm)
+    _check(weights, task, run)
+    own, where = _described(file, weights, task)
+    of_teacher = task
+    if own != task.options.model:
+        of_teacher = task.with_model(own)
+        weights.check(of_teacher)
+    model = of_teacher.build_model()
+    model.load_state_dict(weights.hand_out(model.state_dict(), where))
+    source = f"{file.path}, step {weights.origin.step}"
+    return FixedTeacher(model.to(device), of_teacher.predict, None, file.name, source)
+
+
+def _check(weights: Weights, task: Task, run: Run) -> None:
+    """Raises HvcodError if a file's weights are of another task, meaning, or of this very run."""
+    origin, options, path = weights.origin, task.options, weights.path
     if origin.task and task_name(origin.task) != task_name(options.task):
         raise HvcodError(
-            f"--teacher {file.path}: its task is {origin.task}, that of this run {options.task}"
+            f"--teacher {path}: its task is {origin.task}, that of this run {options.task}"
         )
     if origin.run_id == run.id:
-        raise HvcodError(f"--teacher {file.path} is of this very run, which has yet to learn")
+        raise HvcodError(f"--teacher {path} is of this very run, which has yet to learn")
     if different := difference(origin.meaning, run.meaning):
         raise HvcodError(
-            f"--teacher {file.path} was trained on data of another meaning than those of this run: "
+            f"--teacher {path} was trained on data of another meaning than those of this run: "
             f"{different}; it cannot teach here"
         )
     if run.meaning and not origin.meaning and task.group.is_root:
         log.warning(
             "%s does not name the meaning of its data, such as the vocabulary: make sure that the "
             "data of this run have the same",
-            file.path,
+            path,
         )
-    own, where = _described(file, weights, task)
-    of_teacher = task
-    if own != options.model:
-        of_teacher = task.with_model(own)
-        weights.check(of_teacher)
-    model = of_teacher.build_model()
-    model.load_state_dict(weights.hand_out(model.state_dict(), where))
-    source = f"{file.path}, step {origin.step}"
-    return FixedTeacher(model.to(device), of_teacher.predict, None, file.name, source)
 
 
 def _described(file: WeightsFile, weights: Weights, task: Task) -> tuple[Any, str]:

@@ -113,6 +113,18 @@ def test_a_run_brings_the_newest_weights_of_each_group_whatever_their_architectu
         assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
 
 
+def test_groups_of_one_process_share_the_models_and_no_hidden_state(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.h5"
+    written(path)
+    (first,), task = loaded(tmp_path, toy(path)), toy(path)
+    (second,) = finished_teachers(task, begun(tmp_path), torch.device("cpu"), [first])
+    assert isinstance(first, FixedTeacher)
+    assert isinstance(second, FixedTeacher)
+    assert second.model is first.model
+    first.state = "memory"
+    assert (second.state, second.name, second.source) == (None, first.name, first.source)
+
+
 def test_several_files_have_names_of_their_own_and_none_that_of_a_group(tmp_path: Path) -> None:
     paths = [tmp_path / "a/model.h5", tmp_path / "b/model.h5", tmp_path / "1"]
     for path in paths:
