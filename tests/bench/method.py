@@ -51,12 +51,15 @@ def train(variant: Variant, task: str, seed: int, folder: Path) -> Figures:
     for number in range(variant.teachers):
         teacher = folder / f"{task}-teacher-{number}"
         if not teacher.exists():
-            launch(0, "--task", task, "--run-dir", teacher, "--seed", 100 + number)
+            launch(0, "train", "--task", task, "--run-dir", teacher, "--seed", 100 + number)
+    teacher, store = folder / f"{task}-teacher-0", folder / f"{task}-store"
+    if variant.stored is not None and not store.exists():
+        launch(0, "predict", teacher, "--teacher-store", store, *variant.stored[task])
     run = folder / f"{variant.name}-{task}-{seed}".replace(" ", "-")
-    flags = [flag.format(teacher=folder / f"{task}-teacher-0") for flag in variant.flags]
+    flags = [flag.format(teacher=teacher, store=store) for flag in variant.flags]
     ranks = variant.groups * (1 + variant.further_ranks) if variant.launched else 0
     words = ["--task", task, "--run-dir", run, "--seed", seed, "--groups", variant.groups]
-    launch(ranks, *words, *flags)
+    launch(ranks, "train", *words, *flags)
     metrics = [lines(run / f"group-{group}") for group in range(variant.groups)]
     return {
         "cost": cost(metrics[0]),
@@ -68,9 +71,9 @@ def train(variant: Variant, task: str, seed: int, folder: Path) -> Figures:
 
 
 def launch(ranks: int, *words: object) -> None:
-    """Runs ``hvcod train``, under mpirun if there are ranks."""
+    """Runs a command of hvcod, under mpirun if there are ranks."""
     launcher = ["mpirun", "-np", str(ranks)] if ranks else []
-    command = [*launcher, "hvcod", "train", *map(str, words)]
+    command = [*launcher, "hvcod", *map(str, words)]
     subprocess.run(command, env=os.environ, stdout=subprocess.DEVNULL, check=True)
 
 

@@ -75,7 +75,11 @@ def trained_teachers(
     for number in range(variant.teachers):
         words = command(task, data, folder / f"teacher-{number}", "--seed", 100 + number)
         weights(server(0, *words).stdout)
-    return [flag.format(teacher=folder / "teacher-0") for flag in variant.flags]
+    teacher, store = folder / "teacher-0", folder / "store"
+    if variant.stored is not None:
+        words = ["predict", teacher, "--teacher-store", store, *variant.stored[task]]
+        server(2, "hvcod", *words)
+    return [flag.format(teacher=teacher, store=store) for flag in variant.flags]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

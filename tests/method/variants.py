@@ -3,6 +3,7 @@
 To add one, add a row to `VARIANTS`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -19,6 +20,8 @@ class Variant:
         repeats: Whether the same command gives the same weights, bit for bit.
         teachers: Runs of the plain method that are trained before it; ``{teacher}`` in the flags
             is the folder of one.
+        stored: Options of ``hvcod predict --teacher-store`` for each task, if the predictions of a
+            teacher are stored; ``{store}`` in the flags is the folder.
     """
 
     name: str
@@ -28,10 +31,13 @@ class Variant:
     launched: bool = True
     repeats: bool = True
     teachers: int = 0
+    stored: Mapping[str, tuple[str, ...]] | None = None
 
 
 EXACT = ("--staleness", "exact")
 LOCAL = ("--sgd", "local", "--sync-interval", "8")
+STORED = ("--teacher", "{store}")
+SAMPLED = {"criteo": (), "commoncrawl": ("--sample", "50")}
 PREDICTIONS = ("--exchange", "predictions", "--teacher-ranks", "1")
 
 VARIANTS = [
@@ -65,6 +71,8 @@ VARIANTS = [
         launched=False,
         teachers=1,
     ),
+    Variant("stored", STORED, groups=1, teachers=1, stored=SAMPLED),
+    Variant("stored beside", (*EXACT, *STORED), teachers=1, stored=SAMPLED),
     Variant("predictions", (*EXACT, *PREDICTIONS), further_ranks=1),
     Variant(
         "predictions of a teacher",
