@@ -24,6 +24,8 @@ Examples:
            hvcod predict runs/first --group 0 --part test --data data/test --output group-0.h5
            hvcod predict runs/first --group 0 --teacher-store teachers/first
   cluster  srun --mpi=pmix -n 32 hvcod predict /scratch/runs/a --group 0 --output /scratch/a.h5
+           srun --mpi=pmix -n 32 hvcod predict /scratch/runs/a --ensemble \\
+             --teacher-store /scratch/teachers/a
 """
 
 
