@@ -66,6 +66,11 @@ class BaseAlgorithm(ABC):
         keeper.shared("model", GroupWeights(self))
         keeper.shared("optimizer", self)
 
+    @property
+    def skipped(self) -> int:
+        """Steps that were skipped, as their gradient was NaN or infinite; on the group root."""
+        return self.updates.skipped
+
     def replicated(self) -> Iterable[Tensor]:
         """Returns the tensors that are bit-equal on all trainers: by default, all parameters."""
         return self.model.parameters()

@@ -3,6 +3,7 @@
 With an outer step on the averaged difference it is DiLoCo (Douillard et al., arXiv 2311.08105).
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from hvcod.groups.split import Group
 from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.sgd.outer import Outer
 from hvcod.training.state.keeper import Keeper
+
+log = logging.getLogger("hvcod.training")
 
 LARGEST_TENSOR = 2**31 - 1
 """Bytes of a parameter that MPI gathers from each rank for a training state."""
@@ -34,7 +37,7 @@ class LocalSGD(BaseAlgorithm):
         super().__init__(model, group, options)
         self._interval, self._steps = options.local.sync_interval, options.steps
         self._skips = options.nonfinite == "skip"
-        self._failed_at, self._common = 0, True
+        self._failed_at, self._skipped, self._common = 0, 0, True
         self._averaging = None
         if group.trainers > 1:
             _check_sizes(model)
@@ -88,19 +91,28 @@ class LocalSGD(BaseAlgorithm):
         super().register(keeper)
         keeper.own("local", _Own(self), anew=self._begin_anew)
 
+    @property
+    def skipped(self) -> int:
+        """Updates that ranks skipped until the last synchronisation."""
+        return self._skipped
+
     def replicated(self) -> Iterable[Tensor]:
         """Returns all parameters after a synchronisation, nothing otherwise."""
         return self.model.parameters() if self._common else ()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the optimiser of this rank, and what all ranks share."""
-        shared = {"common": self._common, "outer": self._outer.state_dict()}
-        return {"updates": self.updates.state_dict(), **shared}
+        return {
+            "updates": self.updates.state_dict(),
+            "common": self._common,
+            "skipped": self._skipped,
+            "outer": self._outer.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
         self.updates.load_state_dict(state["updates"])
-        self._common = state["common"]
+        self._common, self._skipped = state["common"], state["skipped"]
         self._outer.load_state_dict(state["outer"])
 
     def own_state(self) -> dict[str, Any]:
@@ -141,9 +153,12 @@ class LocalSGD(BaseAlgorithm):
         if self._averaging is not None:
             self._averaging.average([each.data for each in self._trained])
         self._outer.step()
-        failures = self.group.training_comm.allgather(self._failed_at)
-        self._failed_at = 0
-        for rank, step in enumerate(failures):
+        notes = self.group.training_comm.allgather((self._failed_at, self.updates.skipped))
+        self._failed_at, before = 0, self._skipped
+        self._skipped = sum(skipped for _, skipped in notes)
+        if self.group.is_root and self._skipped > before:
+            log.warning("ranks skipped %d steps since they last met", self._skipped - before)
+        for rank, (step, _) in enumerate(notes):
             if step:
                 skip = "" if self._skips else ", or go on with --nonfinite skip"
                 raise GroupFailedError(

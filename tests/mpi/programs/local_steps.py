@@ -133,6 +133,7 @@ def a_rank_that_fails(nonfinite: str) -> None:
         assert str(error).startswith(told), error
     else:
         assert nonfinite == "skip"
+        assert algorithm.skipped == 1
     assert all(each.isfinite().all() for each in model.parameters())
     algorithm.common_weights()
 
