@@ -138,6 +138,20 @@ def validated_average_of_nothing(options: TrainOptions) -> str:
     return "--validate-average needs an average: add --publish-average, such as 0.999"
 
 
+def own_average_as_teacher(options: TrainOptions) -> str:
+    """A group needs an average to be taught by it, and a term by which it teaches."""
+    if not options.codistill.teach_self:
+        return ""
+    if options.codistill.publish_average is None:
+        return "--teach-self is by an average of the weights: add --publish-average, such as 0.999"
+    if options.smoothing != "none":
+        return (
+            f"--smoothing {options.smoothing} takes the place of the distillation term, by which "
+            "--teach-self teaches: leave one of them out"
+        )
+    return ""
+
+
 RULES: tuple[Rule, ...] = (
     temperature_of_squares,
     local_without_its_algorithm,
@@ -150,6 +164,7 @@ RULES: tuple[Rule, ...] = (
     ranks_in_process,
     average_of_weights_that_differ,
     validated_average_of_nothing,
+    own_average_as_teacher,
 )
 
 

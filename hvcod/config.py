@@ -131,6 +131,9 @@ class CodistillOptions:
         minimum=0.01,
         maximum=0.999999,
     )
+    teach_self: bool = option(
+        False, "the average of --publish-average also teaches the group itself: a mean teacher"
+    )
     keep_published: int = option(
         3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )

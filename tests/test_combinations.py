@@ -25,10 +25,13 @@ REFUSED = {
     "--exchange predictions --teacher-ranks 1 --teacher-sample 8 --distill-loss kl": "needs whole",
     "--publish-average 0.9 --sgd local": "with --sgd local each rank has others: use --sgd sync",
     "--validate-average": "--validate-average needs an average: add --publish-average",
+    "--teach-self": "--teach-self is by an average of the weights: add --publish-average",
+    "--teach-self --publish-average 0.9 --smoothing uniform": "by which --teach-self teaches",
 }
 """{flags of hvcod train: a part of the message}."""
 
 ALLOWED = [
+    "--teach-self --publish-average 0.9",
     "",
     "--distill-loss kl --temperature 2",
     "--distill-loss mse",

@@ -33,11 +33,15 @@ class Average:
     touched has kept its weights, so its average moves towards them in a known way, and is brought
     up to date when the row is touched again or the average is asked for: as exact as if all rows
     were averaged each time. For that the optimisers of torch are watched, before their steps.
+
+    Attributes:
+        decay: The share that the average keeps in the long run, see `decay_of`.
+        updates: The number of updates that it has taken in.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._model, self._updates = model, 0
+        self._model, self.updates = model, 0
         tables = sparse_tables(model)
         self._dense = [each for each in model.parameters() if each not in tables]
         self._averages = [_wide(each) for each in self._dense]
@@ -48,16 +52,16 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         """Takes the weights after an update into the average."""
-        self._updates += 1
-        keep = decay_of(self._updates, self.decay)
+        self.updates += 1
+        keep = decay_of(self.updates, self.decay)
         if self._dense:
             now = [
                 each.detach().to(a.dtype)
                 for each, a in zip(self._dense, self._averages, strict=True)
             ]
-            get_ema_multi_avg_fn(keep)(self._averages, now, self._updates)
+            get_ema_multi_avg_fn(keep)(self._averages, now, self.updates)
         for rows in self._tables.values():
-            rows.update(self._updates)
+            rows.update(self.updates)
 
     def weights(self) -> dict[str, Tensor]:
         """Returns the average as the model's `state_dict`; buffers are those of the model."""
@@ -71,7 +75,7 @@ class Average:
         named = list(self._model.named_parameters(remove_duplicate=False))
         return {
             "decay": self.decay,
-            "updates": self._updates,
+            "updates": self.updates,
             "parameters": {name: kept[id(each)] for name, each in named},
             "rows": {n: self._tables[id(p)].updated for n, p in named if id(p) in self._tables},
         }
@@ -79,7 +83,7 @@ class Average:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
-        self._updates = state["updates"]
+        self.updates = state["updates"]
         mine = self.state_dict()
         for part in ("parameters", "rows"):
             for name, tensor in mine[part].items():
@@ -100,7 +104,7 @@ class Average:
             for parameter in group["params"]:
                 rows = self._tables.get(id(parameter))
                 if rows is not None and parameter.grad is not None:
-                    rows.before_step(self._updates)
+                    rows.before_step(self.updates)
 
 
 class _Rows:

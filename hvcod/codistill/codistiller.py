@@ -12,7 +12,6 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from hvcod import config
-from hvcod.codistill.average import Average
 from hvcod.codistill.exchanges.alone import Alone
 from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer, Update
 from hvcod.codistill.figures import Figures
@@ -43,6 +42,7 @@ class Codistiller:
     other groups and fixed teachers every call works and does nothing.
 
     Attributes:
+        student: The model, and what of it is published.
         validation_loss: Noted in the next published checkpoint; set it when it is known.
     """
 
@@ -96,14 +96,12 @@ class Codistiller:
             HvcodError: The model cannot be published or copied, or teaches itself.
         """
         self._options = _checked(options or CodistillOptions())
-        self._student = Student(model, self._options.publish_average)
+        self.student = Student(model, self._options)
         self._group, self._run_dir = group, Path(run_dir).absolute()
         self._logits, self._examples_per_step = logits, examples_per_step
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id, meaning)
         self._exchange = self._make_exchange(teachers, steps, stop)
-        brought = self._exchange.teachers(predict, logits) | numbered(fixed, model, predict, logits)
-        self._exchange.adopt(brought)
-        self._teachers = Teachers(brought, self._options.max_staleness)
+        self._teachers = self._all_teachers(fixed, predict, logits)
         psi = distillation_loss or _named_loss(self._options, likelihood, reuse_logits)
         self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)
         self._schedule, self._figures = Schedule(self._options, steps), Figures()
@@ -174,11 +172,6 @@ class Codistiller:
         return {key: teacher for key, teacher in usable.items() if teacher.general}
 
     @property
-    def average(self) -> Average | None:
-        """The average of the student's weights that is published; None if the weights are."""
-        return self._student.average
-
-    @property
     def hidden(self) -> dict[int, Any]:
         """{key of a teacher: hidden state} of this rank."""
         return self._teachers.hidden
@@ -203,7 +196,7 @@ class Codistiller:
             "faults": self._judge.agreed.state_dict(),
             "exchange": self._exchange.state_dict() if self._begun else {},
             **self._figures.state_dict(),
-            **self._student.state_dict(),
+            **self.student.state_dict(),
         }
 
     def load_state_dict(
@@ -226,7 +219,7 @@ class Codistiller:
                 f"{state['group']}: each group goes on from its own"
             )
         self._identity.resume(state["run_id"], state.get("meaning", ""))
-        self._student.load_state_dict(state)
+        self.student.load_state_dict(state)
         self._teachers.load_state_dict(state["teachers"])
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)
@@ -318,19 +311,12 @@ class Codistiller:
         begun = time.perf_counter()
         self._begin()
         self._done += 1
-        self._student.updated()
+        self.student.updated()
         if self._begun:
             self._exchange.offer(self._offer())
             self._judge.settle(self._done, self._group.comm, self.validation_loss)
         self._switch(self._exchange.take(self._done) if self._begun else [])
         self._figures.seconds += time.perf_counter() - begun
-
-    def publish_from(self, weights: Callable[[], Mapping[str, Tensor]]) -> None:
-        """From now on publishes what `weights` returns, not the model's `state_dict`.
-
-        It has the form of one, and is asked for on all ranks alike.
-        """
-        self._student.weights_now = weights
 
     def close(self, publish: bool = True) -> None:
         """Ends the exchange, with the final weights if they are worth publishing.
@@ -347,18 +333,27 @@ class Codistiller:
         self, teachers: Sequence[TeacherSpec] | None, steps: int | None, stop: Callable[[], bool]
     ) -> Exchange:
         if teachers is None:
-            teachers = copies(self._student, self._group, self._options.topology)
+            teachers = copies(self.student, self._group, self._options.topology)
         alone = self._group.count == 1 and not self._group.teacher_ranks
         make: MakeExchange = Alone if alone else EXCHANGES.load(self._options.exchange)
         exchange = make(self._group, self._run_dir, self._options, teachers, stop)
         exchange.steps = steps
         return exchange
 
+    def _all_teachers(
+        self, fixed: Sequence[nn.Module | Teacher], predict: Predict, logits: Logits
+    ) -> Teachers:
+        further = [*fixed, *self.student.teachers(predict, logits)]
+        teachers = self._exchange.teachers(predict, logits)
+        teachers |= numbered(further, self.student.model, predict, logits)
+        self._exchange.adopt(teachers)
+        return Teachers(teachers, self._options.max_staleness)
+
     def _begin(self) -> None:
         """Starts the exchange; not before it is known which run this is. Collective."""
         if not self._begun and (self._group.count > 1 or self.is_taught):
             self._begun = True
-            self._identity.begin(self._run_dir, self._student.tensors, self.close)
+            self._identity.begin(self._run_dir, self.student.tensors, self.close)
             self._exchange.begin(self._identity.origin, self._teachers.steps)
             self._judge.begin(self._group.comm)
 
@@ -370,7 +365,7 @@ class Codistiller:
             examples=self._done * self._examples_per_step,
             validation_loss=self.validation_loss,
         )
-        return Offer(self._student.weights, origin)
+        return Offer(self.student.weights, origin)
 
     def _switch(self, updates: Iterable[Update]) -> None:
         for update in updates:
@@ -386,7 +381,7 @@ class Codistiller:
     def _check_usable(self) -> None:
         if self._closed:
             raise HvcodError("the Codistiller is closed: call close() after the last step")
-        self._student.check_device()
+        self.student.check_device()
 
 
 def _named_loss(options: CodistillOptions, likelihood: str, reuse_logits: bool) -> DistillationLoss:

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hvcod.codistill.average import Average
-from hvcod.codistill.teachers.model import Architectures, TeacherSpec, copy_of
+from hvcod.codistill.outputs import Logits
+from hvcod.codistill.teachers.base import Teacher
+from hvcod.codistill.teachers.model import Architectures, Predict, TeacherSpec, copy_of
+from hvcod.codistill.teachers.own import OwnAverage
 from hvcod.codistill.topology import teachers_of
-from hvcod.errors import HvcodError
+from hvcod.config import CodistillOptions
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tensorfile.format import TensorSpec, specification, stored_dtypes
 
@@ -25,11 +29,13 @@ class Student:
         weights_now: Returns its weights: by default the model's `state_dict`.
     """
 
-    def __init__(self, model: nn.Module, average_decay: float | None = None) -> None:
+    def __init__(self, model: nn.Module, options: CodistillOptions | None = None) -> None:
         if not isinstance(model, nn.Module):
             raise HvcodError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
         self.model = model
-        self.average = None if average_decay is None else Average(model, average_decay)
+        self._options = options or CodistillOptions()
+        decay = self._options.publish_average
+        self.average = None if decay is None else Average(model, decay)
         self.weights_now: Callable[[], Mapping[str, Tensor]] = model.state_dict
         self._device = _device_of(model)
 
@@ -67,6 +73,18 @@ class Student:
                 "Codistiller when the model has its final layers and types"
             )
         return weights
+
+    def teachers(self, predict: Predict, logits: Logits) -> list[Teacher]:
+        """Returns the average of its weights as its own teacher, if that is asked for.
+
+        Raises:
+            HvcodError: The model cannot be copied.
+        """
+        if not self._options.teach_self:
+            return []
+        if self.average is None:
+            raise UsageError("teach_self needs publish_average, such as 0.999")
+        return [OwnAverage(self.model, self.average, predict, logits)]
 
     def updated(self) -> None:
         """Notes an update of the model."""

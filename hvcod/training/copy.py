@@ -81,7 +81,7 @@ class Copy:
             fixed=[*fixed, *smoothing_teachers(task)],
             stop=stop,
         )
-        self.codistiller.publish_from(self.optimizer.weights)
+        self.codistiller.student.weights_now = self.optimizer.weights
         self.data = Prefetch(with_stored(training_data_of(task), fixed))
         self.hidden: Any = None
 
@@ -137,8 +137,9 @@ class Copy:
     def _validated(self) -> dict[str, float]:
         """Returns the metrics of the student and, if asked for, those of the average."""
         metrics = validate(self._task, self.model, self._device)
-        if self.codistiller.average and self._task.options.validate_average:
-            with lent(self.model, self.codistiller.average.weights()):
+        average = self.codistiller.student.average
+        if average and self._task.options.validate_average:
+            with lent(self.model, average.weights()):
                 averages = validate(self._task, self.model, self._device)
             metrics |= {f"average_{name}": value for name, value in averages.items()}
         return metrics
@@ -161,7 +162,7 @@ class Copy:
     @property
     def problems(self) -> dict[str, int]:
         """The number of skipped steps; on the group root."""
-        skipped = self.optimizer.updates.skipped
+        skipped = self.optimizer.skipped
         return {"skipped steps": skipped} if skipped and self._group.is_root else {}
 
     @property
@@ -176,4 +177,4 @@ class Copy:
 
     def summary(self) -> dict[str, object]:
         """Returns the steps left out because their gradient was NaN or infinite."""
-        return {"skipped": self.optimizer.updates.skipped}
+        return {"skipped": self.optimizer.skipped}

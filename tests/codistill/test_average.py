@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from hvcod.codistill.average import Average, averaged, decay_of
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.config import CodistillOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tensorfile.decode import decode_tensors, read_file
 
 ROWS, STEPS = 40, 60
+
+# Unless it is set, torch warns of the default.
+torch.sparse.check_sparse_tensor_invariants.disable()
 
 
 class Model(nn.Module):
@@ -147,12 +150,49 @@ def test_a_group_publishes_it_and_says_so(tmp_path: Path) -> None:
     assert tensors["weight"].tolist() == [[3.0, 3.0]]
     later = codistiller(model, tmp_path, 0.9)
     later.load_state_dict(state)
-    assert later.average
-    assert later.average.weights()["weight"].tolist() == [[3.0, 3.0]]
+    assert later.student.average
+    assert later.student.average.weights()["weight"].tolist() == [[3.0, 3.0]]
     later.close(publish=False)
     del state["average"]
     with pytest.raises(HvcodError, match="no average of the weights: it was saved without publi"):
         codistiller(model, tmp_path, 0.9).load_state_dict(state)
+
+
+def test_a_group_is_taught_by_its_own_average(tmp_path: Path) -> None:
+    alone = Group(0, 1, 0, 1, comm=MPI.COMM_SELF, node_rank=0, threads=1)
+    options = CodistillOptions(burn_in=1, publish_average=0.6, teach_self=True, distill_weight=2)
+    model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))
+    student = Codistiller(model, alone, tmp_path, options, run_id="run")
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    mean = copy.deepcopy(model).eval()
+    for step in range(1, 6):
+        inputs = torch.randn(5, 4)
+        logits = model(inputs)
+        term = student.loss(logits, inputs)
+        target = mean(inputs).softmax(-1).detach()
+        literal = -2 * (target * logits.log_softmax(-1)).sum(-1).mean()
+        torch.testing.assert_close(term, literal if step > 1 else torch.tensor(0.0))
+        assert student.figures(step)["teachers"] == ({"average": None} if step > 1 else {})
+        model.zero_grad()
+        (term + logits.square().mean()).backward()
+        optimizer.step()
+        student.step()
+        keep = min(0.6, 1 - 1 / step)
+        with torch.no_grad():
+            for average, now in zip(mean.parameters(), model.parameters(), strict=True):
+                average.copy_(keep * average + (1 - keep) * now)
+    later = Codistiller(copy.deepcopy(model), alone, tmp_path, options, run_id="run")
+    later.load_state_dict(student.state_dict(), student.hidden)
+    logits, inputs = torch.randn(5, 3), torch.randn(5, 4)
+    assert later.loss(logits, inputs) == student.loss(logits, inputs) > 0
+    student.close()
+    later.close()
+
+
+def test_its_own_teacher_needs_an_average(tmp_path: Path) -> None:
+    alone = Group(0, 1, 0, 1, comm=MPI.COMM_SELF, node_rank=0, threads=1)
+    with pytest.raises(UsageError, match="teach_self needs publish_average"):
+        Codistiller(nn.Linear(2, 2), alone, tmp_path, CodistillOptions(teach_self=True))
 
 
 def test_it_is_validated_and_evaluated(

@@ -61,6 +61,7 @@ VARIANTS = [
         launched=False,
     ),
     Variant("average", (*EXACT, "--publish-average", "0.9", "--validate-average")),
+    Variant("mean teacher", ("--publish-average", "0.9", "--teach-self"), groups=1),
     Variant("same data", (*EXACT, "--same-data")),
     Variant("bootstrap", (*EXACT, "--same-data", "--bootstrap")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),
