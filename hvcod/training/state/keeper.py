@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
 from hvcod.tensorfile.meaning import difference
+from hvcod.tensorfile.origin import Origin
 from hvcod.training.record.journal import Source
 from hvcod.training.run.directory import Run
 from hvcod.training.state.part import Part
@@ -152,13 +154,17 @@ class Keeper(Source):
         """Why saving failed last."""
         return {"not saved": self.error} if self.problems else {}
 
+    @cached_property
+    def _origin(self) -> Origin:
+        return self._run.origin(self._options, self._group)
+
     def _save(self, step: int) -> None:
         # A group that failed as it was restored has made no step.
         if step <= self._saved:
             return
         self._settle()
         self._saved = step
-        about = dataclasses.replace(self._run.origin(self._options, self._group), step=step)
+        about = dataclasses.replace(self._origin, step=step)
         own = {name: part.state_dict() for name, part in self._own.items()}
         self._saver.save(about, self._shared_state(), own)
 
