@@ -111,6 +111,7 @@ CHANGES: dict[str, Any] = {
     "seed": 2,
     "order_seed": 3,
     "same_data": True,
+    "bootstrap": True,
     "same_batches": True,
     "smoothing": "uniform",
     "smoothing_weight": 0.5,
@@ -126,6 +127,8 @@ CHANGES: dict[str, Any] = {
     "codistill.exchange": "other",
     "codistill.staleness": "exact",
     "codistill.max_staleness": 51,
+    "codistill.publish_average": 0.5,
+    "codistill.teach_self": True,
     "local.sync_interval": 51,
     "local.outer_learning_rate": 0.5,
     "local.outer_momentum": 0.5,
@@ -157,6 +160,7 @@ HARMLESS: dict[str, Any] = {
     "codistill.teacher_wait": 51,
     "codistill.keep_published": 51,
     "codistill.teacher_limit": 51,
+    "validate_average": True,
     "codistill.teacher_ranks": 1,
 }
 OF_A_LAUNCH: dict[str, Any] = {
@@ -207,6 +211,7 @@ SHARED = {
     "order_seed",
     "same_data",
     "same_batches",
+    "bootstrap",
     "codistill.topology",
 } | {f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")}
 
