@@ -152,7 +152,30 @@ def own_average_as_teacher(options: TrainOptions) -> str:
     return ""
 
 
+def exact_staleness_of_async(options: TrainOptions) -> str:
+    """Asynchronous ranks depend on the machine's pace, whatever their teachers are."""
+    if options.sgd != "async" or options.codistill.staleness != "exact":
+        return ""
+    return (
+        "--sgd async cannot be repeated exactly, which is the point of --staleness exact: use "
+        "--staleness freshest"
+    )
+
+
+def exchange_of_async(options: TrainOptions) -> str:
+    """Other exchanges need ranks that make each step together."""
+    exchange = options.codistill.exchange
+    if options.sgd != "async" or options.groups == 1 or exchange == "files":
+        return ""
+    return (
+        f"--exchange {exchange} needs ranks that make each step together, and those of --sgd async "
+        "do not: use --exchange files, or --sgd sync"
+    )
+
+
 RULES: tuple[Rule, ...] = (
+    exact_staleness_of_async,
+    exchange_of_async,
     temperature_of_squares,
     local_without_its_algorithm,
     smoothing_beside_teachers,

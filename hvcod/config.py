@@ -260,7 +260,8 @@ class TrainOptions:
     sgd: str = option(
         "sync",
         "how a group's ranks train one model: sync averages their gradients at each step; local "
-        "averages their weights at each --sync-interval, and each trains by itself in between",
+        "averages their weights at each --sync-interval, and each trains by itself in between; "
+        "async applies each gradient on its own, to weights that others have moved meanwhile",
         choices=BASE_ALGORITHMS,
     )
     nonfinite: str = option(

@@ -175,6 +175,7 @@ BASE_ALGORITHMS: Registry["type[BaseAlgorithm]"] = Registry(
     {
         "sync": "hvcod.training.sgd.synchronous:Synchronous",
         "local": "hvcod.training.sgd.local:LocalSGD",
+        "async": "hvcod.training.sgd.asynchronous:Asynchronous",
     },
     "hvcod.base_algorithms",
 )

@@ -11,6 +11,7 @@ from hvcod.errors import UsageError
 from hvcod.runs.layers import resolve
 
 REFUSED = {
+    "--sgd async --staleness exact": "--sgd async cannot be repeated exactly",
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
     "--smoothing uniform --groups 2": "--smoothing uniform takes the place of the distillation",
     "--sync-interval 5": "are options of --sgd local: add it, or leave them out with --sgd sync",

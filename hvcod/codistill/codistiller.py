@@ -314,7 +314,7 @@ class Codistiller:
         self.student.updated()
         if self._begun:
             self._exchange.offer(self._offer())
-            self._judge.settle(self._done, self._group.comm, self.validation_loss)
+            self._judge.settle(self._done, self._group, self.validation_loss)
         self._switch(self._exchange.take(self._done) if self._begun else [])
         self._figures.seconds += time.perf_counter() - begun
 
@@ -355,7 +355,7 @@ class Codistiller:
             self._begun = True
             self._identity.begin(self._run_dir, self.student.tensors, self.close)
             self._exchange.begin(self._identity.origin, self._teachers.steps)
-            self._judge.begin(self._group.comm)
+            self._judge.begin(self._group)
 
     def _offer(self) -> Offer:
         origin = dataclasses.replace(

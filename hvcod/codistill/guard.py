@@ -17,7 +17,8 @@ from torch import Tensor
 from hvcod.codistill.losses import DistillationLoss
 from hvcod.codistill.predictions.sampled import Prediction, Sampled
 from hvcod.groups.agreement import Agreement
-from hvcod.groups.communicator import Communicator
+from hvcod.groups.pace import Notices
+from hvcod.groups.split import Group
 
 FAULTS = (
     "",
@@ -105,11 +106,11 @@ class Agreed:
     def __init__(self, keys: Sequence[int]) -> None:
         self._keys = sorted(keys)
         self._first = [0] * len(self._keys)
-        self._agreement: Agreement | None = None
+        self._agreement: Agreement | Notices | None = None
 
-    def begin(self, comm: Communicator) -> None:
-        """Begins to exchange faults. Collective over `comm`, as `exchange` and `close` are."""
-        self._agreement = Agreement(comm, self._first)
+    def begin(self, group: Group) -> None:
+        """Begins to exchange faults. Collective over the group, as `exchange` and `close` are."""
+        self._agreement = group.agreement(self._first)
 
     def exchange(
         self, faults: Mapping[int, int], steps: Mapping[int, int | None]

@@ -15,7 +15,7 @@ from hvcod.codistill.teachers.base import Label
 from hvcod.codistill.teachers.collection import Teachers
 from hvcod.codistill.troubles import Troubles
 from hvcod.errors import HvcodError
-from hvcod.groups.communicator import Communicator
+from hvcod.groups.split import Group
 
 log = logging.getLogger("hvcod.codistill")
 
@@ -37,11 +37,11 @@ class Judge:
         self._guard, self.scores = Guard(psi), Scores(limit)
         self.agreed, self.troubles = Agreed(teachers.keys), Troubles()
 
-    def begin(self, comm: Communicator) -> None:
+    def begin(self, group: Group) -> None:
         """Begins to agree, and tells the exchange what is left out already. Collective."""
         for key, step in self._teachers.dropped.items():
             self._exchange.reject(key, step)
-        self.agreed.begin(comm)
+        self.agreed.begin(group)
 
     def admitted(
         self,
@@ -88,7 +88,7 @@ class Judge:
         """Returns {label: mean task loss} of the teachers, as measured last."""
         return {self._teachers[key].label: loss for key, loss in self.scores.losses().items()}
 
-    def settle(self, step: int, comm: Communicator, validation_loss: float | None) -> None:
+    def settle(self, step: int, group: Group, validation_loss: float | None) -> None:
         """Leaves out the teachers that were of no use in a step. Collective.
 
         All ranks do so at the same step.
@@ -98,7 +98,7 @@ class Judge:
         faults = self.agreed.exchange(verdict.faults, self._teachers.usable)
         for key, fault in faults.items():
             self._drop("not finite", key, f"in step {step - 1} {fault}")
-        for key in self.scores.settle(comm):
+        for key in self.scores.settle(group):
             if key in faults:
                 continue
             if self.scores.is_over_limit(key):

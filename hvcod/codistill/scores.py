@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvcod.groups.communicator import Communicator, add_up
+from hvcod.groups.communicator import add_up
+from hvcod.groups.split import Group
 
 BATCHES = 3
 """Batches of each rank on which the loss of fresher weights is measured."""
@@ -102,16 +103,18 @@ class Scores:
             self._sums[key] = self._sums.get(key, 0.0) + both
             self._counts[key] = self._counts.get(key, 0) + 1
 
-    def settle(self, comm: Communicator) -> list[int]:
+    def settle(self, group: Group) -> list[int]:
         """Averages what was measured in this step over the ranks; returns whose.
 
-        Collective in a step in which something was measured, which is the same on all ranks.
+        Collective in a step in which something was measured, which is the same on all ranks. Ranks
+        that go at paces of their own also judge by their own batches.
         """
         keys = sorted(self._sums)
         if not keys:
             return []
         totals = np.array([[*self._sums[each].tolist(), self._counts[each]] for each in keys])
-        add_up(comm, totals)
+        if group.pace is None:
+            add_up(group.comm, totals)
         for key, (teacher, student, count) in zip(keys, totals.tolist(), strict=True):
             record = self._records[key]
             record.batches += 1

@@ -1,15 +1,18 @@
 """The split of the world into groups (paper, section 2.1: independent groups of workers)."""
 
 import atexit
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from hvcod.errors import UsageError
+from hvcod.errors import GroupFailedError, UsageError
 from hvcod.groups import abort
-from hvcod.groups.communicator import Alone, Communicator
+from hvcod.groups.agreement import Agreement
+from hvcod.groups.communicator import Alone, Communicator, add_up
 from hvcod.groups.environment import ready_for_horovod
+from hvcod.groups.pace import Notices, Pace
 from hvcod.groups.watchdog import Watchdog
 from hvcod.groups.world import NodeShare, mpi_world, node_share
 
@@ -36,6 +39,7 @@ class Group:
         whole: The communicator of both roles, trainers first; None if there are only trainers.
         shelf: What the groups of one process hand to each other, by group; None if each has
             processes of its own.
+        pace: Shared by ranks that go at paces of their own; None if they make each step together.
     """
 
     index: int
@@ -49,6 +53,7 @@ class Group:
     role: str = "trainer"
     whole: Communicator | None = None
     shelf: dict[int, Any] | None = None
+    pace: Pace | None = None
 
     @property
     def everyone(self) -> Communicator:
@@ -96,6 +101,38 @@ class Group:
 
     def begin_step(self) -> None:
         """Notes that this rank begins a call of `Codistiller.step`; `Groups` watches for it."""
+
+    def agreement(self, first: Sequence[int]) -> Agreement | Notices:
+        """Returns something that tells all ranks the largest of their numbers. Collective.
+
+        At the same step, and one step late; or as soon as each learns of it, if the ranks go at
+        paces of their own.
+        """
+        return self.pace.notices(first) if self.pace else Agreement(self.comm, first)
+
+    def total(self, subject: str, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Returns the sums of some numbers over the group; what its root gets counts.
+
+        Collective, with the same names on all ranks; if they go at paces of their own it is
+        neither, see `Pace.total`. `subject` tells these numbers from others.
+        """
+        if self.pace is not None:
+            return self.pace.total(subject, numbers)
+        sums = np.array(list(numbers.values()))
+        add_up(self.comm, sums)
+        return dict(zip(numbers, sums.tolist(), strict=True))
+
+    def fail(self, error: GroupFailedError) -> None:
+        """Ends the group for an error that its root has found, and the other ranks, too.
+
+        Of ranks that go at paces of their own, one may find it alone, and all end a little later.
+
+        Raises:
+            GroupFailedError: The error.
+        """
+        if self.pace is None:
+            raise error
+        self.pace.fail(error)
 
     def seat(self, trainer: int) -> "Group":
         """Returns the group as one of its trainers sees it, without anybody to talk to.

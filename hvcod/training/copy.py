@@ -21,7 +21,7 @@ from hvcod.training.validation import compare, lent, validate
 
 
 class Losses(NamedTuple):
-    """The losses of a step on this rank, and its outcome.
+    """The losses of an update on this rank, and its outcome.
 
     Attributes:
         task: The task loss (phi of Algorithm 1).
@@ -93,12 +93,19 @@ class Copy:
         """
         self.codistiller.begin(self.data.state_dict())
 
-    def learn(self) -> Losses:
-        """Makes one step of Algorithm 1. Collective over the group.
+    def learn(self) -> list[Losses]:
+        """Makes one step of Algorithm 1; returns the losses of each update that this rank made.
+
+        That is one, unless the base algorithm is asynchronous. Collective over the group if not.
 
         Raises:
             GroupFailedError: The group cannot go on; the other groups do.
         """
+        losses = [self._update() for _ in self.optimizer.rounds()]
+        self.codistiller.step()
+        return losses
+
+    def _update(self) -> Losses:
         batch = self.data.next().to(self._device)
         logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
 
@@ -109,7 +116,6 @@ class Copy:
         distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places)
         updated = self.optimizer.step(task_loss + distill_loss)
         self.hidden = hidden if updated else self.hidden
-        self.codistiller.step()
         return Losses(task_loss, distill_loss, self.codistiller.weight, updated)
 
     def validate(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:
@@ -119,6 +125,10 @@ class Copy:
             The student's metrics, and {figure: {label: value}} of its teachers: their losses, and
             their disagreement with the student, see `compare`. Collective.
         """
+        with self.optimizer.still():
+            return self._compared()
+
+    def _compared(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:
         teachers = self.codistiller.teachers
         with lent(self.model, self.optimizer.weights()):
             metrics = self._validated()
@@ -157,7 +167,8 @@ class Copy:
     def close(self, publish: bool) -> None:
         """Ends its threads, and publishes the weights if they are worth it. Collective."""
         self.data.close()
-        self.codistiller.close(publish)
+        with self.optimizer.still():
+            self.codistiller.close(publish)
 
     @property
     def problems(self) -> dict[str, int]:
@@ -171,10 +182,9 @@ class Copy:
         return {}
 
     def figures(self, step: int) -> dict[str, object]:
-        """Returns mean seconds of waiting for data, and the learning rate. Collective."""
-        waits = self.data.waits.take(self._group.comm)
-        return {**waits, "learning_rate": self.optimizer.updates.learning_rate}
+        """Returns mean seconds of waiting for data, and the figures of the base algorithm."""
+        return self.data.waits.take(self._group) | self.optimizer.figures()
 
     def summary(self) -> dict[str, object]:
-        """Returns the steps left out because their gradient was NaN or infinite."""
-        return {"skipped": self.optimizer.skipped}
+        """Returns the summary of the base algorithm."""
+        return self.optimizer.summary()

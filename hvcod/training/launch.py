@@ -4,7 +4,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -14,8 +14,10 @@ from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, UsageError
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.device import choose_device
+from hvcod.groups.pace import Pace
 from hvcod.groups.split import Group, in_one_process, split
 from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
+from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks import load_task
 from hvcod.terminal import LogLines
 from hvcod.training.finished.teachers import finished_teachers
@@ -74,6 +76,8 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
             summaries = train(parts, device, team.signals)
         for summary, part in zip(summaries, parts, strict=True):
             summary["reference"] = dict(part.task.reference())
+            if pace := part.task.group.pace:
+                pace.close()
     silent = any(summary.get("silent_teacher_ranks") for summary in summaries)
     mine = summaries if group.is_root else []
     if group.teacher_ranks and any(colleagues.allgather(silent)):
@@ -123,6 +127,8 @@ def _part(
     `others` are finished teachers of another group of this process.
     """
     options = of_this_group(options, run.directory, group)
+    if group.role == "trainer" and BASE_ALGORITHMS.load(options.sgd).asynchronous:
+        group = replace(group, pace=Pace(group.comm))
     task = load_task(options.task)(options, group)
     run = join_data(run, task, group.everyone)
     fixed: Sequence[Teacher] = finished_teachers(task, run, device, others)

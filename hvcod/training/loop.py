@@ -78,7 +78,7 @@ def steps(
         while step < options.steps and not (reason := turns.stop(preemption.reason())):
             step += 1
             losses = copy.learn()
-            journal.step(step, *losses)
+            journal.step(step, losses)
             if step % options.validation_interval == 0 or step == options.steps:
                 journal.validated(step, *copy.validate())
             keeper.step(step)

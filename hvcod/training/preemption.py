@@ -1,8 +1,9 @@
 """Stopping in time: signals and the time limit, agreed upon inside a group.
 
 A signal's handler only sets a flag. The ranks of a group exchange their flags with each step and
-act on them one step later, so that no rank waits for another. Then the group saves its state, and
-the launch exits with 75: submit it again.
+act on them one step later, so that no rank waits for another; ranks that go at paces of their own
+do so by a board (`hvcod.groups.pace`). Then the group saves its state, and the launch exits with
+75: submit it again.
 """
 
 import math
@@ -46,6 +47,7 @@ class Preemption:
         self._end = None if time_limit is None else time.monotonic() - process_age() + time_limit
         self._longest_step, self._lap = 0.0, math.inf
         self._agreement = Agreement(group.comm, [False] * 3)
+        self._exchange = group.pace.exchange if group.pace else self._agreement.exchange
         self._waited = False
 
     def requested(self) -> bool:
@@ -60,8 +62,8 @@ class Preemption:
     def reason(self) -> str:
         """Returns why to stop now; empty if there is no reason.
 
-        Collective over the group, once before each step. Waits for the other ranks only where the
-        group has just waited for something, and before and after the first step.
+        Called on all ranks of the group, once before each step. Waits for the other ranks only
+        where the group has just waited for something, and before and after the first step.
 
         Raises:
             GroupFailedError: The group has lost its folder.
@@ -74,7 +76,7 @@ class Preemption:
         if at_once:
             signalled, late, lost = any_rank(self._group.comm, *flags)
         else:
-            signalled, late, lost = map(bool, self._agreement.exchange(flags))
+            signalled, late, lost = map(bool, self._exchange(flags))
         if lost:
             raise GroupFailedError(self._lost() or "the group has lost its folder", save=True)
         if signalled:

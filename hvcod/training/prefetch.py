@@ -25,7 +25,7 @@ class Prefetch:
         self._position = _position(data)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hvcod-data")
         self._ahead: Future[tuple[Batch, Position]] | None = None
-        self.waits = Means()
+        self.waits = Means("waits")
 
     def next(self) -> Batch:
         """Returns the next batch of this rank; raises what making it raised."""

@@ -53,10 +53,13 @@ class Comparison(NamedTuple):
 def compare(
     task: Task, student: nn.Module, teachers: Mapping[int, Teacher], device: torch.device
 ) -> Comparison:
-    """Compares a student with its teachers on some validation batches.
+    """Compares a student with its teachers, those that all ranks have, on some validation batches.
 
     Always the first few of each rank. Collective over the group; every rank gets the same numbers.
     """
+    # A rank that goes at its own pace may have one less, or more.
+    everywhere = set.intersection(*task.group.comm.allgather(set(teachers)))
+    teachers = {key: teacher for key, teacher in teachers.items() if key in everywhere}
     losses = [metrics_of(task)["loss"] for _ in range(1 + len(teachers))]
     divergences = [divergence() for _ in teachers]
     student.eval()

@@ -23,7 +23,7 @@ from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError
 from hvcod.exchange import published_directory
 from hvcod.files.whole import write_whole
-from hvcod.groups.split import Group
+from hvcod.groups.split import Group, split
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
@@ -384,7 +384,7 @@ def test_worse_is_a_factor_of_the_students_loss(
     for _ in range(BATCHES):
         told = [torch.tensor(student), torch.tensor(teacher)]
         scores.measure(lambda each: each, told[0], {1: told[1]}, {1: 50})
-        assert scores.settle(MPI.COMM_SELF) == [1]
+        assert scores.settle(split(MPI.COMM_SELF)) == [1]
         assert scores.is_over_limit(1) == over
     assert scores.is_news(1, None) == far
     assert not scores.is_news(1, None)
@@ -399,7 +399,7 @@ def test_a_student_that_knows_its_batches_by_heart_does_not_blame_its_teacher() 
     for _ in range(BATCHES):
         mine, theirs = torch.tensor(0.1), torch.tensor(0.9)
         scores.measure(lambda each: each, mine, {1: theirs}, {1: 50})
-        scores.settle(MPI.COMM_SELF)
+        scores.settle(split(MPI.COMM_SELF))
     assert not scores.is_news(1, validation_loss=0.8)
     assert scores.is_news(1, validation_loss=0.2)
 

@@ -62,6 +62,7 @@ VARIANTS = [
     ),
     Variant("average", (*EXACT, "--publish-average", "0.9", "--validate-average")),
     Variant("mean teacher", ("--publish-average", "0.9", "--teach-self"), groups=1),
+    Variant("asynchronous SGD", ("--sgd", "async"), repeats=False),
     Variant("same data", (*EXACT, "--same-data")),
     Variant("bootstrap", (*EXACT, "--same-data", "--bootstrap")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),

@@ -106,7 +106,7 @@ def test_a_smoothed_model_learns_what_its_transcription_learns(
     mine = Copy(task, run_in(tmp_path), torch.device("cpu"), stop=lambda: False)
     model, (inputs, targets) = copy.deepcopy(mine.model), data_of(task)
     for _ in range(STEPS):
-        losses = mine.learn()
+        (losses,) = mine.learn()
         loss = literal_loss(model(inputs), targets, task.likelihood, smoothing, WEIGHT)
         gradients = torch.autograd.grad(loss, [*model.parameters()])
         with torch.no_grad():

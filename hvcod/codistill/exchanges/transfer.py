@@ -1,14 +1,15 @@
 """The transfer of fresh teacher weights from the group root to every rank of its group.
 
 The root announces an update by its number. One step later all ranks know and start to receive it in
-the background. Once all have received it, they learn so at the same step, and switch there.
+the background. Once all have received it, they learn so at the same step, and switch there. Ranks
+that go at paces of their own begin when they see the announcement, and each switches when it has
+received the update.
 """
 
 import threading
 
 from hvcod.codistill.exchanges.base import Update
 from hvcod.exchange.poll import Arrival, Poller
-from hvcod.groups.agreement import Agreement
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
@@ -19,8 +20,8 @@ class Transfer:
 
     def __init__(self, group: Group, poller: Poller | None) -> None:
         """Collective over the group; the poller is on the group root only."""
-        self._comm = group.comm.Dup()
-        self._agreement = Agreement(group.comm, [0, 0])
+        self._group, self._comm = group, group.comm.Dup()
+        self._agreement = group.agreement([0, 0])
         self._poller = poller
         self._announced = self._started = self._switched = 0
         self._arrival: Arrival | None = None
@@ -30,16 +31,15 @@ class Transfer:
     def step(self) -> Update | None:
         """Advances by one training step; returns the update to switch to now, if there is one.
 
-        Collective: every rank calls it once a step and gets the same answer.
+        Collective: every rank calls it once a step and gets the same answer, if all go at one pace.
         """
         self._announce()
         received = self._switched + (self._update is not None)
         announced, missing = self._agreement.exchange([self._announced, -received])
-        if announced > self._started:
-            self._started = announced
-            self._thread = threading.Thread(target=self._receive, daemon=True)
-            self._thread.start()
-        if -missing <= self._switched:
+        if announced > self._started == self._switched:
+            self._start()
+        everywhere = -missing if self._group.pace is None else received
+        if everywhere <= self._switched:
             return None
         update, self._update = self._update, None
         self._switched += 1
@@ -48,9 +48,22 @@ class Transfer:
     def close(self) -> None:
         """Completes the transfer that is under way. Collective."""
         self._agreement.close()
+        # A rank that goes at its own pace may not have seen what the root has begun to send.
+        begun = self._group.comm.bcast(self._started)
+        while self._started < begun:
+            self._join()
+            self._start()
+        self._join()
+        self._comm.Free()
+
+    def _start(self) -> None:
+        self._started += 1
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
+
+    def _join(self) -> None:
         if self._thread is not None:
             self._thread.join()
-        self._comm.Free()
 
     def _announce(self) -> None:
         idle = self._announced == self._switched

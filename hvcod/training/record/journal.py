@@ -4,7 +4,7 @@ import logging
 import math
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,9 @@ from hvcod.training.record.processors import Processors
 from hvcod.training.run.directory import Run
 
 log = logging.getLogger("hvcod.training")
+
+Update = tuple[Tensor, Tensor, float, bool]
+"""Task loss, distillation loss times its weight, that weight, and whether the weights changed."""
 
 _CPU = torch.device("cpu")
 
@@ -66,7 +69,7 @@ class Journal:
         self._processors = Processors(group, device)
         self._sources: list[Source] = [self._processors]
         self._file: MetricsFile | None = None
-        self.losses, self._times = Means(), Means()
+        self.losses, self._times = Means("losses"), Means("times")
         self._metrics: dict[str, float] = {}
         self._training_s = 0.0
         self._steps = self._restarts = 0
@@ -97,13 +100,10 @@ class Journal:
         kind = self._processors.begin(step)
         self.event("resumed" if self._restarts else "started", processor=kind)
 
-    def step(
-        self, step: int, task_loss: Tensor, distill_loss: Tensor, weight: float, updated: bool
-    ) -> None:
-        """Records a training step, counted from 1, and this rank's losses. Collective.
+    def step(self, step: int, updates: Iterable[Update]) -> None:
+        """Records a training step, counted from 1, and this rank's updates in it.
 
-        The distillation loss is multiplied by its weight. The losses of a step that was skipped do
-        not count.
+        The losses of an update that was skipped do not count. Collective where `Group.total` is.
 
         Raises:
             GroupFailedError: The loss is NaN or infinite.
@@ -113,12 +113,13 @@ class Journal:
         elapsed, self._lap = now - self._lap, now
         self._steps, self._training_s = step, self._training_s + elapsed
         self._times.add(step_s=elapsed)
-        self.losses.add(
-            updated,
-            task_loss=task_loss.detach(),
-            distill_loss=distill_loss.detach(),
-            distill_weight=weight,
-        )
+        for task_loss, distill_loss, weight, updated in updates:
+            self.losses.add(
+                updated,
+                task_loss=task_loss.detach(),
+                distill_loss=distill_loss.detach(),
+                distill_weight=weight,
+            )
         figures = ""
         if step % self._options.log_interval == 0 or step == self._options.steps:
             figures = f"{self._log(step)}{self._validation()}"
@@ -213,19 +214,18 @@ class Journal:
         return f", validation {', '.join(shown)}" if shown else ""
 
     def _log(self, step: int) -> str:
-        losses = self.losses.take(self._group.comm)
-        figures: dict[str, object] = {**losses, **self._times.take(self._group.comm)}
+        losses = self.losses.take(self._group)
+        figures: dict[str, object] = {**losses, **self._times.take(self._group)}
         for source in self._sources:
             figures |= source.figures(step)
         if not losses:
             self._write(step, figures | self._troubles())
-            return "all steps skipped"
+            return "all steps skipped" if self._group.pace is None else "no update so far"
         loss = losses["task_loss"] + losses["distill_loss"]
         if not math.isfinite(loss):
-            raise GroupFailedError(
-                f"the loss is {loss} at step {step}; start a new run with a lower --learning-rate "
-                "or --clip"
-            )
+            problem = f"the loss is {loss} at step {step}"
+            advice = "start a new run with a lower --learning-rate or --clip"
+            self._group.fail(GroupFailedError(f"{problem}; {advice}"))
         self._write(step, {"loss": loss} | figures | self._troubles())
         return f"task loss {losses['task_loss']:.3f}{self._term(losses)}"
 

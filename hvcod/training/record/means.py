@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hvcod.groups.communicator import Communicator, add_up
+from hvcod.groups.split import Group
 
 
 class Means:
     """Running means of named scalars; tensors stay on their device until the means are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, subject: str) -> None:
+        """`subject` tells these means from others of the group."""
+        self._subject = subject
         self._sums: dict[str, Tensor | float] = {}
         self._count = 0
 
@@ -36,14 +37,13 @@ class Means:
         self._sums = {**state}
         self._count = int(self._sums.pop("count"))
 
-    def take(self, comm: Communicator) -> dict[str, float]:
+    def take(self, group: Group) -> dict[str, float]:
         """Returns the means over all ranks since the last call; empty if nothing counted.
 
-        Collective over `comm`.
+        What the group root gets counts. Collective where `Group.total` is.
         """
-        totals = np.array([float(total) for total in self._sums.values()] + [self._count])
-        add_up(comm, totals)
-        names, self._sums, self._count = list(self._sums), {}, 0
-        if not totals[-1]:
-            return {}
-        return dict(zip(names, (totals[:-1] / totals[-1]).tolist(), strict=True))
+        sums = {name: float(total) for name, total in self._sums.items()} | {"count": self._count}
+        self._sums, self._count = {}, 0
+        totals = group.total(self._subject, sums)
+        count = totals.pop("count")
+        return {name: total / count for name, total in totals.items()} if count else {}

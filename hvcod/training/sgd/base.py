@@ -5,10 +5,11 @@ class from `BaseAlgorithm` in a file of its own and name it in ``BASE_ALGORITHMS
 hvcod/registry.py.
 """
 
+import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,14 @@ from hvcod.training.state.keeper import Keeper
 
 
 class BaseAlgorithm(ABC):
-    """Trains the model of a group; its `updates` apply gradients, whatever way they came."""
+    """Trains the model of a group; its `updates` apply gradients, whatever way they came.
+
+    Attributes:
+        asynchronous: Whether the ranks of a group go at paces of their own. Then a group has a
+            `hvcod.groups.pace.Pace`, which says when a step ends on all of them.
+    """
+
+    asynchronous: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, group: Group, options: TrainOptions) -> None:
         """Collective over the group's trainers; the model is on its device.
@@ -36,6 +44,13 @@ class BaseAlgorithm(ABC):
     def examples(group: Group, options: TrainOptions) -> int:
         """Returns the examples behind an update, for linear scaling of the learning rate."""
         return group.trainers * options.batch_size
+
+    def rounds(self) -> Iterator[None]:
+        """Begins a step of the group, and yields for each update that this rank makes in it.
+
+        One, unless the algorithm is asynchronous.
+        """
+        yield
 
     @abstractmethod
     def step(self, loss: Tensor) -> bool:
@@ -66,10 +81,29 @@ class BaseAlgorithm(ABC):
         keeper.shared("model", GroupWeights(self))
         keeper.shared("optimizer", self)
 
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Gives all ranks the same weights, which do not change for as long as it lasts.
+
+        Collective over the group, after the same step on all ranks.
+        """
+        yield
+
     @property
     def skipped(self) -> int:
-        """Steps that were skipped, as their gradient was NaN or infinite; on the group root."""
+        """Updates that were skipped, as their gradient was NaN or infinite; on the group root."""
         return self.updates.skipped
+
+    def figures(self) -> dict[str, object]:
+        """Returns what a line of metrics shows of the algorithm. Collective, unless asynchronous.
+
+        What the group root gets is written.
+        """
+        return {"learning_rate": self.updates.learning_rate}
+
+    def summary(self) -> dict[str, object]:
+        """Returns what the summary shows of the algorithm. Collective over the group."""
+        return {"skipped": self.skipped}
 
     def replicated(self) -> Iterable[Tensor]:
         """Returns the tensors that are bit-equal on all trainers: by default, all parameters."""

@@ -2,14 +2,14 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hvcod.codistill.average import sparse_tables
-from hvcod.config import TrainOptions
+from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.training.sgd.optimizers import dense_optimizer, sparse_optimizer
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
@@ -19,24 +19,54 @@ log = logging.getLogger("hvcod.training")
 MOST_SKIPPED = 100
 """Steps in a row that may be skipped because their gradient is NaN or infinite."""
 
+Parameters = Mapping[str, nn.Parameter]
+Optimizers = dict[str, torch.optim.Optimizer]
+
+MakeOptimizers = Callable[[Parameters, Parameters, OptimizerOptions], Optimizers]
+"""(dense parameters, embedding tables, options) -> optimisers by name."""
+
+
+def whole(dense: Parameters, tables: Parameters, options: OptimizerOptions) -> Optimizers:
+    """Returns the optimisers of a whole model, one for the tables if there are any.
+
+    Raises:
+        UsageError: The optimiser cannot update a table by rows.
+    """
+    optimizers = {"dense": dense_optimizer(list(dense.values()), options)}
+    if tables:
+        optimizers["sparse"] = sparse_optimizer(list(tables.values()), options)
+    return optimizers
+
 
 class Updates:
     """Applies the gradients of a model's parameters by Adam, Adagrad or SGD, clipped before.
 
     A step is `begin`, a backward pass, `complete`, what the base algorithm does with the gradients,
-    and `apply`. Embedding tables with sparse gradients (``nn.Embedding(sparse=True)``) are updated
-    by the rows that occur in a batch; the other rows cost nothing.
+    and `apply`; or `check`, if the algorithm applies them itself. Embedding tables with sparse
+    gradients (``nn.Embedding(sparse=True)``) are updated by the rows that occur in a batch; the
+    other rows cost nothing.
 
     Attributes:
         dense: The parameters with dense gradients, by name.
         tables: The embedding tables with sparse gradients, by name.
         learning_rate: That of the last step.
-        done: Steps made, with those that were skipped.
+        done: Steps made, with those that were skipped; the rates go by it.
         skipped: Steps that were skipped, as their gradient was NaN or infinite.
     """
 
-    def __init__(self, model: nn.Module, options: TrainOptions, examples: int) -> None:
-        """`examples` is the batch behind an update, for linear scaling of the learning rate.
+    def __init__(
+        self,
+        model: nn.Module,
+        options: TrainOptions,
+        examples: int,
+        optimizers: MakeOptimizers = whole,
+    ) -> None:
+        """
+        Args:
+            model: On its device.
+            options: Of the optimiser and its schedule.
+            examples: The batch behind an update, for linear scaling of the learning rate.
+            optimizers: Makes the optimisers of the parameters.
 
         Raises:
             UsageError: The optimiser cannot update a table by rows.
@@ -48,11 +78,7 @@ class Updates:
         self.dense = {name: parameter for name, parameter in named if parameter not in tables}
         self.tables = {name: parameter for name, parameter in named if parameter in tables}
         self._parameters = [parameter for _, parameter in named]
-        dense = dense_optimizer(list(self.dense.values()), options.optimizer)
-        self._optimizers = {"dense": dense}
-        if tables:
-            sparse = sparse_optimizer(list(self.tables.values()), options.optimizer)
-            self._optimizers["sparse"] = sparse
+        self._optimizers = optimizers(self.dense, self.tables, options.optimizer)
         self.done = self.skipped = self._in_a_row = 0
         self.learning_rate = 0.0
 
@@ -60,11 +86,10 @@ class Updates:
         """Sets the rates of the next step and clears the gradients."""
         self.learning_rate = learning_rate(self.done, self._steps, self._examples, self._options)
         decay = weight_decay(self.done, self._steps, self._options)
-        for optimizer in self._optimizers.values():
-            for part in optimizer.param_groups:
-                part["lr"] = self.learning_rate
-        for part in self._optimizers["dense"].param_groups:
-            part["weight_decay"] = decay if part["decays"] else 0.0
+        for part in (part for each in self._optimizers.values() for part in each.param_groups):
+            part["lr"] = self.learning_rate
+            if "decays" in part:
+                part["weight_decay"] = decay if part["decays"] else 0.0
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -80,6 +105,16 @@ class Updates:
     def apply(self) -> bool:
         """Updates the model from its gradients, once clipped; returns False if it is left alone.
 
+        Raises what `check` does.
+        """
+        usable = self.check()
+        for optimizer in self._optimizers.values() if usable else ():
+            optimizer.step()
+        return usable
+
+    def check(self) -> bool:
+        """Clips the gradients and counts the step; returns False if they are not to be applied.
+
         Raises:
             GroupFailedError: The gradient is NaN or infinite, and the step is not to be skipped, or
                 too many in a row were. The weights are still good.
@@ -90,20 +125,26 @@ class Updates:
             self._not_finite(norm)
             return False
         self._in_a_row = 0
-        for optimizer in self._optimizers.values():
-            optimizer.step()
         return True
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the optimiser's averages and the counters."""
         optimizers = {name: each.state_dict() for name, each in self._optimizers.items()}
-        counters = {"done": self.done, "skipped": self.skipped, "in_a_row": self._in_a_row}
-        return optimizers | counters
+        return optimizers | self.counters
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state[name])
+        self.counters = state
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        """Steps done, steps skipped, and how many of the last ones were skipped in a row."""
+        return {"done": self.done, "skipped": self.skipped, "in_a_row": self._in_a_row}
+
+    @counters.setter
+    def counters(self, state: Mapping[str, Any]) -> None:
         self.done, self.skipped = state["done"], state["skipped"]
         self._in_a_row = state["in_a_row"]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.record.journal import Source
 from hvcod.training.run.directory import Run
+from hvcod.training.state.common import common
 from hvcod.training.state.part import Part
 from hvcod.training.state.restore import Restored, restore
 from hvcod.training.state.saver import Saver
@@ -26,6 +28,10 @@ MPI gathers no larger tensor; a Transformer's memory at the paper's sizes is 134
 
 class Keeper(Source):
     """Saves the registered parts of a group's training and restores them, bit for bit.
+
+    Attributes:
+        still: Gives a context in which nothing changes on any rank, collectively. By default it
+            does nothing: the ranks make each step together.
 
     The shared parts are restored first, then each rank's own, in the order of their registration.
     So random numbers are registered last: building and loading other parts may draw some.
@@ -52,6 +58,7 @@ class Keeper(Source):
         self._of_examples: set[str] = set()
         self._anew: dict[str, Callable[[int], object]] = {}
         self._first, self._saved, self._settle = 0, -1, settle
+        self.still: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def shared(self, name: str, part: Part) -> None:
         """Registers a part that is the same on all ranks: the group root's is saved.
@@ -165,8 +172,11 @@ class Keeper(Source):
         self._settle()
         self._saved = step
         about = dataclasses.replace(self._origin, step=step)
-        own = {name: part.state_dict() for name, part in self._own.items()}
-        self._saver.save(about, self._shared_state(), own)
+        with self.still():
+            own = {name: part.state_dict() for name, part in self._own.items()}
+            if self._group.pace is not None:
+                own = common(self._group.comm, own)
+            self._saver.save(about, self._shared_state(), own)
 
     def _shared_state(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._shared.items()}

@@ -116,13 +116,13 @@ def updates() -> None:
 def faults() -> None:
     """One rank finds a fault; all learn of it at the next call, and from a state in between."""
     agreed, resumed = Agreed([3, 1]), Agreed([1, 3])
-    agreed.begin(group.comm)
+    agreed.begin(group)
     steps = {1: 50, 3: 100}
     mine = {3: 2} if group.rank == LATE_RANK else {}
     assert agreed.exchange(mine, steps) == {}
     assert agreed.state_dict() == [0, 100 * len(FAULTS) + 2]
     resumed.load_state_dict(agreed.state_dict())
-    resumed.begin(group.comm)
+    resumed.begin(group)
     for each in (agreed, resumed):
         assert each.exchange({}, steps) == {3: FAULTS[2]}
         assert each.exchange(mine, steps) == {}

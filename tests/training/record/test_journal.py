@@ -48,7 +48,7 @@ def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
     journal.add(Thermometer({}))
     journal.begin(0)
     for step in range(1, 5):
-        journal.step(step, LOSS, LOSS / 2, 0.5, updated=True)
+        journal.step(step, [(LOSS, LOSS / 2, 0.5, True)])
     journal.validated(4, {"loss": 1.5}, {"teachers": {1: 1.75}})
     summary = journal.close("digest", "finished", "")
     figures = [line for line in lines(tmp_path) if "loss" in line]
@@ -77,7 +77,7 @@ def test_the_progress_shows_the_task_loss_and_the_distillation_term_beside_it(
     journal = journal_in(tmp_path)
     journal.begin(0)
     for step in range(1, 5):
-        journal.step(step, LOSS, weight * LOSS, weight, updated=True)
+        journal.step(step, [(LOSS, weight * LOSS, weight, True)])
     journal.close("digest", "finished", "")
     assert re.sub(r"[\d.e+]+/s", "1/s", capsys.readouterr().err.splitlines()[-1]) == shown
     line = lines(tmp_path)[-2]
@@ -88,8 +88,8 @@ def test_the_progress_shows_the_task_loss_and_the_distillation_term_beside_it(
 def test_without_problems_a_line_has_none(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     journal.begin(0)
-    journal.step(1, LOSS, LOSS, 0.5, updated=False)
-    journal.step(2, LOSS, LOSS, 0.5, updated=False)
+    journal.step(1, [(LOSS, LOSS, 0.5, False)])
+    journal.step(2, [(LOSS, LOSS, 0.5, False)])
     journal.close("digest", "failed", "it was hot")
     started, skipped, ended = lines(tmp_path)
     assert started["event"] == "started"
@@ -100,23 +100,23 @@ def test_without_problems_a_line_has_none(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_a_number_ends_the_group(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     journal.begin(0)
-    journal.step(1, LOSS, LOSS, 0.5, updated=True)
+    journal.step(1, [(LOSS, LOSS, 0.5, True)])
     with pytest.raises(GroupFailedError, match="the loss is nan at step 2"):
-        journal.step(2, LOSS, LOSS * torch.nan, 0.5, updated=True)
+        journal.step(2, [(LOSS, LOSS * torch.nan, 0.5, True)])
     journal.close("digest", "failed", "")
 
 
 def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
     first = journal_in(tmp_path)
     first.begin(0)
-    first.step(1, LOSS, LOSS, 0.5, updated=True)
+    first.step(1, [(LOSS, LOSS, 0.5, True)])
     first.validated(1, {"loss": 1.5}, {})
     second = journal_in(tmp_path)
     second.load_state_dict(first.state_dict())
     second.losses.load_state_dict(first.losses.state_dict())
     first.close("digest", "preempted", "")
     second.begin(1)
-    second.step(2, LOSS * 2, LOSS, 0.5, updated=True)
+    second.step(2, [(LOSS * 2, LOSS, 0.5, True)])
     summary = second.close("digest", "finished", "")
     assert (summary["restarts"], summary["steps"], summary["validation_loss"]) == (1, 2, 1.5)
     # A line is a mean over the steps of both lives.
@@ -132,7 +132,7 @@ def test_another_kind_of_processor_is_shown(
         journal = journal_in(tmp_path)
         journal.load_state_dict(state)
         journal.begin(step)
-        journal.step(step + 1, LOSS, LOSS, 0.5, updated=True)
+        journal.step(step + 1, [(LOSS, LOSS, 0.5, True)])
         state = journal.state_dict()
         summary = journal.close("digest", "preempted", "")
     events = [line for line in lines(tmp_path) if "event" in line]

@@ -15,6 +15,7 @@ from training.conftest import Limit
 
 from hvcod.errors import HvcodError
 from hvcod.files.appender import Appender
+from hvcod.groups.split import split
 from hvcod.training.record import lines, metrics
 from hvcod.training.record.means import Means
 from hvcod.training.record.metrics import MetricsFile
@@ -40,12 +41,12 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_means_since_the_last_call() -> None:
-    means = Means()
+    means = Means("test")
     means.add(loss=torch.tensor(1.0), step_s=0.5)
     means.add(loss=torch.tensor(2.0), step_s=1.5)
-    assert means.take(MPI.COMM_SELF) == {"loss": 1.5, "step_s": 1.0}
+    assert means.take(split(MPI.COMM_SELF)) == {"loss": 1.5, "step_s": 1.0}
     means.add(loss=7.0, step_s=0.0)
-    assert means.take(MPI.COMM_SELF) == {"loss": 7.0, "step_s": 0.0}
+    assert means.take(split(MPI.COMM_SELF)) == {"loss": 7.0, "step_s": 0.0}
 
 
 def test_one_object_a_line(tmp_path: Path) -> None:
