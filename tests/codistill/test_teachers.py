@@ -139,6 +139,32 @@ def test_a_fixed_teacher_that_predicts_nan_is_left_out_for_good(tmp_path: Path) 
     codistiller.close()
 
 
+def test_a_fixed_teacher_beyond_the_limit_never_teaches_also_after_a_resume(tmp_path: Path) -> None:
+    student, good, bad = Counting(), Counting(), Counting()
+    nn.init.constant_(bad.linear.bias, 0.0)
+    bad.linear.bias.data[1] = 1e4
+    group = Group(0, 1, 0, 1, comm=MPI.COMM_SELF, node_rank=0, threads=1)
+    options = CodistillOptions(burn_in=0, teacher_limit=100)
+
+    def score(logits: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
+
+    def made() -> Codistiller:
+        return Codistiller(student, group, tmp_path, options, fixed=[good, bad], predict=predict)
+
+    before, again, used = made(), made(), []
+    for codistiller in (before, again):
+        if codistiller is again:
+            again.load_state_dict(before.state_dict(), before.hidden)
+        for inputs in BATCHES:
+            codistiller.loss(student.linear(inputs), inputs, score)
+            used.append(codistiller.figures(0)["teachers"])
+            codistiller.step()
+        codistiller.close()
+    assert used == [{}, *[{"fixed teacher 1": None}] * 5]
+    assert before.problems == {"fixed teacher 2: beyond --teacher-limit": 1}
+
+
 def test_a_model_cannot_teach_itself(tmp_path: Path) -> None:
     student = Counting()
     with pytest.raises(HvcodError, match="fixed teacher 1 shares parameters with the student"):

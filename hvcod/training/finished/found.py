@@ -1,5 +1,6 @@
 """The files and folders of the teachers that ``--teacher`` names."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,9 @@ def find_teachers(paths: Sequence[Path]) -> Found:
         if twice := next((path for path in stores if stores.count(path) > 1), None):
             raise UsageError(f"{twice} is given twice")
         files = find(others, [], Choice())
+        real = [os.path.realpath(file.path) for file in files]
+        if again := next((path for path in real if real.count(path) > 1), None):
+            raise UsageError(f"{again} is given twice")
     except UsageError as error:
         raise UsageError(f"--teacher: {error}") from error
     run = f"{others[0].absolute().name} " if len(others) == 1 and others[0].is_dir() else ""

@@ -73,7 +73,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     """Returns short names of absolute paths that differ: the parts below their common folder."""
     if len(paths) <= 1:
         return [path.name for path in paths]
-    shared = os.path.commonpath(paths)
+    shared = os.path.commonpath([path.parent for path in paths])
     return [str(path.relative_to(shared)) for path in paths]
 
 

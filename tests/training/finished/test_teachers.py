@@ -169,6 +169,22 @@ def test_a_teacher_that_cannot_teach_here_is_refused(
         loaded(tmp_path, toy(tmp_path / "teacher.h5"))
 
 
+def test_a_teacher_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    paths = [run / f"group-{index}/published/step-00000400.h5" for index in range(2)]
+    for path in paths:
+        written(path)
+    (run / "config.toml").write_text("")
+    other = tmp_path / "model.h5"
+    written(other)
+    names = [each.name for each in loaded(tmp_path, toy(run, other))]
+    assert names == ["run group 0", "run group 1", "model.h5"]
+    (tmp_path / "link.h5").symlink_to(paths[1])
+    for twice in (other, paths[0], tmp_path / "link.h5"):
+        with pytest.raises(UsageError, match=r"--teacher: .*\.h5 is given twice"):
+            loaded(tmp_path, toy(other, run, twice))
+
+
 def test_a_path_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no weights")
     (tmp_path / "folder").mkdir()
