@@ -65,11 +65,15 @@ def contents_by_place(task: Task, part: str) -> dict[int, tuple[int, float]]:
     return {place: content for place, content in known.items() if place >= 0}
 
 
-@pytest.mark.parametrize("same_data", [False, True])
-def test_training_finds_what_evaluation_has_predicted(make: MakeTask, same_data: bool) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"same_data": True}, {"same_data": True, "bootstrap": True}], ids=str
+)
+def test_training_finds_what_evaluation_has_predicted(
+    make: MakeTask, options: dict[str, bool]
+) -> None:
     known = contents_by_place(make(), "training")
     for group in range(2):
-        stream = make(group, 2, rank=1, size=2, same_data=same_data).training_data()
+        stream = make(group, 2, rank=1, size=2, **options).training_data()
         seen = 0
         for _ in range(STEPS):
             for place, content in contents(stream.next()):
