@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hvcod.errors import UsageError
 from hvcod.training.finished.sources import Choice, WeightsFile, find, names_of
-from hvcod.training.stored.store import is_store
+from hvcod.training.stored.store import is_begun, is_store
 
 
 class Found(NamedTuple):
@@ -32,6 +32,11 @@ def find_teachers(paths: Sequence[Path]) -> Found:
     try:
         if twice := next((path for path in stores if stores.count(path) > 1), None):
             raise UsageError(f"{twice} is given twice")
+        if begun := next(filter(is_begun, others), None):
+            raise UsageError(
+                f"{begun} is a store of predictions that is not finished: repeat the hvcod predict "
+                "that began it"
+            )
         files = find(others, [], Choice())
         real = [os.path.realpath(file.path) for file in files]
         if again := next((path for path in real if real.count(path) > 1), None):

@@ -44,9 +44,18 @@ Places = npt.NDArray[np.int64]
 
 
 def is_store(path: Path) -> bool:
-    """Returns whether a path is that of a store of predictions."""
+    """Returns whether a path is that of a finished store of predictions."""
+    return _is_described(path / "dataset.json")
+
+
+def is_begun(path: Path) -> bool:
+    """Returns whether a path is that of a store of predictions that is not finished."""
+    return _is_described(path / "work" / "plan.json") and not is_store(path)
+
+
+def _is_described(file: Path) -> bool:
     try:
-        return bool(read_json(path / "dataset.json")["format"] == FORMAT.name)
+        return bool(read_json(file)["format"] == FORMAT.name)
     except (HvcodError, KeyError, TypeError):
         return False
 

@@ -216,3 +216,13 @@ def test_a_file_without_a_meaning_teaches_with_a_warning(
     written(tmp_path / "teacher.h5", meaning="")
     loaded(tmp_path, toy(tmp_path / "teacher.h5"))
     assert "teacher.h5 does not name the meaning of its data" in caplog.text
+
+
+def test_a_store_that_is_not_finished_is_named(tmp_path: Path) -> None:
+    plan = tmp_path / "store/work/plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text(json.dumps({"format": "hvcod-predictions"}))
+    with pytest.raises(
+        UsageError, match="store is a store of predictions that is not finished: repeat"
+    ):
+        loaded(tmp_path, toy(tmp_path / "store"))
