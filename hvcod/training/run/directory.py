@@ -43,7 +43,7 @@ _MAY_CHANGE = (
     "preset",
     "codistill.teacher_ranks",
 )
-_DIGEST_KIND = "shared-2:"
+_DIGEST_KIND = "shared-3:"
 """To be changed with the options that the digest covers: other kinds are not compared."""
 
 
@@ -150,13 +150,15 @@ def _digest(options: TrainOptions) -> str:
 
     So not of those that a group may have of its own, nor of those that may change when it is
     resumed: more steps, data at another path, ranks with another share of the batch, and a preset,
-    whose options are recorded one by one. An option that is written differently is the same.
+    whose options are recorded one by one. An option that is written differently is the same, and
+    one with its default is left out: later versions have further ones, which earlier files lack.
     """
     values = config.flatten(config.to_tree(options))
     shared = {
-        key: same_form(key, values, field)
+        key: form
         for key, field in config.fields_of(TrainOptions).items()
         if field[0].metadata["common"] and not field[0].metadata["launch"]
+        if (form := same_form(key, values, field)) != same_form(key, {}, field)
     }
     kept = {key: value for key, value in shared.items() if key not in _MAY_CHANGE}
     return _DIGEST_KIND + hashlib.sha256(json.dumps(kept).encode()).hexdigest()

@@ -228,6 +228,21 @@ def test_checkpoints_carry_a_digest_of_what_all_groups_share(tmp_path: Path, key
     assert (here.configuration_digest != there.configuration_digest) == (key in SHARED)
 
 
+def test_an_option_that_earlier_versions_lack_leaves_the_digest_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, fields_of = options_of(tmp_path, groups=3), config.fields_of
+    before = run.Run(tmp_path, "id", tmp_path, 32, None).origin(options, group_of(1))
+
+    def later(of: type, *more: Any) -> dict[str, config.TypedField]:
+        known = fields_of(of, *more)
+        return {**known, "later": known["same_data"]} if of is TrainOptions else known
+
+    monkeypatch.setattr(config, "fields_of", later)
+    after = run.Run(tmp_path, "id", tmp_path, 32, None).origin(options, group_of(1))
+    assert before.configuration_digest == after.configuration_digest
+
+
 ALIKE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"task": "commoncrawl"}, {"task": "hvcod.tasks.commoncrawl.task:CommonCrawl"}),
     ({"seed": 5}, {"seed": 5, "order_seed": 5}),
