@@ -140,8 +140,8 @@ def test_a_fixed_teacher_that_predicts_nan_is_left_out_for_good(tmp_path: Path) 
 
 
 def test_a_fixed_teacher_beyond_the_limit_never_teaches_also_after_a_resume(tmp_path: Path) -> None:
-    student, good, bad = Counting(), Counting(), Counting()
-    nn.init.constant_(bad.linear.bias, 0.0)
+    student, good, bad = (Counting() for _ in range(3))
+    good.load_state_dict(student.state_dict())
     bad.linear.bias.data[1] = 1e4
     group = Group(0, 1, 0, 1, comm=MPI.COMM_SELF, node_rank=0, threads=1)
     options = CodistillOptions(burn_in=0, teacher_limit=100)
