@@ -1,6 +1,6 @@
 """Presets: a task's own, and those of the method, which are laid over one of a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hvcod.errors import UsageError
@@ -23,6 +23,18 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Presets of the method by name: options that make one of its known forms, whatever the task."""
+
+
+def trains_in_one_process(preset: str | None, layers: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns whether options make one process train all groups; imports no task.
+
+    Args:
+        preset: The names of ``--preset``; None if there are none.
+        layers: {key: value} of the options that are laid over the preset, later ones winning.
+    """
+    methods = [METHODS[name] for name in (preset or "").split(",") if name in METHODS]
+    chosen = [layer.get("codistill.exchange") for layer in (*methods, *layers)]
+    return next(filter(None, reversed(chosen)), "") == "in-process"
 
 
 def layers_of(

@@ -11,6 +11,7 @@ import click
 from hvcod import config
 from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
+from hvcod.cluster.plan.in_process import Turns, plan_turns
 from hvcod.cluster.plan.machine import machine
 from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training
 from hvcod.cluster.plan.options import PlanOptions
@@ -34,7 +35,9 @@ _OF_TRAINING = {
     "data",
     "preset",
     "batch_size",
+    "codistill.exchange",
     "codistill.exchange_interval",
+    "codistill.staleness",
     "codistill.topology",
     "teacher",
     "sgd",
@@ -70,8 +73,11 @@ def command(
         raise UsageError("give --ranks, and --step-seconds above 0")
     if options.node_bandwidth is not None and flags["ranks_per_node"] is None:
         raise UsageError("--node-bandwidth is for groups inside a node: give --ranks-per-node")
-    network, file_system = machine(options)
     training, size = _training(options, config_file, assignments, flags)
+    if training.codistill.in_process:
+        _show_turns(training, size, options, as_json)
+        return
+    network, file_system = machine(options)
     wanted = Training(
         ranks=options.ranks,
         batch_size=training.batch_size,
@@ -93,6 +99,43 @@ def command(
         cells = [_cells(row) for row in rows]
         show(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
         show("\n".join(["", *_remarks(rows, wanted), UNKNOWN]))
+
+
+def _show_turns(
+    training: TrainOptions, size: ModelSize, options: PlanOptions, as_json: bool
+) -> None:
+    """Shows the plan of a run whose groups one process trains."""
+    if options.ranks != 1:
+        raise UsageError("--exchange in-process trains all groups in one process: give --ranks 1")
+    wanted = Turns(
+        batch_size=training.batch_size,
+        interval=training.codistill.exchange_interval,
+        exact=training.codistill.staleness == "exact",
+        topology=training.codistill.topology,
+        step_s=options.step_seconds or 0.0,
+        teacher_share=options.teacher_share,
+        finished=_finished(training),
+    )
+    rows = plan_turns(wanted, size, options.groups)
+    if as_json:
+        inputs = {"training": vars(wanted), "model": vars(size)}
+        show(json.dumps(inputs | {"rows": [asdict(row) for row in rows]}))
+        return
+    show(f"{size.parameters:,} parameters, {wanted.topology} topology, one process")
+    cells = [
+        {
+            "groups": str(row.groups),
+            "teachers": str(row.teachers),
+            "s/step": f"{row.step_s:.3g}",
+            "examples/s": f"{row.examples_per_s:,.0f}",
+            "staleness": figure(row.staleness, ".1f"),
+            "copies": byte_count(row.copies_bytes),
+            "teachers' memory": byte_count(row.teacher_bytes),
+        }
+        for row in rows
+    ]
+    show(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
+    show("\nThe groups take turns: a step of all of them takes the sum of their steps.")
 
 
 def _training(

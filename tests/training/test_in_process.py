@@ -52,8 +52,8 @@ def lines(run: Path, group: int) -> list[dict[str, Any]]:
 
 
 def words(run: Path, options: dict[str, Any]) -> list[object]:
-    chosen = [f"--set={key}={value}" for key, value in options.items()]
-    return ["hvcod", "train", "--task", NAME, "--run-dir", run, "--json", *chosen]
+    chosen = [f"--set={key}={value}" for key, value in {"task": NAME, **options}.items()]
+    return ["hvcod", "train", "--run-dir", run, "--json", *chosen]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
 """Checks the options of a command before its job waits in a queue for a day.
 
-``python -m hvcod.cli.job.check RANKS COMMAND...`` is the part that needs MPI, which it imports but
-does not start. If the options are wrong, it exits with 2 and prints the reason as JSON.
+``python -m hvcod.cli.job.check RANKS COMMAND...`` is the part that imports a task, which may import
+MPI, but not start it. If the options are wrong, it exits with 2 and prints the reason as JSON.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -52,9 +53,10 @@ def check_command(plan: Plan) -> str:
 
 def _main(ranks: int, words: Sequence[str]) -> int:
     """Returns the exit code of a check: 0 or 2."""
-    import mpi4py
+    with contextlib.suppress(ImportError):
+        import mpi4py
 
-    mpi4py.rc.initialize = False
+        mpi4py.rc.initialize = False
     from hvcod.cli.options import layer
     from hvcod.config import TrainOptions
     from hvcod.runs.layers import resolve

@@ -21,6 +21,8 @@ from hvcod.cluster.jobs.options import (
 from hvcod.cluster.jobs.request import Request, scripts
 from hvcod.cluster.jobs.script import Script
 from hvcod.errors import UsageError
+from hvcod.files.toml import read_layer
+from hvcod.presets import trains_in_one_process
 from hvcod.registry import SCHEDULERS
 
 
@@ -88,7 +90,8 @@ def plan_of(
     preparation = tuple(shlex.split(prepare or ""))
     if preparation:
         parsed(["data", *preparation])
-    if name == "train":
+    in_process = name == "train" and _is_in_process(parameters)
+    if name == "train" and not in_process:
         options = _agree_on_groups(options, parameters)
     if evaluate and name != "train":
         raise UsageError("--evaluate goes with `-- train ...` only")
@@ -99,7 +102,8 @@ def plan_of(
     folder = folder or run
     if folder is None:
         raise UsageError(f"{name}: add --folder, for logs and the record of the jobs")
-    request = Request(tuple(words), folder, preparation, run if evaluate else None)
+    evaluated = run if evaluate else None
+    request = Request(tuple(words), folder, preparation, evaluated, in_process)
     return Plan(scripts(request, options), request, options, parameters, run)
 
 
@@ -140,6 +144,20 @@ def _options(profile: str | None, flags: Mapping[str, Any]) -> JobOptions:
     if not options.environment and "$" in sys.prefix:
         raise UsageError(f"{sys.prefix}: add --environment, with $NAME for variables only")
     return dataclasses.replace(options, scheduler=scheduler, environment=environment)
+
+
+def _is_in_process(parameters: Mapping[str, Any]) -> bool:
+    """Returns whether one process trains all groups of ``hvcod train`` with these options."""
+    file = parameters["config_file"]
+    layers = [
+        read_layer(file) if file is not None and file.exists() else {},
+        dict(config.parse_assignment(text) for text in parameters["assignments"]),
+        {"codistill.exchange": parameters["exchange"]},
+    ]
+    preset = parameters["preset"] or next(
+        (each["preset"] for each in reversed(layers) if "preset" in each), None
+    )
+    return trains_in_one_process(preset, layers)
 
 
 def _agree_on_groups(options: JobOptions, parameters: Mapping[str, Any]) -> JobOptions:

@@ -20,12 +20,14 @@ class Request:
         folder: Where logs, scripts and the record of the jobs go: usually the run directory.
         prepare: Words of ``hvcod data`` for a job before it; empty for no such job.
         evaluate: The run directory that a job after it evaluates; None for no such job.
+        in_process: Whether one process trains all groups of the command.
     """
 
     words: tuple[str, ...]
     folder: Path
     prepare: tuple[str, ...] = ()
     evaluate: Path | None = None
+    in_process: bool = False
 
 
 def scripts(request: Request, options: JobOptions) -> list[Script]:
@@ -35,6 +37,8 @@ def scripts(request: Request, options: JobOptions) -> list[Script]:
         UsageError: The request is impossible.
     """
     _check_texts(request)
+    if request.in_process:
+        _check_one_rank(options)
     options = dataclasses.replace(options, name=options.name or request.folder.absolute().name)
     options = options.batch_system.as_directed(options)
     check(options)
@@ -47,6 +51,14 @@ def scripts(request: Request, options: JobOptions) -> list[Script]:
         main = [dataclasses.replace(main[0], followed_by=last[0].name)]
     _check_array(main, options)
     return [*first, *main, *last]
+
+
+def _check_one_rank(options: JobOptions) -> None:
+    if options.job_per_group or options.ranks > 1 or options.groups > 1:
+        raise UsageError(
+            "--exchange in-process trains all groups in one process, so their job has one rank: "
+            "use --nodes 1 --ranks-per-node 1, without --job-per-group, and --groups behind --"
+        )
 
 
 def _check_array(main: Sequence[Script], options: JobOptions) -> None:
@@ -82,6 +94,8 @@ def _train(request: Request, options: JobOptions) -> list[Script]:
             f"--evaluate cannot wait for the jobs of --job-per-group on {options.scheduler}: "
             "submit `-- evaluate RUN` with --folder when they have ended"
         )
+    if request.in_process:
+        return [_alone(request, options)]
     words = _in_time(_without(request.words[1:], "--groups"), options)
 
     def script(
@@ -97,6 +111,12 @@ def _train(request: Request, options: JobOptions) -> list[Script]:
     if options.array:
         return [script("train-group", about, '--group "$INDEX"', indices=(0, groups - 1))]
     return [script(f"train-group-{index:02}", about, f"--group {index}") for index in range(groups)]
+
+
+def _alone(request: Request, options: JobOptions) -> Script:
+    words = _quoted(_in_time(request.words[1:], options))
+    about = f"Codistillation: all groups in one process, on {_nodes(options)}."
+    return Script("train", about, ("hvcod train", *words), options, saves=True)
 
 
 def _shares(request: Request, options: JobOptions, shares: int) -> list[Script]:

@@ -211,6 +211,16 @@ def test_what_is_impossible_is_refused(options: list[str], message: str) -> None
     assert message in refusal("--scheduler", "pbs", *options)
 
 
+def test_groups_in_one_process_have_a_job_of_one_rank() -> None:
+    train = ["train", "--run-dir", "runs/first", "--preset", "paper,mutual-learning"]
+    options = ["--scheduler", "slurm", "--nodes", "1", "--ranks-per-node", "1"]
+    (script,) = render(*options, command=train).values()
+    assert "hvcod train --run-dir runs/first --preset paper,mutual-learning\n" in script
+    assert "#SBATCH --ntasks-per-node=1\n" in script
+    for more in (["--nodes", "2"], ["--groups", "2"], ["--job-per-group", "--groups", "2"]):
+        assert "so their job has one rank" in refusal(*options, *more, command=train)
+
+
 def test_slurm_warns_no_earlier_than_it_can() -> None:
     options = ["--scheduler", "slurm", "--time", "48h", "--warning", "20h"]
     assert "at most 65535 s before the end" in refusal(*options)

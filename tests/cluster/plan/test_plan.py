@@ -383,3 +383,18 @@ def test_wrong_usage_is_told(words: list[str], says: str) -> None:
     done = CliRunner().invoke(command, words)
     assert isinstance(done.exception, UsageError)
     assert says in str(done.exception)
+
+
+def test_groups_in_one_process_take_turns() -> None:
+    words = ["--ranks", "1", "--parameters", "1000", "--step-seconds", "0.1", "--json"]
+    words += ["--exchange", "in-process", "--exchange-interval", "10", "--teacher-share", "0.25"]
+    done = CliRunner().invoke(command, words)
+    rows = {row["groups"]: row for row in json.loads(done.stdout)["rows"]}
+    assert rows[1]["step_s"] == pytest.approx(0.1) and rows[1]["teacher_bytes"] == 0
+    # Three copies have two teachers each, and hand over weights of two intervals by halves.
+    assert rows[3]["step_s"] == pytest.approx(3 * 0.1 * 1.5)
+    assert rows[3]["teacher_bytes"] == 6 * 4000 + 3 * 2 * 2000
+    assert rows[3]["copies_bytes"] == 3 * 4 * 4000
+    assert rows[3]["staleness"] == 15.5
+    refused = CliRunner().invoke(command, [*words, "--ranks", "2"])
+    assert "give --ranks 1" in str(refused.exception)

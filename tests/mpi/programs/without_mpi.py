@@ -25,6 +25,4 @@ for name in [*sys.modules]:
     if name.partition(".")[0] in (*MISSING, "hvcod"):
         del sys.modules[name]
 sys.meta_path.insert(0, Missing())
-
-
 importlib.import_module("hvcod.cli.main").main()
