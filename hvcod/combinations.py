@@ -152,6 +152,23 @@ def own_average_as_teacher(options: TrainOptions) -> str:
     return ""
 
 
+def integers_that_do_not_fit(options: TrainOptions) -> str:
+    """Teachers of integers run on CPUs, and cost time whenever their weights change."""
+    if options.codistill.teacher_precision != "int8":
+        return ""
+    if options.device == "cuda":
+        return (
+            "--teacher-precision int8: the integer layers of torch run on CPUs, not with --device "
+            "cuda: use bf16"
+        )
+    if options.codistill.teach_self:
+        return (
+            "--teacher-precision int8 with --teach-self: the average would be quantised anew in "
+            "each step, which takes longer than it saves: use bf16"
+        )
+    return ""
+
+
 def exact_staleness_of_async(options: TrainOptions) -> str:
     """Asynchronous ranks depend on the machine's pace, whatever their teachers are."""
     if options.sgd != "async" or options.codistill.staleness != "exact":
@@ -188,6 +205,7 @@ RULES: tuple[Rule, ...] = (
     average_of_weights_that_differ,
     validated_average_of_nothing,
     own_average_as_teacher,
+    integers_that_do_not_fit,
 )
 
 

@@ -134,6 +134,13 @@ class CodistillOptions:
     teach_self: bool = option(
         False, "the average of --publish-average also teaches the group itself: a mean teacher"
     )
+    teacher_precision: str = option(
+        "fp32",
+        "how teachers are held and run: fp32; bf16 or fp16, half the memory, fast where the "
+        "processor multiplies such numbers; int8, a quarter of the memory, on CPUs only",
+        choices=("fp32", "bf16", "fp16", "int8"),
+        result=False,  # of a run that could have had better teachers
+    )
     keep_published: int = option(
         3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )

@@ -28,10 +28,14 @@ REFUSED = {
     "--validate-average": "--validate-average needs an average: add --publish-average",
     "--teach-self": "--teach-self is by an average of the weights: add --publish-average",
     "--teach-self --publish-average 0.9 --smoothing uniform": "by which --teach-self teaches",
+    "--teacher-precision int8 --device cuda": "layers of torch run on CPUs, not with --device cuda",
+    "--teacher-precision int8 --teach-self --publish-average 0.9": "would be quantised anew",
 }
 """{flags of hvcod train: a part of the message}."""
 
 ALLOWED = [
+    "--teacher-precision bf16 --device cuda",
+    "--teacher-precision int8",
     "--teach-self --publish-average 0.9",
     "",
     "--distill-loss kl --temperature 2",

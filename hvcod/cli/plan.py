@@ -39,6 +39,7 @@ _OF_TRAINING = {
     "codistill.exchange_interval",
     "codistill.staleness",
     "codistill.topology",
+    "codistill.teacher_precision",
     "teacher",
     "sgd",
     "local.sync_interval",
@@ -161,7 +162,8 @@ def _training(
             "--parameters describes a model without a task: leave out either --parameters or "
             "--task, --data, --preset, --config and --set"
         )
-    return config.resolve(TrainOptions, [given]), of_parameters(options.parameters)
+    training = config.resolve(TrainOptions, [given])
+    return training, of_parameters(options.parameters, training.codistill.teacher_precision)
 
 
 def _finished(training: TrainOptions) -> int:

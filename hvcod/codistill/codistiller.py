@@ -76,8 +76,7 @@ class Codistiller:
             group: This rank's group; a script makes it with `hvcod.Groups`.
             run_dir: Shared by the groups of the run.
             options: Interval, burn-in, weight, loss, topology, exchange.
-            logits: Which part of the outputs the logits are: an item (its number or name), an
-                attribute (its name), or the result of a function; None: all.
+            logits: Which part of the outputs: an item, attribute or function's result; None: all.
             predict: (model, inputs, hidden state) -> (outputs, next state); by default a call.
             likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
             distillation_loss: (student's logits, each teacher's) -> scalar; overrides the options.
@@ -344,8 +343,9 @@ class Codistiller:
         self, fixed: Sequence[nn.Module | Teacher], predict: Predict, logits: Logits
     ) -> Teachers:
         further = [*fixed, *self.student.teachers(predict, logits)]
+        precision = self._options.teacher_precision
         teachers = self._exchange.teachers(predict, logits)
-        teachers |= numbered(further, self.student.model, predict, logits)
+        teachers |= numbered(further, self.student.model, predict, logits, precision)
         self._exchange.adopt(teachers)
         return Teachers(teachers, self._options.max_staleness)
 

@@ -84,7 +84,8 @@ class Student:
             return []
         if self.average is None:
             raise UsageError("teach_self needs publish_average, such as 0.999")
-        return [OwnAverage(self.model, self.average, predict, logits)]
+        precision = self._options.teacher_precision
+        return [OwnAverage(self.model, self.average, predict, logits, precision)]
 
     def updated(self) -> None:
         """Notes an update of the model."""

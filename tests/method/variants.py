@@ -63,6 +63,10 @@ VARIANTS = [
     Variant("average", (*EXACT, "--publish-average", "0.9", "--validate-average")),
     Variant("mean teacher", ("--publish-average", "0.9", "--teach-self"), groups=1),
     Variant("asynchronous SGD", ("--sgd", "async"), repeats=False),
+    *(
+        Variant(f"{precision} teachers", (*EXACT, "--teacher-precision", precision))
+        for precision in ("bf16", "fp16", "int8")
+    ),
     Variant("same data", (*EXACT, "--same-data")),
     Variant("bootstrap", (*EXACT, "--same-data", "--bootstrap")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from hvcod.config import TrainOptions
 
+_TEACHER_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
+
 
 @dataclass(frozen=True)
 class ModelSize:
@@ -25,10 +27,13 @@ class ModelSize:
     weights: int
 
 
-def of_parameters(parameters: int) -> ModelSize:
-    """The size of a model in single precision, from its number of parameters."""
-    single = 4 * parameters
-    return ModelSize(parameters, single, 2 * parameters, teacher=single, weights=single)
+def of_parameters(parameters: int, precision: str = "fp32") -> ModelSize:
+    """The size of a model in single precision, from its number of parameters.
+
+    Its teachers have the `precision` of ``--teacher-precision``.
+    """
+    single, teacher = 4 * parameters, _TEACHER_BYTES[precision] * parameters
+    return ModelSize(parameters, single, 2 * parameters, teacher=teacher, weights=single)
 
 
 def of_training(options: TrainOptions) -> ModelSize:
@@ -40,6 +45,7 @@ def of_training(options: TrainOptions) -> ModelSize:
     """
     from torch import nn
 
+    from hvcod.codistill.teachers.precision import bytes_of
     from hvcod.groups.communicator import Alone
     from hvcod.groups.split import split
     from hvcod.tasks import load_task
@@ -53,6 +59,6 @@ def of_training(options: TrainOptions) -> ModelSize:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         gradients=sum(parameter.nbytes for parameter in trained if id(parameter) not in by_rows),
         published=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in tensors),
-        teacher=sum(tensor.nbytes for tensor in tensors),
+        teacher=bytes_of(model, options.codistill.teacher_precision),
         weights=sum(parameter.nbytes for parameter in trained),
     )

@@ -70,7 +70,11 @@ class Exchange(ABC):
         Raises:
             HvcodError: A model cannot be made.
         """
-        return {spec.group: GroupTeacher(spec, predict, logits) for spec in self._teachers}
+        precision, keeps = self._options.teacher_precision, self._group.is_root
+        return {
+            spec.group: GroupTeacher(spec, predict, logits, precision, keeps)
+            for spec in self._teachers
+        }
 
     @abstractmethod
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:

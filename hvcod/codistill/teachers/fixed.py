@@ -1,9 +1,9 @@
 """Teachers that no exchange feeds: finished models, and others that are fixed."""
 
+import copy
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -51,27 +51,45 @@ class FixedTeacher(Unchanging, ModelTeacher):
     """A finished model that teaches throughout."""
 
     def __init__(
-        self, model: nn.Module, predict: Predict, logits: Logits, name: str, source: str = ""
+        self,
+        model: nn.Module,
+        predict: Predict,
+        logits: Logits,
+        name: str,
+        source: str = "",
+        precision: str = "fp32",
     ) -> None:
-        super().__init__(model, predict, logits, name, name, source)
+        # Of the weights as they were given: another precision may follow.
+        self._digest = _digest(model)
+        super().__init__(model, predict, logits, name, name, source, precision)
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """The SHA-256 of its weights, with their names."""
-        digest = hashlib.sha256()
-        for name, tensor in self.model.state_dict().items():
-            flat = tensor.cpu().contiguous().reshape(-1)
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(flat.view(torch.uint8).numpy())
-        return digest.hexdigest()
+        """The SHA-256 of its weights as they were given, with their names."""
+        return self._digest
 
     def twin(self) -> "FixedTeacher":
         """Returns another teacher with the same model, and a hidden state of its own."""
-        return FixedTeacher(self.model, self._predict, self._logits, self.name, self.source)
+        twin = copy.copy(self)
+        twin.dropped, twin.state, twin._before = False, None, None
+        return twin
+
+
+def _digest(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        flat = tensor.cpu().contiguous().reshape(-1)
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def numbered(
-    fixed: Sequence[nn.Module | Teacher], student: nn.Module, predict: Predict, logits: Logits
+    fixed: Sequence[nn.Module | Teacher],
+    student: nn.Module,
+    predict: Predict,
+    logits: Logits,
+    precision: str = "fp32",
 ) -> dict[int, Teacher]:
     """Returns {-1, -2 and so on: teacher}; a model becomes a teacher that predicts as given.
 
@@ -85,6 +103,7 @@ def numbered(
         if isinstance(one, nn.Module):
             if any(id(parameter) in mine for parameter in one.parameters()):
                 raise HvcodError(f"{name} shares parameters with the student: give it a copy")
-            one = FixedTeacher(one, predict, logits, name, "given to the Codistiller")
+            source = "given to the Codistiller"
+            one = FixedTeacher(one, predict, logits, name, source, precision)
         teachers[-number] = one
     return teachers

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hvcod.codistill.outputs import Logits, logits_of
 from hvcod.codistill.teachers.base import Label, Question, Teacher
+from hvcod.codistill.teachers.precision import held
 from hvcod.errors import HvcodError
 from hvcod.tensorfile.format import TensorSpec, specification
 
@@ -62,11 +63,7 @@ class TeacherSpec:
 
 
 class ModelTeacher(Teacher):
-    """A model that answers without gradients.
-
-    Attributes:
-        model: It is frozen and put into evaluation mode.
-    """
+    """A model that answers without gradients."""
 
     def __init__(
         self,
@@ -76,16 +73,24 @@ class ModelTeacher(Teacher):
         name: str,
         label: Label,
         source: str = "",
+        precision: str = "fp32",
     ) -> None:
+        """`precision` is one of ``--teacher-precision``; raises UsageError if it cannot be had."""
         super().__init__(name, label, source)
-        self.model = model.eval().requires_grad_(False)
+        self._precision, self._held = precision, held(model, precision)
         self._predict, self._logits = predict, logits
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, which is frozen and in evaluation mode."""
+        return self._held.model
 
     @torch.no_grad()
     def predict(self, question: Question, state: Any) -> tuple[Tensor, Any]:
         """Returns the model's logits, and its next hidden state."""
-        outputs, state = self._predict(self.model, question.inputs, state)
-        return logits_of(outputs, self._logits), state
+        with self._held.running():
+            outputs, state = self._predict(self.model, question.inputs, state)
+        return self._held.answer(logits_of(outputs, self._logits)), state
 
 
 class GroupTeacher(ModelTeacher):
@@ -94,14 +99,29 @@ class GroupTeacher(ModelTeacher):
     The hidden state outlives a refresh of the weights, as the student's outlives an update.
     """
 
-    def __init__(self, spec: TeacherSpec, predict: Predict, logits: Logits) -> None:
+    def __init__(
+        self,
+        spec: TeacherSpec,
+        predict: Predict,
+        logits: Logits,
+        precision: str = "fp32",
+        keeps: bool = True,
+    ) -> None:
         """Makes the model now, so that a lack of memory shows at the start.
+
+        Args:
+            precision: One of ``--teacher-precision``.
+            keeps: Whether its weights are kept as they were published, for `state_dict`, if they
+                are held in less.
 
         Raises:
             HvcodError: The model cannot be made.
+            UsageError: It cannot be held in this precision.
         """
-        super().__init__(spec.build(), predict, logits, f"group {spec.group}", spec.group)
-        self._spec, self._architecture = spec, spec.model
+        name = f"group {spec.group}"
+        super().__init__(spec.build(), predict, logits, name, spec.group, precision=precision)
+        self._spec, self._architecture, self._keeps = spec, spec.model, keeps
+        self._tensors, self._published = spec.tensors, dict[str, Tensor]()
         self._step: int | None = None
 
     @property
@@ -138,9 +158,8 @@ class GroupTeacher(ModelTeacher):
         If they are those of another architecture, the model is made anew.
         """
         other = self._become(model or self._spec.model)
-        with torch.no_grad():
-            for name, target in self.model.state_dict().items():
-                target.copy_(tensors[name])
+        self._held.load(tensors)
+        self._published = dict(tensors) if self._keeps and not self._held.exact else {}
         self._step = step
         if self.dropped:
             log.info("%s teaches again, with its weights of step %d", self.name, step)
@@ -148,11 +167,16 @@ class GroupTeacher(ModelTeacher):
         return other
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns its step, its architecture, its weights, and whether it is dropped."""
+        """Returns its step, its architecture, its weights, and whether it is dropped.
+
+        The weights are those that were published, so that another precision may follow; none, if
+        they are held in less and another rank keeps them.
+        """
+        weights = _narrowed(self.model) if self._held.exact else self._published
         return {
             "step": self._step,
             "model": self._architecture,
-            "weights": _narrowed(self.model),
+            "weights": weights,
             "dropped": self.dropped,
         }
 
@@ -161,7 +185,12 @@ class GroupTeacher(ModelTeacher):
         # States of earlier versions say nothing of it, nor whether it is dropped.
         architecture = state.get("model", "")
         self._become(architecture or self._spec.model)
-        _check_weights(state["weights"], specification(self.model.state_dict()))
+        if not state["weights"]:
+            raise HvcodError(
+                f"the state has no weights of {self.name}: with --teacher-precision "
+                f"{self._precision} only that of the group root has them"
+            )
+        _check_weights(state["weights"], self._tensors)
         self.load(state["step"], state["weights"], architecture)
         self.dropped = state.get("dropped", False)
 
@@ -169,7 +198,8 @@ class GroupTeacher(ModelTeacher):
         if architecture == self._architecture or self._spec.others is None:
             return False
         model, self._predict = self._spec.others.build(architecture)
-        self.model, self._architecture = model.eval().requires_grad_(False), architecture
+        self._tensors = specification(model.state_dict())
+        self._held, self._architecture = held(model, self._precision), architecture
         self.state = self._before = None
         log.info("%s trains a model of its own: %s", self.name, architecture)
         return True

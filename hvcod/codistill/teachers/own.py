@@ -18,9 +18,15 @@ class OwnAverage(ModelTeacher):
     """
 
     def __init__(
-        self, student: nn.Module, average: Average, predict: Predict, logits: Logits
+        self,
+        student: nn.Module,
+        average: Average,
+        predict: Predict,
+        logits: Logits,
+        precision: str = "fp32",
     ) -> None:
-        super().__init__(copy_of(student), predict, logits, "the group's own average", "average")
+        name, model = "the group's own average", copy_of(student)
+        super().__init__(model, predict, logits, name, "average", precision=precision)
         self._average, self._loaded = average, -1
 
     @property
@@ -32,7 +38,7 @@ class OwnAverage(ModelTeacher):
         """Returns the logits of the average after the last update, and its next hidden state."""
         if self._loaded != self._average.updates:
             self._loaded = self._average.updates
-            self.model.load_state_dict(self._average.weights())
+            self._held.load(self._average.weights())
         return super().predict(question, state)
 
     def drop(self) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from hvcod.codistill.teachers.int8 import OwnMatrices
 from hvcod.errors import HvcodError
 
 _EPSILON = 1e-5
@@ -72,13 +73,15 @@ class LayerNormLSTM(nn.Module):
         return inputs, torch.stack(new_state).view(shape)
 
 
-class LayerNormLSTMLayer(nn.Module):
+class LayerNormLSTMLayer(OwnMatrices):
     """One layer; the module's equations name its parameters.
 
     Initial values: orthogonal recurrent weights for each gate (Saxe et al. 2014), Glorot-uniform
     input weights, gains of one as in Ba et al., a bias of one for the forget gate (Jozefowicz et
     al. 2015) and of zero otherwise.
     """
+
+    matrices = ("input_weight", "recurrent_weight")
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -99,13 +102,21 @@ class LayerNormLSTMLayer(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Maps inputs [T, B, input_size] and h, c [B, hidden_size] to (h of all steps, last c)."""
-        products = F.linear(inputs, self.input_weight).to(self.bias.dtype)
+        products = self.product("input_weight", inputs).to(self.bias.dtype)
         gate_inputs = F.layer_norm(products, self.bias.shape, self.input_gain, self.bias, _EPSILON)
-        parameters = (self.recurrent_weight, self.recurrent_gain, self.cell_gain, self.cell_bias)
+        gains = (self.recurrent_gain, self.cell_gain, self.cell_bias)
         if torch.is_grad_enabled():
-            return _recurrence(gate_inputs, hidden, cell, *parameters)
-        trace = _recur(gate_inputs, hidden, cell, parameters, keep=False)
+            return _recurrence(gate_inputs, hidden, cell, self.recurrent_weight, *gains)
+        trace = _recur(gate_inputs, hidden, cell, self._multiply, gains, keep=False)
         return trace.outputs, trace.cells[-1]
+
+    def _multiply(self, hidden: Tensor, out: Tensor) -> None:
+        """Multiplies by the recurrent weights, which a teacher may hold in less precision."""
+        weight = self._parameters.get("recurrent_weight")
+        if weight is not None and weight.dtype == out.dtype:
+            torch.mm(hidden, weight.t(), out=out)
+        else:
+            out.copy_(self.product("recurrent_weight", hidden))
 
 
 class _Trace(NamedTuple):
@@ -120,10 +131,20 @@ class _Trace(NamedTuple):
 
 
 def _recur(
-    gate_inputs: Tensor, hidden: Tensor, cell: Tensor, parameters: Sequence[Tensor], *, keep: bool
+    gate_inputs: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    multiply: Callable[[Tensor, Tensor], object],
+    gains: Sequence[Tensor],
+    *,
+    keep: bool,
 ) -> _Trace:
-    """Runs the steps of a window; without `keep`, steps share the memory of all but `outputs`."""
-    weight, gain, cell_gain, cell_bias = parameters
+    """Runs the steps of a window; without `keep`, steps share the memory of all but `outputs`.
+
+    `multiply` writes the product of a hidden state and the recurrent weights into its second
+    argument.
+    """
+    gain, cell_gain, cell_bias = gains
     steps, batch, width = gate_inputs.shape
     size = width // 4
 
@@ -139,7 +160,7 @@ def _recur(
     buffers = (gate_inputs, products, gates, cells, squashed, outputs)
     views = zip(*(buffer.unbind() for buffer in buffers), strict=True)
     for t, (gate_input, product, gate, new_cell, squash, output) in enumerate(views):
-        torch.mm(hidden, weight.t(), out=product)
+        multiply(hidden, product)
         normal, *of_product = torch.native_layer_norm(product, (width,), gain, None, _EPSILON)
         torch.add(gate_input, normal, out=gate)
         sigmoids[t].sigmoid_()
@@ -158,10 +179,18 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gate_inputs: Tensor, hidden: Tensor, cell: Tensor, *parameters: Tensor
+        ctx: Any,
+        gate_inputs: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        weight: Tensor,
+        *gains: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        trace = _recur(gate_inputs, hidden, cell, parameters, keep=True)
-        ctx.save_for_backward(hidden, cell, *parameters[:3], *trace)
+        def multiply(hidden: Tensor, out: Tensor) -> None:
+            torch.mm(hidden, weight.t(), out=out)
+
+        trace = _recur(gate_inputs, hidden, cell, multiply, gains, keep=True)
+        ctx.save_for_backward(hidden, cell, weight, *gains[:2], *trace)
         return trace.outputs, trace.cells[-1].clone()
 
     @staticmethod

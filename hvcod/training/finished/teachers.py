@@ -101,7 +101,8 @@ def _load(file: WeightsFile, task: Task, run: Run, device: torch.device) -> Fixe
     model = of_teacher.build_model()
     model.load_state_dict(weights.hand_out(model.state_dict(), where))
     source = f"{file.path}, step {weights.origin.step}"
-    return FixedTeacher(model.to(device), of_teacher.predict, None, file.name, source)
+    precision = task.options.codistill.teacher_precision
+    return FixedTeacher(model.to(device), of_teacher.predict, None, file.name, source, precision)
 
 
 def _check(weights: Weights, task: Task, run: Run) -> None:
