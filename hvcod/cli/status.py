@@ -133,7 +133,7 @@ def _plain(status: RunStatus) -> Iterator[str]:
             parts.append(f"validation {loss} at {group.validation_step}")
         parts += [f"staleness {_of_teachers(group.staleness, 'd')}"] if group.staleness else []
         if group.disagreement:
-            parts.append(f"disagreement {_of_teachers(group.disagreement, '.4f')}")
+            parts.append(f"disagreement {_of_teachers(group.disagreement, '.3g')}")
         parts += [f"published {group.published.step}"] if group.published.step is not None else []
         parts += [f"saved {group.saved.step}"] if group.saved.step is not None else []
         problems = sum(group.problems.values())
@@ -168,7 +168,7 @@ def _teaching(group: GroupStatus) -> list[str]:
         figure(loss / weight if loss is not None and weight else None, ".4f"),
         figure(weight, ".3g"),
         _of_teachers(group.teacher_losses, ".4f"),
-        _of_teachers(group.disagreement, ".4f"),
+        _of_teachers(group.disagreement, ".3g"),
     ]
 
 

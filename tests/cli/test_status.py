@@ -103,8 +103,8 @@ def test_the_table(tmp_path: Path) -> None:
         "1 silent 2h05m 500 50% 2 - 3.0000 3.2500 500 1: 60",
         "",
         "group distillation weight teachers' losses disagreement",
-        "0 2.0000 0.25 1: 3.1250 1: 0.7500",
-        "1 2.0000 0.25 1: 3.1250 1: 0.7500",
+        "0 2.0000 0.25 1: 3.1250 1: 0.75",
+        "1 2.0000 0.25 1: 3.1250 1: 0.75",
         "",
         "group published ago size saved ago size total restarts skipped",
         f"0 500 20s 1 kB 400 20s 3 kB {totals[0]} 2 4",
@@ -189,7 +189,7 @@ def test_watching_ends_when_all_groups_are_finished(tmp_path: Path, words: list[
         assert len(lines) == 2
         assert re.fullmatch(
             r"\d\d:\d\d:\d\d group 1: finished, step 1000 of 1000, 2/s, task loss 3.0000, "
-            r"validation 2.5000 at 1000, staleness 1: 60, disagreement 1: 0.7500, "
+            r"validation 2.5000 at 1000, staleness 1: 60, disagreement 1: 0.75, "
             r"published 1000, saved 1000",
             lines[1],
         )
