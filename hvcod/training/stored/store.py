@@ -37,7 +37,9 @@ FORMAT = DataFormat("hvcod-predictions", 1, "hvcod predict --teacher-store")
 PIECE_BYTES = 2**15
 """About the bytes that are read and checked at once."""
 
-_PIECES_IN_MEMORY = 2**26 // PIECE_BYTES
+BYTES_IN_MEMORY = 2**26
+"""About the bytes of pieces that are kept: neighbours of a prediction are asked for soon."""
+
 _OPEN_SHARDS = 64
 
 Places = npt.NDArray[np.int64]
@@ -104,9 +106,8 @@ class PredictionStore:
         )
         self._lock, self._size = Lock(), piece_rows(self.packing)
         self._opened = lru_cache(_OPEN_SHARDS)(lambda shard: _Shard(files[shard], self.packing))
-        self._piece = lru_cache(_PIECES_IN_MEMORY)(
-            lambda shard, piece: self._opened(shard).piece(piece)
-        )
+        kept = max(1, BYTES_IN_MEMORY // (self._size * self.packing.row.itemsize))
+        self._piece = lru_cache(kept)(lambda shard, piece: self._opened(shard).piece(piece))
 
     def __len__(self) -> int:
         return int(self._count.sum())

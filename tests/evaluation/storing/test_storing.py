@@ -87,8 +87,7 @@ def test_a_sample_is_one_of_the_models_distribution(models: Models, tmp_path: Pa
     assert ((counts - 200 * softened).abs() < 1.01).all()
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-@pytest.mark.parametrize("name", ["commoncrawl", "criteo"])
+@pytest.mark.parametrize(("name", "temperature"), [("commoncrawl", 2.0), ("criteo", 1.0)])
 def test_the_mean_of_several_models_is_that_of_their_distributions(
     models: Models, name: str, temperature: float, tmp_path: Path
 ) -> None:
