@@ -119,28 +119,30 @@ class _Rows:
         self._table, self._decay = table, decay
         self.average = _wide(table)
         self.updated = torch.zeros(len(table), dtype=torch.int32, device=table.device)
-        self._touched: list[Tensor] = []
+        self._touched: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
     def before_step(self, updates: int) -> None:
-        """Brings the rows up to date that the next step of an optimiser changes."""
+        """Notes the rows that the next step of an optimiser changes, and their averages by then."""
         gradient = self._table.grad
         assert gradient is not None
         rows = gradient.coalesce().indices()[0]
-        table, average = self._table[rows], self.average[rows]
-        self.average[rows] = _moved(average, table, self.updated[rows], updates, self._decay)
-        self.updated[rows] = updates
-        self._touched.append(rows)
+        # Several times as fast on a CPU as indexing by [rows].
+        table, average, since = (
+            each.index_select(0, rows) for each in (self._table, self.average, self.updated)
+        )
+        moved = _moved(average, table, since, updates, self._decay)
+        self._touched.append((rows, moved))
 
     def update(self, updates: int) -> None:
         """Takes in the rows that were changed."""
-        if self._touched:
-            rows = torch.cat(self._touched).unique() if len(self._touched) > 1 else self._touched[0]
-            now = self._table.detach()[rows].to(self.average.dtype)
-            share = 1 - decay_of(updates, self._decay)
-            self.average[rows] = torch.lerp(self.average[rows], now, share)
-            self.updated[rows] = updates
-            self._touched.clear()
+        share = 1 - decay_of(updates, self._decay)
+        # What was noted of a row before its first change counts, so that is written last.
+        for rows, average in reversed(self._touched):
+            now = self._table.detach().index_select(0, rows).to(average.dtype)
+            self.average.index_copy_(0, rows, torch.lerp(average, now, share))
+            self.updated.index_fill_(0, rows, updates)
+        self._touched.clear()
 
 
 @torch.no_grad()
@@ -160,16 +162,18 @@ def averaged(state: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[st
 
 def _moved(average: Tensor, weights: Tensor, since: Tensor, updates: int, decay: float) -> Tensor:
     """Returns the averages [rows, ...] of weights that have not changed since some updates."""
-    kept = torch.exp(_log_kept(updates, decay) - _logs_kept(since, decay)).to(average.dtype)
+    # Of many rows, several have the same history.
+    several = len(since) > updates
+    begins = torch.arange(updates + 1, device=since.device) if several else since
+    logs = _logs_kept(begins, decay)
+    kept = torch.exp(_logs_kept(begins.new_tensor([updates]), decay) - logs).to(average.dtype)
+    if several:
+        kept = kept.index_select(0, since)
     return torch.lerp(weights.to(average.dtype), average, kept.unsqueeze(1))
 
 
-def _log_kept(updates: int, decay: float) -> float:
-    """Returns the logarithm of the product of `decay_of` over the updates from the second on."""
-    return float(_logs_kept(torch.tensor([updates]), decay))
-
-
 def _logs_kept(updates: Tensor, decay: float) -> Tensor:
+    """Returns the logarithms of the products of `decay_of` over the updates from the second on."""
     growing = math.floor(1 / (1 - decay))  # the updates at which 1 - 1/n is the smaller one
     updates = updates.double().clamp(min=1)
     return (updates - growing).clamp(min=0) * math.log(decay) - updates.clamp(max=growing).log()

@@ -77,6 +77,20 @@ def test_it_is_the_literal_average_of_all_rows_at_each_step(decay: float) -> Non
     assert torch.equal(average.weights()["table.weight"][:10], model.table.weight[:10])
 
 
+def test_an_update_may_take_several_steps_of_optimisers() -> None:
+    torch.manual_seed(0)
+    model = Model().double()
+    average, steps = Average(model, 0.9), optimizers(model)
+    literal = torch.zeros_like(model.table.weight)
+    for update in range(1, 30):
+        for part in range(2):
+            train(model, 2 * update + part, steps)
+        average.update()
+        keep = min(0.9, 1 - 1 / update)
+        literal = keep * literal + (1 - keep) * model.table.weight.detach()
+    check_equal({"": average.weights()["table.weight"]}, {"": literal})
+
+
 def test_at_first_it_is_the_plain_mean() -> None:
     assert [decay_of(update, 0.75) for update in (1, 2, 3, 4, 5)] == [0, 0.5, 1 - 1 / 3, 0.75, 0.75]
 
