@@ -79,13 +79,13 @@ def states_in_process(options: TrainOptions) -> str:
     )
 
 
-def ranks_in_process(options: TrainOptions) -> str:
-    """A group of one rank has nobody to push gradients to."""
-    if not options.codistill.in_process or options.sgd != "async":
+def samples_of_the_same_batches(options: TrainOptions) -> str:
+    """Groups with the same batches have no samples of their own."""
+    if not (options.same_batches and options.bootstrap) or options.groups == 1:
         return ""
     return (
-        "--sgd async is for groups of several ranks, and with --exchange in-process a group has "
-        "none but this process: use --sgd sync, or --exchange files under mpirun"
+        "--bootstrap gives each group a sample of its own, and --same-batches gives all the same "
+        "batches: leave one of the two out"
     )
 
 
@@ -191,8 +191,8 @@ def exchange_of_async(options: TrainOptions) -> str:
 
 
 RULES: tuple[Rule, ...] = (
-    exact_staleness_of_async,
     exchange_of_async,
+    exact_staleness_of_async,
     temperature_of_squares,
     local_without_its_algorithm,
     smoothing_beside_teachers,
@@ -201,7 +201,7 @@ RULES: tuple[Rule, ...] = (
     teacher_sample,
     one_group_in_process,
     states_in_process,
-    ranks_in_process,
+    samples_of_the_same_batches,
     average_of_weights_that_differ,
     validated_average_of_nothing,
     own_average_as_teacher,

@@ -20,6 +20,8 @@ REFUSED = {
     "--smoothing-weight 0.1": "--smoothing-weight is the weight of --smoothing",
     "--exchange in-process --groups 2 --group 1": "--exchange in-process trains all of them in one",
     "--exchange in-process --groups 2 --keep-states 1": "so keep 2 at least",
+    "--exchange in-process --groups 2 --sgd async": "--exchange in-process needs ranks that make",
+    "--same-batches --bootstrap --groups 2": "--same-batches gives all the same batches",
     "--exchange predictions": "--exchange predictions needs ranks that compute them",
     "--teacher-ranks 1": "--teacher-ranks 1 would idle with --exchange files",
     "--teacher-sample 8": "--teacher-sample is for predictions that are sent",

@@ -67,6 +67,11 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
         for group_and_run in zip(groups, runs, strict=True):
             beside = parts[0].fixed if parts else ()
             parts.append(_part(options, *group_and_run, device, beside))
+        if len({part.task.options.save_interval for part in parts}) > 1:
+            raise UsageError(
+                "save_interval cannot differ between groups of one process, which go on from the "
+                "last step of which all have a state: set it for all"
+            )
         if group.role == "teacher":
             from hvcod.training.teaching import teach
 

@@ -66,7 +66,11 @@ def steps(
     keeper = Keeper(options, group, run, before=journal.sync, settle=turns.settle)
     turns.add(keeper.flush)
     limit = options.time_limit
-    preemption = Preemption(group, signals, limit, lambda: keeper.seconds, lambda: run.moved)
+
+    def save_s() -> float:
+        return turns.count * keeper.seconds
+
+    preemption = Preemption(group, signals, limit, save_s, lambda: run.moved)
     copy = Copy(task, run, device, preemption.requested, fixed)
     _register(copy, journal, keeper, RandomNumbers(device), task)
     step, reason = 0, ""

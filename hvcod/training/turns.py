@@ -35,12 +35,12 @@ class Turns:
     They stop and save at the same steps, so that all of them can go on from the same one.
 
     Attributes:
-        several: Whether there are several groups.
+        count: The number of groups.
     """
 
     def __init__(self, states: Sequence[Path]) -> None:
         """`states` are the folders of their training states."""
-        self.several = len(states) > 1
+        self.count = len(states)
         self._states = states
         self._saves: list[Callable[[], object]] = []
         self._round = 0
@@ -54,7 +54,7 @@ class Turns:
         while len(results) < len(trainings):
             for index, training in enumerate(trainings):
                 if index not in results:
-                    with own[index].turn() if self.several else nullcontext():
+                    with own[index].turn() if self.count > 1 else nullcontext():
                         try:
                             next(training)
                         except StopIteration as end:
@@ -69,7 +69,7 @@ class Turns:
         0 if a launch ended while it saved the first ones. None if each goes on from its own last
         one, because it is alone, or because a group has failed before.
         """
-        steps = [_steps(folder) for folder in self._states] if self.several else []
+        steps = [_steps(folder) for folder in self._states] if self.count > 1 else []
         if not any(steps):
             return None
         if common := set.intersection(*steps):
@@ -101,7 +101,7 @@ class Turns:
 
         So no group gives up a state of a step that another one still needs to go on from.
         """
-        if self.several and self._settled != self._round:
+        if self.count > 1 and self._settled != self._round:
             self._settled = self._round
             for flush in self._saves:
                 flush()

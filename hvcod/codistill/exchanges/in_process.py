@@ -25,6 +25,7 @@ from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.teachers.model import TeacherSpec
 from hvcod.errors import GroupFailedError, HvcodError, UsageError
 from hvcod.exchange.poll import Failure
+from hvcod.groups.split import Group
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import as_published
 
@@ -56,22 +57,22 @@ class _Handed:
 class InProcess(PublishingExchange):
     """Hands weights over to the other groups of this process; the final ones are published."""
 
-    def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
-        """Also clears this group's place on the shelf.
-
-        Raises:
-            UsageError: The groups are not those of one process.
-        """
-        shelf = self._group.shelf
-        if shelf is None:
+    def __init__(self, group: Group, *others: Any) -> None:
+        """Raises UsageError if the groups are not those of one process."""
+        if group.shelf is None:
             raise UsageError(
                 "--exchange in-process: the groups of a script have processes of their own; use "
                 "--exchange files, or hvcod train with a task of your own"
             )
-        super().begin(origin, held)
-        self._shelf, self._held = shelf, dict(held)
-        self._shelf[self._group.index] = dict[int, _Handed]()
+        super().__init__(group, *others)
+        self._shelf = group.shelf
         self._failures: dict[str, Failure] = {}
+
+    def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
+        """Also clears this group's place on the shelf."""
+        super().begin(origin, held)
+        self._held = dict(held)
+        self._shelf[self._group.index] = dict[int, _Handed]()
 
     def offer(self, offer: Offer) -> None:
         """Hands the weights over at each interval, and before the first step.
