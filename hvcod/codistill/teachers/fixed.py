@@ -60,7 +60,7 @@ class FixedTeacher(Unchanging, ModelTeacher):
         precision: str = "fp32",
     ) -> None:
         # Of the weights as they were given: another precision may follow.
-        self._digest = _digest(model)
+        self._digest = digest_of(model)
         super().__init__(model, predict, logits, name, name, source, precision)
 
     @property
@@ -75,7 +75,8 @@ class FixedTeacher(Unchanging, ModelTeacher):
         return twin
 
 
-def _digest(model: nn.Module) -> str:
+def digest_of(model: nn.Module) -> str:
+    """Returns the SHA-256 of a model's weights, with their names."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         flat = tensor.cpu().contiguous().reshape(-1)

@@ -6,7 +6,6 @@ evaluation, so the store does not depend on the number of ranks.
 """
 
 import copy
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from torch import Tensor
 
 from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import offsets
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.codistill.teachers.fixed import digest_of
+from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.evaluate import mean_distribution, pairs
 from hvcod.evaluation.models import Trained
 from hvcod.evaluation.options import MOST_WHOLE, USUAL_SAMPLE, StoreOptions
@@ -101,7 +101,7 @@ class Storing(Preparation):
         data = DataRecord.of(task)
         return {
             "format": FORMAT.name,
-            "teachers": [_sha256(model.path) for model in self._models],
+            "teachers": [digest_of(model.model) for model in self._models],
             "task": task_name(task.options.task),
             "data": [data.meaning, data.content],
             "places": self.places,
@@ -167,8 +167,8 @@ class Storing(Preparation):
             "packing": packing.to_dict(),
             "temperature": None if any_temperature else packing.temperature,
             "teachers": [
-                {"name": model.name, "path": str(model.path), "step": model.step, "sha256": sha}
-                for model, sha in zip(self._models, self.plan["teachers"], strict=True)
+                {"name": one.name, "path": str(one.path), "step": one.step, "digest": digest}
+                for one, digest in zip(self._models, self.plan["teachers"], strict=True)
             ],
             "predictions": count,
             "digest": digest([self.plan, fingerprint(index), [file["content"] for file in files]]),
@@ -220,11 +220,3 @@ def _no_places(task: Task) -> str:
         "give Batch.places in training_data() and evaluation_data(), and places_in() (see "
         "hvcod.tasks.base)"
     )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error

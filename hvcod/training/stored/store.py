@@ -83,7 +83,7 @@ class PredictionStore:
         data: What is known of the data.
         packing: The form of the predictions.
         temperature: The only one at which they can be used; None: any.
-        teachers: The models that made them: name, path, step and SHA-256 of each.
+        teachers: The models that made them: name, path, step and digest of the weights of each.
         digest: That of all predictions and of how they were made.
 
     Raises:

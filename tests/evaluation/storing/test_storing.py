@@ -1,5 +1,6 @@
 """Stores hold what the models predict, whoever writes them and however often they are stopped."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from evaluation.stores import OUTPUTS, make_data, make_models, predicted, stored, storing_of
-from torch import Tensor, nn
+from torch import Tensor
 
 from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import Sampled
@@ -125,18 +126,18 @@ def test_files_are_cut_and_pieces_are_checked(
         PredictionStore(tmp_path / "cut").rows(places)
 
 
-class Dying(nn.Module):
-    """A model that fails at a batch."""
+def dying(model: Trained, batches: int) -> Trained:
+    """Returns a model that fails at a batch."""
+    left = [batches]
 
-    def __init__(self, model: nn.Module, batches: int) -> None:
-        super().__init__()
-        self.model, self.left = model, batches
-
-    def forward(self, *inputs: Any) -> Any:
-        self.left -= 1
-        if not self.left:
+    def count(*_: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
             raise KeyboardInterrupt
-        return self.model(*inputs)
+
+    mortal = copy.deepcopy(model.model)
+    mortal.register_forward_pre_hook(count)
+    return replace(model, model=mortal)
 
 
 @pytest.mark.parametrize(("name", "batches"), [("commoncrawl", 3), ("criteo", 2), ("criteo", 5)])
@@ -150,7 +151,7 @@ def test_an_interrupted_store_is_finished_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         # The first batch shows the number of classes.
         extra = 1 if name == "commoncrawl" else 0
-        stored([replace(model, model=Dying(model.model, batches + extra))], again, **form)
+        stored([dying(model, batches + extra)], again, **form)
     assert not is_store(again)
     with pytest.raises(HvcodError, match="no finished data of `hvcod predict --teacher-store`"):
         PredictionStore(again)
@@ -165,9 +166,12 @@ def test_a_store_that_is_there_is_neither_written_again_nor_replaced(
     folder = tmp_path / "store"
     before = stored(models("criteo", 1), folder).digest
     (model,) = models("criteo", 1)
-    assert stored([replace(model, model=Dying(model.model, 1))], folder).digest == before
+    assert stored([dying(model, 1)], folder).digest == before
     with pytest.raises(UsageError, match=r"--teacher-store .*holds a finished dataset made"):
         stored(models("criteo", 2), folder)
+    averaged = replace(model, model=models("criteo", 2)[1].model)
+    with pytest.raises(UsageError, match=r"holds a finished dataset made .*teachers"):
+        stored([averaged], folder)
     storing_of(models("criteo", 2), folder).clear()
     assert stored(models("criteo", 2), folder).digest != before
     other = tmp_path / "other"

@@ -20,6 +20,7 @@ from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError
 from hvcod.evaluation.storing import storing
 from hvcod.tasks.base import Batch, Task
+from hvcod.tasks.criteo.task import Criteo
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.stored.store import PredictionStore
 from hvcod.training.stored.teacher import StoredTeacher, check, with_stored
@@ -220,3 +221,9 @@ def test_batches_that_do_not_fit_are_refused(folder: Path) -> None:
     ):
         with pytest.raises(HvcodError, match=message):
             teacher.answer(Question(None, like, places))
+
+
+def test_a_task_without_places_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Criteo, "places_in", lambda task, part: None)
+    with pytest.raises(HvcodError, match=r"criteo gives its predictions no places \(see Batch\.pl"):
+        check(PredictionStore(folder / "clicks"), make_task(folder, "criteo"))
