@@ -88,6 +88,8 @@ def table(status: RunStatus) -> list[str]:
     lines = [status.run, ", ".join(about), "", *learning.split("\n"), ""]
     lines += [*teaching, ""] if teaching else []
     lines += files.split("\n")
+    own = [_own_options(group) for group in status.groups if group.options]
+    lines += ["", *own] if own else []
     troubles = [*status.notes, *(line for group in status.groups for line in _troubles(group))]
     more = len(troubles) - _MOST_TROUBLES
     rest = [f"and {more} more: see --json"] if more > 0 else []
@@ -177,6 +179,11 @@ def _files(group: GroupStatus) -> list[str]:
     for kept in (group.published, group.saved):
         cells += [figure(kept.step), _duration(kept.age_s), byte_count(kept.bytes)]
     return [*cells, byte_count(group.bytes), figure(group.restarts), str(group.skipped_steps)]
+
+
+def _own_options(group: GroupStatus) -> str:
+    shown = ", ".join(f"{key}={value}" for key, value in sorted(group.options.items()))
+    return f"group {group.group} has options of its own: {shown}"
 
 
 def _troubles(group: GroupStatus) -> Iterator[str]:

@@ -58,6 +58,7 @@ KEYS = {
     "skipped_steps",
     "problems",
     "reasons",
+    "options",
     "notes",
 }
 
@@ -78,6 +79,20 @@ def finished(run: Path) -> Path:
         lines = [*LINES, training(1000), validation(1000, 2.5), event_line(1000, "finished")]
         add_group(run, index, lines, published=[950, 1000], saved=[500, 1000], age=100)
     return run
+
+
+def test_options_that_a_group_has_of_its_own(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    own = '[run]\nrecorded = ["x"]\n[model]\nhidden = 64\nborn = 2026-01-01\nbad = "\\u001b"\n'
+    (run / "group-1/config.toml").write_text(own)
+    (run / "group-0/config.toml").write_text("[")
+    options = {"model.hidden": 64, "model.born": "2026-01-01", "model.bad": "\x1b"}
+    groups = json.loads(status(run, "--json").output)["groups"]
+    assert [group["options"] for group in groups] == [{}, options]
+    shown = status(run).output
+    line = "group 1 has options of its own: model.bad=\\x1b, model.born=2026-01-01, model.hidden=64"
+    assert line in shown
+    assert "group 0: cannot read" in shown
 
 
 def test_the_table(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ class GroupStatus:
         skipped_steps: Steps skipped since it last started, as their gradient was NaN or infinite.
         problems: {what failed: how often} since it last started, such as reads of a teacher.
         reasons: {what failed: the last reason, with the path}.
+        options: Options that it has of its own, other than the run's, by key.
         notes: Files of it that could not be read, and why.
     """
 
@@ -97,6 +98,7 @@ class GroupStatus:
     skipped_steps: int = 0
     problems: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -212,6 +214,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         skipped_steps=problems.pop("skipped steps", 0),
         problems=problems,
         reasons=tail.reasons,
+        options=folder.options,
         notes=folder.notes,
     )
 

@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.regular import open_regular
+from hvcod.files.toml import read_layer
 from hvcod.training.run.claim import Claim
 from hvcod.training.run.owner import NAME
 from hvcod.training.status.tail import Tail, read_tail
@@ -27,6 +29,7 @@ class Folder:
         alive: Whether that process runs; None if that cannot be known from here.
         missing: There is no such folder.
         unreadable: Why the folder could not be listed.
+        options: Options that the group has of its own, by key.
         notes: Files in it that could not be read, and why.
     """
 
@@ -37,6 +40,7 @@ class Folder:
     alive: bool | None = None
     missing: bool = False
     unreadable: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def written(self, name: str) -> float:
@@ -50,7 +54,7 @@ class Folder:
 
 
 def look(folder: Path, index: int) -> Folder:
-    """Returns the contents of a group's folder, by a listing of each folder in it and two reads."""
+    """Returns the contents of a group's folder, by a listing of each folder in it and few reads."""
     contents = Folder(index)
     try:
         contents.files = dict(_walk(folder, "", contents.notes))
@@ -60,7 +64,8 @@ def look(folder: Path, index: int) -> Folder:
     except OSError as error:
         contents.unreadable = f"{folder}: {reason_of(error)}"
         return contents
-    for name, read in ((NAME, _read_claim), ("metrics.jsonl", _read_metrics)):
+    reads = (NAME, _read_claim), ("metrics.jsonl", _read_metrics), ("config.toml", _read_options)
+    for name, read in reads:
         try:
             if name in contents.files:
                 read(contents, folder / name)
@@ -81,6 +86,12 @@ def _read_claim(contents: Folder, path: Path) -> None:
 def _read_metrics(contents: Folder, path: Path) -> None:
     contents.tail = read_tail(path)
     contents.files[path.name] = path.stat()
+
+
+def _read_options(contents: Folder, path: Path) -> None:
+    plain = bool | int | float | str
+    options = read_layer(path)
+    contents.options = {k: v if isinstance(v, plain) else str(v) for k, v in options.items()}
 
 
 def _walk(folder: Path, prefix: str, notes: list[str]) -> Iterator[tuple[str, os.stat_result]]:
