@@ -129,12 +129,14 @@ class TeacherRank:
         self._exact = task.options.codistill.staleness == "exact"
         self._verdicts: set[Verdict] = set()
         self._passed, self._late, self._failure = 0, False, ""
+        self._first = 1
         self._told: Mapping[str, Failure] = {}
 
     def teach(self) -> None:
         """Predicts batch after batch, until the trainers end or a teacher rank fails."""
         self._wait_until(lambda: self._done >= 0)
-        for step in range(self._done + 1, self._options.steps + 1):
+        # Meanwhile the trainers may have made steps, whose batches come first.
+        for step in range(self._first, self._options.steps + 1):
             if not self._goes_on(step):
                 return
             try:
@@ -285,6 +287,7 @@ class TeacherRank:
             trainer.ended = True
             return
         if isinstance(message, Start):
+            self._first = message.step + 1
             trainer.data.load_state_dict(message.position)
             trainer.hidden = {
                 key: map_tensors(lambda tensor: tensor.to(self._device), state)
