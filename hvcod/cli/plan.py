@@ -13,7 +13,7 @@ from hvcod.cli.options import build, dataclass_options, json_option, layer, trai
 from hvcod.cli.tables import columns, figure
 from hvcod.cluster.plan.in_process import Turns, plan_turns
 from hvcod.cluster.plan.machine import machine
-from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training
+from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training, shard_copies
 from hvcod.cluster.plan.options import PlanOptions
 from hvcod.cluster.plan.plan import Row, Training, plan
 from hvcod.config import TrainOptions
@@ -88,6 +88,7 @@ def command(
         teacher_share=options.teacher_share,
         finished=_finished(training),
         sync_interval=training.local.sync_interval if training.sgd == "local" else None,
+        shard_copies=shard_copies(training),
     )
     rows = plan(wanted, size, network, file_system, options.groups)
     if as_json:

@@ -5,13 +5,32 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from conftest import MpiRun
 from forkserver.launches import ForkServer
-from mpi.test_resume import command, finished, lines, wait_for
+from mpi.test_resume import command, finished, lines, losses, wait_for
+
+
+@pytest.fixture
+def long(pytestconfig: pytest.Config) -> None:
+    """Skips what repeats, with whole runs, what other tests show."""
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("further whole runs: --long")
 
 
 def test_updates_in_a_written_order_are_those_of_plain_pytorch(fast_mpirun: MpiRun) -> None:
     assert fast_mpirun(2, "stale.py").stdout == "ok\n"
+
+
+def test_an_mpi_without_one_sided_communication_is_named(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+    words = command(tiny_data, tmp_path / "run", sgd="async")
+    no_threads = {"OMPI_MCA_osc": "pt2pt"}
+    done = fast_mpirun(2, *words, check=False, env=no_threads)
+    assert done.returncode == 1
+    assert "hvcod: this MPI has no one-sided communication between the ranks" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_groups_whose_ranks_go_at_paces_of_their_own_teach_each_other_stop_and_go_on(
@@ -45,3 +64,47 @@ def test_groups_whose_ranks_go_at_paces_of_their_own_teach_each_other_stop_and_g
     ):
         assert (summary["steps"], summary["restarts"]) == (last, 1)
         assert sum(summary["updates"]) == 2 * (last - before["steps"])
+
+
+@pytest.mark.usefixtures("long")
+def test_other_ranks_go_on_with_the_weights_and_averages_of_a_state(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for life, (ranks, steps) in enumerate([(2, 20), (4, 40), (1, 50), (2, 60)]):
+        words = command(tiny_data, run, sgd="async", batch_size=8 // ranks, steps=steps)
+        (summary,) = finished(fast_mpirun, ranks, words)
+        assert (summary["steps"], summary["restarts"]) == (steps, life)
+        assert len(summary["updates"]) == ranks
+    assert losses(run)[-1][1] < losses(run)[0][1]
+
+
+@pytest.mark.usefixtures("long")
+def test_one_rank_whose_gradient_is_not_finite_ends_the_group_or_skips_its_update(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+    words = command(tiny_data, tmp_path / "run", sgd="async")[1:]
+    program = ["diverges.py", 0, 10, ""]  # the tenth update of the last rank
+    done = fast_mpirun(2, *program, *words, check=False)
+    assert done.returncode == 1
+    (failed,) = json.loads(done.stdout)
+    assert failed["ended"] == "failed"
+    assert "the gradient is nan at step" in failed["reason"]
+    assert "Traceback" not in done.stderr
+    words = command(tiny_data, tmp_path / "other", "--nonfinite", "skip", sgd="async")[1:]
+    (summary,) = json.loads(fast_mpirun(2, *program, *words).stdout)
+    assert (summary["ended"], summary["skipped"]) == ("finished", 1)
+    assert sum(summary["updates"]) == 2 * 60 - 1
+
+
+@pytest.mark.usefixtures("long")
+def test_a_rank_that_dies_takes_the_launch_along(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = command(tiny_data, run, sgd="async", steps=1_000_000)
+    launch = fast_mpirun.start(3, *words)
+    wait_for(launch, lambda: losses(run))
+    launch.kill_rank(1)
+    launch.communicate(timeout=120)
+    assert launch.returncode != 0

@@ -40,6 +40,14 @@ class Network:
         hops = math.ceil(size / MESSAGE_BYTES) * math.log2(ranks)
         return hops * self.latency + allreduce_bytes(ranks, size) / self.link(ranks)
 
+    def shards_s(self, ranks: int, size: float) -> float:
+        """Seconds in which a rank reads and writes `size` bytes in shards: equation 2.
+
+        A shard takes two round trips: to lock and read it, to write and unlock it.
+        """
+        trips = 2 * (ranks - 1)
+        return trips * self.latency + allreduce_bytes(ranks, size) / self.link(ranks)
+
 
 @dataclass(frozen=True)
 class FileSystem:

@@ -27,6 +27,15 @@ class ModelSize:
     weights: int
 
 
+def shard_copies(options: TrainOptions) -> int | None:
+    """Returns the numbers that ``--sgd async`` keeps per weight; None with another algorithm."""
+    if options.sgd != "async":
+        return None
+    optimizer = options.optimizer
+    averages = {"adam": 2, "adagrad": 1, "sgd": int(optimizer.momentum > 0)}
+    return 1 + averages[optimizer.algorithm]
+
+
 def of_parameters(parameters: int, precision: str = "fp32") -> ModelSize:
     """The size of a model in single precision, from its number of parameters.
 

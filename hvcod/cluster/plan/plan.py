@@ -39,6 +39,8 @@ class Training:
         finished: Finished models that teach each group, too.
         sync_interval: Steps between two averages of the weights, with ``--sgd local``; None:
             gradients are averaged in each step.
+        shard_copies: With ``--sgd async``, numbers of a shard per weight: the weight itself and
+            the optimiser's averages. None: ranks make each step together.
     """
 
     ranks: int
@@ -49,6 +51,7 @@ class Training:
     teacher_share: float
     sync_interval: int | None = None
     finished: int = 0
+    shard_copies: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ class Row:
         batch: Examples of a group in a step.
         teachers: Teachers of each group, finished models left out.
         inside_bytes: Bytes that a rank sends in a step: gradients, or weights by the mean over the
-            steps, and its part of handing fresher teachers to its group.
-        allreduce_s: Seconds of a step's allreduce alone, or the mean over the steps.
+            steps, or shards, and its part of handing fresher teachers to its group.
+        allreduce_s: Seconds of a step's allreduce alone, or the mean over the steps, or of a rank's
+            way through all shards.
         burn_in_step_s: Seconds of a step without teachers.
         step_s: Seconds of a step with all teachers.
         examples_per_s: Examples a second of all groups together, with teachers.
@@ -148,18 +152,24 @@ def _fits(groups: int, training: Training) -> bool:
     return True
 
 
+def _inside(training: Training, size: ModelSize) -> tuple[int, int, int]:
+    """Returns the bytes that ranks of a group exchange, in how many steps, in how many messages."""
+    if training.sync_interval:
+        # Weights travel when the update is done: nothing is computed meanwhile.
+        return size.weights, training.sync_interval, 1
+    if training.shard_copies:
+        return size.gradients * training.shard_copies, 1, 1
+    return size.gradients, 1, max(1, math.ceil(size.gradients / MESSAGE_BYTES))
+
+
 def _row(
     groups: int, training: Training, size: ModelSize, network: Network, files: FileSystem
 ) -> Row:
     ranks, interval = training.ranks // groups, training.interval
     teachers = len(teachers_of(0, groups, training.topology))
-    if training.sync_interval:
-        # Weights travel when the update is done: nothing is computed meanwhile.
-        averaged, each, messages = size.weights, training.sync_interval, 1
-    else:
-        averaged, each = size.gradients, 1
-        messages = max(1, math.ceil(averaged / MESSAGE_BYTES))
-    averaging_s = network.allreduce_s(ranks, averaged) / each
+    moved, each, messages = _inside(training, size)
+    exchange_s = network.shards_s if training.shard_copies else network.allreduce_s
+    averaging_s = exchange_s(ranks, moved) / each
     models = teachers + training.finished
     teachers_s = models * training.teacher_share * training.step_s
     publish_s, read_s = files.publish_s(size.published), files.read_s(size.published)
@@ -182,7 +192,7 @@ def _row(
         ranks_per_group=ranks,
         batch=ranks * training.batch_size,
         teachers=teachers,
-        inside_bytes=allreduce_bytes(ranks, averaged) / each + passed,
+        inside_bytes=allreduce_bytes(ranks, moved) / each + passed,
         allreduce_s=averaging_s,
         burn_in_step_s=step_seconds(training.step_s, 0.0, averaging_s, messages),
         step_s=step_s,

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -19,7 +20,7 @@ from hvcod.cluster.plan.machine import (
     allreduce_bytes,
     machine,
 )
-from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training
+from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training, shard_copies
 from hvcod.cluster.plan.options import PlanOptions
 from hvcod.cluster.plan.plan import (
     FIRST_PAUSE,
@@ -30,6 +31,7 @@ from hvcod.cluster.plan.plan import (
     plan,
     step_seconds,
 )
+from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.runs.layers import resolve
 
@@ -227,6 +229,29 @@ def test_local_sgd_sends_weights_now_and_then_when_nothing_is_computed() -> None
     assert row.step_s == pytest.approx(0.3 + synchronous.allreduce_s / 10)
     tables = plan(local, ModelSize(100, 0, 200, 400, 400), NETWORK, FILES, only=1)[0]
     assert tables.inside_bytes == pytest.approx(allreduce_bytes(8, 400) / 10)
+
+
+def test_asynchronous_ranks_move_shards_when_nothing_is_computed() -> None:
+    synchronous, asynchronous = (
+        plan(replace(training(8, interval=10**9), shard_copies=copies), SIZE, NETWORK, FILES, 1)[0]
+        for copies in (None, 3)
+    )
+    assert asynchronous.inside_bytes == pytest.approx(3 * synchronous.inside_bytes)
+    trips_s = 2 * 7 * NETWORK.latency
+    assert asynchronous.allreduce_s == pytest.approx(
+        trips_s + asynchronous.inside_bytes / NETWORK.bandwidth
+    )
+    assert asynchronous.step_s == pytest.approx(0.3 + asynchronous.allreduce_s)
+
+
+@pytest.mark.parametrize(
+    ("options", "copies"),
+    [({}, 3), ({"algorithm": "adagrad"}, 2), ({"algorithm": "sgd", "momentum": 0.0}, 1)],
+)
+def test_numbers_of_a_shard_per_weight(options: dict[str, Any], copies: int) -> None:
+    training = TrainOptions(sgd="async", optimizer=OptimizerOptions(**options))
+    assert shard_copies(training) == copies
+    assert shard_copies(replace(training, sgd="sync")) is None
 
 
 def test_many_teachers_take_longer_than_an_interval() -> None:
