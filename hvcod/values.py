@@ -78,6 +78,7 @@ class Paths(tuple[Path, ...]):
         """Raises ValueError for what is not a list of paths."""
         if isinstance(paths, str | Path):
             paths = [paths] if str(paths) else []
+        paths = list(paths)
         if not all(isinstance(path, str | Path) and str(path) for path in paths):
             raise ValueError(paths)
         return super().__new__(cls, map(Path, paths))

@@ -9,7 +9,7 @@ from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
-from hvcod.values import Duration, Numbers
+from hvcod.values import Duration, Numbers, Paths
 
 
 def test_numbers_are_text_a_list_or_nothing() -> None:
@@ -22,6 +22,28 @@ def test_numbers_are_text_a_list_or_nothing() -> None:
     for value in bad:
         with pytest.raises(UsageError, match="expected numbers with commas between them"):
             config.resolve(options, [{"drops": value}])
+
+
+def test_paths_are_a_list_one_path_or_none(tmp_path: Path) -> None:
+    good: list[tuple[object, list[str]]] = [
+        ([], []),
+        ("", []),
+        ("a, b", ["a, b"]),
+        (["a", "/b"], ["a", "/b"]),
+        (Paths(["a"]), ["a"]),
+    ]
+    for value, expected in good:
+        options = config.resolve(TrainOptions, [{"teacher": ["other"]}, {"teacher": value}])
+        assert [str(path) for path in options.teacher] == expected
+        tree = config.to_tree(options)
+        assert tree.get("teacher", []) == [str(Path(path).absolute()) for path in expected]
+        (tmp_path / "c.toml").write_text(tomli_w.dumps(tree))
+        again = config.resolve(TrainOptions, [read_layer(tmp_path / "c.toml")])
+        assert again.teacher == Paths(Path(path).absolute() for path in expected)
+    bad: list[object] = [[3], [""], {"a": 1}, True]
+    for value in bad:
+        with pytest.raises(UsageError, match=r"teacher=.*: expected a path, or a list of paths"):
+            config.resolve(TrainOptions, [{"teacher": value}])
 
 
 def test_later_layers_win() -> None:

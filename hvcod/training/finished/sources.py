@@ -53,6 +53,7 @@ def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list
 
     Raises:
         UsageError: A source is neither a run nor a file, or has no such group or step.
+        HvcodError: A source cannot be read.
     """
     paths = [source.absolute() for source in sources]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
@@ -60,12 +61,10 @@ def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list
     files: list[WeightsFile] = []
     names = [""] if len(paths) == 1 else names_of(paths)
     for path, name in zip(paths, names, strict=True):
-        if path.is_dir():
-            files += _of_run(path, name, groups, choice)
-        elif path.is_file():
-            files.append(_of_file(path, name or path.name, choice))
-        else:
-            raise UsageError(f"{path}: no such run directory or file")
+        try:
+            files += _of_source(path, name, groups, choice)
+        except OSError as error:
+            raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
     return files
 
 
@@ -75,6 +74,16 @@ def names_of(paths: Sequence[Path]) -> list[str]:
         return [path.name for path in paths]
     shared = os.path.commonpath([path.parent for path in paths])
     return [str(path.relative_to(shared)) for path in paths]
+
+
+def _of_source(
+    path: Path, name: str, groups: Sequence[int], choice: Choice
+) -> Sequence[WeightsFile]:
+    if path.is_dir():
+        return _of_run(path, name, groups, choice)
+    if path.is_file():
+        return [_of_file(path, name or path.name, choice)]
+    raise UsageError(f"{path}: no such run directory or file")
 
 
 def _of_run(run: Path, name: str, groups: Sequence[int], choice: Choice) -> list[WeightsFile]:

@@ -194,6 +194,8 @@ def test_a_path_without_weights_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             loaded(tmp_path, toy(tmp_path / name))
+    with pytest.raises(HvcodError, match=r"cannot read .*xxx: File name too long"):
+        loaded(tmp_path, toy(tmp_path / ("x" * 300)))
     with pytest.raises(HvcodError, match=r"cannot read .*text\.h5"):
         loaded(tmp_path, toy(tmp_path / "text.h5"))
 
