@@ -66,6 +66,7 @@ def prelude(block: str, groups: Groups, run_dir: Path) -> dict[str, Any]:
     libraries = {"torch": torch, "hvd": hvd, "F": F, "Path": Path}
     classes = {"Codistiller": Codistiller, "Groups": Groups}
     made = {"groups": groups, "codistiller": codistiller, "optimizer": optimizer}
+    trained["production_model"] = nn.Linear(SIZE, CLASSES)
     given = {"run_dir": run_dir, "options": OPTIONS, "device": torch.device("cpu")}
     names: dict[str, Any] = (
         libraries | classes | made | given | trained | {"inputs": torch.randn(ROWS, SIZE)}
