@@ -80,6 +80,18 @@ def options_of(architecture: str, own: Any) -> Any:
         ) from error
 
 
+def differences(architecture: str, own: Any) -> str:
+    """Returns in what a text differs from a reader's options, as ``hidden=64 instead of 32``.
+
+    Empty if they agree; raises what `options_of` does.
+    """
+    theirs = options_of(architecture, own)
+    if theirs == own:
+        return ""
+    values = {key: (value_of(theirs, key), value_of(own, key)) for key in _told(type(own))}
+    return ", ".join(f"{key}={a} instead of {b}" for key, (a, b) in values.items() if a != b)
+
+
 def tensors_of(task: Task, held: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
     """Returns the tensors of the model that a task builds, without any memory for their values.
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from forkserver.launches import ForkServer, Launch
 
+from hvcod.schema import nested
 from hvcod.tasks.criteo.preparation.generate import generate
 from hvcod.tensorfile.steps import list_steps
 
@@ -142,3 +144,35 @@ def test_killed_groups_of_different_architectures_go_on_bit_for_bit(
 def _saved(run: Path, group: int) -> bool:
     folder = run / f"group-{group}/state"
     return folder.exists() and bool(list_steps(folder))
+
+
+@pytest.mark.parametrize("task", list(MODELS))
+def test_each_exchange_brings_other_architectures(
+    fast_mpirun: ForkServer,
+    tiny_data: Path,
+    clicks: Path,
+    tmp_path: Path,
+    task: str,
+    pytestconfig: pytest.Config,
+) -> None:
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("takes a minute: --long")
+    data = {"commoncrawl": tiny_data, "criteo": clicks}[task]
+    outcomes = {}
+    for name, ranks, words in (
+        ("files", 2, []),
+        ("in-process", 0, ["--exchange", "in-process"]),
+        ("predictions", 4, ["--exchange", "predictions", "--teacher-ranks", 1]),
+        ("int8", 2, ["--teacher-precision", "int8"]),
+    ):
+        run = tmp_path / name
+        (run / "group-1").mkdir(parents=True)
+        own = {key: value for key, value in MODELS[task][1].items() if key != "batch_size"}
+        (run / "group-1/config.toml").write_bytes(tomli_w.dumps(nested(own)).encode())
+        command_of_all = command(task, data, run, 0)[:-3]
+        summaries = json.loads(fast_mpirun(ranks, *command_of_all, *words, "--json").stdout)
+        assert {each["ended"] for each in summaries} == {"finished"}
+        assert not any(each["problems"] for each in summaries)
+        check_taught(run)
+        outcomes[name] = [each["weights"] for each in summaries]
+    assert outcomes["in-process"] == outcomes["files"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hvcod.config import TrainOptions, option
-from hvcod.tasks.architecture import LONGEST, architecture_of, options_of
+from hvcod.tasks.architecture import LONGEST, architecture_of, differences, options_of
 from hvcod.tasks.commoncrawl.task import LanguageModelOptions
 from hvcod.tasks.criteo.task import ClickModelOptions
 from hvcod.tasks.imagenet.task import ImageOptions
@@ -53,6 +53,14 @@ def test_what_belongs_to_the_reader_alone_is_not_told() -> None:
     assert options_of(text, here) == Odd(Path("/here"), threads=4, gain=2.0)
     with pytest.raises(RefusedError, match="no option 'start'"):
         options_of('{"start": "/etc/shadow"}', here)
+
+
+def test_differences_are_named() -> None:
+    own = LanguageModelOptions(hidden=7)
+    assert differences("", own) == differences(architecture_of(own), own) == ""
+    assert differences(architecture_of(Odd(threads=5)), Odd(Path("/here"))) == ""
+    other = architecture_of(LanguageModelOptions(hidden=5, kind="transformer"))
+    assert differences(other, own) == "kind=transformer instead of lstm, hidden=5 instead of 7"
 
 
 def test_files_of_earlier_versions_say_nothing() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
+from hvcod.tasks.architecture import differences
 from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.record.journal import Source
@@ -185,6 +186,8 @@ class Keeper(Source):
         about, run = restored.about, self._run
         if different := difference(run.meaning, about.meaning):
             raise self._misfit(restored, f"its data had another meaning: {different}")
+        if different := differences(about.model, self._options.model):
+            raise self._misfit(restored, f"its model had {different}")
         others = bool(run.content and about.content and run.content != about.content)
         of_rank = self._own if restored.about.ranks == self._group.size else self._rows
         strange = (restored.shared.keys() ^ self._shared.keys()) | (

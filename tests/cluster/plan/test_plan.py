@@ -331,6 +331,10 @@ def test_the_model_of_a_task_is_counted(tiny_data: Path) -> None:
     model = LanguageModel(400, 16, LayerNormLSTM(16, 32, 1))
     count = sum(each.numel() for each in model.parameters())
     assert size == ModelSize(count, 4 * count, 2 * count, 4 * count, 4 * count)
+    words = ["model.hidden=32", "model.embedding=16", "codistill.teacher_precision=bf16"]
+    vectors = sum(each.numel() for each in model.parameters() if each.dim() == 1)
+    assert of_training(resolve(None, words, flags)).teacher == 2 * count + 2 * vectors
+    assert of_parameters(1000, "int8").teacher == 1000
 
 
 def test_tables_that_are_updated_by_rows_are_not_averaged() -> None:

@@ -11,6 +11,7 @@ from training.handmade import ALONE, run_in
 
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
+from hvcod.tasks.commoncrawl.task import LanguageModelOptions
 from hvcod.tensorfile.meaning import meaning_of
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers, RandomNumbers
@@ -140,6 +141,21 @@ def test_saves_are_due_at_the_interval_and_early_under_a_time_limit(tmp_path: Pa
         assert keeper.close()
         files = (directory / "group-0").glob("state/step-*")
         assert [int(path.stem.removeprefix("step-")) for path in files] == saved
+
+
+def test_the_state_of_another_architecture_is_refused_by_its_options(tmp_path: Path) -> None:
+    """Also where all tensors fit, as with another number of heads."""
+    for heads in (8, 8, 4):
+        options = TrainOptions(batch_size=4, model=LanguageModelOptions(heads=heads))
+        keeper = Keeper(options, ALONE, run_in(tmp_path))
+        keeper.shared("part", Counter())
+        if heads == 4:
+            with pytest.raises(HvcodError, match="its model had heads=8 instead of 4"):
+                keeper.restore()
+        else:
+            keeper.restore()
+            keeper.finish(3)
+        assert keeper.close()
 
 
 def test_a_position_begins_anew_with_other_examples_alone(tmp_path: Path) -> None:
