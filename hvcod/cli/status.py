@@ -90,11 +90,12 @@ def table(status: RunStatus) -> list[str]:
     lines = [status.run, ", ".join(about), "", *learning.split("\n"), ""]
     lines += [*teaching, ""] if teaching else []
     lines += files.split("\n")
-    own = [_own_options(group) for group in status.groups if group.options]
-    lines += ["", *own] if own else []
+    more = [_teacher_ranks(group) for group in status.groups if group.teacher_ranks]
+    more += [_own_options(group) for group in status.groups if group.options]
+    lines += ["", *more] if more else []
     troubles = [*status.notes, *(line for group in status.groups for line in _troubles(group))]
-    more = len(troubles) - _MOST_TROUBLES
-    rest = [f"and {more} more: see --json"] if more > 0 else []
+    hidden = len(troubles) - _MOST_TROUBLES
+    rest = [f"and {hidden} more: see --json"] if hidden > 0 else []
     lines += ([""] if troubles else []) + troubles[:_MOST_TROUBLES] + rest
     return [one_line(line) for line in lines]
 
@@ -184,6 +185,13 @@ def _files(group: GroupStatus) -> list[str]:
     for kept in (group.published, group.saved):
         cells += [figure(kept.step), _duration(kept.age_s), byte_count(kept.bytes)]
     return [*cells, byte_count(group.bytes), figure(group.restarts), str(group.skipped_steps)]
+
+
+def _teacher_ranks(group: GroupStatus) -> str:
+    ahead, missed = (group.teacher_ranks.get(name, 0) for name in ("ahead", "missed"))
+    batches = "1 batch" if ahead == 1 else f"{ahead} batches"
+    steps = f"{counted(missed, 'step')} without predictions"
+    return f"group {group.group}: teacher ranks are {batches} ahead, {steps}"
 
 
 def _own_options(group: GroupStatus) -> str:

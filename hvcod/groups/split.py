@@ -15,6 +15,7 @@ from hvcod.groups.environment import ready_for_horovod
 from hvcod.groups.pace import Notices, Pace
 from hvcod.groups.watchdog import Watchdog
 from hvcod.groups.world import NodeShare, mpi_world, node_share
+from hvcod.units import counted
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,7 @@ def split(
     if world.size % here:
         raise UsageError(_does_not_divide(world.size, groups))
     size = world.size // here
-    if size <= teacher_ranks:
-        raise UsageError(_no_trainers(size, teacher_ranks))
+    trainers_among(size, teacher_ranks)
     index = world.rank // size if only is None else only
     whole = world.Split(index, world.rank)
     share = share or node_share(world)
@@ -265,8 +265,11 @@ def _does_not_divide(size: int, groups: int) -> str:
     )
 
 
-def _no_trainers(size: int, teacher_ranks: int) -> str:
-    return (
-        f"--teacher-ranks {teacher_ranks}: a group of {size} ranks has none left to train; start "
-        f"at least {teacher_ranks + 1} ranks for each group"
-    )
+def trainers_among(ranks: int, teacher_ranks: int) -> int:
+    """Returns how many ranks of a group train; raises UsageError if none is left to."""
+    if ranks <= teacher_ranks:
+        raise UsageError(
+            f"--teacher-ranks {teacher_ranks}: a group of {counted(ranks, 'rank')} has none left "
+            f"to train; start at least {teacher_ranks + 1} ranks for each group"
+        )
+    return ranks - teacher_ranks

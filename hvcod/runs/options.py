@@ -36,7 +36,9 @@ class Share(str):
 class CrewOptions:
     """The options of a command that trains several runs."""
 
-    ranks_per_group: int = option(1, "ranks in each group of a run", minimum=1)
+    ranks_per_group: int = option(
+        1, "ranks in each group of a run, those of --teacher-ranks included", minimum=1
+    )
     at_once: int = option(
         1,
         "runs to train at the same time without a launcher; under mpirun or srun as many train at "

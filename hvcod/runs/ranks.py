@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from mpi4py import MPI
 
-from hvcod.errors import PREEMPTED, HvcodError, UsageError
+from hvcod.errors import PREEMPTED, HvcodError, RankLostError, UsageError
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.progress import silently
@@ -67,6 +67,11 @@ class Ranks(Crew):
                 summaries = launch(run.options, replace(self._all, ranks=team))
         except HvcodError as error:
             raise type(error)(f"{run.name}: {error}") from error
+        if any(summary.get("silent_teacher_ranks") for summary in summaries):
+            raise RankLostError(
+                f"{run.name}: a rank that only teaches does not answer; the same command goes on "
+                "with the runs that are missing"
+            )
         if failed := [summary["reason"] for summary in summaries if summary["ended"] == "failed"]:
             raise HvcodError(f"{run.name}: {failed[0]}")
         return exit_code(summaries)

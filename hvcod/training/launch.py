@@ -110,12 +110,13 @@ def _groups_here(options: TrainOptions, team: Team) -> list[Group]:
 
 
 def _show_log(groups: Sequence[Group]) -> None:
-    """Shows the log, each line with its group; of ranks that are no root only errors."""
+    """Shows the log, each line with its group; of ranks that neither lead nor poll only errors."""
     handler = logging.StreamHandler()
     where = f"[group {groups[0].index}] " if len(groups) == 1 else "%(whose)s"
     handler.setFormatter(LogLines(f"{where}%(message)s"))
     handler.addFilter(_note_turn)
-    level = logging.INFO if groups[0].is_root else logging.ERROR
+    logs = groups[0].is_root or groups[0].polls
+    level = logging.INFO if logs else logging.ERROR
     logging.basicConfig(level=level, handlers=[handler])
 
 

@@ -222,7 +222,8 @@ class TeacherRank:
                 for key in trainer.keys:
                     self._answer_with(key, trainer, step, inputs)
         self._listen()
-        self._passed = 0 if self._late else self._done - before
+        if not self._late:
+            self._passed = self._done - before
 
     def _answer_with(self, key: int, trainer: Trainer, step: int, inputs: Any) -> None:
         teacher = self._teachers[key]

@@ -17,6 +17,8 @@ ROWS = {
     "training": [
         "plain_step",
         "distillation_step",
+        "prediction_exchange",
+        "sampled_prediction_exchange",
         "exchange_share",
         "text_waiting",
         "teacher_memory",

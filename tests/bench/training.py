@@ -52,6 +52,30 @@ def distillation_step() -> Row:
     return _row("distillation_step", pairs, target=1.40)
 
 
+def prediction_exchange() -> Row:
+    """A trainer's step with a rank that only teaches, against one without teachers: a core each.
+
+    The paper's model, taught by a finished one whose predictions are sent whole.
+    """
+    return _predicted("prediction_exchange")
+
+
+def sampled_prediction_exchange() -> Row:
+    """The same, with 64 classes of each prediction."""
+    return _predicted("sampled_prediction_exchange", "--teacher-sample", 64)
+
+
+def _predicted(name: str, *words: object) -> Row:
+    core = {"OMP_NUM_THREADS": "1"}
+    pairs = []
+    for _ in range(PAIRS):
+        sent = ["--teacher", _teacher(), "--exchange", "predictions", "--teacher-ranks", 1, *words]
+        taught = _train(2, PAPER, 32, 20, *sent, "--burn-in", 0, env=core)
+        alone = _train(1, PAPER, 32, 20, env=core)
+        pairs.append((_step_s(taught), _step_s(alone)))
+    return _row(name, pairs, target=1.05)
+
+
 def exchange_share() -> Row:
     """Training-thread time for publishing, polling and switching, every 50 steps, of step time."""
     pairs = []
@@ -92,23 +116,43 @@ def _step_s(run: Mapping[str, Any]) -> float:
 
 
 def _train(
-    ranks: int, sizes: Mapping[str, int], rows: int, steps: int, *words: object
+    ranks: int,
+    sizes: Mapping[str, int],
+    rows: int,
+    steps: int,
+    *words: object,
+    env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The summary and the metrics of group 0 of a run."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        sets = [f"--set=model.{name}={size}" for name, size in sizes.items()]
-        fixed = ["--data", _data(), "--run-dir", run, "--batch-size", rows, "--steps", steps]
-        logs = ["--log-interval", 1, "--validation-interval", steps, "--validation-examples", 8]
-        printed = _mpirun(ranks, "hvcod", "train", "--json", *fixed, *sets, *logs, *words)
+        command = _command(run, sizes, rows, steps)
+        printed = _mpirun(ranks, *command, *words, env=env)
         lines = (run / "group-0" / "metrics.jsonl").read_text().splitlines()
     return {"summary": json.loads(printed)[0], "metrics": [json.loads(line) for line in lines]}
 
 
-def _mpirun(ranks: int, *command: object) -> str:
+def _command(run: Path, sizes: Mapping[str, int], rows: int, steps: int) -> list[object]:
+    sets = [f"--set=model.{name}={size}" for name, size in sizes.items()]
+    fixed = ["--data", _data(), "--run-dir", run, "--batch-size", rows, "--steps", steps]
+    logs = ["--log-interval", 1, "--validation-interval", steps, "--validation-examples", 8]
+    return ["hvcod", "train", "--json", *fixed, *sets, *logs]
+
+
+def _mpirun(ranks: int, *command: object, env: Mapping[str, str] | None = None) -> str:
     words = ["mpirun", "-np", str(ranks), *map(str, command)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=os.environ)
+    environment = {**os.environ, **(env or {})}
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return done.stdout
+
+
+@functools.cache
+def _teacher() -> Path:
+    """The run directory of a model of the paper's sizes that has made two steps."""
+    folder = Path(tempfile.mkdtemp(prefix="hvcod-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _mpirun(1, *_command(folder / "run", PAPER, 8, 2))
+    return folder / "run"
 
 
 def _weight_bytes() -> int:

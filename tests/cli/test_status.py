@@ -51,6 +51,7 @@ KEYS = {
     "staleness",
     "teacher_losses",
     "disagreement",
+    "teacher_ranks",
     "gradient_staleness",
     "published",
     "saved",

@@ -48,3 +48,24 @@ def test_a_teacher_rank_that_fails_costs_its_group_the_term_only(
     assert "teacher ranks failed" not in good["problems"]
     assert {loss for loss, _ in terms(run, 1).values()} == {0.0}
     assert "ValueError: there is no chalk" in lines(run, 1)[-1]["reasons"]["teacher ranks failed"]
+
+
+@pytest.mark.parametrize(("how", "number"), [("stop", 12), ("sleep", 400)])
+def test_a_teacher_rank_that_is_stopped_or_slow_holds_nobody_up(
+    fast_mpirun: ForkServer,
+    tiny_data: Path,
+    tmp_path: Path,
+    how: str,
+    number: int,
+    pytestconfig: pytest.Config,
+) -> None:
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("waits for a rank that does not answer: --long")
+    run = tmp_path / "run"
+    more = ["--groups", 2, *PREDICTIONS]
+    words = command(tiny_data, run, *more, steps=120, codistill__burn_in=0)[1:]
+    done = fast_mpirun(4, PROGRAM, 1, how, number, *words)
+    good, poor = json.loads(done.stdout)
+    assert {good["ended"], poor["ended"]} == {"finished"}
+    assert poor["problems"]["steps without predictions"] > 10
+    assert poor["silent_teacher_ranks"] == ([1] if how == "stop" else [])

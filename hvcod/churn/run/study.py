@@ -89,6 +89,7 @@ def _check(
 def _missing(retrains: Sequence[Retrain], output: Path, ranks_per_group: int) -> set[str]:
     """The names of the retrains that have not predicted yet."""
     # Imported here because it starts MPI, which must not happen before the crew is made.
+    from hvcod.groups.split import trainers_among
     from hvcod.training.run.directory import check_options
 
     missing = [retrain for retrain in retrains if not retrain.predictions.exists()]
@@ -96,7 +97,8 @@ def _missing(retrains: Sequence[Retrain], output: Path, ranks_per_group: int) ->
         run, predictions, predicted = retrain.run_dir, retrain.predictions, retrain not in missing
         advice = f"use the same options, another --output, or delete {run}"
         advice += f" and {predictions}" if predicted else ""
-        exists = check_options(run, retrain.options, ranks_per_group, advice)
+        trainers = trainers_among(ranks_per_group, retrain.options.codistill.teacher_ranks)
+        exists = check_options(run, retrain.options, trainers, advice)
         if predicted and not exists:
             raise HvcodError(
                 f"{predictions} was predicted by a run that is missing: {run}; delete the "

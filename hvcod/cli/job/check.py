@@ -59,6 +59,7 @@ def _main(ranks: int, words: Sequence[str]) -> int:
         mpi4py.rc.initialize = False
     from hvcod.cli.options import layer
     from hvcod.config import TrainOptions
+    from hvcod.groups.split import trainers_among
     from hvcod.runs.layers import resolve
     from hvcod.training.finished.found import find_teachers
     from hvcod.training.run.resume import per_rank
@@ -66,7 +67,8 @@ def _main(ranks: int, words: Sequence[str]) -> int:
     _, flags = parsed(words)
     try:
         options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
-        per_rank(options, flags.get("ranks_per_group") or ranks)
+        ranks = flags.get("ranks_per_group") or ranks
+        per_rank(options, trainers_among(ranks, options.codistill.teacher_ranks))
         find_teachers(options.teacher)
     except UsageError as error:
         show(json.dumps(str(error)))

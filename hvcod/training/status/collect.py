@@ -65,6 +65,8 @@ class GroupStatus:
         teacher_losses: {group: task loss} of the teachers, as measured last.
         disagreement: {group: nats} between the predictions of its teachers and its own, at the last
             validation.
+        teacher_ranks: Of prediction exchange: batches that are predicted already (``ahead``), and
+            steps that went without predictions since it last started (``missed``).
         published: Checkpoints for the other groups.
         saved: Training states.
         bytes: Size of everything that the group keeps.
@@ -94,6 +96,7 @@ class GroupStatus:
     staleness: dict[str, int] = field(default_factory=dict)
     teacher_losses: dict[str, float] = field(default_factory=dict)
     disagreement: dict[str, float] = field(default_factory=dict)
+    teacher_ranks: dict[str, int] = field(default_factory=dict)
     published: Files = Files()
     saved: Files = Files()
     bytes: int = 0
@@ -211,6 +214,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         staleness=mapping(newest, "staleness", int),
         teacher_losses=mapping(newest, "teacher_losses", float),
         disagreement=mapping(tail.validation, "validation_disagreement", float),
+        teacher_ranks=mapping(newest, "teacher_ranks", int),
         published=published,
         saved=saved,
         bytes=sum(file.st_size for file in folder.files.values()),
