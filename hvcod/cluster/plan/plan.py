@@ -213,7 +213,10 @@ def operations(teachers: int, seconds: float) -> int:
     The directory of a teacher is listed until it has a fresher checkpoint, which is assumed to
     appear at the end of the interval, after `seconds`.
     """
+    if not teachers:
+        return 0
     looks, passed, pause = 1, 0.0, FIRST_PAUSE
-    while passed < seconds:
+    while passed < seconds and pause < LONGEST_PAUSE:
         looks, passed, pause = looks + 1, passed + pause, min(2 * pause, LONGEST_PAUSE)
-    return PUBLISHING_OPERATIONS + teachers * (1 + looks) if teachers else 0
+    looks += max(0, math.ceil((seconds - passed) / LONGEST_PAUSE))
+    return PUBLISHING_OPERATIONS + teachers * (1 + looks)
