@@ -13,11 +13,11 @@ class ModelSize:
 
     Attributes:
         parameters: Number of parameters.
-        gradients: Bytes that are averaged inside a group in a step, without embedding tables that
-            are updated by rows.
+        gradients: Bytes that are averaged inside a group in a step, or with ``--sgd local`` at a
+            synchronisation, without embedding tables that are updated by rows.
         published: Bytes of a published checkpoint, in half precision.
         teacher: Bytes of a teacher in memory.
-        weights: Bytes that ``--sgd local`` averages at a synchronisation: all that is trained.
+        weights: Bytes of all parameters that are trained.
     """
 
     parameters: int

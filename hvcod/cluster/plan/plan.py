@@ -156,7 +156,7 @@ def _inside(training: Training, size: ModelSize) -> tuple[int, int, int]:
     """Returns the bytes that ranks of a group exchange, in how many steps, in how many messages."""
     if training.sync_interval:
         # Weights travel when the update is done: nothing is computed meanwhile.
-        return size.weights, training.sync_interval, 1
+        return size.gradients, training.sync_interval, 1
     if training.shard_copies:
         return size.gradients * training.shard_copies, 1, 1
     return size.gradients, 1, max(1, math.ceil(size.gradients / MESSAGE_BYTES))

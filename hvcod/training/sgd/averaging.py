@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import horovod.torch as hvd
+import torch
+from mpi4py import MPI
 from torch import Tensor, nn
 
 from hvcod.groups.horovod import start_horovod
@@ -15,6 +17,7 @@ class Averaging:
 
     def __init__(self, model: nn.Module, group: Group) -> None:
         """Starts Horovod; all ranks leave with rank 0's weights. Collective over the trainers."""
+        self._comm = group.training_comm
         start_horovod(group, next(model.parameters()).device)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
 
@@ -26,3 +29,26 @@ class Averaging:
         ]
         for handle in handles:
             hvd.synchronize(handle)
+
+    def average_rows(self, tensors: Sequence[Tensor], touched: Sequence[Tensor | None]) -> None:
+        """Does the same where only some rows may differ between the ranks: no others travel.
+
+        Args:
+            tensors: Those to be replaced by their means.
+            touched: For each of them the rows that this rank has changed, uint8 [rows]; None: any.
+        """
+        rows = [None if mask is None else self._anyones(mask) for mask in touched]
+        parts = [
+            tensor if chosen is None else tensor.index_select(0, chosen)
+            for tensor, chosen in zip(tensors, rows, strict=True)
+        ]
+        self.average(parts)
+        for tensor, chosen, part in zip(tensors, rows, parts, strict=True):
+            if chosen is not None:
+                tensor.index_copy_(0, chosen, part)
+
+    def _anyones(self, mask: Tensor) -> Tensor:
+        """Returns the numbers of the rows that any rank has changed."""
+        union = mask.cpu().numpy().copy()
+        self._comm.Allreduce(MPI.IN_PLACE, union, MPI.MAX)
+        return torch.from_numpy(union).to(mask.device).nonzero()[:, 0]

@@ -45,6 +45,12 @@ class LocalSGD(BaseAlgorithm):
 
             self._averaging = Averaging(model, group)
         self._trained = [each for each in model.parameters() if each.requires_grad]
+        tables = {id(table) for table in self.updates.tables.values()}
+        # Of each table the rows that this rank has changed since the last synchronisation.
+        self._touched = [
+            each.new_zeros(len(each), dtype=torch.uint8) if id(each) in tables else None
+            for each in self._trained
+        ]
         self._outer = Outer(self._trained, options.local)
 
     @staticmethod
@@ -77,7 +83,7 @@ class LocalSGD(BaseAlgorithm):
         if self._common or self._averaging is None:
             return state
         means = [parameter.detach().clone() for parameter in self._trained]
-        self._averaging.average(means)
+        self._averaging.average_rows(means, self._touched)
         mean_of = dict(zip(map(id, self._trained), means, strict=True))
         named = self.model.named_parameters(remove_duplicate=False)
         return state | {name: mean_of[id(each)] for name, each in named if id(each) in mean_of}
@@ -120,6 +126,7 @@ class LocalSGD(BaseAlgorithm):
         return {
             "weights": [parameter.detach() for parameter in self._trained],
             "updates": self.updates.state_dict(),
+            "touched": [mask for mask in self._touched if mask is not None],
             "failed_at": torch.tensor(self._failed_at),
         }
 
@@ -129,6 +136,9 @@ class LocalSGD(BaseAlgorithm):
             for parameter, tensor in zip(self._trained, state["weights"], strict=True):
                 parameter.copy_(tensor)
         self.updates.load_state_dict(state["updates"])
+        masks = [mask for mask in self._touched if mask is not None]
+        for mask, tensor in zip(masks, state["touched"], strict=True):
+            mask.copy_(tensor)
         self._failed_at = int(state["failed_at"])
 
     def _begin_anew(self, step: int) -> None:
@@ -141,6 +151,9 @@ class LocalSGD(BaseAlgorithm):
             )
 
     def _update(self) -> bool:
+        for table, mask in zip(self._trained, self._touched, strict=True):
+            if mask is not None and table.grad is not None:
+                mask.index_fill_(0, table.grad.indices()[0], 1)
         try:
             return self.updates.apply()
         except GroupFailedError:
@@ -151,7 +164,10 @@ class LocalSGD(BaseAlgorithm):
     def _synchronise(self) -> None:
         """Makes all ranks go on from the mean of their weights. Collective."""
         if self._averaging is not None:
-            self._averaging.average([each.data for each in self._trained])
+            self._averaging.average_rows([each.data for each in self._trained], self._touched)
+            for mask in self._touched:
+                if mask is not None:
+                    mask.zero_()
         self._outer.step()
         notes = self.group.training_comm.allgather((self._failed_at, self.updates.skipped))
         self._failed_at, before = 0, self._skipped

@@ -14,7 +14,7 @@ from hvcod.groups.split import split
 from hvcod.groups.world import world
 from hvcod.training.sgd.local import LocalSGD
 
-STEPS, H, RATE, ROWS = 14, 4, 0.01, 30
+STEPS, H, RATE, ROWS = 14, 4, 0.01, 300
 OUTER_RATE, MOMENTUM = 0.7, 0.9
 
 
@@ -73,6 +73,12 @@ def train(model: nn.Module, synchronised: Callable[[], list[Tensor]]) -> Iterato
         yield
 
 
+def rows(step: int) -> set[int]:
+    """Returns the rows of the table that this rank uses in a step."""
+    torch.manual_seed(100 * step + comm.rank)
+    return set(torch.randint(0, ROWS, (8, 3)).flatten().tolist())
+
+
 def loss(model: nn.Module, step: int) -> Tensor:
     torch.manual_seed(100 * step + comm.rank)  # each rank has examples of its own
     result: Tensor = (model(torch.randint(0, ROWS, (8, 3))) - 1).square().mean()
@@ -98,6 +104,7 @@ def same_steps(chosen: LocalOptions, literal: Callable[[nn.Module], Iterator[Non
     model = Clicks().double()  # rank 0's weights count
     algorithm = LocalSGD(model, group, options(chosen))
     expected = copy.deepcopy(model)
+    used: set[int] = set()
     for step, _ in enumerate(literal(expected), start=1):
         assert algorithm.step(loss(model, step))
         common = step % H == 0 or step == STEPS
@@ -105,6 +112,9 @@ def same_steps(chosen: LocalOptions, literal: Callable[[nn.Module], Iterator[Non
             torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
         for name, tensor in algorithm.weights().items():
             torch.testing.assert_close(tensor, mean(expected.state_dict()[name]))
+        touched = algorithm.own_state()["touched"][0].nonzero()[:, 0].tolist()
+        used = set() if common else used | rows(step)
+        assert set(touched) == used
         distinct = len(set(comm.allgather(model.out.bias.item())))
         assert distinct == (1 if common else comm.size)
         assert bool(list(algorithm.replicated())) == common
