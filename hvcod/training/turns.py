@@ -114,6 +114,9 @@ class _Own:
         self._name, self._device = name, device
         self._cuda = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
+        if self._stream:
+            # What was made before the turns, such as finished teachers, must be there.
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         # As in a new process.
         self._torch = torch.Generator().manual_seed(0).get_state()
         self._device_state: Any = torch.cuda.get_rng_state(device) if self._cuda else None

@@ -231,6 +231,31 @@ def test_nothing_of_mpi_is_needed(fast_mpirun: ForkServer, tmp_path: Path) -> No
     assert weights(json.loads(done.stdout))
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "train --run-dir {new}",
+        "train --run-dir {new} --teacher {run}",
+        "train --run-dir {new} --smoothing uniform",
+        "train --run-dir {new} --sgd local --sync-interval 5",
+        "train --run-dir {new} --preset mutual-learning",
+        "evaluate {run}",
+        "predict {run} --output {new}.h5",
+        "status {run}",
+    ],
+)
+def test_no_variant_of_one_process_needs_mpi(
+    fast_mpirun: ForkServer, tmp_path: Path, flags: str, pytestconfig: pytest.Config
+) -> None:
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("the commands one by one: --long")
+    run, new = tmp_path / "run", tmp_path / "new"
+    train(run, **IN_PROCESS, steps=6)
+    given = flags.format(run=run, new=new).split()
+    of_task = [] if given[0] == "status" else ["--task", NAME]
+    fast_mpirun(0, "without_mpi.py", *given, *of_task, cwd=HERE.parent)
+
+
 def test_several_ranks_are_too_many(tmp_path: Path) -> None:
     class Two(Alone):
         size = 2

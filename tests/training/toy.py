@@ -1,6 +1,7 @@
 """A small task that has what decides whether copies in one process stay apart: dropout, which draws
 random numbers, and a hidden state; and a way to train it in this process."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ class Toy(Task):
         return Stream(*seed, rows=self.options.batch_size)
 
     def evaluation_data(self, part: str = "validation") -> Iterator[Batch]:
-        yield batch(1, rows=64)
+        yield dataclasses.replace(batch(1, rows=64), ids=np.arange(64))
 
     def content(self) -> str:
         return "toy"
