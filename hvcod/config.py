@@ -238,7 +238,8 @@ class TrainOptions:
     group: int | None = option(
         None,
         "this launch is group I of --groups; the others are launches that share --run-dir (on one "
-        "node, give each its own CUDA_VISIBLE_DEVICES)",
+        "node, give each its own CUDA_VISIBLE_DEVICES); what it sets differently, such as "
+        "--set model..., is kept for that group",
         minimum=0,
         launch=True,
     )

@@ -26,6 +26,7 @@ from hvcod.tasks.base import Task
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.format import TensorSpec, specification
 from hvcod.units import byte_count
+from hvcod.values import Paths
 
 LONGEST = 16 * 1024
 """Characters of a text that is read, at most; those of hvcod's own tasks have about 150."""
@@ -153,7 +154,7 @@ def _told(options: type) -> dict[str, TypedField]:
     return {
         key: (field, kind)
         for key, (field, kind) in config.fields_of(options).items()
-        if field.metadata["result"] and not issubclass(plain_type(kind), Path)
+        if field.metadata["result"] and not issubclass(plain_type(kind), Path | Paths)
     }
 
 

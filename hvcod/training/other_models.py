@@ -13,6 +13,8 @@ from hvcod.tensorfile.format import TensorSpec
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.state.part import RandomNumbers
 
+_MOST_KNOWN = 100
+
 
 def teachers_of_groups(task: Task, model: nn.Module, origin: Origin) -> list[TeacherSpec]:
     """Returns the descriptions of the teachers that the topology of a run names.
@@ -36,6 +38,7 @@ class OtherModels:
 
     def __init__(self, task: Task, device: torch.device) -> None:
         self._task, self._device = task, device
+        self._known: dict[str, Mapping[str, TensorSpec]] = {}
 
     def tensors(self, model: str, held: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
         """Returns the tensors of a model that a file claims to hold; on any thread.
@@ -43,7 +46,13 @@ class OtherModels:
         Raises:
             RefusedError: The task has no such model.
         """
-        return tensors_of(self._of(model), held)
+        # A file comes every few steps, and the making of a model holds up Python's other threads.
+        if model not in self._known:
+            tensors = tensors_of(self._of(model), held)
+            if len(self._known) == _MOST_KNOWN:
+                self._known.clear()
+            self._known[model] = tensors
+        return self._known[model]
 
     def build(self, model: str) -> tuple[nn.Module, Predict]:
         """Returns the model on this group's device, and how it predicts.

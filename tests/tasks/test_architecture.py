@@ -12,7 +12,7 @@ from hvcod.tasks.commoncrawl.task import LanguageModelOptions
 from hvcod.tasks.criteo.task import ClickModelOptions
 from hvcod.tasks.imagenet.task import ImageOptions
 from hvcod.tensorfile.errors import RefusedError
-from hvcod.values import Sizes
+from hvcod.values import Paths, Sizes
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Odd:
     """Options of all kinds."""
 
     start: Path | None = option(None, "a file of this machine")
+    more: Paths = option(Paths(), "further files")
     limit: int | None = option(3, "a limit, or none")
     threads: int = option(1, "threads", result=False)
     gain: float = option(1.0, "gain", minimum=0.0)
