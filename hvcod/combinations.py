@@ -5,7 +5,7 @@ the options and a way out, or an empty string. To add one, write it and name it 
 depends on more than options, such as the ranks of a launch, is checked where it is known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 
 from hvcod.config import LocalOptions, TrainOptions
 from hvcod.errors import UsageError
@@ -43,6 +43,12 @@ def smoothing_beside_teachers(options: TrainOptions) -> str:
         return (
             f"--smoothing {options.smoothing} takes the place of the distillation term, by which "
             f"--teacher {options.teacher} teaches: leave one of them out"
+        )
+    if options.codistill.teacher_ranks:
+        return (
+            f"--smoothing {options.smoothing} takes the place of the distillation term, for which "
+            f"--teacher-ranks {options.codistill.teacher_ranks} would predict: leave one of them "
+            "out"
         )
     if options.groups == 1:
         return ""
@@ -118,6 +124,11 @@ def teacher_sample(options: TrainOptions) -> str:
             f"--distill-loss {codistill.distill_loss} needs whole predictions, not a sample: leave "
             "out --teacher-sample, or choose cross-entropy"
         )
+    if codistill.teacher_limit is not None:
+        return (
+            f"--teacher-limit {codistill.teacher_limit:g} compares task losses, and a sample of a "
+            "prediction has none: leave out --teacher-sample or the limit"
+        )
     return ""
 
 
@@ -182,11 +193,24 @@ def exact_staleness_of_async(options: TrainOptions) -> str:
 def exchange_of_async(options: TrainOptions) -> str:
     """Other exchanges need ranks that make each step together."""
     exchange = options.codistill.exchange
-    if options.sgd != "async" or options.groups == 1 or exchange == "files":
+    if options.sgd != "async" or exchange == "files":
         return ""
     return (
         f"--exchange {exchange} needs ranks that make each step together, and those of --sgd async "
         "do not: use --exchange files, or --sgd sync"
+    )
+
+
+def teachers_too_old(options: TrainOptions) -> str:
+    """Exact teachers are more than one interval old, and at most two."""
+    codistill = options.codistill
+    limit, interval = codistill.max_staleness, codistill.exchange_interval
+    if options.groups == 1 or codistill.staleness != "exact" or limit is None or limit > interval:
+        return ""
+    return (
+        f"--max-staleness {limit}: with --staleness exact no group would ever teach, as teachers "
+        f"are more than an interval old ({interval + 1} to {2 * interval} steps): raise it, lower "
+        "--exchange-interval, or use --staleness freshest"
     )
 
 
@@ -206,6 +230,7 @@ RULES: tuple[Rule, ...] = (
     validated_average_of_nothing,
     own_average_as_teacher,
     integers_that_do_not_fit,
+    teachers_too_old,
 )
 
 
@@ -214,3 +239,57 @@ def check(options: TrainOptions) -> None:
     for rule in RULES:
         if problem := rule(options):
             raise UsageError(problem)
+
+
+_OF_GROUPS = frozenset(
+    {"topology", "exchange", "exchange_interval", "max_staleness", "keep_published"}
+)
+_OF_WAITING = frozenset({"staleness", "teacher_wait"})
+_OF_TEACHERS = frozenset({"burn_in", "distill_weight", "teacher_limit", "teacher_precision"})
+_OF_THE_TERM = frozenset({"distill_loss", "temperature", "distill_ramp", "distill_decay"})
+"""Names of options of the section ``codistill``, by what they need to change anything."""
+
+
+def notes(options: TrainOptions, given: Collection[str]) -> list[str]:
+    """Returns a line for each reason why options have no effect in a run.
+
+    They are no mistakes: a baseline takes the options of what it is compared with.
+
+    Args:
+        options: Of the run.
+        given: The keys of those that the user has named.
+    """
+    lines = []
+    for idle, why in _idle(options):
+        if names := [_flag(key) for key in given if key.removeprefix("codistill.") in idle]:
+            lines.append(f"{', '.join(names)}: no effect {why}")
+    burn_in, never = options.codistill.burn_in, "codistill.burn_in" not in given
+    if _is_taught(options) and never and burn_in >= options.steps:
+        lines.append(
+            f"--burn-in {burn_in} of --steps {options.steps}: no teacher will be listened to"
+        )
+    return lines
+
+
+def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
+    """Yields names of options without effect, and why."""
+    codistill = options.codistill
+    predicted = bool(codistill.teacher_ranks)
+    if options.groups == 1:
+        alone = _OF_GROUPS | {"same_data", "same_batches"}
+        yield alone - {"exchange"} if predicted else alone | _OF_WAITING, "with one group"
+    elif codistill.staleness == "freshest":
+        yield {"teacher_wait"}, "with --staleness freshest, which never waits"
+    if options.smoothing != "none":
+        yield _OF_TEACHERS, f"with --smoothing {options.smoothing}, which needs no teacher"
+    elif not _is_taught(options):
+        why = "without a teacher: several groups, --teacher or --teach-self"
+        yield _OF_TEACHERS | _OF_THE_TERM, why
+
+
+def _is_taught(options: TrainOptions) -> bool:
+    return options.groups > 1 or bool(options.teacher) or options.codistill.teach_self
+
+
+def _flag(key: str) -> str:
+    return "--" + key.rpartition(".")[2].replace("_", "-")

@@ -6,12 +6,14 @@ import pytest
 
 from hvcod.cli.options import layer
 from hvcod.cli.train import command
-from hvcod.config import TrainOptions
+from hvcod.combinations import notes
+from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import UsageError
 from hvcod.runs.layers import resolve
 
 REFUSED = {
     "--sgd async --staleness exact": "--sgd async cannot be repeated exactly",
+    "--sgd async --exchange predictions --teacher-ranks 1": "predictions needs ranks that make",
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
     "--smoothing uniform --groups 2": "--smoothing uniform takes the place of the distillation",
     "--sync-interval 5": "are options of --sgd local: add it, or leave them out with --sgd sync",
@@ -26,12 +28,16 @@ REFUSED = {
     "--teacher-ranks 1": "--teacher-ranks 1 would idle with --exchange files",
     "--teacher-sample 8": "--teacher-sample is for predictions that are sent",
     "--exchange predictions --teacher-ranks 1 --teacher-sample 8 --distill-loss kl": "needs whole",
+    "--exchange predictions --teacher-ranks 1 --teacher-sample 8 --teacher-limit 2": "has none",
+    "--exchange predictions --teacher-ranks 1 --teacher-sample 8 --task criteo": "a yes or no each",
+    "--exchange predictions --teacher-ranks 1 --smoothing uniform": "for which --teacher-ranks 1",
     "--publish-average 0.9 --sgd local": "with --sgd local each rank has others: use --sgd sync",
     "--validate-average": "--validate-average needs an average: add --publish-average",
     "--teach-self": "--teach-self is by an average of the weights: add --publish-average",
     "--teach-self --publish-average 0.9 --smoothing uniform": "by which --teach-self teaches",
     "--teacher-precision int8 --device cuda": "layers of torch run on CPUs, not with --device cuda",
     "--teacher-precision int8 --teach-self --publish-average 0.9": "would be quantised anew",
+    "--groups 2 --staleness exact --max-staleness 50": "no group would ever teach",
 }
 """{flags of hvcod train: a part of the message}."""
 
@@ -46,12 +52,33 @@ ALLOWED = [
     "--teacher run --groups 2",
     "--exchange in-process --groups 3 --staleness freshest",
     "--exchange in-process --keep-states 1",
+    "--groups 2 --staleness exact --max-staleness 51",
+    "--preset mutual-learning --bootstrap --no-same-batches --same-data",
 ]
+
+NOTED = {
+    "--topology ring --same-data": "--same-data, --topology: no effect with one group",
+    "--teacher a --set codistill.staleness=exact": "--staleness: no effect with one group",
+    "--exchange predictions --teacher-ranks 1 --teacher a --staleness exact": "",
+    "--temperature 2": "--temperature: no effect without a teacher: several groups, --teacher or",
+    "--smoothing uniform --temperature 2 --burn-in 3": "--burn-in: no effect with --smoothing",
+    "--groups 2 --teacher-wait 5": "--teacher-wait: no effect with --staleness freshest, which",
+    "--groups 2 --steps 9": "of --steps 9: no teacher will be listened to",
+    "--groups 2 --steps 9 --burn-in 10": "",
+    "--publish-average 0.9 --teach-self --teacher-precision bf16": "",
+}
+"""{flags of hvcod train: a part of the notes about options without effect}."""
 
 
 def options_of(flags: str) -> TrainOptions:
     given = command.make_context("train", shlex.split(flags)).params
     return resolve(None, given["assignments"], layer(TrainOptions, given))
+
+
+def given_in(flags: str) -> list[str]:
+    given = command.make_context("train", shlex.split(flags)).params
+    named = dict(parse_assignment(each) for each in given["assignments"])
+    return [*named, *layer(TrainOptions, given)]
 
 
 @pytest.mark.parametrize("flags", REFUSED)
@@ -64,3 +91,10 @@ def test_what_makes_no_sense_together_is_refused(flags: str) -> None:
 @pytest.mark.parametrize("flags", ALLOWED)
 def test_what_makes_sense_is_not(flags: str) -> None:
     options_of(flags)
+
+
+@pytest.mark.parametrize("flags", NOTED)
+def test_options_without_effect_are_said(flags: str) -> None:
+    lines = notes(options_of(flags), given_in(flags))
+    assert NOTED[flags] in "".join(lines)
+    assert bool(lines) == bool(NOTED[flags])

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from hvcod import combinations
 from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
-from hvcod.config import TrainOptions
+from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import OutputError
 from hvcod.terminal import one_line, show
 
@@ -50,7 +51,12 @@ def command(
     from hvcod.training.launch import Team, exit_code, launch
     from hvcod.training.record.lines import finite
 
-    options = resolve(config_file, assignments, layer(TrainOptions, flags))
+    given = layer(TrainOptions, flags)
+    options = resolve(config_file, assignments, given)
+    if launch_rank() == 0:
+        named = {**dict(map(parse_assignment, assignments)), **given}
+        for note in combinations.notes(options, named):
+            show(f"hvcod: {note}", err=True)
     summaries = launch(options, Team.of_all(signals))
     if launch_rank() == 0:
         # If the disk of the log is full, the launch has still done its work.

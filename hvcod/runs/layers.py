@@ -45,9 +45,5 @@ def resolve(
     layers.append({"task": task_name(str(chosen.get("task", TrainOptions.task)))})
     options: TrainOptions = config.resolve(TrainOptions, layers, task.Options)
     combinations.check(options)
-    if options.bootstrap and not task.bootstraps:
-        raise UsageError(
-            f"--bootstrap: the task {options.task} does not draw samples; let its training_data() "
-            "use Share.drawn of hvcod.tasks.shuffle, and its class say bootstraps = True"
-        )
+    task.check(options)
     return options

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
 from hvcod.groups.split import Group
 from hvcod.tasks.metrics import UNKNOWN, Metric, negative_log_likelihood
 from hvcod.tasks.reading.files import listing_digest
@@ -104,6 +105,21 @@ class Task(ABC):
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
         self.options, self.group = options, group
+
+    @classmethod
+    def check(cls, options: TrainOptions) -> None:
+        """Raises UsageError if the task cannot do what options of a run want."""
+        if options.bootstrap and not cls.bootstraps:
+            raise UsageError(
+                f"--bootstrap: the task {options.task} does not draw samples; let its "
+                "training_data() use Share.drawn of hvcod.tasks.shuffle, and its class say "
+                "bootstraps = True"
+            )
+        if options.codistill.teacher_sample is not None and cls.likelihood == "binary":
+            raise UsageError(
+                f"--teacher-sample: predictions of {options.task} are a yes or no each, of which "
+                "there is nothing to sample; leave it out"
+            )
 
     @abstractmethod
     def build_model(self) -> nn.Module:

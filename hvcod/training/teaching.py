@@ -41,7 +41,7 @@ from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.codistill.teachers.collection import Teachers
 from hvcod.codistill.teachers.fixed import numbered
 from hvcod.codistill.teachers.model import ModelTeacher
-from hvcod.errors import GroupFailedError, UsageError
+from hvcod.errors import GroupFailedError
 from hvcod.exchange.poll import Failure
 from hvcod.groups.agreement import any_rank
 from hvcod.groups.communicator import of_mpi
@@ -102,14 +102,9 @@ class TeacherRank:
         """Collective over the teacher ranks of the group.
 
         Raises:
-            UsageError: There is nothing to sample, or not enough to do.
+            UsageError: There is not enough to do.
         """
         options, group = task.options, task.group
-        if options.codistill.teacher_sample is not None and task.likelihood == "binary":
-            raise UsageError(
-                f"--teacher-sample: predictions of {options.task} are a yes or no each, of which "
-                "there is nothing to sample; leave it out"
-            )
         assert group.whole is not None
         self._whole = of_mpi(group.whole)
         self._task, self._options, self._group = task, options, group

@@ -14,6 +14,7 @@ from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.schema import changed
+from hvcod.tasks import load_task
 
 log = logging.getLogger("hvcod.training")
 
@@ -63,4 +64,5 @@ def _overridden(options: TrainOptions, layer: Mapping[str, Any]) -> TrainOptions
         raise UsageError(f"{common[0]} cannot differ between the groups of a run: set it for all")
     overridden: TrainOptions = changed(options, layer)
     combinations.check(overridden)
+    load_task(options.task).check(overridden)
     return overridden
