@@ -18,6 +18,7 @@ from hvcod.terminal import one_line, show
 EXAMPLES = """\b
 Examples:
   laptop   mpirun -np 4 hvcod train --groups 2 --task commoncrawl --preset laptop
+  no MPI   hvcod train --groups 2 --exchange in-process --task criteo
   cluster  srun --mpi=pmix -N 32 --ntasks-per-node 8 hvcod train --groups 2 --task commoncrawl \\
              --data /scratch/cc --preset paper --run-dir /scratch/runs/cc
 """
@@ -31,9 +32,9 @@ def command(
 ) -> None:
     """Train a model in groups of ranks that teach each other.
 
-    Start it with mpirun, srun or mpiexec. Each group trains a copy of the model by synchronous SGD
-    and publishes its weights. After the burn-in a further term of the loss pulls each copy towards
-    the predictions of the other groups.
+    Start it with mpirun, srun or mpiexec, or without any of them as a single process. Each group
+    trains a copy of the model by synchronous SGD and publishes its weights. After the burn-in a
+    further term of the loss pulls each copy towards the predictions of the other groups.
 
     The preset replaces the defaults shown here, --config the preset, and flags and --set replace
     both. The run directory gets a config.toml with all options of the run.

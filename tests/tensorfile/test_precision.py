@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode
 from hvcod.tensorfile.format import specification
-from hvcod.tensorfile.precision import choose_storage
+from hvcod.tensorfile.precision import as_published, choose_storage
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6)
 FLOATS = {
@@ -147,3 +147,21 @@ def test_the_file_says_what_rounding_cost() -> None:
         assert file["c"].dtype == "float32"
         assert file["c"].attrs["rounding_error"] == 0.0
         assert file.attrs["rounding_error"] == file["b"].attrs["rounding_error"]
+
+
+@settings(max_examples=50)
+@given(st.one_of(float_tensors(), float_tensors().map(torch.Tensor.bfloat16)))
+def test_what_is_handed_over_in_memory_has_the_values_of_a_file(tensor: torch.Tensor) -> None:
+    if not tensor.isfinite().all():  # beyond bfloat16
+        return
+    copies = [torch.empty_like(tensor), torch.empty_like(tensor)]
+    copies[0].copy_(as_published({"t": tensor})["t"])
+    copies[1].copy_(round_trip(tensor))
+    assert torch.equal(*copies)
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_whole_numbers_are_handed_over_as_they_are(kind: str) -> None:
+    tensor = torch.tensor([0, 1, 1]).to(getattr(torch, kind))
+    copy = torch.empty_like(tensor).copy_(as_published({"t": tensor})["t"])
+    assert torch.equal(copy.to(torch.int64), tensor.to(torch.int64))

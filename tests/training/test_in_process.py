@@ -155,6 +155,11 @@ def test_a_group_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
     assert "the gradient is nan" in failed["reason"]
     assert first["steps"] == last["steps"] == 18 > failed["steps"]
     assert any(what.startswith("group 1: ") for what in last["problems"])
+    # The same command tries that group again; the others have no step left.
+    (run / "group-1/config.toml").unlink()
+    again = train(run, **IN_PROCESS)
+    assert {each["ended"] for each in again} == {"finished"}
+    assert [each["restarts"] for each in again] == [1, 0, 1]
 
 
 def test_what_is_left_serves_evaluations(whole: tuple[Path, list[str]]) -> None:

@@ -109,7 +109,7 @@ class InProcess(PublishingExchange):
             else:
                 self._fail(
                     f"group {teacher.group}: ended",
-                    f"its weights of step {wanted} are missing: its last ones go on teaching",
+                    f"its weights of step {wanted} are missing; earlier ones go on teaching",
                 )
         return updates
 
