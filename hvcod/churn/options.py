@@ -66,8 +66,9 @@ class StudyOptions:
     methods: str = option(
         "dnn,ensemble,codistill",
         "methods to compare, the baseline first: dnn; ensemble or ensemble-4 (copies); codistill "
-        "or codistill-4 (groups); and to find where churn comes from: same (all equal), same-init "
-        "(other order), same-order (other initialisation)",
+        "or codistill-4 (groups); distill (one copy that --teacher teaches); and to find where "
+        "churn comes from: same (all equal), same-init (other order), same-order (other "
+        "initialisation)",
     )
     repeats: int = option(
         5, "retrains of each method; statistics of independent pairs use an even number", minimum=1
