@@ -9,6 +9,7 @@ import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.groups.communicator import Communicator, of_mpi
+from hvcod.units import byte_count
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -43,7 +44,7 @@ class Window:
         """`size`: bytes of each rank, the same on all of them. Collective over `comm`.
 
         Raises:
-            HvcodError: This MPI has no one-sided communication between these ranks.
+            HvcodError: This MPI has no one-sided communication between these ranks, or no room.
         """
         self._mpi: Any = None
         if comm.size == 1:
@@ -56,9 +57,9 @@ class Window:
             self._win = MPI.Win.Allocate(max(1, size), 1, comm=of_mpi(comm))
         except MPI.Exception as error:
             raise HvcodError(
-                f"this MPI has no one-sided communication between the ranks of a group ({error}): "
-                "put each group on one node, use another network or another MPI (docs/method.md), "
-                "or --sgd sync"
+                f"this MPI gives the ranks of a group no one-sided access to {byte_count(size)} of "
+                f"each ({error}): put each group on one node with as much room in /dev/shm, use "
+                "another network or another MPI (docs/method.md), or --sgd sync"
             ) from error
         self._memory = np.asarray(self._win.tomemory(), np.uint8)
         self._memory[:] = 0

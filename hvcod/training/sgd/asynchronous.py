@@ -48,7 +48,7 @@ class Asynchronous(BaseAlgorithm):
         self._shards.open(self._pace)
         self._staleness = Means("gradient staleness")
         self._made, self._stale, self._stalest = 0, 0.0, 0.0
-        self._skipped = 0
+        self._skipped, self._waiting = 0, False
         self._begin(0, 0, None)
         _fetch_looked_up(model, self._shards)
 
@@ -87,12 +87,18 @@ class Asynchronous(BaseAlgorithm):
         """
         self._pace.meet()
         self._skipped = sum(self.group.comm.allgather(self.updates.skipped))
+        self._waiting = True
         yield
+        self._waiting = False
         self._pace.meet()
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Returns the freshest weights of the group, each shard's of one moment. Not collective."""
-        self._shards.fetch()
+        """Returns the freshest weights of the group, each shard's of one moment. Not collective.
+
+        Unless all ranks wait, the other ranks return what they have: only the root publishes.
+        """
+        if self.group.is_root or self._waiting:
+            self._shards.fetch()
         return super().weights()
 
     def register(self, keeper: Keeper) -> None:

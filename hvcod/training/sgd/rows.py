@@ -16,7 +16,7 @@ from hvcod.training.sgd.averages import (
 )
 from hvcod.training.sgd.optimizers import sparse_optimizer
 
-_ROWS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 14
 
 
 class Table:
