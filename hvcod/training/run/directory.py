@@ -186,10 +186,14 @@ def record_teachers(directory: Path, paths: Paths, teachers: list[dict[str, str]
     with _errors_named(directory):
         tree = _read(path)
         before = tree["run"].get("teachers", teachers)
-        if [one["digest"] for one in before] != [one["digest"] for one in teachers]:
+        try:
+            same = [one["digest"] for one in before] == [one["digest"] for one in teachers]
             theirs, ours = (
                 "; ".join(one["source"] for one in those) for those in (before, teachers)
             )
+        except (TypeError, KeyError) as error:
+            raise HvcodError(f"{path}: run.teachers is not what hvcod has written") from error
+        if not same:
             raise HvcodError(
                 f"{directory} began with other weights of its teachers ({theirs}) than these "
                 f"({ours}): go on with those files (--teacher FILE, at any path), or use another "

@@ -304,6 +304,15 @@ def test_teachers_may_move_but_have_the_weights_that_the_run_began_with(tmp_path
     assert written(directory)["teacher"] == [str(old)]
     record_teachers(directory, Paths([new]), [weights])
     assert written(directory)["teacher"] == [str(new)]
+    for strange in (3, [3], [{"digest": "d1"}], [{"digest": "d1", "source": 3}]):
+        tree = written(directory)
+        other = tmp_path / "strange"
+        other.mkdir(exist_ok=True)
+        (other / "config.toml").write_text(
+            tomli_w.dumps(tree | {"run": tree["run"] | {"teachers": strange}})
+        )
+        with pytest.raises(HvcodError, match=r"config\.toml: run\.teachers is not what hvcod"):
+            record_teachers(other, Paths([new]), [weights])
     (tmp_path / "link.h5").symlink_to(new)
     launch(directory, teacher=[tmp_path / "link.h5"])
     launch(tmp_path / "other")
