@@ -40,6 +40,7 @@ def test_mutual_learning_is_for_every_task(task: str) -> None:
     assert (options.groups, options.same_batches, codistill.burn_in) == (3, True, 0)
     assert (codistill.exchange, codistill.staleness) == ("in-process", "freshest")
     assert (codistill.distill_loss, codistill.exchange_interval) == ("kl", 1)
+    assert options.separate_groups == 1  # so that a crew starts one process
     assert options.steps > 1000  # those of the task's preset
     again = resolve(
         None, [], {"task": task, "preset": options.preset, "codistill.exchange": "files"}

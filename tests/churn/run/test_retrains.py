@@ -68,6 +68,13 @@ def test_label_smoothing_keeps_what_shapes_its_term_and_has_no_groups_that_teach
         planned("codistill", train=train)
 
 
+def test_copies_of_one_process_are_one_process_that_goes_on_from_a_common_step() -> None:
+    train = replace(TRAIN, codistill=CodistillOptions(burn_in=10, exchange="in-process"))
+    taught, alone = (each.options for each in planned("codistill,ensemble", 1, train))
+    assert (taught.separate_groups, taught.keep_states) == (1, 2)
+    assert (alone.separate_groups, alone.keep_states) == (2, 1)
+
+
 def test_finished_models_teach_those_that_are_taught_and_nobody_else() -> None:
     with pytest.raises(UsageError, match=r"--methods distill .*: name it with --teacher"):
         planned("dnn,distill")
