@@ -32,7 +32,6 @@ CPU = torch.device("cpu")
 SIZES: tuple[dict[str, Any], ...] = (
     {"hidden": 8},
     {"hidden": 3, "layers": 2, "scale": 0.5},
-    {"layers": 0},
 )
 INTERVAL, BURN_IN, WEIGHT, STEPS = 2, 4, 0.7, 8
 
