@@ -95,7 +95,7 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
             str(summary["group"]),
             *(figure(summary["metrics"].get(name), ".4f") for name in ["loss", *metrics]),
             str(summary["exchanges"]),
-            "-" if summary["mean_staleness"] is None else f"{summary['mean_staleness']:.1f} steps",
+            _age(summary["mean_staleness"]),
             f"{summary['step_s']:.3f}",
             _short(Path(summary["run_dir"])),
         ]
@@ -106,6 +106,13 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         for name, value in summaries[0]["reference"].items()
     ]
     return "\n".join([columns([head, *rows]), *references])
+
+
+def _age(steps: float | None) -> str:
+    """Returns a mean age of teachers; those of groups that are faster may be ahead."""
+    if steps is None:
+        return "-"
+    return f"{abs(steps):.1f} steps{' ahead' if steps < 0 else ''}"
 
 
 def _short(path: Path) -> str:

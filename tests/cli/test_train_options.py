@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from hvcod.cli.options import layer, training_options
+from hvcod.cli.train import table
 from hvcod.config import TrainOptions
 
 
@@ -33,3 +34,13 @@ def test_flags_that_were_given_and_no_others(words: list[str], given: dict[str, 
 def test_an_option_that_a_command_decides_has_no_flag() -> None:
     assert layer_of("--groups", "3") == {"groups": 3}
     assert layer_of("--groups", "3", without=("groups",)) is None
+
+
+def test_the_mean_teacher_of_a_slower_group_is_ahead() -> None:
+    shown = {"group": 0, "metrics": {}, "exchanges": 3, "step_s": 0.1, "run_dir": "r"}
+    summaries = [{**shown, "mean_staleness": age, "reference": {}} for age in (None, 2.5, -1.4)]
+    assert [line.split()[3:-2] for line in table(summaries).split("\n")[1:]] == [
+        ["-"],
+        ["2.5", "steps"],
+        ["1.4", "steps", "ahead"],
+    ]

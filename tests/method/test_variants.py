@@ -10,7 +10,6 @@ import pytest
 from forkserver.launches import ForkServer, Launch
 from method.variants import VARIANTS, Variant
 
-from hvcod.tasks.criteo.preparation.generate import generate
 from hvcod.tensorfile.steps import list_steps
 
 STEPS, SAVED = 30, 10
@@ -29,19 +28,6 @@ OPTIONS = {
     "codistill.burn_in": 5,
     "codistill.distill_weight": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def data(
-    fast_mpirun: ForkServer, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Mapping[str, Path]:
-    """Prepared data of each task."""
-    folder = tmp_path_factory.mktemp("clicks")
-    (folder / "train.txt").write_bytes(generate(2, 0, 4000)[0])
-    clicks = folder / "data"
-    words = ["data", "criteo", folder / "train.txt", "--min-count", 3, "--output", clicks]
-    fast_mpirun(0, "hvcod", *words)
-    return {"commoncrawl": tiny_data, "criteo": clicks}
 
 
 def command(task: str, data: Path, run: Path, *more: object) -> list[object]:

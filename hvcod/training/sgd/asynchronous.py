@@ -1,6 +1,7 @@
 """Asynchronous SGD: no rank waits for another one's gradient (paper, section 3.2)."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.sgd.shards import Shards
 from hvcod.training.sgd.updates import Updates
 from hvcod.training.state.keeper import Keeper
+
+log = logging.getLogger("hvcod.training")
 
 
 class Asynchronous(BaseAlgorithm):
@@ -41,6 +44,8 @@ class Asynchronous(BaseAlgorithm):
         """
         assert group.pace is not None
         self.model, self.group = model, group
+        if group.size == 1:
+            log.info("--sgd async is --sgd sync here: a group of one rank waits for no other")
         self._pace: Pace = group.pace
         self._shards = Shards(group.rank, group.size)
         examples, make = self.examples(group, options), self._shards.optimizers

@@ -52,6 +52,8 @@ class LocalSGD(BaseAlgorithm):
             for each in self._trained
         ]
         self._outer = Outer(self._trained, options.local)
+        if group.trainers == 1 and self._outer.is_mean:
+            log.info("--sgd local is --sgd sync here: a group of one rank has no others to average")
 
     @staticmethod
     def examples(group: Group, options: TrainOptions) -> int:

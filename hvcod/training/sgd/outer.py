@@ -28,6 +28,11 @@ class Outer:
             nesterov = momentum > 0
             self._optimizer = torch.optim.SGD(self._before, rate, momentum, nesterov=nesterov)
 
+    @property
+    def is_mean(self) -> bool:
+        """True if the weights to go on with are the mean itself: local SGD."""
+        return self._optimizer is None
+
     @torch.no_grad()
     def step(self) -> None:
         """Takes the parameters for the mean and replaces them by the weights to go on with."""

@@ -50,9 +50,11 @@ def trained(kind: type[BaseAlgorithm], local: LocalOptions) -> Tensor:
     return model.weight.detach()
 
 
-def test_one_rank_learns_as_with_synchronous_sgd() -> None:
+def test_one_rank_learns_as_with_synchronous_sgd(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     synchronous = trained(Synchronous, LocalOptions())
     assert torch.equal(trained(LocalSGD, LocalOptions(sync_interval=4)), synchronous)
+    assert "--sgd local is --sgd sync here" in caplog.text
     assert not torch.equal(trained(LocalSGD, LocalOptions(4, 0.7, 0.9)), synchronous)
 
 
