@@ -40,6 +40,8 @@ _OF_TRAINING = {
     "codistill.staleness",
     "codistill.topology",
     "codistill.teacher_precision",
+    "codistill.teacher_ranks",
+    "codistill.teacher_sample",
     "teacher",
     "sgd",
     "local.sync_interval",
@@ -89,6 +91,7 @@ def command(
         finished=_finished(training),
         sync_interval=training.local.sync_interval if training.sgd == "local" else None,
         shard_copies=shard_copies(training),
+        teacher_ranks=training.codistill.teacher_ranks,
     )
     rows = plan(wanted, size, network, file_system, options.groups)
     if as_json:
@@ -177,6 +180,14 @@ def _finished(training: TrainOptions) -> int:
 
 
 def _cells(row: Row) -> dict[str, str]:
+    sent = (
+        {}
+        if row.predicted is None
+        else {
+            "predicted": f"{row.predicted:.0%}",
+            "predictions": byte_count(row.kept_bytes),
+        }
+    )
     return {
         "groups": str(row.groups),
         "ranks each": str(row.ranks_per_group),
@@ -192,6 +203,7 @@ def _cells(row: Row) -> dict[str, str]:
         "file system": f"{byte_count(row.file_system_bytes_per_s)}/s",
         "operations": str(row.directory_operations),
         "memory": byte_count(row.teacher_bytes),
+        **sent,
         "beats": ", ".join(map(str, row.beats)) or "-",
     }
 

@@ -1,8 +1,14 @@
 """The size of a model in bytes: its gradients, its published checkpoint, a teacher."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hvcod.config import TrainOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hvcod.tasks.base import Task
 
 _TEACHER_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
 
@@ -18,6 +24,8 @@ class ModelSize:
         published: Bytes of a published checkpoint, in half precision.
         teacher: Bytes of a teacher in memory.
         weights: Bytes of all parameters that are trained.
+        predicted: Bytes in which a teacher rank sends a teacher's predictions for an example; 0
+            without prediction exchange, or if unknown.
     """
 
     parameters: int
@@ -25,6 +33,7 @@ class ModelSize:
     published: int
     teacher: int
     weights: int
+    predicted: int = 0
 
 
 def shard_copies(options: TrainOptions) -> int | None:
@@ -59,7 +68,8 @@ def of_training(options: TrainOptions) -> ModelSize:
     from hvcod.groups.split import split
     from hvcod.tasks import load_task
 
-    model = load_task(options.task)(options, split(Alone())).build_model()
+    task = load_task(options.task)(options, split(Alone()))
+    model = task.build_model()
     tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
     by_rows = {id(table.weight) for table in tables}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -70,4 +80,19 @@ def of_training(options: TrainOptions) -> ModelSize:
         published=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in tensors),
         teacher=bytes_of(model, options.codistill.teacher_precision),
         weights=sum(parameter.nbytes for parameter in trained),
+        predicted=_predicted(task, model) if options.codistill.teacher_ranks else 0,
     )
+
+
+def _predicted(task: "Task", model: "nn.Module") -> int:
+    """Returns the bytes of the predictions for an example, as teacher ranks send them."""
+    from hvcod.codistill.predictions.packing import Packing
+
+    options = task.options
+    batch = task.training_data().next()
+    logits, _ = task.predict(model, batch.inputs, None)
+    classes = logits.shape[-1] if task.likelihood == "classes" else None
+    sample = options.codistill.teacher_sample
+    packing = Packing(classes, "sample", sample) if sample else Packing(classes)
+    rows = logits.numel() // (classes or 1)
+    return rows * packing.row.itemsize // options.batch_size

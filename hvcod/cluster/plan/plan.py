@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from hvcod.cluster.plan.machine import MESSAGE_BYTES, FileSystem, Network, allreduce_bytes
 from hvcod.cluster.plan.model import ModelSize
+from hvcod.codistill.handover.pairs import AHEAD
 from hvcod.codistill.topology import teachers_of
 from hvcod.errors import UsageError
+from hvcod.groups.split import trainers_among
 
 FORWARD_SHARE = 1 / 3
 """Part of a step's computation: a backward pass takes twice the operations of a forward pass."""
@@ -39,6 +41,7 @@ class Training:
         finished: Finished models that teach each group, too.
         sync_interval: Steps between two averages of the weights, with ``--sgd local``; None:
             gradients are averaged in each step.
+        teacher_ranks: Ranks of each group that only teach.
         shard_copies: With ``--sgd async``, numbers of a shard per weight: the weight itself and
             the optimiser's averages. None: ranks make each step together.
     """
@@ -52,6 +55,7 @@ class Training:
     sync_interval: int | None = None
     finished: int = 0
     shard_copies: int | None = None
+    teacher_ranks: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Row:
         batch: Examples of a group in a step.
         teachers: Teachers of each group, finished models left out.
         inside_bytes: Bytes that a rank sends in a step: gradients, or weights by the mean over the
-            steps, or shards, and its part of handing fresher teachers to its group.
+            steps, or shards, and its part of handing fresher teachers to its group; and those of
+            the predictions that a trainer receives.
         allreduce_s: Seconds of a step's allreduce alone, or the mean over the steps, or of a rank's
             way through all shards.
         burn_in_step_s: Seconds of a step without teachers.
@@ -79,7 +84,11 @@ class Row:
             each other.
         exchange_interval: Steps after which all teachers are fresher: the run's interval, or more
             where the file system or the group does not keep up.
-        teacher_bytes: Memory that the teachers take on a rank.
+        teacher_bytes: Memory that the teachers take on a rank, which is a teacher rank if there are
+            any.
+        kept_bytes: Memory that predictions which came ahead take on a trainer.
+        predicted: The share of steps for which teacher ranks keep up with the trainers; None
+            without such ranks.
         beats: The smaller numbers of groups (with larger groups) whose step takes longer.
     """
 
@@ -99,6 +108,8 @@ class Row:
     staleness: float | None
     exchange_interval: float
     teacher_bytes: int
+    kept_bytes: int = 0
+    predicted: float | None = None
     beats: tuple[int, ...] = ()
 
 
@@ -119,6 +130,7 @@ def plan(
     if only is not None:
         if training.ranks % only:
             raise UsageError(f"{only} groups cannot share {training.ranks} ranks equally")
+        trainers_among(training.ranks // only, training.teacher_ranks)
         teachers_of(0, only, training.topology)
     rows: list[Row] = []
     for groups in range(1, training.ranks + 1):
@@ -143,7 +155,7 @@ def step_seconds(compute_s: float, teachers_s: float, communicate_s: float, mess
 
 
 def _fits(groups: int, training: Training) -> bool:
-    if training.ranks % groups:
+    if training.ranks % groups or training.ranks // groups <= training.teacher_ranks:
         return False
     try:
         teachers_of(0, groups, training.topology)
@@ -165,19 +177,25 @@ def _inside(training: Training, size: ModelSize) -> tuple[int, int, int]:
 def _row(
     groups: int, training: Training, size: ModelSize, network: Network, files: FileSystem
 ) -> Row:
-    ranks, interval = training.ranks // groups, training.interval
+    ranks, interval = training.ranks // groups - training.teacher_ranks, training.interval
     teachers = len(teachers_of(0, groups, training.topology))
     moved, each, messages = _inside(training, size)
     exchange_s = network.shards_s if training.shard_copies else network.allreduce_s
     averaging_s = exchange_s(ranks, moved) / each
     models = teachers + training.finished
     teachers_s = models * training.teacher_share * training.step_s
+    # What teacher ranks send in a step, and the seconds that the busiest of them takes for it.
+    sent, predicting_s = 0, 0.0
+    if training.teacher_ranks:
+        sent = models * training.batch_size * size.predicted
+        pairs = math.ceil(ranks * models / training.teacher_ranks)
+        predicting_s, teachers_s = pairs * training.teacher_share * training.step_s, 0.0
     publish_s, read_s = files.publish_s(size.published), files.read_s(size.published)
     exchange = float(interval)
     # Fewer fresh teachers make shorter steps, which make the file system slower in steps.
     for _ in range(ROUNDS):
         # Fresher teachers come to the group root, and from there to every other rank.
-        passed = teachers * size.published / exchange if ranks > 1 else 0.0
+        passed = teachers * size.published / exchange if _holders(ranks, training) > 1 else 0.0
         communicate_s = averaging_s + passed / network.link(ranks)
         step_s = step_seconds(training.step_s, teachers_s, communicate_s, messages)
         publishing = max(interval, publish_s / step_s)
@@ -189,14 +207,14 @@ def _row(
     traffic = groups * published * (1 / publishing + teachers / exchange) / step_s
     return Row(
         groups=groups,
-        ranks_per_group=ranks,
+        ranks_per_group=training.ranks // groups,
         batch=ranks * training.batch_size,
         teachers=teachers,
-        inside_bytes=allreduce_bytes(ranks, moved) / each + passed,
+        inside_bytes=allreduce_bytes(ranks, moved) / each + passed + sent,
         allreduce_s=averaging_s,
         burn_in_step_s=step_seconds(training.step_s, 0.0, averaging_s, messages),
         step_s=step_s,
-        examples_per_s=training.ranks * training.batch_size / step_s,
+        examples_per_s=groups * ranks * training.batch_size / step_s,
         published_bytes=published,
         read_bytes=teachers * published,
         file_system_bytes_per_s=traffic,
@@ -204,7 +222,14 @@ def _row(
         staleness=(exchange + 1) / 2 + behind if teachers else None,
         exchange_interval=exchange,
         teacher_bytes=models * size.teacher,
+        kept_bytes=AHEAD * sent,
+        predicted=min(1.0, step_s / predicting_s) if predicting_s else None,
     )
+
+
+def _holders(trainers: int, training: Training) -> int:
+    """Returns the ranks of a group that hold teachers."""
+    return training.teacher_ranks or trainers
 
 
 def operations(teachers: int, seconds: float) -> int:

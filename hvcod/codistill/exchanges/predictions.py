@@ -22,8 +22,8 @@ from hvcod.codistill.exchanges.alone import Alone
 from hvcod.codistill.exchanges.base import Exchange, Offer, Update
 from hvcod.codistill.exchanges.files import files
 from hvcod.codistill.handover.mailbox import Mailbox
-from hvcod.codistill.handover.messages import AHEAD, PAUSE, Start, Verdict
-from hvcod.codistill.handover.pairs import share_out
+from hvcod.codistill.handover.messages import PAUSE, Start, Verdict
+from hvcod.codistill.handover.pairs import AHEAD, share_out
 from hvcod.codistill.handover.received import ReceivedTeacher
 from hvcod.codistill.teachers.base import Teacher
 from hvcod.config import CodistillOptions

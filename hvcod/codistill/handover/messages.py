@@ -14,14 +14,12 @@ import numpy.typing as npt
 from mpi4py import MPI
 from torch import Tensor
 
+from hvcod.codistill.handover.pairs import AHEAD
 from hvcod.exchange.poll import Failure
 from hvcod.groups.tensors import SLICE_BYTES
 
 TO_TEACHER, HEADER, BODY = 1, 2, 3
 """Tags of what a trainer sends, of headers, and of packed predictions."""
-
-AHEAD = 4
-"""Batches that teacher ranks work ahead of their trainers, which must keep their predictions."""
 
 PAUSE = 0.001
 """Seconds between two looks for messages."""

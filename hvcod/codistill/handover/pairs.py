@@ -1,10 +1,13 @@
-"""Pairs of a trainer and a teacher, shared out to the teacher ranks of a group."""
+"""Pairs of a trainer and a teacher, shared out to the teacher ranks of a group; imports no MPI."""
 
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from hvcod.errors import UsageError
+
+AHEAD = 4
+"""Batches that teacher ranks work ahead of their trainers, which must keep their predictions."""
 
 
 class Pair(NamedTuple):

@@ -129,6 +129,21 @@ def test_finished_teachers_cost_time_and_memory_and_no_exchange() -> None:
         assert row.published_bytes == plain[groups].published_bytes
 
 
+def test_ranks_that_only_teach_take_the_teachers_from_the_trainers() -> None:
+    size = replace(SIZE, predicted=1000)
+    taught = replace(training(16), teacher_ranks=1)
+    rows = by_groups(plan(taught, size, NETWORK, FILES))
+    assert sorted(rows) == [1, 2, 4, 8]  # in groups of one rank nobody would train
+    row = rows[4]  # three trainers with three teachers each, and a rank that predicts nine times
+    assert (row.ranks_per_group, row.batch, row.teacher_bytes) == (4, 96, 3 * SIZE.teacher)
+    assert row.kept_bytes == 4 * 3 * 32 * 1000
+    assert row.predicted == pytest.approx(min(1.0, row.step_s / (9 * 0.2 * 0.3)))
+    assert row.step_s == pytest.approx(row.burn_in_step_s)
+    assert row.examples_per_s == pytest.approx(4 * 96 / row.step_s)
+    with pytest.raises(UsageError, match="none left to train"):
+        plan(taught, size, NETWORK, FILES, only=16)
+
+
 def test_plain_synchronous_sgd_exchanges_nothing() -> None:
     row = plan(training(), SIZE, NETWORK, FILES)[0]
     assert (row.groups, row.teachers, row.published_bytes, row.read_bytes) == (1, 0, 0, 0)
