@@ -75,7 +75,7 @@ def table(status: RunStatus) -> list[str]:
     about += [f"begun {status.created}"] if status.created else []
     head = ["group", "state", "step", "done", "step/s", "left", "task loss"]
     head += ["validation", "at", "staleness"]
-    late = any(group.gradient_staleness is not None for group in status.groups)
+    late = any(group.largest_gradient_staleness is not None for group in status.groups)
     head += ["of gradients"] if late else []
     learning = columns(
         [head, *(_learning(group, status.steps)[: len(head)] for group in status.groups)],
@@ -137,8 +137,8 @@ def _plain(status: RunStatus) -> Iterator[str]:
             loss = figure(group.validation_loss, ".4f")
             parts.append(f"validation {loss} at {group.validation_step}")
         parts += [f"staleness {_of_teachers(group.staleness, 'd')}"] if group.staleness else []
-        if group.gradient_staleness is not None:
-            parts.append(f"staleness of gradients {group.gradient_staleness:.2f}")
+        if group.largest_gradient_staleness is not None:
+            parts.append(f"staleness of gradients {group.largest_gradient_staleness:.1f}")
         if group.disagreement:
             parts.append(f"disagreement {_of_teachers(group.disagreement, '.3g')}")
         parts += [f"published {group.published.step}"] if group.published.step is not None else []
@@ -161,7 +161,7 @@ def _learning(group: GroupStatus, steps: int | None) -> list[str]:
         figure(group.validation_loss, ".4f"),
         figure(group.validation_step),
         _of_teachers(group.staleness, "d"),
-        figure(group.gradient_staleness, ".2f"),
+        figure(group.largest_gradient_staleness, ".1f"),
     ]
 
 

@@ -53,6 +53,7 @@ KEYS = {
     "disagreement",
     "teacher_ranks",
     "gradient_staleness",
+    "largest_gradient_staleness",
     "published",
     "saved",
     "bytes",
@@ -198,13 +199,15 @@ def test_what_is_no_run_is_told_in_one_line(tmp_path: Path, name: str, message: 
 
 def test_how_stale_gradients_are_is_shown_of_asynchronous_groups(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    add_group(run, 0, [*LINES[:2], training(500, gradient_staleness=0.964)])
+    late = {"gradient_staleness": 0.964, "largest_gradient_staleness": 6.5}
+    add_group(run, 0, [*LINES[:2], training(500, **late)])
     add_group(run, 1, LINES)
     shown = [" ".join(line.split()) for line in status(run).output.splitlines()]
     assert shown[3].endswith("validation at staleness of gradients")
-    assert [shown[4].endswith("1: 60 0.96"), shown[5].endswith("1: 60 -")] == [True, True]
+    assert [shown[4].endswith("1: 60 6.5"), shown[5].endswith("1: 60 -")] == [True, True]
     groups = json.loads(status(run, "--json").output)["groups"]
-    assert [group["gradient_staleness"] for group in groups] == [0.964, None]
+    for name, value in late.items():
+        assert [group[name] for group in groups] == [value, None]
 
 
 @pytest.mark.parametrize("words", [["--watch", 0.1], ["--watch"], ["--watch=0.1"]])

@@ -58,6 +58,8 @@ def test_groups_whose_ranks_go_at_paces_of_their_own_teach_each_other_stop_and_g
         measured = [line["gradient_staleness"] for line in logged if "gradient_staleness" in line]
         assert measured
         assert min(measured) >= 0
+        measured += [line["largest_gradient_staleness"] for line in logged]
+        assert max(measured) <= summary["largest_gradient_staleness"]
     last = 5 + max(summary["steps"] for summary in stopped)
     for before, summary in zip(
         stopped, finished(fast_mpirun, 4, [*words, "--steps", last]), strict=True

@@ -52,7 +52,8 @@ class Asynchronous(BaseAlgorithm):
         self.updates = Updates(model, options, examples, make)
         self._shards.open(self._pace)
         self._staleness = Means("gradient staleness")
-        self._made, self._stale, self._stalest = 0, 0.0, 0.0
+        self._made, self._stale = 0, 0.0
+        self._stalest = self._longest = 0.0  # since the last line of metrics, and before
         self._skipped, self._waiting = 0, False
         self._begin(0, 0, None)
         _fetch_looked_up(model, self._shards)
@@ -117,12 +118,21 @@ class Asynchronous(BaseAlgorithm):
         return self._skipped
 
     def figures(self) -> dict[str, object]:
-        """Returns the learning rate and the mean staleness of gradients since the last line."""
-        return super().figures() | self._staleness.take(self.group)
+        """Returns the learning rate, and the staleness of gradients since the last line.
+
+        It has a mean, which hardly depends on the ranks' paces, and a largest, which shows them.
+        """
+        # Each number has a name of its own: none are added up.
+        mine = {f"{self.group.rank}: {self._made}": self._stalest}
+        largest = max(self.group.total("largest gradient staleness", mine).values())
+        self._longest, self._stalest = max(self._longest, self._stalest), 0.0
+        mean = self._staleness.take(self.group)
+        return super().figures() | mean | {"largest_gradient_staleness": largest}
 
     def summary(self) -> dict[str, object]:
         """Returns the updates of each rank in this launch, and how stale they were. Collective."""
-        ranks = self.group.comm.allgather((self._made, self._stale, self._stalest))
+        largest = max(self._longest, self._stalest)
+        ranks = self.group.comm.allgather((self._made, self._stale, largest))
         made, stale, stalest = zip(*ranks, strict=True)
         return super().summary() | {
             "updates": list(made),

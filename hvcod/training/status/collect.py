@@ -57,7 +57,8 @@ class GroupStatus:
         distill_loss: Weighted, likewise.
         distill_weight: Its weight, likewise.
         gradient_staleness: With ``--sgd async``, updates of other ranks between the moment when a
-            rank read a shard and its own update of it: their mean.
+            rank read a shard and its own update of it: the mean over the last line.
+        largest_gradient_staleness: The largest of that line.
         validation_loss: The last one.
         validation_step: The step after which it was measured.
         teachers: {group or name: step} of the teachers used last; None for finished models.
@@ -90,6 +91,7 @@ class GroupStatus:
     distill_loss: float | None = None
     distill_weight: float | None = None
     gradient_staleness: float | None = None
+    largest_gradient_staleness: float | None = None
     validation_loss: float | None = None
     validation_step: int | None = None
     teachers: dict[str, int | None] = field(default_factory=dict)
@@ -208,6 +210,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         distill_loss=number(tail.losses, "distill_loss"),
         distill_weight=number(tail.losses, "distill_weight"),
         gradient_staleness=number(newest, "gradient_staleness"),
+        largest_gradient_staleness=number(newest, "largest_gradient_staleness"),
         validation_loss=number(tail.validation, "validation_loss"),
         validation_step=number(tail.validation, "step"),
         teachers=mapping(newest, "teachers", int) | mapping(newest, "teachers", type(None)),
