@@ -185,7 +185,7 @@ class GroupTeacher(ModelTeacher):
         # States of earlier versions say nothing of it, nor whether it is dropped.
         architecture = state.get("model", "")
         self._become(architecture or self._spec.model)
-        if not state["weights"]:
+        if not state["weights"] and not self._held.exact:
             raise HvcodError(
                 f"the state has no weights of {self.name}: with --teacher-precision "
                 f"{self._precision} only that of the group root has them"
