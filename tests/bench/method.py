@@ -2,10 +2,11 @@
 
     PYTHONPATH=tests python -m bench.method --seeds 3 --json method.json
 
-Each variant of tests/method/variants.py trains with one rank per group, and for each seed. Its cost
-is the time of a step after the burn-in, divided by that before it in the same run; its gain is the
-best validation loss, the mean over groups and seeds, beside that of two groups that do not teach
-each other: they read the same data as groups that do, which matters more than most variants.
+Each variant of tests/method/variants.py trains for each seed, with one rank per group, or two where
+its base algorithm needs them. Its cost is the time of a step after the burn-in, divided by that
+before it in the same run; its gain is the best validation loss, the mean over groups and seeds,
+beside that of two groups of as many ranks that do not teach each other: they read the same data as
+groups that do, which matters more than most variants.
 """
 
 import json
@@ -21,29 +22,38 @@ import click
 from method.variants import VARIANTS, Variant
 
 TASKS = ("criteo", "commoncrawl")
-BASELINE = "apart"
+BASELINES = {1: "apart", 2: "apart, two ranks each"}
+"""The variants to compare with, by ranks of a group."""
+
 BURN_IN = 150  # of both laptop presets
 
 Figures = dict[str, float | None]
 
 
 @click.command()
-@click.option("--only", multiple=True, help="This variant, and groups apart.")
+@click.option("--only", multiple=True, help="This variant, and its baseline.")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), default=TASKS)
 @click.option("--seeds", default=1, help="Seeds of each variant.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write figures there.")
 def main(only: Sequence[str], tasks: Sequence[str], seeds: int, file: Path | None) -> None:
     """Measure the variants; print a row of Markdown for each."""
-    known = [each for each in VARIANTS if not only or each.name in (*only, BASELINE)]
+    known = chosen(only)
     table: dict[str, dict[str, Figures]] = {each.name: {} for each in known}
     with tempfile.TemporaryDirectory() as folder:
         for variant in known:
             for task in tasks:
                 runs = [train(variant, task, seed, Path(folder)) for seed in range(1, seeds + 1)]
                 table[variant.name][task] = mean_of(runs)
-            click.echo(row(variant.name, table, tasks))
+            click.echo(row(variant, table, tasks))
             if file:
                 file.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def chosen(only: Sequence[str]) -> list[Variant]:
+    """Returns the variants of these names and their baselines; without names, all."""
+    named = [each for each in VARIANTS if not only or each.name in only]
+    names = {each.name for each in named} | {BASELINES[each.ranks] for each in named}
+    return [each for each in VARIANTS if each.name in names]
 
 
 def train(variant: Variant, task: str, seed: int, folder: Path) -> Figures:
@@ -57,7 +67,7 @@ def train(variant: Variant, task: str, seed: int, folder: Path) -> Figures:
         launch(0, "predict", teacher, "--teacher-store", store, *variant.stored[task])
     run = folder / f"{variant.name}-{task}-{seed}".replace(" ", "-")
     flags = [flag.format(teacher=teacher, store=store) for flag in variant.flags]
-    ranks = variant.groups * (1 + variant.further_ranks) if variant.launched else 0
+    ranks = variant.groups * (variant.ranks + variant.further_ranks) if variant.launched else 0
     words = ["--task", task, "--run-dir", run, "--seed", seed, "--groups", variant.groups]
     launch(ranks, "train", *words, *flags)
     metrics = [lines(run / f"group-{group}") for group in range(variant.groups)]
@@ -100,11 +110,11 @@ def mean_of(runs: Sequence[Figures]) -> Figures:
     return means
 
 
-def row(name: str, table: dict[str, dict[str, Figures]], tasks: Sequence[str]) -> str:
+def row(variant: Variant, table: dict[str, dict[str, Figures]], tasks: Sequence[str]) -> str:
     """Returns the row of a variant: for each task its cost, and its loss beside the baseline's."""
-    cells = [name]
+    name, cells = variant.name, [variant.name]
     for task in tasks:
-        figures, baseline = table[name][task], table[BASELINE][task]["loss"]
+        figures, baseline = table[name][task], table[BASELINES[variant.ranks]][task]["loss"]
         assert figures["loss"] is not None
         assert baseline is not None
         cells.append("-" if figures["cost"] is None else f"{figures['cost']:.2f}")

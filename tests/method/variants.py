@@ -22,6 +22,7 @@ class Variant:
             is the folder of one.
         stored: Options of ``hvcod predict --teacher-store`` for each task, if the predictions of a
             teacher are stored; ``{store}`` in the flags is the folder.
+        ranks: Ranks of each group where it is measured: with one, some base algorithms are alike.
     """
 
     name: str
@@ -32,8 +33,10 @@ class Variant:
     repeats: bool = True
     teachers: int = 0
     stored: Mapping[str, tuple[str, ...]] | None = None
+    ranks: int = 1
 
 
+APART = ("--burn-in", "1000000")
 EXACT = ("--staleness", "exact")
 LOCAL = ("--sgd", "local", "--sync-interval", "8")
 STORED = ("--teacher", "{store}")
@@ -41,7 +44,8 @@ SAMPLED = {"criteo": (), "commoncrawl": ("--sample", "50")}
 PREDICTIONS = ("--exchange", "predictions", "--teacher-ranks", "1")
 
 VARIANTS = [
-    Variant("apart", ("--burn-in", "1000000")),
+    Variant("apart", APART),
+    Variant("apart, two ranks each", APART, ranks=2),
     Variant("alone", groups=1),
     Variant("freshest", repeats=False),
     Variant("exact", EXACT),
@@ -52,8 +56,12 @@ VARIANTS = [
     Variant("ramp and decay", (*EXACT, "--distill-ramp", "10", "--distill-decay", "0.4")),
     Variant("smoothing uniform", ("--smoothing", "uniform"), groups=1),
     Variant("smoothing unigram", ("--smoothing", "unigram"), groups=1),
-    Variant("local SGD", (*EXACT, *LOCAL)),
-    Variant("DiLoCo", (*EXACT, *LOCAL, "--outer-learning-rate", "0.7", "--outer-momentum", "0.9")),
+    Variant("local SGD", (*EXACT, *LOCAL), ranks=2),
+    Variant(
+        "DiLoCo",
+        (*EXACT, *LOCAL, "--outer-learning-rate", "0.7", "--outer-momentum", "0.9"),
+        ranks=2,
+    ),
     Variant("in-process", ("--exchange", "in-process"), launched=False),
     Variant(
         "in-process, freshest",
@@ -65,7 +73,7 @@ VARIANTS = [
     Variant("same batches", (*EXACT, "--same-batches")),
     Variant("average", (*EXACT, "--publish-average", "0.9", "--validate-average")),
     Variant("mean teacher", ("--publish-average", "0.9", "--teach-self"), groups=1),
-    Variant("asynchronous SGD", ("--sgd", "async"), repeats=False),
+    Variant("asynchronous SGD", ("--sgd", "async"), repeats=False, ranks=2),
     *(
         Variant(f"{precision} teachers", (*EXACT, "--teacher-precision", precision))
         for precision in ("bf16", "fp16", "int8")
