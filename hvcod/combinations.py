@@ -278,8 +278,14 @@ def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
     if options.groups == 1:
         alone = _OF_GROUPS | {"same_data", "same_batches"}
         yield alone - {"exchange"} if predicted else alone | _OF_WAITING, "with one group"
+    elif codistill.in_process:
+        yield {"teacher_wait", "keep_published"}, "with --exchange in-process: all is in memory"
     elif codistill.staleness == "freshest":
         yield {"teacher_wait"}, "with --staleness freshest, which never waits"
+    else:
+        yield {"keep_published"}, "with --staleness exact, which keeps all"
+    if options.groups > 1 and options.same_batches:
+        yield {"same_data"}, "with --same-batches"
     if options.smoothing != "none":
         yield _OF_TEACHERS, f"with --smoothing {options.smoothing}, which needs no teacher"
     elif not _is_taught(options):
