@@ -65,12 +65,9 @@ def steps(
     journal = Journal(options, group, run, device)
     keeper = Keeper(options, group, run, before=journal.sync, settle=turns.settle)
     turns.add(keeper.flush)
-    limit = options.time_limit
-
-    def save_s() -> float:
-        return turns.count * keeper.seconds
-
-    preemption = Preemption(group, signals, limit, save_s, lambda: run.moved)
+    preemption = Preemption(
+        group, signals, options.time_limit, lambda: turns.count * keeper.seconds, lambda: run.moved
+    )
     copy = Copy(task, run, device, preemption.requested, fixed)
     _register(copy, journal, keeper, RandomNumbers(device), task)
     step, reason = 0, ""
@@ -94,6 +91,9 @@ def steps(
         if error.save:
             keeper.finish(step)
 
+    # All groups of this process have saved before one publishes.
+    yield
+    turns.settle()
     copy.close(publish=ended != "failed")
     if not keeper.close() and ended != "failed":
         ended, reason = "failed", f"the state of step {step} could not be saved: {keeper.error}"

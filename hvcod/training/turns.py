@@ -74,7 +74,9 @@ class Turns:
             return None
         if common := set.intersection(*steps):
             return max(common)
-        if not all(steps) and all(len(each) < 2 for each in steps):
+        # A group publishes once it has ended, and all have saved what they had by then.
+        ended = any(_steps(folder.with_name("published")) for folder in self._states)
+        if not ended and all(len(each) < 2 for each in steps):
             return 0
         log.warning(
             "the groups have no training states of the same step: each goes on from its own last "

@@ -1,7 +1,10 @@
 """Groups that one process trains in turn (``--exchange in-process``)."""
 
+import contextlib
 import json
+import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +131,8 @@ def test_a_launch_that_ended_in_its_first_save_begins_anew(
     run = tmp_path / "run"
     train(run, **IN_PROCESS, steps=6)
     shutil.rmtree(run / "group-2/state")
+    for group in range(3):
+        shutil.rmtree(run / f"group-{group}/published")
     again = train(run, **IN_PROCESS)
     assert [each["restarts"] for each in again] == [0, 0, 0]
     assert weights(again) == whole[1]
@@ -144,6 +149,40 @@ def test_a_signal_stops_all_groups_at_the_same_step(
         last = [list_steps(run / f"group-{group}/state")[-1] for group in range(3)]
         assert {*last} == {stopped[0]["steps"]} < {*range(1, 18)}
         assert weights(train(run, **IN_PROCESS)) == whole[1]
+
+
+def test_groups_do_not_begin_anew_because_another_one_has_failed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "group-1").mkdir(parents=True)
+    (run / "group-1/config.toml").write_text("[optimizer]\nlearning_rate = 1e38\n")
+    options = {**IN_PROCESS, "save_interval": 100}
+    stopped = train(run, 30, **options)
+    assert [each["ended"] for each in stopped] == ["preempted", "failed", "preempted"]
+    (run / "group-1/config.toml").unlink()
+    assert [each["restarts"] for each in train(run, **options)] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("more", [{}, FRESHEST], ids=["exact", "freshest"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_at_any_moment_change_nothing(
+    fast_mpirun: ForkServer,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    more: dict[str, Any],
+    seed: int,
+) -> None:
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("dozens of kills: --long")
+    options = {**IN_PROCESS, **more, "steps": 60, "save_interval": 3}
+    undisturbed = weights(train(tmp_path / "whole", **options))
+    moments = random.Random(seed)
+    for _ in range(20):
+        launch = fast_mpirun.start(0, *words(tmp_path / "run", options), cwd=HERE.parent)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            launch.wait(moments.uniform(0.2, 4))
+        launch.kill_all()
+    done = fast_mpirun(0, *words(tmp_path / "run", options), cwd=HERE.parent)
+    assert weights(json.loads(done.stdout)) == undisturbed
 
 
 def test_a_group_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
