@@ -5,8 +5,8 @@
 Each variant of tests/method/variants.py trains for each seed, with one rank per group, or two where
 its base algorithm needs them. Its cost is the time of a step after the burn-in, divided by that
 before it in the same run; its gain is the best validation loss, the mean over groups and seeds,
-beside that of two groups of as many ranks that do not teach each other: they read the same data as
-groups that do, which matters more than most variants.
+beside that of two groups of as many ranks that do not teach each other, or of one group alone: the
+data that a group reads matter more than most variants.
 """
 
 import json
@@ -22,9 +22,6 @@ import click
 from method.variants import VARIANTS, Variant
 
 TASKS = ("criteo", "commoncrawl")
-BASELINES = {1: "apart", 2: "apart, two ranks each"}
-"""The variants to compare with, by ranks of a group."""
-
 BURN_IN = 150  # of both laptop presets
 
 Figures = dict[str, float | None]
@@ -49,10 +46,17 @@ def main(only: Sequence[str], tasks: Sequence[str], seeds: int, file: Path | Non
                 file.write_text(json.dumps(table, indent=1) + "\n")
 
 
+def baseline_of(variant: Variant) -> str:
+    """Returns the name of the variant to compare with: the same groups without teachers."""
+    if variant.groups == 1:
+        return "alone"
+    return "apart" if variant.ranks == 1 else "apart, two ranks each"
+
+
 def chosen(only: Sequence[str]) -> list[Variant]:
     """Returns the variants of these names and their baselines; without names, all."""
     named = [each for each in VARIANTS if not only or each.name in only]
-    names = {each.name for each in named} | {BASELINES[each.ranks] for each in named}
+    names = {each.name for each in named} | {baseline_of(each) for each in named}
     return [each for each in VARIANTS if each.name in names]
 
 
@@ -96,7 +100,8 @@ def cost(metrics: Iterable[dict[str, Any]]) -> float | None:
     """Returns a step's time with teachers over that without; None if it had none, or always."""
     timed = [line for line in metrics if "step_s" in line]
     # The first line holds the start.
-    before = [line["step_s"] for line in timed[1:] if line["step"] <= BURN_IN]
+    alone = [line for line in timed[1:] if line["step"] <= BURN_IN and not line.get("teachers")]
+    before = [line["step_s"] for line in alone]
     after = [line["step_s"] for line in timed if line.get("teachers")]
     return statistics.median(after) / statistics.median(before) if before and after else None
 
@@ -114,7 +119,7 @@ def row(variant: Variant, table: dict[str, dict[str, Figures]], tasks: Sequence[
     """Returns the row of a variant: for each task its cost, and its loss beside the baseline's."""
     name, cells = variant.name, [variant.name]
     for task in tasks:
-        figures, baseline = table[name][task], table[BASELINES[variant.ranks]][task]["loss"]
+        figures, baseline = table[name][task], table[baseline_of(variant)][task]["loss"]
         assert figures["loss"] is not None
         assert baseline is not None
         cells.append("-" if figures["cost"] is None else f"{figures['cost']:.2f}")

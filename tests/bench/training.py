@@ -70,8 +70,8 @@ def _predicted(name: str, *words: object) -> Row:
     pairs = []
     for _ in range(PAIRS):
         sent = ["--teacher", _teacher(), "--exchange", "predictions", "--teacher-ranks", 1, *words]
-        taught = _train(2, PAPER, 32, 20, *sent, "--burn-in", 0, env=core)
-        alone = _train(1, PAPER, 32, 20, env=core)
+        taught = _train(2, PAPER, 32, 12, *sent, "--burn-in", 0, env=core)
+        alone = _train(1, PAPER, 32, 12, env=core)
         pairs.append((_step_s(taught), _step_s(alone)))
     return _row(name, pairs, target=1.05)
 
