@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 
+SLICE_BYTES = 1 << 28
+"""Most bytes in one operation: an MPI count is a 32-bit number."""
+
+
 class Communicator(Protocol):
     """The calls of an ``mpi4py.MPI.Intracomm`` that a process makes even if it is alone.
 

@@ -74,7 +74,7 @@ class Group:
     @property
     def trainers(self) -> int:
         """Ranks of the group that train; they are its first ones."""
-        return self.size if self.role == "trainer" or self.whole is None else self._others
+        return self.size if self.role == "trainer" else self._others
 
     @property
     def teacher_ranks(self) -> int:
@@ -189,11 +189,11 @@ def split(
     if world.size % here:
         raise UsageError(_does_not_divide(world.size, groups))
     size = world.size // here
-    trainers_among(size, teacher_ranks)
+    trainers = trainers_among(size, teacher_ranks)
     index = world.rank // size if only is None else only
     whole = world.Split(index, world.rank)
     share = share or node_share(world)
-    return _with_role(whole, index, groups, share, teacher_ranks, world)
+    return _with_role(whole, index, groups, share, trainers, world)
 
 
 def in_one_process(groups: int, share: NodeShare) -> list[Group]:
@@ -212,14 +212,14 @@ def _with_role(
     index: int,
     count: int,
     share: NodeShare,
-    teacher_ranks: int,
+    trainers: int,
     world: Communicator,
 ) -> Group:
     place = share.node_rank, share.threads
-    if not teacher_ranks:
+    if trainers == whole.size:
         abort.set_position(f"group {index}, rank {whole.rank} of {whole.size}")
         return Group(index, count, whole.rank, whole.size, whole, *place, team=world)
-    role = "trainer" if whole.rank < whole.size - teacher_ranks else "teacher"
+    role = "trainer" if whole.rank < trainers else "teacher"
     comm = whole.Split(role == "teacher", whole.rank)
     abort.set_position(f"group {index}, {role} {comm.rank} of {comm.size}")
     return Group(index, count, comm.rank, comm.size, comm, *place, world, role, whole)

@@ -7,10 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvcod.groups.communicator import Communicator
-
-SLICE_BYTES = 1 << 28
-"""Most bytes in one broadcast: an MPI count is a 32-bit number."""
+from hvcod.groups.communicator import SLICE_BYTES, Communicator
 
 
 def broadcast_tensors(comm: Communicator, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvcod.errors import HvcodError
-from hvcod.groups.communicator import Communicator, of_mpi
+from hvcod.groups.communicator import SLICE_BYTES, Communicator, of_mpi
 from hvcod.units import byte_count
 
 if TYPE_CHECKING:
     from mpi4py import MPI
-
-SLICE_BYTES = 1 << 28
-"""Most bytes in one operation: an MPI count is a 32-bit number."""
 
 
 @dataclass(frozen=True)

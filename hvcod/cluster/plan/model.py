@@ -61,8 +61,7 @@ def of_training(options: TrainOptions) -> ModelSize:
         UsageError: There is no such task.
         HvcodError: The data, on which the model's size depends, cannot be read.
     """
-    from torch import nn
-
+    from hvcod.codistill.average import sparse_tables
     from hvcod.codistill.teachers.precision import bytes_of
     from hvcod.groups.communicator import Alone
     from hvcod.groups.split import split
@@ -70,13 +69,12 @@ def of_training(options: TrainOptions) -> ModelSize:
 
     task = load_task(options.task)(options, split(Alone()))
     model = task.build_model()
-    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
-    by_rows = {id(table.weight) for table in tables}
+    by_rows = sparse_tables(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     tensors = model.state_dict().values()
     return ModelSize(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gradients=sum(parameter.nbytes for parameter in trained if id(parameter) not in by_rows),
+        gradients=sum(parameter.nbytes for parameter in trained if parameter not in by_rows),
         published=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in tensors),
         teacher=bytes_of(model, options.codistill.teacher_precision),
         weights=sum(parameter.nbytes for parameter in trained),

@@ -23,6 +23,7 @@ from hvcod.codistill.exchanges.base import Offer, Update
 from hvcod.codistill.exchanges.exact import due
 from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.teachers.model import TeacherSpec
+from hvcod.codistill.troubles import Troubles
 from hvcod.errors import GroupFailedError, HvcodError, UsageError
 from hvcod.exchange.poll import Failure
 from hvcod.groups.split import Group
@@ -66,7 +67,7 @@ class InProcess(PublishingExchange):
             )
         super().__init__(group, *others)
         self._shelf = group.shelf
-        self._failures: dict[str, Failure] = {}
+        self._troubles = Troubles()
 
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
         """Also clears this group's place on the shelf."""
@@ -115,7 +116,7 @@ class InProcess(PublishingExchange):
 
     def problems(self) -> dict[str, Failure]:
         """Returns the groups that ended early, and weights that were not handed over."""
-        return self._failures | super().problems()
+        return self._troubles.failures | super().problems()
 
     def source(self, group: int, step: int) -> str:
         """Returns the group and step: there is no file."""
@@ -182,7 +183,6 @@ class InProcess(PublishingExchange):
 
     def _fail(self, what: str, reason: str) -> None:
         """Counts a failure, and logs the first of its kind."""
-        before = self._failures.get(what)
-        self._failures[what] = Failure(before.count + 1 if before else 1, reason)
-        if before is None:
+        if what not in self._troubles.failures:
             log.warning("%s: %s (logged once)", what, reason)
+        self._troubles.add(what, reason)

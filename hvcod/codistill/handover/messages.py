@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hvcod.codistill.handover.pairs import AHEAD
 from hvcod.exchange.poll import Failure
-from hvcod.groups.tensors import SLICE_BYTES
+from hvcod.groups.communicator import SLICE_BYTES
 
 TO_TEACHER, HEADER, BODY = 1, 2, 3
 """Tags of what a trainer sends, of headers, and of packed predictions."""

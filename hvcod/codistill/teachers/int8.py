@@ -168,6 +168,12 @@ def _modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
+def capabilities() -> Mapping[str, object]:
+    """Returns the instructions of this CPU by name; empty if torch does not tell them."""
+    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return able
+
+
 def _is_plain(module: nn.Module) -> bool:
     """Returns whether a layer does nothing but what its torch class does, or a part of it."""
     if isinstance(module, nn.Embedding):
@@ -180,5 +186,5 @@ def _is_plain(module: nn.Module) -> bool:
 @functools.cache
 def _reduces_range() -> bool:
     """Returns whether inputs have 7 bits, as sums of products would overflow without VNNI."""
-    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    able = capabilities()
     return not any(able.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8", "dot"))

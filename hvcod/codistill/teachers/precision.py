@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from hvcod.codistill.teachers.int8 import Packed, pack, places
+from hvcod.codistill.teachers.int8 import Packed, capabilities, pack, places
 from hvcod.errors import UsageError
 
 log = logging.getLogger("hvcod.codistill")
@@ -67,11 +67,7 @@ class Narrow(Held):
         super().__init__(model)
         self.exact = dtype is torch.float16
         self._dtype, self._device = dtype, device
-        self._matrices = {
-            name: each
-            for name, each in model.named_parameters()
-            if each.dim() > 1 and _is_wide(each)
-        }
+        self._matrices = _matrices(model)
         for matrix in self._matrices.values():
             matrix.data = matrix.data.to(dtype)
 
@@ -152,9 +148,7 @@ def bytes_of(model: nn.Module, precision: str) -> int:
     tensors: dict[str, Tensor] = model.state_dict()
     sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
     if precision in HALVES:
-        for name, each in model.named_parameters():
-            if each.dim() > 1 and _is_wide(each):
-                sizes[name] = 2 * each.numel()
+        sizes |= {name: 2 * matrix.numel() for name, matrix in _matrices(model).items()}
     if precision == "int8":
         for name, scales in places(model):
             sizes[name] = tensors[name].numel() + scales * len(tensors[name])
@@ -180,8 +174,14 @@ def _described(packed: Sequence[Packed], tensors: Mapping[str, Tensor], model: n
 
 
 def _is_fast(precision: str) -> bool:
-    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    able = capabilities()
     return not able or any(able.get(name) for name in _FAST[precision])
+
+
+def _matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the weight matrices that can be held as halves, by name."""
+    named = model.named_parameters()
+    return {name: each for name, each in named if each.dim() > 1 and _is_wide(each)}
 
 
 def _is_wide(tensor: Tensor) -> bool:

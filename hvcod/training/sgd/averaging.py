@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import horovod.torch as hvd
 import torch
-from mpi4py import MPI
 from torch import Tensor, nn
 
+from hvcod.groups.communicator import take_largest
 from hvcod.groups.horovod import start_horovod
 from hvcod.groups.split import Group
 from hvcod.training.sgd.allreduce import in_buckets
@@ -50,5 +50,5 @@ class Averaging:
     def _anyones(self, mask: Tensor) -> Tensor:
         """Returns the numbers of the rows that any rank has changed."""
         union = mask.cpu().numpy().copy()
-        self._comm.Allreduce(MPI.IN_PLACE, union, MPI.MAX)
+        take_largest(self._comm, union)
         return torch.from_numpy(union).to(mask.device).nonzero()[:, 0]
