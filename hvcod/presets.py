@@ -32,7 +32,7 @@ def trains_in_one_process(preset: str | None, layers: Sequence[Mapping[str, Any]
         preset: The names of ``--preset``; None if there are none.
         layers: {key: value} of the options that are laid over the preset, later ones winning.
     """
-    methods = [METHODS[name] for name in (preset or "").split(",") if name in METHODS]
+    methods = [METHODS[name] for name in _names(preset or "") if name in METHODS]
     chosen = [layer.get("codistill.exchange") for layer in (*methods, *layers)]
     return next(filter(None, reversed(chosen)), "") == "in-process"
 
@@ -50,7 +50,7 @@ def layers_of(
     Raises:
         UsageError: There is no such preset, or there are several of the task.
     """
-    chosen = [name.strip() for name in names.split(",")]
+    chosen = _names(names)
     own = [name for name in chosen if name in of_task]
     others = [name for name in chosen if name not in of_task]
     if unknown := [name for name in others if name not in METHODS]:
@@ -61,3 +61,7 @@ def layers_of(
     if len(own) > 1:
         raise UsageError(f"--preset {names}: choose one of {' and '.join(own)}")
     return (of_task[own[0] if own else DEFAULT], *(METHODS[name] for name in others))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

@@ -62,5 +62,6 @@ def test_what_makes_one_process_train_is_known_without_the_task() -> None:
     chosen: dict[str, Any] = {"codistill.exchange": "in-process"}
     assert trains_in_one_process(None, [chosen])
     assert trains_in_one_process("paper,mutual-learning", [{}])
+    assert trains_in_one_process("paper, mutual-learning", [{}])
     assert not trains_in_one_process("mutual-learning", [{}, {"codistill.exchange": "files"}])
     assert not trains_in_one_process("laptop", [{"codistill.exchange": None}])

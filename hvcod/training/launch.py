@@ -53,7 +53,8 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
     """
     everyone = team.ranks
     group, *others = groups = _groups_here(options, team)
-    colleagues = everyone.Split(group.role == "teacher", everyone.rank)
+    # All trainers of the launch, if there are others, which may fall silent.
+    colleagues = everyone.Split(group.role == "teacher", everyone.rank) if group.whole else None
     options = per_rank(options, group.trainers)
     _show_log(groups)
     with ExitStack() as stack:
@@ -85,7 +86,7 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
                 pace.close()
     silent = any(summary.get("silent_teacher_ranks") for summary in summaries)
     mine = summaries if group.is_root else []
-    if group.teacher_ranks and any(colleagues.allgather(silent)):
+    if colleagues is not None and any(colleagues.allgather(silent)):
         return _gathered(colleagues, mine)
     return _gathered(everyone, mine)
 

@@ -154,6 +154,7 @@ class Asynchronous(BaseAlgorithm):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned, with the model's weights. Collective."""
+        self._skipped = state["counters"]["skipped"]
         if self.group.is_root:
             self.updates.counters = state["counters"]
         self._begin(state["counters"]["done"], state["updates"], state["averages"])

@@ -102,6 +102,18 @@ def test_one_rank_makes_the_updates_of_synchronous_sgd(
                 assert torch.equal(weights[name], tensor), name
 
 
+def test_skipped_updates_are_known_as_soon_as_a_state_is_loaded() -> None:
+    model, given = Model(sparse=False), options("sgd")
+    optimizer = Asynchronous(model, alone(), given)
+    for _ in optimizer.rounds():
+        optimizer.step(model(torch.zeros(8, 3, dtype=torch.int64), True).sum() * torch.nan)
+    with optimizer.still():
+        state = copy.deepcopy(optimizer.state_dict())
+    resumed = Asynchronous(Model(sparse=False), alone(), given)
+    resumed.load_state_dict(state)
+    assert resumed.skipped == 1
+
+
 def test_tables_need_an_optimiser_of_rows() -> None:
     assert BASE_ALGORITHMS.load("async") is Asynchronous
     with pytest.raises(UsageError, match="--algorithm sgd: embedding tables"):
