@@ -48,6 +48,13 @@ def scale(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     return lambda everyday, long: long if pytestconfig.getoption("--long") else everyday
 
 
+@pytest.fixture
+def long(pytestconfig: pytest.Config) -> None:
+    """Skips a test that takes half a minute or more unless ``--long`` is given."""
+    if not pytestconfig.getoption("--long"):
+        pytest.skip("takes half a minute or more: --long")
+
+
 def missing(reason: str) -> NoReturn:
     """Skips a test for want of something; where everything must be there, fails it."""
     if os.environ.get("HVCOD_CI"):

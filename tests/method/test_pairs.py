@@ -67,6 +67,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("task", list(SMALL))
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
 def test_a_combination_trains_stops_at_a_signal_and_goes_on(
@@ -75,10 +76,7 @@ def test_a_combination_trains_stops_at_a_signal_and_goes_on(
     tmp_path: Path,
     pair: Variant,
     task: str,
-    pytestconfig: pytest.Config,
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("takes minutes: --long")
     flags = trained_teachers(fast_mpirun, pair, task, data[task], tmp_path)
     # Other schedules depend on the steps of the run.
     flags = [*flags, "--groups", str(pair.groups), "--set", "optimizer.schedule=constant"]

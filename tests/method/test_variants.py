@@ -68,6 +68,7 @@ def trained_teachers(
     return [flag.format(teacher=teacher, store=store) for flag in variant.flags]
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("task", list(SMALL))
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
@@ -78,10 +79,7 @@ def test_a_variant_trains_is_killed_and_goes_on(
     variant: Variant,
     task: str,
     ranks: int,
-    pytestconfig: pytest.Config,
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("takes minutes: --long")
     if ranks > 1 and not variant.launched:
         pytest.skip("trains in one process")
     flags = trained_teachers(fast_mpirun, variant, task, data[task], tmp_path)

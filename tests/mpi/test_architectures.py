@@ -108,6 +108,7 @@ def check_scored(server: ForkServer, run: Path, summaries: Sequence[dict[str, An
         assert each["metrics"]["loss"] == pytest.approx(summary["validation_loss"], rel=0.1)
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("task", list(MODELS))
 def test_killed_groups_of_different_architectures_go_on_bit_for_bit(
@@ -117,10 +118,7 @@ def test_killed_groups_of_different_architectures_go_on_bit_for_bit(
     tmp_path: Path,
     task: str,
     ranks: int,
-    pytestconfig: pytest.Config,
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("takes a minute: --long")
     data = {"commoncrawl": tiny_data, "criteo": clicks}[task]
     run, whole = tmp_path / "run", tmp_path / "whole"
     words = [command(task, data, whole, group) for group in range(2)]
@@ -146,6 +144,7 @@ def _saved(run: Path, group: int) -> bool:
     return folder.exists() and bool(list_steps(folder))
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("task", list(MODELS))
 def test_each_exchange_brings_other_architectures(
     fast_mpirun: ForkServer,
@@ -153,10 +152,7 @@ def test_each_exchange_brings_other_architectures(
     clicks: Path,
     tmp_path: Path,
     task: str,
-    pytestconfig: pytest.Config,
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("takes a minute: --long")
     data = {"commoncrawl": tiny_data, "criteo": clicks}[task]
     outcomes = {}
     for name, ranks, words in (

@@ -11,13 +11,6 @@ from forkserver.launches import ForkServer
 from mpi.test_resume import command, finished, lines, losses, wait_for
 
 
-@pytest.fixture
-def long(pytestconfig: pytest.Config) -> None:
-    """Skips what repeats, with whole runs, what other tests show."""
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("further whole runs: --long")
-
-
 def test_updates_in_a_written_order_are_those_of_plain_pytorch(fast_mpirun: MpiRun) -> None:
     assert fast_mpirun(2, "stale.py").stdout == "ok\n"
 

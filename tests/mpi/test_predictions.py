@@ -50,6 +50,7 @@ def test_a_teacher_rank_that_fails_costs_its_group_the_term_only(
     assert "ValueError: there is no chalk" in lines(run, 1)[-1]["reasons"]["teacher ranks failed"]
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize(("how", "number"), [("stop", 12), ("sleep", 400)])
 def test_a_teacher_rank_that_is_stopped_or_slow_holds_nobody_up(
     fast_mpirun: ForkServer,
@@ -57,10 +58,7 @@ def test_a_teacher_rank_that_is_stopped_or_slow_holds_nobody_up(
     tmp_path: Path,
     how: str,
     number: int,
-    pytestconfig: pytest.Config,
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("waits for a rank that does not answer: --long")
     run = tmp_path / "run"
     more = ["--groups", 2, *PREDICTIONS]
     words = command(tiny_data, run, *more, steps=120, codistill__burn_in=0)[1:]

@@ -44,11 +44,10 @@ def test_a_store_made_by_two_ranks_teaches_two_groups_of_two_ranks(
     assert all((line["distill_loss"] > 0) == (step > 2) for step, line in steps.items())
 
 
+@pytest.mark.usefixtures("long")
 def test_a_store_whose_ranks_are_killed_is_finished_with_the_same_bytes(
-    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path, pytestconfig: pytest.Config
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("kills launches for a minute: --long")
     teacher, whole = tmp_path / "teacher", tmp_path / "whole"
     trained(fast_mpirun, tiny_data, teacher, 0, "--steps", 4)
     words = ["hvcod", "predict", teacher, "--sample", 5, "--teacher-store"]

@@ -75,6 +75,7 @@ def test_the_weights_are_those_of_exact_files(
     assert weights(json.loads(done.stdout)) == whole[1]
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("interval", [1, 2, 5])
 @pytest.mark.parametrize("topology", ["full", "ring"])
 @pytest.mark.parametrize("task", ["commoncrawl", "criteo"])
@@ -82,13 +83,10 @@ def test_they_are_for_any_interval_and_topology(
     fast_mpirun: ForkServer,
     tiny_data: Path,
     tmp_path: Path,
-    pytestconfig: pytest.Config,
     task: str,
     topology: str,
     interval: int,
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("takes minutes: --long")
     options: dict[str, Any] = {
         "steps": 24,
         "groups": 3,
@@ -162,17 +160,15 @@ def test_groups_do_not_begin_anew_because_another_one_has_failed(tmp_path: Path)
     assert [each["restarts"] for each in train(run, **options)] == [1, 0, 1]
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("more", [{}, FRESHEST], ids=["exact", "freshest"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kills_at_any_moment_change_nothing(
     fast_mpirun: ForkServer,
     tmp_path: Path,
-    pytestconfig: pytest.Config,
     more: dict[str, Any],
     seed: int,
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("dozens of kills: --long")
     options = {**IN_PROCESS, **more, "steps": 60, "save_interval": 3}
     undisturbed = weights(train(tmp_path / "whole", **options))
     moments = random.Random(seed)
@@ -275,6 +271,7 @@ def test_nothing_of_mpi_is_needed(fast_mpirun: ForkServer, tmp_path: Path) -> No
     assert weights(json.loads(done.stdout))
 
 
+@pytest.mark.usefixtures("long")
 @pytest.mark.parametrize(
     "flags",
     [
@@ -289,10 +286,8 @@ def test_nothing_of_mpi_is_needed(fast_mpirun: ForkServer, tmp_path: Path) -> No
     ],
 )
 def test_no_variant_of_one_process_needs_mpi(
-    fast_mpirun: ForkServer, tmp_path: Path, flags: str, pytestconfig: pytest.Config
+    fast_mpirun: ForkServer, tmp_path: Path, flags: str
 ) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("the commands one by one: --long")
     run, new = tmp_path / "run", tmp_path / "new"
     train(run, **IN_PROCESS, steps=6)
     given = flags.format(run=run, new=new).split()

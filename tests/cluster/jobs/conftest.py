@@ -185,13 +185,6 @@ class Cluster:
         return [each["weights"] for each in summaries]
 
 
-@pytest.fixture
-def long(pytestconfig: pytest.Config) -> None:
-    """Skips a test that takes long unless ``--long`` is given."""
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("takes more than half a minute: --long")
-
-
 @pytest.fixture(scope="session")
 def slurm(
     mpi_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory

@@ -23,12 +23,6 @@ DILOCO = ("--sgd", "local", "--outer-learning-rate", 0.7, "--outer-momentum", 0.
 ALONE = Group(0, 1, 0, 1, comm=MPI.COMM_SELF, node_rank=0, threads=1)
 
 
-@pytest.fixture
-def long(pytestconfig: pytest.Config) -> None:
-    if not pytestconfig.getoption("--long"):
-        pytest.skip("further ranks and whole runs: --long")
-
-
 def test_each_step_is_that_of_the_transcription(fast_mpirun: MpiRun) -> None:
     assert fast_mpirun(2, "local_steps.py").stdout == "ok\n" * 2
 
