@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from hvcod.config import LocalOptions, TrainOptions
 from hvcod.errors import UsageError
+from hvcod.schema import flag_of
 
 Rule = Callable[[TrainOptions], str]
 """(options of a run) -> why they do not go together; empty if they do."""
@@ -261,7 +262,7 @@ def notes(options: TrainOptions, given: Collection[str]) -> list[str]:
     """
     lines = []
     for idle, why in _idle(options):
-        if names := [_flag(key) for key in given if key.removeprefix("codistill.") in idle]:
+        if names := [flag_of(key) for key in given if key.removeprefix("codistill.") in idle]:
             lines.append(f"{', '.join(names)}: no effect {why}")
     burn_in, never = options.codistill.burn_in, "codistill.burn_in" not in given
     if _is_taught(options) and never and burn_in >= options.steps:
@@ -295,7 +296,3 @@ def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
 
 def _is_taught(options: TrainOptions) -> bool:
     return options.groups > 1 or bool(options.teacher) or options.codistill.teach_self
-
-
-def _flag(key: str) -> str:
-    return "--" + key.rpartition(".")[2].replace("_", "-")

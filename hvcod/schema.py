@@ -115,6 +115,11 @@ def changed(options: Any, values: Mapping[str, Any]) -> Any:
     return resolve(type(options), [before, values], own)
 
 
+def flag_of(key: str) -> str:
+    """Returns the flag of an option, such as ``--burn-in`` for ``codistill.burn_in``."""
+    return "--" + key.rpartition(".")[2].replace("_", "-")
+
+
 def parse_assignment(text: str) -> tuple[str, str]:
     """Splits the ``key=value`` of ``--set``.
 

@@ -8,6 +8,7 @@ import click
 
 from hvcod import config
 from hvcod.config import TrainOptions
+from hvcod.schema import flag_of
 from hvcod.values import Duration, Paths
 
 PATH = click.Path(path_type=Path)
@@ -77,7 +78,7 @@ def inputs_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> Any:
-    name = "--" + key.rpartition(".")[2].replace("_", "-")
+    name = flag_of(key)
     text = metadata["meaning"][0].upper() + metadata["meaning"][1:] + "."
     if default not in (None, "", ()) and kind is not bool:
         shown = f"{default:g}s" if isinstance(default, Duration) else default

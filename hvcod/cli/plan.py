@@ -1,7 +1,7 @@
 """``hvcod plan``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import click
 from hvcod import config
 from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
-from hvcod.cluster.plan.in_process import Turns, plan_turns
+from hvcod.cluster.plan.in_process import Turns, TurnsRow, plan_turns
 from hvcod.cluster.plan.machine import machine
 from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training, shard_copies
 from hvcod.cluster.plan.options import PlanOptions
@@ -95,14 +95,11 @@ def command(
     )
     rows = plan(wanted, size, network, file_system, options.groups)
     if as_json:
-        given = {"training": wanted, "model": size, "network": network, "file_system": file_system}
-        inputs = {name: vars(value) for name, value in given.items()}
-        show(json.dumps(inputs | {"rows": [asdict(row) for row in rows]}))
+        _show_json(rows, training=wanted, model=size, network=network, file_system=file_system)
     else:
         also = f", {counted(wanted.finished, 'finished teacher')}" if wanted.finished else ""
         show(f"{size.parameters:,} parameters, {training.codistill.topology} topology{also}")
-        cells = [_cells(row) for row in rows]
-        show(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
+        _show_table([_cells(row) for row in rows])
         show("\n".join(["", *_remarks(rows, wanted), UNKNOWN]))
 
 
@@ -123,8 +120,7 @@ def _show_turns(
     )
     rows = plan_turns(wanted, size, options.groups)
     if as_json:
-        inputs = {"training": vars(wanted), "model": vars(size)}
-        show(json.dumps(inputs | {"rows": [asdict(row) for row in rows]}))
+        _show_json(rows, training=wanted, model=size)
         return
     show(f"{size.parameters:,} parameters, {wanted.topology} topology, one process")
     cells = [
@@ -139,8 +135,17 @@ def _show_turns(
         }
         for row in rows
     ]
-    show(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
+    _show_table(cells)
     show("\nThe groups take turns: a step of all of them takes the sum of their steps.")
+
+
+def _show_json(rows: Sequence[Row | TurnsRow], **inputs: object) -> None:
+    given = {name: vars(value) for name, value in inputs.items()}
+    show(json.dumps(given | {"rows": [asdict(row) for row in rows]}))
+
+
+def _show_table(cells: Sequence[Mapping[str, str]]) -> None:
+    show(columns([list(cells[0]), *(list(row.values()) for row in cells)]))
 
 
 def _training(

@@ -11,6 +11,7 @@ from hvcod.cli.evaluation import load, sources
 from hvcod.cli.options import PATH, build, dataclass_options, json_option, layer
 from hvcod.errors import UsageError
 from hvcod.evaluation.options import EvaluationOptions, StoreOptions
+from hvcod.schema import flag_of
 from hvcod.terminal import show
 from hvcod.units import byte_count
 
@@ -73,7 +74,7 @@ def command(
 def _problem(output: Path | None, store: StoreOptions, flags: Mapping[str, Any]) -> str:
     if store.teacher_store is None:
         if given := layer(StoreOptions, flags):
-            return f"{_flag(next(iter(given)))} goes with --teacher-store, which is not given"
+            return f"{flag_of(next(iter(given)))} goes with --teacher-store, which is not given"
         return "" if output else "give --output FILE, or --teacher-store DIR"
     if output:
         return "--output and --teacher-store do not go together: call hvcod predict twice"
@@ -81,11 +82,7 @@ def _problem(output: Path | None, store: StoreOptions, flags: Mapping[str, Any])
         name = "examples" if flags["part"] in (None, "training") else "part"
         return f"--teacher-store holds the whole training part: leave out --{name}"
     forms = [key for key in ("whole", "sample", "top_k") if getattr(store, key)]
-    return f"{' and '.join(map(_flag, forms))}: choose one of them" if len(forms) > 1 else ""
-
-
-def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
+    return f"{' and '.join(map(flag_of, forms))}: choose one of them" if len(forms) > 1 else ""
 
 
 def _store(

@@ -46,19 +46,31 @@ def read_tree(path: Path, *, follow: bool = True) -> dict[str, Any]:
     return tree
 
 
+def read_options(path: Path) -> dict[str, Any]:
+    """Returns a file of options as nested tables.
+
+    Raises:
+        UsageError: It cannot be read or is not such a file.
+    """
+    try:
+        return read_tree(path)
+    except (OSError, HvcodError, ValueError) as error:
+        raise UsageError(f"cannot read the configuration {path}: {reason_of(error)}") from error
+
+
+def layer_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options in a file's tables as one layer of {dotted key: value}."""
+    # A run also records its identity there.
+    return flatten({key: value for key, value in tree.items() if key != "run"})
+
+
 def read_layer(path: Path) -> dict[str, Any]:
     """Returns a file of options as one layer of {dotted key: value} for `config.resolve`.
 
     Raises:
         UsageError: It cannot be read or is not such a file.
     """
-    try:
-        tree = read_tree(path)
-    except (OSError, HvcodError, ValueError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {reason_of(error)}") from error
-    # A run also records its identity there.
-    tree.pop("run", None)
-    return flatten(tree)
+    return layer_of(read_options(path))
 
 
 def _check(tree: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from hvcod.codistill.handover.messages import (
     wait_for,
 )
 from hvcod.codistill.handover.pairs import AHEAD, Pair, share_out
-from hvcod.codistill.predictions.packing import Packing
+from hvcod.codistill.predictions.packing import sent
 from hvcod.codistill.predictions.sampled import offsets
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.codistill.teachers.collection import Teachers
@@ -242,17 +242,10 @@ class TeacherRank:
         kept = map_tensors(_on_host, hidden) if self._exact else None
         if not finite:
             return replace(header, state="not finite", hidden=kept), None
-        packing = self._packing(logits)
+        packing = sent(self._options.codistill, logits, self._task.likelihood)
         body = packing.pack(logits, self._offsets(logits, header, trainer)).view(np.uint8)
         form = packing.to_dict()
         return replace(header, state="here", size=body.size, packing=form, hidden=kept), body
-
-    def _packing(self, logits: Tensor) -> Packing:
-        options = self._options.codistill
-        classes = logits.shape[-1] if self._task.likelihood == "classes" else None
-        if options.teacher_sample is None:
-            return Packing(classes)
-        return Packing(classes, "sample", options.teacher_sample, options.temperature)
 
     def _offsets(self, logits: Tensor, header: Header, trainer: Trainer) -> Any:
         if self._options.codistill.teacher_sample is None:

@@ -12,6 +12,7 @@ from hvcod.config import option
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
 from hvcod.registry import SCHEDULERS
+from hvcod.schema import flag_of
 from hvcod.values import Duration
 
 if TYPE_CHECKING:
@@ -242,18 +243,16 @@ def _check_texts(options: JobOptions) -> None:
         value = getattr(options, name) or ""
         # Blanks end a value of a directive, # begins a comment there, quotes go on to the next.
         if re.search(r"""[\s#"'\\]""", value):
-            raise UsageError(f"{_flag(name)} {value!r}: it may not contain blanks, quotes, \\ or #")
+            raise UsageError(
+                f"{flag_of(name)} {value!r}: it may not contain blanks, quotes, \\ or #"
+            )
     for item in dataclasses.fields(options):
         value = getattr(options, item.name)
         if isinstance(value, str):
-            check_text(_flag(item.name), value, lines=item.name in ("setup", "directives"))
+            check_text(flag_of(item.name), value, lines=item.name in ("setup", "directives"))
     # Between double quotes, names of variables are the only shell that is meant.
     if not re.fullmatch(r"(?!~)([^\"`\\$:]|\$\w|\$\{\w+\})*", options.environment or ""):
         raise UsageError(
             f"--environment {options.environment!r}: use a folder without quotes, \\, : and "
             "$(...), and $HOME for ~"
         )
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

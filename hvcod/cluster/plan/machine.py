@@ -9,6 +9,7 @@ from typing import Any
 
 from hvcod.cluster.plan.options import PlanOptions
 from hvcod.errors import UsageError
+from hvcod.schema import flag_of
 
 MESSAGE_BYTES = 32 * 2**20
 """Bytes of gradients that travel in one message: `hvcod.training.sgd.allreduce.BUCKET_BYTES`."""
@@ -97,9 +98,8 @@ def machine(options: PlanOptions) -> tuple[Network, FileSystem]:
         try:
             return derive()
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{flag} is not given{where}: give it, or --doctor FILE with what "
+                f"{flag_of(name)} is not given{where}: give it, or --doctor FILE with what "
                 "`mpirun -np N hvcod doctor --json` printed on the nodes"
             ) from error
 

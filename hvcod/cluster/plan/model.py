@@ -84,13 +84,11 @@ def of_training(options: TrainOptions) -> ModelSize:
 
 def _predicted(task: "Task", model: "nn.Module") -> int:
     """Returns the bytes of the predictions for an example, as teacher ranks send them."""
-    from hvcod.codistill.predictions.packing import Packing
+    from hvcod.codistill.predictions.packing import sent
 
     options = task.options
     batch = task.training_data().next()
     logits, _ = task.predict(model, batch.inputs, None)
-    classes = logits.shape[-1] if task.likelihood == "classes" else None
-    sample = options.codistill.teacher_sample
-    packing = Packing(classes, "sample", sample) if sample else Packing(classes)
-    rows = logits.numel() // (classes or 1)
+    packing = sent(options.codistill, logits, task.likelihood)
+    rows = logits.numel() // (packing.classes or 1)
     return rows * packing.row.itemsize // options.batch_size

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hvcod.codistill.predictions.sampled import Prediction, Sampled, sample, top
+from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError, UsageError
 
 KINDS = ("whole", "sample", "top")
@@ -115,3 +116,11 @@ class Packing:
     def from_dict(cls, values: Mapping[str, Any]) -> "Packing":
         """Returns the form that `to_dict` described; raises UsageError, TypeError if it is none."""
         return cls(**values)
+
+
+def sent(options: CodistillOptions, logits: Tensor, likelihood: str) -> Packing:
+    """Returns the form in which teacher ranks send predictions such as these logits."""
+    classes = logits.shape[-1] if likelihood == "classes" else None
+    if options.teacher_sample is None:
+        return Packing(classes)
+    return Packing(classes, "sample", options.teacher_sample, options.temperature)

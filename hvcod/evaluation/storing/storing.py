@@ -8,6 +8,7 @@ evaluation, so the store does not depend on the number of ranks.
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,7 +99,7 @@ class Storing(Preparation):
     def digests(self) -> dict[str, Any]:
         """Returns what the predictions follow from besides their form."""
         task = self._models[0].task
-        data = DataRecord.of(task)
+        data = self._data
         return {
             "format": FORMAT.name,
             "teachers": [digest_of(model.model) for model in self._models],
@@ -107,6 +108,11 @@ class Storing(Preparation):
             "places": self.places,
             "seed": self._seed if self._packing.kind == "sample" else None,
         }
+
+    @cached_property
+    def _data(self) -> DataRecord:
+        # To look for what the examples are may take a while: their files are listed.
+        return DataRecord.of(self._models[0].task)
 
     def work(self) -> None:
         """Predicts the shards. Collective."""
@@ -158,7 +164,7 @@ class Storing(Preparation):
         if not count:
             raise HvcodError("the training part has no examples")
         write_whole(self.output / "index.h5", image(index, FORMAT))
-        packing, data = self._packing, DataRecord.of(self._models[0].task)
+        packing, data = self._packing, self._data
         any_temperature = packing.kind == "whole" and len(self._models) == 1
         description = {
             **FORMAT.attributes(),

@@ -116,10 +116,10 @@ class ImageNet(Task):
     def __init__(self, options: TrainOptions, group: Group) -> None:
         """Opens the data, or built-in ones without ``--data``. Collective over the launch."""
         super().__init__(options, group)
-        self.images: ImageOptions = options.model
+        images: ImageOptions = options.model
         self.dataset = ImageDataset(data_folder("imagenet", options.data, group))
-        self._view = View(self.images.image_size, self.images.augmentation)
-        self._threads = self.images.decoding_threads or group.threads
+        self._view = View(images.image_size, images.augmentation)
+        self._threads = images.decoding_threads or group.threads
 
     def build_model(self) -> nn.Module:
         """Builds a residual network; every rank normalises by its own part of the batch."""
@@ -167,7 +167,7 @@ class ImageNet(Task):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy in nats per image."""
-        smoothing = self.images.label_smoothing
+        smoothing = self.options.model.label_smoothing
         return F.cross_entropy(logits, targets, ignore_index=UNKNOWN, label_smoothing=smoothing)
 
     def meaning(self) -> Mapping[str, Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import tomli_w
 
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.errors import HvcodError, UsageError
 from hvcod.files.folder import remove
-from hvcod.files.toml import read_tree
+from hvcod.files.toml import layer_of, read_options
 from hvcod.files.whole import write_whole
 from hvcod.folders import group_folder
 from hvcod.schema import changed, fields_of, flatten, nested, to_tree
@@ -46,7 +46,7 @@ class OwnOptions:
             HvcodError: The group has been trained with another value.
             UsageError: Its file has another value, or cannot be read.
         """
-        of_run, ours = _flat(there), flatten(to_tree(options))
+        of_run, ours = layer_of(there), flatten(to_tree(options))
         known = fields_of(TrainOptions, type(options.model))
 
         def differs(key: str, values: Mapping[str, Any]) -> bool:
@@ -56,7 +56,7 @@ class OwnOptions:
             return options, {}
         other = [k for k in ours if not known[k][0].metadata["common"] and differs(k, of_run)]
         theirs = {key: of_run.get(key, known[key][0].default) for key in other}
-        mine = _flat(_tree(self._path))
+        mine = layer_of(_tree(self._path))
         new = {key: ours[key] for key in other if key not in mine or differs(key, mine)}
         for key, value in new.items():
             if known[key][0].metadata["result"]:
@@ -67,7 +67,7 @@ class OwnOptions:
         """Adds options to the file of the group's own. Raises OSError or UsageError."""
         tree = _tree(self._path)
         recorded = sorted({*_recorded(tree), *values})
-        write_whole(self._path, _toml({**_flat(tree), **values}, recorded))
+        write_whole(self._path, _toml({**layer_of(tree), **values}, recorded))
 
     def _check(self, key: str, value: Any, theirs: Mapping[str, Any], in_file: bool) -> None:
         if in_file:
@@ -90,7 +90,7 @@ def forget(path: Path) -> None:
     """
     tree = _tree(path)
     if recorded := _recorded(tree):
-        left = {key: value for key, value in _flat(tree).items() if key not in recorded}
+        left = {key: value for key, value in layer_of(tree).items() if key not in recorded}
         if left:
             write_whole(path, _toml(left, []))
         else:
@@ -107,14 +107,7 @@ def has_begun(folder: Path) -> bool:
 
 
 def _tree(path: Path) -> dict[str, Any]:
-    try:
-        return read_tree(path) if path.exists() else {}
-    except (OSError, HvcodError, ValueError) as error:
-        raise UsageError(f"cannot read the configuration {path}: {reason_of(error)}") from error
-
-
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return flatten({key: value for key, value in tree.items() if key != "run"})
+    return read_options(path) if path.exists() else {}
 
 
 def _recorded(tree: Mapping[str, Any]) -> list[str]:
