@@ -151,10 +151,9 @@ class Codistiller:
         return {"teachers": used, "staleness": staleness, **shown, **more}
 
     def summary(self) -> dict[str, object]:
-        """Returns what a finished run shows: exchanges, mean staleness in steps, seconds a step."""
+        """Returns what a finished run shows: `Figures.summary`, and seconds a step."""
         return {
-            "exchanges": self.exchanges,
-            "mean_staleness": self.mean_staleness,
+            **self._figures.summary(),
             "exchange_s": self._figures.seconds / max(1, self._done),
             **self._exchange.summary(),
         }
@@ -370,7 +369,7 @@ class Codistiller:
     def _switch(self, updates: Iterable[Update]) -> None:
         for update in updates:
             self._teachers.load(update.group, update.step, update.tensors, update.model)
-            self._figures.exchanges += 1
+            self._figures.take(update)
 
     def _failures(self) -> Iterable[tuple[str, Failure]]:
         if not self._begun:

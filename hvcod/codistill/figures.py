@@ -1,8 +1,12 @@
 """Figures about the teachers of a group: how stale they were, how often they came."""
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+from hvcod.codistill.exchanges.base import Update
 
 _SAVED = ("exchanges", "seconds", "staleness", "distilled")
 
@@ -19,6 +23,8 @@ class Figures:
         teachers_used: {key: step} of the teachers in the last loss, None for fixed ones; empty
             without a term.
         weight: The weight of the last loss; zero without a term.
+        taken_bytes: Of all teacher weights that this launch took over.
+        delays: How long each of those had been published, in seconds, by the clocks of both nodes.
     """
 
     exchanges: int = 0
@@ -28,11 +34,21 @@ class Figures:
     teachers_used: dict[int, int | None] = field(default_factory=dict)
     weight: float = 0.0
     counted: int = -1
+    taken_bytes: int = 0
+    delays: list[float] = field(default_factory=list)
 
     @property
     def mean_staleness(self) -> float | None:
         """Mean of student's minus teacher's step, in steps; ``None`` before any distillation."""
         return self.staleness / self.distilled if self.distilled else None
+
+    def take(self, update: Update) -> None:
+        """Notes that a teacher takes over fresher weights."""
+        self.exchanges += 1
+        self.taken_bytes += sum(tensor.nbytes for tensor in update.tensors.values())
+        if update.created:
+            delay = datetime.now(UTC) - datetime.fromisoformat(update.created)
+            self.delays.append(delay.total_seconds())
 
     def use(self, step: int, teachers: dict[int, int | None], weight: float) -> None:
         """Notes {key: step} of the teachers of a loss, and its weight if there are any.
@@ -45,6 +61,15 @@ class Figures:
             self.counted = step
             self.staleness += sum(ages) / len(ages)
             self.distilled += 1
+
+    def summary(self) -> dict[str, object]:
+        """Returns what a finished run shows, with the median of the `delays`."""
+        return {
+            "exchanges": self.exchanges,
+            "mean_staleness": self.mean_staleness,
+            "taken_bytes": self.taken_bytes,
+            "exchange_delay_s": statistics.median(self.delays) if self.delays else None,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counters as plain values."""

@@ -32,6 +32,7 @@ class WriterCounters:
         existing: Items of a step whose file exists already and is not to be replaced.
         seconds: What it took to build and write the last file.
         bytes: Size of the last file.
+        all_bytes: Size of all files that were written.
         last_error: Why the last item was not written; empty if it was, or its file existed.
     """
 
@@ -42,6 +43,7 @@ class WriterCounters:
     seconds: float = 0.0
     longest_seconds: float = 0.0
     bytes: int = 0
+    all_bytes: int = 0
     last_error: str = ""
 
 
@@ -161,6 +163,7 @@ class Writer(Generic[Item]):
         whole.write_whole(path, data, replace=self._replace)
         counters = self.counters
         counters.bytes, counters.seconds = len(data), time.perf_counter() - begun
+        counters.all_bytes += len(data)
         counters.longest_seconds = max(counters.longest_seconds, counters.seconds)
         counters.last_error = ""
         counters.written += 1

@@ -128,11 +128,12 @@ def test_the_term_and_its_gradient_are_those_of_algorithm_1(members: list[Member
         staleness = {group: STEPS - taught for group, taught in used.items()}
         fixed = {f"fixed teacher {number + 1}": None for number in range(len(member.fixed))}
         assert codistiller.figures(STEPS) == {"teachers": used | fixed, "staleness": staleness}
-        assert codistiller.summary() == {
+        summary = {
             "exchanges": codistiller.exchanges,
             "mean_staleness": codistiller.mean_staleness,
             "exchange_s": codistiller.state_dict()["seconds"] / STEPS,
         }
+        assert codistiller.summary() | summary == codistiller.summary()
         assert codistiller.exchanges == (len(members) - 1) * (STEPS // INTERVAL - 1)
         expected_staleness = INTERVAL + (1 + INTERVAL) / 2 if len(members) > 1 else None
         assert codistiller.mean_staleness == expected_staleness

@@ -92,6 +92,26 @@ def test_both_groups_teach_each_other_from_the_end_of_the_burn_in(two_groups: Tw
             assert line["loss"] == pytest.approx(line["task_loss"] + line["distill_loss"])
 
 
+def test_bytes_are_counted_inside_a_group_and_between_groups(two_groups: TwoGroups) -> None:
+    run, summaries = two_groups
+    for each in summaries:
+        own, other = (
+            run / f"group-{group}/published" for group in (each["group"], 1 - each["group"])
+        )
+        assert each["published_bytes"] == sum(path.stat().st_size for path in own.iterdir())
+        with h5py.File(own / f"step-{STEPS:08d}.h5") as file:
+            assert each["allreduce_bytes"] == STEPS * 4 * sum(
+                tensor.size for tensor in file.values()
+            )
+        taken = 0
+        for step in range(30, STEPS, 10):
+            with h5py.File(other / f"step-{step:08d}.h5") as file:
+                taken += sum(tensor.nbytes for tensor in file.values())
+        assert each["taken_bytes"] == taken
+        # A teacher is used when the next interval ends, by the clock that dated its file.
+        assert 0 < each["exchange_delay_s"] < 300
+
+
 def test_weights_are_equal_inside_a_group_and_differ_between_groups(two_groups: TwoGroups) -> None:
     _, summaries = two_groups
     # That the ranks of a group agree is checked by the run itself (test_common_weights).
@@ -118,7 +138,8 @@ SOMETIMES |= {"validation_teachers", "validation_disagreement"}
 SUMMARY = [
     *("group", "ended", "reason", "steps", "restarts", "validation_loss", "metrics", "exchanges"),
     *("mean_staleness", "step_s", "exchange_s", "skipped", "peak_memory", "weights", "problems"),
-    *("run_dir", "reference"),
+    *("run_dir", "reference", "allreduce_bytes", "published_bytes", "taken_bytes"),
+    "exchange_delay_s",
 ]
 
 

@@ -31,12 +31,14 @@ class Update:
 
     Attributes:
         model: The architecture of their model (`Origin.model`); empty: that of the student.
+        created: When they were published (`Origin.created`); empty if they travel in no file.
     """
 
     group: int
     step: int
     tensors: Mapping[str, Tensor]
     model: str = ""
+    created: str = ""
 
 
 class Exchange(ABC):

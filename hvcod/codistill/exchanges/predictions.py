@@ -142,7 +142,8 @@ class Predictions(Exchange):
 
     def summary(self) -> Mapping[str, object]:
         """Returns the teacher ranks that were silent at the end, by their rank in the group."""
-        return {"silent_teacher_ranks": self._silent, "missed_predictions": self._missed}
+        silent = {"silent_teacher_ranks": self._silent, "missed_predictions": self._missed}
+        return {**self._published.summary(), **silent}
 
     def problems(self) -> dict[str, Failure]:
         """Returns what failed on the teacher ranks and here; on the group root."""

@@ -43,6 +43,10 @@ class PublishingExchange(Exchange):
             return {}
         return {"not published": Failure(failed, self._publisher.counters.last_error)}
 
+    def summary(self) -> dict[str, object]:
+        """Returns the bytes of all files that this launch has published; on the group root."""
+        return {"published_bytes": self._publisher.counters.all_bytes if self._publisher else 0}
+
     def source(self, group: int, step: int) -> str:
         """Returns the path of the file."""
         return str(checkpoint_path(self._directory(group), step))

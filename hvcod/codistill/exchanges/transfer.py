@@ -78,7 +78,10 @@ class Transfer:
 
 def broadcast_update(comm: Communicator, arrival: Arrival | None) -> Update:
     """Sends an arrival of rank 0 to all ranks. Collective; it is ``None`` on the other ranks."""
-    about = (arrival.group, arrival.step, arrival.origin.model) if arrival is not None else None
-    group, step, model = comm.bcast(about)
+    about = None
+    if arrival is not None:
+        origin = arrival.origin
+        about = (arrival.group, arrival.step, origin.model, origin.created)
+    group, step, *more = comm.bcast(about)
     tensors = broadcast_tensors(comm, arrival.tensors if arrival else None)
-    return Update(group, step, tensors, model)
+    return Update(group, step, tensors, *more)

@@ -21,6 +21,9 @@ class Allreduce:
     """Replaces the gradients of each backward pass by their means over the group's trainers.
 
     Of embedding tables only the rows travel that occur in the group's batch.
+
+    Attributes:
+        sent: Bytes of gradients that this rank has given to be averaged.
     """
 
     def __init__(self, model: nn.Module, group: Group, updates: Updates) -> None:
@@ -30,10 +33,12 @@ class Allreduce:
         """
         start_horovod(group, next(model.parameters()).device)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+        self.sent = 0
         self._tables = updates.tables
         dense = updates.dense
         # Only the hooks of this optimiser are used: it sends gradients, and updates nothing.
         trained = [each for each in reversed(dense.values()) if each.requires_grad]
+        self._dense_bytes = sum(each.nbytes for each in trained)
         self._hooks = hvd.DistributedOptimizer(
             torch.optim.SGD(dense.values(), lr=0.0),
             named_parameters=dense.items(),
@@ -42,6 +47,7 @@ class Allreduce:
 
     def wait(self) -> None:
         """Returns when all gradients are means. Collective; after `Updates.complete`."""
+        self.sent += self._dense_bytes + sum(map(_rows_bytes, self._tables.values()))
         pending = {
             name: hvd.sparse_allreduce_async(table.grad, name, hvd.Average)
             for name, table in self._tables.items()
@@ -49,6 +55,12 @@ class Allreduce:
         for name, finish in pending.items():
             self._tables[name].grad = finish().coalesce()
         self._hooks.synchronize()
+
+
+def _rows_bytes(table: nn.Parameter) -> int:
+    """Returns the bytes of a table's gradient: the rows that this rank's batch used."""
+    gradient = table.grad
+    return 0 if gradient is None else gradient.indices().nbytes + gradient.values().nbytes
 
 
 def in_buckets(tensors: Iterable[TensorKind]) -> list[list[TensorKind]]:

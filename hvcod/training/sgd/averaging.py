@@ -13,10 +13,15 @@ from hvcod.training.sgd.allreduce import in_buckets
 
 
 class Averaging:
-    """Replaces tensors by their means over the group's trainers."""
+    """Replaces tensors by their means over the group's trainers.
+
+    Attributes:
+        sent: Bytes that this rank has given to be averaged.
+    """
 
     def __init__(self, model: nn.Module, group: Group) -> None:
         """Starts Horovod; all ranks leave with rank 0's weights. Collective over the trainers."""
+        self.sent = 0
         self._comm = group.training_comm
         start_horovod(group, next(model.parameters()).device)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
@@ -27,6 +32,7 @@ class Averaging:
             hvd.grouped_allreduce_async_(bucket, name=f"weights {number}", op=hvd.Average)
             for number, bucket in enumerate(in_buckets(tensors))
         ]
+        self.sent += sum(tensor.nbytes for tensor in tensors)
         for handle in handles:
             hvd.synchronize(handle)
 

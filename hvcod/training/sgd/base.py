@@ -90,6 +90,11 @@ class BaseAlgorithm(ABC):
         yield
 
     @property
+    def sent(self) -> int:
+        """Bytes that this rank has given to its group to be averaged since the launch began."""
+        return 0
+
+    @property
     def skipped(self) -> int:
         """Updates that were skipped, as their gradient was NaN or infinite; on the group root."""
         return self.updates.skipped
@@ -103,7 +108,7 @@ class BaseAlgorithm(ABC):
 
     def summary(self) -> dict[str, object]:
         """Returns what the summary shows of the algorithm. Collective over the group."""
-        return {"skipped": self.skipped}
+        return {"skipped": self.skipped, "allreduce_bytes": self.sent}
 
     def replicated(self) -> Iterable[Tensor]:
         """Returns the tensors that are bit-equal on all trainers: by default, all parameters."""

@@ -100,6 +100,11 @@ class LocalSGD(BaseAlgorithm):
         keeper.own("local", _Own(self), anew=self._begin_anew)
 
     @property
+    def sent(self) -> int:
+        """Bytes of weights."""
+        return self._averaging.sent if self._averaging is not None else 0
+
+    @property
     def skipped(self) -> int:
         """Updates that ranks skipped until the last synchronisation."""
         return self._skipped

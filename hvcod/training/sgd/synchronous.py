@@ -31,3 +31,8 @@ class Synchronous(BaseAlgorithm):
             self._mean.wait()
         # A NaN of one rank has reached all of them with the mean: all decide alike.
         return self.updates.apply()
+
+    @property
+    def sent(self) -> int:
+        """Bytes of gradients."""
+        return self._mean.sent if self._mean is not None else 0
