@@ -1,4 +1,4 @@
-"""``bin/bench``: prints every row of the benchmark, and writes them to a file on request.
+"""``bin/bench``: prints a table with a line for every row of the benchmark (Markdown).
 
 Each row is measured in a process of its own: MPI leaves marks in the environment of the process
 that imports it, and the peak memory of a child counts that of its parent at the fork.
@@ -7,11 +7,12 @@ that imports it, and the peak memory of a child counts that of its parent at the
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from bench.row import Row
+from bench.row import NotMeasuredError, Row
 
 ROWS = {
     "training": [
@@ -34,40 +35,70 @@ ROWS = {
     "imagenet": ["image_accuracy", "image_waiting", "image_decoding"],
     "evaluation": ["predict_forward"],
 }
-"""The functions that measure a row, by module."""
+"""The functions that measure a row, by module; each takes `tiny` and returns a `Row`."""
 
 MODULES = {name: module for module, names in ROWS.items() for name in names}
+COLUMNS = {"row": 28, "hvcod": 14, "against": 14, "ratio (quartiles)": 22, "target": 7, "": 7}
+"""The columns of the table but the last one, and their widths."""
+
+NOT_MEASURED = 3
+"""The exit code of a process that could not measure its row."""
 
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(list(MODULES)), help="Run this row alone.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the rows there.")
-def bench(only: Sequence[str], file: Path | None) -> None:
+@click.option("--tiny", is_flag=True, help="Only try whether rows work: their ratios mean nothing.")
+def bench(only: Sequence[str], file: Path | None, tiny: bool) -> None:
     """Measure hvcod side by side with what it is compared with: a ratio and its target a row."""
     rows = []
+    click.echo(cells([*COLUMNS, "command"]))
+    click.echo("|".join(["", *("-" * (width + 2) for width in COLUMNS.values()), "---", ""]))
     for name in only or MODULES:
-        rows.append(measure(name))
-        click.echo(line(rows[-1]))
+        begun = time.monotonic()
+        try:
+            row = measure(name, tiny)
+        except NotMeasuredError as reason:
+            click.echo(cells([name, *[""] * (len(COLUMNS) - 1), f"not measured: {reason}"]))
+            continue
+        click.echo(line(row))
+        click.echo(f"{name}: {time.monotonic() - begun:.0f} s", err=True)
+        rows.append(row)
         if file:
             file.write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
 
 
-def measure(name: str) -> Row:
-    """Measures a row in a process of its own."""
-    program = f"import json, bench.{MODULES[name]} as m; print(json.dumps(m.{name}().as_dict()))"
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+def measure(name: str, tiny: bool = False) -> Row:
+    """Measures a row in a process of its own.
+
+    Raises:
+        NotMeasuredError: This machine lacks what the row needs.
+    """
+    words = [sys.executable, "-m", "bench.one", MODULES[name], name, str(int(tiny))]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    shown = done.stdout.splitlines()
+    if done.returncode == NOT_MEASURED:
+        raise NotMeasuredError(shown[-1])
     if done.returncode:
         raise click.ClickException(f"{name} could not be measured")
-    return Row.from_dict(json.loads(done.stdout.splitlines()[-1]))
+    return Row.from_dict(json.loads(shown[-1]))
 
 
 def line(row: Row) -> str:
-    """A row for people."""
-    spread = f" (quartiles {row.spread[0]:.3f} to {row.spread[1]:.3f})" if row.spread else ""
-    bound = "at most" if row.lower_is_better else "at least"
-    verdict = "met" if row.met else "MISSED"
-    values = f"{row.measured:.4g} {row.unit} against {row.reference:.4g}"
-    return f"{row.name}: {row.ratio:.3f}{spread}, {bound} {row.target}: {verdict} [{values}]"
+    """A row of the table; a target that is missed is followed by what bounds it."""
+    spread = f" ({row.spread[0]:.3f} to {row.spread[1]:.3f})" if row.spread else ""
+    found = [f"{value:.4g} {row.unit}" for value in (row.measured, row.reference)]
+    target = f"{'≤' if row.lower_is_better else '≥'} {row.target:g}"
+    bound = f" - {row.bound}" if row.bound and not row.met else ""
+    last = f"`bin/bench --only {row.name}`{bound}"
+    verdict = "met" if row.met else "missed"
+    return cells([row.name, *found, f"{row.ratio:.3f}{spread}", target, verdict, last])
+
+
+def cells(texts: Sequence[str]) -> str:
+    """Cells of the table as a line."""
+    widths = [*COLUMNS.values(), 0]
+    return f"| {' | '.join(f'{text:{width}}' for text, width in zip(texts, widths, strict=True))} |"
 
 
 if __name__ == "__main__":

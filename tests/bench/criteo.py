@@ -23,20 +23,21 @@ SMALLEST, LARGEST = 10_000, 10_000_000
 """Rows of the tables of embeddings that are compared."""
 
 
-def criteo_preparation(repeats: int = 3) -> Row:
+def criteo_preparation(tiny: bool) -> Row:
     """Rows a second of the whole command on two ranks against a pandas script on the same text."""
+    rows = 2**12 if tiny else ROWS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = _write(folder / "rows.tsv", ROWS)
+        source = _write(folder / "rows.tsv", rows)
         ours, theirs = [], []
-        for repeat in range(repeats):
-            ours.append(ROWS / _prepare(2, source, folder / f"ours-{repeat}")[0])
-            words = [source, folder / f"theirs-{repeat}", round(0.9 * ROWS), LEAST]
+        for repeat in range(_repeats(tiny)):
+            ours.append(rows / _prepare(2, source, folder / f"ours-{repeat}")[0])
+            words = [source, folder / f"theirs-{repeat}", round(0.9 * rows), LEAST]
             command = [sys.executable, PANDAS, *words]
             shown = subprocess.run(
                 [str(word) for word in command], capture_output=True, text=True, check=True
             )
-            theirs.append(ROWS / float(shown.stdout))
+            theirs.append(rows / float(shown.stdout))
     pair = summarise_pair(ours, theirs)
     return Row(
         "criteo_preparation",
@@ -49,9 +50,9 @@ def criteo_preparation(repeats: int = 3) -> Row:
     )
 
 
-def criteo_memory() -> Row:
+def criteo_memory(tiny: bool) -> Row:
     """Largest memory of one process with four times the rows against once the rows."""
-    few = 2**17
+    few = 2**10 if tiny else 2**17
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pieces = ("--piece-bytes", str(2**23))
@@ -62,25 +63,33 @@ def criteo_memory() -> Row:
     return Row("criteo_memory", peaks[1], peaks[0], 1.1, unit="MB")
 
 
-def criteo_embedding_rows(repeats: int = 3) -> Row:
+def criteo_embedding_rows(tiny: bool) -> Row:
     """A step of two ranks with ten million rows of embeddings against ten thousand.
 
     The batches are the same, but rare categories lie farther from each other.
     """
     with tempfile.TemporaryDirectory() as name:
-        data = [_table(Path(name) / str(rows), rows) for rows in (LARGEST, SMALLEST)]
-        pairs = [[train(each, 2)["step_s"] for each in data] for _ in range(repeats)]
+        data = [_table(Path(name) / str(rows), rows) for rows in (_largest(tiny), SMALLEST)]
+        pairs = [[train(each, 2)["step_s"] for each in data] for _ in range(_repeats(tiny))]
     pair = summarise_pair([large for large, _ in pairs], [small for _, small in pairs])
     return Row("criteo_embedding_rows", pair.measured, pair.reference, 1.25, spread=pair.spread)
 
 
-def criteo_waiting(repeats: int = 3) -> Row:
+def criteo_waiting(tiny: bool) -> Row:
     """Time that a step waits for its rows, of step time: the laptop's model, one rank."""
     with tempfile.TemporaryDirectory() as name:
         data = _table(Path(name) / "data", 100_000)
-        runs = [train(data, 1) for _ in range(repeats)]
+        runs = [train(data, 1) for _ in range(_repeats(tiny))]
     pair = summarise_pair([run["data_s"] for run in runs], [run["step_s"] for run in runs])
     return Row("criteo_waiting", pair.measured, pair.reference, 0.01, spread=pair.spread)
+
+
+def _repeats(tiny: bool) -> int:
+    return 2 if tiny else 3
+
+
+def _largest(tiny: bool) -> int:
+    return 2 * SMALLEST if tiny else LARGEST
 
 
 def train(data: Path, ranks: int, *words: object, groups: int = 1) -> dict[str, float]:

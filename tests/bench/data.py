@@ -16,26 +16,26 @@ from hvcod.tasks.commoncrawl.preparation.normalise import normalise
 
 PROGRAM = Path(__file__).parent / "programs" / "tokenizer_alone.py"
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
-PIECES, ALPHABET = 24006, 150
+PIECES, TINY_PIECES, ALPHABET = 24006, 300, 150
 Document = dict[str, str]
 
 
-def data_preparation(repeats: int = 3) -> Row:
+def data_preparation(tiny: bool) -> Row:
     """The whole command, from its start to the last file, against learning and encoding alone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source, text = _write(folder, _documents())
+        source, text = _write(folder, _documents(tiny))
         measured, reference = [], []
-        for repeat in range(repeats):
-            measured.append(_prepare([source], folder / f"data-{repeat}")[0])
-            reference.append(_alone(text))
+        for repeat in range(2 if tiny else 3):
+            measured.append(_prepare([source], folder / f"data-{repeat}", *_pieces(tiny))[0])
+            reference.append(_alone(text, tiny))
     pair = summarise_pair(measured, reference)
     return Row("data_preparation", pair.measured, pair.reference, 2.0, spread=pair.spread)
 
 
-def data_memory() -> Row:
+def data_memory(tiny: bool) -> Row:
     """Largest memory of one process with four times the input against once the input."""
-    documents = _documents()
+    documents = _documents(tiny)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copies = []
@@ -43,14 +43,21 @@ def data_memory() -> Row:
             ours = [{**each, "id": f"{copy}-{each['id']}"} for each in documents]
             (folder / str(copy)).mkdir()
             copies.append(_write(folder / str(copy), ours)[0])
-        sample = ("--sample-characters", "5000000")
+        sample = (*_pieces(tiny), "--sample-characters", "5000000")
         four = _prepare(copies, folder / "four", *sample)[1]
         one = _prepare(copies[:1], folder / "one", *sample)[1]
     return Row("data_memory", four, one, 1.1, unit="MB")
 
 
-def _documents() -> list[Document]:
+def _pieces(tiny: bool) -> tuple[str, ...]:
+    """Options of the command that make a tiny vocabulary."""
+    return ("--vocabulary-size", str(TINY_PIECES)) if tiny else ()
+
+
+def _documents(tiny: bool) -> list[Document]:
     """About 24 MB of books; without them the prose of the built-in corpus."""
+    if tiny:
+        return [{"id": str(number), "text": "Once upon a time. " * 40} for number in range(20)]
     folder = Path(os.environ.get("HVCOD_TEST_DATA", REAL_DATA)) / "text"
     books = folder / "gutenberg-00-of-08.jsonl.xz"
     if books.exists():
@@ -88,6 +95,7 @@ def _prepare(inputs: Sequence[Path], output: Path, *options: str) -> tuple[float
     return time.perf_counter() - begun, used.ru_maxrss / 1024
 
 
-def _alone(text: Path) -> float:
-    command = [sys.executable, str(PROGRAM), str(text), str(PIECES), str(ALPHABET)]
+def _alone(text: Path, tiny: bool) -> float:
+    pieces = TINY_PIECES if tiny else PIECES
+    command = [sys.executable, str(PROGRAM), str(text), str(pieces), str(ALPHABET)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -34,9 +34,9 @@ ENVIRONMENT = dict(os.environ)
 """Without the marks that MPI leaves where it is imported: mpirun would take itself for a rank."""
 
 
-def image_accuracy() -> Row:
+def image_accuracy(tiny: bool) -> Row:
     """Accuracy of two groups of two ranks with the laptop preset against a linear classifier's."""
-    found = _trained()
+    found = _trained(tiny)
     return Row(
         "image_accuracy",
         found["accuracy"],
@@ -47,24 +47,24 @@ def image_accuracy() -> Row:
     )
 
 
-def image_waiting() -> Row:
+def image_waiting(tiny: bool) -> Row:
     """Seconds of a step in which the same run waited for images, against the step's."""
-    found = _trained()
+    found = _trained(tiny)
     return Row("image_waiting", found["data_s"], found["step_s"], 0.01)
 
 
-def image_decoding(repeats: int = 5) -> Row:
+def image_decoding(tiny: bool) -> Row:
     """Training views of 224 x 224 by one thread of the input path against Pillow alone."""
     with tempfile.TemporaryDirectory() as name:
         images = _full_size(Path(name))
-        numbers = np.arange(128, dtype=np.int64) % len(images)
+        numbers = np.arange(4 if tiny else 128, dtype=np.int64) % len(images)
         view, decoder = View(FULL_SIZE, "resized-crop"), Decoder(images, threads=1)
         draws = uniform((1,), numbers, view.draws)
         contents = [images.read(int(number)) for number in numbers]
         pair = measure_pair(
             lambda: decoder.batch(numbers, lambda content, at: view.training(content, draws[at])),
             lambda: [_by_hand(each, draws[at]) for at, each in enumerate(contents)],
-            repeats,
+            2 if tiny else 5,
         )
     count = len(numbers)
     return Row(
@@ -86,12 +86,12 @@ def _by_hand(content: bytes, draws: Any) -> Any:
 
 
 @functools.cache
-def _trained() -> dict[str, float]:
+def _trained(tiny: bool) -> dict[str, float]:
     """Figures of a run of the laptop's preset, and what a linear classifier reaches."""
     with tempfile.TemporaryDirectory() as name:
         data, run = _packed(Path(name), "cifar10-jpeg.tar.xz", 32), Path(name) / "run"
         words = ["hvcod", "train", "--task", "imagenet", "--data", data, "--run-dir", run]
-        _run("mpirun", "-np", 4, *words, "--groups", 2)
+        _run("mpirun", "-np", 4, *words, "--groups", 2, *(["--steps", 12] if tiny else []))
         text = (run / "group-0" / "metrics.jsonl").read_text()
         linear = linear_accuracy(ImageDataset(data))
     lines = [json.loads(line) for line in text.splitlines()]

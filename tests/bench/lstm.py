@@ -12,18 +12,18 @@ from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 STEPS, BATCH, EMBEDDING, HIDDEN, LAYERS = 32, 32, 256, 1024, 2  # the paper's
 
 
-def lstm_layer_norm() -> Row:
+def lstm_layer_norm(tiny: bool) -> Row:
     """Forward and backward of a window at the paper's sizes, on one core."""
     inputs = torch.randn(STEPS, BATCH, EMBEDDING, requires_grad=True)
-    grad_outputs = torch.randn(STEPS, BATCH, HIDDEN)
+    grad_outputs = torch.randn(STEPS, BATCH, _hidden(tiny))
 
     def training(lstm: nn.Module) -> Callable[[], None]:
         return lambda: lstm(inputs)[0].backward(grad_outputs)
 
-    return _compare("lstm_layer_norm", training, target=2.0, repeats=7)
+    return _compare("lstm_layer_norm", training, tiny, target=2.0, repeats=7)
 
 
-def lstm_layer_norm_inference() -> Row:
+def lstm_layer_norm_inference(tiny: bool) -> Row:
     """The same without gradient, as a teacher and the validation run it."""
     inputs = torch.randn(STEPS, BATCH, EMBEDDING)
 
@@ -35,17 +35,25 @@ def lstm_layer_norm_inference() -> Row:
 
         return run
 
-    return _compare("lstm_layer_norm_inference", inference, target=2.0, repeats=11)
+    return _compare("lstm_layer_norm_inference", inference, tiny, target=2.0, repeats=11)
 
 
 def _compare(
-    name: str, workload: Callable[[nn.Module], Callable[[], object]], target: float, repeats: int
+    name: str,
+    workload: Callable[[nn.Module], Callable[[], object]],
+    tiny: bool,
+    target: float,
+    repeats: int,
 ) -> Row:
-    ours = workload(LayerNormLSTM(EMBEDDING, HIDDEN, LAYERS))
-    reference = workload(nn.LSTM(EMBEDDING, HIDDEN, LAYERS))
+    sizes = EMBEDDING, _hidden(tiny), LAYERS
+    ours, reference = workload(LayerNormLSTM(*sizes)), workload(nn.LSTM(*sizes))
     with _one_thread():
-        pair = measure_pair(ours, reference, repeats)
+        pair = measure_pair(ours, reference, 2 if tiny else repeats)
     return Row(name, pair.measured, pair.reference, target, spread=pair.spread)
+
+
+def _hidden(tiny: bool) -> int:
+    return 32 if tiny else HIDDEN
 
 
 @contextmanager

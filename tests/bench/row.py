@@ -7,6 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 
+class NotMeasuredError(Exception):
+    """A row cannot be measured on this machine; says what it needs."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One comparison.
@@ -19,6 +23,7 @@ class Row:
         unit: Of measured and reference.
         spread: Lower and upper quartile of the ratio over the repetitions.
         lower_is_better: Whether the ratio should be at most the target, or at least.
+        bound: What keeps the ratio from the target where it is missed, as a profile showed.
     """
 
     name: str
@@ -28,6 +33,7 @@ class Row:
     unit: str = "s"
     spread: tuple[float, float] | None = None
     lower_is_better: bool = True
+    bound: str = ""
 
     @property
     def ratio(self) -> float:
@@ -51,6 +57,7 @@ class Row:
             "unit": self.unit,
             "spread": self.spread,
             "lower_is_better": self.lower_is_better,
+            "bound": self.bound,
         }
 
     @classmethod

@@ -25,83 +25,102 @@ VOCABULARY = 24006
 PAPER = {"embedding": 256, "hidden": 1024, "layers": 2}
 SMALL = {"embedding": 64, "hidden": 128, "layers": 1}
 HANDWRITTEN = Path(__file__).parent / "programs" / "handwritten.py"
-PAIRS = 3
+PAIRS, TINY_PAIRS = 3, 2
 WAITING = ("data_s", "step_s")
 
 
-def plain_step() -> Row:
+def plain_step(tiny: bool) -> Row:
     """A synchronous step of two ranks against the shortest hand-written Horovod loop."""
-    steps, rows = 120, 8
+    steps, rows = (4 if tiny else 120), 8
     pairs = []
-    for _ in range(2 * PAIRS - 1):
-        ours = _step_s(_train(2, SMALL, rows, steps, "--log-interval", 10))
+    for _ in range(TINY_PAIRS if tiny else 2 * PAIRS - 1):
+        ours = _step_s(_train(2, SMALL, rows, steps, "--log-interval", 1 if tiny else 10))
         words = [_data(), *SMALL.values(), rows, steps]
         theirs = float(_mpirun(2, sys.executable, HANDWRITTEN, *words))
         pairs.append((ours, theirs))
     return _row("plain_step", pairs, target=1.05)
 
 
-def distillation_step() -> Row:
+def distillation_step(tiny: bool) -> Row:
     """A step with one float32 teacher against one without: the paper's model, a core per group."""
     pairs = []
-    for _ in range(PAIRS):
+    for _ in range(TINY_PAIRS if tiny else PAIRS):
         words = ["--groups", 2, "--exchange-interval", 2]
-        taught = _train(2, PAPER, 32, 10, *words, "--burn-in", 2)
-        alone = _train(2, PAPER, 32, 10, *words, "--burn-in", 1000)
+        taught = _train(2, _sizes(tiny), 32, 4 if tiny else 10, *words, "--burn-in", 2)
+        alone = _train(2, _sizes(tiny), 32, 4 if tiny else 10, *words, "--burn-in", 1000)
         pairs.append((_step_s(taught), _step_s(alone)))
     return _row("distillation_step", pairs, target=1.40)
 
 
-def prediction_exchange() -> Row:
+def prediction_exchange(tiny: bool) -> Row:
     """A trainer's step with a rank that only teaches, against one without teachers: a core each.
 
     The paper's model, taught by a finished one whose predictions are sent whole.
     """
-    return _predicted("prediction_exchange")
+    return _predicted("prediction_exchange", tiny)
 
 
-def sampled_prediction_exchange() -> Row:
+def sampled_prediction_exchange(tiny: bool) -> Row:
     """The same, with 64 classes of each prediction."""
-    return _predicted("sampled_prediction_exchange", "--teacher-sample", 64)
+    return _predicted("sampled_prediction_exchange", tiny, "--teacher-sample", 64)
 
 
-def _predicted(name: str, *words: object) -> Row:
+def _predicted(name: str, tiny: bool, *words: object) -> Row:
     core = {"OMP_NUM_THREADS": "1"}
     pairs = []
-    for _ in range(PAIRS):
-        sent = ["--teacher", _teacher(), "--exchange", "predictions", "--teacher-ranks", 1, *words]
-        taught = _train(2, PAPER, 32, 12, *sent, "--burn-in", 0, env=core)
-        alone = _train(1, PAPER, 32, 12, env=core)
+    for _ in range(TINY_PAIRS if tiny else PAIRS):
+        sent = [
+            "--teacher",
+            _teacher(tiny),
+            "--exchange",
+            "predictions",
+            "--teacher-ranks",
+            1,
+            *words,
+        ]
+        taught = _train(2, _sizes(tiny), 32, 4 if tiny else 12, *sent, "--burn-in", 0, env=core)
+        alone = _train(1, _sizes(tiny), 32, 4 if tiny else 12, env=core)
         pairs.append((_step_s(taught), _step_s(alone)))
     return _row(name, pairs, target=1.05)
 
 
-def exchange_share() -> Row:
+def exchange_share(tiny: bool) -> Row:
     """Training-thread time for publishing, polling and switching, every 50 steps, of step time."""
     pairs = []
-    for _ in range(PAIRS):
-        words = ["--groups", 2, "--burn-in", 50, "--exchange-interval", 50]
-        summary = _train(4, SMALL, 8, 150, *words)["summary"]
+    for _ in range(TINY_PAIRS if tiny else PAIRS):
+        interval = 2 if tiny else 50
+        words = ["--groups", 2, "--burn-in", interval, "--exchange-interval", interval]
+        summary = _train(4, SMALL, 8, 3 * interval, *words)["summary"]
         pairs.append((summary["exchange_s"], summary["step_s"]))
     return _row("exchange_share", pairs, target=0.005)
 
 
-def text_waiting() -> Row:
+def text_waiting(tiny: bool) -> Row:
     """Seconds of a step in which the loop waited for tokens, against the step's."""
     pairs = []
-    for _ in range(PAIRS):
-        lines = [line for line in _train(2, SMALL, 8, 60)["metrics"] if "data_s" in line][1:]
+    for _ in range(TINY_PAIRS if tiny else PAIRS):
+        lines = [
+            line for line in _train(2, SMALL, 8, 4 if tiny else 60)["metrics"] if "data_s" in line
+        ][1:]
         waited, taken = (statistics.mean(each[name] for each in lines) for name in WAITING)
         pairs.append((waited, taken))
     return _row("text_waiting", pairs, target=0.01)
 
 
-def teacher_memory() -> Row:
+def teacher_memory(tiny: bool) -> Row:
     """Peak memory of a publishing group root with one teacher, against without plus the weights."""
     words = ["--groups", 2, "--exchange-interval", 2]
-    taught = _train(2, PAPER, 32, 10, *words, "--burn-in", 2)["summary"]["peak_memory"]
-    alone = _train(2, PAPER, 32, 10, *words, "--burn-in", 1000)["summary"]["peak_memory"]
-    return Row("teacher_memory", taught, alone + _weight_bytes(), 1.15, unit="bytes")
+    taught = _train(2, _sizes(tiny), 32, 4 if tiny else 10, *words, "--burn-in", 2)["summary"][
+        "peak_memory"
+    ]
+    alone = _train(2, _sizes(tiny), 32, 4 if tiny else 10, *words, "--burn-in", 1000)["summary"][
+        "peak_memory"
+    ]
+    return Row("teacher_memory", taught, alone + _weight_bytes(_sizes(tiny)), 1.15, unit="bytes")
+
+
+def _sizes(tiny: bool) -> dict[str, int]:
+    return SMALL if tiny else PAPER
 
 
 def _row(name: str, pairs: list[tuple[float, float]], target: float) -> Row:
@@ -147,17 +166,17 @@ def _mpirun(ranks: int, *command: object, env: Mapping[str, str] | None = None) 
 
 
 @functools.cache
-def _teacher() -> Path:
+def _teacher(tiny: bool) -> Path:
     """The run directory of a model of the paper's sizes that has made two steps."""
     folder = Path(tempfile.mkdtemp(prefix="hvcod-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _mpirun(1, *_command(folder / "run", PAPER, 8, 2))
+    _mpirun(1, *_command(folder / "run", _sizes(tiny), 8, 2))
     return folder / "run"
 
 
-def _weight_bytes() -> int:
-    embedding, hidden = PAPER["embedding"], PAPER["hidden"]
-    inputs = [embedding, *[hidden] * (PAPER["layers"] - 1)]
+def _weight_bytes(sizes: Mapping[str, int]) -> int:
+    embedding, hidden = sizes["embedding"], sizes["hidden"]
+    inputs = [embedding, *[hidden] * (sizes["layers"] - 1)]
     lstm = sum(4 * hidden * (size + hidden) for size in inputs)
     return 4 * (VOCABULARY * (embedding + hidden) + lstm)
 
