@@ -31,6 +31,7 @@ from hvcod.errors import HvcodError
 from hvcod.exchange.poll import Failure
 from hvcod.groups.split import Group
 from hvcod.registry import EXCHANGES
+from hvcod.spans import EXCHANGE
 from hvcod.tensorfile.origin import Origin
 
 
@@ -307,6 +308,11 @@ class Codistiller:
         self._check_usable()
         self._group.begin_step()
         begun = time.perf_counter()
+        with EXCHANGE:
+            self._step()
+        self._figures.seconds += time.perf_counter() - begun
+
+    def _step(self) -> None:
         self._begin()
         self._done += 1
         self.student.updated()
@@ -314,7 +320,6 @@ class Codistiller:
             self._exchange.offer(self._offer())
             self._judge.settle(self._done, self._group, self.validation_loss)
         self._switch(self._exchange.take(self._done) if self._begun else [])
-        self._figures.seconds += time.perf_counter() - begun
 
     def close(self, publish: bool = True) -> None:
         """Ends the exchange, with the final weights if they are worth publishing.

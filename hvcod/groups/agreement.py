@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvcod.groups.communicator import Communicator, of_mpi, take_largest
+from hvcod.spans import AGREEMENT
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Request
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def any_rank(comm: Communicator, *flags: bool) -> list[bool]:
     """Returns for each flag whether any rank raises it. All ranks wait. Collective."""
     raised = np.array(flags, dtype=np.int8)
-    take_largest(comm, raised)
+    with AGREEMENT:
+        take_largest(comm, raised)
     return [bool(flag) for flag in raised]
 
 
@@ -35,6 +37,10 @@ class Agreement:
 
     def exchange(self, values: Sequence[int]) -> list[int]:
         """Sends this rank's values and returns the largest ones of the call before. Collective."""
+        with AGREEMENT:
+            return self._exchange(values)
+
+    def _exchange(self, values: Sequence[int]) -> list[int]:
         agreed = self.coming()
         self._sent[:] = values
         if self._comm.size > 1:

@@ -15,6 +15,7 @@ from hvcod.errors import GroupFailedError
 from hvcod.groups.communicator import Communicator, of_mpi
 from hvcod.groups.progress import Progress, waits_for_target
 from hvcod.groups.window import Board, Window
+from hvcod.spans import AGREEMENT
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -37,7 +38,7 @@ class Notices:
 
     def exchange(self, values: Sequence[int]) -> list[int]:
         """Adds this rank's values, and returns the largest ones."""
-        with self._board.open() as words:
+        with AGREEMENT, self._board.open() as words:
             words[:] = [max(both) for both in zip(words, values, strict=True)]
             return [int(word) for word in words]
 
@@ -122,7 +123,7 @@ class Pace:
             GroupFailedError: A rank has failed; on all ranks.
         """
         mine = [*flags, bool(self._failure)]
-        with self._board.open() as words:
+        with AGREEMENT, self._board.open() as words:
             if any(mine) and words[_STOP] == _UNSET:
                 words[_STOP] = max(self._step, math.ceil(words[_TAKEN] / self._ranks))
                 words[_FLAGS:] = mine

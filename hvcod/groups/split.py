@@ -15,6 +15,7 @@ from hvcod.groups.environment import ready_for_horovod
 from hvcod.groups.pace import Notices, Pace
 from hvcod.groups.watchdog import Watchdog
 from hvcod.groups.world import NodeShare, mpi_world, node_share
+from hvcod.spans import AGREEMENT
 from hvcod.units import counted
 
 
@@ -120,7 +121,8 @@ class Group:
         if self.pace is not None:
             return self.pace.total(subject, numbers)
         sums = np.array(list(numbers.values()))
-        add_up(self.comm, sums)
+        with AGREEMENT:
+            add_up(self.comm, sums)
         return dict(zip(numbers, sums.tolist(), strict=True))
 
     def fail(self, error: GroupFailedError) -> None:

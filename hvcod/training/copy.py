@@ -9,6 +9,7 @@ from torch import Tensor
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
+from hvcod.spans import DATA, FORWARD, TEACHERS, UPDATE
 from hvcod.tasks.base import Task, training_data_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.prefetch import Prefetch
@@ -106,15 +107,19 @@ class Copy:
         return losses
 
     def _update(self) -> Losses:
-        batch = self.data.next().to(self._device)
-        logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
+        with DATA:
+            batch = self.data.next().to(self._device)
 
         def phi(logits: Tensor) -> Tensor:
             return self._task.loss(logits, batch.targets)
 
-        task_loss = phi(logits)
-        distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places)
-        updated = self.optimizer.step(task_loss + distill_loss)
+        with FORWARD:
+            logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
+            task_loss = phi(logits)
+        with TEACHERS:
+            distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places)
+        with UPDATE:
+            updated = self.optimizer.step(task_loss + distill_loss)
         self.hidden = hidden if updated else self.hidden
         return Losses(task_loss, distill_loss, self.codistiller.weight, updated)
 
@@ -182,8 +187,8 @@ class Copy:
         return {}
 
     def figures(self, step: int) -> dict[str, object]:
-        """Returns mean seconds of waiting for data, and the figures of the base algorithm."""
-        return self.data.waits.take(self._group) | self.optimizer.figures()
+        """Returns the figures of the base algorithm."""
+        return self.optimizer.figures()
 
     def summary(self) -> dict[str, object]:
         """Returns the summary of the base algorithm."""

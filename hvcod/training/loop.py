@@ -75,7 +75,7 @@ def steps(
     try:
         step = keeper.restore(journal.begin, turns.begin)
         copy.begin()
-        yield
+        yield from journal.pause()
         while step < options.steps and not (reason := turns.stop(preemption.reason())):
             step += 1
             losses = copy.learn()

@@ -1,6 +1,5 @@
 """Batches that are made while the previous step computes."""
 
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -8,31 +7,23 @@ import torch
 from torch import Tensor
 
 from hvcod.tasks.base import Batch, TrainingData
-from hvcod.training.record.means import Means
 
 Position = Mapping[str, Tensor]
 
 
 class Prefetch:
-    """Training data one batch ahead; its position is behind the last batch that was handed out.
-
-    Attributes:
-        waits: Mean seconds for which the training loop waited for a batch, ``data_s``.
-    """
+    """Training data one batch ahead; its position is behind the last batch that was handed out."""
 
     def __init__(self, data: TrainingData) -> None:
         self._data = data
         self._position = _position(data)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hvcod-data")
         self._ahead: Future[tuple[Batch, Position]] | None = None
-        self.waits = Means("waits")
 
     def next(self) -> Batch:
         """Returns the next batch of this rank; raises what making it raised."""
-        begun = time.perf_counter()
         ahead = self._ahead or self._thread.submit(self._make)
         batch, self._position = ahead.result()
-        self.waits.add(data_s=time.perf_counter() - begun)
         self._ahead = self._thread.submit(self._make)
         return batch
 

@@ -14,6 +14,8 @@ import torch
 from conftest import MpiRun
 from forkserver.launches import ForkServer
 
+from hvcod.spans import PARTS
+
 TINY = [
     "--batch-size",
     "4",
@@ -131,14 +133,15 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
 
 BEGIN = ("step", "examples", "wall_s")
 LOSSES = ("loss", "task_loss", "distill_loss", "distill_weight")
-FIGURES = ("step_s", "data_s", "learning_rate", "teachers", "staleness")
+TIMES = ("step_s", *(f"{part}_s" for part in PARTS))
+FIGURES = (*TIMES, "learning_rate", "teachers", "staleness")
 SOMETIMES = {"problems", "reasons", "processor", "teacher_losses"}
 SOMETIMES |= {"validation_teachers", "validation_disagreement"}
 
 SUMMARY = [
     *("group", "ended", "reason", "steps", "restarts", "validation_loss", "metrics", "exchanges"),
-    *("mean_staleness", "step_s", "exchange_s", "skipped", "peak_memory", "weights", "problems"),
-    *("run_dir", "reference", "allreduce_bytes", "published_bytes", "taken_bytes"),
+    *("mean_staleness", "step_s", "times", "exchange_s", "skipped", "peak_memory", "weights"),
+    *("problems", "run_dir", "reference", "allreduce_bytes", "published_bytes", "taken_bytes"),
     "exchange_delay_s",
 ]
 
@@ -164,6 +167,7 @@ def test_metrics_lines_and_summaries_hold_what_the_contract_names(two_groups: Tw
     assert [each.keys() for each in apart] == [set(), *[{"0"}] * 3]
     assert all(each["0"] > 0 for each in apart[1:])
     assert all(line["examples"] == line["step"] * 2 * 4 for line in lines)
+    assert all(line[name] > 0 for line in lines for name in TIMES)
     rates = [line["learning_rate"] for line in lines]
     assert rates[:3] == pytest.approx([0.005, 0.01, 0.01])  # a warm-up of ten steps
 

@@ -18,6 +18,7 @@ from hvcod.progress import Progress
 from hvcod.training.record.means import Means
 from hvcod.training.record.metrics import MetricsFile
 from hvcod.training.record.processors import Processors
+from hvcod.training.record.times import StepTimes
 from hvcod.training.run.directory import Run
 
 log = logging.getLogger("hvcod.training")
@@ -69,9 +70,8 @@ class Journal:
         self._processors = Processors(group, device)
         self._sources: list[Source] = [self._processors]
         self._file: MetricsFile | None = None
-        self.losses, self._times = Means("losses"), Means("times")
+        self.losses, self._times = Means("losses"), StepTimes()
         self._metrics: dict[str, float] = {}
-        self._training_s = 0.0
         self._steps = self._restarts = 0
 
     def add(self, source: Source) -> None:
@@ -93,12 +93,12 @@ class Journal:
         name = f"group {group.index}"
         self._progress = Progress(options.steps, name, "step", shown, begin=step)
         self._steps = step
-        self._lap = time.monotonic()
-        self._begun = self._lap - wall_s
+        self._begun = time.monotonic() - wall_s
         if self._restarts:
             log.info("resumed after step %d", step)
         kind = self._processors.begin(step)
         self.event("resumed" if self._restarts else "started", processor=kind)
+        self._times.start()
 
     def step(self, step: int, updates: Iterable[Update]) -> None:
         """Records a training step, counted from 1, and this rank's updates in it.
@@ -109,10 +109,8 @@ class Journal:
             GroupFailedError: The loss is NaN or infinite.
         """
         # From call to call: what is queued on a GPU is waited for in some step.
-        now = time.monotonic()
-        elapsed, self._lap = now - self._lap, now
-        self._steps, self._training_s = step, self._training_s + elapsed
-        self._times.add(step_s=elapsed)
+        self._times.step()
+        self._steps = step
         for task_loss, distill_loss, weight, updated in updates:
             self.losses.add(
                 updated,
@@ -127,9 +125,9 @@ class Journal:
 
     def pause(self) -> Iterator[None]:
         """Yields once; what happens meanwhile does not count as a step of this group."""
-        begun = time.monotonic()
+        self._times.stop()
         yield
-        self._lap += time.monotonic() - begun
+        self._times.start()
 
     def validated(
         self,
@@ -141,7 +139,7 @@ class Journal:
         self._metrics = dict(metrics)
         measured = {**metrics, **teachers}
         self._write(step, {f"validation_{name}": value for name, value in measured.items()})
-        self._lap = time.monotonic()
+        self._times.lap()
 
     def event(self, event: str, **more: object) -> None:
         """Records something that happens to the run, at the last step."""
@@ -156,7 +154,8 @@ class Journal:
         """Returns what the summary needs of former lives, the same on all ranks."""
         return {
             "restarts": self._restarts,
-            "training_s": self._training_s,
+            "training_s": self._times.training_s,
+            "times": self._times.state_dict(),
             "metrics": self._metrics,
             "processors": self._processors.state_dict(),
         }
@@ -164,9 +163,10 @@ class Journal:
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Goes on from what `state_dict` returned."""
         self._restarts = state["restarts"] + 1
-        self._training_s = state["training_s"]
+        self._times.training_s = state["training_s"]
         self._metrics = state["metrics"]
-        # States of earlier versions have none.
+        # States of earlier versions have none of these.
+        self._times.load_state_dict(state.get("times", {}))
         self._processors.load_state_dict(state.get("processors", []))
 
     def close(self, weights: str, ended: str, reason: str) -> dict[str, Any]:
@@ -184,9 +184,11 @@ class Journal:
             - restarts: how often the group was resumed from a saved state;
             - validation_loss, metrics: what the last validation measured, if there was one;
             - step_s: mean seconds of a training step, without validation;
+            - times: what they went to on the group root, by `hvcod.spans.PARTS`;
             - peak_memory: most bytes that the group root's process held in memory;
             - problems: how often something failed, by what; the reasons are in the log.
         """
+        self._times.stop()
         self.event(ended, **({"reason": reason} if reason else {}))
         self._progress.close(self._validation().removeprefix(", "))
         if self._file is not None:
@@ -199,7 +201,8 @@ class Journal:
             "restarts": self._restarts,
             "validation_loss": self._metrics.get("loss"),
             "metrics": self._metrics,
-            "step_s": self._training_s / max(1, self._steps),
+            "step_s": self._times.training_s / max(1, self._steps),
+            "times": self._times.summary(),
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "weights": weights,
             "problems": self._troubles().get("problems", {}),

@@ -11,6 +11,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.groups.pace import Pace
 from hvcod.groups.split import Group
+from hvcod.spans import ALLREDUCE, BACKWARD
 from hvcod.training.record.means import Means
 from hvcod.training.sgd.averages import Averages
 from hvcod.training.sgd.base import BaseAlgorithm
@@ -73,15 +74,18 @@ class Asynchronous(BaseAlgorithm):
         """Makes one update from this rank's loss; returns False if it was skipped."""
         self.updates.done = self._done - 1
         self.updates.begin()
-        loss.backward()
-        self.updates.complete()
+        with BACKWARD:
+            loss.backward()
+            self.updates.complete()
         try:
             usable = self.updates.check()
         except GroupFailedError as error:
             self.group.fail(error)
             usable = False
         if usable:
-            self._note(self._shards.push())
+            with ALLREDUCE:
+                staleness = self._shards.push()
+            self._note(staleness)
         return usable
 
     @contextlib.contextmanager

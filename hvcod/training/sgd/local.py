@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError, UsageError
 from hvcod.groups.split import Group
+from hvcod.spans import ALLREDUCE, BACKWARD
 from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.sgd.outer import Outer
 from hvcod.training.state.keeper import Keeper
@@ -70,13 +71,15 @@ class LocalSGD(BaseAlgorithm):
                 synchronisation; at this one, on all ranks, whose weights are good and the same.
         """
         self.updates.begin()
-        loss.backward()
-        self.updates.complete()
+        with BACKWARD:
+            loss.backward()
+            self.updates.complete()
         updated = self._update()
         done = self.updates.done
         self._common = done % self._interval == 0 or done == self._steps
         if self._common:
-            self._synchronise()
+            with ALLREDUCE:
+                self._synchronise()
         return updated
 
     def weights(self) -> Mapping[str, Tensor]:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from hvcod.config import TrainOptions
 from hvcod.groups.split import Group
+from hvcod.spans import ALLREDUCE, BACKWARD
 from hvcod.training.sgd.base import BaseAlgorithm
 
 
@@ -25,10 +26,12 @@ class Synchronous(BaseAlgorithm):
     def step(self, loss: Tensor) -> bool:
         """Makes one step down the mean gradient; returns False if it was skipped. Collective."""
         self.updates.begin()
-        loss.backward()
-        self.updates.complete()
+        with BACKWARD:
+            loss.backward()
+            self.updates.complete()
         if self._mean is not None:
-            self._mean.wait()
+            with ALLREDUCE:
+                self._mean.wait()
         # A NaN of one rank has reached all of them with the mean: all decide alike.
         return self.updates.apply()
 

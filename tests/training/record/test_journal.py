@@ -12,6 +12,7 @@ from training.handmade import ALONE, run_in
 from hvcod.cli.status import table
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError
+from hvcod.spans import FORWARD, PARTS
 from hvcod.training.record import processors
 from hvcod.training.record.journal import Journal
 from hvcod.training.status.collect import collect
@@ -93,7 +94,8 @@ def test_without_problems_a_line_has_none(tmp_path: Path) -> None:
     journal.close("digest", "failed", "it was hot")
     started, skipped, ended = lines(tmp_path)
     assert started["event"] == "started"
-    assert skipped.keys() == {"step", "examples", "wall_s", "step_s"}
+    parts = {f"{name}_s" for name in PARTS}
+    assert skipped.keys() == {"step", "examples", "wall_s", "step_s"} | parts
     assert (ended["event"], ended["reason"], ended["examples"]) == ("failed", "it was hot", 8)
 
 
@@ -104,6 +106,31 @@ def test_a_loss_that_is_not_a_number_ends_the_group(tmp_path: Path) -> None:
     with pytest.raises(GroupFailedError, match="the loss is nan at step 2"):
         journal.step(2, [(LOSS, LOSS * torch.nan, 0.5, True)])
     journal.close("digest", "failed", "")
+
+
+def test_the_parts_of_a_step_add_up_to_it_in_each_line_and_over_all_lives(tmp_path: Path) -> None:
+    first, second = journal_in(tmp_path), journal_in(tmp_path)
+    first.begin(0)
+    for step in (1, 2):
+        with FORWARD:
+            pass
+        first.step(step, [(LOSS, LOSS, 0.5, True)])
+    second.load_state_dict(first.state_dict())
+    ends = [first.close("digest", "preempted", "")]
+    second.begin(2)
+    for step in (3, 4):
+        second.step(step, [(LOSS, LOSS, 0.5, True)])
+        with FORWARD:
+            pass
+        second.validated(step, {"loss": 1.5}, {})
+    ends.append(second.close("digest", "finished", ""))
+    shown = [line for line in lines(tmp_path) if "step_s" in line]
+    assert [line["forward_s"] > 0 for line in shown] == [True, False]
+    for line in shown:
+        assert sum(line[f"{name}_s"] for name in PARTS) == pytest.approx(line["step_s"])
+    for end in ends:
+        assert sum(end["times"].values()) == pytest.approx(end["step_s"])
+    assert ends[1]["times"]["forward"] == pytest.approx(ends[0]["times"]["forward"] / 2)
 
 
 def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
