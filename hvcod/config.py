@@ -323,6 +323,12 @@ class TrainOptions:
         choices=("auto", "cpu", "cuda"),
         result=False,  # apart from the last bit
     )
+    precision: str = option(
+        "fp32",
+        "how students and teachers compute: fp32; or bf16 or fp16, half precision where it is "
+        "enough (autocast), fp16 with a scale of the loss that adapts; weights stay fp32",
+        choices=("fp32", "bf16", "fp16"),
+    )
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int | None = option(

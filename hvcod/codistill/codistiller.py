@@ -19,6 +19,7 @@ from hvcod.codistill.identity import Identity, ScriptIdentity
 from hvcod.codistill.judge import Judge
 from hvcod.codistill.losses import DistillationLoss, named_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
+from hvcod.codistill.rows import precision_of
 from hvcod.codistill.schedule import Schedule
 from hvcod.codistill.scores import Score
 from hvcod.codistill.student import Student, copies
@@ -283,7 +284,7 @@ class Codistiller:
         used = self._judge.admitted(fresh, answers, logits, score)
         self._figures.use(step, used, self._schedule.weight(step))
         if not used:
-            return logits.new_zeros(())
+            return logits.new_zeros((), dtype=precision_of(logits))
         psi = self._judge.term(logits, {key: answers.pop(key) for key in used})
         return self.weight * psi
 

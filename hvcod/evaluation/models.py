@@ -75,7 +75,10 @@ def _load(
     of_group = options_of_file(file.config, weights.origin.group, ranks.comm, options.task)
     trained = dataclasses.replace(of_group, model=weights.model(of_group.model))
     given = dataclasses.replace(
-        trained, data=options.data or trained.data, validation_examples=options.examples
+        trained,
+        data=options.data or trained.data,
+        validation_examples=options.examples,
+        precision=options.precision or trained.precision,
     )
     task = load_task(given.task)(given, ranks)
     on_rank_zero(ranks.comm, lambda: _compare_meaning(weights, trained, task))

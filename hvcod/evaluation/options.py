@@ -32,6 +32,11 @@ class EvaluationOptions:
     config: Path | None = option(
         None, "the run's config.toml, for a file that is not in its run directory"
     )
+    precision: str | None = option(
+        None,
+        "how the models compute: fp32, bf16 or fp16 (autocast); default: as in their training",
+        choices=("fp32", "bf16", "fp16"),
+    )
     device: str = option("auto", "device to compute on", choices=("auto", "cpu", "cuda"))
 
 

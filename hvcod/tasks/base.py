@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hvcod.codistill.rows import precision_of
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.groups.split import Group
@@ -168,8 +169,10 @@ class Task(ABC):
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the task loss (phi of Algorithm 1), a scalar: the mean over scored predictions.
 
-        By default the cross entropy of the likelihood, in nats.
+        By default the cross entropy of the likelihood, in nats. With ``--precision bf16`` or
+        ``fp16`` logits may be halves, and the loss has to be computed in float32, as it is here.
         """
+        logits = logits.to(precision_of(logits))
         if self.likelihood == "binary":
             known = targets != UNKNOWN
             yes = targets[known].to(logits.dtype)

@@ -12,6 +12,7 @@ from hvcod.registry import BASE_ALGORITHMS
 from hvcod.spans import DATA, FORWARD, TEACHERS, UPDATE
 from hvcod.tasks.base import Task, training_data_of
 from hvcod.training.other_models import teachers_of_groups
+from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
 from hvcod.training.smoothing import smoothing_teachers, term_options
@@ -113,11 +114,12 @@ class Copy:
         def phi(logits: Tensor) -> Tensor:
             return self._task.loss(logits, batch.targets)
 
-        with FORWARD:
-            logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
-            task_loss = phi(logits)
-        with TEACHERS:
-            distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places)
+        with computing(self._task.options.precision, self._device):
+            with FORWARD:
+                logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
+                task_loss = phi(logits)
+            with TEACHERS:
+                distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places)
         with UPDATE:
             updated = self.optimizer.step(task_loss + distill_loss)
         self.hidden = hidden if updated else self.hidden

@@ -22,6 +22,7 @@ from hvcod.tasks import load_task
 from hvcod.terminal import LogLines
 from hvcod.training.finished.teachers import finished_teachers
 from hvcod.training.loop import Part, train
+from hvcod.training.precision import advise
 from hvcod.training.run.data import join_data
 from hvcod.training.run.directory import Run, of_another_group, open_run
 from hvcod.training.run.group_options import of_this_group
@@ -138,6 +139,8 @@ def _part(
         group = replace(group, pace=Pace(group.comm))
     task = load_task(options.task)(options, group)
     run = join_data(run, task, group.everyone)
+    if group.is_root:
+        advise(options.precision, device)
     fixed: Sequence[Teacher] = finished_teachers(task, run, device, others)
     if group.role == "trainer" and group.teacher_ranks:
         from hvcod.codistill.handover.received import stand_ins

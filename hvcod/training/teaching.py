@@ -47,6 +47,7 @@ from hvcod.groups.communicator import of_mpi
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task, training_data_of
 from hvcod.training.other_models import teachers_of_groups
+from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
 from hvcod.tree import map_tensors
@@ -234,7 +235,8 @@ class TeacherRank:
             return replace(header, state="late"), None
         hidden = trainer.hidden.get(header.key)
         question = Question(inputs, torch.empty(0, device=self._device))
-        logits, following = teacher.predict(question, hidden)
+        with computing(self._options.precision, self._device):
+            logits, following = teacher.predict(question, hidden)
         assert isinstance(logits, Tensor), "the teachers of a teacher rank are models"
         finite = bool(logits.isfinite().all())
         # What is not finite must not stay in a hidden state: the batch may be to blame.

@@ -15,6 +15,7 @@ from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
 from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.metrics import UNKNOWN, Metric, divergence
+from hvcod.training.precision import computing
 from hvcod.training.prefetch import ahead
 
 _COMPARED = 8
@@ -89,11 +90,12 @@ def _answers(
         batch = batch.to(device)
         # The states are those of these batches: the ones of the training stay as they are.
         mine, *theirs = [None] * (1 + len(teachers)) if batch.begins else states
-        logits, mine = task.predict(student, batch.inputs, mine)
-        question = Question(batch.inputs, logits)
-        answers = [
-            each.predict(question, state) for each, state in zip(teachers, theirs, strict=True)
-        ]
+        with computing(task.options.precision, device):
+            logits, mine = task.predict(student, batch.inputs, mine)
+            question = Question(batch.inputs, logits)
+            answers = [
+                each.predict(question, state) for each, state in zip(teachers, theirs, strict=True)
+            ]
         states = [mine, *(state for _, state in answers)]
         yield batch, [logits, *(whole(each, "a measured loss") for each, _ in answers)]
 
@@ -127,8 +129,8 @@ def predicted_logits(
 ) -> Iterator[tuple[Batch, list[Tensor]]]:
     """Yields each batch of this rank's share and each model's logits.
 
-    The models are in evaluation mode, on `device`, each with its task; the task of the first brings
-    that part of the data, such as ``validation``.
+    The models are in evaluation mode, on `device`, each with its task, in whose ``--precision`` it
+    computes; the task of the first brings that part of the data, such as ``validation``.
     """
     states: list[Any] = [None] * len(models)
     for batch in ahead(models[0][0].evaluation_data(part)):
@@ -136,7 +138,8 @@ def predicted_logits(
         answers = []
         for index, (task, model) in enumerate(models):
             state = None if batch.begins else states[index]
-            logits, states[index] = task.predict(model, batch.inputs, state)
+            with computing(task.options.precision, device):
+                logits, states[index] = task.predict(model, batch.inputs, state)
             answers.append(logits)
         yield batch, answers
 

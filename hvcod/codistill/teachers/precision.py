@@ -134,7 +134,7 @@ def held(model: nn.Module, precision: str) -> Held:
                 f"is on {device}: use bf16"
             )
         return Integers(model)
-    if device.type == "cpu" and not _is_fast(precision):
+    if device.type == "cpu" and not is_fast(precision):
         _tell(
             f"--teacher-precision {precision}: this CPU does not multiply such numbers in "
             "hardware; such teachers take half the memory, but may take longer than fp32"
@@ -173,7 +173,8 @@ def _described(packed: Sequence[Packed], tensors: Mapping[str, Tensor], model: n
     return f"{text}; not {rest}, which torch cannot" if rest else text
 
 
-def _is_fast(precision: str) -> bool:
+def is_fast(precision: str) -> bool:
+    """Returns whether this CPU multiplies halves of a type in hardware, as far as torch knows."""
     able = capabilities()
     return not able or any(able.get(name) for name in _FAST[precision])
 

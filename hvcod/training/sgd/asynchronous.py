@@ -75,7 +75,7 @@ class Asynchronous(BaseAlgorithm):
         self.updates.done = self._done - 1
         self.updates.begin()
         with BACKWARD:
-            loss.backward()
+            self.updates.backward(loss)
             self.updates.complete()
         try:
             usable = self.updates.check()
@@ -158,9 +158,11 @@ class Asynchronous(BaseAlgorithm):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned, with the model's weights. Collective."""
-        self._skipped = state["counters"]["skipped"]
-        if self.group.is_root:
-            self.updates.counters = state["counters"]
+        counters = state["counters"]
+        self._skipped = counters["skipped"]
+        # The sum of all ranks: it counts once.
+        mine = {} if self.group.is_root else {"skipped": 0, "in_a_row": 0}
+        self.updates.counters = {**counters, **mine}
         self._begin(state["counters"]["done"], state["updates"], state["averages"])
 
     def _begin(self, done: int, updates: int, averages: Averages | None) -> None:

@@ -104,7 +104,7 @@ class BaseAlgorithm(ABC):
 
         What the group root gets is written.
         """
-        return {"learning_rate": self.updates.learning_rate}
+        return self.updates.figures()
 
     def summary(self) -> dict[str, object]:
         """Returns what the summary shows of the algorithm. Collective over the group."""

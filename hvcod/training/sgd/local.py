@@ -72,7 +72,7 @@ class LocalSGD(BaseAlgorithm):
         """
         self.updates.begin()
         with BACKWARD:
-            loss.backward()
+            self.updates.backward(loss)
             self.updates.complete()
         updated = self._update()
         done = self.updates.done

@@ -27,7 +27,7 @@ class Synchronous(BaseAlgorithm):
         """Makes one step down the mean gradient; returns False if it was skipped. Collective."""
         self.updates.begin()
         with BACKWARD:
-            loss.backward()
+            self.updates.backward(loss)
             self.updates.complete()
         if self._mean is not None:
             with ALLREDUCE:

@@ -12,6 +12,7 @@ from hvcod.codistill.average import sparse_tables
 from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.training.sgd.optimizers import dense_optimizer, sparse_optimizer
+from hvcod.training.sgd.scale import LossScale
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
 
 log = logging.getLogger("hvcod.training")
@@ -41,8 +42,8 @@ def whole(dense: Parameters, tables: Parameters, options: OptimizerOptions) -> O
 class Updates:
     """Applies the gradients of a model's parameters by Adam, Adagrad or SGD, clipped before.
 
-    A step is `begin`, a backward pass, `complete`, what the base algorithm does with the gradients,
-    and `apply`; or `check`, if the algorithm applies them itself. Embedding tables with sparse
+    A step is `begin`, `backward`, `complete`, what the base algorithm does with the gradients, and
+    `apply`; or `check`, if the algorithm applies them itself. Embedding tables with sparse
     gradients (``nn.Embedding(sparse=True)``) are updated by the rows that occur in a batch; the
     other rows cost nothing.
 
@@ -52,6 +53,8 @@ class Updates:
         learning_rate: That of the last step.
         done: Steps made, with those that were skipped; the rates go by it.
         skipped: Steps that were skipped, as their gradient was NaN or infinite.
+        scale: The scale of the loss with ``--precision fp16``; steps left out for it do not count
+            as skipped.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class Updates:
         self._optimizers = optimizers(self.dense, self.tables, options.optimizer)
         self.done = self.skipped = self._in_a_row = 0
         self.learning_rate = 0.0
+        self.scale = LossScale() if options.precision == "fp16" else None
+        self._factor = 1.0
 
     def begin(self) -> None:
         """Sets the rates of the next step and clears the gradients."""
@@ -92,6 +97,14 @@ class Updates:
                 part["weight_decay"] = decay if part["decays"] else 0.0
         for parameter in self._parameters:
             parameter.grad = None
+        self._factor = 1.0
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of a loss, which are scaled until `check` if there is a scale."""
+        if self.scale is not None:
+            self._factor = self.scale.value
+            loss = loss * self._factor
+        loss.backward()
 
     def complete(self) -> None:
         """Gives a gradient of zero to each parameter that the backward pass did not reach."""
@@ -121,11 +134,12 @@ class Updates:
         """
         norm = self._clip()
         self.done += 1
-        if not math.isfinite(norm):
+        usable = math.isfinite(norm)
+        if usable:
+            self._in_a_row = 0
+        if not (usable if self.scale is None else self.scale.settle(norm)):
             self._not_finite(norm)
-            return False
-        self._in_a_row = 0
-        return True
+        return usable
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the optimiser's averages and the counters."""
@@ -141,21 +155,37 @@ class Updates:
     @property
     def counters(self) -> dict[str, Any]:
         """Steps done, steps skipped, and how many of the last ones were skipped in a row."""
-        return {"done": self.done, "skipped": self.skipped, "in_a_row": self._in_a_row}
+        counters = {"done": self.done, "skipped": self.skipped, "in_a_row": self._in_a_row}
+        return counters if self.scale is None else counters | {"scale": self.scale.state_dict()}
 
     @counters.setter
     def counters(self, state: Mapping[str, Any]) -> None:
         self.done, self.skipped = state["done"], state["skipped"]
         self._in_a_row = state["in_a_row"]
+        if self.scale is not None:
+            self.scale.load_state_dict(state["scale"])
+
+    def figures(self) -> dict[str, object]:
+        """Returns the learning rate; the scale of the loss, and steps left out for it, if any."""
+        rate: dict[str, object] = {"learning_rate": self.learning_rate}
+        if self.scale is None:
+            return rate
+        return rate | {"loss_scale": self.scale.value, "overflows": self.scale.overflows}
 
     def _clip(self) -> float:
-        """Shortens the gradient to the largest norm allowed; returns its norm before."""
+        """Undoes the scale, and shortens the gradient to the largest norm allowed.
+
+        Returns its norm in between.
+        """
         gradients = [each.grad for each in self._parameters if each.grad is not None]
         values = [each.values() if each.is_sparse else each for each in gradients]
-        norm = float(nn.utils.get_total_norm(values))
+        norm = float(nn.utils.get_total_norm(values)) / self._factor
+        shorter = 1 / self._factor
         if self._options.clip and norm > self._options.clip:
+            shorter *= self._options.clip / (norm + 1e-6)
+        if shorter != 1 and math.isfinite(norm):
             for each in values:
-                each.mul_(self._options.clip / (norm + 1e-6))
+                each.mul_(shorter)
         return norm
 
     def _not_finite(self, norm: float) -> None:

@@ -146,6 +146,7 @@ CHANGES: dict[str, Any] = {
     "optimizer.warmup": 51,
     "optimizer.schedule": "linear",
     "optimizer.clip": 0.5,
+    "precision": "bf16",
 }
 HARMLESS: dict[str, Any] = {
     "preset": "paper",
