@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from hvcod.files.regular import open_regular
-from hvcod.tensorfile.decode import claims_of, decode_tensors, read_whole
+from hvcod.tensorfile.decode import Content, claims_of, decode_tensors, read_whole
 from hvcod.tensorfile.encode import largest_file
 from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.format import TensorSpec, dtype_name, stored_dtypes
@@ -23,19 +23,20 @@ Raises RefusedError if there is no such model. May be called on any thread.
 
 
 def decode(
-    data: bytes | bytearray | memoryview | NDArray[np.uint8], expected: Mapping[str, TensorSpec]
+    content: bytes | bytearray | memoryview | NDArray[np.uint8] | Content,
+    expected: Mapping[str, TensorSpec],
 ) -> tuple[Origin, dict[str, torch.Tensor]]:
     """Returns the origin and the tensors of a published checkpoint from the bytes of its file.
 
     It must fit `expected`, the `specification` of the local model: names and shapes must be the
     same, its types must be able to hold the values, and none may be NaN or infinite. The tensors
-    are in the order of `expected`, mostly float16 and views of `data`.
+    are in the order of `expected`, mostly float16 and views of the bytes.
 
     Raises:
         DamagedError: The bytes are not as hvcod wrote them.
         RefusedError: They do not fit, or hold what this hvcod does not write.
     """
-    origin, tensors = decode_tensors(data)
+    origin, tensors = decode_tensors(content)
     if missing := [name for name in expected if name not in tensors]:
         raise RefusedError(f"tensor {missing[0]} is missing ({len(missing)} in all)")
     if unknown := sorted(set(tensors).difference(expected)):

@@ -1,8 +1,11 @@
 """From a file to tensors, trusting nothing in it."""
 
+import hashlib
 import io
 import os
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,15 +13,24 @@ from numpy.typing import NDArray
 
 from hvcod.errors import HvcodError
 from hvcod.files.regular import open_regular
-from hvcod.files.whole import PIECE
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.format import TensorSpec
-from hvcod.tensorfile.header import claimed_index, verify
+from hvcod.tensorfile.header import DIGEST, claimed_index, verify
 from hvcod.tensorfile.index import Entry, parse
+from hvcod.tensorfile.lane import Lane
 from hvcod.tensorfile.origin import Origin
 
+_PIECE = 4 * 2**20
 
-def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
+
+class Content(NamedTuple):
+    """The bytes of a file, and the SHA-256 of those behind the place of its digest."""
+
+    data: NDArray[np.uint8]
+    digest: bytes
+
+
+def read_file(path: Path, limit: int) -> Content:
     """Reads a regular file of up to `limit` bytes; a larger one is not given any memory.
 
     Raises:
@@ -30,17 +42,23 @@ def read_file(path: Path, limit: int) -> NDArray[np.uint8]:
         return read_whole(file, limit)
 
 
-def read_whole(file: io.FileIO, limit: int) -> NDArray[np.uint8]:
-    """Reads an open file from its beginning, as `read_file` does."""
+def read_whole(file: io.FileIO, limit: int) -> Content:
+    """Reads an open file from its beginning, as `read_file` does.
+
+    The digest of what is here is computed while the rest is read.
+    """
     size = os.fstat(file.fileno()).st_size
     if size > limit:
         raise RefusedError(f"has {size} bytes, more than the {limit} that it can need")
-    data = np.empty(size, np.uint8)
+    data, digest = np.empty(size, np.uint8), hashlib.sha256()
     file.seek(0)
     done = 0
-    while count := file.readinto(data.data[done : done + PIECE]):
-        done += count
-    return data[:done]
+    with Lane() as hashing:
+        while count := file.readinto(data.data[done : done + _PIECE]):
+            piece = data.data[max(done, DIGEST.stop) : done + count]
+            hashing.call(partial(digest.update, piece))
+            done += count
+    return Content(data[:done], digest.digest())
 
 
 def claims_of(file: io.FileIO) -> tuple[Origin, dict[str, TensorSpec]] | None:
@@ -56,7 +74,7 @@ def claims_of(file: io.FileIO) -> tuple[Origin, dict[str, TensorSpec]] | None:
 
 
 def decode_tensors(
-    data: bytes | bytearray | memoryview | NDArray[np.uint8],
+    content: bytes | bytearray | memoryview | NDArray[np.uint8] | Content,
 ) -> tuple[Origin, dict[str, torch.Tensor]]:
     """Returns the origin and all tensors of a file that `encode` made, from its bytes.
 
@@ -64,17 +82,18 @@ def decode_tensors(
     it says. Which names there must be is for the caller to check.
 
     The tensors come in the file's order and in the type they had at the source, except those that
-    were rounded to float16. They are views of `data` (of a copy, if it is read-only), so that no
+    were rounded to float16. They are views of the bytes (of a copy, if it is read-only), so that no
     file can ask for memory; only former bfloat16 and bool tensors are copies, never larger.
 
     Raises:
         DamagedError: The bytes are not as hvcod wrote them.
         RefusedError: They hold what this hvcod does not write.
     """
+    data, digest = content if isinstance(content, Content) else (content, None)
     memory = np.frombuffer(data, np.uint8)
     if not memory.flags.writeable:
         memory = memory.copy()
-    text, block = verify(memory.data)
+    text, block = verify(memory.data, digest)
     image = torch.from_numpy(memory)[block:]
     origin, entries = parse(text, len(image))
     return origin, {entry.name: _tensor(image, entry) for entry in entries}

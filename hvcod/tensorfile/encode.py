@@ -1,7 +1,8 @@
 """From a snapshot of tensors to the bytes of a file."""
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+import mmap
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -16,14 +17,14 @@ from hvcod.tensorfile.format import (
     HDF5_TYPES,
     TensorSpec,
     dtype_name,
-    specification,
     stored_dtypes,
 )
-from hvcod.tensorfile.header import FORMAT_VERSION, block_size, seal
+from hvcod.tensorfile.header import FORMAT_VERSION, block_size
+from hvcod.tensorfile.image import Image, Place
 from hvcod.tensorfile.index import Entry, name_problem, pack
 from hvcod.tensorfile.memory import MemoryFile
 from hvcod.tensorfile.origin import Origin
-from hvcod.tensorfile.precision import Rounding, blocks, choose_storage
+from hvcod.tensorfile.precision import Rounded, Rounding, Tensors, rounded
 
 LONGEST_TEXT = 32 * 1024
 """Bytes of a text of an origin, at most."""
@@ -34,32 +35,29 @@ _TENSOR_OVERHEAD = 4 * 1024
 
 
 def encode(
-    tensors: MutableMapping[str, torch.Tensor],
+    tensors: Tensors,
     origin: Origin,
     *,
-    storage: Callable[[str, torch.Tensor], Rounding] = choose_storage,
-) -> memoryview:
-    """Returns the whole file, user block included, as a view of memory that nothing else holds.
+    storage: Callable[[str, torch.Tensor], Rounded] = rounded,
+) -> Image:
+    """Returns the whole file, ready to be written. Empties `tensors` on the way.
 
-    Empties `tensors` on the way, so that the peak is one copy of the weights and not one and
-    a half. libhdf5 only lays the file out: the values are rounded straight into their places,
-    without a copy, without h5py's lock and on one core. The attributes of each dataset say what
-    type it had at the source (`source_dtype`) and the largest rounding error, as such
+    libhdf5 only lays the file out; the values stay where they are. The attributes of each dataset
+    say what type it had at the source (`source_dtype`) and the largest rounding error, as such
     (`rounding_error`) and relative to the tensor's largest magnitude (`relative_rounding_error`);
     those of the root give the origin and the largest errors of all.
 
-    `storage` chooses how to store each tensor: `choose_storage` for teachers, `lossless` for
-    resume. The creation time is filled in if it is empty.
+    `storage` rounds what is not rounded yet: `rounded` for teachers, `lossless` for resume. The
+    creation time is filled in if it is empty.
 
     Raises:
         HvcodError: A tensor or the origin cannot be stored.
     """
     created = origin.created or datetime.now(UTC).isoformat(timespec="milliseconds")
     origin = replace(origin, created=created)
-    block, room = _sizes(specification(tensors), origin)
-    # Zeroes; the system provides each page when it is first written.
-    memory = np.zeros(block + room, np.uint8)
-    target = MemoryFile(memory.data)
+    block, room = _sizes(_specification(tensors), origin)
+    memory = _memory(block + room)
+    target = MemoryFile(memoryview(memory))
     with h5py.File(
         target,
         "w",
@@ -68,17 +66,45 @@ def encode(
         alignment_threshold=1,
         alignment_interval=ALIGNMENT,
     ) as file:
-        roundings, entries = [], []
+        roundings, entries, places = [], [], []
         for name in list(tensors):
-            tensor = tensors.pop(name).detach().cpu().contiguous()
-            rounding = storage(name, tensor)
-            entries.append(_add(file, torch.from_numpy(memory)[block:], name, tensor, rounding))
-            roundings.append(rounding)
+            stored = _stored(name, tensors.pop(name), storage)
+            entries.append(_add(file, name, stored))
+            roundings.append(stored.rounding)
+            if stored.values.numel():
+                places.append(Place(block + entries[-1].offset, stored.values))
         _describe(file, origin)
         _describe_rounding(file, roundings)
-    data = memory.data[: target.end]
-    seal(data, block, pack(origin, entries))
-    return data
+    places.sort(key=lambda place: place.offset)
+    return Image(memory, target.end, block, pack(origin, entries), places)
+
+
+def _memory(size: int) -> mmap.mmap:
+    """Returns zeroes; the system provides each page when it is first written."""
+    memory = mmap.mmap(-1, size)
+    # Of huge pages, the few structures between the values would touch all.
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
+
+
+def _specification(tensors: Tensors) -> dict[str, TensorSpec]:
+    return {
+        name: TensorSpec(tuple(each.values.shape), each.source)
+        if isinstance(each, Rounded)
+        else TensorSpec(tuple(each.shape), each.dtype)
+        for name, each in tensors.items()
+    }
+
+
+def _stored(
+    name: str,
+    tensor: torch.Tensor | Rounded,
+    storage: Callable[[str, torch.Tensor], Rounded],
+) -> Rounded:
+    stored = tensor if isinstance(tensor, Rounded) else storage(name, tensor.detach().cpu())
+    if problem := name_problem(name) or stored.problem:
+        raise HvcodError(problem)
+    return stored
 
 
 def largest_file(expected: Mapping[str, TensorSpec]) -> int:
@@ -101,33 +127,23 @@ def _sizes(expected: Mapping[str, TensorSpec], origin: Origin) -> tuple[int, int
     return block_size(len(pack(origin, entries))), room
 
 
-def _add(
-    file: h5py.File, image: torch.Tensor, name: str, tensor: torch.Tensor, rounding: Rounding
-) -> Entry:
-    if problem := name_problem(name):
-        raise HvcodError(problem)
-    dataset = _allocate(file, name, tensor, rounding.stored)
-    dataset.attrs["source_dtype"] = np.bytes_(dtype_name(tensor.dtype))
-    _describe_rounding(dataset, [rounding])
-    size = tensor.numel() * rounding.stored.itemsize
-    offset = dataset.id.get_offset() - file.userblock_size if size else 0
-    if size:
-        target = image[offset : offset + size].view(rounding.stored)
-        for there, source in zip(blocks(target), blocks(tensor), strict=True):
-            there.copy_(source)
-    return Entry(name, rounding.stored, tensor.dtype, tuple(tensor.shape), offset)
+def _add(file: h5py.File, name: str, stored: Rounded) -> Entry:
+    dataset = _allocate(file, name, stored.values)
+    dataset.attrs["source_dtype"] = np.bytes_(dtype_name(stored.source))
+    _describe_rounding(dataset, [stored.rounding])
+    shape = tuple(stored.values.shape)
+    offset = dataset.id.get_offset() - file.userblock_size if stored.values.numel() else 0
+    return Entry(name, stored.values.dtype, stored.source, shape, offset)
 
 
-def _allocate(
-    file: h5py.File, name: str, tensor: torch.Tensor, stored: torch.dtype
-) -> h5py.Dataset:
+def _allocate(file: h5py.File, name: str, values: torch.Tensor) -> h5py.Dataset:
     """Creates a contiguous dataset whose space in the file is reserved, but not written."""
     plan = h5p.create(h5p.DATASET_CREATE)
     plan.set_layout(h5d.CONTIGUOUS)
     plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5d.FILL_TIME_NEVER)
-    space = h5s.create_simple(tuple(tensor.shape)) if tensor.dim() else h5s.create(h5s.SCALAR)
-    return h5py.Dataset(h5d.create(file.id, name.encode(), HDF5_TYPES[stored], space, plan))
+    space = h5s.create_simple(tuple(values.shape)) if values.dim() else h5s.create(h5s.SCALAR)
+    return h5py.Dataset(h5d.create(file.id, name.encode(), HDF5_TYPES[values.dtype], space, plan))
 
 
 def _describe(file: h5py.File, origin: Origin) -> None:

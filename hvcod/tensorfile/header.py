@@ -27,7 +27,9 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 512, 16 * 2**20
 _MAGIC = b"\x89HVCOD\r\n"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEADER = struct.Struct("<8sI32sIQQ")
-_AFTER_DIGEST = 44
+
+DIGEST = slice(12, 44)
+"""The bytes of a file that hold the SHA-256 of all that follows."""
 
 _FORMAT_1 = (
     "was written by hvcod 0.1.0 in format 1, which this hvcod does not read: finish the run with "
@@ -43,17 +45,21 @@ def block_size(index: int) -> int:
     return size
 
 
-def seal(data: memoryview, block: int, index: bytes) -> None:
-    """Fills in the user block of `data`: its first `block` bytes, which are still zero."""
+def user_block(block: int, index: bytes, size: int) -> bytearray:
+    """Returns the user block of a file, of zeroes where the digest belongs.
+
+    `block` and `size` are the bytes of the user block and of the file.
+    """
+    data = bytearray(block)
+    _HEADER.pack_into(data, 0, _MAGIC, FORMAT_VERSION, bytes(32), block, len(index), size)
     data[_HEADER.size : _HEADER.size + len(index)] = index
-    sizes = block, len(index), len(data)
-    _HEADER.pack_into(data, 0, _MAGIC, FORMAT_VERSION, bytes(32), *sizes)
-    digest = hashlib.sha256(data[_AFTER_DIGEST:]).digest()
-    _HEADER.pack_into(data, 0, _MAGIC, FORMAT_VERSION, digest, *sizes)
+    return data
 
 
-def verify(data: memoryview) -> tuple[bytes, int]:
+def verify(data: memoryview, found: bytes | None = None) -> tuple[bytes, int]:
     """Proves that a file is as hvcod wrote it; returns its index and the size of its user block.
+
+    `found` is the SHA-256 of what follows the digest in the data, if it is known already.
 
     Raises:
         DamagedError: It was changed or cut short, or is something else.
@@ -70,7 +76,7 @@ def verify(data: memoryview) -> tuple[bytes, int]:
         raise RefusedError(f"has format {version}; this hvcod reads {FORMAT_VERSION}: update it")
     if size != len(data):
         raise DamagedError(f"has {len(data)} bytes, not {size}")
-    if hashlib.sha256(data[_AFTER_DIGEST:]).digest() != digest:
+    if (found or hashlib.sha256(data[DIGEST.stop :]).digest()) != digest:
         raise DamagedError("its bytes do not match their SHA-256")
     fits = _HEADER.size + index <= block <= LARGEST_BLOCK
     if not fits or block < SMALLEST_BLOCK or block.bit_count() != 1:

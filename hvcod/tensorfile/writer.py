@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, Protocol, TypeVar
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files import whole
@@ -21,6 +21,18 @@ from hvcod.tensorfile.worker import Worker
 logger = logging.getLogger("hvcod.exchange")
 
 Item = TypeVar("Item")
+
+
+class Content(Protocol):
+    """The content of a file."""
+
+    def __len__(self) -> int:
+        """Its bytes."""
+        ...
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Writes it to an empty file; raises OSError."""
+        ...
 
 
 @dataclass
@@ -58,7 +70,7 @@ class Writer(Generic[Item]):
     def __init__(
         self,
         directory: Path,
-        build: Callable[[Item], memoryview],
+        build: Callable[[Item], Content],
         *,
         keep: int | None,
         replace: bool,
@@ -67,7 +79,7 @@ class Writer(Generic[Item]):
         """
         Args:
             directory: Where the files appear; it is made when it is needed.
-            build: Makes a file's bytes from an item, on the thread.
+            build: Makes a file's content from an item, on the thread.
             keep: How many generations stay; None keeps all.
             replace: Whether the file of a step may replace an older one.
             what: What the log calls a file.
@@ -158,12 +170,13 @@ class Writer(Generic[Item]):
 
     def _write(self, path: Path, step: int, item: Item) -> None:
         begun = time.perf_counter()
-        data = self._build(item)
+        content = self._build(item)
         make_folder(self._directory)
-        whole.write_whole(path, data, replace=self._replace)
+        with whole.whole_file(path, replace=self._replace) as file:
+            content.write_to(file)
         counters = self.counters
-        counters.bytes, counters.seconds = len(data), time.perf_counter() - begun
-        counters.all_bytes += len(data)
+        counters.bytes, counters.seconds = len(content), time.perf_counter() - begun
+        counters.all_bytes += len(content)
         counters.longest_seconds = max(counters.longest_seconds, counters.seconds)
         counters.last_error = ""
         counters.written += 1

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from mpi4py import MPI
+from tensorfile.crafting import encode
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,6 @@ from hvcod.errors import HvcodError
 from hvcod.exchange import published_directory
 from hvcod.files.whole import write_whole
 from hvcod.groups.split import Group, split
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import MpiRun
 from evaluation.conftest import STEPS, Hvcod
 from mpi4py import MPI
+from tensorfile.crafting import encode
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.evaluate import pairs
@@ -18,7 +19,6 @@ from hvcod.evaluation.models import Trained, load_models
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.groups.split import split
 from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.encode import encode
 from hvcod.training.finished.sources import Choice, find
 
 SCORED = ("--examples", 256)

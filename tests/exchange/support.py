@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorfile.crafting import encode
 
 from hvcod.exchange.poll import Arrival, Poller
 from hvcod.files.whole import write_whole
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path

@@ -22,11 +22,11 @@ from exchange.support import (
     wait_until,
     warnings,
 )
+from tensorfile.crafting import encode
 
 from hvcod.exchange import poll, read
 from hvcod.exchange.poll import Failure, Poller
 from hvcod.exchange.read import decode
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.precision import lossless
 from hvcod.tensorfile.steps import checkpoint_path
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from forkserver.launches import ForkServer
 from mpi.test_resume import command, finished, lines, weights
+from tensorfile.crafting import encode
 
 from hvcod.exchange import published_directory
 from hvcod.files.whole import write_whole
 from hvcod.tensorfile.decode import decode_tensors
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.steps import checkpoint_path
 from hvcod.training.status.collect import collect
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tensorfile.crafting import encode
 
 from hvcod.exchange.publish import Publisher
 from hvcod.files.folder import opened
 from hvcod.files.whole import write_whole
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.origin import Origin
 
 LATEST = "latest"

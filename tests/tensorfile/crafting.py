@@ -2,13 +2,30 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
-from hvcod.tensorfile.header import block_size, seal, verify
+import torch
 
-DIGEST = slice(12, 44)
-"""The bytes of a file that hold its SHA-256."""
+from hvcod.tensorfile import encode as encoding
+from hvcod.tensorfile.header import DIGEST, block_size, user_block, verify
+from hvcod.tensorfile.origin import Origin
+from hvcod.tensorfile.precision import Rounded, Tensors, rounded
+
+
+def encode(
+    tensors: Tensors,
+    origin: Origin,
+    *,
+    storage: Callable[[str, torch.Tensor], Rounded] = rounded,
+) -> memoryview:
+    """The bytes of the file that hvcod writes."""
+    image = encoding.encode(tensors, origin, storage=storage)
+    with os.fdopen(os.memfd_create("image"), "w+b") as file:
+        image.write_to(file)
+        file.seek(0)
+        return memoryview(bytearray(file.read()))
 
 
 def index_of(data: bytes) -> dict[str, Any]:
@@ -25,9 +42,8 @@ def image_of(data: bytes) -> bytes:
 def with_index(data: bytes, text: bytes) -> bytes:
     """A good file with another index, sealed again."""
     block = block_size(len(text))
-    changed = bytearray(block) + image_of(data)
-    seal(memoryview(changed), block, text)
-    return bytes(changed)
+    image = image_of(data)
+    return resealed(bytes(user_block(block, text, block + len(image)) + image))
 
 
 def reindexed(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -12,12 +14,12 @@ from hvcod.files import whole
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds every file just before it is written, until it is set."""
-    event, write_whole = threading.Event(), whole.write_whole
+    event, whole_file = threading.Event(), whole.whole_file
 
-    def held(path: Path, data: memoryview, *, replace: bool) -> None:
+    def held(path: Path, *, replace: bool) -> AbstractContextManager[BinaryIO]:
         assert event.wait(20)
-        write_whole(path, data, replace=replace)
+        return whole_file(path, replace=replace)
 
-    monkeypatch.setattr(whole, "write_whole", held)
+    monkeypatch.setattr(whole, "whole_file", held)
     yield event
     event.set()

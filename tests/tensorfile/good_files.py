@@ -4,8 +4,8 @@ from functools import cache
 
 import torch
 from exchange.support import ABOUT, encoded
+from tensorfile.crafting import encode
 
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless

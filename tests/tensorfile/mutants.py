@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tensorfile.crafting import DIGEST, index_of, resealed, with_index
+from tensorfile.crafting import index_of, resealed, with_index
 from tensorfile.good_files import seeds
 
-from hvcod.tensorfile.header import verify
+from hvcod.tensorfile.header import DIGEST, verify
 
 _HEADER = 64
 

@@ -1,14 +1,19 @@
 """From a snapshot to bytes: names, layouts, memory."""
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from exchange.support import EXPECTED, encoded, model
+from exchange.support import ABOUT, EXPECTED, encoded, model
 
 from hvcod.errors import HvcodError
-from hvcod.exchange.read import decode
+from hvcod.exchange.read import decode, read_checkpoint
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.errors import DamagedError
 from hvcod.tensorfile.format import specification
 
 
@@ -58,9 +63,14 @@ def test_decoding_copies_nothing_and_asks_for_nothing() -> None:
 
 
 MEASURE = """
-import re, torch
+import os, re, torch
 from pathlib import Path
-from exchange.support import encoded
+from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.origin import Origin
+
+def write(tensors):
+    with os.fdopen(os.memfd_create("image"), "wb") as file:
+        encode(tensors, Origin()).write_to(file)
 
 def peak():
     # Not ru_maxrss, which begins with that of the parent.
@@ -68,15 +78,15 @@ def peak():
 
 tensors = {f"layer.{i}": torch.randn(1024, 512) for i in range(30)}
 weights = sum(tensor.nbytes for tensor in tensors.values())
-encoded({"warm": torch.ones(100, 100)})
+write({"warm": torch.ones(100, 100)})
 before = peak()
-data = encoded(tensors)
+write(tensors)
 print((peak() - before) / weights)
 """
 
 
-def test_encoding_takes_less_memory_than_the_file_has() -> None:
-    """The snapshot shrinks while the file, half its size, grows."""
+def test_writing_takes_less_memory_than_the_file_has() -> None:
+    """The snapshot shrinks while the rounded values, half its size, grow."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE],
         env={"PYTHONPATH": ":".join(sys.path)},
@@ -85,3 +95,28 @@ def test_encoding_takes_less_memory_than_the_file_has() -> None:
         check=True,
     )
     assert float(done.stdout) < 0.25
+
+
+def test_a_file_of_many_pieces_is_written_as_it_is_read(tmp_path: Path) -> None:
+    """Values longer than a piece, which are hashed and flushed while others are written."""
+    tensors = {"long": torch.arange(40 * 2**20, dtype=torch.int16), "short": torch.ones(3)}
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        encode(dict(tensors), ABOUT).write_to(file)
+    _, decoded = read_checkpoint(path, specification(tensors))
+    assert all(torch.equal(decoded[name], tensor) for name, tensor in tensors.items())
+    with path.open("r+b") as file:
+        file.seek(70 * 2**20)
+        file.write(b"\xff")
+    with pytest.raises(DamagedError, match="SHA-256"):
+        read_checkpoint(path, specification(tensors))
+
+
+def test_a_flush_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    image = encode({"long": torch.zeros(40 * 2**20, dtype=torch.int16)}, ABOUT)
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="Input/output"):
+        image.write_to(file)

@@ -12,14 +12,14 @@ import pytest
 import torch
 from conftest import missing
 from exchange.support import ABOUT, EXPECTED, checkpoint, encoded, model
-from tensorfile.crafting import DIGEST, image_of, resealed
+from tensorfile.crafting import image_of, resealed
 
 from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode
 from hvcod.tensorfile.encode import largest_file
 from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.format import TensorSpec, specification
-from hvcod.tensorfile.header import LARGEST_BLOCK, block_size, is_tensor_file, verify
+from hvcod.tensorfile.header import DIGEST, LARGEST_BLOCK, block_size, is_tensor_file, verify
 from hvcod.tensorfile.memory import MemoryFile
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from hvcod.errors import HvcodError
 from hvcod.exchange.read import decode
 from hvcod.tensorfile.format import specification
-from hvcod.tensorfile.precision import as_published, choose_storage
+from hvcod.tensorfile.precision import as_published, rounded
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6)
 FLOATS = {
@@ -90,7 +90,7 @@ def test_values_beyond_half_precision_keep_the_tensor_wide(largest: float) -> No
 
 def test_a_large_bfloat16_is_kept_in_a_type_that_holds_it() -> None:
     wide = torch.tensor([[3e38, 1.0]]).bfloat16()
-    assert choose_storage("t", wide).stored is torch.float32
+    assert rounded("t", wide).rounding.stored is torch.float32
     assert round_trip(wide).dtype is torch.bfloat16
     assert torch.equal(round_trip(wide), wide)
     assert stored(torch.randn(4, 4).bfloat16()) is torch.float16

@@ -5,25 +5,34 @@ import logging
 import os
 import socket
 import threading
+import weakref
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 from exchange.support import listing, wait_until
+from tensorfile.crafting import encode
 
 from hvcod.errors import HvcodError
 from hvcod.files.whole import write_whole
-from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.encode import encode as image_of
+from hvcod.tensorfile.image import Image
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.tensorfile.writer import Writer
 
 
-def build(item: bytes) -> memoryview:
+class Content(bytes):
+    def write_to(self, file: BinaryIO) -> None:
+        file.write(self)
+
+
+def build(item: bytes) -> Content:
     if not item:
         raise HvcodError("nothing to write")
-    return memoryview(item)
+    return Content(item)
 
 
 def state_writer(directory: Path, keep: int | None = None, replace: bool = True) -> Writer[bytes]:
@@ -95,11 +104,11 @@ def test_a_replacement_that_fails_leaves_the_old_file(
     path = checkpoint_path(tmp_path, 50)
     write_whole(path, memoryview(b"first"), replace=False)
 
-    def full(descriptor: int, data: memoryview) -> int:
+    def full(content: Content, file: BinaryIO) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with closing(state_writer(tmp_path)) as writer:
-        monkeypatch.setattr(os, "write", full)
+        monkeypatch.setattr(Content, "write_to", full)
         writer.write(50, b"second")
         assert not writer.flush()
         assert writer.counters.last_error == f"{path}: No space left on device"
@@ -136,8 +145,8 @@ def test_files_of_another_run_and_what_is_unreadable_are_never_pruned(tmp_path: 
     checkpoint_path(tmp_path, 4).write_bytes(b"damaged")
     checkpoint_path(tmp_path, 5).symlink_to(checkpoint_path(tmp_path, 3))
 
-    def ours(step: int) -> memoryview:
-        return encode(dict(weights), Origin("ours", "task", 0, step))
+    def ours(step: int) -> Image:
+        return image_of(dict(weights), Origin("ours", "task", 0, step))
 
     with closing(Writer(tmp_path, ours, keep=2, replace=True, what="training state")) as writer:
         for step in (6, 7, 8):
@@ -148,21 +157,21 @@ def test_files_of_another_run_and_what_is_unreadable_are_never_pruned(tmp_path: 
 
 def test_nothing_is_held_while_nothing_is_written(tmp_path: Path) -> None:
     """Neither the item nor its bytes stay in memory until the next one comes."""
-    built: list[bytearray] = []
+    held: list[weakref.ref[torch.Tensor]] = []
 
-    def copy(item: bytes) -> memoryview:
-        built.append(bytearray(item))
-        return memoryview(built[-1])
+    def build(item: torch.Tensor) -> Image:
+        held.append(weakref.ref(item))
+        return image_of({"item": item}, Origin())
 
-    writer = Writer(tmp_path, copy, keep=1, replace=True, what="training state")
-    writer.write(1, b"x")
+    writer = Writer(tmp_path, build, keep=1, replace=True, what="training state")
+    writer.write(1, torch.zeros(3))
     assert writer.flush()
-    built[0].append(0)  # fails while a view of it is alive
+    assert held[0]() is None
     assert writer.close()
 
 
 def test_a_flush_raises_what_the_thread_died_of(tmp_path: Path) -> None:
-    def broken(item: bytes) -> memoryview:
+    def broken(item: bytes) -> Content:
         raise ZeroDivisionError
 
     writer = Writer(tmp_path, broken, keep=1, replace=True, what="training state")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from exchange.support import arrival_of, wait_until
+from tensorfile.crafting import encode
 from torch import Tensor, nn
 from training.towers import CLASSES, INPUTS, text_of, towers
 
@@ -20,7 +21,6 @@ from hvcod.errors import HvcodError
 from hvcod.exchange import published_directory
 from hvcod.exchange.poll import Poller, fetch
 from hvcod.files.whole import write_whole
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.origin import Origin

@@ -8,7 +8,7 @@ from typing import ClassVar
 from hvcod.codistill.exchanges.base import Exchange, Offer
 from hvcod.exchange import published_directory
 from hvcod.exchange.poll import Failure
-from hvcod.exchange.publish import Publisher, snapshot
+from hvcod.exchange.publish import Publisher, weights_to_publish
 from hvcod.exchange.read import Others
 from hvcod.files.folder import Held, hold
 from hvcod.tensorfile.origin import Origin
@@ -71,4 +71,4 @@ class PublishingExchange(Exchange):
     def _publish(self, offer: Offer) -> None:
         weights = offer.weights()
         if self._publisher:
-            self._publisher.publish(snapshot(weights), offer.origin)
+            self._publisher.publish(weights_to_publish(weights), offer.origin)

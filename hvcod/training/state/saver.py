@@ -16,6 +16,7 @@ from hvcod.groups.split import Group
 from hvcod.groups.tensors import gather_tensor
 from hvcod.groups.world import wait_quietly
 from hvcod.tensorfile.encode import encode
+from hvcod.tensorfile.image import Image
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
 from hvcod.tensorfile.writer import Writer, WriterCounters
@@ -121,7 +122,7 @@ class Saver:
             item.tensors |= {n: t for n, t in gathered.items() if t is not None}
             self._writer.write(item.about.step, item)
 
-    def _build(self, item: _Item) -> memoryview:
+    def _build(self, item: _Item) -> Image:
         self._before()
         text = bytearray(json.dumps(item.outlines).encode())
         item.tensors[OUTLINE] = torch.frombuffer(text, dtype=torch.uint8)

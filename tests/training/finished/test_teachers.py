@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from mpi4py import MPI
+from tensorfile.crafting import encode
 from torch import Tensor, nn
 
 from hvcod import config
@@ -19,7 +20,6 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tasks.architecture import architecture_of
 from hvcod.tasks.base import Batch, Task, TrainingData
-from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.meaning import meaning_of
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.finished.teachers import finished_teachers
