@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def of_retrains(values: Sequence[float]) -> Estimate:
     every = np.asarray(values, dtype=np.float64)
     parts, interval = _of_retrains(every), None
     if len(every) >= FEWEST_INDEPENDENT:
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, len(every) - 1)) * parts.error
+        reach = float(stdtrit(len(every) - 1, (1 + LEVEL) / 2)) * parts.error
         interval = (parts.mean - reach, parts.mean + reach)
     return Estimate(parts.mean, _half_range(every), interval, len(every))
 

@@ -168,7 +168,8 @@ class Alignment:
 
 
 def _sorted(rows: Rows) -> Rows:
-    return rows[np.argsort(rows["id"], kind="stable")]
+    # Which one of equal ids comes first does not matter: they are an error.
+    return rows.take(np.argsort(rows["id"]))
 
 
 def _repeated(ids: Array) -> Array:
@@ -193,7 +194,7 @@ def _at(rows: Rows | None, ids: Array, reader: _Reader) -> Rows:
     if rows is not None and not reader.optional:
         if len(rows) == len(ids):
             return rows
-        return rows[np.searchsorted(rows["id"], ids)]
+        return rows.take(np.searchsorted(rows["id"], ids))
     width = "S1" if rows is None else rows.dtype["slice"]
     result = np.zeros(len(ids), dtype=[("id", ids.dtype), ("slice", width)])
     result["id"] = ids

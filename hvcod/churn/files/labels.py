@@ -26,6 +26,8 @@ def class_numbers(file: str, values: Array, classes: str | None = None) -> Array
     Raises:
         HvcodError: Something is not a label.
     """
+    if classes is None and values.dtype.kind in "iub" and _in_range(values):
+        return values.astype(np.int64)
     if classes is None and values.dtype.kind in "iubf":
         numbers = np.where(np.isnan(values), -1, values) if values.dtype.kind == "f" else values
         wrong = (numbers != np.rint(numbers)) | (numbers < -1) | (numbers >= _MOST)
@@ -39,6 +41,10 @@ def class_numbers(file: str, values: Array, classes: str | None = None) -> Array
     else:
         known = _named(file, words, [name.strip() for name in classes.split(",")])
     return np.array([*known], dtype=np.int64)[indices.reshape(len(values))]
+
+
+def _in_range(values: Array) -> bool:
+    return len(values) > 0 and bool(values.min() >= -1 and values.max() < _MOST)
 
 
 def _word(value: object) -> str:

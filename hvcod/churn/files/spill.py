@@ -25,7 +25,8 @@ class Spill:
         order = np.argsort(parts, kind="stable")
         ends = np.concatenate([[0], np.cumsum(np.bincount(parts, minlength=PARTITIONS))])
         self._blocks.append((self._file.tell(), rows.dtype, ends))
-        self._file.write(rows[order].tobytes())
+        # numpy takes rows many times faster than it indexes them.
+        self._file.write(rows.take(order).data)
 
     def read(self, number: int) -> Rows | None:
         """Returns the rows of a partition; None if there are none."""
