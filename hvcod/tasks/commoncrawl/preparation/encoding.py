@@ -1,7 +1,6 @@
 """The second stage: the kept documents of each input become token shards."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from hvcod.tasks.columns import lines
 from hvcod.tasks.commoncrawl.preparation.collecting import (
@@ -20,7 +19,7 @@ from hvcod.tasks.preparing.workspace import Stage, Workspace
 ENCODED = Stage("encoded", "encoding", "document")
 
 BATCH_CHARACTERS = 1 << 20
-"""Characters that one call of the tokenizer library encodes."""
+"""Characters that are encoded at once."""
 
 Encoded = Iterator[tuple[str, Tokens]]
 
@@ -67,15 +66,6 @@ def _shown(documents: Encoded, look: Look) -> Encoded:
 
 
 def _encoded(documents: Iterator[tuple[str, str]], pieces: WordPieces) -> Encoded:
-    """Encodes batch by batch; the next one is prepared while the library encodes one."""
-    waiting: tuple[list[str], Future[list[Tokens]]] | None = None
-    with ThreadPoolExecutor(1) as library:
-        for group in grouped(documents, BATCH_CHARACTERS):
-            marked = [mark(text) for _, text in group]
-            names = [name for name, _ in group]
-            running = names, library.submit(pieces.encode, marked)
-            if waiting:
-                yield from zip(waiting[0], waiting[1].result(), strict=True)
-            waiting = running
-        if waiting:
-            yield from zip(waiting[0], waiting[1].result(), strict=True)
+    for group in grouped(documents, BATCH_CHARACTERS):
+        names = [name for name, _ in group]
+        yield from zip(names, pieces.encode([mark(text) for _, text in group]), strict=True)

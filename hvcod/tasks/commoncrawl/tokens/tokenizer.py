@@ -9,7 +9,7 @@ A word includes the space before it, which marks its start: ``" the"`` is a piec
 (with combining marks), digits and the rest are split before pieces are formed, so that ``dog`` and
 ``dog,`` share a piece. Sentence and paragraph marks and the end of a document are control
 characters, which normalised text cannot contain: a literal ``<s>`` or ``▁`` in a page is just
-text, and a whole document is encoded by one call of the library.
+text.
 
 Sentences are those of Wikimedia's ``sentencex`` (abbreviations, initials, quotations), which
 processes tens of megabytes a second. A boundary counts only at a space, so that the sentences of a
@@ -27,6 +27,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, tra
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.commoncrawl.tokens.dataset import Tokens
+from hvcod.tasks.commoncrawl.tokens.words import Words
 from hvcod.tensorfile.meaning import digest
 
 SPECIAL_TOKENS = {
@@ -66,7 +67,6 @@ _BETWEEN = SPECIAL_TOKENS["sentence_end"] + SPECIAL_TOKENS["sentence_start"] + "
 _END = SPECIAL_TOKENS["sentence_end"] + SPECIAL_TOKENS["paragraph_end"]
 _EOD = SPECIAL_TOKENS["end_of_document"]
 _PRINTABLE = [chr(code) for code in range(32, 127)]
-_CHUNK = 20_000
 
 
 def count_characters(text: str) -> npt.NDArray[np.int64]:
@@ -89,24 +89,16 @@ def choose_alphabet(counts: npt.NDArray[np.int64], coverage: float, most: int) -
     return list(dict.fromkeys([*_PRINTABLE, *frequent]))[: max(most, len(_PRINTABLE))]
 
 
-def mark(text: str) -> list[str]:
+def mark(text: str) -> str:
     """Returns a normalised document as ``<p> <s> text </s> <s> ... </s> </p> ... <end>``.
-
-    It is cut into chunks of paragraphs, to be encoded separately.
 
     Raises:
         HvcodError: The text holds a control character, so it is not normalised.
     """
     if any(character in text for character in SPECIAL_TOKENS.values()):
         raise HvcodError("a document holds control characters: it was not normalised")
-    chunks, chunk, size = [], [], 0
-    for paragraph in text.split("\n") if text else ():
-        chunk.append(_BEGIN + _BETWEEN.join(split_sentences(paragraph)) + _END)
-        size += len(paragraph)
-        if size > _CHUNK:
-            chunks.append("".join(chunk))
-            chunk, size = [], 0
-    return [*chunks, "".join(chunk) + _EOD]
+    paragraphs = (_BETWEEN.join(split_sentences(each)) for each in text.split("\n") if text)
+    return "".join(f"{_BEGIN}{paragraph}{_END}" for paragraph in paragraphs) + _EOD
 
 
 class WordPieces:
@@ -125,6 +117,7 @@ class WordPieces:
         )
         pieces = {index: piece for piece, index in tokenizer.get_vocab().items()}
         self.pieces = [pieces[index] for index in range(self.vocabulary_size)]
+        self._words = Words(tokenizer, tuple(SPECIAL_TOKENS.values()), self.dtype)
         self._text = ["\ufffd", "", "", "", "\n", "\n", *self.pieces[len(SPECIAL_TOKENS) :]]
 
     @classmethod
@@ -176,14 +169,9 @@ class WordPieces:
         """Returns the tokenizer in the library's own format."""
         return str(self._tokenizer.to_str(pretty=True))
 
-    def encode(self, documents: Sequence[Sequence[str]]) -> list[Tokens]:
-        """Returns the tokens of documents from `mark`, in one parallel call of the library."""
-        chunks = [chunk for document in documents for chunk in document]
-        encoded = iter(self._tokenizer.encode_batch_fast(chunks, add_special_tokens=False))
-        return [
-            np.concatenate([np.array(next(encoded).ids, dtype=self.dtype) for _ in document])
-            for document in documents
-        ]
+    def encode(self, documents: Sequence[str]) -> list[Tokens]:
+        """Returns the tokens of documents from `mark`."""
+        return self._words.encode(documents)
 
     def decode(self, tokens: npt.ArrayLike) -> str:
         """Returns the normalised text of tokens; characters outside the alphabet are U+FFFD."""
