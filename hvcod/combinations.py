@@ -215,7 +215,25 @@ def teachers_too_old(options: TrainOptions) -> str:
     )
 
 
+def parts_of_a_batch(options: TrainOptions) -> str:
+    """The parts of a batch are equal."""
+    if options.group_batch_size is not None:  # whose share is a rank's, which is not known here
+        return ""
+    return undivided(options.batch_size, options.accumulate)
+
+
+def undivided(batch: int, parts: int) -> str:
+    """Returns why a rank's batch cannot be learned in so many parts; empty if it can be."""
+    if batch % parts == 0:
+        return ""
+    return (
+        f"--accumulate {parts} does not divide the batch of a rank, {batch} examples: choose parts "
+        "that do"
+    )
+
+
 RULES: tuple[Rule, ...] = (
+    parts_of_a_batch,
     exchange_of_async,
     exact_staleness_of_async,
     temperature_of_squares,

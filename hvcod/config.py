@@ -283,6 +283,13 @@ class TrainOptions:
     group_batch_size: int | None = option(
         None, "examples per group and step, instead of --batch-size", minimum=1, common=True
     )
+    accumulate: int = option(
+        1,
+        "parts of a rank's batch that are learned one after the other, which takes less memory and "
+        "makes the same update: --batch-size stays examples per rank and step",
+        minimum=1,
+        result=False,  # apart from the last bits
+    )
     seed: int = option(1, "seed of the run; every group derives its own", minimum=0, common=True)
     order_seed: int | None = option(
         None, "seed of all that is random about the data; default: --seed", minimum=0, common=True

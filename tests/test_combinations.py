@@ -12,6 +12,7 @@ from hvcod.errors import UsageError
 from hvcod.runs.layers import resolve
 
 REFUSED = {
+    "--batch-size 6 --accumulate 4": "--accumulate 4 does not divide the batch of a rank, 6",
     "--sgd async --staleness exact": "--sgd async cannot be repeated exactly",
     "--sgd async --exchange predictions --teacher-ranks 1": "predictions needs ranks that make",
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
@@ -42,6 +43,7 @@ REFUSED = {
 """{flags of hvcod train: a part of the message}."""
 
 ALLOWED = [
+    "--group-batch-size 6 --accumulate 4",
     "--teacher-precision bf16 --device cuda",
     "--teacher-precision int8",
     "--teach-self --publish-average 0.9",

@@ -60,7 +60,7 @@ def test_later_layers_win() -> None:
             "unknown option codistill.burnin: did you mean codistill.burn_in",
         ),
         ({"burn_in": 1}, "did you mean codistill.burn_in"),
-        ({"zzzzzz": 1}, "unknown option zzzzzz: known keys: batch_size"),
+        ({"zzzzzz": 1}, "unknown option zzzzzz: known keys: accumulate"),
         ({"steps": "many"}, "steps=many: expected int"),
         ({"steps": 0}, "steps=0: must be at least 1"),
         ({"steps": True}, "steps=True: expected int"),

@@ -17,8 +17,9 @@ from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer, Update
 from hvcod.codistill.figures import Figures
 from hvcod.codistill.identity import Identity, ScriptIdentity
 from hvcod.codistill.judge import Judge
-from hvcod.codistill.losses import DistillationLoss, named_loss
+from hvcod.codistill.losses import DistillationLoss, chosen_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
+from hvcod.codistill.parts import WHOLE, Part
 from hvcod.codistill.rows import precision_of
 from hvcod.codistill.schedule import Schedule
 from hvcod.codistill.scores import Score
@@ -62,6 +63,7 @@ class Codistiller:
         likelihood: str = "classes",
         distillation_loss: DistillationLoss | None = None,
         reuse_logits: bool = False,
+        state_rows: int = 0,
         run_id: str | None = None,
         examples_per_step: int = 0,
         steps: int | None = None,
@@ -83,6 +85,7 @@ class Codistiller:
             likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
             distillation_loss: (student's logits, each teacher's) -> scalar; overrides the options.
             reuse_logits: Teachers' logits may be overwritten, which saves the largest temporary.
+            state_rows: The dimension of hidden states that counts examples, for `Part`s of a batch.
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the whole group; 0 if unknown.
             steps: Of the whole run; checkpoints of later ones are refused. None: unknown.
@@ -96,14 +99,15 @@ class Codistiller:
             UsageError: An option or the topology does not fit, or the run needs a `run_id`.
             HvcodError: The model cannot be published or copied, or teaches itself.
         """
-        self._options = _checked(options or CodistillOptions())
+        self._options: CodistillOptions = _checked(options)
         self.student = Student(model, self._options)
         self._group, self._run_dir = group, Path(run_dir).absolute()
-        self._logits, self._examples_per_step = logits, examples_per_step
+        self._examples_per_step = examples_per_step
+        self._logits, self._state_rows = logits, state_rows
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id, meaning)
         self._exchange = self._make_exchange(teachers, steps, stop)
         self._teachers = self._all_teachers(fixed, predict, logits)
-        psi = distillation_loss or _named_loss(self._options, likelihood, reuse_logits)
+        psi = distillation_loss or chosen_loss(self._options, likelihood, reuse_logits)
         self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)
         self._schedule, self._figures = Schedule(self._options, steps), Figures()
         self._done, self._begun, self._closed = 0, False, False
@@ -253,6 +257,7 @@ class Codistiller:
         inputs: Any,
         score: Score | None = None,
         places: npt.NDArray[np.int64] | None = None,
+        part: Part = WHOLE,
     ) -> Tensor:
         """Returns the weighted distillation term; zero in the burn-in or without a teacher.
 
@@ -269,6 +274,7 @@ class Codistiller:
                 ranks or on none.
             places: The places of the batch's predictions in the training data, for teachers that
                 look their answers up.
+            part: The part of the step's batch that this is; its rows have their own hidden states.
 
         Raises:
             HvcodError: The outputs hold no logits, or others than the teachers', the model is on
@@ -280,7 +286,8 @@ class Codistiller:
         step = self._done + 1
         self._switch(self._exchange.newest(step) if self._begun else [])
         fresh = self._teachers.fresh(step) if self._schedule.is_on(step) else {}
-        answers = self._teachers.answers(Question(inputs, logits.detach(), places), fresh)
+        question = Question(inputs, logits.detach(), places, part, self._state_rows)
+        answers = self._teachers.answers(question, fresh)
         used = self._judge.admitted(fresh, answers, logits, score)
         self._figures.use(step, used, self._schedule.weight(step))
         if not used:
@@ -389,10 +396,5 @@ class Codistiller:
         self.student.check_device()
 
 
-def _named_loss(options: CodistillOptions, likelihood: str, reuse_logits: bool) -> DistillationLoss:
-    return named_loss(options.distill_loss, likelihood, reuse_logits, options.temperature)
-
-
-def _checked(options: CodistillOptions) -> CodistillOptions:
-    checked: CodistillOptions = config.resolve(CodistillOptions, [vars(options)])
-    return checked
+def _checked(options: CodistillOptions | None) -> Any:
+    return config.resolve(CodistillOptions, [vars(options or CodistillOptions())])

@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hvcod.codistill.predictions.sampled import distribution, softened, whole
 from hvcod.codistill.rows import SumOfRows, mean_over_rows, precision_of
+from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.registry import LOSSES
 
@@ -33,6 +34,11 @@ TAKE_SAMPLES = ("cross-entropy",)
 
 LIKELIHOODS = ("classes", "binary")
 """What logits can predict: classes in their last dimension, or the probability of a yes each."""
+
+
+def chosen_loss(options: CodistillOptions, likelihood: str, reuse_logits: bool) -> DistillationLoss:
+    """Returns the loss that options of codistillation name; see `named_loss`."""
+    return named_loss(options.distill_loss, likelihood, reuse_logits, options.temperature)
 
 
 def named_loss(

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hvcod.codistill.parts import WHOLE, Part
 from hvcod.codistill.rows import precision_of
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
@@ -41,6 +42,8 @@ class Batch:
         places: The place of each prediction in its part, int64, in the order of the flattened
             targets; a negative number marks padding. It is the same whether a batch is for training
             or for evaluation: stored predictions are found by it. None: the task gives none.
+        part: The part of a batch that this is, if one is learned in parts.
+        weight: The weight of its loss in the mean over the parts of a batch.
     """
 
     inputs: Any
@@ -48,6 +51,43 @@ class Batch:
     ids: Ids | None = None
     begins: bool = True
     places: npt.NDArray[np.int64] | None = None
+    part: Part = WHOLE
+    weight: float = 1.0
+
+    def parts(self, count: int) -> "list[Batch]":
+        """Returns equal parts of a batch for training, in the order of its rows.
+
+        The loss of the batch is the mean of theirs by their `weight`, which goes by the predictions
+        that are scored: a part may have more of them than another.
+
+        Raises:
+            HvcodError: The rows do not divide into so many parts.
+        """
+        if count == 1:
+            return [self]
+        scored = int((self.targets != UNKNOWN).sum())
+        return [self._only(Part(index, count, self.part), scored) for index in range(count)]
+
+    def weigh(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor) -> Tensor:
+        """Returns the loss of logits on the batch, by its `weight`; zero if nothing is scored."""
+        if not self.weight:  # the mean over no predictions is NaN
+            return logits.sum() * 0.0
+        value = loss(logits, self.targets)
+        return value if self.weight == 1 else value * self.weight
+
+    def _only(self, part: Part, scored: int) -> "Batch":
+        """Returns a part of the batch, which has so many predictions that are scored."""
+        targets, places = part.rows(self.targets), self.places
+        if places is not None:
+            places = np.split(places, part.count)[part.index]
+        mine = int((targets != UNKNOWN).sum())
+        return Batch(
+            map_tensors(part.rows, self.inputs),
+            targets,
+            places=places,
+            part=part,
+            weight=mine * part.count / scored if scored else 1.0,
+        )
 
     def to(self, device: torch.device) -> "Batch":
         """Returns the same batch on another device."""

@@ -10,7 +10,7 @@ from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.spans import DATA, FORWARD, TEACHERS, UPDATE
-from hvcod.tasks.base import Task, training_data_of
+from hvcod.tasks.base import Batch, Task, training_data_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
@@ -79,12 +79,13 @@ class Copy:
             predict=task.predict,
             likelihood=task.likelihood,
             reuse_logits=True,
+            state_rows=task.state_rows,
             teachers=teachers_of_groups(task, self.model, origin),
             fixed=[*fixed, *smoothing_teachers(task)],
             stop=stop,
         )
         self.codistiller.student.weights_now = self.optimizer.weights
-        self.data = Prefetch(with_stored(training_data_of(task), fixed))
+        self.data = Prefetch(with_stored(training_data_of(task), fixed, options.accumulate))
         self.hidden: Any = None
 
     def begin(self) -> None:
@@ -108,22 +109,43 @@ class Copy:
         return losses
 
     def _update(self) -> Losses:
+        """Makes one update from a batch, of which each part is learned when its turn comes."""
+        before = self.hidden
         with DATA:
-            batch = self.data.next().to(self._device)
+            *earlier, last = self.data.next().parts(self._task.options.accumulate)
+        learned = [self._accumulate(part) for part in earlier]
+        task_loss, distill_loss = self._losses(last)
+        with UPDATE:
+            updated = self.optimizer.step(task_loss + distill_loss)
+        self.hidden = self.hidden if updated else before
+        for task, distill in learned:
+            task_loss, distill_loss = task_loss + task, distill_loss + distill
+        return Losses(task_loss, distill_loss, self.codistiller.weight, updated)
+
+    def _accumulate(self, part: Batch) -> tuple[Tensor, Tensor]:
+        """Adds the gradients of a part of a batch to those before it; returns its losses."""
+        task_loss, distill_loss = self._losses(part)
+        self.optimizer.accumulate(task_loss + distill_loss)
+        return task_loss.detach(), distill_loss.detach()
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns both losses of a batch, or the share that a part has in those of its batch."""
+        rows, part, share = self._task.state_rows, batch.part, batch.part.count
+        with DATA:
+            batch = batch.to(self._device)
 
         def phi(logits: Tensor) -> Tensor:
-            return self._task.loss(logits, batch.targets)
+            return batch.weigh(self._task.loss, logits)
 
         with computing(self._task.options.precision, self._device):
             with FORWARD:
-                logits, hidden = self._task.predict(self.model, batch.inputs, self.hidden)
+                state = part.before(self.hidden, rows)
+                logits, state = self._task.predict(self.model, batch.inputs, state)
                 task_loss = phi(logits)
             with TEACHERS:
-                distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places)
-        with UPDATE:
-            updated = self.optimizer.step(task_loss + distill_loss)
-        self.hidden = hidden if updated else self.hidden
-        return Losses(task_loss, distill_loss, self.codistiller.weight, updated)
+                distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places, part)
+        self.hidden = part.after(self.hidden, state, rows)
+        return task_loss / share, distill_loss / share
 
     def validate(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:
         """Measures the student on the validation data, see `validate`, and its teachers on a part.

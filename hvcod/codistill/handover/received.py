@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +70,14 @@ class ReceivedTeacher(Teacher):
             log.info("%s teaches again, with its weights of step %s", self.name, self._weights)
         self.dropped = dropped
 
+    def answer(self, question: Question) -> Prediction:
+        """Returns what has come for a batch or a part of it, and keeps the state that came along.
+
+        That is the state of all rows, even for a part.
+        """
+        prediction, self.state = self.predict(question, self.state)
+        return prediction
+
     def predict(self, question: Question, state: Any) -> tuple[Prediction, Any]:
         """Returns what has come for the batch; NaN if the teacher computed what is not finite."""
         assert self._answer is not None
@@ -77,6 +86,7 @@ class ReceivedTeacher(Teacher):
             return torch.full_like(like, torch.nan), header.hidden
         packing = Packing.from_dict(header.packing)
         rows = self._answer.body.view(packing.row)
+        rows = np.split(rows, question.part.count)[question.part.index]
         if packing.kind != "whole":
             return packing.unpack(rows).to(like.device).reshape(like.shape), header.hidden
         # In the same memory each time: fresh memory takes longer than the copy.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from hvcod.codistill.parts import WHOLE, Part
 from hvcod.codistill.predictions.sampled import Prediction
 from hvcod.errors import HvcodError
 
@@ -31,11 +32,15 @@ class Question:
             only the device is known.
         places: The places of the batch's predictions in the training data, int64, in the order of
             the flattened targets; a negative one marks padding. None: unknown.
+        part: The part of the step's batch that this is, if it is learned in parts.
+        state_rows: The dimension of hidden states that counts the rows of a batch.
     """
 
     inputs: Any
     like: Tensor
     places: npt.NDArray[np.int64] | None = None
+    part: Part = WHOLE
+    state_rows: int = 0
 
 
 class Teacher(ABC):
@@ -90,9 +95,12 @@ class Teacher(ABC):
         return self.here and not self.dropped
 
     def answer(self, question: Question) -> Prediction:
-        """Returns its predictions on a batch; advances its hidden state."""
-        self._before = self.state
-        prediction, self.state = self.predict(question, self.state)
+        """Returns its predictions on a batch or the next part of it; advances its hidden state."""
+        part, rows = question.part, question.state_rows
+        if part.index == 0:
+            self._before = self.state
+        prediction, state = self.predict(question, part.before(self.state, rows))
+        self.state = part.after(self.state, state, rows)
         return prediction
 
     def drop(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod import __version__, config
+from hvcod.combinations import undivided
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.training.run.spelling import same_form
@@ -29,7 +30,7 @@ def per_rank(options: TrainOptions, ranks: int) -> TrainOptions:
     """Returns the options with the batch of a rank, derived from that of the group if given.
 
     Raises:
-        UsageError: The ranks cannot share it evenly.
+        UsageError: The ranks cannot share it evenly, or a rank cannot learn it in equal parts.
     """
     examples = options.group_batch_size
     if examples is None:
@@ -39,6 +40,8 @@ def per_rank(options: TrainOptions, ranks: int) -> TrainOptions:
             f"--group-batch-size {examples}: {ranks} ranks per group cannot share it evenly; use "
             "a number of ranks that divides it"
         )
+    if problem := undivided(examples // ranks, options.accumulate):
+        raise UsageError(problem)
     return dataclasses.replace(options, batch_size=examples // ranks)
 
 
@@ -46,7 +49,7 @@ def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions
     """Returns the options with the batch size with which some ranks share a step's examples.
 
     Raises:
-        HvcodError: They cannot share them evenly.
+        HvcodError: They cannot share them evenly, or a rank cannot learn its own in equal parts.
     """
     if ranks * options.batch_size == examples:
         return options
@@ -55,6 +58,8 @@ def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions
             f"this run learns from {examples} examples a step, which {ranks} ranks per group "
             "cannot share evenly: use a number of ranks that divides them"
         )
+    if problem := undivided(examples // ranks, options.accumulate):
+        raise HvcodError(problem)
     log.info("%d ranks share %d examples a step, %d each", ranks, examples, examples // ranks)
     return dataclasses.replace(options, batch_size=examples // ranks)
 

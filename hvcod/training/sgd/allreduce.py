@@ -1,10 +1,9 @@
 """Gradients averaged over a group by Horovod, while the backward pass still computes others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import horovod.torch as hvd
-import torch
 from torch import Tensor, nn
 
 from hvcod.groups.horovod import start_horovod
@@ -18,8 +17,9 @@ BUCKET_BYTES = 32 * 2**20
 
 
 class Allreduce:
-    """Replaces the gradients of each backward pass by their means over the group's trainers.
+    """Replaces the gradients of a step by their means over the group's trainers.
 
+    A message of gradients leaves as soon as the last backward pass of the step has computed them.
     Of embedding tables only the rows travel that occur in the group's batch.
 
     Attributes:
@@ -33,28 +33,68 @@ class Allreduce:
         """
         start_horovod(group, next(model.parameters()).device)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-        self.sent = 0
-        self._tables = updates.tables
-        dense = updates.dense
-        # Only the hooks of this optimiser are used: it sends gradients, and updates nothing.
-        trained = [each for each in reversed(dense.values()) if each.requires_grad]
-        self._dense_bytes = sum(each.nbytes for each in trained)
-        self._hooks = hvd.DistributedOptimizer(
-            torch.optim.SGD(dense.values(), lr=0.0),
-            named_parameters=dense.items(),
-            groups=in_buckets(trained),
-        )
+        self.sent, self._tables = 0, updates.tables
+        trained = [each for each in reversed(updates.dense.values()) if each.requires_grad]
+        self._buckets = [
+            Bucket(f"gradients {number}", parameters)
+            for number, parameters in enumerate(in_buckets(trained))
+        ]
+
+    def begin(self) -> None:
+        """Begins to send: the next backward pass is the last one of the step. Not collective."""
+        for bucket in self._buckets:
+            bucket.begin()
 
     def wait(self) -> None:
         """Returns when all gradients are means. Collective; after `Updates.complete`."""
-        self.sent += self._dense_bytes + sum(map(_rows_bytes, self._tables.values()))
+        for bucket in self._buckets:
+            bucket.send()
+            self.sent += bucket.bytes
+        self.sent += sum(map(_rows_bytes, self._tables.values()))
         pending = {
             name: hvd.sparse_allreduce_async(table.grad, name, hvd.Average)
             for name, table in self._tables.items()
         }
         for name, finish in pending.items():
             self._tables[name].grad = finish().coalesce()
-        self._hooks.synchronize()
+        for bucket in self._buckets:
+            bucket.wait()
+
+
+class Bucket:
+    """Parameters whose gradients travel in one message.
+
+    Attributes:
+        bytes: The size of the message.
+    """
+
+    def __init__(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
+        """`name` is the same on all ranks, and another bucket has another one."""
+        self._name, self._parameters = name, parameters
+        self.bytes = sum(parameter.nbytes for parameter in parameters)
+        self._missing, self._handle = -1, None
+        for parameter in parameters:
+            parameter.register_post_accumulate_grad_hook(self._arrived)
+
+    def begin(self) -> None:
+        """Sends the gradients once a backward pass has reached all parameters from now on."""
+        self._missing, self._handle = len(self._parameters), None
+
+    def send(self) -> None:
+        """Sends the gradients now, unless they have been: some parameters were not reached."""
+        self._missing = -1
+        if self._handle is None:
+            gradients = [parameter.grad for parameter in self._parameters]
+            self._handle = hvd.grouped_allreduce_async_(gradients, name=self._name, op=hvd.Average)
+
+    def wait(self) -> None:
+        """Returns when the gradients are means."""
+        hvd.synchronize(self._handle)
+
+    def _arrived(self, parameter: Tensor) -> None:
+        self._missing -= 1
+        if self._missing == 0:
+            self.send()
 
 
 def _rows_bytes(table: nn.Parameter) -> int:

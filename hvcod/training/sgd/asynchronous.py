@@ -11,7 +11,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.groups.pace import Pace
 from hvcod.groups.split import Group
-from hvcod.spans import ALLREDUCE, BACKWARD
+from hvcod.spans import ALLREDUCE
 from hvcod.training.record.means import Means
 from hvcod.training.sgd.averages import Averages
 from hvcod.training.sgd.base import BaseAlgorithm
@@ -74,9 +74,8 @@ class Asynchronous(BaseAlgorithm):
         """Makes one update from this rank's loss; returns False if it was skipped."""
         self.updates.done = self._done - 1
         self.updates.begin()
-        with BACKWARD:
-            self.updates.backward(loss)
-            self.updates.complete()
+        self.updates.backward(loss)
+        self.updates.complete()
         try:
             usable = self.updates.check()
         except GroupFailedError as error:

@@ -52,9 +52,15 @@ class BaseAlgorithm(ABC):
         """
         yield
 
+    def accumulate(self, loss: Tensor) -> None:
+        """Adds the gradients of a part of the batch to the step to come. Not collective."""
+        self.updates.accumulate(loss)
+
     @abstractmethod
     def step(self, loss: Tensor) -> bool:
-        """Makes one step from this rank's loss; returns False if it was skipped.
+        """Makes one step from this rank's loss, or from that of the last part of its batch.
+
+        Returns False if it was skipped. `Updates.begin` keeps the gradients of earlier parts.
 
         Collective over the group's trainers, unless the algorithm is asynchronous.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError, UsageError
 from hvcod.groups.split import Group
-from hvcod.spans import ALLREDUCE, BACKWARD
+from hvcod.spans import ALLREDUCE
 from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.sgd.outer import Outer
 from hvcod.training.state.keeper import Keeper
@@ -71,9 +71,8 @@ class LocalSGD(BaseAlgorithm):
                 synchronisation; at this one, on all ranks, whose weights are good and the same.
         """
         self.updates.begin()
-        with BACKWARD:
-            self.updates.backward(loss)
-            self.updates.complete()
+        self.updates.backward(loss)
+        self.updates.complete()
         updated = self._update()
         done = self.updates.done
         self._common = done % self._interval == 0 or done == self._steps

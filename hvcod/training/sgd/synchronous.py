@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from hvcod.config import TrainOptions
 from hvcod.groups.split import Group
-from hvcod.spans import ALLREDUCE, BACKWARD
+from hvcod.spans import ALLREDUCE
 from hvcod.training.sgd.base import BaseAlgorithm
 
 
@@ -26,9 +26,10 @@ class Synchronous(BaseAlgorithm):
     def step(self, loss: Tensor) -> bool:
         """Makes one step down the mean gradient; returns False if it was skipped. Collective."""
         self.updates.begin()
-        with BACKWARD:
-            self.updates.backward(loss)
-            self.updates.complete()
+        if self._mean is not None:
+            self._mean.begin()
+        self.updates.backward(loss)
+        self.updates.complete()
         if self._mean is not None:
             with ALLREDUCE:
                 self._mean.wait()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hvcod.codistill.average import sparse_tables
 from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import GroupFailedError
+from hvcod.spans import BACKWARD
 from hvcod.training.sgd.optimizers import dense_optimizer, sparse_optimizer
 from hvcod.training.sgd.scale import LossScale
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
@@ -42,10 +43,11 @@ def whole(dense: Parameters, tables: Parameters, options: OptimizerOptions) -> O
 class Updates:
     """Applies the gradients of a model's parameters by Adam, Adagrad or SGD, clipped before.
 
-    A step is `begin`, `backward`, `complete`, what the base algorithm does with the gradients, and
-    `apply`; or `check`, if the algorithm applies them itself. Embedding tables with sparse
-    gradients (``nn.Embedding(sparse=True)``) are updated by the rows that occur in a batch; the
-    other rows cost nothing.
+    A step is `accumulate` for each part of a batch but the last, `begin`, `backward`,
+    `complete`, what the base algorithm does with the gradients, and `apply`; or `check`, if the
+    algorithm applies them itself. Embedding tables with sparse gradients
+    (``nn.Embedding(sparse=True)``) are updated by the rows that occur in a batch; the other rows
+    cost nothing.
 
     Attributes:
         dense: The parameters with dense gradients, by name.
@@ -83,35 +85,43 @@ class Updates:
         self._parameters = [parameter for _, parameter in named]
         self._optimizers = optimizers(self.dense, self.tables, options.optimizer)
         self.done = self.skipped = self._in_a_row = 0
+        self._accumulated = False
         self.learning_rate = 0.0
         self.scale = LossScale() if options.precision == "fp16" else None
         self._factor = 1.0
 
+    def accumulate(self, loss: Tensor) -> None:
+        """Adds the gradients of a loss to those of the step to come, which none begins with."""
+        if not self._accumulated:
+            self._clear()
+        self.backward(loss)
+        self._accumulated = True
+
     def begin(self) -> None:
-        """Sets the rates of the next step and clears the gradients."""
+        """Sets the rates of the next step and clears the gradients, but for accumulated ones."""
         self.learning_rate = learning_rate(self.done, self._steps, self._examples, self._options)
         decay = weight_decay(self.done, self._steps, self._options)
         for part in (part for each in self._optimizers.values() for part in each.param_groups):
             part["lr"] = self.learning_rate
             if "decays" in part:
                 part["weight_decay"] = decay if part["decays"] else 0.0
-        for parameter in self._parameters:
-            parameter.grad = None
-        self._factor = 1.0
+        if not self._accumulated:
+            self._clear()
+        self._accumulated, self._factor = False, 1.0
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a loss, which are scaled until `check` if there is a scale."""
         if self.scale is not None:
             self._factor = self.scale.value
             loss = loss * self._factor
-        loss.backward()
+        with BACKWARD:
+            loss.backward()
 
     def complete(self) -> None:
-        """Gives a gradient of zero to each parameter that the backward pass did not reach."""
-        # By a backward pass, as it calls the hooks that send gradients to other ranks.
-        unused = [each for each in self.dense.values() if each.requires_grad and each.grad is None]
-        if unused:
-            torch.autograd.backward(unused, [torch.zeros_like(each) for each in unused])
+        """Gives a gradient of zero to each parameter that no backward pass has reached."""
+        for parameter in self.dense.values():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         for table in self.tables.values():
             table.grad = _rows(table)
 
@@ -171,6 +181,10 @@ class Updates:
         if self.scale is None:
             return rate
         return rate | {"loss_scale": self.scale.value, "overflows": self.scale.overflows}
+
+    def _clear(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def _clip(self) -> float:
         """Undoes the scale, and shortens the gradient to the largest norm allowed.

@@ -49,13 +49,15 @@ class StoredTeacher(Unchanging):
         """False: there are predictions of the training data alone."""
         return False
 
-    def look_up(self, places: Places) -> None:
+    def look_up(self, places: Places, most: int = _AHEAD) -> None:
         """Reads the predictions for a batch that is about to be asked; in any thread.
+
+        The oldest are forgotten if more batches wait for a question than `most`.
 
         Raises:
             HvcodError: They cannot be read.
         """
-        while len(self._found) >= _AHEAD:  # without a question, as in the burn-in
+        while len(self._found) >= most:  # without a question, as in the burn-in
             self._found.pop(next(iter(self._found)))
         self._found[places.tobytes()] = self._store.rows(places)
 
@@ -87,23 +89,28 @@ class StoredTeacher(Unchanging):
 class LookedUp:
     """Training data whose batches stored teachers look up in the thread that makes them."""
 
-    def __init__(self, data: TrainingData, teachers: Sequence[StoredTeacher]) -> None:
-        self._data, self._teachers = data, teachers
+    def __init__(self, data: TrainingData, teachers: Sequence[StoredTeacher], parts: int) -> None:
+        """The teachers will be asked for so many parts of each batch."""
+        self._data, self._teachers, self._parts = data, teachers, parts
         self.state_dict, self.load_state_dict = data.state_dict, data.load_state_dict
 
     def next(self) -> Batch:
         """Returns the next batch of this rank."""
         batch = self._data.next()
-        if batch.places is not None:
+        for part in batch.parts(self._parts) if batch.places is not None else ():
             for teacher in self._teachers:
-                teacher.look_up(batch.places)
+                assert part.places is not None
+                teacher.look_up(part.places, _AHEAD * self._parts)
         return batch
 
 
-def with_stored(data: TrainingData, teachers: Sequence[Teacher]) -> TrainingData:
-    """Returns training data in whose thread those of some teachers that are stored look ahead."""
+def with_stored(data: TrainingData, teachers: Sequence[Teacher], parts: int = 1) -> TrainingData:
+    """Returns training data in whose thread those of some teachers that are stored look ahead.
+
+    Each batch is learned in so many parts.
+    """
     stored = [teacher for teacher in teachers if isinstance(teacher, StoredTeacher)]
-    return LookedUp(data, stored) if stored else data
+    return LookedUp(data, stored, parts) if stored else data
 
 
 def check(store: PredictionStore, task: Task) -> None:

@@ -154,6 +154,7 @@ HARMLESS: dict[str, Any] = {
     "save_interval": 51,
     "keep_states": 51,
     "nonfinite": "skip",
+    "accumulate": 2,
     "log_interval": 51,
     "validation_interval": 51,
     "validation_examples": 51,
