@@ -11,6 +11,9 @@ from hvcod.config import LocalOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.schema import flag_of
 
+MOST_PROFILED = 100
+"""Steps in one trace; one has some hundred to some thousand events of about 30 bytes each."""
+
 Rule = Callable[[TrainOptions], str]
 """(options of a run) -> why they do not go together; empty if they do."""
 
@@ -232,6 +235,20 @@ def undivided(batch: int, parts: int) -> str:
     )
 
 
+def profile_of_steps(options: TrainOptions) -> str:
+    """Only steps that are made can be traced, and a trace of many is too large for any viewer."""
+    if (steps := options.profile) is None:
+        return ""
+    if steps.last > options.steps:
+        return f"--profile {steps}: the run ends after --steps {options.steps}: name earlier steps"
+    if steps.last - steps.first >= MOST_PROFILED:
+        return (
+            f"--profile {steps}: viewers cannot open a trace of so many steps: name at most "
+            f"{MOST_PROFILED}; a few show what all do"
+        )
+    return ""
+
+
 RULES: tuple[Rule, ...] = (
     parts_of_a_batch,
     exchange_of_async,
@@ -250,6 +267,7 @@ RULES: tuple[Rule, ...] = (
     own_average_as_teacher,
     integers_that_do_not_fit,
     teachers_too_old,
+    profile_of_steps,
 )
 
 

@@ -26,7 +26,7 @@ from hvcod.schema import (
     resolve,
     to_tree,
 )
-from hvcod.values import Duration, Numbers, Paths
+from hvcod.values import Duration, Numbers, Paths, Steps
 
 __all__ = [
     "LARGEST_INTEGER",
@@ -347,6 +347,12 @@ class TrainOptions:
         result=False,
     )
     tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)
+    profile: Steps | None = option(
+        None,
+        "trace these steps of the group root by torch's profiler, such as 100 or 100:110 (both "
+        "included): a file in RUN/group-I/profile for Perfetto, chrome://tracing or TensorBoard",
+        launch=True,
+    )
     codistill: CodistillOptions = field(default_factory=CodistillOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     local: LocalOptions = field(default_factory=LocalOptions)

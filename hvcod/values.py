@@ -87,6 +87,29 @@ class Paths(tuple[Path, ...]):
         return ", ".join(map(str, self))
 
 
+class Steps(str):
+    """Some training steps, counted from 1: one such as ``100``, or all of ``100:110``.
+
+    Attributes:
+        first: The first of them.
+        last: The last of them.
+    """
+
+    EXPECTED: ClassVar[str] = "a step such as 100, or the first and the last: 100:110"
+
+    first: int
+    last: int
+
+    def __new__(cls, text: str | int) -> Self:
+        """Raises ValueError for text that is neither."""
+        made = super().__new__(cls, str(text).strip())
+        first, _, last = made.partition(":")
+        made.first, made.last = int(first), int(last if ":" in made else first)
+        if not 1 <= made.first <= made.last:
+            raise ValueError(text)
+        return made
+
+
 class Limit(str):
     """The largest number of bad items, such as ``1000``, or their largest share, such as ``1%``."""
 

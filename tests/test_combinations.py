@@ -38,6 +38,8 @@ REFUSED = {
     "--teach-self --publish-average 0.9 --smoothing uniform": "by which --teach-self teaches",
     "--teacher-precision int8 --device cuda": "layers of torch run on CPUs, not with --device cuda",
     "--teacher-precision int8 --teach-self --publish-average 0.9": "would be quantised anew",
+    "--profile 9:11 --steps 10": "--profile 9:11: the run ends after --steps 10",
+    "--profile 100:200": "name at most 100",
     "--groups 2 --staleness exact --max-staleness 50": "no group would ever teach",
 }
 """{flags of hvcod train: a part of the message}."""
@@ -48,6 +50,7 @@ ALLOWED = [
     "--teacher-precision int8",
     "--teach-self --publish-average 0.9",
     "",
+    "--profile 1:100",
     "--distill-loss kl --temperature 2",
     "--distill-loss mse",
     "--smoothing unigram --smoothing-weight 0",

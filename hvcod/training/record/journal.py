@@ -18,6 +18,7 @@ from hvcod.progress import Progress
 from hvcod.training.record.means import Means
 from hvcod.training.record.metrics import MetricsFile
 from hvcod.training.record.processors import Processors
+from hvcod.training.record.profile import profile_of
 from hvcod.training.record.times import StepTimes
 from hvcod.training.run.directory import Run
 
@@ -73,6 +74,7 @@ class Journal:
         self.losses, self._times = Means("losses"), StepTimes()
         self._metrics: dict[str, float] = {}
         self._steps = self._restarts = 0
+        self._profile = profile_of(options, group, run.group, self._times, device)
 
     def add(self, source: Source) -> None:
         """Registers a source: its figures, summary and problems are written from now on."""
@@ -98,6 +100,8 @@ class Journal:
             log.info("resumed after step %d", step)
         kind = self._processors.begin(step)
         self.event("resumed" if self._restarts else "started", processor=kind)
+        if self._profile:
+            self._profile.begin(step)
         self._times.start()
 
     def step(self, step: int, updates: Iterable[Update]) -> None:
@@ -122,6 +126,8 @@ class Journal:
         if step % self._options.log_interval == 0 or step == self._options.steps:
             figures = f"{self._log(step)}{self._validation()}"
         self._progress.update(figures=figures)
+        if self._profile:
+            self._profile.step(step)
 
     def pause(self) -> Iterator[None]:
         """Yields once; what happens meanwhile does not count as a step of this group."""
@@ -189,6 +195,8 @@ class Journal:
             - problems: how often something failed, by what; the reasons are in the log.
         """
         self._times.stop()
+        if self._profile:
+            self._profile.close(self._steps)
         self.event(ended, **({"reason": reason} if reason else {}))
         self._progress.close(self._validation().removeprefix(", "))
         if self._file is not None:

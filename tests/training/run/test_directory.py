@@ -168,6 +168,7 @@ HARMLESS: dict[str, Any] = {
 }
 OF_A_LAUNCH: dict[str, Any] = {
     "tensorboard": True,
+    "profile": "10:12",
     "other_data": True,
     "time_limit": "3h",
     "silence_limit": 51,
@@ -491,6 +492,7 @@ OURS = (
     "group-0/state/step-00000050.h5",
     "group-0/state/.step-00000051.h5.55@node7@123.tmp",
     "group-0/tensorboard/events.out.tfevents.1.node7",
+    "group-0/profile/steps-00000010-00000012.pt.trace.json.gz",
     "group-11/metrics.jsonl",
 )
 THEIRS = (
