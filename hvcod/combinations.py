@@ -218,6 +218,17 @@ def teachers_too_old(options: TrainOptions) -> str:
     )
 
 
+def compressed_weights(options: TrainOptions) -> str:
+    """Only gradients can be rounded as they travel: they are new in each step."""
+    if options.compress == "none" or options.sgd == "sync":
+        return ""
+    moved = {"local": "weights", "async": "weights and averages"}.get(options.sgd, "others")
+    return (
+        f"--compress {options.compress} is for gradients that the ranks of a group average, and "
+        f"with --sgd {options.sgd} {moved} travel: leave it out, or use --sgd sync"
+    )
+
+
 def parts_of_a_batch(options: TrainOptions) -> str:
     """The parts of a batch are equal."""
     if options.group_batch_size is not None:  # whose share is a rank's, which is not known here
@@ -251,6 +262,7 @@ def profile_of_steps(options: TrainOptions) -> str:
 
 RULES: tuple[Rule, ...] = (
     parts_of_a_batch,
+    compressed_weights,
     exchange_of_async,
     exact_staleness_of_async,
     temperature_of_squares,

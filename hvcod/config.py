@@ -272,6 +272,12 @@ class TrainOptions:
         "async applies each gradient on its own, to weights that others have moved meanwhile",
         choices=BASE_ALGORITHMS,
     )
+    compress: str = option(
+        "none",
+        "type in which gradients travel between the ranks of a group: their own, or half of it; "
+        "they are summed in single precision",
+        choices=("none", "fp16", "bf16"),
+    )
     nonfinite: str = option(
         "stop",
         "what to do when the gradient is NaN or infinite: stop the group, or skip the step",

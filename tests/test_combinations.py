@@ -13,6 +13,8 @@ from hvcod.runs.layers import resolve
 
 REFUSED = {
     "--batch-size 6 --accumulate 4": "--accumulate 4 does not divide the batch of a rank, 6",
+    "--compress fp16 --sgd local": "with --sgd local weights travel: leave it out",
+    "--compress bf16 --sgd async": "with --sgd async weights and averages travel",
     "--sgd async --staleness exact": "--sgd async cannot be repeated exactly",
     "--sgd async --exchange predictions --teacher-ranks 1": "predictions needs ranks that make",
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",

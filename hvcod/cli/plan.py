@@ -44,6 +44,7 @@ _OF_TRAINING = {
     "codistill.teacher_sample",
     "teacher",
     "sgd",
+    "compress",
     "local.sync_interval",
 }
 _OTHERS = config.fields_of(TrainOptions).keys() - _OF_TRAINING
@@ -172,7 +173,8 @@ def _training(
             "--task, --data, --preset, --config and --set"
         )
     training = config.resolve(TrainOptions, [given])
-    return training, of_parameters(options.parameters, training.codistill.teacher_precision)
+    precision, compress = training.codistill.teacher_precision, training.compress
+    return training, of_parameters(options.parameters, precision, compress)
 
 
 def _finished(training: TrainOptions) -> int:

@@ -45,13 +45,15 @@ def shard_copies(options: TrainOptions) -> int | None:
     return 1 + averages[optimizer.algorithm]
 
 
-def of_parameters(parameters: int, precision: str = "fp32") -> ModelSize:
+def of_parameters(parameters: int, precision: str = "fp32", compress: str = "none") -> ModelSize:
     """The size of a model in single precision, from its number of parameters.
 
-    Its teachers have the `precision` of ``--teacher-precision``.
+    Its teachers have the `precision` of ``--teacher-precision``, its gradients travel as
+    ``--compress`` says.
     """
     single, teacher = 4 * parameters, _TEACHER_BYTES[precision] * parameters
-    return ModelSize(parameters, single, 2 * parameters, teacher=teacher, weights=single)
+    sent = single // _shrunk(compress)
+    return ModelSize(parameters, sent, 2 * parameters, teacher=teacher, weights=single)
 
 
 def of_training(options: TrainOptions) -> ModelSize:
@@ -72,14 +74,20 @@ def of_training(options: TrainOptions) -> ModelSize:
     by_rows = sparse_tables(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     tensors = model.state_dict().values()
+    gradients = sum(parameter.nbytes for parameter in trained if parameter not in by_rows)
     return ModelSize(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        gradients=sum(parameter.nbytes for parameter in trained if parameter not in by_rows),
+        gradients=gradients // _shrunk(options.compress),
         published=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in tensors),
         teacher=bytes_of(model, options.codistill.teacher_precision),
         weights=sum(parameter.nbytes for parameter in trained),
         predicted=_predicted(task, model) if options.codistill.teacher_ranks else 0,
     )
+
+
+def _shrunk(compress: str) -> int:
+    """Returns how many times smaller gradients are when they travel."""
+    return 1 if compress == "none" else 2
 
 
 def _predicted(task: "Task", model: "nn.Module") -> int:

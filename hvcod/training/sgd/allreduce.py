@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hvcod.groups.horovod import start_horovod
 from hvcod.groups.split import Group
+from hvcod.training.sgd.buckets import HALVES, Bucket, HalvedBucket, bytes_of_rows, send_rows
 from hvcod.training.sgd.updates import Updates
 
 TensorKind = TypeVar("TensorKind", bound=Tensor)
@@ -26,18 +27,22 @@ class Allreduce:
         sent: Bytes of gradients that this rank has given to be averaged.
     """
 
-    def __init__(self, model: nn.Module, group: Group, updates: Updates) -> None:
+    def __init__(
+        self, model: nn.Module, group: Group, updates: Updates, compress: str = "none"
+    ) -> None:
         """Starts Horovod; all ranks leave with rank 0's weights. Collective over the trainers.
 
-        The model's parameters are watched from now on.
+        The model's parameters are watched from now on. `compress`: see ``--compress``.
         """
         start_horovod(group, next(model.parameters()).device)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-        self.sent, self._tables = 0, updates.tables
+        self.sent, self._tables, self._half = 0, updates.tables, HALVES.get(compress)
         trained = [each for each in reversed(updates.dense.values()) if each.requires_grad]
         self._buckets = [
-            Bucket(f"gradients {number}", parameters)
-            for number, parameters in enumerate(in_buckets(trained))
+            self._bucket(f"gradients {number}", parameters)
+            for number, parameters in enumerate(
+                in_buckets(trained, BUCKET_BYTES * (1 if self._half is None else 2))
+            )
         ]
 
     def begin(self) -> None:
@@ -50,61 +55,28 @@ class Allreduce:
         for bucket in self._buckets:
             bucket.send()
             self.sent += bucket.bytes
-        self.sent += sum(map(_rows_bytes, self._tables.values()))
         pending = {
-            name: hvd.sparse_allreduce_async(table.grad, name, hvd.Average)
+            table: send_rows(name, table.grad, self._half)
             for name, table in self._tables.items()
+            if table.grad is not None
         }
-        for name, finish in pending.items():
-            self._tables[name].grad = finish().coalesce()
+        for bucket in self._buckets:
+            bucket.pass_on()
+        for table, mean in pending.items():
+            assert table.grad is not None
+            self.sent += bytes_of_rows(table.grad, self._half)
+            table.grad = mean()
         for bucket in self._buckets:
             bucket.wait()
 
-
-class Bucket:
-    """Parameters whose gradients travel in one message.
-
-    Attributes:
-        bytes: The size of the message.
-    """
-
-    def __init__(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
-        """`name` is the same on all ranks, and another bucket has another one."""
-        self._name, self._parameters = name, parameters
-        self.bytes = sum(parameter.nbytes for parameter in parameters)
-        self._missing, self._handle = -1, None
-        for parameter in parameters:
-            parameter.register_post_accumulate_grad_hook(self._arrived)
-
-    def begin(self) -> None:
-        """Sends the gradients once a backward pass has reached all parameters from now on."""
-        self._missing, self._handle = len(self._parameters), None
-
-    def send(self) -> None:
-        """Sends the gradients now, unless they have been: some parameters were not reached."""
-        self._missing = -1
-        if self._handle is None:
-            gradients = [parameter.grad for parameter in self._parameters]
-            self._handle = hvd.grouped_allreduce_async_(gradients, name=self._name, op=hvd.Average)
-
-    def wait(self) -> None:
-        """Returns when the gradients are means."""
-        hvd.synchronize(self._handle)
-
-    def _arrived(self, parameter: Tensor) -> None:
-        self._missing -= 1
-        if self._missing == 0:
-            self.send()
+    def _bucket(self, name: str, parameters: Sequence[nn.Parameter]) -> Bucket:
+        if self._half is None:
+            return Bucket(name, parameters)
+        return HalvedBucket(name, parameters, self._half)
 
 
-def _rows_bytes(table: nn.Parameter) -> int:
-    """Returns the bytes of a table's gradient: the rows that this rank's batch used."""
-    gradient = table.grad
-    return 0 if gradient is None else gradient.indices().nbytes + gradient.values().nbytes
-
-
-def in_buckets(tensors: Iterable[TensorKind]) -> list[list[TensorKind]]:
-    """Returns tensors in their order, in messages of a fixed size.
+def in_buckets(tensors: Iterable[TensorKind], most: int = BUCKET_BYTES) -> list[list[TensorKind]]:
+    """Returns tensors in their order, in messages of at most so many bytes.
 
     Left alone, Horovod puts together what happens to be ready. Sums of three or more ranks then
     depend on it in their last bit, and a run could not be repeated.
@@ -112,7 +84,7 @@ def in_buckets(tensors: Iterable[TensorKind]) -> list[list[TensorKind]]:
     buckets: list[list[TensorKind]] = [[]]
     for tensor in tensors:
         size = sum(each.nbytes for each in buckets[-1])
-        if buckets[-1] and size + tensor.nbytes > BUCKET_BYTES:
+        if buckets[-1] and size + tensor.nbytes > most:
             buckets.append([])
         buckets[-1].append(tensor)
     return buckets

@@ -1,11 +1,15 @@
 """Synchronous SGD: every update uses the mean of all ranks' gradients."""
 
+import logging
+
 from torch import Tensor, nn
 
 from hvcod.config import TrainOptions
 from hvcod.groups.split import Group
 from hvcod.spans import ALLREDUCE
 from hvcod.training.sgd.base import BaseAlgorithm
+
+log = logging.getLogger("hvcod.training")
 
 
 class Synchronous(BaseAlgorithm):
@@ -21,7 +25,9 @@ class Synchronous(BaseAlgorithm):
         if group.trainers > 1:
             from hvcod.training.sgd.allreduce import Allreduce
 
-            self._mean = Allreduce(model, group, self.updates)
+            self._mean = Allreduce(model, group, self.updates, options.compress)
+        elif options.compress != "none":
+            log.info("--compress: no effect with groups of one rank, which send no gradients")
 
     def step(self, loss: Tensor) -> bool:
         """Makes one step down the mean gradient; returns False if it was skipped. Collective."""

@@ -348,6 +348,9 @@ def test_the_model_of_a_task_is_counted(tiny_data: Path) -> None:
     vectors = sum(each.numel() for each in model.parameters() if each.dim() == 1)
     assert of_training(resolve(None, words, flags)).teacher == 2 * count + 2 * vectors
     assert of_parameters(1000, "int8").teacher == 1000
+    flags["compress"] = "bf16"
+    assert of_training(resolve(None, words, flags)).gradients == 2 * count
+    assert of_parameters(1000, compress="fp16").gradients == 2000
 
 
 def test_tables_that_are_updated_by_rows_are_not_averaged() -> None:

@@ -103,6 +103,7 @@ def test_a_run_is_resumed_by_default(directory: Path) -> None:
 
 
 CHANGES: dict[str, Any] = {
+    "compress": "bf16",
     "task": "other",
     "data": "/elsewhere",
     "groups": 2,
