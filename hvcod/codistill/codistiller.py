@@ -12,28 +12,27 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from hvcod import config
-from hvcod.codistill.exchanges.alone import Alone
-from hvcod.codistill.exchanges.base import Exchange, MakeExchange, Offer, Update
+from hvcod.codistill.assembly import all_teachers, exchange_of
+from hvcod.codistill.exchanges.base import Offer, Update
 from hvcod.codistill.figures import Figures
 from hvcod.codistill.identity import Identity, ScriptIdentity
-from hvcod.codistill.judge import Judge
+from hvcod.codistill.judge import Judge, Losses
 from hvcod.codistill.losses import DistillationLoss, chosen_loss
 from hvcod.codistill.outputs import Logits, call, logits_of
 from hvcod.codistill.parts import WHOLE, Part
+from hvcod.codistill.predictions.sampled import AnyPrediction
+from hvcod.codistill.projected import Predicted, computed
 from hvcod.codistill.rows import precision_of
 from hvcod.codistill.schedule import Schedule
 from hvcod.codistill.scores import Score
-from hvcod.codistill.student import Student, copies
+from hvcod.codistill.student import Student
 from hvcod.codistill.teachers.base import Question, Teacher
-from hvcod.codistill.teachers.collection import Teachers
-from hvcod.codistill.teachers.fixed import numbered
 from hvcod.codistill.teachers.model import Predict, TeacherSpec
 from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError
 from hvcod.exchange.poll import Failure
 from hvcod.groups.split import Group
-from hvcod.registry import EXCHANGES
-from hvcod.spans import EXCHANGE
+from hvcod.spans import EXCHANGE, TEACHERS
 from hvcod.tensorfile.origin import Origin
 
 
@@ -101,12 +100,12 @@ class Codistiller:
         """
         self._options: CodistillOptions = _checked(options)
         self.student = Student(model, self._options)
-        self._group, self._run_dir = group, Path(run_dir).absolute()
-        self._examples_per_step = examples_per_step
-        self._logits, self._state_rows = logits, state_rows
+        self._group, self._run_dir, self._logits = group, Path(run_dir).absolute(), logits
+        self._examples_per_step, self._state_rows = examples_per_step, state_rows
         self._identity = Identity(origin) if origin else ScriptIdentity(group, run_id, meaning)
-        self._exchange = self._make_exchange(teachers, steps, stop)
-        self._teachers = self._all_teachers(fixed, predict, logits)
+        common = self.student, self._options
+        self._exchange = exchange_of(*common, group, self._run_dir, teachers, steps, stop)
+        self._teachers = all_teachers(*common, self._exchange, fixed, predict, logits)
         psi = distillation_loss or chosen_loss(self._options, likelihood, reuse_logits)
         self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)
         self._schedule, self._figures = Schedule(self._options, steps), Figures()
@@ -151,7 +150,7 @@ class Codistiller:
         last = self._figures.teachers_used
         used = {self._teachers[key].label: taught for key, taught in last.items()}
         staleness = {label: step - taught for label, taught in used.items() if taught is not None}
-        losses = self._judge.losses()
+        losses = self._judge.teacher_losses()
         shown = {"teacher_losses": losses} if losses else {}
         more = self._exchange.figures() if self._begun else {}
         return {"teachers": used, "staleness": staleness, **shown, **more}
@@ -196,9 +195,8 @@ class Codistiller:
             "done": self._done,
             "validation_loss": self.validation_loss,
             "teachers": self._teachers.state_dict(),
-            "scores": self._judge.scores.state_dict(),
-            "faults": self._judge.agreed.state_dict(),
             "exchange": self._exchange.state_dict() if self._begun else {},
+            **self._judge.state_dict(),
             **self._figures.state_dict(),
             **self.student.state_dict(),
         }
@@ -227,10 +225,7 @@ class Codistiller:
         self._teachers.load_state_dict(state["teachers"])
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)
-        # Those of earlier versions know nothing of these two.
-        scores, agreed = self._judge.scores, self._judge.agreed
-        scores.load_state_dict(state.get("scores", scores.state_dict()))
-        agreed.load_state_dict(state.get("faults", agreed.state_dict()))
+        self._judge.load_state_dict(state)
         self._done, self.validation_loss = state["done"], state["validation_loss"]
         self._begin()
         self._exchange.load_state_dict(state.get("exchange", {}))
@@ -270,10 +265,9 @@ class Codistiller:
             inputs: Those of the student, as the teachers are to see them: a tensor, a tuple of
                 positional arguments or a mapping of keyword arguments; or anything that `predict`
                 takes.
-            score: Returns the task loss of logits on this batch, to measure the teachers by; on all
-                ranks or on none.
-            places: The places of the batch's predictions in the training data, for teachers that
-                look their answers up.
+            score: Returns the task loss of logits on this batch, to measure teachers; on all ranks
+                or on none.
+            places: The places of the predictions in the training data, for stored teachers.
             part: The part of the step's batch that this is; its rows have their own hidden states.
 
         Raises:
@@ -281,19 +275,31 @@ class Codistiller:
                 another device than before, the Codistiller is closed, or the options have a
                 `teacher_limit`, but there is no `score`.
         """
-        self._check_usable()
-        logits = logits_of(outputs, self._logits)
-        step = self._done + 1
-        self._switch(self._exchange.newest(step) if self._begun else [])
-        fresh = self._teachers.fresh(step) if self._schedule.is_on(step) else {}
+        logits = computed(logits_of(outputs, self._logits))
         question = Question(inputs, logits.detach(), places, part, self._state_rows)
-        answers = self._teachers.answers(question, fresh)
-        used = self._judge.admitted(fresh, answers, logits, score)
-        self._figures.use(step, used, self._schedule.weight(step))
-        if not used:
+        answers = self._answers(question, logits, score)
+        if not answers:
             return logits.new_zeros((), dtype=precision_of(logits))
-        psi = self._judge.term(logits, {key: answers.pop(key) for key in used})
-        return self.weight * psi
+        return self.weight * self._judge.term(logits, answers)
+
+    def losses(
+        self,
+        outputs: Any,
+        inputs: Any,
+        phi: Score,
+        places: npt.NDArray[np.int64] | None = None,
+        part: Part = WHOLE,
+    ) -> Losses:
+        """Returns the task loss, which `phi` returns of logits, what `loss` returns, and their sum.
+
+        If the outputs are `Projected` and `phi` is a `CrossEntropy`, both are computed in one pass,
+        which stores no model's logits. Raises what `loss` raises.
+        """
+        logits = self._judge.joined(logits_of(outputs, self._logits), phi)
+        question = Question(inputs, logits.detach(), places, part, self._state_rows)
+        with TEACHERS:
+            answers = self._answers(question, logits, phi)
+        return self._judge.losses(logits, answers, phi, self.weight)
 
     def compare(self, student: float, teachers: Mapping[int, float]) -> None:
         """Takes note of the task losses of the student and its teachers on validation data.
@@ -340,26 +346,18 @@ class Codistiller:
             self._exchange.close(self._offer() if publish else None)
             self._judge.agreed.close()
 
-    def _make_exchange(
-        self, teachers: Sequence[TeacherSpec] | None, steps: int | None, stop: Callable[[], bool]
-    ) -> Exchange:
-        if teachers is None:
-            teachers = copies(self.student, self._group, self._options.topology)
-        alone = self._group.count == 1 and not self._group.teacher_ranks
-        make: MakeExchange = Alone if alone else EXCHANGES.load(self._options.exchange)
-        exchange = make(self._group, self._run_dir, self._options, teachers, stop)
-        exchange.steps = steps
-        return exchange
-
-    def _all_teachers(
-        self, fixed: Sequence[nn.Module | Teacher], predict: Predict, logits: Logits
-    ) -> Teachers:
-        further = [*fixed, *self.student.teachers(predict, logits)]
-        precision = self._options.teacher_precision
-        teachers = self._exchange.teachers(predict, logits)
-        teachers |= numbered(further, self.student.model, predict, logits, precision)
-        self._exchange.adopt(teachers)
-        return Teachers(teachers, self._options.max_staleness)
+    def _answers(
+        self, question: Question, logits: Predicted, score: Score | None
+    ) -> dict[int, AnyPrediction]:
+        """Returns {key: predictions} of the teachers that may teach on a batch."""
+        self._check_usable()
+        step = self._done + 1
+        self._switch(self._exchange.newest(step) if self._begun else [])
+        fresh = self._teachers.fresh(step) if self._schedule.is_on(step) else {}
+        answers = self._teachers.answers(question, fresh)
+        used = self._judge.admitted(fresh, answers, logits, score)
+        self._figures.use(step, used, self._schedule.weight(step))
+        return {key: answers[key] for key in used}
 
     def _begin(self) -> None:
         """Starts the exchange; not before it is known which run this is. Collective."""

@@ -11,6 +11,7 @@ have not, or if there is no teacher.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hvcod.codistill.predictions.sampled import distribution, softened, whole
-from hvcod.codistill.rows import SumOfRows, mean_over_rows, precision_of
+from hvcod.codistill.rows import SumOfRows, check_shapes, mean_over_rows, precision_of
 from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.registry import LOSSES
@@ -36,35 +37,66 @@ LIKELIHOODS = ("classes", "binary")
 """What logits can predict: classes in their last dimension, or the probability of a yes each."""
 
 
-def chosen_loss(options: CodistillOptions, likelihood: str, reuse_logits: bool) -> DistillationLoss:
+def chosen_loss(options: CodistillOptions, likelihood: str, reuse_logits: bool) -> "NamedLoss":
     """Returns the loss that options of codistillation name; see `named_loss`."""
     return named_loss(options.distill_loss, likelihood, reuse_logits, options.temperature)
 
 
 def named_loss(
     name: str, likelihood: str, reuse_logits: bool, temperature: float = 1.0
-) -> DistillationLoss:
+) -> "NamedLoss":
     """Returns a loss of `hvcod.registry.LOSSES` for logits of one of the `LIKELIHOODS`.
 
-    It is multiplied by the square of the temperature, by which the gradients of softer
-    distributions are smaller (Hinton et al., arXiv 1503.02531, section 2). Unless `reuse_logits` is
-    true it gets a copy of the first teacher's logits, to overwrite.
+    Unless `reuse_logits` is true it gets a copy of the first teacher's logits, to overwrite.
 
     Raises:
         UsageError: There is no such loss or likelihood.
     """
     if likelihood not in LIKELIHOODS:
         raise UsageError(f"likelihood {likelihood!r}: choose one of {', '.join(LIKELIHOODS)}")
-    loss = LOSSES.load(name)
+    return NamedLoss(name, LOSSES.load(name), likelihood, reuse_logits, temperature)
 
-    def settled(student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
-        if name not in TAKE_SAMPLES:
-            teachers = [whole(prediction, f"--distill-loss {name}") for prediction in teachers]
-        first = teachers[:1] if reuse_logits else [logits.clone() for logits in teachers[:1]]
-        psi = loss(student, [*first, *teachers[1:]], likelihood, temperature)
-        return psi if temperature == 1 else temperature**2 * psi
 
-    return settled
+@dataclass(frozen=True)
+class NamedLoss:
+    """A loss whose options are settled.
+
+    It is multiplied by the square of the temperature, by which the gradients of softer
+    distributions are smaller (Hinton et al., arXiv 1503.02531, section 2).
+    """
+
+    name: str
+    loss: Loss
+    likelihood: str
+    reuse_logits: bool
+    temperature: float
+
+    def __call__(self, student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
+        """Returns the loss, a scalar."""
+        teachers = self._usable(teachers)
+        first = teachers[:1] if self.reuse_logits else [logits.clone() for logits in teachers[:1]]
+        psi = self.loss(student, [*first, *teachers[1:]], self.likelihood, self.temperature)
+        return psi if self.temperature == 1 else self.temperature**2 * psi
+
+    @property
+    def rows(self) -> SumOfRows | None:
+        """The same loss of classes as a sum over rows; None if it is not known as such."""
+        of_rows = _BY_ROWS.get(self.loss) if self.likelihood == "classes" else None
+        if of_rows is None:
+            return None
+
+        def rows(student: Tensor, teachers: Sequence[Tensor], gradient: Tensor | None) -> Tensor:
+            total = of_rows(self.temperature, student, self._usable(teachers), gradient)
+            if self.temperature != 1 and gradient is not None:
+                gradient *= self.temperature**2
+            return self.temperature**2 * total
+
+        return rows
+
+    def _usable(self, teachers: Sequence[Tensor]) -> Sequence[Tensor]:
+        if self.name in TAKE_SAMPLES:
+            return teachers
+        return [whole(prediction, f"--distill-loss {self.name}") for prediction in teachers]
 
 
 def cross_entropy(
@@ -116,12 +148,7 @@ def mse(
 def _check(student: Tensor, teachers: Sequence[Tensor]) -> None:
     if not teachers:
         raise HvcodError("the distillation loss needs the logits of at least one teacher, got none")
-    for index, logits in enumerate(teachers):
-        if logits.shape != student.shape:
-            raise HvcodError(
-                f"teacher {index} gave logits of shape {tuple(logits.shape)}, "
-                f"the student of shape {tuple(student.shape)}: both must see the same batch"
-            )
+    check_shapes(student, teachers)
 
 
 def _binary(
@@ -195,3 +222,22 @@ def _squares_of_rows(
     if gradient is not None:
         torch.mul(difference, 2, out=gradient)
     return difference.square().sum()
+
+
+def _mean_squares_of_rows(
+    temperature: float, student: Tensor, teachers: Sequence[Tensor], gradient: Tensor | None
+) -> Tensor:
+    """The mean over the classes of each row."""
+    share = 1 / (student.shape[-1] * temperature**2)
+    squares = _squares_of_rows(student, teachers, gradient)
+    if gradient is not None:
+        gradient *= share
+    return share * squares
+
+
+_BY_ROWS: dict[Loss, Callable[[float, Tensor, Sequence[Tensor], Tensor | None], Tensor]] = {
+    cross_entropy: _cross_entropy_of_rows,
+    kl: _kl_of_rows,
+    mse: _mean_squares_of_rows,
+}
+"""The losses of classes that are sums over rows: (temperature, as in `SumOfRows`) -> sum."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hvcod.codistill.projected import Predicted, Projected
 from hvcod.errors import HvcodError
 
-Logits = int | str | Callable[[Any], Tensor] | None
+Logits = int | str | Callable[[Any], Predicted] | None
 """The part of a model's outputs that the logits are: an item, a function's result; None: all."""
 
 
@@ -23,14 +24,14 @@ def call(model: nn.Module, inputs: Any, state: Any) -> tuple[Any, Any]:
     return model(inputs), state
 
 
-def logits_of(outputs: Any, which: Logits) -> Tensor:
+def logits_of(outputs: Any, which: Logits) -> Predicted:
     """Returns the logits among the outputs of a model.
 
     Raises:
         HvcodError: There is no such part, or it is not a tensor.
     """
     logits = _part(outputs, which)
-    if not isinstance(logits, Tensor):
+    if not isinstance(logits, Tensor | Projected):
         raise HvcodError(
             f"the logits must be a tensor, but logits={which!r} is {_shown(logits)}; tell the "
             "Codistiller which part of the outputs they are, such as logits=0 or logits='logits'"

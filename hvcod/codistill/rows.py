@@ -1,7 +1,7 @@
 """A mean over rows of logits and its gradient, computed in one pass that needs little memory."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,15 @@ All are [rows, columns]. It is computed in float32 at least, as the gradient is,
 unless that is None. The gradient may share the memory of the first teacher's rows, element by
 element: what is needed of them must be read before it is written.
 """
+
+
+class Shaped(Protocol):
+    """Logits, or what stands in their place."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the logits."""
+
 
 _CPU_CHUNK = 2**17
 """Logits of a chunk per thread: a chunk of student and teacher stays in a core's cache."""
@@ -38,6 +47,16 @@ def mean_over_rows(rows: SumOfRows, student: Tensor, teachers: Sequence[Tensor])
     return _mean(student, [logits.detach() for logits in teachers], rows)
 
 
+def check_shapes(student: Shaped, teachers: Sequence[Shaped]) -> None:
+    """Raises HvcodError if a teacher's predictions are not shaped like the student's logits."""
+    for index, logits in enumerate(teachers):
+        if logits.shape != student.shape:
+            raise HvcodError(
+                f"teacher {index} gave logits of shape {tuple(logits.shape)}, "
+                f"the student of shape {tuple(student.shape)}: both must see the same batch"
+            )
+
+
 def precision_of(logits: Tensor) -> torch.dtype:
     """Returns the type in which losses of these logits are computed: float32 at least."""
     return torch.promote_types(logits.dtype, torch.float32)
@@ -52,7 +71,7 @@ class _Mean(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             reusable = teachers[0].dtype == precision
             gradient = teachers[0] if reusable else torch.empty_like(student, dtype=precision)
-        for chunk in _chunks(student):
+        for chunk in slices(student):
             into = None if gradient is None else gradient[chunk]
             total += rows(student[chunk], [logits[chunk] for logits in teachers], into)
         ctx.gradient, ctx.dtype = gradient, student.dtype
@@ -70,7 +89,8 @@ class _Mean(torch.autograd.Function):
 _mean: Callable[..., Tensor] = _Mean.apply
 
 
-def _chunks(logits: Tensor) -> Iterator[slice]:
+def slices(logits: Tensor) -> Iterator[slice]:
+    """Yields rows of logits [rows, columns] that are best computed together."""
     on_cpu = logits.device.type == "cpu"
     elements = _CPU_CHUNK * torch.get_num_threads() if on_cpu else _DEVICE_CHUNK
     step = max(1, elements // logits.shape[-1])

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hvcod.codistill.projected import Predicted
 from hvcod.groups.communicator import add_up
 from hvcod.groups.split import Group
 
@@ -30,7 +31,7 @@ FAR_NATS = 0.1
 _PAST = 100
 """Validations of which the student's loss is remembered."""
 
-Score = Callable[[Tensor], Tensor]
+Score = Callable[[Any], Tensor]
 """Returns the task loss, a scalar, of anybody's logits on the batch of this step."""
 
 
@@ -82,8 +83,8 @@ class Scores:
     def measure(
         self,
         score: Score,
-        student: Tensor,
-        teachers: Mapping[int, Tensor],
+        student: Predicted,
+        teachers: Mapping[int, Predicted],
         steps: Mapping[int, int | None],
     ) -> None:
         """Adds the losses of a batch, if they are due.
@@ -94,12 +95,19 @@ class Scores:
             teachers: Those of its teachers, by key.
             steps: {key: step} of the teachers' weights; None: they are fixed.
         """
-        due = [key for key in teachers if self._record(key, steps[key]).batches < BATCHES]
-        if not due:
-            return
-        mine = score(student.detach())
-        for key in due:
-            both = torch.stack([score(teachers[key]), mine]).double()
+        due = self.due({key: steps[key] for key in teachers})
+        if due:
+            mine = score(student.detach())
+            self.add({key: score(teachers[key]) for key in due}, mine)
+
+    def due(self, steps: Mapping[int, int | None]) -> list[int]:
+        """Returns the keys of teachers whose losses on a batch are to be added, {key: step}."""
+        return [key for key, step in steps.items() if self._record(key, step).batches < BATCHES]
+
+    def add(self, losses: Mapping[int, Tensor], student: Tensor) -> None:
+        """Adds the losses on a batch of some teachers, by key, and the student's."""
+        for key, loss in losses.items():
+            both = torch.stack([loss, student]).detach().double()
             self._sums[key] = self._sums.get(key, 0.0) + both
             self._counts[key] = self._counts.get(key, 0) + 1
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hvcod.codistill.joint import CrossEntropy
 from hvcod.codistill.parts import WHOLE, Part
+from hvcod.codistill.projected import Predicted, computed
 from hvcod.codistill.rows import precision_of
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
@@ -219,6 +221,15 @@ class Task(ABC):
             return F.binary_cross_entropy_with_logits(logits[known], yes)
         return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=UNKNOWN)
 
+    def phi(self, batch: Batch) -> Callable[[Predicted], Tensor]:
+        """Returns `loss` on a batch, by its weight, as a function of anybody's logits.
+
+        By default, for several classes, it is a `CrossEntropy`, which needs no stored logits.
+        """
+        if self.likelihood == "classes" and type(self).loss is Task.loss:
+            return CrossEntropy(batch.targets, UNKNOWN, batch.weight)
+        return lambda logits: batch.weigh(self.loss, computed(logits))
+
     def class_frequencies(self) -> npt.NDArray[np.float64] | None:
         """Returns how frequent each class is in the training data, [classes]; None if unknown.
 
@@ -252,6 +263,13 @@ class Task(ABC):
         they must not be part of its state.
         """
         return model(inputs), None
+
+    def outputs(self, model: nn.Module, inputs: Any, state: Any) -> tuple[Predicted, Any]:
+        """Returns what `predict` does, or what the logits are to be computed from.
+
+        For tasks of many classes: of `Projected` logits a training step computes a few at a time.
+        """
+        return self.predict(model, inputs, state)
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """Returns predictive distributions, [N, classes] in float32 and natural logarithms."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
-from hvcod.spans import DATA, FORWARD, TEACHERS, UPDATE
+from hvcod.spans import DATA, FORWARD, UPDATE
 from hvcod.tasks.base import Batch, Task, training_data_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
@@ -76,7 +76,7 @@ class Copy:
             origin=origin,
             examples_per_step=group.trainers * options.batch_size,
             steps=options.steps,
-            predict=task.predict,
+            predict=task.outputs,
             likelihood=task.likelihood,
             reuse_logits=True,
             state_rows=task.state_rows,
@@ -114,9 +114,9 @@ class Copy:
         with DATA:
             *earlier, last = self.data.next().parts(self._task.options.accumulate)
         learned = [self._accumulate(part) for part in earlier]
-        task_loss, distill_loss = self._losses(last)
+        loss, task_loss, distill_loss = self._losses(last)
         with UPDATE:
-            updated = self.optimizer.step(task_loss + distill_loss)
+            updated = self.optimizer.step(loss)
         self.hidden = self.hidden if updated else before
         for task, distill in learned:
             task_loss, distill_loss = task_loss + task, distill_loss + distill
@@ -124,28 +124,23 @@ class Copy:
 
     def _accumulate(self, part: Batch) -> tuple[Tensor, Tensor]:
         """Adds the gradients of a part of a batch to those before it; returns its losses."""
-        task_loss, distill_loss = self._losses(part)
-        self.optimizer.accumulate(task_loss + distill_loss)
+        loss, task_loss, distill_loss = self._losses(part)
+        self.optimizer.accumulate(loss)
         return task_loss.detach(), distill_loss.detach()
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Returns both losses of a batch, or the share that a part has in those of its batch."""
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the sum of both losses of a batch, and each; or a part's share in those."""
         rows, part, share = self._task.state_rows, batch.part, batch.part.count
         with DATA:
             batch = batch.to(self._device)
-
-        def phi(logits: Tensor) -> Tensor:
-            return batch.weigh(self._task.loss, logits)
-
+        phi = self._task.phi(batch)
         with computing(self._task.options.precision, self._device):
             with FORWARD:
                 state = part.before(self.hidden, rows)
-                logits, state = self._task.predict(self.model, batch.inputs, state)
-                task_loss = phi(logits)
-            with TEACHERS:
-                distill_loss = self.codistiller.loss(logits, batch.inputs, phi, batch.places, part)
+                outputs, state = self._task.outputs(self.model, batch.inputs, state)
+            losses = self.codistiller.losses(outputs, batch.inputs, phi, batch.places, part)
         self.hidden = part.after(self.hidden, state, rows)
-        return task_loss / share, distill_loss / share
+        return losses.total / share, losses.task / share, losses.distill / share
 
     def validate(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:
         """Measures the student on the validation data, see `validate`, and its teachers on a part.

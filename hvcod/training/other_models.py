@@ -66,7 +66,7 @@ class OtherModels:
         before = numbers.state_dict()
         built = task.build_model().to(self._device)
         numbers.load_state_dict(before)
-        return built, task.predict
+        return built, task.outputs
 
     def _of(self, model: str) -> Task:
         return self._task.with_model(options_of(model, self._task.options.model))

@@ -115,9 +115,9 @@ class TeacherRank:
         specs = teachers_of_groups(task, student, origin)
         self._exchange = make(group, run.directory, options.codistill, specs, self._is_stopped)
         self._exchange.steps = options.steps
-        others = numbered(fixed, student, task.predict, None)
+        others = numbered(fixed, student, task.outputs, None)
         models = {key: one for key, one in others.items() if isinstance(one, ModelTeacher)}
-        self._teachers = Teachers(self._exchange.teachers(task.predict, None) | models)
+        self._teachers = Teachers(self._exchange.teachers(task.outputs, None) | models)
         pairs = share_out(group.trainers, self._teachers.keys, group.size)[group.rank]
         self._trainers = {trainer.rank: trainer for trainer in _trainers(task, pairs)}
         self._exchange.begin(origin, {})

@@ -83,7 +83,7 @@ class ReceivedTeacher(Teacher):
         assert self._answer is not None
         header, like = self._answer.header, question.like
         if self._answer.body is None:
-            return torch.full_like(like, torch.nan), header.hidden
+            return question.alike(torch.tensor(torch.nan)), header.hidden
         packing = Packing.from_dict(header.packing)
         rows = self._answer.body.view(packing.row)
         rows = np.split(rows, question.part.count)[question.part.index]
@@ -91,7 +91,7 @@ class ReceivedTeacher(Teacher):
             return packing.unpack(rows).to(like.device).reshape(like.shape), header.hidden
         # In the same memory each time: fresh memory takes longer than the copy.
         if self._logits is None or self._logits.shape != like.shape:
-            self._logits = torch.empty_like(like, dtype=torch.float32)
+            self._logits = torch.empty(like.shape, device=like.device)
         self._logits.copy_(torch.from_numpy(rows["logits"]).reshape(like.shape))
         return self._logits, header.hidden
 

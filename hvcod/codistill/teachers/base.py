@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from hvcod.codistill.parts import WHOLE, Part
-from hvcod.codistill.predictions.sampled import Prediction
+from hvcod.codistill.predictions.sampled import AnyPrediction
+from hvcod.codistill.projected import Predicted, Projected
 from hvcod.errors import HvcodError
 
 Label = int | str
@@ -29,7 +31,7 @@ class Question:
     Attributes:
         inputs: Those of the student.
         like: The student's logits, whose shape and device the answers have; an empty tensor if
-            only the device is known.
+            only the device is known. If they are `Projected`, answers may be as well.
         places: The places of the batch's predictions in the training data, int64, in the order of
             the flattened targets; a negative one marks padding. None: unknown.
         part: The part of the step's batch that this is, if it is learned in parts.
@@ -37,10 +39,18 @@ class Question:
     """
 
     inputs: Any
-    like: Tensor
+    like: Predicted
     places: npt.NDArray[np.int64] | None = None
     part: Part = WHOLE
     state_rows: int = 0
+
+    def alike(self, logits: Tensor) -> Tensor:
+        """Returns an answer of the same logits, [classes] or a scalar, for each prediction."""
+        alike = logits.to(self.like.device).expand(self.like.shape)
+        # A loss of projected logits overwrites no answer.
+        if isinstance(self.like, Projected):
+            return alike
+        return alike.clone(memory_format=torch.contiguous_format)
 
 
 class Teacher(ABC):
@@ -61,7 +71,7 @@ class Teacher(ABC):
         self._before: Any = None
 
     @abstractmethod
-    def predict(self, question: Question, state: Any) -> tuple[Prediction, Any]:
+    def predict(self, question: Question, state: Any) -> tuple[AnyPrediction, Any]:
         """Returns its predictions on a batch, and the next hidden state; changes nothing here.
 
         Predictions are logits, or sampled ones in their place; both are shaped like the student's.
@@ -94,7 +104,7 @@ class Teacher(ABC):
         """True if it may teach now."""
         return self.here and not self.dropped
 
-    def answer(self, question: Question) -> Prediction:
+    def answer(self, question: Question) -> AnyPrediction:
         """Returns its predictions on a batch or the next part of it; advances its hidden state."""
         part, rows = question.part, question.state_rows
         if part.index == 0:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hvcod.codistill.predictions.sampled import Prediction
+from hvcod.codistill.predictions.sampled import AnyPrediction
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.errors import HvcodError
 
@@ -79,7 +79,7 @@ class Teachers:
         self._late = late
         return {key: taught for key, taught in usable.items() if key not in late}
 
-    def answers(self, question: Question, keys: Collection[int]) -> dict[int, Prediction]:
+    def answers(self, question: Question, keys: Collection[int]) -> dict[int, AnyPrediction]:
         """Returns {key: predictions} of some teachers on a batch; advances their hidden states."""
         return {key: self[key].answer(question) for key in self.keys if key in keys}
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hvcod.codistill.predictions.sampled import Prediction
@@ -40,7 +39,7 @@ class ConstantTeacher(Teacher):
                 f"{shape[-1]}"
             )
         self._logits = self._logits.to(question.like.device)
-        return self._logits.expand(shape).clone(memory_format=torch.contiguous_format), state
+        return question.alike(self._logits), state
 
     def state_dict(self) -> dict[str, Any]:
         """Returns its name: it is made again from the options."""

@@ -99,6 +99,7 @@ class Int8Linear(nn.Module):
             scales, zeros = observer.calculate_qparams()
             integers = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
             self._packed: Any = torch.ops.quantized.linear_prepack(integers, bias)
+        self.out_features = len(weight)
 
     @property
     def weight(self) -> Tensor:

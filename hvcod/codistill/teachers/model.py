@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hvcod.codistill.outputs import Logits, logits_of
+from hvcod.codistill.projected import Predicted, Projected, computed
 from hvcod.codistill.teachers.base import Label, Question, Teacher
 from hvcod.codistill.teachers.precision import held
 from hvcod.errors import HvcodError
@@ -86,11 +87,14 @@ class ModelTeacher(Teacher):
         return self._held.model
 
     @torch.no_grad()
-    def predict(self, question: Question, state: Any) -> tuple[Tensor, Any]:
+    def predict(self, question: Question, state: Any) -> tuple[Predicted, Any]:
         """Returns the model's logits, and its next hidden state."""
         with self._held.running():
             outputs, state = self._predict(self.model, question.inputs, state)
-        return self._held.answer(logits_of(outputs, self._logits)), state
+        logits = logits_of(outputs, self._logits)
+        if isinstance(logits, Projected) and isinstance(question.like, Projected):
+            return logits, state
+        return self._held.answer(computed(logits)), state
 
 
 class GroupTeacher(ModelTeacher):
@@ -134,7 +138,7 @@ class GroupTeacher(ModelTeacher):
         """The step of its weights; None before the first have come."""
         return self._step
 
-    def predict(self, question: Question, state: Any) -> tuple[Tensor, Any]:
+    def predict(self, question: Question, state: Any) -> tuple[Predicted, Any]:
         """Returns the model's logits, and its next hidden state.
 
         A model of another architecture may predict something else than the student: it answers NaN
@@ -150,7 +154,7 @@ class GroupTeacher(ModelTeacher):
             tuple(logits.shape),
             tuple(question.like.shape),
         )
-        return torch.full_like(question.like, math.nan), None
+        return question.alike(torch.tensor(math.nan)), None
 
     def load(self, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
         """Puts fresher weights into it; half precision widens here.

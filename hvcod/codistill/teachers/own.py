@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from hvcod.codistill.average import Average
 from hvcod.codistill.outputs import Logits
+from hvcod.codistill.projected import Predicted
 from hvcod.codistill.teachers.base import Question
 from hvcod.codistill.teachers.model import ModelTeacher, Predict, copy_of
 
@@ -34,7 +35,7 @@ class OwnAverage(ModelTeacher):
         """False: what would be wrong with it is wrong with the student."""
         return False
 
-    def predict(self, question: Question, state: Any) -> tuple[Tensor, Any]:
+    def predict(self, question: Question, state: Any) -> tuple[Predicted, Any]:
         """Returns the logits of the average after the last update, and its next hidden state."""
         if self._loaded != self._average.updates:
             self._loaded = self._average.updates

@@ -35,18 +35,22 @@ class LanguageModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
 
-    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, tokens: Tensor, state: Any = None, *, project: bool = True
+    ) -> tuple[Tensor, Any]:
         """Maps a window of tokens [B, T] to logits [B, T, outputs] of those that follow each.
+
+        Unless they are to be projected it returns the features that `softmax` maps to them.
 
         Also returns the layers' state after the window, [layers, ., B, units], for the next one;
         it is None at the start. It is detached here: gradients end at the window's first token.
         """
         # Time first inside the layers. Their small output is copied back to batch order, so that
-        # the logits, the largest tensor of a step, are written once and never moved.
+        # the logits are written once and never moved.
         embedded = self.dropout(self.embedding(tokens.t()))
         hidden, state = self.layers(embedded, None if state is None else state.detach())
-        logits: Tensor = self.softmax(self.dropout(hidden.transpose(0, 1).contiguous()))
-        return logits, state
+        features: Tensor = self.dropout(hidden.transpose(0, 1).contiguous())
+        return self.softmax(features) if project else features, state
 
 
 class Softmax(nn.Linear):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from hvcod.codistill.projected import Predicted, Projected
 from hvcod.config import TrainOptions, option
 from hvcod.errors import HvcodError
 from hvcod.groups.split import Group
@@ -129,6 +130,16 @@ class CommonCrawl(Task):
         """Returns logits [rows, window, vocabulary] and the hidden state, which is never reset."""
         logits, state = model(inputs, state)
         return logits, state
+
+    def outputs(self, model: nn.Module, inputs: Any, state: Any) -> tuple[Predicted, Any]:
+        """Returns what logits [rows, window, vocabulary] are computed from, and the hidden state.
+
+        Those of `predict`, if a task derived from this one has its own.
+        """
+        if type(self).predict is not CommonCrawl.predict:
+            return self.predict(model, inputs, state)
+        features, state = model(inputs, state, project=False)
+        return Projected(features, model.get_submodule("softmax")), state
 
     def meaning(self) -> Mapping[str, str]:
         """Returns the digest of the vocabulary."""

@@ -102,7 +102,7 @@ def _load(file: WeightsFile, task: Task, run: Run, device: torch.device) -> Fixe
     model.load_state_dict(weights.hand_out(model.state_dict(), where))
     source = f"{file.path}, step {weights.origin.step}"
     precision = task.options.codistill.teacher_precision
-    return FixedTeacher(model.to(device), of_teacher.predict, None, file.name, source, precision)
+    return FixedTeacher(model.to(device), of_teacher.outputs, None, file.name, source, precision)
 
 
 def _check(weights: Weights, task: Task, run: Run) -> None:

@@ -9,6 +9,7 @@ import torch
 from hvcod.codistill.losses import TAKE_SAMPLES
 from hvcod.codistill.predictions.packing import Rows
 from hvcod.codistill.predictions.sampled import Prediction
+from hvcod.codistill.projected import computed
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.codistill.teachers.fixed import Unchanging
 from hvcod.config import CodistillOptions
@@ -72,15 +73,15 @@ class StoredTeacher(Unchanging):
         if places is None:
             raise HvcodError(f"{self.name}: batches must tell their places (see Batch.places)")
         rows, known = self._found.pop(places.tobytes(), None) or self._store.rows(places)
-        flat = like.flatten() if packing.classes is None else like.flatten(0, -2)
-        if len(flat) != len(rows) or packing.classes not in (None, flat.shape[-1]):
+        flat = like.reshape((-1,) if packing.classes is None else (-1, like.shape[-1]))
+        if flat.shape[0] != len(rows) or packing.classes not in (None, flat.shape[-1]):
             raise HvcodError(
                 f"{self.name} has {len(rows)} predictions ({packing.described}) for a batch of "
                 f"{tuple(like.shape)} logits of the student"
             )
         if not known.all():
             missing = np.flatnonzero(~known)
-            mine = flat[torch.from_numpy(missing).to(like.device)]
+            mine = computed(flat[torch.from_numpy(missing).to(like.device)])
             rows[missing] = packing.pack(mine, np.full(len(missing), 0.5))
         found = packing.unpack(rows)
         return found.to(like.device).reshape(like.shape), None

@@ -4,7 +4,7 @@ import torch
 
 from hvcod.codistill.guard import Guard
 from hvcod.codistill.losses import named_loss
-from hvcod.codistill.predictions.sampled import Prediction, Sampled
+from hvcod.codistill.predictions.sampled import AnyPrediction, Sampled
 
 PSI = named_loss("cross-entropy", "classes", reuse_logits=True)
 SAMPLED = Sampled(torch.tensor([[0, 2], [1, 1]]), torch.full((2, 2), 0.5), 3)
@@ -21,6 +21,6 @@ def test_a_sound_term_is_the_loss() -> None:
 
 def test_the_teacher_with_broken_logits_is_named() -> None:
     guard = Guard(PSI)
-    broken: dict[int, Prediction] = {1: torch.full((2, 3), float("nan")), -1: SAMPLED}
+    broken: dict[int, AnyPrediction] = {1: torch.full((2, 3), float("nan")), -1: SAMPLED}
     assert guard.term(torch.randn(2, 3), broken) == 0
     assert list(guard.verdict().faults) == [1]
