@@ -265,6 +265,12 @@ class TrainOptions:
     )
     save_interval: int = option(500, "steps between two training states", minimum=1, result=False)
     keep_states: int = option(2, "training states that each group keeps", minimum=1, result=False)
+    keep_best: str | None = option(
+        None,
+        "also keep the training state whose validation was best by this metric, such as loss, for "
+        "`hvcod evaluate RUN --which best`",
+        result=False,
+    )
     sgd: str = option(
         "sync",
         "how a group's ranks train one model: sync averages their gradients at each step; local "

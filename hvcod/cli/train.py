@@ -105,7 +105,13 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         f"{name.replace('_', ' ')}: {value:.4f}"
         for name, value in summaries[0]["reference"].items()
     ]
-    return "\n".join([columns([head, *rows]), *references])
+    best = [
+        f"best {each['best']['metric']} of group {each['group']}: {each['best']['value']:.4f} at "
+        f"step {each['best']['step']}, kept in {_short(Path(each['best']['path']))}"
+        for each in summaries
+        if "best" in each
+    ]
+    return "\n".join([columns([head, *rows]), *references, *best])
 
 
 def _age(steps: float | None) -> str:

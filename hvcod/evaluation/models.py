@@ -58,7 +58,10 @@ def load_models(
         UsageError: A source is neither a run nor a file, or has no such group or step.
         HvcodError: A file cannot be read or does not fit its run.
     """
-    choice = Choice(options.weights, options.step, options.config)
+    best = options.which == "best"
+    if best and (options.step is not None or options.weights == "published"):
+        raise UsageError("--which best: leave out --step and --weights published")
+    choice = Choice(options.weights, options.step, options.config, best)
     files = on_rank_zero(ranks.comm, lambda: find(sources, groups, choice))
     device = choose_device(ranks, options.device)
     return [_load(file, options, ranks, device) for file in files]

@@ -23,6 +23,12 @@ class EvaluationOptions:
         "training state (--publish-average)",
         choices=("auto", "state", "published", "average"),
     )
+    which: str = option(
+        "last",
+        "state of a run: the last one, or the one whose validation was best (`hvcod train "
+        "--keep-best`)",
+        choices=("best", "last"),
+    )
     step: int | None = option(None, "use the weights of this step; default: the newest", minimum=0)
     task: str | None = option(
         None,

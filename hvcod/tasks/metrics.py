@@ -16,7 +16,10 @@ UNKNOWN = -100
 
 
 class Metric(Protocol):
-    """A figure that every batch adds to and that is computed at the end."""
+    """A figure that every batch adds to and that is computed at the end.
+
+    For ``--keep-best`` it has an attribute ``higher_is_better``, too.
+    """
 
     def add(self, log_probabilities: Tensor, targets: Tensor) -> None:
         """Adds log-probabilities [N, classes], and the right classes [N], none of them unknown."""
@@ -28,8 +31,10 @@ class Metric(Protocol):
 class Mean:
     """The mean of `function`: (log-probabilities [N, classes], targets [N]) -> values [N]."""
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._function = function
+    def __init__(
+        self, function: Callable[[Tensor, Tensor], Tensor], higher_is_better: bool = False
+    ) -> None:
+        self._function, self.higher_is_better = function, higher_is_better
         self._sums: list[Tensor] = []
         self._count = 0
 
@@ -67,11 +72,13 @@ def divergence() -> Mean:
 
 def accuracy() -> Mean:
     """Returns the share of predictions whose most probable class was right."""
-    return Mean(lambda logs, targets: logs.argmax(dim=1) == targets)
+    return Mean(lambda logs, targets: logs.argmax(dim=1) == targets, higher_is_better=True)
 
 
 class AreaUnderCurve:
     """The area under the ROC curve of two classes: how often a positive ranks above a negative."""
+
+    higher_is_better = True
 
     def __init__(self) -> None:
         self._scores: list[npt.NDArray[np.float32]] = []

@@ -29,12 +29,17 @@ def list_steps(directory: Path) -> list[int]:
 
 
 def prune(
-    directory: Path, step: int, keep: int | None, is_own: Callable[[Folder, str], bool]
+    directory: Path,
+    step: int,
+    keep: int | None,
+    is_own: Callable[[Folder, str], bool],
+    later: bool = True,
 ) -> None:
     """Removes old generations from `directory`, once the file of `step` is written.
 
-    Of the own files up to `step` the last `keep` stay (all, if it is None). Later ones stay, too:
-    the group has gone on from an older state and not caught up with them. Files that are not its
+    Of the own files up to `step` the last `keep` stay (all, if it is None). Later ones stay, too,
+    unless `later` is false: the group has gone on from an older state and not caught up with them.
+    Files that are not its
     own, such as another run's, are left alone. Temporary files of dead writers are removed. What
     cannot be removed now is left to the next time.
     """
@@ -45,6 +50,9 @@ def prune(
         done = [checkpoint_path(directory, s).name for s in steps_of(names) if s <= step]
         own = [] if keep is None else [name for name in done if is_own(folder, name)]
         doomed = own[: max(0, len(own) - (keep or 0))]
+        if not later:
+            overtaken = [checkpoint_path(directory, s).name for s in steps_of(names) if s > step]
+            doomed += [name for name in overtaken if is_own(folder, name)]
         doomed += [name for name in names if is_orphan(folder, name, now)]
         for name in doomed:
             with contextlib.suppress(OSError):

@@ -75,6 +75,7 @@ class Writer(Generic[Item]):
         keep: int | None,
         replace: bool,
         what: str,
+        later: bool = True,
     ) -> None:
         """
         Args:
@@ -83,10 +84,11 @@ class Writer(Generic[Item]):
             keep: How many generations stay; None keeps all.
             replace: Whether the file of a step may replace an older one.
             what: What the log calls a file.
+            later: Whether files of later steps than the one just written stay.
         """
         self.counters = WriterCounters()
         self._what, self._directory, self._build = what, directory, build
-        self._keep, self._replace = keep, replace
+        self._keep, self._replace, self._later = keep, replace, later
         self._wake = threading.Condition()
         self._waiting: tuple[int, Item] | None = None
         self._busy = self._closing = self._ended = False
@@ -182,7 +184,7 @@ class Writer(Generic[Item]):
         counters.written += 1
         self._own[path.name] = True
         is_own = partial(self._is_own, path.name)
-        prune(self._directory, step, self._keep, is_own)
+        prune(self._directory, step, self._keep, is_own, self._later)
 
     def _is_own(self, written: str, folder: Folder, name: str) -> bool:
         """Returns whether a file is of the same run as the one just written; reads each once."""

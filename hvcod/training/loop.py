@@ -18,6 +18,7 @@ from hvcod.training.preemption import Preemption
 from hvcod.training.record.journal import Journal
 from hvcod.training.run.directory import Run
 from hvcod.training.signals import StopSignals
+from hvcod.training.state.best import best_of
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import RandomNumbers
 from hvcod.training.turns import Training, Turns
@@ -63,7 +64,7 @@ def steps(
     """
     options, group = task.options, task.group
     journal = Journal(options, group, run, device)
-    keeper = Keeper(options, group, run, before=journal.sync, settle=turns.settle)
+    keeper = Keeper(options, group, run, journal.sync, turns.settle, best_of(task))
     turns.add(keeper.flush)
     preemption = Preemption(
         group, signals, options.time_limit, lambda: turns.count * keeper.seconds, lambda: run.moved
@@ -81,7 +82,9 @@ def steps(
             losses = copy.learn()
             journal.step(step, losses)
             if step % options.validation_interval == 0 or step == options.steps:
-                journal.validated(step, *copy.validate())
+                measured = copy.validate()
+                journal.validated(step, *measured)
+                keeper.validated(step, measured[0])
             keeper.step(step)
             yield from journal.pause()
         ended = "preempted" if reason else "finished"
@@ -90,7 +93,6 @@ def steps(
         ended, reason = "failed", str(error)
         if error.save:
             keeper.finish(step)
-
     # All groups of this process have saved before one publishes.
     yield
     turns.settle()

@@ -20,7 +20,8 @@ def run(fast_mpirun: MpiRun, tiny_data: Path, tmp_path_factory: pytest.TempPathF
     """Two groups that taught each other, with all validation examples scored."""
     folder = tmp_path_factory.mktemp("evaluation") / "run"
     words = ["hvcod", "train", "--data", tiny_data, "--run-dir", folder, "--steps", STEPS]
-    words += ["--groups", 2, "--validation-examples", 256, "--validation-interval", STEPS]
+    words += ["--groups", 2, "--validation-examples", 256, "--keep-best", "loss"]
+    words += ["--validation-interval", STEPS // 3]
     fast_mpirun(2, *words, *SMALL, *MORE)
     return folder
 

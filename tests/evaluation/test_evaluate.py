@@ -25,10 +25,14 @@ SCORED = ("--examples", 256)
 """As many as the run validates on."""
 
 
-def last_validation(run: Path, group: int) -> float:
+def validations(run: Path, group: int) -> list[float]:
     lines = (run / f"group-{group}" / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line).get("validation_loss") for line in lines]
-    return float([loss for loss in losses if loss is not None][-1])
+    return [loss for loss in losses if loss is not None]
+
+
+def last_validation(run: Path, group: int) -> float:
+    return validations(run, group)[-1]
 
 
 def test_a_state_is_as_good_as_it_was_in_training(run: Path, hvcod: Hvcod) -> None:
@@ -41,6 +45,26 @@ def test_a_state_is_as_good_as_it_was_in_training(run: Path, hvcod: Hvcod) -> No
     # The mean of two distributions is at least as good as the mean of their losses (Jensen).
     losses = [each["metrics"]["loss"] for each in found]
     assert losses[2] < (losses[0] + losses[1]) / 2
+
+
+def test_the_best_state_is_as_good_as_it_was_in_training(run: Path, hvcod: Hvcod) -> None:
+    found = hvcod("evaluate", run, "--which", "best", *SCORED)
+    for group in range(2):
+        losses = validations(run, group)
+        assert found[group]["metrics"]["loss"] == min(losses)
+        assert found[group]["step"] == STEPS // 3 * (1 + losses.index(min(losses)))
+        assert f"/group-{group}/best/" in found[group]["path"]
+
+
+def test_which_weights_is_said_once(run: Path) -> None:
+    ranks = split(MPI.COMM_SELF)
+    for more in ({"step": 10}, {"weights": "published"}):
+        with pytest.raises(UsageError, match="--which best: leave out"):
+            load_models([run], [], EvaluationOptions(which="best", **more), ranks)
+    (run / "group-0" / "best").rename(run / "away")
+    with pytest.raises(UsageError, match="group-0 has no best state: train with --keep-best"):
+        find([run], [], Choice(best=True))
+    (run / "away").rename(run / "group-0" / "best")
 
 
 def test_the_figures_do_not_depend_on_the_ranks(run: Path, hvcod: Hvcod) -> None:

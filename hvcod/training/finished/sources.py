@@ -36,12 +36,14 @@ class Choice:
         weights: ``state``, ``published``, ``auto`` (of a state if there is one), or ``average``,
             which is in a state.
         step: Their step; None: the newest.
+        best: Whether they are those of the best state (``--keep-best``), not of the last one.
         config: The run's ``config.toml``, if it is elsewhere.
     """
 
     weights: str = "auto"
     step: int | None = None
     config: Path | None = None
+    best: bool = False
 
 
 def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list[WeightsFile]:
@@ -110,12 +112,14 @@ def _of_file(path: Path, name: str, choice: Choice) -> WeightsFile:
 
 
 def _newest(folder: Path, choice: Choice) -> Path:
-    kinds = KINDS.get(choice.weights, (choice.weights,))
+    kinds = ("best",) if choice.best else KINDS.get(choice.weights, (choice.weights,))
     for kind in kinds:
         steps = _steps(folder / kind)
         wanted = choice.step if choice.step is not None else max(steps, default=None)
         if wanted in steps:
             return checkpoint_path(folder / kind, wanted)
+    if choice.best:
+        raise UsageError(f"{folder} has no best state: train with --keep-best, such as loss")
     which = "weights" if choice.step is None else f"weights of step {choice.step}"
     known = {kind: _steps(folder / kind) for kind in kinds}
     shown = "; ".join(f"{kind}: {', '.join(map(str, s)) or 'none'}" for kind, s in known.items())

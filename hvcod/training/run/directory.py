@@ -79,6 +79,11 @@ class Run:
         """The folder of this group's training states."""
         return self.group / "state"
 
+    @property
+    def best(self) -> Path:
+        """The folder of the best of them, see ``--keep-best``."""
+        return self.group / "best"
+
     def close(self) -> None:
         """Gives up the group's folder, so that another launch need not wait for it."""
         if self.owner is not None:

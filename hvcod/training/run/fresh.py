@@ -17,6 +17,7 @@ _WITHDRAWN = ".config.toml.withdrawn"
 _FILES_OF_A_GROUP = {
     "published": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
     "state": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
+    "best": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
     "tensorboard": ("events.out.tfevents.*",),
     "profile": ("steps-[0-9]*.pt.trace.json.gz",),
     "": ("metrics.jsonl", "data.json", "owner.json", ".owner*"),

@@ -1,7 +1,7 @@
 """Saves a group's training and restores it. Every part of a training is registered here."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -9,16 +9,22 @@ from typing import Any
 from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError, HvcodError
 from hvcod.groups.split import Group
+from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.architecture import differences
 from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
+from hvcod.tensorfile.steps import checkpoint_path
 from hvcod.training.record.journal import Source
 from hvcod.training.run.directory import Run
+from hvcod.training.state.best import Best
 from hvcod.training.state.common import common
 from hvcod.training.state.part import Part
-from hvcod.training.state.restore import Restored, restore
+from hvcod.training.state.restore import Restored, part_of_newest, restore
 from hvcod.training.state.saver import Saver
 from hvcod.tree import take_apart
+
+_BEST = "best"
+"""The part of the best state so far; a state of a training that keeps none has no such part."""
 
 _RANK_BYTES = 2**31
 """More than a hidden state, position in the data and random numbers of one rank can take.
@@ -45,14 +51,17 @@ class Keeper(Source):
         run: Run,
         before: Callable[[], object] = lambda: None,
         settle: Callable[[], object] = lambda: None,
+        best: Best | None = None,
     ) -> None:
         """Collective over the group.
 
         `before` is called on the writing thread before a state is written: what the state takes for
-        done must be on disk earlier. `settle` is called before a state is handed over.
+        done must be on disk earlier. `settle` is called before a state is handed over. The state
+        that is `best` when it is validated is kept, too.
         """
         self._options, self._group, self._run = options, group, run
         self._saver = Saver(group, run.states, options.keep_states, before)
+        self._best, self._savers = best, [self._saver]
         self._shared: dict[str, Part] = {}
         self._own: dict[str, Part] = {}
         self._rows: dict[str, int] = {}
@@ -60,6 +69,9 @@ class Keeper(Source):
         self._anew: dict[str, Callable[[int], object]] = {}
         self._first, self._saved, self._settle = 0, -1, settle
         self.still: Callable[[], AbstractContextManager[object]] = nullcontext
+        if best is not None:
+            self._savers.append(Saver(group, run.best, 1, before, "best state", later=False))
+            self.shared(_BEST, best)
 
     def shared(self, name: str, part: Part) -> None:
         """Registers a part that is the same on all ranks: the group root's is saved.
@@ -117,8 +129,15 @@ class Keeper(Source):
             except GroupFailedError:
                 begin(self._first)
                 raise
+        if self._best is not None:
+            self._find_best(limit)
         begin(self._first)
         return self._first
+
+    def validated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Saves the state for ``--keep-best`` if none was better so far. Collective."""
+        if self._best is not None and self._best.improved(step, metrics):
+            self._hand_over(step, self._savers[1])
 
     def step(self, step: int) -> None:
         """Saves the state if that is due after so many steps. Collective over the group."""
@@ -139,12 +158,20 @@ class Keeper(Source):
 
     def close(self) -> bool:
         """Ends saving; returns whether the last state is on disk. Collective over the group."""
-        return self._saver.close()
+        done = [saver.close() for saver in self._savers]
+        return done[0]
 
     @property
     def error(self) -> str:
         """Why the last state could not be saved, with its path; empty if it was."""
         return self._saver.error
+
+    def summary(self) -> dict[str, object]:
+        """Returns the best validated state, if it is kept."""
+        if self._best is None or not self._best.step:
+            return {}
+        path = checkpoint_path(self._run.best, self._best.step)
+        return {"best": self._best.state_dict() | {"path": str(path)}}
 
     @property
     def seconds(self) -> float:
@@ -154,13 +181,14 @@ class Keeper(Source):
     @property
     def problems(self) -> dict[str, int]:
         """The number of failed saves, on the group root."""
-        failed = self._saver.counters.failed
+        failed = sum(saver.counters.failed for saver in self._savers)
         return {"not saved": failed} if failed else {}
 
     @property
     def reasons(self) -> dict[str, str]:
         """Why saving failed last."""
-        return {"not saved": self.error} if self.problems else {}
+        errors = [saver.error for saver in self._savers if saver.error]
+        return {"not saved": errors[0] if errors else ""} if self.problems else {}
 
     @cached_property
     def _origin(self) -> Origin:
@@ -172,12 +200,15 @@ class Keeper(Source):
             return
         self._settle()
         self._saved = step
+        self._hand_over(step, self._saver)
+
+    def _hand_over(self, step: int, saver: Saver) -> None:
         about = dataclasses.replace(self._origin, step=step)
         with self.still():
             own = {name: part.state_dict() for name, part in self._own.items()}
             if self._group.pace is not None:
                 own = common(self._group.comm, own)
-            self._saver.save(about, self._shared_state(), own)
+            saver.save(about, self._shared_state(), own)
 
     def _shared_state(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._shared.items()}
@@ -190,14 +221,14 @@ class Keeper(Source):
             raise self._misfit(restored, f"its model had {different}")
         others = bool(run.content and about.content and run.content != about.content)
         of_rank = self._own if restored.about.ranks == self._group.size else self._rows
-        strange = (restored.shared.keys() ^ self._shared.keys()) | (
-            restored.mine.keys() ^ of_rank.keys()
-        )
+        strange = (restored.shared.keys() ^ self._shared.keys()) - {_BEST}
+        strange |= restored.mine.keys() ^ of_rank.keys()
         if strange:
             raise self._misfit(restored, f"only one of them has the part {sorted(strange)[0]}")
         try:
             for name, part in self._shared.items():
-                part.load_state_dict(restored.shared[name])
+                if name in restored.shared:
+                    part.load_state_dict(restored.shared[name])
             for name, part in self._own.items():
                 if name in restored.mine and not (others and name in self._of_examples):
                     part.load_state_dict(restored.mine[name])
@@ -205,6 +236,20 @@ class Keeper(Source):
                     self._anew[name](restored.about.step)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise self._misfit(restored, " ".join(str(error).split())) from error
+
+    def _find_best(self, limit: int) -> None:
+        """Goes by the best state that is there, if it is not the one remembered.
+
+        The group may have stopped after it had validated a better one, or somebody deleted it.
+        """
+        best, run = self._best, self._run
+        assert best is not None
+
+        def look() -> dict[str, Any] | None:
+            return part_of_newest(run.best, self._group.index, run.id, limit, _BEST, best.step)
+
+        if (there := on_rank_zero(self._group.comm, look)) is not None:
+            best.load_state_dict(there or Best(best.metric, False).state_dict())
 
     def _misfit(self, restored: Restored, problem: str) -> HvcodError:
         about = restored.about

@@ -100,6 +100,28 @@ def restore(
     return _hand_out(state, group) if on_rank_zero(group.comm, look) else None
 
 
+def part_of_newest(
+    directory: Path, group: int, run_id: str, limit: int, part: str, known: int
+) -> dict[str, Any] | None:
+    """Returns a shared part without tensors of the newest state in a folder.
+
+    Empty if there is no state, or none that can be read, which is logged; None if the newest is
+    that of the step `known`, and so need not be read.
+    """
+    try:
+        if max(list_steps(directory), default=0) == known:
+            return None
+        state = _newest(directory, group, run_id, limit, last=None)
+    except (OSError, HvcodError) as error:
+        if not isinstance(error, FileNotFoundError):
+            log.warning("%s", reason_of(error))
+        state = None
+    if state is None:
+        return {}
+    found: dict[str, Any] = put_together(dict(state.shared["dict"])[part], state.tensors)
+    return found
+
+
 def share_out(name: str, tensor: Tensor, about: Origin, ranks: int, rows: int) -> Tensor:
     """Returns a tensor [saved ranks, ...] as [ranks, ...], with the examples in the same order.
 

@@ -50,10 +50,13 @@ class Saver:
         directory: Path,
         keep: int,
         before: Callable[[], object] = lambda: None,
+        what: str = "training state",
+        later: bool = True,
     ) -> None:
         """Collective over the group; its root keeps the last `keep` states in the directory.
 
-        `before` is called on the writing thread before each state.
+        `before` is called on the writing thread before each state. `what` names one in the
+        log. `later` says whether states of later steps stay.
         """
         self._before = before
         self._group, self._comm = group, group.comm.Dup()
@@ -63,7 +66,7 @@ class Saver:
         self.counters = WriterCounters()
         if group.is_root:
             self._writer = Writer(
-                directory, self._build, keep=keep, replace=True, what="training state"
+                directory, self._build, keep=keep, replace=True, what=what, later=later
             )
             self.counters = self._writer.counters
 

@@ -154,6 +154,7 @@ HARMLESS: dict[str, Any] = {
     "device": "cpu",
     "save_interval": 51,
     "keep_states": 51,
+    "keep_best": "loss",
     "nonfinite": "skip",
     "accumulate": 2,
     "log_interval": 51,
