@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from hvcod.products import linear
 
 _ROW, _OUTPUT = 8, 12
 """Bytes of scale and offset of a row of a table, and of an output of a linear layer."""
@@ -33,7 +34,7 @@ class OwnMatrices(nn.Module):
         """Returns inputs [..., n] times the transpose of one of its matrices [m, n]."""
         quantised = self._modules.get(name)
         if quantised is None:
-            return F.linear(inputs, getattr(self, name))
+            return linear(inputs, getattr(self, name))
         product: Tensor = quantised(inputs)
         return product
 
