@@ -229,6 +229,17 @@ def compressed_weights(options: TrainOptions) -> str:
     )
 
 
+def layers_of_async(options: TrainOptions) -> str:
+    """The norm of a layer needs all of it, and asynchronous ranks own parts."""
+    algorithm = options.optimizer.algorithm
+    if options.sgd != "async" or algorithm not in ("lars", "lamb"):
+        return ""
+    return (
+        f"--algorithm {algorithm} goes by the norms of whole layers, of which each rank has a part "
+        "with --sgd async: use --sgd sync, or another algorithm"
+    )
+
+
 def parts_of_a_batch(options: TrainOptions) -> str:
     """The parts of a batch are equal."""
     if options.group_batch_size is not None:  # whose share is a rank's, which is not known here
@@ -263,6 +274,7 @@ def profile_of_steps(options: TrainOptions) -> str:
 RULES: tuple[Rule, ...] = (
     parts_of_a_batch,
     compressed_weights,
+    layers_of_async,
     exchange_of_async,
     exact_staleness_of_async,
     temperature_of_squares,
@@ -322,7 +334,9 @@ def notes(options: TrainOptions, given: Collection[str]) -> list[str]:
 
 def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
     """Yields names of options without effect, and why."""
-    codistill = options.codistill
+    codistill, algorithm = options.codistill, options.optimizer.algorithm
+    if algorithm != "lars":
+        yield {"optimizer.trust"}, f"with --algorithm {algorithm}"
     predicted = bool(codistill.teacher_ranks)
     if options.groups == 1:
         alone = _OF_GROUPS | {"same_data", "same_batches"}

@@ -159,7 +159,12 @@ class CodistillOptions:
 class OptimizerOptions:
     """Options of the optimiser and its schedule: a linear warm-up, then constant or decaying."""
 
-    algorithm: str = option("adam", "algorithm of the updates", choices=("adam", "adagrad", "sgd"))
+    algorithm: str = option(
+        "adam",
+        "algorithm of the updates; lars and lamb are for large batches: each layer has a rate of "
+        "its own, by the norm of its weights",
+        choices=("adam", "adagrad", "sgd", "lars", "lamb"),
+    )
     learning_rate: float = option(1e-3, "learning rate after warm-up", minimum=0.0)
     scale_batch: int | None = option(
         None,
@@ -167,16 +172,23 @@ class OptimizerOptions:
         "proportion to the batch (Goyal et al.'s linear scaling: 256)",
         minimum=1,
     )
-    beta1: float = option(0.9, "Adam's decay of gradients", minimum=0.0, maximum=0.9999)
-    beta2: float = option(0.999, "Adam's decay of squared gradients", minimum=0.0, maximum=0.999999)
-    momentum: float = option(0.9, "Nesterov momentum of sgd", minimum=0.0, maximum=0.9999)
+    beta1: float = option(0.9, "decay of gradients of adam and lamb", minimum=0.0, maximum=0.9999)
+    beta2: float = option(
+        0.999, "decay of squared gradients of adam and lamb", minimum=0.0, maximum=0.999999
+    )
+    momentum: float = option(
+        0.9, "Nesterov momentum of sgd, momentum of lars", minimum=0.0, maximum=0.9999
+    )
+    trust: float = option(
+        0.001, "lars: size of a layer's update beside its weights, at rate 1", minimum=0.0
+    )
     initial_accumulator: float = option(
         0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0
     )
     weight_decay: float = option(
         0.0,
-        "decay of weights, not of biases, normalisation and sparse tables (sgd, adagrad: added to "
-        "the gradient; adam: apart from it)",
+        "decay of weights, not of biases, normalisation and sparse tables (sgd, adagrad, "
+        "lars: added to the gradient; adam, lamb: apart from it)",
         minimum=0.0,
     )
     weight_decay_drops: Numbers = option(

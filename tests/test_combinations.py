@@ -15,6 +15,7 @@ REFUSED = {
     "--batch-size 6 --accumulate 4": "--accumulate 4 does not divide the batch of a rank, 6",
     "--compress fp16 --sgd local": "with --sgd local weights travel: leave it out",
     "--compress bf16 --sgd async": "with --sgd async weights and averages travel",
+    "--sgd async --algorithm lamb": "--algorithm lamb goes by the norms of whole layers",
     "--sgd async --staleness exact": "--sgd async cannot be repeated exactly",
     "--sgd async --exchange predictions --teacher-ranks 1": "predictions needs ranks that make",
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
@@ -64,6 +65,8 @@ ALLOWED = [
 ]
 
 NOTED = {
+    "--trust 0.1": "--trust: no effect with --algorithm adam",
+    "--trust 0.1 --algorithm lars": "",
     "--topology ring --same-data": "--same-data, --topology: no effect with one group",
     "--teacher a --set codistill.staleness=exact": "--staleness: no effect with one group",
     "--exchange predictions --teacher-ranks 1 --teacher a --staleness exact": "",

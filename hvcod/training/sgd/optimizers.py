@@ -1,6 +1,10 @@
-"""The optimisers of torch behind ``--algorithm``: for dense gradients, and for tables by rows."""
+"""The optimisers behind ``--algorithm``: for dense gradients, and for tables by rows.
 
-from collections.abc import Sequence
+Those of torch for dense gradients are its fused ones: one pass over weights, gradients and averages
+in place of one for each operation.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +12,7 @@ from torch import nn
 
 from hvcod.config import OptimizerOptions
 from hvcod.errors import UsageError
+from hvcod.training.sgd.layerwise import Lamb, Lars
 
 
 def dense_optimizer(
@@ -23,14 +28,29 @@ def dense_optimizer(
         chosen = [each for each in parameters if (each.dim() > 1) is decays]
         if chosen:
             groups.append({"params": chosen, "decays": decays})
+    betas = options.beta1, options.beta2
     match options.algorithm:
         case "adagrad":
             start = options.initial_accumulator
-            return torch.optim.Adagrad(groups, initial_accumulator_value=start)
+            return torch.optim.Adagrad(groups, initial_accumulator_value=start, fused=True)
         case "sgd":
-            nesterov = options.momentum > 0
-            return torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov)
-    return torch.optim.AdamW(groups, betas=(options.beta1, options.beta2))
+            momentum, nesterov = options.momentum, options.momentum > 0
+            return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=True)
+        case "lars":
+            return Lars(groups, options.trust, options.momentum)
+        case "lamb":
+            return Lamb(groups, betas)
+    return torch.optim.AdamW(groups, betas=betas, fused=True)
+
+
+def load(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Loads the state of an optimiser, which goes on as it was made: fused, if it is."""
+    # States of earlier versions were not fused, and an optimiser takes that over with the rest.
+    groups = [
+        saved | {key: mine[key] for key in ("fused", "foreach") if key in mine}
+        for saved, mine in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def sparse_optimizer(

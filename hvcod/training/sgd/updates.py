@@ -12,7 +12,7 @@ from hvcod.codistill.average import sparse_tables
 from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.spans import BACKWARD
-from hvcod.training.sgd.optimizers import dense_optimizer, sparse_optimizer
+from hvcod.training.sgd.optimizers import dense_optimizer, load, sparse_optimizer
 from hvcod.training.sgd.scale import LossScale
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
 
@@ -41,7 +41,7 @@ def whole(dense: Parameters, tables: Parameters, options: OptimizerOptions) -> O
 
 
 class Updates:
-    """Applies the gradients of a model's parameters by Adam, Adagrad or SGD, clipped before.
+    """Applies the gradients of a model's parameters by an optimiser, clipped before.
 
     A step is `accumulate` for each part of a batch but the last, `begin`, `backward`,
     `complete`, what the base algorithm does with the gradients, and `apply`; or `check`, if the
@@ -159,7 +159,7 @@ class Updates:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
         for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state[name])
+            load(optimizer, state[name])
         self.counters = state
 
     @property

@@ -140,6 +140,7 @@ CHANGES: dict[str, Any] = {
     "optimizer.beta1": 0.5,
     "optimizer.beta2": 0.5,
     "optimizer.momentum": 0.5,
+    "optimizer.trust": 0.5,
     "optimizer.initial_accumulator": 0.5,
     "optimizer.weight_decay": 0.5,
     "optimizer.weight_decay_drops": "0.25,0",
