@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class _Layerwise(torch.optim.Optimizer):
-    """What both have in common: an update of all parameters of a group by few calls."""
+    """Updates all parameters of a group by few calls."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
