@@ -5,6 +5,7 @@ Biases and normalisation, which have one dimension, are updated without that and
 decay, as usual (MLPerf). The key ``decays`` of a parameter group says which of the two it holds.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class _Layerwise(torch.optim.Optimizer):
+class _Layerwise(torch.optim.Optimizer, ABC):
     """Updates all parameters of a group by few calls."""
 
     @torch.no_grad()
@@ -22,8 +23,9 @@ class _Layerwise(torch.optim.Optimizer):
             if weights := [each for each in group["params"] if each.grad is not None]:
                 self._update(group, weights, [each.grad for each in weights])
 
+    @abstractmethod
     def _update(self, group: dict[str, Any], weights: list[Tensor], changes: list[Tensor]) -> None:
-        raise NotImplementedError
+        """Updates the weights of a group, `changes` are their gradients and may be overwritten."""
 
     def _averages(self, weights: Iterable[Tensor], name: str) -> list[Tensor]:
         """Returns an average of each parameter, at first zeros."""
