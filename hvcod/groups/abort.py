@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -21,12 +22,18 @@ ABORT_PATIENCE = 10.0
 """Seconds that MPI is given to end the launch before this process ends itself."""
 
 _position = ""
+_before: list[Callable[[], None]] = []
 
 
 def set_position(text: str) -> None:
     """Sets this rank's position, such as ``group 1, rank 0 of 2``, for messages of failure."""
     global _position
     _position = text
+
+
+def before_abort(function: Callable[[], None]) -> None:
+    """Has a function called before this process ends its launch, on whatever thread."""
+    _before.append(function)
 
 
 def abort(error: BaseException) -> NoReturn:
@@ -110,6 +117,8 @@ def _running_mpi() -> Any:
 
 
 def _end(code: int) -> NoReturn:
+    for function in _before:
+        function()
     if _world_size() > 1 and (mpi := _running_mpi()):
         # If the network is down the launcher never answers, and MPI waits while it holds Python's
         # lock. Only this timer can end that, as it does not run in a Python thread.

@@ -8,10 +8,8 @@ accepts connections for processes that are stopped, so a node that is suspended 
 that is dead.
 """
 
-import contextlib
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvcod.errors import HvcodError, RankLostError
-from hvcod.groups.abort import abort
+from hvcod.groups.abort import abort, before_abort
 from hvcod.groups.communicator import of_mpi
+from hvcod.groups.lifeline import Door, Lifelines, accepts
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Request
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
 _BEATS = 10
 _LONGEST_BEAT = 10.0
 _PAUSE_AT_END = 0.01
-_PROBE_SECONDS = 5.0
+_LOOK = 1.0
+_GRACE = 3.0
 
 log = logging.getLogger("hvcod.groups")
 
@@ -40,9 +40,10 @@ class Watchdog:
     """Exchanges signs of life with the group root every few seconds, on a thread of its own.
 
     The root hears all ranks of its group, and they hear the root. A rank that hears nothing for too
-    long names the silent rank and ends the launch with 75. Only time in which this process itself
-    runs counts, so a job that the scheduler suspends as a whole goes on afterwards. A job that is
-    suspended on some of its nodes goes on, too: see `_are_suspended`.
+    long names the silent rank and ends the launch with 75; within seconds, if the other's process
+    is gone (`Lifelines`). Only time in which this process itself runs counts, so a job that the
+    scheduler suspends as a whole goes on afterwards. A job that is suspended on some of its nodes
+    goes on, too: see `_are_suspended`.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         if limit and group.size > 1:
             self._comm = of_mpi(group.comm).Dup()
-            self._door = _Door()
+            self._door = Door()
+            before_abort(self._door.say_farewell)
             place = (os.uname().nodename, self._door.port)
             self._places: list[tuple[str, int]] = group.comm.allgather(place)
             others = range(1, group.size) if group.is_root else [0]
@@ -82,6 +84,7 @@ class Watchdog:
 
     def _run(self) -> None:
         others = list(self._silence)
+        lines = Lifelines({rank: self._places[rank] for rank in others if self._counts})
         beat = min(self._limit / _BEATS, _LONGEST_BEAT)
         sent: list[Request] = []
         leaving = False
@@ -94,12 +97,36 @@ class Watchdog:
                 sent += [self._comm.Isend(sign, other) for other in others]
             self._listen()
             pause = _PAUSE_AT_END if leaving else beat
-            time.sleep(pause) if leaving else self._closing.wait(pause)
+            time.sleep(pause) if leaving else self._rest(pause, lines)
             self._count(pause)
             if self._together:
                 self._compare(pause)
         for request in sent:
             request.Wait()
+        lines.close()
+
+    def _rest(self, seconds: float, lines: Lifelines) -> None:
+        """Waits for the next beat, or the end; ends the launch if a process has died meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._closing.wait(min(left, _LOOK)):
+            for rank in lines.dead():
+                self._mourn(rank)
+
+    def _mourn(self, rank: int) -> None:
+        """Ends the launch for a rank whose process is gone, unless it had said that it leaves."""
+        end = time.monotonic() + _GRACE
+        while rank in self._silence and time.monotonic() < end:
+            # If it failed with an error of its own, that one ends the launch first.
+            time.sleep(_PAUSE_AT_END)
+            self._listen()
+        if rank in self._silence:
+            node, _ = self._places[rank]
+            abort(
+                RankLostError(
+                    f"step {self._step()}: rank {rank} (on {node}) of group {self._index} has "
+                    "died; the same command goes on from the last saved state"
+                )
+            )
 
     def _listen(self) -> None:
         self._door.clear()
@@ -175,34 +202,4 @@ class Watchdog:
         heard = [rank for rank, since in self._silence.items() if since < self._limit / 2]
         running = {self._places[rank][0] for rank in [*heard, self._comm.rank]}
         places = [self._places[rank] for rank in missed]
-        return all(node not in running and _accepts(node, port) for node, port in places)
-
-
-class _Door:
-    """A port at which others can see that this process exists, even while it is stopped."""
-
-    def __init__(self) -> None:
-        both = socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if both else socket.AF_INET
-        self._socket = socket.create_server(
-            ("", 0), family=family, dualstack_ipv6=both, backlog=socket.SOMAXCONN
-        )
-        self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
-
-    def clear(self) -> None:
-        """Drops the connections that have come, so that there is room for others."""
-        with contextlib.suppress(OSError):
-            while True:
-                self._socket.accept()[0].close()
-
-    def close(self) -> None:
-        """Accepts no more connections."""
-        self._socket.close()
-
-
-def _accepts(host: str, port: int) -> bool:
-    """Returns whether a process listens there: the kernel accepts, whatever the process does."""
-    with contextlib.suppress(OSError), socket.create_connection((host, port), _PROBE_SECONDS):
-        return True
-    return False
+        return all(node not in running and accepts((node, port)) for node, port in places)

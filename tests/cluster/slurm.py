@@ -59,6 +59,7 @@ PartitionName=urgent Nodes=ALL PriorityTier=2 State=UP
 # As process 1 of its namespace: when it ends, the kernel ends all daemons and jobs in it.
 SERVER = """
 set -eu
+mount --bind "$1/hosts" /etc/hosts
 runuser -u munge -- munged --force --key-file="$1/munge/key" --socket="$1/munge/socket" \
     --pid-file="$1/munge/pid" --log-file="$1/munge/log" --seed-file="$1/munge/seed"
 export SLURM_CONF=$1/slurm.conf
@@ -163,6 +164,9 @@ def _configure(folder: Path) -> None:
         "RealMemory=4000"
         for at, port in enumerate(ports[1:], 1)
     )
+    # The names of a cluster's nodes are known on all of them.
+    names = " ".join(f"n{at + 1}" for at in range(NODES))
+    (folder / "hosts").write_text(f"{Path('/etc/hosts').read_text()}127.0.0.1 {names}\n")
     text = CONFIGURATION.format(host=host, port=ports[0], folder=folder, nodes=nodes)
     (folder / "slurm.conf").write_text(text)
 

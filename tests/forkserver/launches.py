@@ -47,6 +47,17 @@ class Launch(Process):
             time.sleep(0.001)
         return found[rank]
 
+    def client_process(self, rank: int) -> int:
+        """The process number of the client behind which a rank stands."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        wanted = f"OMPI_COMM_WORLD_RANK={rank}"
+        (found,) = (
+            int(child)
+            for child in children
+            if wanted in Path(f"/proc/{child}/environ").read_text().split("\0")
+        )
+        return found
+
     def kill_rank(self, rank: int) -> None:
         """Kills one rank (-9), as the system does that is short of memory."""
         self._kill(self.rank_process(rank))

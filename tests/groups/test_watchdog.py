@@ -39,6 +39,28 @@ def test_a_stopped_rank_ends_its_launch(
     assert line.endswith("[rank 0, group 0, rank 0 of 3]")
 
 
+def test_a_killed_rank_ends_its_launch_where_the_launcher_does_not(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+    run, errors = tmp_path / "run", tmp_path / "errors"
+    long = ["--silence-limit", 10**6]
+    with errors.open("w") as file:
+        launch = fast_mpirun.start(2, *words(run, tiny_data, 10**6), *long, stderr=file)
+    try:
+        while not step_lines(run / "group-0"):
+            assert launch.poll() is None, errors.read_text()
+            time.sleep(0.05)
+        # mpirun knows the rank by its client only.
+        os.kill(launch.client_process(1), signal.SIGSTOP)
+        launch.kill_rank(1)
+        launch.communicate(timeout=300)
+    finally:
+        launch.kill_all()
+    assert launch.returncode == 75
+    (line,) = [each for each in errors.read_text().splitlines() if "has died" in each]
+    assert re.match(r"hvcod: step \d+: rank 1 \(on .*\) of group 0 has died; the same ", line)
+
+
 def test_a_launch_that_is_suspended_as_a_whole_goes_on(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:

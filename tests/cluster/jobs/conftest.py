@@ -116,12 +116,6 @@ class Cluster:
         self.until(lambda: self.state(job) not in RUNNING, seconds)
         return self.state(job)
 
-    def start_again(self, job: str) -> None:
-        """Starts a requeued job soon; Slurm would wait for two minutes."""
-        self.until(lambda: self.state(job) == "PENDING")
-        # A node refuses to start a job in the second in which it killed that job.
-        self.call("scontrol", "update", f"jobid={job}", "StartTime=now+2")
-
     def steps(self, run: str, group: int = 0) -> list[int]:
         """Returns the steps that a group has logged, in the order of the lines."""
         path = self.home / run / f"group-{group}/metrics.jsonl"
@@ -131,6 +125,13 @@ class Cluster:
 
     def signal_ranks(self, job: str, number: signal.Signals) -> list[Path]:
         """Sends a signal to all ranks of a job without Slurm; returns their folders in /proc."""
+        ranks = self.ranks(job)
+        for process in ranks:
+            os.kill(int(process.name), number)
+        return ranks
+
+    def ranks(self, job: str) -> list[Path]:
+        """Returns the folders in /proc of the ranks of a job."""
         conf = f"SLURM_CONF={self.environment['SLURM_CONF']}"
         ranks = []
         for process in Path("/proc").glob("[0-9]*"):
@@ -139,7 +140,6 @@ class Cluster:
                 # The script and the launchers are not ranks.
                 is_rank = any(variable.startswith("PMIX_RANK=") for variable in variables)
                 if is_rank and {conf, f"SLURM_JOB_ID={job}"} <= {*variables}:
-                    os.kill(int(process.name), number)
                     ranks.append(process)
         return ranks
 
@@ -172,10 +172,10 @@ class Cluster:
         path = self.home / run / f"logs/{name}.log"
         return path.read_text() if path.exists() else ""
 
-    def summaries(self, run: str, name: str = "train") -> list[dict[str, Any]]:
-        """Returns what the last start of a training printed."""
+    def summaries(self, run: str, name: str = "train", start: int = 0) -> list[dict[str, Any]]:
+        """Returns what a start of a training printed at its end; by default the last one."""
         lines = [line for line in self.log(run, name).splitlines() if line.startswith("[{")]
-        found: list[dict[str, Any]] = json.loads(lines[-1])
+        found: list[dict[str, Any]] = json.loads(lines[start - 1])
         return found
 
     def weights(self, run: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Trainings that are preempted or killed on a real Slurm, and the weights with which they end."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -18,18 +19,33 @@ def test_a_preempted_job_saves_and_its_second_start_ends_as_if_undisturbed(
     options = (*TWO_NODES, *launcher)
     (job,) = slurm.submit(*options, command=train_words(tiny_data, Path(run), *EXACT))
     slurm.preempt(job["id"], run, step=5)
-    slurm.start_again(job["id"])
-    stopped = slurm.summaries(run)
+    # It starts again soon: Slurm alone would wait for longer than this test does.
+    slurm.logged(run, "start 2, on n")
+    assert slurm.finish(job["id"]) == "COMPLETED"
+    stopped = slurm.summaries(run, start=1)
     assert {each["reason"] for each in stopped} == {"SIGUSR2"}
     assert stopped[0]["steps"] >= 5
     assert all(each["steps"] < STEPS for each in stopped)
-    assert slurm.finish(job["id"]) == "COMPLETED"
     assert slurm.weights(run) == undisturbed
     assert [each["restarts"] for each in slurm.summaries(run)] == [1, 1]
     # Appended, not overwritten; and no step was trained twice.
     log = slurm.log(run)
     assert log.index("start 1, on n") < log.index("back into the queue") < log.index("start 2, on")
     assert slurm.steps(run) == list(range(1, STEPS + 1))
+
+
+@pytest.mark.usefixtures("long")
+def test_a_job_goes_on_by_itself_after_one_of_its_ranks_was_killed(
+    slurm: Cluster, tiny_data: Path, undisturbed: list[str]
+) -> None:
+    run = "killed-rank"
+    (job,) = slurm.submit(*TWO_NODES, command=train_words(tiny_data, Path(run), *EXACT))
+    slurm.until((slurm.home / run / "group-0/state/step-00000040.h5").exists)
+    os.kill(int(slurm.ranks(job["id"])[0].name), signal.SIGKILL)
+    assert slurm.finish(job["id"]) == "COMPLETED"
+    assert "has died" in slurm.log(run)
+    assert slurm.field(job["id"], "Restarts") == "1"
+    assert slurm.weights(run) == undisturbed
 
 
 @pytest.mark.usefixtures("long")
@@ -69,6 +85,5 @@ def test_a_training_stops_before_the_wall_time(
     words = train_words(tiny_data, Path(run), steps=1_000_000, log_interval=100)
     (job,) = slurm.submit("--time", "1m", *how, command=words)
     slurm.until(lambda: slurm.field(job["id"], "Restarts") == "1", 120)
-    slurm.until(lambda: slurm.state(job["id"]) == "PENDING")
-    (summary,) = slurm.summaries(run)
+    (summary,) = slurm.summaries(run, start=1)
     assert (summary["ended"], summary["reason"]) == ("preempted", reason)

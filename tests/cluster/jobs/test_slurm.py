@@ -58,7 +58,6 @@ def test_one_group_of_an_array_goes_back_and_the_other_goes_on(slurm: Cluster) -
     assert "saved: SIGUSR2" in slurm.log(run, "train-group-01")
     assert slurm.state(first) == "RUNNING"
     slurm.finish_trainings(run)
-    slurm.start_again(last)
     assert [slurm.finish(part) for part in (first, last)] == ["COMPLETED", "COMPLETED"]
     assert slurm.field(first, "Restarts") == "0"
     assert "start 2, on n" in slurm.log(run, "train-group-01")

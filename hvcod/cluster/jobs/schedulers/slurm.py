@@ -182,6 +182,10 @@ class Slurm(Scheduler):
         done = call(["scontrol", "requeue", _job_id()], check=False)
         if not requeued(done):
             raise HvcodError(f"scontrol refused: {answer_of(done)}")
+        # Left alone, Slurm waits for two minutes; it starts no job on a node that still cleans up.
+        soon = ["scontrol", "update", f"jobid={_job_id()}", "StartTime=now+2"]
+        if call(soon, check=False).returncode == -signal.SIGTERM:
+            call(soon, check=False)
         return iter(())
 
 
