@@ -1,0 +1,27 @@
+"""Memory that a process keeps from step to step, instead of giving it back and asking for it again.
+
+The C library maps each large block anew and unmaps it when it is freed. So the kernel clears the
+same pages in every step, once for each tensor of more than a few MB: about a seventh of the time of
+a step of the paper's model on a CPU.
+"""
+
+import ctypes
+import os
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_LARGEST = 2**30
+_CHOSEN = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+
+
+def keep_memory() -> None:
+    """Lets this process keep blocks of up to 1 GiB that are freed, for those that come next.
+
+    Its memory stays what it needed at most. Does nothing if the user has set how memory is
+    allocated, or if the C library is not GNU's.
+    """
+    if any(name in os.environ for name in _CHOSEN):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_M_TRIM_THRESHOLD, -1)
