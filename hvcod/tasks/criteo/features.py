@@ -126,14 +126,14 @@ class Encoder:
 
     def categories(self, hashes: Hashes, missing: npt.NDArray[np.uint32]) -> npt.NDArray[Any]:
         """Returns rows of the table, int32 [rows, 26], for hashes [26, rows] and missing bits."""
-        rows = np.empty((hashes.shape[1], hashes.shape[0]), dtype=np.int32)
-        for feature, lookup in enumerate(self._lookups):
-            row = lookup(hashes[feature])
-            row += KNOWN
-            row[row < KNOWN] = OUT_OF_VOCABULARY
-            row[(missing >> np.uint32(feature)) & np.uint32(1) == 1] = MISSING
-            rows[:, feature] = row + np.int32(self._offsets[feature])
-        return rows
+        columns = np.empty(hashes.shape, dtype=np.int32)
+        for feature, (lookup, column) in enumerate(zip(self._lookups, columns, strict=True)):
+            column[:] = lookup(hashes[feature])
+            column += KNOWN
+            column[column < KNOWN] = OUT_OF_VOCABULARY
+            column[(missing >> np.uint32(feature)) & np.uint32(1) == 1] = MISSING
+            column += np.int32(self._offsets[feature])
+        return np.ascontiguousarray(columns.T)
 
     def integers(self, logarithms: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Returns logarithms [13, rows] scaled by the training part's, [rows, 13]."""

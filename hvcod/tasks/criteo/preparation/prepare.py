@@ -28,7 +28,14 @@ from hvcod.tasks.criteo.preparation.limits import check, label_values, too_few
 from hvcod.tasks.criteo.preparation.opening import PLAIN, Text, make_plain
 from hvcod.tasks.criteo.preparation.options import PrepareOptions
 from hvcod.tasks.criteo.preparation.parse import Rows
-from hvcod.tasks.criteo.preparation.reading import READ, ReadPieces, cut, read_piece, read_rows
+from hvcod.tasks.criteo.preparation.reading import (
+    READ,
+    ReadPieces,
+    cut,
+    keep_freed_memory,
+    read_piece,
+    read_rows,
+)
 from hvcod.tasks.criteo.preparation.row_formats import Layout
 from hvcod.tasks.criteo.preparation.summary import full_report
 from hvcod.tasks.files import read_arrays, write_whole
@@ -70,6 +77,7 @@ class ClickPreparation(Preparation):
 
     def work(self) -> None:
         """Goes through the stages. Collective."""
+        keep_freed_memory()
         self._open()
         self._read()
         self.once(lambda: check(self._pieces.inputs(), self.options))

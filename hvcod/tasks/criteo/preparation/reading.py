@@ -27,8 +27,11 @@ from hvcod.tasks.reading.files import readable
 READ = Stage("parsed", "reading", "row")  # "read" in version 0.1, which knew fewer labels
 EXAMPLES_KEPT = 10
 
-BLOCK_BYTES = 2 * 2**20
+BLOCK_BYTES = 2**20
 """Text that is parsed at once: the arrays made from it stay in a core's cache."""
+
+_KEPT_BYTES = 31 * 2**20
+"""Just less than the largest size that glibc learns from."""
 
 _COLUMNS = (
     *((np.int64, 1), (np.int64, 1), (np.int8, 1)),
@@ -52,6 +55,17 @@ def cut(texts: Sequence[Text], size: int) -> list[Piece]:
         for index, text in enumerate(texts)
         for start in range(0, text.size, size)
     ]
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep the memory of arrays that are freed for the next block's arrays.
+
+    Else it would give most of it back to the system each time, which then clears it anew: a sixth
+    of the time. It adapts its limits to the largest array that was freed (mallopt(3),
+    M_MMAP_THRESHOLD). Other C libraries do as they like.
+    """
+    largest = np.empty(_KEPT_BYTES, dtype=np.uint8)
+    del largest
 
 
 def line_blocks(path: Path, start: int, stop: int, begin: int = 0) -> Iterator[bytes]:
