@@ -26,14 +26,17 @@ ROWS = {
     ],
     "lstm": ["lstm_layer_norm", "lstm_layer_norm_inference"],
     "data": ["data_preparation", "data_memory"],
+    "commoncrawl": ["text_datatrove", "text_datatrove_same", "text_ranks"],
     "criteo": [
         "criteo_preparation",
+        "criteo_polars",
         "criteo_memory",
         "criteo_embedding_rows",
         "criteo_waiting",
     ],
     "imagenet": ["image_accuracy", "image_waiting", "image_decoding"],
-    "evaluation": ["predict_forward"],
+    "evaluation": ["predict_forward", "evaluate_forward"],
+    "churn": ["churn_compare", "churn_compare_shuffled", "churn_memory"],
 }
 """The functions that measure a row, by module; each takes `tiny` and returns a `Row`."""
 

@@ -1,7 +1,9 @@
-"""``hvcod data criteo`` against a pandas script, its memory, and steps on ever larger tables."""
+"""``hvcod data criteo`` against pandas and Polars, its memory, and steps on ever larger tables."""
 
+import importlib.util
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -10,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.row import Row, summarise_pair
+from bench.row import NotMeasuredError, Row, summarise_pair
 
 PROGRAMS = Path(__file__).parent / "programs"
-PANDAS, GENERATE = PROGRAMS / "criteo_pandas.py", PROGRAMS / "criteo_rows.py"
+GENERATE = PROGRAMS / "criteo_rows.py"
 MEASURED = PROGRAMS / "measured.py"
 ENVIRONMENT = dict(os.environ)
 """Without the marks that MPI leaves where it is imported: mpirun would take itself for a rank."""
@@ -25,28 +27,48 @@ SMALLEST, LARGEST = 10_000, 10_000_000
 
 def criteo_preparation(tiny: bool) -> Row:
     """Rows a second of the whole command on two ranks against a pandas script on the same text."""
-    rows = 2**12 if tiny else ROWS
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    return _prepared_beside("criteo_preparation", "criteo_pandas.py", 8.0, tiny)
+
+
+def criteo_polars(tiny: bool) -> Row:
+    """The same against a Polars script, which uses all cores, on twice the rows."""
+    if importlib.util.find_spec("polars") is None:
+        raise NotMeasuredError("needs polars: pip install -e '.[bench]'")
+    bound = (
+        "a rank takes a second to start under mpirun; then half of its time goes to NumPy's passes "
+        "over the text (parse), a sixth to files and a tenth to looking categories up (cProfile)"
+    )
+    return _prepared_beside("criteo_polars", "criteo_polars.py", 2.0, tiny, 2, bound)
+
+
+def _prepared_beside(
+    name: str, program: str, target: float, tiny: bool, times: int = 1, bound: str = ""
+) -> Row:
+    rows = 2**12 if tiny else times * ROWS
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         source = _write(folder / "rows.tsv", rows)
         ours, theirs = [], []
-        for repeat in range(_repeats(tiny)):
-            ours.append(rows / _prepare(2, source, folder / f"ours-{repeat}")[0])
-            words = [source, folder / f"theirs-{repeat}", round(0.9 * rows), LEAST]
-            command = [sys.executable, PANDAS, *words]
+        for _ in range(_repeats(tiny)):
+            ours.append(rows / _prepare(2, source, folder / "ours")[0])
+            words = [source, folder / "theirs", round(0.9 * rows), LEAST]
+            command = [sys.executable, PROGRAMS / program, *words]
             shown = subprocess.run(
                 [str(word) for word in command], capture_output=True, text=True, check=True
             )
             theirs.append(rows / float(shown.stdout))
+            for made in ("ours", "theirs"):
+                shutil.rmtree(folder / made)
     pair = summarise_pair(ours, theirs)
     return Row(
-        "criteo_preparation",
+        name,
         pair.measured,
         pair.reference,
-        5.0,
+        target,
         unit="rows/s",
         spread=pair.spread,
         lower_is_better=False,
+        bound=bound,
     )
 
 

@@ -24,7 +24,7 @@ def data_preparation(tiny: bool) -> Row:
     """The whole command, from its start to the last file, against learning and encoding alone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source, text = _write(folder, _documents(tiny))
+        source, text = _write(folder, documents(tiny))
         measured, reference = [], []
         for repeat in range(2 if tiny else 3):
             measured.append(_prepare([source], folder / f"data-{repeat}", *_pieces(tiny))[0])
@@ -35,12 +35,12 @@ def data_preparation(tiny: bool) -> Row:
 
 def data_memory(tiny: bool) -> Row:
     """Largest memory of one process with four times the input against once the input."""
-    documents = _documents(tiny)
+    texts = documents(tiny)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copies = []
         for copy in range(4):
-            ours = [{**each, "id": f"{copy}-{each['id']}"} for each in documents]
+            ours = [{**each, "id": f"{copy}-{each['id']}"} for each in texts]
             (folder / str(copy)).mkdir()
             copies.append(_write(folder / str(copy), ours)[0])
         sample = (*_pieces(tiny), "--sample-characters", "5000000")
@@ -54,15 +54,14 @@ def _pieces(tiny: bool) -> tuple[str, ...]:
     return ("--vocabulary-size", str(TINY_PIECES)) if tiny else ()
 
 
-def _documents(tiny: bool) -> list[Document]:
-    """About 24 MB of books; without them the prose of the built-in corpus."""
+def documents(tiny: bool, shards: int = 1) -> list[Document]:
+    """About 24 MB of books for each shard; without them the prose of the built-in corpus."""
     if tiny:
         return [{"id": str(number), "text": "Once upon a time. " * 40} for number in range(20)]
     folder = Path(os.environ.get("HVCOD_TEST_DATA", REAL_DATA)) / "text"
-    books = folder / "gutenberg-00-of-08.jsonl.xz"
-    if books.exists():
-        with lzma.open(books, "rt", encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+    books = [folder / f"gutenberg-0{shard}-of-08.jsonl.xz" for shard in range(shards)]
+    if all(file.exists() for file in books):
+        return [json.loads(line) for file in books for line in lzma.open(file, "rt")]
     from hvcod.tasks.commoncrawl.preparation.builtin import installed_packages, package_documents
 
     return [
