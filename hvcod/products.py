@@ -16,12 +16,15 @@ from collections.abc import Callable, Container
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _LEAST = 2**20
 """Products of numbers in a matrix product below which a call of oneDNN gains nothing."""
+
+_ROWS = 1024
+"""Rows of a sum of products that are computed at once."""
 
 
 def multiply(left: Tensor, right: Tensor) -> Tensor:
@@ -46,6 +49,31 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         return F.linear(inputs, weight, bias)
     product = _linear(inputs.reshape(-1, inputs.shape[-1]), weight, bias)
     return product.view(*inputs.shape[:-1], -1)
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Adds left [m, k] times right [k, n] to the total [m, n] in place, see `multiply`."""
+    if total.dtype is not left.dtype:
+        total += multiply(left, right)
+    elif not _suits(left, right.dtype, len(left) * right.numel()):
+        total.addmm_(left, right)
+    else:
+        # The product of some rows is added while it is in the processor's cache.
+        for some, factor in zip(total.split(_ROWS), left.split(_ROWS), strict=True):
+            some += multiply(factor, right)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose products are those of `linear`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Maps inputs [..., in_features] to [..., out_features]."""
+        return linear(inputs, self.weight, self.bias)
+
+
+def is_linear(kind: type[nn.Module]) -> bool:
+    """Returns whether modules of a class do what an ``nn.Linear`` does, and nothing else."""
+    return issubclass(kind, nn.Linear) and kind.forward in (nn.Linear.forward, Linear.forward)
 
 
 class Weights:

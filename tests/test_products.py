@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hvcod.products import Weights, linear, multiply
+from hvcod.products import Linear, Weights, add_product, is_linear, linear, multiply
+from hvcod.tasks.commoncrawl.model import Softmax
 
 LARGE, SMALL = (48, 160, 192), (3, 5, 7)
 """Rows, units of inputs and units of outputs: for oneDNN, and too few for it."""
@@ -72,6 +73,26 @@ def test_products_of_transposes_and_of_parts_of_a_matrix() -> None:
     part, expanded = whole[::2, :units], torch.ones(1, units).expand(size, units)
     assert_near(multiply(left, part), left.double() @ part.double())
     assert_near(multiply(left, expanded), left.double() @ expanded.double())
+
+
+@pytest.mark.parametrize("shape", [LARGE, SMALL, (1100, 32, 40)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_added_to_a_total(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    rows, size, units = shape
+    left, right = torch.randn(size, rows).t().to(dtype), torch.randn(size, units).to(dtype)
+    total = torch.randn(rows, units)
+    exact = total.double() + left.double() @ right.double()
+    add_product(total, left, right)
+    assert_near(total, exact, dtype)
+
+
+def test_layers_that_are_linear_and_nothing_else() -> None:
+    class Other(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return super().forward(inputs).relu()
+
+    kinds = {nn.Linear: True, Linear: True, Softmax: True, Other: False, nn.ReLU: False}
+    assert {kind: is_linear(kind) for kind in kinds} == kinds
 
 
 @pytest.mark.parametrize("shape", [LARGE, SMALL])

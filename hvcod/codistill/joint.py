@@ -19,6 +19,7 @@ from hvcod.codistill.predictions.sampled import AnyPrediction, Prediction, Sampl
 from hvcod.codistill.projected import Predicted, Projected, computed
 from hvcod.codistill.rows import SumOfRows, check_shapes, precision_of, slices
 from hvcod.errors import HvcodError
+from hvcod.products import add_product, linear, multiply
 
 _CPU_LOGITS, _DEVICE_LOGITS = 6 * 2**20, 2**24
 """Logits of a model that are computed at once: fewer take less memory, more make fast products."""
@@ -186,7 +187,7 @@ class _Joint(torch.autograd.Function):
         offset = None if bias is None else bias.to(dtype)
         with torch.autocast(features.device.type, enabled=False):
             for chunk in _chunks(inputs, len(weight)):
-                logits = F.linear(inputs[chunk], matrix, offset)
+                logits = linear(inputs[chunk], matrix, offset)
                 losses.add(logits, chunk, differentiates, unit)
                 if differentiates:
                     gradients.add(chunk, logits, inputs[chunk], matrix)
@@ -220,11 +221,9 @@ class _Gradients:
         """Adds those of a chunk, from the gradient of its logits."""
         features, weight, bias = self._sums
         if features is not None:
-            features[chunk] = logits @ matrix
-        if weight is not None and weight.dtype is inputs.dtype:
-            weight.addmm_(logits.t(), inputs)
-        elif weight is not None:
-            weight += logits.t() @ inputs
+            features[chunk] = multiply(logits, matrix)
+        if weight is not None:
+            add_product(weight, logits.t(), inputs)
         if bias is not None:
             bias += logits.sum(0, dtype=bias.dtype)
 

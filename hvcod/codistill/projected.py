@@ -10,7 +10,8 @@ from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from hvcod.products import is_linear, linear
 
 
 class Projected:
@@ -46,8 +47,7 @@ class Projected:
     @property
     def is_linear(self) -> bool:
         """True if the layer is an ``nn.Linear``, whose weight and bias tell all that it does."""
-        kind = type(self.layer)
-        return issubclass(kind, nn.Linear) and kind.forward is nn.Linear.forward
+        return is_linear(type(self.layer))
 
     def numel(self) -> int:
         """Returns the number of logits."""
@@ -72,7 +72,7 @@ class Projected:
         offset = None if layer.bias is None else layer.bias.detach().to(self.dtype)
 
         def project(features: Tensor) -> Tensor:
-            return F.linear(features, matrix, offset)
+            return linear(features, matrix, offset)
 
         return self._with(features=self.features.detach().to(self.dtype), _project=project)
 

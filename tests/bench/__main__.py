@@ -24,7 +24,7 @@ ROWS = {
         "text_waiting",
         "teacher_memory",
     ],
-    "lstm": ["lstm_layer_norm", "lstm_layer_norm_inference"],
+    "lstm": ["lstm_paper_32", "lstm_paper_128", "lstm_small", "lstm_inference", "lstm_gpu"],
     "data": ["data_preparation", "data_memory"],
     "commoncrawl": ["text_datatrove", "text_datatrove_same", "text_ranks"],
     "criteo": [

@@ -2,58 +2,107 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from bench.row import Row, measure_pair
+from bench.row import NotMeasuredError, Pair, Row, measure_pair
 from torch import Tensor, nn
 
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 
-STEPS, BATCH, EMBEDDING, HIDDEN, LAYERS = 32, 32, 256, 1024, 2  # the paper's
+STEPS, LAYERS = 32, 2
 
 
-def lstm_layer_norm(tiny: bool) -> Row:
-    """Forward and backward of a window at the paper's sizes, on one core."""
-    inputs = torch.randn(STEPS, BATCH, EMBEDDING, requires_grad=True)
-    grad_outputs = torch.randn(STEPS, BATCH, _hidden(tiny))
+@dataclass(frozen=True)
+class Sizes:
+    """Rows of a batch, units of the inputs, and units of each layer."""
 
-    def training(lstm: nn.Module) -> Callable[[], None]:
-        return lambda: lstm(inputs)[0].backward(grad_outputs)
+    batch: int
+    embedding: int
+    hidden: int
 
-    return _compare("lstm_layer_norm", training, tiny, target=2.0, repeats=7)
+    def inputs(self) -> Tensor:
+        return torch.randn(STEPS, self.batch, self.embedding)
+
+    def layers(self) -> tuple[nn.Module, nn.Module]:
+        """Ours and the library's."""
+        sizes = (self.embedding, self.hidden, LAYERS)
+        return LayerNormLSTM(*sizes), nn.LSTM(*sizes)
 
 
-def lstm_layer_norm_inference(tiny: bool) -> Row:
-    """The same without gradient, as a teacher and the validation run it."""
-    inputs = torch.randn(STEPS, BATCH, EMBEDDING)
+TINY = Sizes(8, 16, 32)
 
-    def inference(lstm: nn.Module) -> Callable[[], Tensor]:
-        def run() -> Tensor:
-            with torch.no_grad():
-                outputs: Tensor = lstm(inputs)[0]
-            return outputs
+
+def lstm_paper_32(tiny: bool) -> Row:
+    """Forward and backward pass of a window at the paper's sizes, B = 32, on one core."""
+    return _trained("lstm_paper_32", TINY if tiny else Sizes(32, 256, 1024), 1.10, repeats=9)
+
+
+def lstm_paper_128(tiny: bool) -> Row:
+    """The same with the paper's batch of 128."""
+    return _trained("lstm_paper_128", TINY if tiny else Sizes(128, 256, 1024), 1.10, repeats=5)
+
+
+def lstm_small(tiny: bool) -> Row:
+    """The same at the size of the laptop's preset, where calls cost more than sums."""
+    bound = (
+        "calls of torch's operators: 64 of torch.mm take 1.9 ms of 6, 600 others, which are small, "
+        "2.2 ms (docs/performance.md)"
+    )
+    return _trained("lstm_small", TINY if tiny else Sizes(8, 64, 128), 1.5, 101, bound)
+
+
+def lstm_inference(tiny: bool) -> Row:
+    """The forward pass without gradient, as a teacher and the validation run it."""
+    sizes = TINY if tiny else Sizes(32, 256, 1024)
+    inputs = sizes.inputs()
+
+    def inference(lstm: nn.Module) -> Callable[[], object]:
+        return torch.no_grad()(lambda: lstm(inputs))
+
+    ours, reference = map(inference, sizes.layers())
+    with _one_thread():
+        return _row("lstm_inference", measure_pair(ours, reference, 2 if tiny else 15), 1.10)
+
+
+def lstm_gpu(tiny: bool) -> Row:
+    """Forward and backward pass at the paper's sizes on a GPU, against cuDNN."""
+    if not torch.cuda.is_available():
+        raise NotMeasuredError("needs a GPU")
+    sizes = TINY if tiny else Sizes(128, 256, 1024)
+    ours, reference = _training(sizes, torch.device("cuda"))
+    return _row("lstm_gpu", measure_pair(ours, reference, 2 if tiny else 15), 1.3)
+
+
+def _trained(name: str, sizes: Sizes, target: float, repeats: int, bound: str = "") -> Row:
+    with _one_thread():
+        pair = measure_pair(*_training(sizes), 2 if sizes is TINY else repeats)
+    return _row(name, pair, target, bound)
+
+
+def _training(
+    sizes: Sizes, device: torch.device | None = None
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Forward and backward passes of our layers and of the library's."""
+    inputs = sizes.inputs().to(device).requires_grad_()
+    grad_outputs = torch.randn(STEPS, sizes.batch, sizes.hidden, device=device)
+
+    def workload(lstm: nn.Module) -> Callable[[], None]:
+        lstm.to(device)
+
+        def run() -> None:
+            lstm(inputs)[0].backward(grad_outputs)
+            if device:
+                torch.cuda.synchronize()
 
         return run
 
-    return _compare("lstm_layer_norm_inference", inference, tiny, target=2.0, repeats=11)
+    ours, reference = sizes.layers()
+    return workload(ours), workload(reference)
 
 
-def _compare(
-    name: str,
-    workload: Callable[[nn.Module], Callable[[], object]],
-    tiny: bool,
-    target: float,
-    repeats: int,
-) -> Row:
-    sizes = EMBEDDING, _hidden(tiny), LAYERS
-    ours, reference = workload(LayerNormLSTM(*sizes)), workload(nn.LSTM(*sizes))
-    with _one_thread():
-        pair = measure_pair(ours, reference, 2 if tiny else repeats)
-    return Row(name, pair.measured, pair.reference, target, spread=pair.spread)
-
-
-def _hidden(tiny: bool) -> int:
-    return 32 if tiny else HIDDEN
+def _row(name: str, pair: Pair, target: float, bound: str = "") -> Row:
+    return Row(name, pair.measured, pair.reference, target, spread=pair.spread, bound=bound)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from hvcod.products import linear
+from hvcod.products import is_linear, linear
 
 _ROW, _OUTPUT = 8, 12
 """Bytes of scale and offset of a row of a table, and of an output of a linear layer."""
@@ -182,7 +182,7 @@ def _is_plain(module: nn.Module) -> bool:
         return type(module).forward is nn.Embedding.forward and module.max_norm is None
     if isinstance(module, NonDynamicallyQuantizableLinear):
         return False
-    return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
+    return is_linear(type(module))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hvcod.products import Linear
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.transformer import Transformer
 
@@ -53,7 +54,7 @@ class LanguageModel(nn.Module):
         return self.softmax(features) if project else features, state
 
 
-class Softmax(nn.Linear):
+class Softmax(Linear):
     """The logits of the vocabulary's pieces, and of a few outputs that are none.
 
     There are as many outputs as pieces, rounded up to a multiple of 16: with rows of logits on

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.products import Linear
 
 _ROTARY_BASE = 10_000.0
 _MLP_FACTOR = 4
@@ -58,7 +59,7 @@ class Transformer(nn.Module):
         self.memory = memory
         self._scale = math.sqrt(width)  # Vaswani et al., section 3.4
         fits = input_size == width
-        self.widen = nn.Identity() if fits else nn.Linear(input_size, width, bias=False)
+        self.widen = nn.Identity() if fits else Linear(input_size, width, bias=False)
         self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self._initialise()
@@ -114,12 +115,12 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.head_size = width // heads
         self.attention_norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.attended = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key_value = Linear(width, 2 * width)
+        self.attended = Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
-            nn.Linear(width, _MLP_FACTOR * width), nn.GELU(), nn.Linear(_MLP_FACTOR * width, width)
+            Linear(width, _MLP_FACTOR * width), nn.GELU(), Linear(_MLP_FACTOR * width, width)
         )
         self.dropout = nn.Dropout(dropout)
 

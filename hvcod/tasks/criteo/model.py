@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from hvcod.products import Linear
 from hvcod.tasks.criteo.dataset import CATEGORIES, INTEGERS
 
 INITIAL_DEVIATION = 0.05
@@ -26,8 +27,8 @@ class ClickModel(nn.Module):
         sizes = [2 * INTEGERS + CATEGORIES * embedding, *hidden]
         layers: list[nn.Module] = []
         for size, units in zip(sizes, hidden, strict=False):
-            layers += [nn.Linear(size, units), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+            layers += [Linear(size, units), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, Linear(sizes[-1], 1))
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """Logits [N].
