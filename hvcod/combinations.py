@@ -5,6 +5,7 @@ the options and a way out, or an empty string. To add one, write it and name it 
 depends on more than options, such as the ranks of a launch, is checked where it is known.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator
 
 from hvcod.config import LocalOptions, TrainOptions
@@ -244,16 +245,33 @@ def parts_of_a_batch(options: TrainOptions) -> str:
     """The parts of a batch are equal."""
     if options.group_batch_size is not None:  # whose share is a rank's, which is not known here
         return ""
-    return undivided(options.batch_size, options.accumulate)
+    return undivided(options, options.batch_size)
 
 
-def undivided(batch: int, parts: int) -> str:
-    """Returns why a rank's batch cannot be learned in so many parts; empty if it can be."""
-    if batch % parts == 0:
+def undivided(options: TrainOptions, batch: int) -> str:
+    """Returns why a rank's batch cannot be learned in the parts asked for; empty if it can be."""
+    parts, smallest = options.accumulate, math.lcm(options.accumulate, 8)
+    if batch % parts:
+        return (
+            f"--accumulate {parts} does not divide the batch of a rank, {batch} examples: choose "
+            "parts that do"
+        )
+    if options.batch_warmup and batch % smallest:
+        eighths = "eighths" if parts == 1 else f"eighths and into the parts of --accumulate {parts}"
+        return (
+            f"--batch-warmup divides the batch of a rank, {batch} examples, into {eighths}: choose "
+            f"a multiple of {smallest}"
+        )
+    return ""
+
+
+def growing_batch_of_async(options: TrainOptions) -> str:
+    """Asynchronous ranks make different numbers of updates in a step."""
+    if options.sgd != "async" or not options.batch_warmup:
         return ""
     return (
-        f"--accumulate {parts} does not divide the batch of a rank, {batch} examples: choose parts "
-        "that do"
+        "--batch-warmup goes by steps, in which the ranks of --sgd async make different numbers of "
+        "updates: leave it out, or use --sgd sync"
     )
 
 
@@ -275,6 +293,7 @@ RULES: tuple[Rule, ...] = (
     parts_of_a_batch,
     compressed_weights,
     layers_of_async,
+    growing_batch_of_async,
     exchange_of_async,
     exact_staleness_of_async,
     temperature_of_squares,

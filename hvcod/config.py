@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.folders import MOST_GROUPS
+from hvcod.optimizing import LocalOptions, OptimizerOptions
 from hvcod.presets import DEFAULT
 from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES, TOPOLOGIES
 from hvcod.schema import (
@@ -26,7 +27,7 @@ from hvcod.schema import (
     resolve,
     to_tree,
 )
-from hvcod.values import Duration, Numbers, Paths, Steps
+from hvcod.values import Duration, Paths, Steps
 
 __all__ = [
     "LARGEST_INTEGER",
@@ -156,77 +157,6 @@ class CodistillOptions:
 
 
 @dataclass(frozen=True)
-class OptimizerOptions:
-    """Options of the optimiser and its schedule: a linear warm-up, then constant or decaying."""
-
-    algorithm: str = option(
-        "adam",
-        "algorithm of the updates; lars and lamb are for large batches: each layer has a rate of "
-        "its own, by the norm of its weights",
-        choices=("adam", "adagrad", "sgd", "lars", "lamb"),
-    )
-    learning_rate: float = option(1e-3, "learning rate after warm-up", minimum=0.0)
-    scale_batch: int | None = option(
-        None,
-        "examples in a group's batch for which --learning-rate is meant; the rate grows in "
-        "proportion to the batch (Goyal et al.'s linear scaling: 256)",
-        minimum=1,
-    )
-    beta1: float = option(0.9, "decay of gradients of adam and lamb", minimum=0.0, maximum=0.9999)
-    beta2: float = option(
-        0.999, "decay of squared gradients of adam and lamb", minimum=0.0, maximum=0.999999
-    )
-    momentum: float = option(
-        0.9, "Nesterov momentum of sgd, momentum of lars", minimum=0.0, maximum=0.9999
-    )
-    trust: float = option(
-        0.001, "lars: size of a layer's update beside its weights, at rate 1", minimum=0.0
-    )
-    initial_accumulator: float = option(
-        0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0
-    )
-    weight_decay: float = option(
-        0.0,
-        "decay of weights, not of biases, normalisation and sparse tables (sgd, adagrad, "
-        "lars: added to the gradient; adam, lamb: apart from it)",
-        minimum=0.0,
-    )
-    weight_decay_drops: Numbers = option(
-        Numbers(), "weight decay after each of the --drops, such as 1e-5,0; empty: unchanged"
-    )
-    warmup: int = option(100, "steps over which the learning rate grows from zero", minimum=0)
-    schedule: str = option(
-        "constant", "learning rate after warm-up", choices=("constant", "linear", "cosine", "drops")
-    )
-    drops: Numbers = option(
-        Numbers("0.333,0.667,0.889"),
-        "fractions of --steps after which --schedule drops multiplies the learning rate by 0.1",
-    )
-    clip: float = option(1.0, "largest norm of the gradient; 0 for no clipping", minimum=0.0)
-
-
-@dataclass(frozen=True)
-class LocalOptions:
-    """Options of ``--sgd local``: local SGD, and DiLoCo (arXiv 2311.08105)."""
-
-    sync_interval: int = option(
-        10, "steps between two averages of the weights of a group's ranks (--sgd local)", minimum=1
-    )
-    outer_learning_rate: float = option(
-        1.0,
-        "rate of the outer step on the averaged weights (--sgd local; DiLoCo: 0.7); 1 without "
-        "--outer-momentum: the average itself",
-        minimum=0.0,
-    )
-    outer_momentum: float = option(
-        0.0,
-        "Nesterov momentum of the outer step (--sgd local; DiLoCo: 0.9)",
-        minimum=0.0,
-        maximum=0.9999,
-    )
-
-
-@dataclass(frozen=True)
 class TrainOptions:
     """All options of ``hvcod train``; the section ``model`` is the task's own dataclass."""
 
@@ -306,6 +236,13 @@ class TrainOptions:
     batch_size: int = option(32, "examples per rank and step", minimum=1, common=True)
     group_batch_size: int | None = option(
         None, "examples per group and step, instead of --batch-size", minimum=1, common=True
+    )
+    batch_warmup: int = option(
+        0,
+        "first steps with smaller batches: an eighth in the first third of them, then a quarter, "
+        "then half; each batch that is read makes as many updates (with --scale-batch the learning "
+        "rate follows the batch)",
+        minimum=0,
     )
     accumulate: int = option(
         1,

@@ -16,6 +16,9 @@ REFUSED = {
     "--compress fp16 --sgd local": "with --sgd local weights travel: leave it out",
     "--compress bf16 --sgd async": "with --sgd async weights and averages travel",
     "--sgd async --algorithm lamb": "--algorithm lamb goes by the norms of whole layers",
+    "--sgd async --batch-warmup 9": "--batch-warmup goes by steps, in which the ranks of --sgd asy",
+    "--batch-size 12 --batch-warmup 9": "of a rank, 12 examples, into eighths: choose a multiple",
+    "--batch-size 12 --batch-warmup 9 --accumulate 3": "--accumulate 3: choose a multiple of 24",
     "--sgd async --staleness exact": "--sgd async cannot be repeated exactly",
     "--sgd async --exchange predictions --teacher-ranks 1": "predictions needs ranks that make",
     "--distill-loss mse --temperature 2": "--temperature 2 changes nothing with --distill-loss mse",
@@ -49,6 +52,7 @@ REFUSED = {
 
 ALLOWED = [
     "--group-batch-size 6 --accumulate 4",
+    "--batch-size 24 --batch-warmup 9 --accumulate 6",
     "--teacher-precision bf16 --device cuda",
     "--teacher-precision int8",
     "--teach-self --publish-average 0.9",

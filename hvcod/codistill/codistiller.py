@@ -64,7 +64,7 @@ class Codistiller:
         reuse_logits: bool = False,
         state_rows: int = 0,
         run_id: str | None = None,
-        examples_per_step: int = 0,
+        examples_per_step: int | Callable[[int], int] = 0,
         steps: int | None = None,
         meaning: Mapping[str, Any] | None = None,
         origin: Origin | None = None,
@@ -86,7 +86,7 @@ class Codistiller:
             reuse_logits: Teachers' logits may be overwritten, which saves the largest temporary.
             state_rows: The dimension of hidden states that counts examples, for `Part`s of a batch.
             run_id: Names the run; needed if the other groups are other launches.
-            examples_per_step: Of the whole group; 0 if unknown.
+            examples_per_step: Of the group, 0 if unknown; or a function: those of so many steps.
             steps: Of the whole run; checkpoints of later ones are refused. None: unknown.
             meaning: Of inputs and outputs, such as ``{"classes": names}``; others are refused.
             origin: Describes the run, if hvcod keeps its run directory.
@@ -368,11 +368,12 @@ class Codistiller:
             self._judge.begin(self._group)
 
     def _offer(self) -> Offer:
+        each = self._examples_per_step
         origin = dataclasses.replace(
             self._identity.origin,
             step=self._done,
             average_decay=self._options.publish_average,
-            examples=self._done * self._examples_per_step,
+            examples=each(self._done) if callable(each) else self._done * each,
             validation_loss=self.validation_loss,
         )
         return Offer(self.student.weights, origin)

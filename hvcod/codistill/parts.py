@@ -58,20 +58,20 @@ class Part:
 
     def before(self, state: Any, dimension: int) -> Any:
         """Returns the hidden state with which this part begins; `dimension` counts its rows."""
-        part, state = self.whole, self._settled(state, dimension)
+        part, state = self.whole, self.settled(state, dimension)
         return _part_of(state[_BEFORE] if _is_partial(state) else state, part, dimension)
 
     def after(self, state: Any, mine: Any, dimension: int) -> Any:
         """Returns the hidden state of the batch once this part of it has come to `mine`."""
-        part, state = self.whole, self._settled(state, dimension)
+        part, state = self.whole, self.settled(state, dimension)
         if part.count == 1:
             return mine
         before, done = (state[_BEFORE], state[_DONE]) if _is_partial(state) else (state, {})
         state = {_BEFORE: before, _DONE: {**done, part.index: mine}, _COUNT: part.count}
         return _joined(state, dimension) if part.index == part.count - 1 else state
 
-    def _settled(self, state: Any, dimension: int) -> Any:
-        """Returns a state that is whole if this part is the first one of another batch."""
+    def settled(self, state: Any, dimension: int) -> Any:
+        """Returns the state as it is before this part: whole, if that is the first of a batch."""
         is_over = _is_partial(state) and self.whole.index == 0
         return _joined(state, dimension) if is_over else state
 

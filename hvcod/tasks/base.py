@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from hvcod.tasks.metrics import UNKNOWN, Metric, negative_log_likelihood
 from hvcod.tasks.reading.files import listing_digest
 from hvcod.tree import map_tensors
 
-__all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData", "training_data_of"]
+__all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData"]
 
 Ids = Sequence[str] | npt.NDArray[np.int64]
 """A name or a number for each prediction, by which files of predictions are compared."""
@@ -70,6 +71,13 @@ class Batch:
         scored = int((self.targets != UNKNOWN).sum())
         return [self._only(Part(index, count, self.part), scored) for index in range(count)]
 
+    def micro_batches(self, accumulate: int) -> "list[Batch]":
+        """Returns the batch in equal parts, each no larger than ``--accumulate`` makes it.
+
+        A batch that is itself a part of one is smaller already.
+        """
+        return self.parts(accumulate // math.gcd(accumulate, self.part.whole.count))
+
     def weigh(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor) -> Tensor:
         """Returns the loss of logits on the batch, by its `weight`; zero if nothing is scored."""
         if not self.weight:  # the mean over no predictions is NaN
@@ -114,17 +122,6 @@ class TrainingData(Protocol):
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts the stream back to a position that `state_dict` returned."""
-
-
-def training_data_of(task: "Task") -> TrainingData:
-    """Returns this rank's share of a task's training data, as the options want it.
-
-    With ``--same-batches`` that of a run in which this group is the only one.
-    """
-    if task.options.same_batches:
-        only = dataclasses.replace(task.group, index=0, count=1)
-        return type(task)(task.options, only).training_data()
-    return task.training_data()
 
 
 class Task(ABC):

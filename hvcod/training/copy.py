@@ -10,7 +10,8 @@ from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.spans import DATA, FORWARD, UPDATE
-from hvcod.tasks.base import Batch, Task, training_data_of
+from hvcod.tasks.base import Batch, Task
+from hvcod.tasks.batches import learned, training_data_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
@@ -74,7 +75,7 @@ class Copy:
             run.directory,
             term_options(options),
             origin=origin,
-            examples_per_step=group.trainers * options.batch_size,
+            examples_per_step=lambda steps: learned(group, options, steps),
             steps=options.steps,
             predict=task.outputs,
             likelihood=task.likelihood,
@@ -112,12 +113,14 @@ class Copy:
         """Makes one update from a batch, of which each part is learned when its turn comes."""
         before = self.hidden
         with DATA:
-            *earlier, last = self.data.next().parts(self._task.options.accumulate)
+            batch = self.data.next()
+            *earlier, last = batch.micro_batches(self._task.options.accumulate)
         learned = [self._accumulate(part) for part in earlier]
         loss, task_loss, distill_loss = self._losses(last)
         with UPDATE:
             updated = self.optimizer.step(loss)
-        self.hidden = self.hidden if updated else before
+        if not updated:
+            self.hidden = batch.part.settled(before, self._task.state_rows)
         for task, distill in learned:
             task_loss, distill_loss = task_loss + task, distill_loss + distill
         return Losses(task_loss, distill_loss, self.codistiller.weight, updated)

@@ -45,7 +45,8 @@ from hvcod.exchange.poll import Failure
 from hvcod.groups.agreement import any_rank
 from hvcod.groups.communicator import of_mpi
 from hvcod.tasks import load_task
-from hvcod.tasks.base import Task, training_data_of
+from hvcod.tasks.base import Batch, Task
+from hvcod.tasks.batches import training_data_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
@@ -214,33 +215,36 @@ class TeacherRank:
         for trainer in self._trainers.values():
             batch = trainer.data.next()
             if step > self._options.codistill.burn_in:
-                inputs = batch.to(self._device).inputs
+                batch = batch.to(self._device)
                 for key in trainer.keys:
-                    self._answer_with(key, trainer, step, inputs)
+                    self._answer_with(key, trainer, step, batch)
         self._listen()
         if not self._late:
             self._passed = self._done - before
 
-    def _answer_with(self, key: int, trainer: Trainer, step: int, inputs: Any) -> None:
+    def _answer_with(self, key: int, trainer: Trainer, step: int, batch: Batch) -> None:
         teacher = self._teachers[key]
         header, body = Header(step, key, teacher.step, "absent"), None
         if teacher.usable:
-            header, body = self._predicted(teacher, header, trainer, inputs)
+            header, body = self._predicted(teacher, header, trainer, batch)
         self._outbox.send(header, trainer.rank, HEADER, body)
 
     def _predicted(
-        self, teacher: Teacher, header: Header, trainer: Trainer, inputs: Any
+        self, teacher: Teacher, header: Header, trainer: Trainer, batch: Batch
     ) -> tuple[Header, Bytes | None]:
         if self._late:
             return replace(header, state="late"), None
-        hidden = trainer.hidden.get(header.key)
-        question = Question(inputs, torch.empty(0, device=self._device))
+        part, rows = batch.part, self._task.state_rows
+        hidden = part.settled(trainer.hidden.get(header.key), rows)
+        question = Question(batch.inputs, torch.empty(0, device=self._device))
         with computing(self._options.precision, self._device):
-            logits, following = teacher.predict(question, hidden)
+            logits, following = teacher.predict(question, part.before(hidden, rows))
         assert isinstance(logits, Tensor), "the teachers of a teacher rank are models"
         finite = bool(logits.isfinite().all())
         # What is not finite must not stay in a hidden state: the batch may be to blame.
-        trainer.hidden[header.key] = hidden = following if finite else hidden
+        trainer.hidden[header.key] = hidden = (
+            part.after(hidden, following, rows) if finite else hidden
+        )
         kept = map_tensors(_on_host, hidden) if self._exact else None
         if not finite:
             return replace(header, state="not finite", hidden=kept), None

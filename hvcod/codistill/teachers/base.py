@@ -108,7 +108,7 @@ class Teacher(ABC):
         """Returns its predictions on a batch or the next part of it; advances its hidden state."""
         part, rows = question.part, question.state_rows
         if part.index == 0:
-            self._before = self.state
+            self._before = part.settled(self.state, rows)
         prediction, state = self.predict(question, part.before(self.state, rows))
         self.state = part.after(self.state, state, rows)
         return prediction

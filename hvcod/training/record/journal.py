@@ -15,6 +15,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
+from hvcod.tasks.batches import learned
 from hvcod.training.record.means import Means
 from hvcod.training.record.metrics import MetricsFile
 from hvcod.training.record.processors import Processors
@@ -265,6 +266,6 @@ class Journal:
             return
         if self._restarts:
             figures = {"restarts": self._restarts} | figures
-        examples = step * self._group.trainers * self._options.batch_size
+        examples = learned(self._group, self._options, step)
         wall_s = round(time.monotonic() - self._begun, 3)
         self._file.write({"step": step, "examples": examples, "wall_s": wall_s} | figures)

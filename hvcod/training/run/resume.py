@@ -40,7 +40,7 @@ def per_rank(options: TrainOptions, ranks: int) -> TrainOptions:
             f"--group-batch-size {examples}: {ranks} ranks per group cannot share it evenly; use "
             "a number of ranks that divides it"
         )
-    if problem := undivided(examples // ranks, options.accumulate):
+    if problem := undivided(options, examples // ranks):
         raise UsageError(problem)
     return dataclasses.replace(options, batch_size=examples // ranks)
 
@@ -58,7 +58,7 @@ def shared_out(options: TrainOptions, ranks: int, examples: int) -> TrainOptions
             f"this run learns from {examples} examples a step, which {ranks} ranks per group "
             "cannot share evenly: use a number of ranks that divides them"
         )
-    if problem := undivided(examples // ranks, options.accumulate):
+    if problem := undivided(options, examples // ranks):
         raise HvcodError(problem)
     log.info("%d ranks share %d examples a step, %d each", ranks, examples, examples // ranks)
     return dataclasses.replace(options, batch_size=examples // ranks)

@@ -5,7 +5,7 @@ import math
 from hvcod.config import OptimizerOptions
 
 
-def learning_rate(step: int, steps: int, examples: int, options: OptimizerOptions) -> float:
+def learning_rate(step: int, steps: int, examples: float, options: OptimizerOptions) -> float:
     """Returns the learning rate of a step, counted from 0, of a schedule of some `steps`.
 
     `examples` is the batch of a group, for linear scaling (Goyal et al. 2017).

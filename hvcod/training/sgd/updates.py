@@ -12,6 +12,7 @@ from hvcod.codistill.average import sparse_tables
 from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.spans import BACKWARD
+from hvcod.tasks.batches import BatchWarmup
 from hvcod.training.sgd.optimizers import dense_optimizer, load, sparse_optimizer
 from hvcod.training.sgd.scale import LossScale
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
@@ -70,13 +71,14 @@ class Updates:
         Args:
             model: On its device.
             options: Of the optimiser and its schedule.
-            examples: The batch behind an update, for linear scaling of the learning rate.
+            examples: The whole batch behind an update, for linear scaling of the learning rate.
             optimizers: Makes the optimisers of the parameters.
 
         Raises:
             UsageError: The optimiser cannot update a table by rows.
         """
         self._options, self._steps, self._examples = options.optimizer, options.steps, examples
+        self._warmup = BatchWarmup(options.batch_warmup)
         self._skip = options.nonfinite == "skip"
         tables = sparse_tables(model)
         named = list(model.named_parameters())
@@ -99,7 +101,8 @@ class Updates:
 
     def begin(self) -> None:
         """Sets the rates of the next step and clears the gradients, but for accumulated ones."""
-        self.learning_rate = learning_rate(self.done, self._steps, self._examples, self._options)
+        examples = self._examples / self._warmup.part(self.done).count
+        self.learning_rate = learning_rate(self.done, self._steps, examples, self._options)
         decay = weight_decay(self.done, self._steps, self._options)
         for part in (part for each in self._optimizers.values() for part in each.param_groups):
             part["lr"] = self.learning_rate

@@ -98,7 +98,7 @@ class LookedUp:
     def next(self) -> Batch:
         """Returns the next batch of this rank."""
         batch = self._data.next()
-        for part in batch.parts(self._parts) if batch.places is not None else ():
+        for part in batch.micro_batches(self._parts) if batch.places is not None else ():
             for teacher in self._teachers:
                 assert part.places is not None
                 teacher.look_up(part.places, _AHEAD * self._parts)

@@ -104,6 +104,7 @@ def test_a_run_is_resumed_by_default(directory: Path) -> None:
 
 CHANGES: dict[str, Any] = {
     "compress": "bf16",
+    "batch_warmup": 4,
     "task": "other",
     "data": "/elsewhere",
     "groups": 2,
