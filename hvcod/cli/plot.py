@@ -10,7 +10,7 @@ from hvcod.terminal import show
 
 EXAMPLES = """\b
 Examples:
-  laptop   hvcod plot runs/demo-20261122-170000
+  laptop   hvcod plot runs/demo-20261122-170000 --times
   cluster  hvcod plot /scratch/runs/sync /scratch/runs/codistilled --output curves.pdf
 """
 
@@ -20,12 +20,19 @@ Examples:
 @click.option(
     "--output",
     type=PATH,
-    help="The picture to write (.png, .svg, .pdf).  [default: curves.png in the first RUN]",
+    help="The picture to write (.png, .svg, .pdf).  [default: curves.png, or times.png, in the "
+    "first RUN]",
 )
-def command(runs: Sequence[Path], output: Path | None) -> None:
+@click.option(
+    "--times",
+    is_flag=True,
+    help="Draw what a step's time went to instead: data, forward, teachers, backward, allreduce, "
+    "update, exchange, agreement.",
+)
+def command(runs: Sequence[Path], output: Path | None, times: bool) -> None:
     """Draw the learning curves of runs, one curve per group. The runs may still be training."""
     from hvcod.runs.plot import draw
 
-    picture = output or runs[0] / "curves.png"
-    draw(runs, picture)
+    picture = output or runs[0] / ("times.png" if times else "curves.png")
+    draw(runs, picture, times)
     show(picture)

@@ -13,6 +13,7 @@ import click
 from hvcod.cli.options import PATH, json_option
 from hvcod.cli.tables import columns, figure
 from hvcod.errors import HvcodError
+from hvcod.spans import PARTS
 from hvcod.terminal import one_line, redraw, show
 from hvcod.training.record.lines import finite
 from hvcod.training.status.collect import GroupStatus, RunStatus, collect
@@ -89,6 +90,7 @@ def table(status: RunStatus) -> list[str]:
     files = columns([head, *map(_files, status.groups)], right=range(len(head)))
     lines = [status.run, ", ".join(about), "", *learning.split("\n"), ""]
     lines += [*teaching, ""] if teaching else []
+    lines += [*_times(status), ""] if any(group.times for group in status.groups) else []
     lines += files.split("\n")
     more = [_teacher_ranks(group) for group in status.groups if group.teacher_ranks]
     more += [_own_options(group) for group in status.groups if group.options]
@@ -178,6 +180,16 @@ def _teaching(group: GroupStatus) -> list[str]:
         _of_teachers(group.teacher_losses, ".4f"),
         _of_teachers(group.disagreement, ".3g"),
     ]
+
+
+def _times(status: RunStatus) -> list[str]:
+    """The time of a step of each group, and the shares of its parts."""
+    rows = [["group", "ms/step", *PARTS]]
+    for group in status.groups:
+        if total := sum(group.times.values()):
+            shares = [f"{100 * group.times.get(part, 0.0) / total:.1f}%" for part in PARTS]
+            rows.append([str(group.group), f"{1000 * total:.4g}", *shares])
+    return columns(rows, right=range(len(rows[0]))).split("\n")
 
 
 def _files(group: GroupStatus) -> list[str]:

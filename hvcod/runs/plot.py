@@ -1,4 +1,4 @@
-"""A picture of the learning curves of runs."""
+"""Pictures of runs: their learning curves, or what their steps spent their time on."""
 
 import io
 import logging
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.whole import write_output
+from hvcod.runs import times
 from hvcod.runs.curves import GroupCurves, read_curves
 from hvcod.terminal import one_line
 
@@ -22,7 +23,7 @@ STYLES = ("-", "--", "-.", ":")
 NO_CURVE: tuple[tuple[()], tuple[()]] = (), ()
 
 
-def draw(runs: Sequence[Path], output: Path) -> None:
+def draw(runs: Sequence[Path], output: Path, step_times: bool = False) -> None:
     """Draws validation and training loss over steps for every group of some runs.
 
     A vertical line marks the first step with a teacher. Other metrics of the validation, such as
@@ -31,11 +32,12 @@ def draw(runs: Sequence[Path], output: Path) -> None:
     Args:
         runs: Run directories; the runs may still be training.
         output: The picture; its name ends in ``.png``, ``.svg`` or ``.pdf``.
+        step_times: Draw the parts of a step instead, see `hvcod.runs.times`.
 
     Raises:
         UsageError: The picture's name has another ending.
-        HvcodError: Matplotlib is not installed, a run has no metrics, or the picture cannot be
-            written.
+        HvcodError: Matplotlib is not installed, a run has no metrics, or none of step times, or
+            the picture cannot be written.
     """
     # It says that a full or closed home has no room for its cache of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -47,14 +49,12 @@ def draw(runs: Sequence[Path], output: Path) -> None:
     # name of a run is a formula.
     with warnings.catch_warnings(), rc_context({"text.parse_math": False, "text.usetex": False}):
         warnings.simplefilter("ignore")
-        figure = _figure(
-            [
-                (f"{_name(run)}, group {curves.group}", curves)
-                for run in runs
-                for curves in read_curves(run)
-            ]
-        )
-        _write(figure, output)
+        groups = [
+            (f"{_name(run)}, group {curves.group}", curves)
+            for run in runs
+            for curves in read_curves(run)
+        ]
+        _write(times.figure(groups) if step_times else _figure(groups), output)
 
 
 def _write(figure: "Figure", output: Path) -> None:

@@ -42,6 +42,7 @@ KEYS = {
     "step",
     "steps_per_s",
     "remaining_s",
+    "times",
     "task_loss",
     "distill_loss",
     "distill_weight",
@@ -109,7 +110,7 @@ def test_the_table(tmp_path: Path) -> None:
     sizes = [each.bytes for each in collect(run).groups]
     totals = [f"{size / 1000:.3g} kB" if size >= 1000 else f"{size} B" for size in sizes]
     shown = status(run).output.splitlines()
-    for table in (shown[3:6], shown[7:10], shown[11:14]):
+    for table in (shown[3:6], shown[7:10], shown[11:14], shown[15:18]):
         assert len({len(line) for line in table}) == 1
     words = [re.sub(r"\b2[0-9]s", "20s", " ".join(line.split())) for line in shown]
     assert words == [
@@ -123,6 +124,9 @@ def test_the_table(tmp_path: Path) -> None:
         "group distillation weight teachers' losses disagreement",
         "0 2.0000 0.25 1: 3.1250 1: 0.75",
         "1 2.0000 0.25 1: 3.1250 1: 0.75",
+        "",
+        "group ms/step data forward teachers backward allreduce update exchange agreement other",
+        *(f"{group} 400 0.5% 25.0% 0.0% 50.0% 0.0% 0.0% 0.0% 0.0% 24.5%" for group in (0, 1)),
         "",
         "group published ago size saved ago size total restarts skipped",
         f"0 500 20s 1 kB 400 20s 3 kB {totals[0]} 2 4",

@@ -51,6 +51,28 @@ def test_other_metrics_get_a_panel_each(tmp_path: Path) -> None:
     assert "validation auc" in picture
 
 
+def test_the_parts_of_a_step_are_stacked_for_each_group(tmp_path: Path) -> None:
+    """The first line, in which everything is made for the first time, does not count."""
+    pytest.importorskip("matplotlib").rcParams["svg.fonttype"] = "none"
+    first = {"step": 10, "forward_s": 9.0, "update_s": 0.0, "other_s": 9.0}
+    second = {"step": 20, "forward_s": 0.03, "update_s": 0.0, "other_s": 0.01}
+    write_lines(tmp_path / "run" / "group-0", [first, second, {"step": 20, "validation_loss": 1.0}])
+    write_lines(tmp_path / "run" / "group-1", [second])
+    draw([tmp_path / "run"], tmp_path / "times.svg", step_times=True)
+    picture = (tmp_path / "times.svg").read_text()
+    for words, times in {
+        "run, group": 2,
+        "75%": 2,
+        "25%": 2,
+        ">forward<": 1,
+        ">update<": 0,
+    }.items():
+        assert picture.count(words) == times, words
+    with pytest.raises(HvcodError, match="no line of these metrics says what a step's time"):
+        write_lines(tmp_path / "old" / "group-0", [{"step": 10, "task_loss": 2.0}])
+        draw([tmp_path / "old"], tmp_path / "times.svg", step_times=True)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     with pytest.raises(HvcodError, match=r"is not a run: it has no group-\*/metrics\.jsonl"):

@@ -53,6 +53,7 @@ class GroupStatus:
         step: Steps done.
         steps_per_s: Over the last lines of its metrics.
         remaining_s: Seconds until it is finished, at that pace.
+        times: {part of a step: mean seconds} over the same lines, by `hvcod.spans.PARTS`.
         task_loss: Mean over the steps of the last line.
         distill_loss: Weighted, likewise.
         distill_weight: Its weight, likewise.
@@ -87,6 +88,7 @@ class GroupStatus:
     step: int | None = None
     steps_per_s: float | None = None
     remaining_s: float | None = None
+    times: dict[str, float] = field(default_factory=dict)
     task_loss: float | None = None
     distill_loss: float | None = None
     distill_weight: float | None = None
@@ -206,6 +208,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         step=tail.step,
         steps_per_s=rate,
         remaining_s=max(0, left) / rate if rate and left is not None else None,
+        times=tail.times,
         task_loss=number(tail.losses, "task_loss"),
         distill_loss=number(tail.losses, "distill_loss"),
         distill_weight=number(tail.losses, "distill_weight"),

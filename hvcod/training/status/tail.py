@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hvcod.spans import PARTS
 from hvcod.training.record.lines import LARGEST_INTEGER, from_line, last_lines, number
 
 BEGINNINGS = ("started", "resumed")
@@ -48,6 +49,16 @@ class Tail:
             return (new["step"] - old["step"]) / seconds if seconds > 0 else None
         seconds = number(self.recent[0], "step_s", 0.0) if self.recent else 0.0
         return 1 / seconds if seconds > 0 else None
+
+    @property
+    def times(self) -> dict[str, float]:
+        """{part of a step: mean seconds} over the recent lines that say so."""
+        means = {}
+        for part in PARTS:
+            known = [number(line, f"{part}_s") for line in self.recent]
+            if values := [value for value in known if value is not None and value >= 0]:
+                means[part] = sum(values) / len(values)
+        return means
 
 
 def read_tail(path: Path) -> Tail:

@@ -45,6 +45,7 @@ def test_a_group_that_trains(run: Path) -> None:
     found = group(run)
     assert (found.state, found.reason) == ("training", "")
     assert (found.step, found.steps_per_s, found.remaining_s) == (500, 2.0, 250.0)
+    assert found.times == {"data": 0.002, "forward": 0.1, "backward": 0.2, "other": 0.098}
     assert (found.task_loss, found.distill_loss, found.distill_weight) == (3.0, 0.5, 0.25)
     assert (found.teacher_losses, found.disagreement) == ({"1": 3.125}, {"1": 0.75})
     assert (found.validation_loss, found.validation_step) == (3.25, 500)
