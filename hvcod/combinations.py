@@ -323,6 +323,7 @@ def check(options: TrainOptions) -> None:
 
 _OF_GROUPS = frozenset(
     {"topology", "exchange", "exchange_interval", "max_staleness", "keep_published"}
+    | {"whole_every"}
 )
 _OF_WAITING = frozenset({"staleness", "teacher_wait"})
 _OF_TEACHERS = frozenset({"burn_in", "distill_weight", "teacher_limit", "teacher_precision"})
@@ -361,11 +362,14 @@ def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
         alone = _OF_GROUPS | {"same_data", "same_batches"}
         yield alone - {"exchange"} if predicted else alone | _OF_WAITING, "with one group"
     elif codistill.in_process:
-        yield {"teacher_wait", "keep_published"}, "with --exchange in-process: all is in memory"
+        idle = {"teacher_wait", "keep_published", "whole_every"}
+        yield idle, "with --exchange in-process: all is in memory"
     elif codistill.staleness == "freshest":
         yield {"teacher_wait"}, "with --staleness freshest, which never waits"
     else:
         yield {"keep_published"}, "with --staleness exact, which keeps all"
+    if options.groups > 1 and not codistill.in_process and (why := _all_rows_change(options)):
+        yield {"whole_every"}, why
     if options.groups > 1 and options.same_batches:
         yield {"same_data"}, "with --same-batches"
     if options.smoothing != "none":
@@ -373,6 +377,15 @@ def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
     elif not _is_taught(options):
         why = "without a teacher: several groups, --teacher or --teach-self"
         yield _OF_TEACHERS | _OF_THE_TERM, why
+
+
+def _all_rows_change(options: TrainOptions) -> str:
+    """Returns why embedding tables are always published whole; empty if they are not."""
+    if options.codistill.publish_average is not None:
+        return "with --publish-average: the average of every row changes"
+    return (
+        f"with --sgd {options.sgd}, of which no changes are known" if options.sgd != "sync" else ""
+    )
 
 
 def _is_taught(options: TrainOptions) -> bool:

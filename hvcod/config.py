@@ -145,6 +145,13 @@ class CodistillOptions:
     keep_published: int = option(
         3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
     )
+    whole_every: int = option(
+        20,
+        "of the publications of a model with embedding tables, one in so many is whole; the others "
+        "hold the rows that have changed",
+        minimum=1,
+        result=False,
+    )
 
     def __post_init__(self) -> None:
         if self.staleness is None:

@@ -241,9 +241,8 @@ class Codistiller:
             GroupFailedError: Exact predictions do not come.
         """
         self._begin()
-        if self._begun and not self._done:
-            self._exchange.offer(self._offer())
         if self._begun:
+            self._exchange.prepare(self._offer())
             self._exchange.follow(self._done, position or {})
 
     def loss(
@@ -376,11 +375,12 @@ class Codistiller:
             examples=each(self._done) if callable(each) else self._done * each,
             validation_loss=self.validation_loss,
         )
-        return Offer(self.student.weights, origin)
+        return Offer(self.student.weights, origin, self.student.changed)
 
     def _switch(self, updates: Iterable[Update]) -> None:
         for update in updates:
-            self._teachers.load(update.group, update.step, update.tensors, update.model)
+            weights = update.tensors, update.model, update.base
+            self._teachers.load(update.group, update.step, *weights)
             self._figures.take(update)
 
     def _failures(self) -> Iterable[tuple[str, Failure]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.exchange import published_directory
-from hvcod.exchange.poll import fetch
+from hvcod.exchange.assemble import Assembler
 from hvcod.groups.split import Group
 from hvcod.tensorfile.format import TensorSpec
 from hvcod.tensorfile.meaning import difference, meaning_of
@@ -95,7 +95,8 @@ class ScriptIdentity(Identity):
         with contextlib.suppress(OSError):
             try:
                 if steps := list_steps(directory):
-                    fetch(directory, steps[-1], expected, self.origin, self._group.index)
+                    index = self._group.index
+                    Assembler(directory, index, expected, self.origin).fetch(steps[-1])
             except HvcodError as error:
                 return str(error)
         return ""

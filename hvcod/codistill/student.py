@@ -27,6 +27,7 @@ class Student:
     Attributes:
         average: The average of its weights that is published; None: the weights are.
         weights_now: Returns its weights: by default the model's `state_dict`.
+        changed_now: Returns the rows that the last update has changed, see `changed`.
     """
 
     def __init__(self, model: nn.Module, options: CodistillOptions | None = None) -> None:
@@ -37,6 +38,7 @@ class Student:
         decay = self._options.publish_average
         self.average = None if decay is None else Average(model, decay)
         self.weights_now: Callable[[], Mapping[str, Tensor]] = model.state_dict
+        self.changed_now: Callable[[], Mapping[str, Tensor] | None] = lambda: None
         self._device = _device_of(model)
 
     @cached_property
@@ -73,6 +75,13 @@ class Student:
                 "Codistiller when the model has its final layers and types"
             )
         return weights
+
+    def changed(self) -> Mapping[str, Tensor] | None:
+        """Returns the rows of embedding tables in which the last update changed what is published.
+
+        Each once, by the table's name; the other rows are as before. None, if that is not known.
+        """
+        return None if self.average else self.changed_now()
 
     def teachers(self, predict: Predict, logits: Logits) -> list[Teacher]:
         """Returns the average of its weights as its own teacher, if that is asked for.

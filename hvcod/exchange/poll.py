@@ -9,47 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from hvcod.errors import HvcodError, reason_of
-from hvcod.exchange.claims import check_claims
-from hvcod.exchange.read import Others, read_checkpoint
+from hvcod.exchange.assemble import Arrival, Assembler, IncompleteError
+from hvcod.exchange.read import Others
 from hvcod.exchange.trail import Trail
 from hvcod.tensorfile.errors import DamagedError, RefusedError
 from hvcod.tensorfile.format import TensorSpec
 from hvcod.tensorfile.origin import Origin
-from hvcod.tensorfile.steps import checkpoint_path, list_steps
+from hvcod.tensorfile.steps import Published, checkpoint_path, list_published
 from hvcod.tensorfile.worker import Worker
 
 logger = logging.getLogger("hvcod.exchange")
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 10.0
-
-# The file is not visible yet, or the file system is in trouble: another look may succeed.
-_PASSING = {
-    errno.ENOENT,
-    errno.ESTALE,
-    errno.EIO,
-    errno.EAGAIN,
-    errno.EINTR,
-    errno.ETIMEDOUT,
-    errno.ENOTCONN,
-    errno.ECONNRESET,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.EREMOTEIO,
-}
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """Verified weights of a teacher group, in the types of the file (mostly float16)."""
-
-    group: int
-    step: int
-    origin: Origin
-    tensors: dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -66,59 +39,15 @@ class PollerCounters:
 
     Attributes:
         replaced: Checkpoints loaded that a newer one overtook before they were taken.
-        failures: By cause: `damaged`, `refused`, `irregular` (not a regular file), or the
-            system's name of the error, such as `ENOENT`.
+        failures: By cause: `damaged`, `refused`, `incomplete` (changes upon files that are not
+            there), `irregular` (not a regular file), or the system's name of the error, such as
+            `ENOENT`.
     """
 
     listings: int = 0
     loaded: int = 0
     replaced: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-
-
-def fetch(
-    directory: Path,
-    step: int,
-    expected: Mapping[str, TensorSpec],
-    ours: Origin,
-    group: int,
-    others: Others | None = None,
-) -> Arrival | None:
-    """Tries once to read the checkpoint of `step` that `group` publishes in `directory`.
-
-    `ours` is the origin of the group that reads, `others` says which tensors another architecture
-    than its own has. Returns None if it is not there yet, or cannot be read for a reason that may
-    pass.
-
-    Raises:
-        DamagedError: Waiting will not help: the file is damaged.
-        HvcodError: Likewise: it does not fit the local model or run, or may not be read. Both
-            messages name the path.
-    """
-    path = checkpoint_path(directory, step)
-    try:
-        return _read(path, group, step, expected, ours, others)
-    except OSError as error:
-        if error.errno in _PASSING:
-            return None
-        raise HvcodError(f"{path}: {error.strerror}") from error
-    except DamagedError as error:
-        raise DamagedError(f"{path} {error}") from error
-    except HvcodError as error:
-        raise HvcodError(f"{path} {error}") from error
-
-
-def _read(
-    path: Path,
-    group: int,
-    step: int,
-    expected: Mapping[str, TensorSpec],
-    ours: Origin,
-    others: Others | None,
-) -> Arrival:
-    origin, tensors = read_checkpoint(path, expected, ours.model, others)
-    check_claims(origin, ours, group, step)
-    return Arrival(group, step, origin, tensors)
 
 
 class Poller:
@@ -140,6 +69,7 @@ class Poller:
         held: Mapping[int, int] | None = None,
         last: int | None = None,
         others: Others | None = None,
+        in_place: bool = True,
     ) -> None:
         """
         Args:
@@ -149,14 +79,19 @@ class Poller:
             held: {group: step} of the weights that are here already: only newer ones are read.
             last: The run's last step, if it is known; later ones are refused.
             others: Says which tensors another architecture than `ours.model` has.
+            in_place: Whether teachers can take over changes upon the weights that they have.
         """
         self.counters = PollerCounters()
-        self._directories, self._expected, self._ours = dict(directories), expected, ours
-        self._others = others
+        self._directories = dict(directories)
+        self._assemblers = {
+            group: Assembler(directory, group, expected[group], ours, others, in_place)
+            for group, directory in directories.items()
+        }
         steps = dict.fromkeys(self._directories, -1) | dict(held or {})
         self._trails = {group: Trail(step, last) for group, step in steps.items()}
         self._failures: dict[int, dict[str, Failure]] = {group: {} for group in self._directories}
         self._arrivals: dict[int, Arrival] = {}
+        self._incomplete: dict[int, int] = {}
         self._wake = threading.Condition()
         self._look: int | None = None
         self._wanted = 0
@@ -224,32 +159,47 @@ class Poller:
         directory = self._directories[group]
         self.counters.listings += 1
         try:
-            steps = list_steps(directory)
+            published = list_published(directory)
         except OSError as error:
             self._count_failure(group, directory, error)
             return False
+        steps = sorted({*published.whole, *published.changes})
         fresher, refused = self._trails[group].fresher(steps, self._wanted)
         for step, reason in refused.items():
             self._count_failure(group, checkpoint_path(directory, step), RefusedError(reason))
-        loaded = any(self._load(group, step) for step in fresher)
+        loaded = any(self._load(group, step, published) for step in fresher)
         return loaded and self._trails[group].taken >= self._wanted
 
-    def _load(self, group: int, step: int) -> bool:
-        path = checkpoint_path(self._directories[group], step)
+    def _load(self, group: int, step: int, published: Published) -> bool:
+        assembler = self._assemblers[group]
         try:
-            arrival = _read(path, group, step, self._expected[group], self._ours, self._others)
+            arrival = assembler.read(step, published)
+        except IncompleteError as error:
+            # Told once for each step: the directory is listed again and again.
+            if step > self._incomplete.get(group, -1):
+                self._incomplete[group] = step
+                self._count_failure(group, assembler.at, error)
+            return False
         except (OSError, HvcodError) as error:
             # Errors of the system may pass; but the content of a published file never changes.
-            if isinstance(error, HvcodError):
+            if isinstance(error, HvcodError) and step not in published.changes:
                 self._trails[group].unusable(step)
-            self._count_failure(group, path, error)
+            self._count_failure(group, assembler.at, error)
             return False
         self._trails[group].took(step)
         self.counters.loaded += 1
-        with self._wake:
-            self.counters.replaced += group in self._arrivals
-            self._arrivals[group] = arrival
+        self._hand_over(arrival)
         return True
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        """Lays weights ready to be taken; changes together with those that nobody has taken yet."""
+        with self._wake:
+            waiting = self._arrivals.pop(arrival.group, None)
+            self.counters.replaced += waiting is not None
+        if waiting is not None and arrival.base is not None:
+            arrival = arrival.upon(waiting)
+        with self._wake:
+            self._arrivals[arrival.group] = arrival
 
     def _count_failure(self, group: int, path: Path, error: OSError | HvcodError) -> None:
         cause = _cause(error)
@@ -269,6 +219,8 @@ class Poller:
 def _cause(error: OSError | HvcodError) -> str:
     if isinstance(error, DamagedError):
         return "damaged"
+    if isinstance(error, IncompleteError):
+        return "incomplete"
     if isinstance(error, RefusedError):
         return "refused"
     if isinstance(error, OSError):

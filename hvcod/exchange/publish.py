@@ -1,13 +1,21 @@
 """Publishes a group's weights for the other groups, off the training thread."""
 
+import os
+import secrets
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from hvcod.tensorfile.encode import encode
+from hvcod.exchange.tables import Tables
+from hvcod.tensorfile.encode import as_stored, encode
+from hvcod.tensorfile.image import Image
 from hvcod.tensorfile.origin import Origin
-from hvcod.tensorfile.precision import Tensors, new_tensor, rounded
+from hvcod.tensorfile.precision import Rounded, Tensors, new_tensor, rounded
+from hvcod.tensorfile.steps import changes_path
 from hvcod.tensorfile.writer import Writer
 
 _MUCH = 256 * 2**20
@@ -43,18 +51,80 @@ def weights_to_publish(tensors: Mapping[str, torch.Tensor]) -> Tensors:
     return snapshot(tensors)
 
 
-class Publisher(Writer[tuple[Tensors, Origin]]):
+class Publication(NamedTuple):
+    """Copies of weights, all but those of the tables that are published by changes.
+
+    Attributes:
+        whole: Whether the tables are to be published whole.
+    """
+
+    tensors: Tensors
+    origin: Origin
+    whole: bool = False
+
+
+class Publisher(Writer[Publication]):
     """Publishes snapshots to one directory, one after the other, on a thread of its own.
 
     A step that is published is never replaced, and weights that hold NaN or infinite values are
     never published. To be used on the group root.
+
+    With tables to `follow`, the first publication is whole; later ones are changes upon the one
+    before (`hvcod.exchange.changes`) while these are far smaller, and now and then one is both.
+    After a publication that failed the next is whole.
     """
 
     def __init__(self, directory: Path, keep: int | None = 3) -> None:
-        """The last `keep` generations stay; None keeps all."""
+        """The last `keep` generations of whole files stay; None keeps all."""
         what = "published checkpoint"
-        super().__init__(directory, lambda item: encode(*item), keep=keep, replace=False, what=what)
+        self._tables: Tables | None = None
+        self._lineage = secrets.token_hex(8)
+        self._base: int | None = None
+        self._whole_every, self._since_whole = 1, 0
+        super().__init__(directory, _build, keep=keep, replace=False, what=what)
 
-    def publish(self, tensors: Tensors, origin: Origin) -> None:
-        """Hands over copies, which belong to the publisher and are emptied; see `write`."""
-        self.write(origin.step, (tensors, origin))
+    def follow(self, tables: Tables, whole_every: int) -> None:
+        """Publishes tables by changes from now on, and one time in so many whole as well.
+
+        To be called before the first `publish`.
+        """
+        self._tables, self._whole_every = tables, whole_every
+
+    def publish(self, tensors: Tensors, origin: Origin, whole: bool = False) -> None:
+        """Hands over copies, which belong to the publisher and are emptied; see `write`.
+
+        Without those of the tables, whose changes have been copied (`Tables.copy_changes`).
+        """
+        self.write(origin.step, Publication(tensors, origin, whole))
+
+    def _is_there(self, step: int, item: Publication) -> bool:
+        changes = not item.whole and os.path.lexists(changes_path(self._directory, step))
+        return changes or super()._is_there(step, item)
+
+    def _write(self, step: int, item: Publication) -> None:
+        if self._tables is None:
+            super()._write(step, item)
+            return
+        changes = self._tables.settle(step)
+        base, self._base = self._base, None
+        dense = {n: as_stored(n, tensor) for n, tensor in item.tensors.items()}
+        item.tensors.clear()
+        origin = replace(item.origin, lineage=self._lineage)
+        whole = dense | self._tables.whole()
+        upon = base is not None and base < step and _bytes(dense | changes) < _bytes(whole) / 2
+        if upon:
+            build = partial(encode, dense | changes, replace(origin, base=base))
+            self._put(changes_path(self._directory, step), build)
+            self._since_whole += 1
+        if not upon or item.whole or self._since_whole >= self._whole_every:
+            super()._write(step, Publication(whole, origin))
+            self._since_whole = 0
+        self._base = step
+
+
+def _build(item: Publication) -> Image:
+    return encode(item.tensors, item.origin)
+
+
+def _bytes(tensors: Mapping[str, Rounded]) -> int:
+    return sum(each.values.nbytes for each in tensors.values())

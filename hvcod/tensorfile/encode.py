@@ -68,7 +68,9 @@ def encode(
     ) as file:
         roundings, entries, places = [], [], []
         for name in list(tensors):
-            stored = _stored(name, tensors.pop(name), storage)
+            stored = as_stored(name, tensors.pop(name), storage)
+            if problem := name_problem(name) or stored.problem:
+                raise HvcodError(problem)
             entries.append(_add(file, name, stored))
             roundings.append(stored.rounding)
             if stored.values.numel():
@@ -96,15 +98,13 @@ def _specification(tensors: Tensors) -> dict[str, TensorSpec]:
     }
 
 
-def _stored(
+def as_stored(
     name: str,
     tensor: torch.Tensor | Rounded,
-    storage: Callable[[str, torch.Tensor], Rounded],
+    storage: Callable[[str, torch.Tensor], Rounded] = rounded,
 ) -> Rounded:
-    stored = tensor if isinstance(tensor, Rounded) else storage(name, tensor.detach().cpu())
-    if problem := name_problem(name) or stored.problem:
-        raise HvcodError(problem)
-    return stored
+    """Returns a tensor on the host as `encode` stores it."""
+    return tensor if isinstance(tensor, Rounded) else storage(name, tensor.detach().cpu())
 
 
 def largest_file(expected: Mapping[str, TensorSpec]) -> int:

@@ -10,7 +10,7 @@ from hvcod.tensorfile.errors import RefusedError
 
 _HIGHEST = 2**63 - 1
 
-_LATER = {"meaning", "content", "model", "average_decay"}
+_LATER = {"meaning", "content", "model", "average_decay", "lineage", "base"}
 """Names that files of earlier versions lack."""
 
 
@@ -32,6 +32,8 @@ class Origin:
         model: Options of the model, as `hvcod.tasks.architecture` writes them; empty if unknown.
         average_decay: Of the moving average that the weights are; None: they are the last ones.
         created: UTC in ISO 8601; filled in when the file is made.
+        lineage: Names the launch that published it, if its tables are published by changes.
+        base: The step on whose weights of the same lineage it holds changes; None: it is whole.
     """
 
     run_id: str = ""
@@ -49,6 +51,8 @@ class Origin:
     content: str = ""
     model: str = ""
     average_decay: float | None = None
+    lineage: str = ""
+    base: int | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

@@ -83,9 +83,9 @@ def rounded(name: str, tensor: torch.Tensor) -> Rounded:
     half = new_tensor(values, torch.float16)
     if values.dtype is torch.float16:
         half.copy_(values)
-        return Rounded(half, tensor.dtype, Rounding(narrowest), _problem(name, is_finite(half)))
+        return Rounded(half, tensor.dtype, Rounding(narrowest), finite_problem(name, half))
     statistics = _measure(values, half)
-    problem = _problem(name, statistics.magnitude < float("inf"))
+    problem = "" if statistics.magnitude < float("inf") else _not_finite(name)
     share = UNDERFLOW_SHARE if values.dim() > 1 else 0.0
     if statistics.error == float("inf") or statistics.underflown > share * statistics.nonzero:
         wide = values.to(wider[0], copy=True)
@@ -95,8 +95,13 @@ def rounded(name: str, tensor: torch.Tensor) -> Rounded:
     return Rounded(half, tensor.dtype, rounding, problem)
 
 
-def _problem(name: str, finite: bool) -> str:
-    return "" if finite else f"tensor {name} holds NaN or infinite values"
+def finite_problem(name: str, tensor: torch.Tensor) -> str:
+    """Returns why a contiguous float tensor must not be stored: NaN, infinity; empty if it may."""
+    return "" if is_finite(tensor) else _not_finite(name)
+
+
+def _not_finite(name: str) -> str:
+    return f"tensor {name} holds NaN or infinite values"
 
 
 def as_published(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -152,7 +152,7 @@ class Writer(Generic[Item]):
 
     def _turn(self, step: int, item: Item) -> None:
         path = checkpoint_path(self._directory, step)
-        if not self._replace and os.path.lexists(path):
+        if not self._replace and self._is_there(step, item):
             # A group that has gone on from an older state reaches steps that it has published.
             self.counters.existing += 1
             self.counters.last_error = ""
@@ -160,7 +160,7 @@ class Writer(Generic[Item]):
                 logger.info("%s %s exists already and is kept (logged once)", self._what, path)
             return
         try:
-            self._write(path, step, item)
+            self._write(step, item)
         except (OSError, HvcodError) as error:
             reason = reason_of(error)
             self.counters.failed += 1
@@ -170,9 +170,20 @@ class Writer(Generic[Item]):
                 text = "%s %s not written: %s; training goes on (logged once)"
                 logger.warning(text, self._what, path, reason)
 
-    def _write(self, path: Path, step: int, item: Item) -> None:
+    def _is_there(self, step: int, item: Item) -> bool:
+        """Returns whether an item has been written before."""
+        return os.path.lexists(checkpoint_path(self._directory, step))
+
+    def _write(self, step: int, item: Item) -> None:
+        """Writes the file of an item, and removes old ones."""
+        path = checkpoint_path(self._directory, step)
+        self._put(path, partial(self._build, item))
+        is_own = partial(self._is_own, path.name)
+        prune(self._directory, step, self._keep, is_own, self._later)
+
+    def _put(self, path: Path, build: Callable[[], Content]) -> None:
         begun = time.perf_counter()
-        content = self._build(item)
+        content = build()
         make_folder(self._directory)
         with whole.whole_file(path, replace=self._replace) as file:
             content.write_to(file)
@@ -183,8 +194,6 @@ class Writer(Generic[Item]):
         counters.last_error = ""
         counters.written += 1
         self._own[path.name] = True
-        is_own = partial(self._is_own, path.name)
-        prune(self._directory, step, self._keep, is_own, self._later)
 
     def _is_own(self, written: str, folder: Folder, name: str) -> bool:
         """Returns whether a file is of the same run as the one just written; reads each once."""

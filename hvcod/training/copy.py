@@ -86,6 +86,7 @@ class Copy:
             stop=stop,
         )
         self.codistiller.student.weights_now = self.optimizer.weights
+        self.codistiller.student.changed_now = self.optimizer.changed_rows
         self.data = Prefetch(with_stored(training_data_of(task), fixed, options.accumulate))
         self.hidden: Any = None
 

@@ -188,7 +188,8 @@ class TeacherRank:
     def _refresh(self, step: int) -> None:
         """Takes over the weights that teach in a step, and the verdicts about them. Collective."""
         for update in self._exchange.take(step - 1):
-            if self._teachers.load(update.group, update.step, update.tensors, update.model):
+            weights = update.tensors, update.model, update.base
+            if self._teachers.load(update.group, update.step, *weights):
                 self._forget(update.group)
         due = {verdict for verdict in self._verdicts if verdict.effect <= step}
         self._verdicts -= due

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tensorfile.crafting import encode
 
-from hvcod.exchange.poll import Arrival, Poller
+from hvcod.exchange.assemble import Arrival
+from hvcod.exchange.poll import Poller
 from hvcod.files.whole import write_whole
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.origin import Origin

@@ -11,8 +11,8 @@ import torch
 from exchange.support import EXPECTED, OURS, about, checkpoint, encoded, model, put
 
 from hvcod.errors import HvcodError
-from hvcod.exchange import poll
-from hvcod.exchange.poll import Arrival, fetch
+from hvcod.exchange import assemble
+from hvcod.exchange.assemble import Arrival, Assembler
 from hvcod.tensorfile.errors import DamagedError
 from hvcod.tensorfile.meaning import meaning_of
 from hvcod.tensorfile.steps import checkpoint_path
@@ -21,7 +21,7 @@ MEANING, THEIRS = (meaning_of({"vocabulary": pieces}) for pieces in ("ab", "ba")
 
 
 def get(directory: Path, step: int) -> Arrival | None:
-    return fetch(directory, step, EXPECTED, replace(OURS, meaning=MEANING), 0)
+    return Assembler(directory, 0, EXPECTED, replace(OURS, meaning=MEANING)).fetch(step)
 
 
 def test_exactly_that_step(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_may_pass_is_no_error(
         raise OSError(number, os.strerror(number))
 
     put(tmp_path, 50)
-    monkeypatch.setattr(poll, "read_checkpoint", fail)
+    monkeypatch.setattr(assemble, "read_checkpoint", fail)
     assert get(tmp_path, 50) is None
     monkeypatch.undo()
     assert get(tmp_path, 50) is not None

@@ -9,7 +9,8 @@ import torch
 from exchange.publish_and_die import tensors
 from exchange.support import OURS, temporaries
 
-from hvcod.exchange.poll import Arrival, Poller
+from hvcod.exchange.assemble import Arrival
+from hvcod.exchange.poll import Poller
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.steps import list_steps
 

@@ -27,7 +27,7 @@ from exchange.support import (
 from hvcod.exchange import poll
 from hvcod.exchange.poll import Poller
 from hvcod.exchange.publish import Publisher
-from hvcod.tensorfile.steps import checkpoint_path
+from hvcod.tensorfile.steps import Published, checkpoint_path
 
 
 def test_the_highest_step_arrives(teacher: Path, start: Start) -> None:
@@ -174,12 +174,12 @@ def test_close_gives_up_on_a_file_system_that_hangs(
 ) -> None:
     hanging, release = threading.Event(), threading.Event()
 
-    def hang(directory: Path) -> list[int]:
+    def hang(directory: Path) -> Published:
         hanging.set()
         assert release.wait(20)
-        return []
+        return Published([], [])
 
-    monkeypatch.setattr(poll, "list_steps", hang)
+    monkeypatch.setattr(poll, "list_published", hang)
     poller = Poller({0: teacher}, {0: EXPECTED}, OURS)
     poller.look(0)
     assert hanging.wait(20)
@@ -193,12 +193,12 @@ def test_close_gives_up_on_a_file_system_that_hangs(
 def test_a_mistake_in_the_program_surfaces_in_the_training_thread(
     teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poll, "list_steps", lambda directory: None)
+    monkeypatch.setattr(poll, "list_published", lambda directory: None)
     poller = Poller({0: teacher}, {0: EXPECTED}, OURS)
     poller.look(0)
     wait_until(lambda: not poller._worker._thread.is_alive())
     for call in (lambda: poller.look(0), poller.take, poller.close):
-        with pytest.raises(TypeError):
+        with pytest.raises(AttributeError):
             call()
 
 

@@ -24,11 +24,11 @@ from exchange.support import (
 )
 from tensorfile.crafting import encode
 
-from hvcod.exchange import poll, read
+from hvcod.exchange import assemble, poll, read
 from hvcod.exchange.poll import Failure, Poller
 from hvcod.exchange.read import decode
 from hvcod.tensorfile.precision import lossless
-from hvcod.tensorfile.steps import checkpoint_path
+from hvcod.tensorfile.steps import Published, checkpoint_path
 
 
 def wait_for_failure(poller: Poller, cause: str) -> None:
@@ -123,7 +123,7 @@ def test_a_file_that_vanishes_after_the_listing(
     teacher: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(teacher, 50)
-    monkeypatch.setattr(poll, "list_steps", lambda directory: [50, 100])
+    monkeypatch.setattr(poll, "list_published", lambda directory: Published([50, 100], []))
     poller = start()
     poller.look(0)
     assert arrival_of(poller).step == 50
@@ -145,7 +145,7 @@ def test_a_stale_handle_is_tried_again(
             raise stale.pop()
         return readable(path, EXPECTED)
 
-    monkeypatch.setattr(poll, "read_checkpoint", flaky)
+    monkeypatch.setattr(assemble, "read_checkpoint", flaky)
     poller = start()
     poller.look(0)
     assert arrival_of(poller).step == 50

@@ -24,7 +24,8 @@ from exchange.support import (
     wait_until,
 )
 
-from hvcod.exchange.poll import Arrival, Poller
+from hvcod.exchange.assemble import Arrival
+from hvcod.exchange.poll import Poller
 from hvcod.exchange.publish import Publisher
 from hvcod.exchange.read import read_checkpoint
 from hvcod.files.whole import write_whole

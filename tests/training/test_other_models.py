@@ -19,7 +19,8 @@ from hvcod.codistill.teachers.model import GroupTeacher, TeacherSpec
 from hvcod.config import CodistillOptions
 from hvcod.errors import HvcodError
 from hvcod.exchange import published_directory
-from hvcod.exchange.poll import Poller, fetch
+from hvcod.exchange.assemble import Assembler
+from hvcod.exchange.poll import Poller
 from hvcod.files.whole import write_whole
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.format import specification
@@ -115,9 +116,9 @@ def test_a_file_that_describes_another_model_than_it_holds_is_refused(
     ours = Origin("run", "test", 0, model=text_of(hidden=5))
     expected = specification(own.state_dict())
     with pytest.raises(HvcodError, match=f"{path} .*{reason}"):
-        fetch(path.parent, 2, expected, ours, 1, others().tensors)
+        Assembler(path.parent, 1, expected, ours, others().tensors).fetch(2)
     # Who cannot build other models goes by the tensors alone.
-    assert fetch(path.parent, 2, expected, ours, 1) is not None
+    assert Assembler(path.parent, 1, expected, ours).fetch(2) is not None
 
 
 def test_a_poller_brings_other_models_and_counts_those_that_make_no_sense(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_a_file_of_earlier_versions_is_of_the_readers_own_architecture(tmp_path:
     own = tower(1, hidden=5)
     ours, expected = Origin("run", "test", model=text_of()), specification(own.state_dict())
     path = publish(tmp_path, own.state_dict(), "")
-    arrival = fetch(path.parent, 2, expected, ours, 1, others().tensors)
+    arrival = Assembler(path.parent, 1, expected, ours, others().tensors).fetch(2)
     assert arrival is not None
     assert arrival.origin.model == ""
 

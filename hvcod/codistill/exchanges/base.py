@@ -19,10 +19,15 @@ from hvcod.tensorfile.origin import Origin
 
 
 class Offer(NamedTuple):
-    """The student's `state_dict`, checked when it is called for, and where it comes from."""
+    """The student's `state_dict`, checked when it is called for, and where it comes from.
+
+    `changed` returns the rows of embedding tables that the last update has changed, by the table's
+    name; None, if that is not known.
+    """
 
     weights: Callable[[], Mapping[str, Tensor]]
     origin: Origin
+    changed: Callable[[], Mapping[str, Tensor] | None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Update:
     Attributes:
         model: The architecture of their model (`Origin.model`); empty: that of the student.
         created: When they were published (`Origin.created`); empty if they travel in no file.
+        base: The step on whose weights they are changes (`hvcod.exchange.changes`), which the
+            teacher has; None: they are whole.
     """
 
     group: int
@@ -39,6 +46,7 @@ class Update:
     tensors: Mapping[str, Tensor]
     model: str = ""
     created: str = ""
+    base: int | None = None
 
 
 class Exchange(ABC):
@@ -105,11 +113,20 @@ class Exchange(ABC):
         """Returns figures for the summary at the end, once it is closed."""
         return {}
 
+    def prepare(self, offer: Offer) -> None:
+        """Notes the weights before the first step of a launch; those of step 0 are offered.
+
+        Called after `begin`, if the training loop is hvcod's.
+
+        Raises:
+            GroupFailedError: See `offer`.
+        """
+        if not offer.origin.step:
+            self.offer(offer)
+
     @abstractmethod
     def offer(self, offer: Offer) -> None:
         """Publishes the weights after a step if it is time to.
-
-        A loop that calls `Codistiller.begin` also offers those of step 0.
 
         Raises:
             GroupFailedError: They had to be published and could not be.

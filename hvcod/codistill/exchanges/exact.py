@@ -14,9 +14,11 @@ from hvcod.codistill.exchanges.base import Offer, Update
 from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.exchanges.transfer import broadcast_update
 from hvcod.codistill.teachers.model import TeacherSpec
+from hvcod.codistill.teachers.precision import takes_changes
 from hvcod.config import CodistillOptions
 from hvcod.errors import GroupFailedError, HvcodError
-from hvcod.exchange.poll import Arrival, Failure, fetch
+from hvcod.exchange.assemble import Arrival, Assembler
+from hvcod.exchange.poll import Failure
 from hvcod.groups.agreement import any_rank
 from hvcod.tensorfile.errors import DamagedError
 from hvcod.tensorfile.origin import Origin
@@ -44,7 +46,14 @@ class ExactTeachers(PublishingExchange):
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
         """Also notes the group's own origin and the teachers' steps."""
         super().begin(origin, held)
-        self._ours, self._held = origin, dict(held)
+        self._held = dict(held)
+        others, in_place = self._other_tensors, takes_changes(self._options.teacher_precision)
+        self._assemblers = {
+            spec.group: Assembler(
+                self._directory(spec.group), spec.group, spec.tensors, origin, others, in_place
+            )
+            for spec in self._teachers
+        }
         self._lost: dict[int, str] = {}
 
     def offer(self, offer: Offer) -> None:
@@ -91,7 +100,8 @@ class ExactTeachers(PublishingExchange):
 
     def close(self, last: Offer | None) -> None:
         """Ends publishing; final weights between two intervals are never a teacher."""
-        super().close(None)
+        at_interval = last and last.origin.step % self._options.exchange_interval == 0
+        super().close(last if at_interval else None)
 
     def _wait(self, teacher: TeacherSpec, step: int) -> Update | None:
         begun, pause, logged = time.monotonic(), _FIRST_PAUSE, False
@@ -129,10 +139,8 @@ class ExactTeachers(PublishingExchange):
         """Returns the teacher's checkpoint and what is wrong with it; on the rank that polls."""
         if not self._group.polls:
             return None, ""
-        directory = self._directory(teacher.group)
         try:
-            ours, others = self._ours, self._other_tensors
-            return fetch(directory, step, teacher.tensors, ours, teacher.group, others), ""
+            return self._assemblers[teacher.group].fetch(step), ""
         except DamagedError as error:
             return None, (
                 f"{error}; --staleness exact needs it: delete that file and the states of group "

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from hvcod.codistill.exchanges.base import Offer, Update
 from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.exchanges.transfer import Transfer
+from hvcod.codistill.teachers.precision import takes_changes
 from hvcod.exchange.poll import Failure, Poller
 from hvcod.tensorfile.origin import Origin
 
@@ -20,8 +21,9 @@ class FreshestTeachers(PublishingExchange):
         if self._group.polls:
             directories = {spec.group: self._directory(spec.group) for spec in self._teachers}
             expected = {spec.group: spec.tensors for spec in self._teachers}
+            in_place = takes_changes(self._options.teacher_precision)
             self._poller = Poller(
-                directories, expected, origin, held, self.steps, self._other_tensors
+                directories, expected, origin, held, self.steps, self._other_tensors, in_place
             )
         self._transfer = Transfer(self._group, self._poller)
 

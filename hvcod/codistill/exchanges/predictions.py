@@ -114,6 +114,10 @@ class Predictions(Exchange):
         self._mailbox.begin(Start(step, position, hidden, tuple(self._told.values())))
         self._receive(step)
 
+    def prepare(self, offer: Offer) -> None:
+        """Notes the weights as the exchange ``files`` does."""
+        self._published.prepare(offer)
+
     def offer(self, offer: Offer) -> None:
         """Publishes the weights as the exchange ``files`` does."""
         self._published.offer(offer)

@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from hvcod.codistill.exchanges.base import Exchange, Offer
 from hvcod.exchange import published_directory
+from hvcod.exchange.changes import ROWS
 from hvcod.exchange.poll import Failure
 from hvcod.exchange.publish import Publisher, weights_to_publish
 from hvcod.exchange.read import Others
+from hvcod.exchange.tables import Tables
 from hvcod.files.folder import Held, hold
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
@@ -21,6 +23,7 @@ class PublishingExchange(Exchange):
     _keeps_all: ClassVar[bool] = False
     _publisher: Publisher | None = None
     _run: Held | None = None
+    _tables: Tables | None = None
 
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
         """Starts the publisher on the group root, which holds the run directory from now on."""
@@ -31,9 +34,21 @@ class PublishingExchange(Exchange):
             keep = None if self._keeps_all else self._options.keep_published
             self._publisher = Publisher(self._directory(self._group.index), keep)
 
+    def prepare(self, offer: Offer) -> None:
+        """Also notes the embedding tables whose changes will be published."""
+        changed = offer.changed() if self._publisher else None
+        if self._publisher and changed and self._options.whole_every > 1:
+            weights = offer.weights()
+            if not any(name + ROWS in weights for name in changed):
+                self._tables = Tables({name: weights[name].detach() for name in changed})
+                self._publisher.follow(self._tables, self._options.whole_every)
+        super().prepare(offer)
+
     def offer(self, offer: Offer) -> None:
         """Hands the weights to the publisher at each interval; not those before the first step."""
         step = offer.origin.step
+        if self._tables and step and (changed := offer.changed()):
+            self._tables.note(changed)
         if step and step % self._options.exchange_interval == 0:
             self._publish(offer)
 
@@ -52,9 +67,9 @@ class PublishingExchange(Exchange):
         return str(checkpoint_path(self._directory(group), step))
 
     def close(self, last: Offer | None) -> None:
-        """Publishes the final weights, unless an interval ended with them."""
-        if last and last.origin.step % self._options.exchange_interval:
-            self._publish(last)
+        """Publishes the final weights whole, unless an interval ended with them and they are."""
+        if last and (self._tables or last.origin.step % self._options.exchange_interval):
+            self._publish(last, whole=True)
         if self._publisher:
             self._publisher.close()
         if self._run:
@@ -68,7 +83,11 @@ class PublishingExchange(Exchange):
     def _directory(self, group: int) -> Path:
         return published_directory(self._run_dir, group)
 
-    def _publish(self, offer: Offer) -> None:
+    def _publish(self, offer: Offer, whole: bool = False) -> None:
         weights = offer.weights()
-        if self._publisher:
-            self._publisher.publish(weights_to_publish(weights), offer.origin)
+        if not self._publisher:
+            return
+        if tables := self._tables:
+            tables.copy_changes(offer.origin.step, weights)
+            weights = {name: tensor for name, tensor in weights.items() if name not in tables}
+        self._publisher.publish(weights_to_publish(weights), offer.origin, whole)

@@ -9,7 +9,8 @@ received the update.
 import threading
 
 from hvcod.codistill.exchanges.base import Update
-from hvcod.exchange.poll import Arrival, Poller
+from hvcod.exchange.assemble import Arrival
+from hvcod.exchange.poll import Poller
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
@@ -81,7 +82,7 @@ def broadcast_update(comm: Communicator, arrival: Arrival | None) -> Update:
     about = None
     if arrival is not None:
         origin = arrival.origin
-        about = (arrival.group, arrival.step, origin.model, origin.created)
+        about = (arrival.group, arrival.step, origin.model, origin.created, arrival.base)
     group, step, *more = comm.bcast(about)
     tensors = broadcast_tensors(comm, arrival.tensors if arrival else None)
     return Update(group, step, tensors, *more)

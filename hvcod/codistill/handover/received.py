@@ -104,7 +104,13 @@ class ReceivedTeacher(Teacher):
     def rewind(self) -> None:
         """Does nothing: a teacher rank keeps no hidden state of a batch that was not finite."""
 
-    def load(self, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
+    def load(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        model: str = "",
+        base: int | None = None,
+    ) -> bool:
         """Does nothing: the weights are at the teacher ranks."""
         return False
 

@@ -126,13 +126,21 @@ class Teacher(ABC):
         if self._before is not None:
             self.state = self._before
 
-    def load(self, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
+    def load(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        model: str = "",
+        base: int | None = None,
+    ) -> bool:
         """Puts fresher weights into it, which an exchange brings.
 
         Args:
             step: The step at which they were published.
             tensors: Those of the model's `state_dict`.
             model: Its architecture, as `Origin.model` says; empty: that of the student.
+            base: The step of the weights that they are changes upon (`hvcod.exchange.changes`),
+                which it has; None: they are whole.
 
         Returns:
             True if hidden states begin anew, as it has become another model.

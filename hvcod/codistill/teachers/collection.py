@@ -88,9 +88,16 @@ class Teachers:
         for key in keys:
             self[key].rewind()
 
-    def load(self, key: int, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
+    def load(
+        self,
+        key: int,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        model: str = "",
+        base: int | None = None,
+    ) -> bool:
         """Puts fresher weights into a teacher that an exchange feeds; see `Teacher.load`."""
-        return self[key].load(step, tensors, model)
+        return self[key].load(step, tensors, model, base)
 
     def state_dict(self) -> dict[int, dict[str, Any]]:
         """Returns {key: its state} of those that are here, on all ranks; with `hidden` all."""

@@ -15,6 +15,7 @@ from hvcod.codistill.projected import Predicted, Projected, computed
 from hvcod.codistill.teachers.base import Label, Question, Teacher
 from hvcod.codistill.teachers.precision import held
 from hvcod.errors import HvcodError
+from hvcod.exchange.changes import merged
 from hvcod.tensorfile.format import TensorSpec, specification
 
 log = logging.getLogger("hvcod.codistill")
@@ -156,14 +157,29 @@ class GroupTeacher(ModelTeacher):
         )
         return question.alike(torch.tensor(math.nan)), None
 
-    def load(self, step: int, tensors: Mapping[str, Tensor], model: str = "") -> bool:
-        """Puts fresher weights into it; half precision widens here.
+    def load(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        model: str = "",
+        base: int | None = None,
+    ) -> bool:
+        """Puts fresher weights into it, changes in place; half precision widens here.
 
         If they are those of another architecture, the model is made anew.
+
+        Raises:
+            HvcodError: They are changes upon other weights than it has.
         """
+        if base not in (None, self._step):
+            raise HvcodError(
+                f"{self.name} has step {self._step}, and changes upon step {base} came"
+            )
         other = self._become(model or self._spec.model)
         self._held.load(tensors)
-        self._published = dict(tensors) if self._keeps and not self._held.exact else {}
+        if self._keeps and not self._held.exact:
+            whole = base is None
+            self._published = dict(tensors) if whole else merged(self._published, tensors)
         self._step = step
         if self.dropped:
             log.info("%s teaches again, with its weights of step %d", self.name, step)

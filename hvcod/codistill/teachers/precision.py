@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hvcod.codistill.teachers.int8 import Packed, capabilities, pack, places
 from hvcod.errors import UsageError
+from hvcod.exchange.changes import ROWS
 
 log = logging.getLogger("hvcod.codistill")
 
@@ -47,9 +48,20 @@ class Held:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes over the tensors of a model's `state_dict`, in any floating types."""
+        """Takes over the tensors of a model's `state_dict`, in any floating types.
+
+        Of a table perhaps only the rows that have changed (`hvcod.exchange.changes`).
+        """
         for name, target in self.model.state_dict().items():
+            self._take(name, target, tensors)
+
+    def _take(self, name: str, target: Tensor, tensors: Mapping[str, Tensor]) -> None:
+        rows = tensors.get(name + ROWS)
+        if rows is None:
             target.copy_(tensors[name])
+        else:
+            values = tensors[name].to(target.device, target.dtype)
+            target.index_copy_(0, rows.to(target.device, torch.int64), values)
 
     def running(self) -> AbstractContextManager[object]:
         """Returns the context in which the model predicts."""
@@ -71,16 +83,18 @@ class Narrow(Held):
         for matrix in self._matrices.values():
             matrix.data = matrix.data.to(dtype)
 
-    @torch.no_grad()
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes over tensors. A matrix that was published wide, as fp16 would spoil it, is wide."""
-        for name, target in self.model.state_dict().items():
-            matrix, wide = self._matrices.get(name), self.exact and _is_wide(tensors[name])
-            dtype = torch.float32 if wide else self._dtype
-            if matrix is not None and target.dtype is not dtype:
-                matrix.data = tensors[name].to(self._device, dtype, copy=True)
-            else:
-                target.copy_(tensors[name])
+    def _take(self, name: str, target: Tensor, tensors: Mapping[str, Tensor]) -> None:
+        """A matrix that was published wide, as fp16 would spoil it, is wide."""
+        matrix, rows = self._matrices.get(name), tensors.get(name + ROWS)
+        wide = self.exact and _is_wide(tensors[name])
+        dtype = torch.float32 if wide else self._dtype
+        if matrix is None or target.dtype is dtype or (rows is not None and not wide):
+            super()._take(name, target, tensors)
+        elif rows is None:
+            matrix.data = tensors[name].to(self._device, dtype, copy=True)
+        else:
+            matrix.data = matrix.data.to(dtype)
+            super()._take(name, matrix.data, tensors)
 
     def running(self) -> AbstractContextManager[object]:
         """Returns autocast to the halves' type."""
@@ -141,6 +155,12 @@ def held(model: nn.Module, precision: str) -> Held:
             f"{' and longer than bf16' if precision == 'fp16' else ''}"
         )
     return Narrow(model, HALVES[precision], device)
+
+
+def takes_changes(precision: str) -> bool:
+    """Returns whether teachers of a ``--teacher-precision`` can take over changes of tables."""
+    # A table of integers is packed anew as a whole.
+    return precision != "int8"
 
 
 def bytes_of(model: nn.Module, precision: str) -> int:

@@ -15,7 +15,10 @@ from hvcod.training.run.owner import claims_of_the_dead, newcomers
 _CONFIGURATION = "config.toml"
 _WITHDRAWN = ".config.toml.withdrawn"
 _FILES_OF_A_GROUP = {
-    "published": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
+    "published": (
+        *("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
+        *("changes-[0-9]*.h5", ".changes-[0-9]*.tmp"),
+    ),
     "state": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
     "best": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
     "tensorboard": ("events.out.tfevents.*",),

@@ -78,6 +78,14 @@ class BaseAlgorithm(ABC):
         state: dict[str, Tensor] = self.model.state_dict()
         return state
 
+    def changed_rows(self) -> Mapping[str, Tensor] | None:
+        """Returns the rows of embedding tables in which the last step changed `weights`, by name.
+
+        Each once; all other rows are bit-equal to those before. None, if the algorithm does not
+        know, as by default: then tables are published whole. Asked for after each step.
+        """
+        return None
+
     def register(self, keeper: Keeper) -> None:
         """Registers what a training state holds of the model's weights and the algorithm.
 

@@ -1,6 +1,7 @@
 """Synchronous SGD: every update uses the mean of all ranks' gradients."""
 
 import logging
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -41,6 +42,10 @@ class Synchronous(BaseAlgorithm):
                 self._mean.wait()
         # A NaN of one rank has reached all of them with the mean: all decide alike.
         return self.updates.apply()
+
+    def changed_rows(self) -> Mapping[str, Tensor]:
+        """Returns the rows that occurred in the group's batch; see `BaseAlgorithm`."""
+        return self.updates.changed_rows()
 
     @property
     def sent(self) -> int:

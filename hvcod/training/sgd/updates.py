@@ -89,6 +89,7 @@ class Updates:
         self.done = self.skipped = self._in_a_row = 0
         self._accumulated = False
         self.learning_rate = 0.0
+        self._applied = False
         self.scale = LossScale() if options.precision == "fp16" else None
         self._factor = 1.0
 
@@ -133,10 +134,20 @@ class Updates:
 
         Raises what `check` does.
         """
-        usable = self.check()
-        for optimizer in self._optimizers.values() if usable else ():
+        self._applied = self.check()
+        for optimizer in self._optimizers.values() if self._applied else ():
             optimizer.step()
-        return usable
+        return self._applied
+
+    def changed_rows(self) -> dict[str, Tensor]:
+        """Returns the rows of each table that the last `apply` has changed, each once, by name."""
+        none = torch.empty(0, dtype=torch.int64)
+        return {
+            name: none.to(table.device)
+            if not self._applied or table.grad is None
+            else table.grad.coalesce().indices()[0]
+            for name, table in self.tables.items()
+        }
 
     def check(self) -> bool:
         """Clips the gradients and counts the step; returns False if they are not to be applied.

@@ -9,7 +9,7 @@ from typing import Any
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.toml import read_tree
 from hvcod.folders import MOST_GROUPS, group_folder, list_groups
-from hvcod.tensorfile.steps import checkpoint_path, steps_of
+from hvcod.tensorfile.steps import changes_of, changes_path, checkpoint_path, steps_of
 from hvcod.training.record.lines import LARGEST_INTEGER, number
 from hvcod.training.run.owner import BEAT, NAME
 from hvcod.training.status.folder import Folder, look
@@ -256,11 +256,13 @@ def _state(folder: Folder, now: float, is_done: bool) -> tuple[str, str]:
 def _kept(folder: Folder, prefix: str, now: float) -> Files:
     below = [name for name in folder.files if name.startswith(prefix)]
     size = sum(folder.files[name].st_size for name in below)
-    steps = steps_of(name.removeprefix(prefix) for name in below)
-    if not steps:
+    names = [name.removeprefix(prefix) for name in below]
+    paths = {step: changes_path(Path(), step) for step in changes_of(names)}
+    paths |= {step: checkpoint_path(Path(), step) for step in steps_of(names)}
+    if not paths:
         return Files(bytes=size)
-    newest = folder.written(prefix + checkpoint_path(Path(), steps[-1]).name)
-    return Files(steps[-1], now - newest, len(steps), size)
+    newest = folder.written(prefix + paths[max(paths)].name)
+    return Files(max(paths), now - newest, len(paths), size)
 
 
 def _text(options: dict[str, Any], name: str) -> str | None:

@@ -19,7 +19,8 @@ from hvcod.codistill.exchanges import transfer
 from hvcod.codistill.exchanges.base import Update
 from hvcod.codistill.exchanges.transfer import Transfer, broadcast_update
 from hvcod.codistill.guard import FAULTS, Agreed
-from hvcod.exchange.poll import Arrival, Poller
+from hvcod.exchange.assemble import Arrival
+from hvcod.exchange.poll import Poller
 from hvcod.groups import tensors as messages
 from hvcod.groups.split import split
 from hvcod.groups.world import world

@@ -165,6 +165,7 @@ HARMLESS: dict[str, Any] = {
     "steps": 51,
     "codistill.teacher_wait": 51,
     "codistill.keep_published": 51,
+    "codistill.whole_every": 51,
     "codistill.teacher_precision": "bf16",
     "codistill.teacher_limit": 51,
     "validate_average": True,

@@ -1,0 +1,111 @@
+"""The embedding tables of a group that publishes: what it has published, and what has changed.
+
+Most rows of a large table do not change between two publications. So the training thread notes the
+rows that updates touch, and copies these alone; the publisher's thread keeps the tables as their
+readers have them, and writes whole ones from there.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hvcod.exchange.changes import ROWS, merged, with_rows
+from hvcod.tensorfile.precision import Rounded, Rounding, finite_problem, rounded
+
+_INT32 = 2**31
+
+
+class Tables:
+    """Tables by name, on the group root.
+
+    `note` and `copy_changes` are for the training thread, the rest for the publisher's.
+    """
+
+    def __init__(self, tables: Mapping[str, Tensor]) -> None:
+        """Rounds the whole tables as they are now, on the host."""
+        self._published = {name: rounded(name, table.cpu()) for name, table in tables.items()}
+        self._touched = {name: _Touched(table) for name, table in tables.items()}
+        self._changes: deque[tuple[int, dict[str, Tensor]]] = deque()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._touched
+
+    def note(self, rows: Mapping[str, Tensor]) -> None:
+        """Notes the rows that an update has changed, each once, by table."""
+        for name, touched in self._touched.items():
+            touched.add(rows[name])
+
+    def copy_changes(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Copies the rows that have changed since the last call, as they are after a step."""
+        changes = {}
+        for name, touched in self._touched.items():
+            rows = touched.take()
+            changes[name] = weights[name].detach().index_select(0, rows)
+            changes[name + ROWS] = rows
+        for device in {copy.device for copy in changes.values() if copy.is_cuda}:
+            torch.cuda.current_stream(device).synchronize()
+        self._changes.append((step, changes))
+
+    def settle(self, step: int) -> dict[str, Rounded]:
+        """Takes the changes up to a step into the published tables; returns them, ready for a file.
+
+        Values that must not be published have their `Rounded.problem`.
+        """
+        changes = self._nothing()
+        while self._changes and self._changes[0][0] <= step:
+            copied = self._changes.popleft()[1]
+            changes = merged(changes, {name: copy.cpu() for name, copy in copied.items()})
+        settled = {}
+        for name, before in self._published.items():
+            rows, new = changes[name + ROWS], rounded(name, changes[name])
+            self._published[name] = _updated(before, rows, new)
+            kind = torch.int32 if len(before.values) < _INT32 else torch.int64
+            settled[name] = new
+            settled[name + ROWS] = Rounded(rows.to(kind), kind, Rounding(kind))
+        return settled
+
+    def whole(self) -> dict[str, Rounded]:
+        """Returns the published tables, as they are until the next `settle`."""
+        return {
+            name: replace(table, problem=finite_problem(name, table.values))
+            for name, table in self._published.items()
+        }
+
+    def _nothing(self) -> dict[str, Tensor]:
+        changes = {}
+        for name, table in self._published.items():
+            changes[name] = table.values.new_empty((0, *table.values.shape[1:]), dtype=table.source)
+            changes[name + ROWS] = torch.empty(0, dtype=torch.int64)
+        return changes
+
+
+class _Touched:
+    """The rows of a table that were touched, each once."""
+
+    def __init__(self, table: Tensor) -> None:
+        self._is_known = torch.zeros(len(table), dtype=torch.bool, device=table.device)
+        self._rows: list[Tensor] = []
+
+    def add(self, rows: Tensor) -> None:
+        new = rows[~self._is_known.index_select(0, rows)]
+        self._is_known.index_fill_(0, new, True)
+        self._rows.append(new)
+
+    def take(self) -> Tensor:
+        empty = torch.empty(0, dtype=torch.int64, device=self._is_known.device)
+        rows = torch.cat([empty, *self._rows])
+        self._is_known.index_fill_(0, rows, False)
+        self._rows.clear()
+        return rows
+
+
+def _updated(before: Rounded, rows: Tensor, new: Rounded) -> Rounded:
+    """Returns a published table with new rows; the rounding errors are the largest so far."""
+    values = with_rows(before.values, rows, new.values)
+    was, now = before.rounding, new.rounding
+    error = max(was.error, now.error)
+    relative = max(was.relative_error, now.relative_error)
+    return Rounded(values, before.source, Rounding(values.dtype, error, relative))
