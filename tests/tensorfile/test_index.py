@@ -96,7 +96,14 @@ def test_a_value_of_the_origin_of_another_type(name: str, value: object) -> None
 @pytest.mark.parametrize("name", [*index_of(DATA)["origin"]])
 def test_an_origin_without_one_of_its_values(name: str) -> None:
     data = reindexed(DATA, lambda index: index["origin"].__delitem__(name))
-    later = {"meaning": "", "content": "", "model": "", "average_decay": None}
+    later = {
+        "meaning": "",
+        "content": "",
+        "model": "",
+        "average_decay": None,
+        "lineage": "",
+        "base": None,
+    }
     if name in later:  # which files of earlier versions lack
         assert vars(decode(data, EXPECTED)[0])[name] == later[name]
     else:
