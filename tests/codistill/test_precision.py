@@ -13,7 +13,7 @@ from hvcod.codistill.teachers.base import Question
 from hvcod.codistill.teachers.fixed import FixedTeacher
 from hvcod.codistill.teachers.int8 import Int8Embedding, Int8Linear
 from hvcod.codistill.teachers.model import GroupTeacher, TeacherSpec
-from hvcod.codistill.teachers.precision import bytes_of, held
+from hvcod.codistill.teachers.precision import bytes_of, held, takes_changes
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
@@ -190,6 +190,32 @@ def test_a_saved_teacher_goes_on_bit_for_bit_and_in_any_precision(precision: str
         again.state = teacher.state
         answers = [tensor_of(each.predict(last, each.state)) for each in (teacher, again)]
         assert torch.equal(*answers) == (other == precision)
+
+
+@pytest.mark.parametrize("value", [0.25, 1e-7])
+@pytest.mark.parametrize("precision", [p for p in ("fp32", *NARROW) if takes_changes(p)])
+def test_changes_of_a_table_in_place_are_like_whole_weights(precision: str, value: float) -> None:
+    """Those too small for half precision, which come wide, as well."""
+    torch.manual_seed(3)
+    model = ClickModel(40, 4, [8])
+    before = halves(model)
+    rows, dtype = torch.tensor([3, 7, 30]), torch.float32 if value < 1e-4 else torch.float16
+    table = before["table.weight"].to(dtype, copy=True)
+    table[rows] = value
+    dense = {name: tensor + 1 for name, tensor in before.items() if name != "table.weight"}
+    teachers = [teacher_of(model, precision) for _ in range(2)]
+    for teacher in teachers:
+        teacher.load(50, {name: tensor.clone() for name, tensor in before.items()})
+    changes = {"table.weight": table[rows], "table.weight:rows": rows.int()}
+    teachers[0].load(100, dense | changes, base=50)
+    teachers[1].load(100, dense | {"table.weight": table})
+    states = [teacher.state_dict() for teacher in teachers]
+    assert states[0]["step"] == 100
+    for name in before:
+        assert torch.equal(*(state["weights"][name].float() for state in states)), name
+        assert torch.equal(*(teacher.model.state_dict()[name] for teacher in teachers)), name
+    with pytest.raises(HvcodError, match="has step 100, and changes upon step 50"):
+        teachers[0].load(150, dense | changes, base=50)
 
 
 def tensor_of(answer: tuple[Any, Any]) -> Tensor:

@@ -12,8 +12,13 @@ from forkserver.launches import ForkServer
 from tasks.commoncrawl.corpora import assert_same_files
 
 from hvcod.tasks.criteo.preparation.generate import generate
+from hvcod.tensorfile.steps import changes_path, list_published
 
 ROWS = 4000
+SMALL = (
+    *("--batch-size", 16, "--steps", 40, "--exchange-interval", 5, "--burn-in", 10),
+    *("--save-interval", 20, "--set", "model.hidden=16", "--set", "group_batch_size=32"),
+)
 OPTIONS = ("--min-count", 3, "--piece-bytes", 100_000, "--output")
 
 
@@ -94,10 +99,8 @@ def test_an_error_is_one_line_and_nothing_hangs(
 def train(
     server: ForkServer, ranks: int, data: Path, run: Path, *words: object
 ) -> list[dict[str, Any]]:
-    small = ["--batch-size", 16, "--steps", 40, "--exchange-interval", 5, "--burn-in", 10]
-    small += ["--save-interval", 20, "--set", "model.hidden=16", "--set", "group_batch_size=32"]
     command = ["hvcod", "train", "--task", "criteo", "--data", data, "--run-dir", run, "--json"]
-    done = server(ranks, *command, *small, *words)
+    done = server(ranks, *command, *SMALL, *words)
     summaries: list[dict[str, Any]] = json.loads(done.stdout)
     return summaries
 
@@ -116,6 +119,32 @@ def test_groups_teach_each_other(fast_mpirun: ForkServer, alone: Path, tmp_path:
         final = [line for line in lines if "validation_loss" in line][-1]
         assert final["validation_loss"] < 0.6
         assert final["validation_auc"] > 0.55
+
+
+def test_tables_published_by_changes_teach_as_whole_ones_do(
+    fast_mpirun: ForkServer, alone: Path, tmp_path: Path
+) -> None:
+    """Bit for bit, although the second run is killed in the middle of the changes and resumed."""
+    words = ["--groups", 2, "--staleness", "exact", "--exchange-interval", 2, "--steps", 24]
+    words += ["--batch-size", 2, "--set", "group_batch_size=2", "--save-interval", 7]
+    whole = train(fast_mpirun, 2, alone, tmp_path / "whole", *words, "--whole-every", 1)
+    run = tmp_path / "run"
+    by_changes = ["--data", alone, "--run-dir", run, *words, "--whole-every", 3]
+    launch = fast_mpirun.start(2, "hvcod", "train", "--task", "criteo", *SMALL, *by_changes)
+    folders = [run / f"group-{group}/published" for group in (0, 1)]
+    end = time.monotonic() + 300
+    while not all(changes_path(folder, 10).exists() for folder in folders):
+        assert launch.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    launch.kill_all()
+    changed = train(fast_mpirun, 2, alone, run, *words, "--whole-every", 3)
+    assert [each["weights"] for each in changed] == [each["weights"] for each in whole]
+    for folder in folders:
+        published = list_published(folder)
+        assert published.whole[0] == 2
+        assert published.whole[-1] == 24
+        assert {4, 6, 8, 10} < set(published.changes)
 
 
 def test_a_run_goes_on_with_other_ranks(
