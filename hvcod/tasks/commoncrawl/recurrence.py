@@ -1,8 +1,9 @@
 """The steps of an LSTM layer with layer normalisation, forward and back: what `lstm` defines.
 
-Everything that does not depend on h[t-1] is one operation over the whole window: the products of
-the inputs, and all gradients of weights, gains and biases. What is left in a step are a matrix
-product and a few operations that write in place.
+Everything that does not depend on h[t-1] is one operation over many steps: the products of the
+inputs, and all gradients of weights, gains and biases. What is left in a step are a matrix product
+and a few operations that write in place. On CPUs a large batch goes through a window in parts, as
+what is written for all of it would leave the cache before it is read.
 
 tanh takes ten times as long as a sigmoid on CPUs, so tanh(z) is computed as 1 - 2 sigmoid(-2 z):
 the gains and biases of g and of LN(c) are multiplied by -2 once per window, and all four gates pass
@@ -19,8 +20,11 @@ from torch.autograd.function import once_differentiable
 from hvcod.products import Weights, multiply
 
 _EPSILON = 1e-5
+_ROWS = 1024
+"""Rows of inputs that go through a CPU's caches together: enough for fast products."""
+
 _CACHED = 2**20
-"""Bytes of one of the tensors that go through a processor's cache together."""
+"""Bytes of the gates whose slopes are computed at once on a CPU."""
 
 _layer_norm_backward = torch.ops.aten.native_layer_norm_backward.default
 
@@ -45,8 +49,10 @@ def layer_without_gradient(
     """
     gain, input_gain, bias, *of_cell = gains
     gates = _gate_inputs(products, input_gain, bias)[0]
-    trace = _recur(gates, hidden, cell, multiply, _Gains.scaled(gain, *of_cell), keep=False)
-    return trace.outputs, trace.cells[-1]
+    outputs = gates.new_empty(*gates.shape[:2], gates.shape[2] // 4)
+    scaled = _Gains.scaled(gain, *of_cell)
+    trace = _recur(gates, hidden, cell, multiply, scaled, outputs, keep=False)
+    return outputs, trace.cells[-1]
 
 
 class _Gains(NamedTuple):
@@ -75,9 +81,8 @@ def _gate_inputs(products: Tensor, gain: Tensor, bias: Tensor) -> tuple[Tensor, 
 
 
 class _Trace(NamedTuple):
-    """Results of a forward pass, each [T, B, units], and [B, 1] of each step in `moments`."""
+    """Results of steps for the way back, each [T, B, units], and [B, 1] of each in `moments`."""
 
-    outputs: Tensor  # h
     cells: Tensor  # c
     squashed: Tensor
     gates: Tensor  # sigmoids (o, f, i, s)
@@ -86,11 +91,18 @@ class _Trace(NamedTuple):
 
 
 def _recur(
-    gates: Tensor, hidden: Tensor, cell: Tensor, multiply: Multiplier, gains: _Gains, *, keep: bool
+    gates: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    multiply: Multiplier,
+    gains: _Gains,
+    outputs: Tensor,
+    *,
+    keep: bool,
 ) -> _Trace:
-    """Runs the steps of a window; `gates` has `_gate_inputs` and is overwritten by the gates.
+    """Runs steps and writes h to `outputs`; `gates` has `_gate_inputs`, which gates replace.
 
-    Without `keep`, steps share the memory of all other results but `outputs`.
+    Without `keep`, steps share the memory of all other results.
     """
     steps, batch, width = gates.shape
     size = width // 4
@@ -98,7 +110,6 @@ def _recur(
     def allocate(units: int) -> Tensor:
         return gates.new_empty(steps if keep else 1, batch, units).expand(steps, -1, -1)
 
-    outputs = gates.new_empty(steps, batch, size)
     products, cells, squashed = map(allocate, (width, size, size))
     moments: list[list[Tensor]] = []
     # One unbind makes the views of all steps; indexing a tensor at every step costs far more.
@@ -115,7 +126,34 @@ def _recur(
         torch.sigmoid(normal, out=squash)
         hidden = torch.addcmul(o, o, squash, value=-2, out=output)
         moments.append(of_product + of_cell)
-    return _Trace(outputs, cells, squashed, gates, products, moments)
+    return _Trace(cells, squashed, gates, products, moments)
+
+
+class _Part(NamedTuple):
+    """Some steps of a window, for the way back.
+
+    hidden and cell before them are [B, units]; inputs are in the type of products,
+    [T, B, input_size], and `products` are W_x x, [T, B, 4 units], with moments for their LN.
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    inputs: Tensor
+    products: Tensor
+    mean: Tensor
+    deviation: Tensor
+    trace: _Trace
+
+
+def _parts(like: Tensor) -> list[slice]:
+    """Returns the parts of a window of inputs [T, B, input_size]."""
+    steps, rows = like.shape[:2]
+    return _slices(steps, _ROWS // rows if like.device.type == "cpu" else steps)
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    size = max(1, size)
+    return [slice(start, min(count, start + size)) for start in range(0, count, size)]
 
 
 class _Layer(torch.autograd.Function):
@@ -131,119 +169,132 @@ class _Layer(torch.autograd.Function):
         weight: Tensor,
         *gains: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        gain, input_gain, bias, cell_gain, cell_bias = gains
-        dtype = product_type(weight)
-        narrow, factor = inputs.to(dtype), weight.to(dtype)
-        products = multiply(narrow.flatten(0, 1), input_weight.to(dtype).t()).to(weight.dtype)
-        products = products.view(*inputs.shape[:2], -1)
-        gates, *moments = _gate_inputs(products, input_gain, bias)
-        by_weight = Weights(factor, len(hidden)).multiply
-        trace = _recur(
-            gates,
-            hidden,
-            cell,
-            lambda hidden, out: by_weight(hidden.to(dtype), out),
-            _Gains.scaled(gain, cell_gain, cell_bias),
-            keep=True,
-        )
-        ctx.moments = trace.moments
-        ctx.save_for_backward(
-            *(hidden, cell, weight, *gains, narrow, input_weight, products),
-            *(*moments, trace.outputs, trace.cells, trace.squashed, trace.gates, trace.products),
-        )
-        return trace.outputs, trace.cells[-1].clone()
+        gain, input_gain, bias, *of_cell = gains
+        dtype, scaled = product_type(weight), _Gains.scaled(gain, *of_cell)
+        factor = input_weight.to(dtype).t()
+        by_weight = Weights(weight.to(dtype), len(hidden)).multiply
+        outputs = gain.new_empty(*inputs.shape[:2], hidden.shape[-1])
+        ctx.moments, saved = [], []
+        for steps in _parts(inputs):
+            narrow = inputs[steps].to(dtype)
+            products = multiply(narrow.flatten(0, 1), factor).to(gain.dtype)
+            products = products.view(*narrow.shape[:2], -1)
+            gates, *moments = _gate_inputs(products, input_gain, bias)
+            trace = _recur(
+                gates,
+                hidden,
+                cell,
+                lambda hidden, out: by_weight(hidden.to(dtype), out),
+                scaled,
+                outputs[steps],
+                keep=True,
+            )
+            saved += [hidden, cell, narrow, products, *moments, *trace[:-1]]
+            ctx.moments.append(trace.moments)
+            # No view of a result of this function may be saved in it.
+            hidden, cell = outputs[steps][-1].clone(), trace.cells[-1]
+        ctx.save_for_backward(input_weight, weight, *gains, outputs, *saved)
+        return outputs, cell.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_outputs: Tensor, grad_cell: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, cell, weight, gain, input_gain, bias, cell_gain, cell_bias, *saved = (
-            ctx.saved_tensors
-        )
-        inputs = _Inputs(*saved[:5])
-        outputs, cells, squashed, gates, products = saved[5:]
-        trace = _Trace(outputs, cells, squashed, gates, products, ctx.moments)
-        gains = _Gains.scaled(gain, cell_gain, cell_bias)
-        back = _recur_backward(
-            trace, cell, weight.to(inputs.values.dtype), gains, grad_outputs, grad_cell
-        )
-        of_inputs, of_input_weight, *of_input_gains = _input_gradients(
-            inputs, back.gates, input_gain, bias, ctx.needs_input_grad[0]
-        )
-        of_weight, of_gain, *of_cell = _recurrent_gradients(trace, hidden, back, gains)
+        input_weight, weight, gain, input_gain, bias, *of_cell, outputs = ctx.saved_tensors[:8]
+        dtype = ctx.saved_tensors[10].dtype
+        gains = _Gains.scaled(gain, *of_cell)
+        by_weight = Weights(weight.to(dtype).t(), len(grad_cell)).multiply
+        factor = input_weight.to(dtype) if ctx.needs_input_grad[0] else None
+        grad_hidden, grad_cell = torch.zeros_like(grad_cell), grad_cell.clone()
+        of_inputs: list[Tensor] = []
+        sums: list[Tensor] = []
+        for number, steps in reversed(list(enumerate(_parts(outputs)))):
+            *before, cells, squashed, gates, products = ctx.saved_tensors[8 + 10 * number :][:10]
+            trace = _Trace(cells, squashed, gates, products, ctx.moments[number])
+            part = _Part._make([*before, trace])
+            back = _recur_backward(
+                part, by_weight, gains, grad_outputs[steps], grad_hidden, grad_cell
+            )
+            gradients = _recurrent_gradients(part, outputs[steps], back, gains)
+            products, *others = _input_gradients(part, back.gates, input_gain, bias)
+            if factor is not None:
+                of_inputs.insert(0, multiply(products, factor).view(part.inputs.shape))
+            _add(sums, [*gradients, *others])
+        of_weight, of_gain, of_cell, of_cell_bias, of_input_weight, *of_input_gains = sums
         of_weights = (of_input_weight.to(weight.dtype), of_weight.to(weight.dtype))
-        return of_inputs, back.hidden, back.cell, *of_weights, of_gain, *of_input_gains, *of_cell
+        return (
+            torch.cat(of_inputs) if of_inputs else None,
+            *(grad_hidden, grad_cell, *of_weights, of_gain, *of_input_gains),
+            *(of_cell, of_cell_bias),
+        )
 
 
 layer_with_gradient: Callable[..., tuple[Tensor, Tensor]] = _Layer.apply
 """Maps (inputs, h, c, W_x, W_h, a1, a2, b, a3, b3) to (h of all steps, last c), with gradients.
 
 inputs are [T, B, input_size], h and c before the window [B, units], h of all steps [T, B, units].
-Gradients can be taken once only.
+Gradients of gradients are not implemented, and raise.
 """
 
 
-class _Inputs(NamedTuple):
-    """Inputs, their products and the moments of these, for the gradients."""
-
-    values: Tensor  # x [T, B, input_size], in the type of products
-    weight: Tensor  # W_x
-    products: Tensor  # W_x x [T, B, 4 units]
-    mean: Tensor  # [T, B, 1]
-    deviation: Tensor  # reciprocal
+def _add(sums: list[Tensor], others: Sequence[Tensor]) -> None:
+    """Adds to sums, which begin with none."""
+    if not sums:
+        sums += [each.float() if each.dtype.itemsize < 4 else each for each in others]
+    else:
+        for total, other in zip(sums, others, strict=True):
+            total += other
 
 
 class _Back(NamedTuple):
-    """Gradients of a window by [T, B, units], and of hidden and cell before it by [B, units]."""
+    """Gradients of steps, [T, B, units]."""
 
     gates: Tensor  # of (o, f, i, -2 g) before the sigmoid, and so of each of the two LN
     normal: Tensor  # of -2 LN(c)
     products: Tensor  # of W_h h[t-1], in the type of products
-    hidden: Tensor
-    cell: Tensor
 
 
 def _recur_backward(
-    trace: _Trace,
-    cell: Tensor,
-    weight: Tensor,
+    part: _Part,
+    by_weight: Multiplier,
     gains: _Gains,
     grad_outputs: Tensor,
+    grad_hidden: Tensor,
     grad_cell: Tensor,
 ) -> _Back:
-    """Goes back through the steps; what does not depend on a later one is done for many at once."""
+    """Goes back through the steps; what does not depend on a later one is done for many at once.
+
+    `by_weight` multiplies by the transpose; the gradients of hidden and cell after the steps, [B,
+    units], become those before them.
+    """
+    trace = part.trace
     grad_gates, grad_normal = torch.empty_like(trace.gates), torch.empty_like(trace.squashed)
     by_gate = grad_gates.unflatten(-1, (4, -1))
-    grad_products = torch.empty_like(trace.products, dtype=weight.dtype)
-    grad_hidden, grad_cell = torch.zeros_like(cell), grad_cell.clone()
+    grad_products = torch.empty_like(trace.products, dtype=part.inputs.dtype)
     grad_cells = grad_cell.unsqueeze(1)  # the same numbers, for three gates
-    by_weight = Weights(weight.t(), len(cell)).multiply
     buffers = (
         *(grad_outputs, grad_gates, by_gate[:, :, 0], by_gate[:, :, 1:], grad_normal),
         *(trace.gates.chunk(4, dim=-1)[1], trace.cells, trace.products, grad_products),
     )
     views = list(zip(*(buffer.unbind() for buffer in buffers), trace.moments, strict=True))
-    before = torch.cat([cell.unsqueeze(0), trace.cells[:-1]])
+    before = torch.cat([part.cell.unsqueeze(0), trace.cells[:-1]])
     for steps in reversed(_blocks(trace.gates)):
         _slopes(trace, before, steps, grad_gates[steps], grad_normal[steps])
-        for grad, gates, o, fis, normal, f, new_cell, product, narrow, moments in views[steps][
-            ::-1
-        ]:
+        for grad, gates, o, fis, normal, f, cell, product, narrow, moments in views[steps][::-1]:
             grad_hidden.add_(grad)
             o.mul_(grad_hidden)
             normal.mul_(grad_hidden)
-            grad_cell.add_(_input_gradient(normal, new_cell, moments[2:], gains.cell))
+            grad_cell.add_(_input_gradient(normal, cell, moments[2:], gains.cell))
             fis.mul_(grad_cells)
             grad_cell.mul_(f)
             narrow.copy_(_input_gradient(gates, product, moments[:2], gains.gate))
             by_weight(narrow, grad_hidden)
-    return _Back(grad_gates, grad_normal, grad_products, grad_hidden, grad_cell)
+    return _Back(grad_gates, grad_normal, grad_products)
 
 
 def _blocks(gates: Tensor) -> list[slice]:
-    """Returns the steps in blocks, whose gates a processor's cache holds."""
+    """Returns steps in blocks whose slopes are computed at once."""
     steps = len(gates)
-    size = max(1, _CACHED // gates[0].nbytes) if gates.device.type == "cpu" else steps
-    return [slice(start, start + size) for start in range(0, steps, size)]
+    return _slices(steps, _CACHED // gates[0].nbytes if gates.device.type == "cpu" else steps)
 
 
 def _slopes(
@@ -265,32 +316,29 @@ def _slopes(
 
 
 def _recurrent_gradients(
-    trace: _Trace, hidden: Tensor, back: _Back, gains: _Gains
+    part: _Part, outputs: Tensor, back: _Back, gains: _Gains
 ) -> tuple[Tensor, ...]:
-    """Returns the gradients of W_h, a1, a3 and b3."""
-    before = torch.cat([hidden.unsqueeze(0), trace.outputs[:-1]]).to(back.products.dtype)
+    """Returns the gradients of W_h, in the type of products, a1, a3 and b3."""
+    before = torch.cat([part.hidden.unsqueeze(0), outputs[:-1]]).to(back.products.dtype)
+    of_weight = multiply(back.products.flatten(0, 1).t(), before.flatten(0, 1))
+    trace = part.trace
     mean, deviation, *of_cell = map(torch.stack, zip(*trace.moments, strict=True))
     _, of_gain, _ = _norm_gradients(back.gates, trace.products, (mean, deviation), gains.gate)
     _, *of_cell = _norm_gradients(back.normal, trace.cells, of_cell, gains.cell, gains.cell_bias)
-    of_weight = multiply(back.products.flatten(0, 1).t(), before.flatten(0, 1))
     return of_weight, _scale(of_gain), *(-2 * each for each in of_cell)
 
 
 def _input_gradients(
-    inputs: _Inputs, grad_gates: Tensor, gain: Tensor, bias: Tensor, needs_inputs: bool
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-    """Returns the gradients of x, of W_x in the type of products, and of a2 and b."""
-    moments = (inputs.mean, inputs.deviation)
+    part: _Part, grad_gates: Tensor, gain: Tensor, bias: Tensor
+) -> tuple[Tensor, ...]:
+    """Returns the gradients of W_x x [T B, 4 units] and W_x, in their type, and of a2 and b."""
+    moments = (part.mean, part.deviation)
     of_products, of_gain, of_bias = _norm_gradients(
-        grad_gates, inputs.products, moments, _scale(gain), _scale(bias), products=True
+        grad_gates, part.products, moments, _scale(gain), _scale(bias), products=True
     )
-    values = inputs.values.flatten(0, 1)
-    narrow = of_products.flatten(0, 1).to(values.dtype)
-    of_weight = multiply(narrow.t(), values)
-    of_inputs = None
-    if needs_inputs:
-        of_inputs = multiply(narrow, inputs.weight.to(values.dtype)).view(inputs.values.shape)
-    return of_inputs, of_weight, _scale(of_gain), _scale(of_bias)
+    narrow = of_products.flatten(0, 1).to(part.inputs.dtype)
+    of_weight = multiply(narrow.t(), part.inputs.flatten(0, 1))
+    return narrow, of_weight, _scale(of_gain), _scale(of_bias)
 
 
 def _input_gradient(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError
+from hvcod.tasks.commoncrawl import recurrence
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM, LayerNormLSTMLayer
 
 INPUT, HIDDEN, LAYERS = 5, 6, 2
@@ -86,7 +87,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("steps", "batch"), [(7, 3), (1, 3), (7, 1), (1, 1)])
-def test_outputs_and_all_gradients_are_those_of_the_equations(steps: int, batch: int) -> None:
+@pytest.mark.parametrize("rows", [2, 6, 1024])
+def test_outputs_and_all_gradients_are_those_of_the_equations(
+    steps: int, batch: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window goes through the layers whole, or in parts of a few rows."""
+    monkeypatch.setattr(recurrence, "_ROWS", rows)
     lstm = make_lstm()
     inputs, state = draw(steps, batch, INPUT), draw(LAYERS, 2, batch, HIDDEN)
     weights = torch.randn(steps, batch, HIDDEN), torch.randn(LAYERS, 2, batch, HIDDEN)
