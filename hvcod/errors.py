@@ -8,6 +8,9 @@ from hvcod.terminal import one_line
 PREEMPTED = 75
 """Exit code of what has saved and wants to be submitted again (EX_TEMPFAIL of sysexits.h)."""
 
+KILLED = 137
+"""Exit code of a launch of which a rank was killed, as launchers have it: 128 and the signal."""
+
 
 class HvcodError(Exception):
     """Something failed that the user can act on; shown as one line, exit code 1."""
@@ -31,6 +34,10 @@ class GroupFailedError(HvcodError):
 
 class RankLostError(HvcodError):
     """A rank is gone or unreachable: the launch ends with exit code 75, to be submitted again."""
+
+
+class RankKilledError(HvcodError):
+    """The process of a rank has died: the launch ends with exit code 137."""
 
 
 class UsageError(HvcodError):

@@ -11,7 +11,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from hvcod.errors import PREEMPTED, HvcodError, OutputError, RankLostError, UsageError
+from hvcod.errors import (
+    KILLED,
+    PREEMPTED,
+    HvcodError,
+    OutputError,
+    RankKilledError,
+    RankLostError,
+    UsageError,
+)
 from hvcod.groups.environment import launch_rank, launch_size
 from hvcod.terminal import printable
 
@@ -40,7 +48,8 @@ def abort(error: BaseException) -> NoReturn:
     """Prints what failed and where, and ends every process of this launch with a non-zero code.
 
     An `HvcodError` is shown as one line, anything else with its traceback. The code is 1, or 2 for
-    a `UsageError`, or 75 for a `RankLostError`. Not collective: one rank can call it.
+    a `UsageError`, 75 for a `RankLostError` or 137 for a `RankKilledError`. Not collective: one
+    rank can call it.
     """
     alone = _world_size() == 1
     if isinstance(error, HvcodError):
@@ -67,6 +76,8 @@ def leave(code: int) -> NoReturn:
 def _code(error: BaseException) -> int:
     if isinstance(error, RankLostError):
         return PREEMPTED
+    if isinstance(error, RankKilledError):
+        return KILLED
     return 2 if isinstance(error, UsageError) else 1
 
 

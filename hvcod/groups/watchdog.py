@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvcod.errors import HvcodError, RankLostError
+from hvcod.errors import HvcodError, RankKilledError, RankLostError
 from hvcod.groups.abort import abort, before_abort
 from hvcod.groups.communicator import of_mpi
 from hvcod.groups.lifeline import Door, Lifelines, accepts
@@ -40,10 +40,10 @@ class Watchdog:
     """Exchanges signs of life with the group root every few seconds, on a thread of its own.
 
     The root hears all ranks of its group, and they hear the root. A rank that hears nothing for too
-    long names the silent rank and ends the launch with 75; within seconds, if the other's process
-    is gone (`Lifelines`). Only time in which this process itself runs counts, so a job that the
-    scheduler suspends as a whole goes on afterwards. A job that is suspended on some of its nodes
-    goes on, too: see `_are_suspended`.
+    long names the silent rank and ends the launch with 75; and with 137, within seconds, if the
+    other's process is gone (`Lifelines`). Only time in which this process itself runs counts, so a
+    job that the scheduler suspends as a whole goes on afterwards. A job that is suspended on some
+    of its nodes goes on, too: see `_are_suspended`.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Watchdog:
         if rank in self._silence:
             node, _ = self._places[rank]
             abort(
-                RankLostError(
+                RankKilledError(
                     f"step {self._step()}: rank {rank} (on {node}) of group {self._index} has "
                     "died; the same command goes on from the last saved state"
                 )

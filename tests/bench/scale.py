@@ -1,11 +1,11 @@
 """Step time and bytes against ranks, groups and the speed of the link between two hosts.
 
     set -a; . bin/mpi-env; set +a
-    PYTHONPATH=tests:. chrt -r 1 .venv/bin/python -m bench.scale --output DIR
+    PYTHONPATH=tests:. .venv/bin/python -m bench.scale --output DIR
 
 As root, for the hosts are namespaces. Ranks run `bench.paced`: they wait where a model computes, so
-that 16 of them fit on two cores; messages and files are real. ``chrt`` lets them wake up in time
-while others use the machine. Writes scale.csv, links.csv, scale.json and scale.png.
+that 16 of them fit on two cores; messages and files are real. Writes scale.csv, links.csv, the same
+as .json, and scale.png.
 """
 
 import csv
@@ -27,7 +27,8 @@ from forkserver.launches import ForkServer
 
 Words = list[object]
 
-SHAPES = [(ranks, groups) for ranks in (2, 4, 8, 16) for groups in (1, 2, 4) if groups <= ranks]
+RANKS = (2, 4, 8, 16)
+GROUPS = (1, 2, 4)
 LINKS = {"10 Gbit/s": 1e10, "1 Gbit/s": 1e9, "100 Mbit/s": 1e8, "25 Mbit/s": 2.5e7}
 REPEATS = 3
 WARM_UP = 10
@@ -161,24 +162,32 @@ def _sent_at(
     return step, hosts.sent("h1")
 
 
-def all_shapes(server: ForkServer, pace: Pace, folder: Path) -> Iterator[Shape]:
+def all_shapes(
+    server: ForkServer, pace: Pace, folder: Path, numbers: Sequence[int]
+) -> Iterator[Shape]:
     """Yields what each number of ranks and groups took."""
-    for ranks, groups in SHAPES:
-        yield measure_shape(server, ranks, groups, pace, folder / f"{ranks}-ranks-{groups}-groups")
+    for ranks in numbers:
+        for groups in (groups for groups in GROUPS if groups <= ranks):
+            run = folder / f"{ranks}-ranks-{groups}-groups"
+            yield measure_shape(server, ranks, groups, pace, run)
 
 
-def all_links(hosts: Hosts, pace: Pace, folder: Path) -> Iterator[Link]:
+def all_links(hosts: Hosts, pace: Pace, folder: Path, names: Sequence[str]) -> Iterator[Link]:
     """Yields what one group of all ranks and a group for each host took at each link, in turns."""
-    for name, bits_per_s in LINKS.items():
+    for name in names:
+        bits_per_s = LINKS[name]
         for repeat in range(REPEATS):
             for groups in (1, 2):
                 run = folder / f"{bits_per_s:.0f}-{groups}-{repeat}"
                 yield measure_link(hosts, name, bits_per_s, groups, pace, run)
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows with the same names."""
-    with path.open("w", newline="") as file:
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows with the same names, if there are any: ``.csv`` and ``.json``."""
+    if not rows:
+        return
+    path.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+    with path.with_suffix(".csv").open("w", newline="") as file:
         table = csv.DictWriter(file, rows[0].keys())
         table.writeheader()
         table.writerows(rows)
@@ -193,7 +202,9 @@ def shown(rows: Iterable[Shape | Link]) -> Iterator[dict[str, Any]]:
 
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A folder.")
-def scale(output: Path) -> None:
+@click.option("--link", "links", multiple=True, type=click.Choice(list(LINKS)), help="Only these.")
+@click.option("--ranks", multiple=True, type=int, help="Only these numbers; 0: none.")
+def scale(output: Path, links: Sequence[str], ranks: Sequence[int]) -> None:
     """Measure step time and bytes for many ranks, and for two hosts with a slow link."""
     if reason := unavailable():
         raise click.ClickException(reason)
@@ -204,15 +215,14 @@ def scale(output: Path) -> None:
     environment = CLEAN_ENVIRONMENT | {"HOROVOD_CYCLE_TIME": "5"}
     with tempfile.TemporaryDirectory() as name, ForkServer(environment, PROGRAMS) as server:
         folder = Path(name)
-        shapes = list(shown(all_shapes(server, pace, folder)))
+        shapes = list(shown(all_shapes(server, pace, folder, ranks or RANKS)))
         (folder / "hosts").mkdir()
         with Hosts(folder / "hosts", 2, environment, server) as hosts:
-            links = list(shown(all_links(hosts, pace, folder)))
-    write_csv(output / "scale.csv", shapes)
-    write_csv(output / "links.csv", links)
-    content = {"pace": asdict(pace), "shapes": shapes, "links": links}
-    (output / "scale.json").write_text(json.dumps(content, indent=1) + "\n")
-    draw_links(links, pace.step_s, output / "scale.png")
+            measured = list(shown(all_links(hosts, pace, folder, links or [*LINKS])))
+    for name, rows in (("scale", shapes), ("links", measured)):
+        write_table(output / name, rows)
+    if measured:
+        draw_links(measured, pace.step_s, output / "scale.png")
 
 
 if __name__ == "__main__":

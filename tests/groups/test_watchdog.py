@@ -56,7 +56,7 @@ def test_a_killed_rank_ends_its_launch_where_the_launcher_does_not(
         launch.communicate(timeout=300)
     finally:
         launch.kill_all()
-    assert launch.returncode == 75
+    assert launch.returncode == 137
     (line,) = [each for each in errors.read_text().splitlines() if "has died" in each]
     assert re.match(r"hvcod: step \d+: rank 1 \(on .*\) of group 0 has died; the same ", line)
 

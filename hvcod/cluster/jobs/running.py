@@ -25,11 +25,15 @@ from hvcod.training.signals import SIGNALS, release
 PASSED_ON = signal.SIGUSR2
 """Passed on by srun and mpirun to all ranks. On TERM, mpirun would kill them."""
 
+MOST_TRIES = 5
+"""How often a training whose ranks are killed is started again from the same saved state."""
+
 
 def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool) -> int:
     """Runs a command to its end, and requeues the job if it exits with 75.
 
-    If jobs that it waits for have not ended, it only submits itself behind them.
+    It also requeues a training of which a rank was killed, if that has saved: see `_may_go_on`. If
+    jobs that it waits for have not ended, it only submits itself behind them.
 
     Returns the command's exit code, or 128 and the number of the signal that ended it. If the
     ranks watch the clock, warnings are not passed on to them.
@@ -50,7 +54,34 @@ def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool)
             _say(f"saved; not back into the queue, because of {COMMAND}")
         else:
             _go_on(scheduler, job, launch.received)
+    elif _is_killed(code) and not stop_file.is_new() and _may_go_on(job):
+        _go_on(scheduler, job, launch.received, why="a rank was killed")
     return code
+
+
+def _is_killed(code: int) -> bool:
+    """Returns whether a launch ended by a signal that nobody sends on purpose."""
+    return code > 128 and code - 128 not in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _may_go_on(job: RunningJob) -> bool:
+    """Returns whether a training has saved a state, and may be tried again from there.
+
+    Notes it in the folder: what kills a rank again and again before the next state is saved is no
+    accident.
+    """
+    group = "*" if job.index is None else f"group-{job.index}"
+    states = job.folder.glob(f"{group}/state/step-*.h5")
+    newest = {state.parts[-3]: state.name for state in sorted(states)}
+    if not newest:
+        return False
+    line = " ".join(f"{name}/{state}" for name, state in newest.items())
+    path = job.folder / "jobs" / f"{job.log_name}.killed"
+    with contextlib.suppress(OSError):
+        lines = path.read_text().splitlines() if path.exists() else []
+        write_below(job.folder, f"jobs/{path.name}", "\n".join([*lines, line, ""]).encode())
+        return lines.count(line) < MOST_TRIES
+    return False
 
 
 def _note_start(scheduler: str, job: RunningJob) -> None:
@@ -99,14 +130,16 @@ def _awaited(scheduler: str, job: RunningJob) -> list[str]:
     ]
 
 
-def _go_on(scheduler: str, job: RunningJob, received: Collection[signal.Signals]) -> None:
-    """Puts a job that has saved back into the queue, or says why it is not and what to do."""
+def _go_on(
+    scheduler: str, job: RunningJob, received: Collection[signal.Signals], why: str = "saved"
+) -> None:
+    """Puts a job that is not done back into the queue, or says why it is not and what to do."""
     batch_system = SCHEDULERS.load(scheduler)()
     goes_on = False
     try:
         if not batch_system.may_requeue(received):
             return
-        _say("saved; back into the queue")
+        _say(f"{why}; back into the queue")
         for name, job_id in batch_system.requeue(job):
             goes_on = True
             _say(f"{name} goes on as job {job_id}")

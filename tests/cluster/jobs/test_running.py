@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cluster.jobs.conftest import ShellJobs
 
+from hvcod.cluster.jobs.running import MOST_TRIES
+
 STUBBORN = "trap '' USR1 USR2 TERM; echo ready; read -r line; exit 4"
 SAVES = "trap 'echo got USR2; exit 75' USR2; echo ready; while :; do sleep 0.05; done"
 
@@ -69,6 +71,27 @@ def test_what_saved_goes_back_with_its_follower_and_is_noted(shell: ShellJobs) -
         {"scheduler": "shell", "name": "train", "id": "1"},
         {"scheduler": "shell", "name": "evaluate", "id": "2"},
     ]
+
+
+def test_a_training_that_was_killed_goes_back_as_long_as_it_saves(shell: ShellJobs) -> None:
+    killed = words(command=["bash", "-c", "kill -KILL $$"])
+    states = shell.home / "run/group-0/state"
+    states.mkdir(parents=True)
+    tries = shell.home / "run/jobs/train.killed"
+
+    def goes_back(*command: str) -> bool:
+        return "a rank was killed; back into the queue" in shell.run(*command).stdout
+
+    assert not goes_back(*killed)
+    (states / "step-00000050.h5").touch()
+    assert goes_back(*killed)
+    tries.write_text(tries.read_text() * (MOST_TRIES - 1))
+    assert goes_back(*killed)
+    assert not goes_back(*killed)
+    (states / "step-00000100.h5").touch()
+    # Somebody has ended it on purpose.
+    assert not goes_back(*words(command=["bash", "-c", "kill -TERM $$; sleep 9"]))
+    assert goes_back(*killed)
 
 
 def test_a_job_goes_behind_those_that_it_waits_for_under_their_new_ids(shell: ShellJobs) -> None:
