@@ -34,8 +34,8 @@ def multiply(left: Tensor, right: Tensor) -> Tensor:
     """
     if _suits(left, right.dtype, len(left) * right.numel()):
         return _by_onednn(left, right.t())
-    with torch.autocast(left.device.type, enabled=False):
-        return torch.mm(left, right)
+    # Autocast leaves products alone that are written to a given tensor.
+    return torch.mm(left, right, out=left.new_empty(len(left), right.shape[1]))
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -43,7 +43,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     As `torch.nn.functional.linear`, but gradients can be taken once only.
     """
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled(inputs.device.type):
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return F.linear(inputs, weight, bias)
     if not _suits(inputs, weight.dtype, inputs.numel() * len(weight)):
         return F.linear(inputs, weight, bias)
@@ -96,8 +96,7 @@ class Weights:
         elif inputs.dtype is out.dtype:
             torch.mm(inputs, self._factor, out=out)
         else:
-            with torch.autocast(out.device.type, enabled=False):
-                out.copy_(torch.mm(inputs, self._factor))
+            out.copy_(multiply(inputs, self._factor))
 
 
 class _Linear(torch.autograd.Function):

@@ -35,7 +35,7 @@ Multiplier = Callable[[Tensor, Tensor], object]
 def product_type(weight: Tensor) -> torch.dtype:
     """Returns the type in which a weight is multiplied, which autocast decides."""
     device = weight.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return weight.dtype
 

@@ -237,6 +237,16 @@ def test_initial_values() -> None:
     assert layer.input_weight.std() > 0
 
 
+def test_devices_without_autocast() -> None:
+    """Sizes alone, as on other devices."""
+    lstm = LayerNormLSTM(INPUT, HIDDEN, LAYERS).to("meta")
+    inputs = torch.empty(4, 3, INPUT, device="meta", requires_grad=True)
+    outputs, state = lstm(inputs)
+    outputs.sum().backward()
+    assert inputs.grad is not None
+    assert (outputs.shape, state.shape) == ((4, 3, HIDDEN), (LAYERS, 2, 3, HIDDEN))
+
+
 def test_a_state_of_another_batch_size_is_refused() -> None:
     lstm = LayerNormLSTM(INPUT, HIDDEN, LAYERS)
     _, state = lstm(torch.randn(2, 3, INPUT))
