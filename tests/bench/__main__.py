@@ -34,7 +34,13 @@ ROWS = {
         "criteo_embedding_rows",
         "criteo_waiting",
     ],
-    "imagenet": ["image_accuracy", "image_waiting", "image_decoding"],
+    "imagenet": [
+        "image_accuracy",
+        "image_waiting",
+        "image_decoding",
+        "image_torchvision",
+        "image_turbojpeg",
+    ],
     "evaluation": ["predict_forward", "evaluate_forward"],
     "churn": ["churn_compare", "churn_compare_shuffled", "churn_memory"],
 }

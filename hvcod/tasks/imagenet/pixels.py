@@ -113,7 +113,9 @@ class View:
         across, down = image.width / width, image.height / height
         part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
         size = (self._size, self._size)
-        return image.convert("RGB").resize(size, Image.Resampling.BILINEAR, box=part)
+        # Pillow copies an image that it converts to what it is.
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        return image.resize(size, Image.Resampling.BILINEAR, box=part)
 
     def _shifted(self, image: Image.Image, draws: Draws) -> Image.Image:
         """Moves the image by up to its padding in both directions; the new margin is black."""

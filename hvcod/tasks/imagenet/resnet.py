@@ -29,7 +29,9 @@ class Normalise(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps uint8 [N, 3, H, W] to the weights' floating type."""
-        return (pixels.to(self.mean.dtype) / 255 - self.mean) / self.deviation
+        # In place: new memory for each result would cost as much as decoding the images.
+        numbers = pixels.to(self.mean.dtype, copy=True)
+        return numbers.div_(255).sub_(self.mean).div_(self.deviation)
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

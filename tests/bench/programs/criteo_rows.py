@@ -8,5 +8,6 @@ from hvcod.tasks.criteo.preparation.generate import generate
 AT_ONCE = 2**16
 
 with Path(sys.argv[1]).open("wb") as file:
-    for first in range(0, int(sys.argv[2]), AT_ONCE):
-        file.write(generate(1, first, AT_ONCE)[0])
+    rows = int(sys.argv[2])
+    for first in range(0, rows, AT_ONCE):
+        file.write(generate(1, first, min(AT_ONCE, rows - first))[0])
