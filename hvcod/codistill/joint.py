@@ -16,10 +16,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hvcod.codistill.predictions.sampled import AnyPrediction, Prediction, Sampled, magnitude
-from hvcod.codistill.projected import Predicted, Projected, computed
+from hvcod.codistill.projected import Predicted, Projected, cast_once, computed
 from hvcod.codistill.rows import SumOfRows, check_shapes, precision_of, slices
 from hvcod.errors import HvcodError
 from hvcod.products import add_product, linear, multiply
+from hvcod.spans import BACKWARD, TEACHERS
 
 _CPU_LOGITS, _DEVICE_LOGITS = 6 * 2**20, 2**24
 """Logits of a model that are computed at once: fewer take less memory, more make fast products."""
@@ -113,6 +114,7 @@ class _Losses:
             each.ready() if isinstance(each, Projected) else each for each in predictions
         ]
         teachers, self._count = len(predictions), count
+        self._memory = like.new_empty(0)
         zeros = like.new_zeros(3 + 2 * teachers, dtype=self.precision)
         self._phi, self._psi, self._sizes, self._theirs = zeros.split(
             [1, 1, 1 + teachers, teachers]
@@ -121,10 +123,11 @@ class _Losses:
     def add(self, student: Tensor, chunk: slice, differentiates: bool, unit: float) -> None:
         """Adds those of the logits of a chunk; gradients, times `unit`, take their place."""
         teachers = [each[chunk] for each in self._teachers]
-        theirs = [each if isinstance(each, Sampled) else computed(each) for each in teachers]
+        with TEACHERS:
+            theirs = [each if isinstance(each, Sampled) else computed(each) for each in teachers]
         for rows in slices(student):
             mine = student[rows]
-            gradient = torch.zeros_like(mine, dtype=self.precision) if differentiates else None
+            gradient = self._spare(mine) if differentiates else None
             labels, share = self._labels[chunk][rows, None], self._share[chunk][rows, None]
             self._distill(mine, [each[rows] for each in theirs], gradient)
             self._score(mine, labels, share, gradient)
@@ -132,6 +135,11 @@ class _Losses:
                 self._measure([each[rows] for each in theirs], labels, share)
             if gradient is not None:
                 mine.copy_(gradient if unit == 1 else gradient.mul_(unit))
+
+    def _spare(self, like: Tensor) -> Tensor:
+        if len(self._memory) < len(like):
+            self._memory = torch.empty_like(like, dtype=self.precision)
+        return self._memory[: len(like)]
 
     def results(self) -> tuple[Tensor, ...]:
         """Returns the fields of `Joint`."""
@@ -155,8 +163,13 @@ class _Losses:
     ) -> None:
         logs = torch.log_softmax(student, dim=-1, dtype=self.precision)
         self._phi += _task_loss(logs, labels, share)
-        if gradient is not None:
-            gradient.addcmul_(logs.exp_(), share).scatter_add_(1, labels, -share)
+        if gradient is None:
+            return
+        if self.terms.psi is None:
+            torch.mul(logs.exp_(), share, out=gradient)
+        else:
+            gradient.addcmul_(logs.exp_(), share)
+        gradient.scatter_add_(1, labels, -share)
 
     def _measure(self, teachers: Sequence[Prediction], labels: Tensor, share: Tensor) -> None:
         for number, each in enumerate(teachers):
@@ -183,13 +196,12 @@ class _Joint(torch.autograd.Function):
         losses = _Losses(terms, features, count, len(weight))
         unit = _HALF_SIZE * count / (1 + terms.weight) if dtype is torch.float16 else 1.0
         gradients = _Gradients(ctx.needs_input_grad, features, weight, bias)
-        inputs, matrix = features.to(dtype), weight.to(dtype)
-        offset = None if bias is None else bias.to(dtype)
+        inputs, (matrix, offset) = features.to(dtype), cast_once(weight, bias, dtype)
         with torch.autocast(features.device.type, enabled=False):
             for chunk in _chunks(inputs, len(weight)):
                 logits = linear(inputs[chunk], matrix, offset)
                 losses.add(logits, chunk, differentiates, unit)
-                if differentiates:
+                with BACKWARD:
                     gradients.add(chunk, logits, inputs[chunk], matrix)
         ctx.gradients, ctx.unit = gradients, unit
         total, *figures = losses.results()

@@ -6,6 +6,7 @@ The logits of a large vocabulary are by far the largest tensors of a step. As lo
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self, cast
 
 import torch
@@ -60,20 +61,15 @@ class Projected:
         return logits
 
     def ready(self) -> Self:
-        """Returns the same logits, to be computed in many parts: the layer's weights are cast once.
+        """Returns the same logits, to be computed in parts: the layer's weights are cast once.
 
         No gradients flow through them.
         """
-        if not self._autocast or not self.is_linear:
+        if not self.is_linear:
             return self.detach()
         layer = cast(nn.Linear, self.layer)
-        matrix = layer.weight.detach().to(self.dtype)
-        # A layer may be made without one.
-        offset = None if layer.bias is None else layer.bias.detach().to(self.dtype)
-
-        def project(features: Tensor) -> Tensor:
-            return linear(features, matrix, offset)
-
+        weight, bias = cast_once(layer.weight, layer.bias, self.dtype)
+        project = partial(linear, weight=weight, bias=bias)
         return self._with(features=self.features.detach().to(self.dtype), _project=project)
 
     def detach(self) -> Self:
@@ -100,3 +96,10 @@ Predicted = Tensor | Projected
 def computed(logits: Predicted) -> Tensor:
     """Returns logits, which are computed if they have not been."""
     return logits.logits() if isinstance(logits, Projected) else logits
+
+
+def cast_once(
+    weight: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """Returns weight and bias of a linear layer in a type, without gradient."""
+    return weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)

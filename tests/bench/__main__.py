@@ -24,6 +24,7 @@ ROWS = {
         "text_waiting",
         "teacher_memory",
     ],
+    "loss": ["loss_time", "loss_memory", "loss_time_gpu", "loss_memory_gpu"],
     "lstm": ["lstm_paper_32", "lstm_paper_128", "lstm_small", "lstm_inference", "lstm_gpu"],
     "data": ["data_preparation", "data_memory"],
     "commoncrawl": ["text_datatrove", "text_datatrove_same", "text_ranks"],

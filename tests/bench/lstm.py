@@ -64,7 +64,7 @@ def lstm_inference(tiny: bool) -> Row:
         return torch.no_grad()(lambda: lstm(inputs))
 
     ours, reference = map(inference, sizes.layers())
-    with _one_thread():
+    with one_thread():
         return _row("lstm_inference", measure_pair(ours, reference, 2 if tiny else 15), 1.10)
 
 
@@ -78,7 +78,7 @@ def lstm_gpu(tiny: bool) -> Row:
 
 
 def _trained(name: str, sizes: Sizes, target: float, repeats: int, bound: str = "") -> Row:
-    with _one_thread():
+    with one_thread():
         pair = measure_pair(*_training(sizes), 2 if sizes is TINY else repeats)
     return _row(name, pair, target, bound)
 
@@ -109,7 +109,7 @@ def _row(name: str, pair: Pair, target: float, bound: str = "") -> Row:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """As on saturated cores; several threads on a machine that others use measure those others.
 
     Memory is kept from step to step, as in a rank that trains.

@@ -12,6 +12,7 @@ from hvcod.codistill.handover.mailbox import Answer
 from hvcod.codistill.handover.messages import Verdict
 from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import Prediction
+from hvcod.codistill.projected import Projected
 from hvcod.codistill.teachers.base import Label, Question, Teacher
 from hvcod.codistill.teachers.model import ModelTeacher
 
@@ -89,10 +90,13 @@ class ReceivedTeacher(Teacher):
         rows = np.split(rows, question.part.count)[question.part.index]
         if packing.kind != "whole":
             return packing.unpack(rows).to(like.device).reshape(like.shape), header.hidden
+        halves = torch.from_numpy(rows["logits"]).reshape(like.shape)
+        if isinstance(like, Projected):  # widened a few at a time, where they are used
+            return halves.to(like.device, non_blocking=True), header.hidden
         # In the same memory each time: fresh memory takes longer than the copy.
         if self._logits is None or self._logits.shape != like.shape:
             self._logits = torch.empty(like.shape, device=like.device)
-        self._logits.copy_(torch.from_numpy(rows["logits"]).reshape(like.shape))
+        self._logits.copy_(halves)
         return self._logits, header.hidden
 
     def drop(self) -> None:
