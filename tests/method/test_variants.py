@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from forkserver.launches import ForkServer, Launch
-from method.variants import VARIANTS, Variant
+from method.variants import STEPS_MADE_OTHERWISE, VARIANTS, Variant
 
 from hvcod.tensorfile.steps import list_steps
 
@@ -71,7 +71,9 @@ def trained_teachers(
 @pytest.mark.usefixtures("long")
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("task", list(SMALL))
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+@pytest.mark.parametrize(
+    "variant", [*VARIANTS, *STEPS_MADE_OTHERWISE], ids=lambda variant: variant.name
+)
 def test_a_variant_trains_is_killed_and_goes_on(
     fast_mpirun: ForkServer,
     data: Mapping[str, Path],
@@ -82,6 +84,8 @@ def test_a_variant_trains_is_killed_and_goes_on(
 ) -> None:
     if ranks > 1 and not variant.launched:
         pytest.skip("trains in one process")
+    if task not in variant.tasks:
+        pytest.skip("is not for this task")
     flags = trained_teachers(fast_mpirun, variant, task, data[task], tmp_path)
     flags = [*flags, "--groups", str(variant.groups)]
     launched = variant.groups * (ranks + variant.further_ranks) if variant.launched else 0

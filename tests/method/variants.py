@@ -23,6 +23,7 @@ class Variant:
         stored: Options of ``hvcod predict --teacher-store`` for each task, if the predictions of a
             teacher are stored; ``{store}`` in the flags is the folder.
         ranks: Ranks of each group where it is measured: with one, some base algorithms are alike.
+        tasks: The tasks that it is for.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Variant:
     teachers: int = 0
     stored: Mapping[str, tuple[str, ...]] | None = None
     ranks: int = 1
+    tasks: tuple[str, ...] = ("commoncrawl", "criteo")
 
 
 APART = ("--burn-in", "1000000")
@@ -100,3 +102,24 @@ VARIANTS = [
     ),
     Variant("predictions, freshest", PREDICTIONS, further_ranks=1, repeats=False),
 ]
+
+SMALLER_AT_FIRST = ("--batch-warmup", "14", "--set", "batch_size=8")
+
+STEPS_MADE_OTHERWISE = [
+    Variant("accumulated", (*EXACT, "--accumulate", "4")),
+    Variant("accumulated, local", (*EXACT, *LOCAL, "--accumulate", "2")),
+    Variant("accumulated, predictions", (*EXACT, *PREDICTIONS, "--accumulate", "2"), 2, 1),
+    Variant("accumulated, async", ("--sgd", "async", "--accumulate", "2"), repeats=False),
+    Variant("gradients in fp16", (*EXACT, "--compress", "fp16")),
+    Variant("gradients in bf16", (*EXACT, "--compress", "bf16", "--accumulate", "2")),
+    Variant("lars", (*EXACT, "--algorithm", "lars"), tasks=("commoncrawl",)),
+    Variant("lamb", (*EXACT, "--algorithm", "lamb"), tasks=("commoncrawl",)),
+    Variant("batch warm-up", (*EXACT, *SMALLER_AT_FIRST)),
+    Variant("batch warm-up, predictions", (*EXACT, *PREDICTIONS, *SMALLER_AT_FIRST), 2, 1),
+    Variant(
+        "batch warm-up, accumulated, in-process",
+        ("--exchange", "in-process", "--accumulate", "2", *SMALLER_AT_FIRST),
+        launched=False,
+    ),
+]
+"""Updates that are made in parts, sent smaller or scaled otherwise: not ways to teach."""

@@ -69,28 +69,30 @@ class HalvedBucket(Bucket):
 
     def __init__(self, name: str, parameters: Sequence[nn.Parameter], half: torch.dtype) -> None:
         super().__init__(name, parameters)
-        total = sum(parameter.numel() for parameter in parameters)
+        self._total = total = sum(parameter.numel() for parameter in parameters)
         self._ranks = hvd.size()
         device = parameters[0].device
         self._flat = torch.zeros(-(-total // self._ranks) * self._ranks, dtype=half, device=device)
-        sizes = [parameter.numel() for parameter in parameters]
-        pieces = self._flat[:total].split(sizes)
-        self._pieces = [
-            piece.view(parameter.shape) for piece, parameter in zip(pieces, parameters, strict=True)
-        ]
+        self._pieces = self._cut(self._flat)
         self.bytes = self._flat.nbytes
 
     def pass_on(self) -> None:
         """Sends the means of this rank's share."""
         shares, _ = hvd.synchronize(self._handle)
         shares = shares.view(self._flat.dtype).view(self._ranks, -1)
-        mean = shares.float().mean(0).to(self._flat.dtype)
+        mean = shares.mean(0, dtype=torch.float32).to(self._flat.dtype)
         self._handle = hvd.allgather_async(mean.view(_CARRIER), name=f"{self._name} means")
 
     def wait(self) -> None:
         """Returns when the gradients are means."""
-        self._flat.copy_(hvd.synchronize(self._handle).view(self._flat.dtype))
-        torch._foreach_copy_(self._gradients(), self._pieces)
+        means = hvd.synchronize(self._handle).view(self._flat.dtype)
+        torch._foreach_copy_(self._gradients(), self._cut(means))
+
+    def _cut(self, flat: Tensor) -> list[Tensor]:
+        """Returns the part of each parameter, in its shape; views."""
+        pieces = flat[: self._total].split([each.numel() for each in self._parameters])
+        pairs = zip(pieces, self._parameters, strict=True)
+        return [piece.view(parameter.shape) for piece, parameter in pairs]
 
     def _sent(self) -> Any:
         torch._foreach_copy_(self._pieces, self._gradients())

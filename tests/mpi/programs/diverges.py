@@ -35,5 +35,9 @@ def predict(task: CommonCrawl, model: nn.Module, inputs: Tensor, state: Any) -> 
     return logits, state
 
 
-with patch.object(CommonCrawl, "predict", predict):
+# Training asks for outputs, from which predictions are computed.
+with (
+    patch.object(CommonCrawl, "predict", predict),
+    patch.object(CommonCrawl, "outputs", predict),
+):
     main()
