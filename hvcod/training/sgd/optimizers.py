@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import SGD, Adagrad, AdamW, SparseAdam
 
 from hvcod.config import OptimizerOptions
 from hvcod.errors import UsageError
 from hvcod.training.sgd.layerwise import Lamb, Lars
+from hvcod.training.sgd.light import light
 
 
 def dense_optimizer(
@@ -32,15 +34,15 @@ def dense_optimizer(
     match options.algorithm:
         case "adagrad":
             start = options.initial_accumulator
-            return torch.optim.Adagrad(groups, initial_accumulator_value=start, fused=True)
+            return light(Adagrad)(groups, initial_accumulator_value=start, fused=True)
         case "sgd":
             momentum, nesterov = options.momentum, options.momentum > 0
-            return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=True)
+            return light(SGD)(groups, momentum=momentum, nesterov=nesterov, fused=True)
         case "lars":
-            return Lars(groups, options.trust, options.momentum)
+            return light(Lars)(groups, options.trust, options.momentum)
         case "lamb":
-            return Lamb(groups, betas)
-    return torch.optim.AdamW(groups, betas=betas, fused=True)
+            return light(Lamb)(groups, betas)
+    return light(AdamW)(groups, betas=betas, fused=True)
 
 
 def load(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
@@ -66,9 +68,9 @@ def sparse_optimizer(
     match options.algorithm:
         case "adagrad":
             start = options.initial_accumulator
-            return torch.optim.Adagrad(tables, initial_accumulator_value=start)
+            return light(Adagrad)(tables, initial_accumulator_value=start)
         case "adam":
-            return torch.optim.SparseAdam(tables, betas=(options.beta1, options.beta2))
+            return light(SparseAdam)(tables, betas=(options.beta1, options.beta2))
     raise UsageError(
         f"--algorithm {options.algorithm}: embedding tables are updated by the rows of a batch, "
         "for which hvcod has adagrad and adam"

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from hvcod.config import LocalOptions
+from hvcod.training.sgd.light import light
 
 
 class Outer:
@@ -26,7 +27,9 @@ class Outer:
         if (rate, momentum) != (1.0, 0.0):
             self._before = [nn.Parameter(each.detach().clone()) for each in parameters]
             nesterov = momentum > 0
-            self._optimizer = torch.optim.SGD(self._before, rate, momentum, nesterov=nesterov)
+            self._optimizer = light(torch.optim.SGD)(
+                self._before, rate, momentum, nesterov=nesterov
+            )
 
     @property
     def is_mean(self) -> bool:
