@@ -2,12 +2,9 @@
 
 Forward and backward pass of a layer sleep for a fixed time, as if an accelerator computed; all else
 is real: gradients, messages, updates, files. So 16 ranks can share two cores without slowing each
-other down, and what a launch measures is communication and waiting. As root a rank trains in real
-time: it wakes up when it should, whatever else the machine does.
+other down, and what a launch measures is communication and waiting.
 """
 
-import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hvcod.config import TrainOptions, option
-from hvcod.groups.split import Group
+from hvcod.config import option
 from hvcod.tasks.base import Batch, Task, TrainingData
 
 LAYERS = 4
@@ -85,11 +81,6 @@ class Paced(Task):
         }
         for name in ("laptop", "paper")
     }
-
-    def __init__(self, options: TrainOptions, group: Group) -> None:
-        super().__init__(options, group)
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
     def build_model(self) -> nn.Module:
         """Returns the model."""

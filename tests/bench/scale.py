@@ -1,11 +1,11 @@
 """Step time and bytes against ranks, groups and the speed of the link between two hosts.
 
     set -a; . bin/mpi-env; set +a
-    PYTHONPATH=tests:. .venv/bin/python -m bench.scale --output DIR
+    PYTHONPATH=tests:. chrt -r 1 .venv/bin/python -m bench.scale --output DIR
 
 As root, for the hosts are namespaces. Ranks run `bench.paced`: they wait where a model computes, so
-that 16 of them fit on two cores; messages and files are real. Writes scale.csv, links.csv, the same
-as .json, and scale.png.
+that 16 of them fit on two cores; messages and files are real. ``chrt`` lets them wake up in time,
+whatever else the machine does. Writes scale.csv, links.csv, the same as .json, and scale.png.
 """
 
 import csv
