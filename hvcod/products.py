@@ -1,11 +1,10 @@
 """Matrix products on CPUs by the faster of torch's two libraries.
 
-torch multiplies float32 matrices on x86 by MKL, which uses the wide instructions of Intel's
-processors only. oneDNN, with which torch multiplies halves and convolves, uses those of AMD's as
-well: on Zen 5 it makes 200 GFLOP/s a core where MKL makes 95 (torch 2.13). Its entry for float32 is
-`torch.ops.mkldnn._linear_pointwise`, which compiled models call; it can also take a weight that
-was put in order once (`Weights`). Neither library is used beyond what torch brings along, and where
-torch has no oneDNN (``torch.backends.mkldnn``), all is as without this module.
+torch multiplies float32 matrices on x86 by MKL, which is slow on AMD's processors: on Zen 5 it
+makes 95 GFLOP/s a core, and oneDNN, with which torch multiplies halves, 200 (torch 2.13).
+oneDNN's entry for float32 is `torch.ops.mkldnn._linear_pointwise`, which compiled models call; it
+can also take a weight that was put in order once (`Weights`). Where torch has no oneDNN, or
+``torch.backends.mkldnn.enabled`` is false, all is as without this module.
 
 The results of both are float32 sums of the same products in another order.
 """

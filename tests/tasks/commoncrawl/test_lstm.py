@@ -237,6 +237,28 @@ def test_initial_values() -> None:
     assert layer.input_weight.std() > 0
 
 
+@pytest.mark.parametrize("halves", [False, True])
+def test_the_same_bits_every_time(halves: bool) -> None:
+    """So that a run that is resumed repeats what it would have done."""
+    lstm = LayerNormLSTM(40, 64, LAYERS)
+    inputs = torch.randn(5, 64, 40)
+
+    def run() -> list[Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=halves):
+            outputs, state = lstm(inputs)
+        return [outputs, state, *torch.autograd.grad(outputs.sum(), list(lstm.parameters()))]
+
+    assert all(map(torch.equal, run(), run()))
+
+
+def test_gradients_of_gradients_raise() -> None:
+    inputs = torch.randn(2, 3, INPUT, requires_grad=True)
+    outputs, _ = LayerNormLSTM(INPUT, HIDDEN, LAYERS)(inputs)
+    (gradient,) = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 def test_devices_without_autocast() -> None:
     """Sizes alone, as on other devices."""
     lstm = LayerNormLSTM(INPUT, HIDDEN, LAYERS).to("meta")
