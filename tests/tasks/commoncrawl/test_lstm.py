@@ -254,7 +254,7 @@ def test_the_same_bits_every_time(halves: bool) -> None:
 def test_gradients_of_gradients_raise() -> None:
     inputs = torch.randn(2, 3, INPUT, requires_grad=True)
     outputs, _ = LayerNormLSTM(INPUT, HIDDEN, LAYERS)(inputs)
-    (gradient,) = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
