@@ -304,6 +304,12 @@ class TrainOptions:
         "enough (autocast), fp16 with a scale of the loss that adapts; weights stay fp32",
         choices=("fp32", "bf16", "fp16"),
     )
+    compile: bool = option(
+        False,
+        "compile students and teachers (torch.compile), which takes a minute or more at each start "
+        "and can make steps shorter",
+        result=False,  # apart from the last bit
+    )
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int | None = option(

@@ -135,6 +135,8 @@ class Task(ABC):
             against a no. Loss, distillation loss and predictions follow from it.
         state_rows: The dimension of the tensors in a hidden state that counts examples.
         bootstraps: Whether its training data follow ``--bootstrap`` (`hvcod.tasks.shuffle.Share`).
+        not_compiled: The Python modules whose code ``--compile`` leaves as it is, such as one with
+            operations that the compiler does not know.
     """
 
     Options: ClassVar[type]
@@ -142,6 +144,7 @@ class Task(ABC):
     likelihood: ClassVar[str] = "classes"
     state_rows: ClassVar[int] = 0
     bootstraps: ClassVar[bool] = False
+    not_compiled: ClassVar[Sequence[str]] = ()
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
         self.options, self.group = options, group

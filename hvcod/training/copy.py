@@ -12,6 +12,7 @@ from hvcod.registry import BASE_ALGORITHMS
 from hvcod.spans import DATA, FORWARD, UPDATE
 from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.batches import learned, training_data_of
+from hvcod.training.compiling import explained, outputs_of, uncompiled
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
@@ -68,6 +69,7 @@ class Copy:
         # All ranks of a group have the same weights, but each drops out units of its own.
         torch.manual_seed(group.seed(options.seed, 1 + group.rank))
         self.optimizer = BASE_ALGORITHMS.load(options.sgd)(self.model, group, options)
+        self._outputs = outputs_of(task)
         origin = run.origin(options, group)
         self.codistiller = Codistiller(
             self.model,
@@ -77,7 +79,7 @@ class Copy:
             origin=origin,
             examples_per_step=lambda steps: learned(group, options, steps),
             steps=options.steps,
-            predict=task.outputs,
+            predict=self._outputs,
             likelihood=task.likelihood,
             reuse_logits=True,
             state_rows=task.state_rows,
@@ -106,7 +108,8 @@ class Copy:
         Raises:
             GroupFailedError: The group cannot go on; the other groups do.
         """
-        losses = [self._update() for _ in self.optimizer.rounds()]
+        with explained(self._task.options.compile):
+            losses = [self._update() for _ in self.optimizer.rounds()]
         self.codistiller.step()
         return losses
 
@@ -141,7 +144,7 @@ class Copy:
         with computing(self._task.options.precision, self._device):
             with FORWARD:
                 state = part.before(self.hidden, rows)
-                outputs, state = self._task.outputs(self.model, batch.inputs, state)
+                outputs, state = self._outputs(self.model, batch.inputs, state)
             losses = self.codistiller.losses(outputs, batch.inputs, phi, batch.places, part)
         self.hidden = part.after(self.hidden, state, rows)
         return losses.total / share, losses.task / share, losses.distill / share
@@ -153,7 +156,7 @@ class Copy:
             The student's metrics, and {figure: {label: value}} of its teachers: their losses, and
             their disagreement with the student, see `compare`. Collective.
         """
-        with self.optimizer.still():
+        with self.optimizer.still(), uncompiled(self._task.options.compile):
             return self._compared()
 
     def _compared(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:

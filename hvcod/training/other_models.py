@@ -11,6 +11,7 @@ from hvcod.tasks.architecture import options_of, tensors_of
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.format import TensorSpec
 from hvcod.tensorfile.origin import Origin
+from hvcod.training.compiling import outputs_of
 from hvcod.training.state.part import RandomNumbers
 
 _MOST_KNOWN = 100
@@ -66,7 +67,7 @@ class OtherModels:
         before = numbers.state_dict()
         built = task.build_model().to(self._device)
         numbers.load_state_dict(before)
-        return built, task.outputs
+        return built, outputs_of(task)
 
     def _of(self, model: str) -> Task:
         return self._task.with_model(options_of(model, self._task.options.model))

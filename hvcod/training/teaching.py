@@ -47,6 +47,7 @@ from hvcod.groups.communicator import of_mpi
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.batches import training_data_of
+from hvcod.training.compiling import outputs_of
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
@@ -116,9 +117,10 @@ class TeacherRank:
         specs = teachers_of_groups(task, student, origin)
         self._exchange = make(group, run.directory, options.codistill, specs, self._is_stopped)
         self._exchange.steps = options.steps
-        others = numbered(fixed, student, task.outputs, None)
+        outputs = outputs_of(task)
+        others = numbered(fixed, student, outputs, None)
         models = {key: one for key, one in others.items() if isinstance(one, ModelTeacher)}
-        self._teachers = Teachers(self._exchange.teachers(task.outputs, None) | models)
+        self._teachers = Teachers(self._exchange.teachers(outputs, None) | models)
         pairs = share_out(group.trainers, self._teachers.keys, group.size)[group.rank]
         self._trainers = {trainer.rank: trainer for trainer in _trainers(task, pairs)}
         self._exchange.begin(origin, {})

@@ -80,6 +80,11 @@ VARIANTS = [
         Variant(f"{precision} teachers", (*EXACT, "--teacher-precision", precision))
         for precision in ("bf16", "fp16", "int8")
     ),
+    *(
+        Variant(f"computed in {precision}", (*EXACT, "--precision", precision))
+        for precision in ("bf16", "fp16")
+    ),
+    Variant("compiled", (*EXACT, "--compile")),
     Variant("same data", (*EXACT, "--same-data")),
     Variant("bootstrap", (*EXACT, "--same-data", "--bootstrap")),
     Variant("teacher", ("--teacher", "{teacher}"), groups=1, teachers=1),

@@ -28,7 +28,7 @@ MUTUAL: dict[str, Any] = {
     "codistill.distill_loss": "cross-entropy",
     "log_interval": 1,
 }
-FIRST, PATIENCE = 2.0**20, 3
+FIRST, PATIENCE = 2**20, 3
 """A scale of the loss that lets the first gradients overflow, and the steps until it grows."""
 
 
@@ -52,7 +52,7 @@ class Network:
         self.optimizer = torch.optim.SGD(self.model.parameters(), RATE)
         scaled = dtype is torch.float16
         self.scaler = torch.amp.GradScaler(
-            "cpu", init_scale=FIRST, growth_interval=PATIENCE, enabled=scaled
+            "cpu", init_scale=float(FIRST), growth_interval=PATIENCE, enabled=scaled
         )
         self.state = self.peer_state = torch.zeros(8, 16)
 

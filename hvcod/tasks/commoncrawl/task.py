@@ -63,6 +63,11 @@ class CommonCrawl(Task):
 
     Options = LanguageModelOptions
     bootstraps = True
+    not_compiled = (
+        "hvcod.products",
+        "hvcod.tasks.commoncrawl.lstm",
+        "hvcod.tasks.commoncrawl.recurrence",
+    )
     state_rows = 2  # lstm [layers, 2, rows, hidden], transformer [layers, memory, rows, hidden]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1 and 3.3: 128 workers a group with 128 documents each. The paper's learning

@@ -18,6 +18,7 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import task_name
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference
+from hvcod.training.compiling import outputs_of
 from hvcod.training.finished.found import find_teachers
 from hvcod.training.finished.sources import WeightsFile
 from hvcod.training.finished.weights import Weights, options_of_file
@@ -102,7 +103,9 @@ def _load(file: WeightsFile, task: Task, run: Run, device: torch.device) -> Fixe
     model.load_state_dict(weights.hand_out(model.state_dict(), where))
     source = f"{file.path}, step {weights.origin.step}"
     precision = task.options.codistill.teacher_precision
-    return FixedTeacher(model.to(device), of_teacher.outputs, None, file.name, source, precision)
+    return FixedTeacher(
+        model.to(device), outputs_of(of_teacher), None, file.name, source, precision
+    )
 
 
 def _check(weights: Weights, task: Task, run: Run) -> None:

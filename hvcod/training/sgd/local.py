@@ -4,7 +4,7 @@ With an outer step on the averaged difference it is DiLoCo (Douillard et al., ar
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -134,7 +134,8 @@ class LocalSGD(BaseAlgorithm):
         """Returns what this rank has for itself."""
         return {
             "weights": [parameter.detach() for parameter in self._trained],
-            "updates": self.updates.state_dict(),
+            # Each rank has skipped steps of its own, and numbers must be the same on all.
+            "updates": _each(_to_tensor, self.updates.state_dict()),
             "touched": [mask for mask in self._touched if mask is not None],
             "failed_at": torch.tensor(self._failed_at),
         }
@@ -144,7 +145,7 @@ class LocalSGD(BaseAlgorithm):
         with torch.no_grad():
             for parameter, tensor in zip(self._trained, state["weights"], strict=True):
                 parameter.copy_(tensor)
-        self.updates.load_state_dict(state["updates"])
+        self.updates.load_state_dict(_each(_to_number, state["updates"]))
         masks = [mask for mask in self._touched if mask is not None]
         for mask, tensor in zip(masks, state["touched"], strict=True):
             mask.copy_(tensor)
@@ -203,6 +204,24 @@ class _Own:
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         self._algorithm.load_own_state(state)
+
+
+def _each(change: Callable[[Any], Any], tree: Any) -> Any:
+    """Returns nested dictionaries and lists with each leaf changed."""
+    if isinstance(tree, Mapping):
+        return {key: _each(change, value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(_each(change, value) for value in tree)
+    return change(tree)
+
+
+def _to_tensor(leaf: Any) -> Any:
+    return torch.tensor(leaf) if type(leaf) is int else leaf
+
+
+def _to_number(leaf: Any) -> Any:
+    is_one = isinstance(leaf, Tensor) and leaf.dtype is torch.int64 and not leaf.dim()
+    return int(leaf) if is_one else leaf
 
 
 def _check_sizes(model: nn.Module) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-FIRST, LEAST = 2.0**16, 1.0
+FIRST, LEAST = 2**16, 1
 
 PATIENCE = 2000
 """Steps in a row without an overflow after which the scale grows."""
@@ -39,7 +39,7 @@ class LossScale:
             return True
         if self.value <= LEAST:
             return False
-        self.value, self._calm = self.value / 2, 0
+        self.value, self._calm = self.value // 2, 0
         self.overflows += 1
         return True
 

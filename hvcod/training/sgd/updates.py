@@ -91,7 +91,7 @@ class Updates:
         self.learning_rate = 0.0
         self._applied = False
         self.scale = LossScale() if options.precision == "fp16" else None
-        self._factor = 1.0
+        self._factor = 1
 
     def accumulate(self, loss: Tensor) -> None:
         """Adds the gradients of a loss to those of the step to come, which none begins with."""
@@ -111,7 +111,7 @@ class Updates:
                 part["weight_decay"] = decay if part["decays"] else 0.0
         if not self._accumulated:
             self._clear()
-        self._accumulated, self._factor = False, 1.0
+        self._accumulated, self._factor = False, 1
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a loss, which are scaled until `check` if there is a scale."""

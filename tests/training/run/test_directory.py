@@ -154,6 +154,7 @@ CHANGES: dict[str, Any] = {
 HARMLESS: dict[str, Any] = {
     "preset": "paper",
     "device": "cpu",
+    "compile": True,
     "save_interval": 51,
     "keep_states": 51,
     "keep_best": "loss",

@@ -1,5 +1,6 @@
 """Local SGD and DiLoCo: step by step, from the command line, stopped and resumed."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.training.sgd.base import BaseAlgorithm
 from hvcod.training.sgd.local import LocalSGD
 from hvcod.training.sgd.synchronous import Synchronous
+from hvcod.tree import take_apart
 
 DILOCO = ("--sgd", "local", "--outer-learning-rate", 0.7, "--outer-momentum", 0.9)
 ALONE = Group(0, 1, 0, 1, comm=MPI.COMM_SELF, node_rank=0, threads=1)
@@ -90,3 +92,21 @@ def test_other_ranks_go_on_from_a_synchronisation(
     (alone,) = finished(fast_mpirun, 1, command(tiny_data, run, *words, steps=40, batch_size=8))
     assert (alone["steps"], alone["restarts"]) == (40, 1)
     assert losses(run)[-1][1] < losses(run)[0][1]
+
+
+def test_ranks_may_have_skipped_steps_of_their_own_when_they_are_saved_together() -> None:
+    saved = []
+    for skips in range(2):
+        model = nn.Sequential(nn.Embedding(4, 2, sparse=True), nn.Linear(2, 1))
+        options = TrainOptions(steps=9, precision="fp16", nonfinite="skip")
+        algorithm = LocalSGD(model, ALONE, options)
+        for step in range(3):
+            factor = torch.inf if step > 0 and skips else 1.0
+            algorithm.step(factor * model(torch.tensor([1, 2])).sum())
+        saved.append(algorithm.own_state())
+        again = LocalSGD(copy.deepcopy(model), ALONE, options)
+        again.load_own_state(saved[-1])
+        assert again.updates.counters == algorithm.updates.counters
+        assert algorithm.updates.counters["scale"]["overflows"] == 2 * skips
+    outlines = [take_apart(state, "own")[0] for state in saved]
+    assert outlines[0] == outlines[1]
