@@ -129,7 +129,7 @@ def train(case: Case, run: Path, autocast: bool = False, losses: int = 1) -> Non
                     ]
                 logits = part(outputs, settings.get("logits"))
                 torch.testing.assert_close(
-                    term, literal_term(logits, teachers), rtol=1e-3, atol=1e-3
+                    term, literal_term(logits, teachers).float(), rtol=1e-3, atol=1e-3
                 )
                 assert model.training
                 after = model.state_dict()
