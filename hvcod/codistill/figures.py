@@ -1,5 +1,6 @@
 """Figures about the teachers of a group: how stale they were, how often they came."""
 
+import contextlib
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ class Figures:
         """Notes that a teacher takes over fresher weights."""
         self.exchanges += 1
         self.taken_bytes += sum(tensor.nbytes for tensor in update.tensors.values())
-        if update.created:
+        # A file may say anything.
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
             delay = datetime.now(UTC) - datetime.fromisoformat(update.created)
             self.delays.append(delay.total_seconds())
 

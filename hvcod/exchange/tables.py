@@ -6,28 +6,36 @@ readers have them, and writes whole ones from there.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from hvcod.exchange.changes import ROWS, merged, with_rows
+from hvcod.tensorfile.lane import Lane
 from hvcod.tensorfile.precision import Rounded, Rounding, finite_problem, rounded
 
 _INT32 = 2**31
+
+_AT_ONCE = 10
+"""Updates after which their rows are handed to the other thread: it costs as much to wake it."""
 
 
 class Tables:
     """Tables by name, on the group root.
 
-    `note` and `copy_changes` are for the training thread, the rest for the publisher's.
+    `note` and `copy_changes` are for the training thread, the rest for the publisher's. Which rows
+    are new is found out on a thread of its own: in a large table it takes a cache miss for each.
     """
 
     def __init__(self, tables: Mapping[str, Tensor]) -> None:
         """Rounds the whole tables as they are now, on the host."""
         self._published = {name: rounded(name, table.cpu()) for name, table in tables.items()}
         self._touched = {name: _Touched(table) for name, table in tables.items()}
+        self._noted: list[Mapping[str, Tensor]] = []
+        self._lane = Lane()
         self._changes: deque[tuple[int, dict[str, Tensor]]] = deque()
 
     def __contains__(self, name: object) -> bool:
@@ -35,11 +43,14 @@ class Tables:
 
     def note(self, rows: Mapping[str, Tensor]) -> None:
         """Notes the rows that an update has changed, each once, by table."""
-        for name, touched in self._touched.items():
-            touched.add(rows[name])
+        self._noted.append(rows)
+        if len(self._noted) == _AT_ONCE:
+            self._mark()
 
     def copy_changes(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Copies the rows that have changed since the last call, as they are after a step."""
+        self._mark()
+        self._lane.settle()
         changes = {}
         for name, touched in self._touched.items():
             rows = touched.take()
@@ -48,6 +59,15 @@ class Tables:
         for device in {copy.device for copy in changes.values() if copy.is_cuda}:
             torch.cuda.current_stream(device).synchronize()
         self._changes.append((step, changes))
+
+    def _mark(self) -> None:
+        noted, self._noted = self._noted, []
+        for name, touched in self._touched.items():
+            rows = [each[name] for each in noted]
+            if rows and rows[0].is_cuda:
+                touched.add(rows)
+            else:
+                self._lane.call(partial(touched.add, rows))
 
     def settle(self, step: int) -> dict[str, Rounded]:
         """Takes the changes up to a step into the published tables; returns them, ready for a file.
@@ -89,10 +109,11 @@ class _Touched:
         self._is_known = torch.zeros(len(table), dtype=torch.bool, device=table.device)
         self._rows: list[Tensor] = []
 
-    def add(self, rows: Tensor) -> None:
-        new = rows[~self._is_known.index_select(0, rows)]
-        self._is_known.index_fill_(0, new, True)
-        self._rows.append(new)
+    def add(self, noted: Sequence[Tensor]) -> None:
+        for rows in noted:
+            new = rows[~self._is_known.index_select(0, rows)]
+            self._is_known.index_fill_(0, new, True)
+            self._rows.append(new)
 
     def take(self) -> Tensor:
         empty = torch.empty(0, dtype=torch.int64, device=self._is_known.device)

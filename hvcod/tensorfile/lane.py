@@ -8,6 +8,8 @@ from typing import Self
 
 from hvcod.tensorfile.worker import Worker
 
+_CHECKED = 0.1
+
 
 class Lane:
     """Calls functions one after the other on a thread of its own, which starts with the first.
@@ -26,6 +28,14 @@ class Lane:
         """Has a function called after those before; returns at once."""
         self._calls.put(function)
         self._worker = self._worker or Worker("hvcod-lane", self._run)
+
+    def settle(self) -> None:
+        """Waits until all calls have been made; raises what one raised."""
+        done = threading.Event()
+        self.call(done.set)
+        while not done.wait(_CHECKED):
+            if self._worker:
+                self._worker.check()
 
     def __enter__(self) -> Self:
         return self

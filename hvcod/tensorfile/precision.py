@@ -21,7 +21,11 @@ _BLOCK = 32_768
 
 _LARGE = 4 * 2**20
 
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_BITS = {
+    2: (torch.int16, np.uint16),
+    4: (torch.int32, np.uint32),
+    8: (torch.int64, np.uint64),
+}
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,18 @@ def new_tensor(like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def is_finite(tensor: torch.Tensor) -> bool:
     """Returns whether a contiguous float tensor holds neither NaN nor infinity; on one core."""
-    # By the bits, of which blocks stay in the cache: many times as fast as torch.isfinite.
-    bits = _BITS[tensor.itemsize]
-    infinity = int(torch.tensor(float("inf"), dtype=tensor.dtype).view(bits))
-    sign_cleared = torch.iinfo(bits).max
-    return all(int((b.view(bits) & sign_cleared).amax()) < infinity for b in blocks(tensor))
+    if tensor.device.type != "cpu":
+        return bool(tensor.isfinite().all())
+    signed, unsigned = _BITS[tensor.itemsize]
+    infinity = int(torch.tensor(float("inf"), dtype=tensor.dtype).view(signed))
+    # As whole numbers, positive infinity and NaN are the largest, and among unsigned ones the
+    # negative ones are. Blocks stay in the cache: many times as fast as torch.isfinite.
+    sign = 1 << (8 * tensor.itemsize - 1)
+    bits = (block.view(signed).numpy() for block in blocks(tensor))
+    return all(
+        int(each.max()) < infinity and int(each.view(unsigned).max()) < infinity | sign
+        for each in bits
+    )
 
 
 def blocks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -97,6 +97,22 @@ def criteo_embedding_rows(tiny: bool) -> Row:
     return Row("criteo_embedding_rows", pair.measured, pair.reference, 1.25, spread=pair.spread)
 
 
+def criteo_exchange(tiny: bool) -> Row:
+    """Training-thread time for the exchange, every 50 steps, of step time: ten million rows.
+
+    Two groups of a core each, once they have each other's first weights, which are whole.
+    """
+    words = ["--burn-in", 10, "--exchange-interval", 2 if tiny else 50, "--staleness", "freshest"]
+    with tempfile.TemporaryDirectory() as name:
+        data = _table(Path(name) / "data", _largest(tiny))
+        steps = ["--steps", 30 if tiny else 400, "--validation-interval", 400]
+        runs = [train(data, 2, *words, *steps, groups=2) for _ in range(_repeats(tiny))]
+    pair = summarise_pair(
+        [run["late_exchange_s"] for run in runs], [run["late_step_s"] for run in runs]
+    )
+    return Row("criteo_exchange", pair.measured, pair.reference, 0.02, spread=pair.spread)
+
+
 def criteo_waiting(tiny: bool) -> Row:
     """Time that a step waits for its rows, of step time: the laptop's model, one rank."""
     with tempfile.TemporaryDirectory() as name:
@@ -126,12 +142,16 @@ def train(data: Path, ranks: int, *words: object, groups: int = 1) -> dict[str, 
             [str(word) for word in command], capture_output=True, check=True, env=ENVIRONMENT
         )
         text = (run / "group-0" / "metrics.jsonl").read_text()
-    lines = [line for line in map(json.loads, text.splitlines()) if "step_s" in line][50:]
+    lines = [line for line in map(json.loads, text.splitlines()) if "step_s" in line]
+    late = lines[len(lines) // 2 :]
+    lines = lines[len(lines) // 4 :]
     figures = {
         "step_s": float(statistics.median(line["step_s"] for line in lines)),
         "mean_step_s": statistics.mean(line["step_s"] for line in lines),
         "data_s": statistics.mean(line["data_s"] for line in lines),
     }
+    for name in ("step_s", "exchange_s"):
+        figures[f"late_{name}"] = statistics.mean(line[name] for line in late)
     summary: dict[str, Any] = json.loads(shown.stdout)[0]
     return figures | {"exchange_s": summary["exchange_s"], "peak_memory": summary["peak_memory"]}
 

@@ -151,6 +151,21 @@ def _train(
     return {"summary": json.loads(printed)[0], "metrics": [json.loads(line) for line in lines]}
 
 
+def train_groups(
+    ranks: int,
+    sizes: Mapping[str, int],
+    rows: int,
+    steps: int,
+    *words: object,
+    env: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """The summaries of the groups of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = _command(Path(folder) / "run", sizes, rows, steps)
+        summaries: list[dict[str, Any]] = json.loads(_mpirun(ranks, *command, *words, env=env))
+    return summaries
+
+
 def _command(run: Path, sizes: Mapping[str, int], rows: int, steps: int) -> list[object]:
     sets = [f"--set=model.{name}={size}" for name, size in sizes.items()]
     fixed = ["--data", _data(), "--run-dir", run, "--batch-size", rows, "--steps", steps]
