@@ -88,11 +88,8 @@ def test_parts_of_parts_are_those_of_the_whole_batch() -> None:
         Part(0, 3).rows(torch.zeros(4, 2))
 
 
-@pytest.mark.parametrize("sgd", ["sync", "local"])
-def test_a_run_learns_the_same_in_parts_with_teachers_and_hidden_states(
-    tmp_path: Path, sgd: str
-) -> None:
-    options = {"codistill.exchange": "in-process", "groups": 2, "log_interval": 1, "sgd": sgd}
+def test_a_run_learns_the_same_in_parts_with_teachers_and_hidden_states(tmp_path: Path) -> None:
+    options = {"codistill.exchange": "in-process", "groups": 2, "log_interval": 1}
     whole = train(tmp_path / "whole", **options)
     train(tmp_path / "parts", 8, **options, accumulate=2)
     parts = train(tmp_path / "parts", **options, accumulate=4)  # goes on with others

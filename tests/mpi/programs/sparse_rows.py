@@ -2,7 +2,7 @@
 
 Of sparse gradients, those of every other batch come in three parts.
 
-python sparse_rows.py ALGORITHM (sparse|dense) FILE
+python sparse_rows.py FOLDER ALGORITHM-sparse|ALGORITHM-dense ...
 """
 
 import copy
@@ -31,37 +31,43 @@ class Clicks(nn.Module):
         return clicks
 
 
-algorithm, kind, path = sys.argv[1:]
+def train(algorithm: str, kind: str) -> dict[str, torch.Tensor]:
+    """Trains in two lives; returns the weights, once a NaN of one rank has left them alone."""
+    torch.manual_seed(group.rank)  # rank 0's weights count
+    model = Clicks(kind == "sparse").double()
+    of_optimizer = OptimizerOptions(algorithm=algorithm, learning_rate=0.1, warmup=0, clip=0.05)
+    options = TrainOptions(steps=STEPS, nonfinite="skip", optimizer=of_optimizer)
+    optimizer = Synchronous(model, group, options)
+    torch.manual_seed(10 + group.rank)
+    for step in range(STEPS):
+        if step == STEPS // 2:  # goes on in another life
+            states = group.comm.allgather(optimizer.state_dict())
+            state = states[0]  # as it is saved: rank 0's for all
+            model = copy.deepcopy(model)
+            optimizer = Synchronous(model, group, options)
+            optimizer.load_state_dict(state)
+        ids = torch.randint(0, ROWS // 2, (9, 3))
+        # The last rank does not use all tables in every step; the others wait for it all the same.
+        tables = 3 if group.rank == group.size - 1 and step % 2 else 5
+        # The last part does not reach all tables that those before it reach.
+        reached = zip(ids.chunk(3), (5, 5, tables), strict=True)
+        parts = [(model(part, used) - 1).square().sum() / len(ids) for part, used in reached]
+        *earlier, last = parts if kind == "sparse" and step % 2 else [sum(parts)]
+        for loss in earlier:
+            optimizer.accumulate(loss)
+        assert optimizer.step(last)
+        gradients = [table.weight.grad for table in model.tables]
+        assert all(each is not None and each.is_sparse == (kind == "sparse") for each in gradients)
+    model = copy.deepcopy(model)
+    optimizer = Synchronous(model, group, options)
+    bad = model(torch.zeros(2, 3, dtype=torch.long)).mean()
+    good = {name: each.detach().clone() for name, each in model.state_dict().items()}
+    assert not optimizer.step(bad * (torch.nan if group.rank == group.size - 1 else 1.0))
+    assert all(torch.equal(good[name], each) for name, each in model.state_dict().items())
+    return good
+
+
+folder, *runs = sys.argv[1:]
 group = split(world(), 1)
-torch.manual_seed(group.rank)  # rank 0's weights count
-model = Clicks(kind == "sparse").double()
-of_optimizer = OptimizerOptions(algorithm=algorithm, learning_rate=0.1, warmup=0, clip=0.05)
-options = TrainOptions(steps=STEPS, nonfinite="skip", optimizer=of_optimizer)
-optimizer = Synchronous(model, group, options)
-torch.manual_seed(10 + group.rank)
-for step in range(STEPS):
-    if step == STEPS // 2:  # goes on in another life
-        states = group.comm.allgather(optimizer.state_dict())
-        state = states[0]  # as it is saved: rank 0's for all
-        model = copy.deepcopy(model)
-        optimizer = Synchronous(model, group, options)
-        optimizer.load_state_dict(state)
-    ids = torch.randint(0, ROWS // 2, (9, 3))
-    # The last rank does not use all tables in every step; the others wait for it all the same.
-    tables = 3 if group.rank == group.size - 1 and step % 2 else 5
-    # The last part does not reach all tables that those before it reach.
-    reached = zip(ids.chunk(3), (5, 5, tables), strict=True)
-    parts = [(model(part, used) - 1).square().sum() / len(ids) for part, used in reached]
-    *earlier, last = parts if kind == "sparse" and step % 2 else [sum(parts)]
-    for loss in earlier:
-        optimizer.accumulate(loss)
-    assert optimizer.step(last)
-    gradients = [table.weight.grad for table in model.tables]
-    assert all(each is not None and each.is_sparse == (kind == "sparse") for each in gradients)
-model = copy.deepcopy(model)
-optimizer = Synchronous(model, group, options)
-bad = model(torch.zeros(2, 3, dtype=torch.long)).mean()
-good = {name: each.detach().clone() for name, each in model.state_dict().items()}
-assert not optimizer.step(bad * (torch.nan if group.rank == group.size - 1 else 1.0))
-assert all(torch.equal(good[name], each) for name, each in model.state_dict().items())
-torch.save(good, f"{path}-{group.rank}.pt")
+for run in runs:
+    torch.save(train(*run.split("-")), f"{folder}/{run}-{group.rank}.pt")

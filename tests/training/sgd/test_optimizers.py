@@ -165,8 +165,8 @@ def test_fused_updates_are_the_others_up_to_rounding_and_go_on_from_their_states
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", ["lars", "lamb"])
-def test_layers_that_are_updated_by_rows_are_refused(algorithm: str) -> None:
+@pytest.mark.parametrize("algorithm", ["lars", "lamb", "sgd"])
+def test_tables_that_are_updated_by_rows_are_refused(algorithm: str) -> None:
     with pytest.raises(UsageError, match=f"--algorithm {algorithm}: embedding tables are updated"):
         sparse_optimizer([nn.Parameter(torch.zeros(3, 2))], OptimizerOptions(algorithm))
 
