@@ -69,12 +69,14 @@ class Cluster:
     """Slurm, as a user on its login node has it.
 
     Attributes:
+        programs: The environment of its jobs.
         home: Where runs are, on a file system that may stall.
         seen: The same folder through another client.
         stall: What stalls it.
     """
 
     environment: Mapping[str, str]
+    programs: Path
     home: Path
     seen: Path
     stall: Any
@@ -92,6 +94,7 @@ class Cluster:
     def submit(self, name: str, groups: int, words: Sequence[object]) -> Arm:
         """Submits a run of four ranks on two nodes, with a job for each of its groups."""
         options: list[object] = ["--time", "1h", "--ranks-per-node", 2, "--groups", groups]
+        options += ["--environment", self.programs]
         options += ["--nodes", 1, "--job-per-group"] if groups > 1 else ["--nodes", 2]
         self.call("hvcod", "job", "submit", *options, "--", "train", "--run-dir", name, *words)
         return Arm(name, groups, self.seen / name)

@@ -57,7 +57,7 @@ def command(words: tuple[str, ...], scheduler: str, stop_by: str, **job: Any) ->
     """Run COMMAND, a launcher and its arguments, inside a batch job; scripts end with this.
 
     When the scheduler warns by USR1, USR2 or TERM, COMMAND gets USR2. If it exits with 75 (saved,
-    start me again), or a rank of a training that has saved was killed, the job goes back into the
+    start me again), or a rank of a training was killed, the job goes back into the
     queue, unless somebody has cancelled it. The exit code is that of COMMAND.
     """
     from hvcod.cluster.jobs.running import run

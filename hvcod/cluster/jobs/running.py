@@ -32,8 +32,8 @@ MOST_TRIES = 5
 def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool) -> int:
     """Runs a command to its end, and requeues the job if it exits with 75.
 
-    It also requeues a training of which a rank was killed, if that has saved: see `_may_go_on`. If
-    jobs that it waits for have not ended, it only submits itself behind them.
+    It also requeues a training of which a rank was killed: see `_may_go_on`. If jobs that it waits
+    for have not ended, it only submits itself behind them.
 
     Returns the command's exit code, or 128 and the number of the signal that ended it. If the
     ranks watch the clock, warnings are not passed on to them.
@@ -65,7 +65,7 @@ def _is_killed(code: int) -> bool:
 
 
 def _may_go_on(job: RunningJob) -> bool:
-    """Returns whether a training has saved a state, and may be tried again from there.
+    """Returns whether a training has made steps, and may be tried again from its last saved state.
 
     Notes it in the folder: what kills a rank again and again before the next state is saved is no
     accident.
@@ -73,9 +73,9 @@ def _may_go_on(job: RunningJob) -> bool:
     group = "*" if job.index is None else f"group-{job.index}"
     states = job.folder.glob(f"{group}/state/step-*.h5")
     newest = {state.parts[-3]: state.name for state in sorted(states)}
-    if not newest:
+    if not newest and not any(job.folder.glob(f"{group}/metrics.jsonl")):
         return False
-    line = " ".join(f"{name}/{state}" for name, state in newest.items())
+    line = " ".join(f"{name}/{state}" for name, state in newest.items()) or "no state"
     path = job.folder / "jobs" / f"{job.log_name}.killed"
     with contextlib.suppress(OSError):
         lines = path.read_text().splitlines() if path.exists() else []

@@ -83,9 +83,10 @@ def test_a_training_that_was_killed_goes_back_as_long_as_it_saves(shell: ShellJo
         return "a rank was killed; back into the queue" in shell.run(*command).stdout
 
     assert not goes_back(*killed)
-    (states / "step-00000050.h5").touch()
+    (states.parent / "metrics.jsonl").touch()
     assert goes_back(*killed)
-    tries.write_text(tries.read_text() * (MOST_TRIES - 1))
+    (states / "step-00000050.h5").touch()
+    tries.write_text("group-0/step-00000050.h5\n" * (MOST_TRIES - 1))
     assert goes_back(*killed)
     assert not goes_back(*killed)
     (states / "step-00000100.h5").touch()

@@ -76,7 +76,7 @@ def test_ranks_that_are_killed_do_not_put_their_job_back(slurm: Cluster) -> None
     (job,) = slurm.submit(*slurm.light, *TWO_NODES, command=["train", "--run-dir", "killed"])
     slurm.logged("killed", "training all", times=2)
     slurm.signal_ranks(job["id"], signal.SIGKILL)
-    # Nothing was saved.
+    # They had made no step.
     assert slurm.finish(job["id"]) == "FAILED"
     assert slurm.field(job["id"], "Restarts") == "0"
     assert "saved" not in slurm.log("killed")
