@@ -18,6 +18,7 @@ ROWS = {
     "training": [
         "plain_step",
         "distillation_step",
+        "distillation_step_bf16",
         "prediction_exchange",
         "sampled_prediction_exchange",
         "exchange_share",

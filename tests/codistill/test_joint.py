@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mpi4py import MPI
@@ -14,9 +15,13 @@ from torch.nn import functional as F
 
 from hvcod.codistill import joint as passes
 from hvcod.codistill.codistiller import Codistiller
+from hvcod.codistill.handover.mailbox import Answer
+from hvcod.codistill.handover.messages import Header
+from hvcod.codistill.handover.received import ReceivedTeacher
 from hvcod.codistill.joint import CrossEntropy, Terms, joint
 from hvcod.codistill.judge import Losses
 from hvcod.codistill.losses import named_loss
+from hvcod.codistill.predictions.packing import Packing
 from hvcod.codistill.predictions.sampled import AnyPrediction, Sampled
 from hvcod.codistill.projected import Projected
 from hvcod.codistill.teachers.base import Question
@@ -194,6 +199,39 @@ def test_labels_that_are_all_unknown_give_what_the_library_gives() -> None:
         assert loss.isnan()
         gradients.append(torch.autograd.grad(loss, features)[0])
     torch.testing.assert_close(*gradients, equal_nan=True)
+
+
+def test_a_part_in_which_nothing_is_scored_only_distills() -> None:
+    """Its weight among the parts of a batch is zero, and NaN must not come of that."""
+    (features, layer), teacher = draw(), draw()
+    phi = CrossEntropy(torch.full(SHAPE, -100), weight=0.0)
+    psi = named_loss("cross-entropy", "classes", reuse_logits=True).rows
+    found = joint(Projected(features, layer), Terms(phi, [Projected(*teacher)], psi, WEIGHT))
+    assert found.task == phi(layer(features)) == 0
+    parts, z = exact(features, layer)
+    p = exact(*teacher)[1].softmax(-1).detach()
+    theirs = torch.autograd.grad(-WEIGHT * (p * z.log_softmax(-1)).sum(-1).mean(), parts)
+    found.total.backward()
+    assert features.grad is not None
+    assert close(features.grad, theirs[0])
+
+
+def test_predictions_that_were_received_are_widened_where_they_are_used() -> None:
+    (features, layer), right = draw(), labels()
+    student, taught = Projected(features, layer), torch.randn(*SHAPE, CLASSES)
+    packing = Packing(CLASSES)
+    rows = packing.pack(taught, np.zeros(taught[..., 0].numel()))
+    header = Header(1, 1, 10, "here", size=rows.nbytes, packing=packing.to_dict())
+    teacher = ReceivedTeacher("group 1", 1)
+    teacher.receive(1, Answer(header, rows.view(np.uint8)))
+    answer, _ = teacher.predict(Question(None, student), None)
+    assert isinstance(answer, Tensor)
+    assert answer.dtype == torch.float16
+    psi = named_loss("kl", "classes", reuse_logits=True).rows
+    found = joint(student, Terms(CrossEntropy(right), [answer], psi, WEIGHT))
+    expected = literal("kl", student.logits().double(), right, [taught.half().double()], 1.0)
+    assert close(found.task, expected[0])
+    assert close(found.psi, expected[1])
 
 
 def test_teachers_of_another_shape_are_refused() -> None:
