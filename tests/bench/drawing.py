@@ -33,7 +33,7 @@ def draw_links(rows: Sequence[Mapping[str, Any]], step_s: float, path: Path) -> 
             axes.annotate(
                 f"{median:.2f}",
                 (speed, median),
-                xytext=(0, 7 if groups == 1 else -15),
+                xytext=(0, 7 if (groups == 1) == (speed < speeds[-1]) else -15),
                 textcoords="offset points",
                 ha="center",
                 fontsize="small",
