@@ -19,6 +19,7 @@ ROWS = {
         "plain_step",
         "distillation_step",
         "distillation_step_bf16",
+        "bf16_step",
         "prediction_exchange",
         "sampled_prediction_exchange",
         "exchange_share",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,22 @@ def distillation_step_bf16(tiny: bool) -> Row:
     words = [*GROUPS, "--teacher-precision", "bf16"]
     target = 1.06 if is_fast("bf16") else 1.12
     return _taught("distillation_step_bf16", tiny, target, HALVES_BOUND, 2, *words)
+
+
+def bf16_step(tiny: bool) -> Row:
+    """A whole step in ``--precision bf16`` against one in fp32: the paper's model, one core."""
+    core, steps, pairs = {"OMP_NUM_THREADS": "1"}, 4, []
+    for _ in range(TINY_PAIRS if tiny else PAIRS):
+        half, single = (
+            _step_s(_train(1, _sizes(tiny), 32, steps, "--precision", precision, env=core))
+            for precision in ("bf16", "fp32")
+        )
+        pairs.append((half, single))
+    bound = (
+        "without AMX a CPU multiplies bf16 twice as fast as fp32 at most, and the optimizer, "
+        "clipping, layer normalisation and casts stay in fp32"
+    )
+    return replace(_row("bf16_step", pairs, target=0.5), bound=bound)
 
 
 def prediction_exchange(tiny: bool) -> Row:
