@@ -17,6 +17,11 @@ from bench.row import NotMeasuredError, Row
 ROWS = {
     "training": [
         "plain_step",
+        "plain_step_alone",
+        "plain_step_paper",
+        "plain_step_paper_alone",
+        "startup",
+        "help_page",
         "distillation_step",
         "distillation_step_bf16",
         "bf16_step",

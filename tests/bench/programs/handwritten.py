@@ -1,6 +1,6 @@
 """The shortest Horovod loop that trains the same model on the same data; prints seconds a step.
 
-Arguments: data, embedding, hidden, layers, batch size, steps.
+Arguments: data, embedding, hidden, layers, batch size, steps, and how many steps count as one.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
 from hvcod.tasks.shuffle import Share
 
 data = Path(sys.argv[1])
-embedding, hidden, layers, rows, steps = map(int, sys.argv[2:])
+embedding, hidden, layers, rows, steps, count = map(int, sys.argv[2:])
 hvd.init()
 torch.manual_seed(1)
 torch.set_num_threads(1)
@@ -45,6 +45,6 @@ for _ in range(steps):
         optimizer.step()
     times.append(time.perf_counter() - begun)
 if hvd.rank() == 0:
-    # As hvcod logs them: the mean of every ten steps.
-    means = [statistics.mean(times[start : start + 10]) for start in range(0, steps, 10)]
+    # As hvcod logs them: the mean of so many steps.
+    means = [statistics.mean(times[start : start + count]) for start in range(0, steps, count)]
     print(statistics.median(means[len(means) // 4 :]))
