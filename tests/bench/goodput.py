@@ -107,17 +107,31 @@ class Trace:
         last = [steps[group] for steps in self.steps.get(arm, [])[-LATELY:]]
         return any(b > a for a, b in itertools.pairwise(last))
 
-    def rate(self, arm: str) -> float:
-        """Returns useful steps a second, the mean over the groups of a run."""
-        first, last = self.steps[arm][0], self.steps[arm][-1]
+    def rate(self, arm: str, save_interval: int) -> float:
+        """Returns useful steps a second, the mean over the groups of a run.
+
+        Of a group that is down at the end, those that it has saved.
+        """
+        first, last = self.steps[arm][0], list(self.steps[arm][-1])
+        for group, step in enumerate(last):
+            if self.is_down(arm, group):
+                last[group] = step // save_interval * save_interval
         return statistics.mean(b - a for a, b in zip(first, last, strict=True)) / (
             self.times[-1] - self.times[0]
         )
 
+    def is_down(self, arm: str, group: int) -> bool:
+        """Returns whether the last kill of a group's ranks came too late for it to recover."""
+        last = [kill for kill in self.kills[arm] if kill[1] == group][-1:]
+        return bool(last) and not self._recovered(arm, last)
+
     def recoveries(self, arm: str) -> list[float]:
         """Returns the seconds from each kill until its group had got further than before."""
+        return self._recovered(arm, self.kills[arm])
+
+    def _recovered(self, arm: str, kills: Sequence[tuple[float, int]]) -> list[float]:
         found = []
-        for killed, group in self.kills[arm]:
+        for killed, group in kills:
             before = max(
                 steps[group]
                 for now, steps in zip(self.times, self.steps[arm], strict=True)
@@ -189,7 +203,8 @@ def rows_of(plan: Plan, undisturbed: Trace, traces: Sequence[Trace]) -> Iterator
     """Yields what each run made of its time."""
     for number, trace in enumerate(traces):
         for arm, before in zip(trace.steps, undisturbed.steps, strict=True):
-            rate, best = trace.rate(arm), undisturbed.rate(before)
+            rate = trace.rate(arm, plan.save_interval)
+            best = undisturbed.rate(before, plan.save_interval)
             recovered = trace.recoveries(arm)
             yield {
                 "repetition": number + 1,

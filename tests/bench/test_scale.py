@@ -23,7 +23,10 @@ def trace(steps: list[list[int]], killed: list[tuple[float, int]]) -> Trace:
 def test_steps_that_are_repeated_count_once() -> None:
     # Group 0 loses four steps at 3 s, and has made them up at 6 s.
     disturbed = trace([[n, n] for n in (0, 2, 4, 6, 2, 4, 6, 8, 10)], [])
-    assert disturbed.rate("run-2") == 10 / 8
+    assert disturbed.rate("run-2", 50) == 10 / 8
+    # Down at the end: group 0 goes on from step 8.
+    steps = disturbed.steps["run-2"]
+    assert trace(steps, [(7.5, 0)]).rate("run-2", 4) == (8 + 10) / 2 / 8
     undisturbed = trace([[2 * n, 2 * n] for n in range(9)], [])
     (row,) = rows_of(Plan(), undisturbed, [disturbed])
     assert (row["groups"], row["kills"], row["recovery_s"]) == (2, 0, None)
