@@ -99,8 +99,10 @@ class Storing(Preparation):
     def digests(self) -> dict[str, Any]:
         """Returns what the predictions follow from besides their form."""
         task = self._models[0].task
-        data = self._data
-        return {
+        data, precision = self._data, task.options.precision
+        # Stores of earlier versions name none.
+        computed = {} if precision == "fp32" else {"precision": precision}
+        return computed | {
             "format": FORMAT.name,
             "teachers": [digest_of(model.model) for model in self._models],
             "task": task_name(task.options.task),

@@ -172,6 +172,10 @@ def test_a_store_that_is_there_is_neither_written_again_nor_replaced(
     averaged = replace(model, model=models("criteo", 2)[1].model)
     with pytest.raises(UsageError, match=r"holds a finished dataset made .*teachers"):
         stored([averaged], folder)
+    narrow = copy.copy(model.task)
+    narrow.options = replace(narrow.options, precision="bf16")
+    with pytest.raises(UsageError, match=r"holds a finished dataset made .*precision"):
+        stored([replace(model, task=narrow)], folder)
     storing_of(models("criteo", 2), folder).clear()
     assert stored(models("criteo", 2), folder).digest != before
     other = tmp_path / "other"
