@@ -321,10 +321,8 @@ def check(options: TrainOptions) -> None:
             raise UsageError(problem)
 
 
-_OF_GROUPS = frozenset(
-    {"topology", "exchange", "exchange_interval", "max_staleness", "keep_published"}
-    | {"whole_every"}
-)
+_OF_FILES = frozenset({"exchange_interval", "keep_published", "whole_every"})
+_OF_GROUPS = _OF_FILES | {"topology", "exchange", "max_staleness"}
 _OF_WAITING = frozenset({"staleness", "teacher_wait"})
 _OF_TEACHERS = frozenset({"burn_in", "distill_weight", "teacher_limit", "teacher_precision"})
 _OF_THE_TERM = frozenset({"distill_loss", "temperature", "distill_ramp", "distill_decay"})
@@ -346,17 +344,27 @@ def notes(options: TrainOptions, given: Collection[str]) -> list[str]:
             lines.append(f"{', '.join(names)}: no effect {why}")
     burn_in, never = options.codistill.burn_in, "codistill.burn_in" not in given
     if _is_taught(options) and never and burn_in >= options.steps:
-        lines.append(
-            f"--burn-in {burn_in} of --steps {options.steps}: no teacher will be listened to"
-        )
+        steps = f"--burn-in {burn_in} of --steps {options.steps}"
+        lines.append(f"{steps}: no teacher will be listened to")
     return lines
+
+
+_OF_ALGORITHMS = {
+    "adam": {"beta1", "beta2"},
+    "lamb": {"beta1", "beta2"},
+    "sgd": {"momentum"},
+    "lars": {"momentum", "trust"},
+    "adagrad": {"initial_accumulator"},
+}
+"""Options of the optimiser that only some algorithms have."""
 
 
 def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
     """Yields names of options without effect, and why."""
     codistill, algorithm = options.codistill, options.optimizer.algorithm
-    if algorithm != "lars":
-        yield {"optimizer.trust"}, f"with --algorithm {algorithm}"
+    own = _OF_ALGORITHMS[algorithm]
+    others = {f"optimizer.{name}" for each in _OF_ALGORITHMS.values() for name in each - own}
+    yield others, f"with --algorithm {algorithm}"
     predicted = bool(codistill.teacher_ranks)
     if options.groups == 1:
         alone = _OF_GROUPS | {"same_data", "same_batches"}

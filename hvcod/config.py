@@ -143,7 +143,11 @@ class CodistillOptions:
         result=False,  # of a run that could have had better teachers
     )
     keep_published: int = option(
-        3, "published checkpoints to keep (with --staleness exact: all)", minimum=2, result=False
+        3,
+        "whole published checkpoints to keep, with the changes upon them (with --staleness exact: "
+        "all)",
+        minimum=2,
+        result=False,
     )
     whole_every: int = option(
         20,
@@ -208,7 +212,8 @@ class TrainOptions:
     silence_limit: Duration = option(
         Duration(300),
         "end the launch if a rank of a group has been silent for this long, such as 5m, for "
-        "example because the network is down; 0: never",
+        "example because the network is down; 0: never, and a rank that is killed goes unnoticed "
+        "if the launcher does not end the others",
         minimum=0,
         launch=True,
     )
@@ -229,8 +234,8 @@ class TrainOptions:
     )
     compress: str = option(
         "none",
-        "type in which gradients travel between the ranks of a group: their own, or half of it; "
-        "they are summed in single precision",
+        "how gradients travel between the ranks of a group: as they are, or as fp16 or bf16 in "
+        "half of the bytes; they are summed in single precision",
         choices=("none", "fp16", "bf16"),
     )
     nonfinite: str = option(
@@ -254,9 +259,10 @@ class TrainOptions:
     accumulate: int = option(
         1,
         "parts of a rank's batch that are learned one after the other, which takes less memory and "
-        "makes the same update: --batch-size stays examples per rank and step",
+        "makes the same update but for batch normalisation and dropout: --batch-size stays "
+        "examples per rank and step",
         minimum=1,
-        result=False,  # apart from the last bits
+        result=False,  # apart from the last bits, batch normalisation and dropout
     )
     seed: int = option(1, "seed of the run; every group derives its own", minimum=0, common=True)
     order_seed: int | None = option(

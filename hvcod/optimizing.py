@@ -31,7 +31,9 @@ class OptimizerOptions:
         0.9, "Nesterov momentum of sgd, momentum of lars", minimum=0.0, maximum=0.9999
     )
     trust: float = option(
-        0.001, "lars: size of a layer's update beside its weights, at rate 1", minimum=0.0
+        0.001,
+        "lars: norm of a layer's update as a share of that of its weights, times the rate",
+        minimum=0.0,
     )
     initial_accumulator: float = option(
         0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0

@@ -1,7 +1,8 @@
-"""Matrix products on CPUs by the faster of torch's two libraries.
+"""Matrix products on CPUs by oneDNN, where torch would take MKL.
 
 torch multiplies float32 matrices on x86 by MKL, which is slow on AMD's processors: on Zen 5 it
-makes 95 GFLOP/s a core, and oneDNN, with which torch multiplies halves, 200 (torch 2.13).
+makes 95 GFLOP/s a core, and oneDNN, with which torch multiplies halves, 200 (torch 2.13). On
+Intel's processors neither was measured.
 oneDNN's entry for float32 is `torch.ops.mkldnn._linear_pointwise`, which compiled models call; it
 can also take a weight that was put in order once (`Weights`). Where torch has no oneDNN, or
 ``torch.backends.mkldnn.enabled`` is false, all is as without this module.
@@ -53,7 +54,9 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Adds left [m, k] times right [k, n] to the total [m, n] in place, see `multiply`."""
     if total.dtype is not left.dtype:
-        total += multiply(left, right)
+        # Halves hold the sum of so many products; the rest is added in the type of the total.
+        for some, factor in zip(left.split(_ROWS, dim=1), right.split(_ROWS), strict=True):
+            total += multiply(some, factor)
     elif not _suits(left, right.dtype, len(left) * right.numel()):
         total.addmm_(left, right)
     else:

@@ -71,6 +71,7 @@ ALLOWED = [
 NOTED = {
     "--trust 0.1": "--trust: no effect with --algorithm adam",
     "--trust 0.1 --algorithm lars": "",
+    "--momentum 0.8 --algorithm lamb": "--momentum: no effect with --algorithm lamb",
     "--topology ring --same-data": "--same-data, --topology: no effect with one group",
     "--teacher a --set codistill.staleness=exact": "--staleness: no effect with one group",
     "--exchange predictions --teacher-ranks 1 --teacher a --staleness exact": "",

@@ -2,6 +2,7 @@
 
 import contextlib
 import statistics
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +26,8 @@ class Figures:
             without a term.
         weight: The weight of the last loss; zero without a term.
         taken_bytes: Of all teacher weights that this launch took over.
-        delays: How long each of those had been published, in seconds, by the clocks of both nodes.
+        delays: How long the last of those had been published, in seconds, by the clocks of both
+            nodes.
     """
 
     exchanges: int = 0
@@ -36,7 +38,7 @@ class Figures:
     weight: float = 0.0
     counted: int = -1
     taken_bytes: int = 0
-    delays: list[float] = field(default_factory=list)
+    delays: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
 
     @property
     def mean_staleness(self) -> float | None:

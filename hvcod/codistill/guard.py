@@ -1,8 +1,8 @@
 """Keeps what is not finite in the distillation term away from the student, and finds its cause.
 
 A group that diverges may publish weights that are finite, but whose predictions are not. On a CPU
-the check is made at once. On a GPU nothing waits for it: the term is masked there, and the figures
-behind the verdict are read after the update, when they have long arrived.
+the check is made at once. On a GPU `Guard.term` waits for nothing: the term is masked there, and
+the figures behind the verdict are read after the update, when they have long arrived.
 """
 
 import math
@@ -109,9 +109,11 @@ class Guard:
         keys, answers = list(teachers), tuple(teachers.values())
         psi = self._psi.rows if isinstance(self._psi, NamedLoss) and answers else None
         found = joint(student, Terms(phi, answers, psi, weight, measures))
-        *theirs, mine, term = *found.sizes.tolist(), abs(float(found.psi))
+        if not answers:
+            return found
+        *theirs, mine, term = torch.cat([found.sizes, found.psi.abs()[None]]).tolist()
         term = term if term <= LARGEST_TERM else math.inf
-        if not answers or all(map(math.isfinite, (*theirs, term))):
+        if all(map(math.isfinite, (*theirs, term))):
             return found
         self._seen.append((keys, lambda: [*theirs, term, mine]))
         del found  # its gradients take the memory of the layer

@@ -98,7 +98,11 @@ def joint(student: Projected, terms: Terms) -> Joint:
     """
     check_shapes(student, terms.teachers)
     layer, features = cast(nn.Linear, student.layer), student.features.flatten(0, -2)
-    return Joint(*_joint(features, layer.weight, layer.bias, student.dtype, terms))
+    weight: Tensor = layer.weight
+    bias: Tensor | None = layer.bias
+    if not torch.is_grad_enabled():  # of which `needs_input_grad` knows nothing
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
+    return Joint(*_joint(features, weight, bias, student.dtype, terms))
 
 
 class _Losses:

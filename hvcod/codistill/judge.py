@@ -113,13 +113,16 @@ class Judge:
         """
         if not (isinstance(student, Projected) and isinstance(phi, CrossEntropy)):
             return self._apart(computed(student), answers, phi, weight)
-        steps = {key: self._teachers[key].step for key in answers if self._teachers[key].judged}
+        steps = {
+            key: self._teachers[key].step
+            for key, each in answers.items()
+            if self._teachers[key].judged and not isinstance(each, Sampled)
+        }
         due = self.scores.due(steps)
         with FORWARD:
             found = self._guard.joint(student, answers, phi, weight, bool(due))
         measured = dict(zip(answers, found.teacher_losses, strict=True)) if due else {}
-        known = [key for key in due if not isinstance(answers[key], Sampled)]
-        self.scores.add({key: measured[key] for key in known}, found.task)
+        self.scores.add({key: measured[key] for key in due}, found.task)
         return Losses(found.total, found.task, weight * found.psi)
 
     def _apart(

@@ -173,7 +173,9 @@ class Assembler:
                     claims = claims_of(file)
             except (OSError, HvcodError):
                 return None
-            origin = claims[0] if claims else Origin()
+            if claims is None:
+                return None
+            origin = claims[0]
             known = None if origin.base is None else _Link(origin.lineage, origin.base)
             self._links[path] = known
         return self._links[path]

@@ -95,11 +95,23 @@ class Publisher(Writer[Publication]):
 
         Without those of the tables, whose changes have been copied (`Tables.copy_changes`).
         """
-        self.write(origin.step, Publication(tensors, origin, whole))
+        with self._wake:
+            if self._tables is not None and self._waiting is not None:
+                self._tables.join()
+            self.write(origin.step, Publication(tensors, origin, whole))
 
     def _is_there(self, step: int, item: Publication) -> bool:
-        changes = not item.whole and os.path.lexists(changes_path(self._directory, step))
-        return changes or super()._is_there(step, item)
+        there = super()._is_there(step, item)
+        if self._tables is None:
+            return there
+        there = there or (not item.whole and self._has_changes(step))
+        if there:
+            self._tables.settle(step)
+            self._base = None
+        return there
+
+    def _has_changes(self, step: int) -> bool:
+        return os.path.lexists(changes_path(self._directory, step))
 
     def _write(self, step: int, item: Publication) -> None:
         if self._tables is None:
@@ -107,17 +119,17 @@ class Publisher(Writer[Publication]):
             return
         changes = self._tables.settle(step)
         base, self._base = self._base, None
-        dense = {n: as_stored(n, tensor) for n, tensor in item.tensors.items()}
-        item.tensors.clear()
+        dense = {name: as_stored(name, item.tensors.pop(name)) for name in list(item.tensors)}
         origin = replace(item.origin, lineage=self._lineage)
-        whole = dense | self._tables.whole()
-        upon = base is not None and base < step and _bytes(dense | changes) < _bytes(whole) / 2
+        much = _bytes(dense | changes) >= (_bytes(dense) + self._tables.nbytes) / 2
+        # An earlier launch may have published changes of this step.
+        upon = base is not None and base < step and not much and not self._has_changes(step)
         if upon:
             build = partial(encode, dense | changes, replace(origin, base=base))
             self._put(changes_path(self._directory, step), build)
             self._since_whole += 1
         if not upon or item.whole or self._since_whole >= self._whole_every:
-            super()._write(step, Publication(whole, origin))
+            super()._write(step, Publication(dense | self._tables.whole(), origin))
             self._since_whole = 0
         self._base = step
 

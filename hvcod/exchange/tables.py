@@ -5,10 +5,10 @@ rows that updates touch, and copies these alone; the publisher's thread keeps th
 readers have them, and writes whole ones from there.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -36,7 +36,8 @@ class Tables:
         self._touched = {name: _Touched(table) for name, table in tables.items()}
         self._noted: list[Mapping[str, Tensor]] = []
         self._lane = Lane()
-        self._changes: deque[tuple[int, dict[str, Tensor]]] = deque()
+        self._changes: list[tuple[int, dict[str, Tensor]]] = []
+        self._lock = Lock()
 
     def __contains__(self, name: object) -> bool:
         return name in self._touched
@@ -56,9 +57,18 @@ class Tables:
             rows = touched.take()
             changes[name] = weights[name].detach().index_select(0, rows)
             changes[name + ROWS] = rows
-        for device in {copy.device for copy in changes.values() if copy.is_cuda}:
-            torch.cuda.current_stream(device).synchronize()
+        _wait_for(changes)
         self._changes.append((step, changes))
+
+    def join(self) -> None:
+        """Puts the last two copies together: the publication of the first will not be written."""
+        with self._lock:
+            if len(self._changes) > 1:
+                (_, older), (step, newer) = self._changes[-2], self._changes[-1]
+                both = merged(older, newer)
+                _wait_for(both)
+                del self._changes[-2:]
+                self._changes.append((step, both))
 
     def _mark(self) -> None:
         noted, self._noted = self._noted, []
@@ -74,9 +84,11 @@ class Tables:
 
         Values that must not be published have their `Rounded.problem`.
         """
-        changes = self._nothing()
-        while self._changes and self._changes[0][0] <= step:
-            copied = self._changes.popleft()[1]
+        changes, copies = self._nothing(), []
+        with self._lock:
+            while self._changes and self._changes[0][0] <= step:
+                copies.append(self._changes.pop(0)[1])
+        for copied in copies:
             changes = merged(changes, {name: copy.cpu() for name, copy in copied.items()})
         settled = {}
         for name, before in self._published.items():
@@ -86,6 +98,11 @@ class Tables:
             settled[name] = new
             settled[name + ROWS] = Rounded(rows.to(kind), kind, Rounding(kind))
         return settled
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole published tables."""
+        return sum(table.values.nbytes for table in self._published.values())
 
     def whole(self) -> dict[str, Rounded]:
         """Returns the published tables, as they are until the next `settle`."""
@@ -121,6 +138,12 @@ class _Touched:
         self._is_known.index_fill_(0, rows, False)
         self._rows.clear()
         return rows
+
+
+def _wait_for(copies: Mapping[str, Tensor]) -> None:
+    """Returns when copies on a GPU are made: the publisher's thread uses another stream."""
+    for device in {copy.device for copy in copies.values() if copy.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
 
 
 def _updated(before: Rounded, rows: Tensor, new: Rounded) -> Rounded:

@@ -129,7 +129,9 @@ def _running_mpi() -> Any:
 
 def _end(code: int) -> NoReturn:
     for function in _before:
-        function()
+        # Whatever goes wrong, the launch has to end.
+        with contextlib.suppress(Exception):
+            function()
     if _world_size() > 1 and (mpi := _running_mpi()):
         # If the network is down the launcher never answers, and MPI waits while it holds Python's
         # lock. Only this timer can end that, as it does not run in a Python thread.

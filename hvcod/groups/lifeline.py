@@ -5,7 +5,9 @@ process that is suspended keeps its connections, and so does one whose node or n
 """
 
 import contextlib
+import resource
 import socket
+import time
 from collections.abc import Mapping
 
 Place = tuple[str, int]
@@ -23,7 +25,9 @@ class Door:
         port: Its number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """`most` connections are kept; further ones, which strangers make, are closed at once."""
+        self._most = most
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
         self._socket = socket.create_server(
@@ -38,6 +42,9 @@ class Door:
         with contextlib.suppress(OSError):
             while True:
                 guest, _ = self._socket.accept()
+                if len(self._guests) >= self._most:
+                    guest.close()
+                    continue
                 guest.setblocking(False)
                 self._guests.append(guest)
         for guest in [guest for guest in self._guests if _heard(guest) == b""]:
@@ -61,10 +68,17 @@ class Lifelines:
     """Connections to the doors of other processes."""
 
     def __init__(self, places: Mapping[int, Place]) -> None:
-        """Connects to {rank: place}; does without those that cannot be reached."""
+        """Connects to {rank: place} for a few seconds; does without those that are not reached.
+
+        Where a network drops packets, each node would take that long: signs of life go first. Half
+        of the files that a process may open are left for others.
+        """
         self._places, self._lines = dict(places), dict[int, socket.socket]()
-        unknown = set()
+        unknown, end = set(), time.monotonic() + PROBE_SECONDS
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         for rank, (node, port) in places.items():
+            if time.monotonic() > end or 0 < most // 2 <= len(self._lines):
+                break
             if node not in unknown:
                 try:
                     self._lines[rank] = socket.create_connection((node, port), PROBE_SECONDS)

@@ -64,7 +64,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         if limit and group.size > 1:
             self._comm = of_mpi(group.comm).Dup()
-            self._door = Door()
+            self._door = Door(most=group.size)
             before_abort(self._door.say_farewell)
             place = (os.uname().nodename, self._door.port)
             self._places: list[tuple[str, int]] = group.comm.allgather(place)
@@ -97,7 +97,7 @@ class Watchdog:
                 sent += [self._comm.Isend(sign, other) for other in others]
             self._listen()
             pause = _PAUSE_AT_END if leaving else beat
-            time.sleep(pause) if leaving else self._rest(pause, lines)
+            self._pause(pause, lines) if leaving else self._rest(pause, lines)
             self._count(pause)
             if self._together:
                 self._compare(pause)
@@ -109,8 +109,13 @@ class Watchdog:
         """Waits for the next beat, or the end; ends the launch if a process has died meanwhile."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and not self._closing.wait(min(left, _LOOK)):
-            for rank in lines.dead():
-                self._mourn(rank)
+            self._pause(0, lines)
+
+    def _pause(self, seconds: float, lines: Lifelines) -> None:
+        """Waits, and ends the launch if a process has died."""
+        time.sleep(seconds)
+        for rank in lines.dead():
+            self._mourn(rank)
 
     def _mourn(self, rank: int) -> None:
         """Ends the launch for a rank whose process is gone, unless it had said that it leaves."""

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from hvcod.codistill.parts import WHOLE, Part
 from hvcod.config import TrainOptions
@@ -68,6 +70,13 @@ def learned(group: Group, options: TrainOptions, steps: int) -> int:
     return int(batches * group.trainers * options.batch_size)
 
 
+def begun_after(steps: int, position: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns a position at which data begin anew, and the warm-up goes on after so many steps."""
+    if _STEPS not in position:
+        return position
+    return {**position, _STEPS: torch.full_like(position[_STEPS], steps)}
+
+
 class Growing:
     """Training data whose batches are handed out in parts at first.
 
@@ -92,7 +101,7 @@ class Growing:
             return batch
         # Alone in its step, it is the whole of it.
         mine = batch.parts(part.count)[part.index]
-        return dataclasses.replace(mine, part=Part(of=part), weight=1.0)
+        return dataclasses.replace(mine, part=Part(of=part), weight=float(mine.weight > 0))
 
     def state_dict(self) -> Mapping[str, np.ndarray]:
         """Returns the position of this rank; see `TrainingData`."""

@@ -11,7 +11,7 @@ from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.spans import DATA, FORWARD, UPDATE
 from hvcod.tasks.base import Batch, Task
-from hvcod.tasks.batches import learned, training_data_of
+from hvcod.tasks.batches import begun_after, learned, training_data_of
 from hvcod.training.compiling import explained, outputs_of, uncompiled
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
@@ -190,10 +190,14 @@ class Copy:
         rows = self._task.state_rows
         self.optimizer.register(keeper)
         keeper.shared("codistiller", self.codistiller)
-        keeper.own("data", self.data, rows=0, of_examples=True)
+        keeper.own("data", self.data, rows=0, of_examples=True, anew=self._begin_data)
         keeper.own("hidden", Attribute(self, "hidden", self._device), rows)
         keeper.own("teachers", Attribute(self.codistiller, "hidden", self._device), rows)
         keeper.own("buffers", Buffers(self.model))
+
+    def _begin_data(self, step: int) -> None:
+        """Begins other examples after so many steps of the training."""
+        self.data.load_state_dict(begun_after(step, self.data.state_dict()))
 
     def close(self, publish: bool) -> None:
         """Ends its threads, and publishes the weights if they are worth it. Collective."""

@@ -7,7 +7,6 @@ system's cache: a reader is on another node.
 import functools
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench.row import NotMeasuredError, Row, measure_pair
+from bench.row import NotMeasuredError, Row, measure_pair, summarise_pair
 from bench.training import SMALL, train_groups
 
 from hvcod.exchange.publish import Publisher, weights_to_publish
@@ -155,10 +154,9 @@ def exchange_share_large(tiny: bool) -> Row:
     words = ["--groups", 2, "--burn-in", interval, "--exchange-interval", interval]
     core = {"OMP_NUM_THREADS": "1"}
     groups = train_groups(2, SMALL if tiny else LARGE, 1, steps, *words, env=core)
-    shares = [(each["exchange_s"] * interval / 50, each["step_s"]) for each in groups]
-    exchange, step = (statistics.median(values) for values in zip(*shares, strict=True))
-    ratios = sorted(one / other for one, other in shares)
-    return Row("exchange_share_large", exchange, step, 0.005, spread=(ratios[0], ratios[-1]))
+    shares = [each["exchange_s"] * interval / 50 for each in groups]
+    pair = summarise_pair(shares, [each["step_s"] for each in groups])
+    return Row("exchange_share_large", pair.measured, pair.reference, 0.005, spread=pair.spread)
 
 
 def _published(name: str, tiny: bool, other: Callable[[Path, Path], object], target: float) -> Row:

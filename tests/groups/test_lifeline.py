@@ -14,7 +14,7 @@ from hvcod.groups.lifeline import Lifelines
 OTHER = """
 import sys
 from hvcod.groups.lifeline import Door
-door = Door()
+door = Door(most=2)
 print(door.port, flush=True)
 for line in sys.stdin:
     door.clear()

@@ -16,7 +16,7 @@ if sys.argv[1:] == ["keep"]:
 faults = []
 for _ in range(4):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = np.ones(2**24)
+    block = np.ones(2**21)
     del block
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(faults[-1])
@@ -40,5 +40,5 @@ def test_blocks_are_cleared_once(words: list[str], variables: dict[str, str], ke
         check=True,
         timeout=300,
     )
-    # 128 MiB have 32768 pages of 4 KiB, or 64 huge ones.
-    assert (int(done.stdout) < 10) is kept
+    # 16 MiB have 4096 pages of 4 KiB; any C library keeps so much, if told so.
+    assert (int(done.stdout) < 5) is kept

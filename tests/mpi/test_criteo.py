@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from forkserver.launches import ForkServer
 from tasks.commoncrawl.corpora import assert_same_files
 
 from hvcod.tasks.criteo.preparation.generate import generate
+from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.steps import changes_path, list_published
 
 ROWS = 4000
@@ -145,6 +147,19 @@ def test_tables_published_by_changes_teach_as_whole_ones_do(
         assert published.whole[0] == 2
         assert published.whole[-1] == 24
         assert {4, 6, 8, 10} < set(published.changes)
+
+
+def test_tables_of_groups_in_one_process_are_published_as_they_are_at_the_end(
+    fast_mpirun: ForkServer, alone: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ["--groups", 2, "--exchange", "in-process", "--steps", 12, "--save-interval", 12]
+    train(fast_mpirun, 0, alone, run, *words)
+    files = [run / f"group-1/{kind}/step-00000012.h5" for kind in ("published", "state")]
+    published, saved = (decode_tensors(read_file(path, path.stat().st_size))[1] for path in files)
+    table = next(name for name, each in published.items() if each.dim() == 2 and "table" in name)
+    (exact,) = (each for name, each in saved.items() if name.endswith(f"model.{table}"))
+    assert torch.equal(published[table], exact.to(published[table].dtype))
 
 
 def test_a_run_goes_on_with_other_ranks(

@@ -9,7 +9,7 @@ import torch
 from hvcod.codistill.parts import WHOLE, Part
 from hvcod.errors import HvcodError
 from hvcod.tasks.base import UNKNOWN, Batch
-from hvcod.tasks.batches import BatchWarmup, Growing
+from hvcod.tasks.batches import BatchWarmup, Growing, begun_after
 
 ROWS = 16
 
@@ -65,6 +65,17 @@ def test_all_rows_are_learned_in_the_order_of_the_data() -> None:
     places = np.concatenate([batch.places for batch in batches if batch.places is not None])
     assert np.array_equal(places, read)
     assert torch.equal(batches[-1].targets % ROWS, plain.next().targets % ROWS) or sizes[-1] == ROWS
+
+
+@pytest.mark.parametrize("steps", [0, 3, 8, 18, 29, 40])
+def test_with_other_data_the_warm_up_goes_on_where_it_was(steps: int) -> None:
+    warmup = BatchWarmup(30)
+    data = Growing(Numbers(), warmup, ROWS)
+    position = {name: torch.from_numpy(each) for name, each in data.state_dict().items()}
+    data.load_state_dict({n: each.numpy() for n, each in begun_after(steps, position).items()})
+    for step in range(steps, steps + 12):
+        assert len(data.next().targets) == ROWS // warmup.part(step).count
+    assert begun_after(steps, {"batches": position["batches"]}).keys() == {"batches"}
 
 
 @pytest.mark.parametrize("steps", [0, 3, 8, 18, 29, 40])

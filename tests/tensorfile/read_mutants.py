@@ -66,7 +66,8 @@ def fault(data: bytearray, origin: Origin, tensors: Tensors) -> str:
     text, block = verify(memoryview(data))
     index = json.loads(text)
     # Files of earlier versions do not have these.
-    if vars(origin) != {"meaning": "", "content": "", "model": ""} | index["origin"]:
+    earlier = {"meaning": "", "content": "", "model": "", "lineage": ""}
+    if vars(origin) != earlier | {"average_decay": None, "base": None} | index["origin"]:
         return f"{origin}, not {index['origin']}"
     if list(tensors) != list(index["tensors"]):
         return f"names {list(tensors)}, not {list(index['tensors'])}"

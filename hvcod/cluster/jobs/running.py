@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import re
 import shlex
 import signal
 import subprocess
@@ -61,16 +62,21 @@ def run(scheduler: str, job: RunningJob, command: Sequence[str], by_clock: bool)
 
 def _is_killed(code: int) -> bool:
     """Returns whether a launch ended by a signal that nobody sends on purpose."""
-    return code > 128 and code - 128 not in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    on_purpose = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return 0 < code - 128 < signal.NSIG and code - 128 not in on_purpose
 
 
 def _may_go_on(job: RunningJob) -> bool:
-    """Returns whether a training has made steps, and may be tried again from its last saved state.
+    """Returns whether a job is a training that has made steps, and may go on from its last state.
 
     Notes it in the folder: what kills a rank again and again before the next state is saved is no
     accident.
     """
-    group = "*" if job.index is None else f"group-{job.index}"
+    named = re.fullmatch(r"train(?:-group(?:-(\d+))?)?", job.name)
+    if not named:
+        return False
+    index = job.index if named[1] is None else int(named[1])
+    group = "*" if index is None else f"group-{index}"
     states = job.folder.glob(f"{group}/state/step-*.h5")
     newest = {state.parts[-3]: state.name for state in sorted(states)}
     if not newest and not any(job.folder.glob(f"{group}/metrics.jsonl")):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hvcod.codistill.exchanges.base import Offer, Update
+from hvcod.codistill.exchanges.base import Exchange, Offer, Update
 from hvcod.codistill.exchanges.exact import due
 from hvcod.codistill.exchanges.publishing import PublishingExchange
 from hvcod.codistill.teachers.model import TeacherSpec
@@ -74,6 +74,10 @@ class InProcess(PublishingExchange):
         super().begin(origin, held)
         self._held = dict(held)
         self._shelf[self._group.index] = dict[int, _Handed]()
+
+    def prepare(self, offer: Offer) -> None:
+        """Hands over the weights of step 0; the final ones will be published whole."""
+        Exchange.prepare(self, offer)
 
     def offer(self, offer: Offer) -> None:
         """Hands the weights over at each interval, and before the first step.

@@ -14,7 +14,7 @@ from hvcod.exchange.read import Others
 from hvcod.exchange.tables import Tables
 from hvcod.files.folder import Held, hold
 from hvcod.tensorfile.origin import Origin
-from hvcod.tensorfile.steps import checkpoint_path
+from hvcod.tensorfile.steps import changes_path, checkpoint_path
 
 
 class PublishingExchange(Exchange):
@@ -36,12 +36,12 @@ class PublishingExchange(Exchange):
 
     def prepare(self, offer: Offer) -> None:
         """Also notes the embedding tables whose changes will be published."""
-        changed = offer.changed() if self._publisher else None
-        if self._publisher and changed and self._options.whole_every > 1:
-            weights = offer.weights()
-            if not any(name + ROWS in weights for name in changed):
-                self._tables = Tables({name: weights[name].detach() for name in changed})
-                self._publisher.follow(self._tables, self._options.whole_every)
+        changed = offer.changed() if self._options.whole_every > 1 else None
+        weights = offer.weights() if changed else {}
+        fits = changed and changed.keys() <= weights.keys()
+        if self._publisher and changed and fits and not any(n + ROWS in weights for n in changed):
+            self._tables = Tables({name: weights[name].detach() for name in changed})
+            self._publisher.follow(self._tables, self._options.whole_every)
         super().prepare(offer)
 
     def offer(self, offer: Offer) -> None:
@@ -63,8 +63,11 @@ class PublishingExchange(Exchange):
         return {"published_bytes": self._publisher.counters.all_bytes if self._publisher else 0}
 
     def source(self, group: int, step: int) -> str:
-        """Returns the path of the file."""
-        return str(checkpoint_path(self._directory(group), step))
+        """Returns the path of the file; of a whole one, if there is one."""
+        whole, changes = (
+            of(self._directory(group), step) for of in (checkpoint_path, changes_path)
+        )
+        return str(changes if changes.exists() and not whole.exists() else whole)
 
     def close(self, last: Offer | None) -> None:
         """Publishes the final weights whole, unless an interval ended with them and they are."""

@@ -139,9 +139,10 @@ class CommonCrawl(Task):
     def outputs(self, model: nn.Module, inputs: Any, state: Any) -> tuple[Predicted, Any]:
         """Returns what logits [rows, window, vocabulary] are computed from, and the hidden state.
 
-        Those of `predict`, if a task derived from this one has its own.
+        Those of `predict`, if a task derived from this one has its own, or another model.
         """
-        if type(self).predict is not CommonCrawl.predict:
+        own = type(self).predict is not CommonCrawl.predict
+        if own or not isinstance(model, LanguageModel):
             return self.predict(model, inputs, state)
         features, state = model(inputs, state, project=False)
         return Projected(features, model.get_submodule("softmax")), state

@@ -159,6 +159,10 @@ def _read(path: Path, average: bool) -> tuple[Origin, dict[str, Tensor]]:
             return origin, _of_state(state_of(origin, tensors), average)
         if average and origin.average_decay is None:
             raise HvcodError(_NO_AVERAGE)
+        if origin.base is not None:
+            raise HvcodError(
+                f"it holds changes upon step {origin.base}, not whole weights: name a step-*.h5"
+            )
         return origin, tensors
     except (KeyError, TypeError, ValueError) as error:
         raise HvcodError(f"{path} does not contain weights that hvcod wrote: {error!r}") from error

@@ -99,6 +99,8 @@ class LocalSGD(BaseAlgorithm):
         optimiser's averages of the group root.
         """
         super().register(keeper)
+        # Some ranks may have skipped updates, or all of them, that others have made.
+        keeper.alike = False
         keeper.own("local", _Own(self), anew=self._begin_anew)
 
     @property

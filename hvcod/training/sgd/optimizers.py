@@ -1,7 +1,7 @@
 """The optimisers behind ``--algorithm``: for dense gradients, and for tables by rows.
 
-Those of torch for dense gradients are its fused ones: one pass over weights, gradients and averages
-in place of one for each operation.
+Those of torch for dense gradients are its fused ones, where it has them: one pass over weights,
+gradients and averages in place of one for each operation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,9 @@ def dense_optimizer(
     match options.algorithm:
         case "adagrad":
             start = options.initial_accumulator
-            return light(Adagrad)(groups, initial_accumulator_value=start, fused=True)
+            # For GPUs most versions of torch have none.
+            fused = True if parameters[0].is_cpu else None
+            return light(Adagrad)(groups, initial_accumulator_value=start, fused=fused)
         case "sgd":
             momentum, nesterov = options.momentum, options.momentum > 0
             return light(SGD)(groups, momentum=momentum, nesterov=nesterov, fused=True)

@@ -37,6 +37,8 @@ class Keeper(Source):
     """Saves the registered parts of a group's training and restores them, bit for bit.
 
     Attributes:
+        alike: Whether what ranks have of their own has the same form on all of them; what has not
+            begins anew when the group goes on.
         still: Gives a context in which nothing changes on any rank, collectively. By default it
             does nothing: the ranks make each step together.
 
@@ -68,6 +70,7 @@ class Keeper(Source):
         self._of_examples: set[str] = set()
         self._anew: dict[str, Callable[[int], object]] = {}
         self._first, self._saved, self._settle = 0, -1, settle
+        self.alike = group.pace is None
         self.still: Callable[[], AbstractContextManager[object]] = nullcontext
         if best is not None:
             self._savers.append(Saver(group, run.best, 1, before, "best state", later=False))
@@ -176,7 +179,7 @@ class Keeper(Source):
     @property
     def seconds(self) -> float:
         """The longest time that a save took until it was on disk; on the group root."""
-        return self._saver.counters.longest_seconds
+        return sum(saver.counters.longest_seconds for saver in self._savers)
 
     @property
     def problems(self) -> dict[str, int]:
@@ -206,7 +209,7 @@ class Keeper(Source):
         about = dataclasses.replace(self._origin, step=step)
         with self.still():
             own = {name: part.state_dict() for name, part in self._own.items()}
-            if self._group.pace is not None:
+            if not self.alike:
                 own = common(self._group.comm, own)
             saver.save(about, self._shared_state(), own)
 

@@ -105,16 +105,22 @@ def part_of_newest(
 ) -> dict[str, Any] | None:
     """Returns a shared part without tensors of the newest state in a folder.
 
-    Empty if there is no state, or none that can be read, which is logged; None if the newest is
-    that of the step `known`, and so need not be read.
+    Empty if there is no state, or none that can be read, which is logged. None if the newest is
+    that of the step `known`, and so need not be read, or if the folder cannot be listed.
     """
     try:
-        if max(list_steps(directory), default=0) == known:
-            return None
+        newest = max(list_steps(directory), default=0)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        log.warning("cannot list %s: %s", directory, reason_of(error))
+        return None
+    if newest == known:
+        return None
+    try:
         state = _newest(directory, group, run_id, limit, last=None)
-    except (OSError, HvcodError) as error:
-        if not isinstance(error, FileNotFoundError):
-            log.warning("%s", reason_of(error))
+    except HvcodError as error:
+        log.warning("%s", error)
         state = None
     if state is None:
         return {}

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hvcod.errors import HvcodError, UsageError
+from hvcod.groups.memory import keep_memory
 from hvcod.tasks.columns import Array, fingerprint, image
 from hvcod.tasks.criteo.dataset import CATEGORIES, FORMAT, INTEGERS, PARTS, ClickDataset
 from hvcod.tasks.criteo.features import MISSING, OUT_OF_VOCABULARY, Encoder, Features
@@ -32,7 +33,6 @@ from hvcod.tasks.criteo.preparation.reading import (
     READ,
     ReadPieces,
     cut,
-    keep_freed_memory,
     read_piece,
     read_rows,
 )
@@ -77,7 +77,7 @@ class ClickPreparation(Preparation):
 
     def work(self) -> None:
         """Goes through the stages. Collective."""
-        keep_freed_memory()
+        keep_memory()
         self._open()
         self._read()
         self.once(lambda: check(self._pieces.inputs(), self.options))

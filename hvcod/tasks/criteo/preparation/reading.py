@@ -30,9 +30,6 @@ EXAMPLES_KEPT = 10
 BLOCK_BYTES = 2**20
 """Text that is parsed at once: the arrays made from it stay in a core's cache."""
 
-_KEPT_BYTES = 31 * 2**20
-"""Just less than the largest size that glibc learns from."""
-
 _COLUMNS = (
     *((np.int64, 1), (np.int64, 1), (np.int8, 1)),
     *((np.float32, INTEGERS), (np.uint32, CATEGORIES), (np.uint32, 1)),
@@ -55,17 +52,6 @@ def cut(texts: Sequence[Text], size: int) -> list[Piece]:
         for index, text in enumerate(texts)
         for start in range(0, text.size, size)
     ]
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc keep the memory of arrays that are freed for the next block's arrays.
-
-    Else it would give most of it back to the system each time, which then clears it anew: a sixth
-    of the time. It adapts its limits to the largest array that was freed (mallopt(3),
-    M_MMAP_THRESHOLD). Other C libraries do as they like.
-    """
-    largest = np.empty(_KEPT_BYTES, dtype=np.uint8)
-    del largest
 
 
 def line_blocks(path: Path, start: int, stop: int, begin: int = 0) -> Iterator[bytes]:
