@@ -48,7 +48,8 @@ class Projected:
     @property
     def is_linear(self) -> bool:
         """True if the layer is an ``nn.Linear``, whose weight and bias tell all that it does."""
-        return is_linear(type(self.layer))
+        hooks = self.layer._forward_hooks, self.layer._forward_pre_hooks
+        return is_linear(type(self.layer)) and not any(hooks)
 
     def numel(self) -> int:
         """Returns the number of logits."""
