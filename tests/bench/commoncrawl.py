@@ -18,7 +18,7 @@ from bench.row import NotMeasuredError, Row, summarise_pair
 
 PROGRAM = Path(__file__).parent / "programs" / "text_datatrove.py"
 HVCOD = str(Path(sys.executable).with_name("hvcod"))
-NEEDED = ("datatrove", "spacy", "cchardet", "magic")
+NEEDED = ("datatrove", "spacy", "cchardet", "magic", "regex")
 PAGE, BYTES, MANY_BYTES = 40, 6 * 2**20, 24 * 2**20
 """Paragraphs of a page, and text of all pages: for a pipeline, and for each rank."""
 
