@@ -44,13 +44,10 @@ def _speed(name: str, order: Callable[[np.random.Generator, int], np.ndarray], t
         pairs = [(_compare(files)[0], _merge(files)[0]) for _ in range(2 if tiny else 3)]
     ours, theirs = zip(*pairs, strict=True)
     pair = summarise_pair([rows / each for each in ours], [rows / each for each in theirs])
-    return Row(
+    return pair.row(
         name,
-        pair.measured,
-        pair.reference,
         2.0,
         unit="rows/s",
-        spread=pair.spread,
         lower_is_better=False,
     )
 

@@ -55,13 +55,10 @@ def text_ranks(tiny: bool) -> Row:
                 words = ["mpirun", "-np", str(ranks), *_command(files, output, like)]
                 speeds.append(count / _seconds(words))
     pair = summarise_pair(two, one)
-    return Row(
+    return pair.row(
         "text_ranks",
-        pair.measured,
-        pair.reference,
         1.8,
         unit="documents/s",
-        spread=pair.spread,
         lower_is_better=False,
         bound="the start under mpirun, a second or more of both times",
     )
@@ -81,13 +78,10 @@ def _beside_datatrove(name: str, kept: str, tiny: bool, bound: str = "") -> Row:
             words = [source, folder / f"theirs-{repeat}", like / "tokenizer.json", kept]
             theirs.append(count / float(_on_cores([sys.executable, PROGRAM, *words], 1)))
     pair = summarise_pair(ours, theirs)
-    return Row(
+    return pair.row(
         name,
-        pair.measured,
-        pair.reference,
         4.0,
         unit="documents/s",
-        spread=pair.spread,
         lower_is_better=False,
         bound=bound,
     )

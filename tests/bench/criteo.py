@@ -60,13 +60,10 @@ def _prepared_beside(
             for made in ("ours", "theirs"):
                 shutil.rmtree(folder / made)
     pair = summarise_pair(ours, theirs)
-    return Row(
+    return pair.row(
         name,
-        pair.measured,
-        pair.reference,
         target,
         unit="rows/s",
-        spread=pair.spread,
         lower_is_better=False,
         bound=bound,
     )
@@ -95,8 +92,7 @@ def criteo_embedding_rows(tiny: bool) -> Row:
         pairs = [[train(each, 2)["step_s"] for each in data] for _ in range(_repeats(tiny))]
     pair = summarise_pair([large for large, _ in pairs], [small for _, small in pairs])
     bound = "latency of memory: a batch's rows lie on different pages of a large table"
-    figures = pair.measured, pair.reference, 1.25
-    return Row("criteo_embedding_rows", *figures, spread=pair.spread, bound=bound)
+    return pair.row("criteo_embedding_rows", 1.25, bound=bound)
 
 
 def criteo_exchange(tiny: bool) -> Row:
@@ -113,8 +109,7 @@ def criteo_exchange(tiny: bool) -> Row:
         [run["late_exchange_s"] for run in runs], [run["late_step_s"] for run in runs]
     )
     bound = "noting the rows of each update, which takes as long with any table and interval"
-    figures = pair.measured, pair.reference, 0.02
-    return Row("criteo_exchange", *figures, spread=pair.spread, bound=bound)
+    return pair.row("criteo_exchange", 0.02, bound=bound)
 
 
 def criteo_waiting(tiny: bool) -> Row:
@@ -123,7 +118,7 @@ def criteo_waiting(tiny: bool) -> Row:
         data = _table(Path(name) / "data", 100_000)
         runs = [train(data, 1) for _ in range(_repeats(tiny))]
     pair = summarise_pair([run["data_s"] for run in runs], [run["mean_step_s"] for run in runs])
-    return Row("criteo_waiting", pair.measured, pair.reference, 0.01, spread=pair.spread)
+    return pair.row("criteo_waiting", 0.01)
 
 
 def _repeats(tiny: bool) -> int:

@@ -30,7 +30,7 @@ def data_preparation(tiny: bool) -> Row:
             measured.append(_prepare([source], folder / f"data-{repeat}", *_pieces(tiny))[0])
             reference.append(_alone(text, tiny))
     pair = summarise_pair(measured, reference)
-    return Row("data_preparation", pair.measured, pair.reference, 2.0, spread=pair.spread)
+    return pair.row("data_preparation", 2.0)
 
 
 def data_memory(tiny: bool) -> Row:

@@ -41,9 +41,7 @@ def _row(name: str, trained: Trained, tiny: bool, measured: Callable[[], None]) 
     batches = list(trained.task.evaluation_data())
     count = sum(len(batch.targets) for batch in batches)
     pair = measure_pair(measured, lambda: _forward(trained, batches), 2 if tiny else REPEATS)
-    ours, theirs = (count / seconds for seconds in (pair.measured, pair.reference))
-    spread = (1 / pair.spread[1], 1 / pair.spread[0])
-    return Row(name, ours, theirs, 0.95, "rows/s", spread, lower_is_better=False)
+    return pair.speeds(count).row(name, 0.95, "rows/s", lower_is_better=False)
 
 
 @contextlib.contextmanager

@@ -157,7 +157,7 @@ def exchange_share_large(tiny: bool) -> Row:
     groups = train_groups(2, SMALL if tiny else LARGE, 1, steps, *words, env=core)
     shares = [each["exchange_s"] * interval / 50 for each in groups]
     pair = summarise_pair(shares, [each["step_s"] for each in groups])
-    return Row("exchange_share_large", pair.measured, pair.reference, 0.005, spread=pair.spread)
+    return pair.row("exchange_share_large", 0.005)
 
 
 def _published(name: str, tiny: bool, other: Callable[[Path, Path], object], target: float) -> Row:
@@ -170,8 +170,7 @@ def _published(name: str, tiny: bool, other: Callable[[Path, Path], object], tar
             last[0] = checkpoint_path(folder, _publish(publisher, weights, next(steps)))
 
         pair = measure_pair(publish, lambda: other(last[0], folder), REPEATS)
-    figures = pair.measured, pair.reference, target
-    return Row(name, *figures, spread=pair.spread, bound=DIGEST_BOUND)
+    return pair.row(name, target, bound=DIGEST_BOUND)
 
 
 def _loaded(
@@ -195,8 +194,7 @@ def _loaded(
             lambda: other(_cold(path), _cold(copy)),
             REPEATS,
         )
-    figures = pair.measured, pair.reference, target
-    return Row(name, *figures, spread=pair.spread, bound=DIGEST_BOUND)
+    return pair.row(name, target, bound=DIGEST_BOUND)
 
 
 def _publish(publisher: Publisher, weights: dict[str, torch.Tensor], step: int) -> int:

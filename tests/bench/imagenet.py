@@ -62,7 +62,7 @@ def image_waiting(tiny: bool) -> Row:
             steps = [line for line in lines if "step_s" in line][2:]
             runs.append([statistics.mean(line[of] for line in steps) for of in WAITING])
     pair = summarise_pair([waited for waited, _ in runs], [taken for _, taken in runs])
-    return Row("image_waiting", pair.measured, pair.reference, 0.01, spread=pair.spread)
+    return pair.row("image_waiting", 0.01)
 
 
 def image_decoding(tiny: bool) -> Row:
@@ -115,16 +115,8 @@ def _views(
             lambda: [theirs(rows) for rows in batches],
             2 if tiny else 5,
         )
-    count = len(numbers)
-    return Row(
-        name,
-        count / pair.measured,
-        count / pair.reference,
-        target,
-        unit="images/s",
-        spread=(1 / pair.spread[1], 1 / pair.spread[0]),
-        lower_is_better=False,
-        bound=DECODING,
+    return pair.speeds(len(numbers)).row(
+        name, target, "images/s", lower_is_better=False, bound=DECODING
     )
 
 

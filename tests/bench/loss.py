@@ -32,7 +32,7 @@ def loss_time(tiny: bool) -> Row:
     """Seconds of both losses and their gradient on one core."""
     with one_thread():
         pair = measure_pair(*_steps(*_sizes(tiny, TOKENS)), 2 if tiny else 5)
-    return Row("loss_time", pair.measured, pair.reference, 1.0, spread=pair.spread)
+    return pair.row("loss_time", 1.0)
 
 
 def loss_memory(tiny: bool) -> Row:
@@ -52,7 +52,7 @@ def loss_time_gpu(tiny: bool) -> Row:
     """Seconds of both losses and their gradient on a GPU, in bf16."""
     steps = _steps(*_sizes(tiny, 4 * MANY_TOKENS), device=_gpu())
     pair = measure_pair(*steps, 2 if tiny else 21)
-    return Row("loss_time_gpu", pair.measured, pair.reference, 0.6, spread=pair.spread)
+    return pair.row("loss_time_gpu", 0.6)
 
 
 def loss_memory_gpu(tiny: bool) -> Row:

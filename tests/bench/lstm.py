@@ -105,7 +105,7 @@ def _training(
 
 
 def _row(name: str, pair: Pair, target: float, bound: str = "") -> Row:
-    return Row(name, pair.measured, pair.reference, target, spread=pair.spread, bound=bound)
+    return pair.row(name, target, bound=bound)
 
 
 @contextmanager

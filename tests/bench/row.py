@@ -75,6 +75,25 @@ class Pair:
     reference: float
     spread: tuple[float, float]
 
+    def speeds(self, count: float) -> "Pair":
+        """The same pair as so many things a second, not as seconds."""
+        low, high = self.spread
+        return Pair(count / self.measured, count / self.reference, (1 / high, 1 / low))
+
+    def row(
+        self,
+        name: str,
+        target: float,
+        unit: str = "s",
+        *,
+        lower_is_better: bool = True,
+        bound: str = "",
+    ) -> Row:
+        """The row of such a pair, with the attributes of `Row`."""
+        return Row(
+            name, self.measured, self.reference, target, unit, self.spread, lower_is_better, bound
+        )
+
 
 def measure_pair(
     measured: Callable[[], object], reference: Callable[[], object], repeats: int

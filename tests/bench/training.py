@@ -113,7 +113,7 @@ def help_page(tiny: bool) -> Row:
         lambda: subprocess.run([sys.executable, "-c", "pass"], check=True),
         repeats=TINY_PAIRS if tiny else 15,
     )
-    return Row("help_page", pair.measured, pair.reference, 10.0, spread=pair.spread)
+    return pair.row("help_page", 10.0)
 
 
 def distillation_step(tiny: bool) -> Row:
@@ -218,7 +218,7 @@ def _sizes(tiny: bool) -> dict[str, int]:
 
 def _row(name: str, pairs: list[tuple[float, float]], target: float, bound: str = "") -> Row:
     pair = summarise_pair([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
-    return Row(name, pair.measured, pair.reference, target, spread=pair.spread, bound=bound)
+    return pair.row(name, target, bound=bound)
 
 
 def _step_s(run: Mapping[str, Any]) -> float:
