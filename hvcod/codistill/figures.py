@@ -26,8 +26,7 @@ class Figures:
             without a term.
         weight: The weight of the last loss; zero without a term.
         taken_bytes: Of all teacher weights that this launch took over.
-        delays: How long the last of those had been published, in seconds, by the clocks of both
-            nodes.
+        delays: Seconds for which the last of those had been published, by the clocks of both nodes.
     """
 
     exchanges: int = 0

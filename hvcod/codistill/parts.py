@@ -23,7 +23,7 @@ class Part:
     """One of some equal parts of the rows of a batch, in their order.
 
     Attributes:
-        index: Which one, from 0.
+        index: Its number, from 0.
         count: The number of parts.
         of: The part that these are parts of; None: a whole batch.
     """
