@@ -6,11 +6,10 @@ depends on more than options, such as the ranks of a launch, is checked where it
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 
 from hvcod.config import LocalOptions, TrainOptions
 from hvcod.errors import UsageError
-from hvcod.schema import flag_of
 
 MOST_PROFILED = 100
 """Steps in one trace; one has some hundred to some thousand events of about 30 bytes each."""
@@ -139,19 +138,36 @@ def teacher_sample(options: TrainOptions) -> str:
 
 def average_of_weights_that_differ(options: TrainOptions) -> str:
     """The weights of a group's ranks are the same after each step with some algorithms only."""
-    if options.codistill.publish_average is None or options.sgd not in ("local", "async"):
+    published = options.codistill.publish_average is not None
+    kept = published or options.average is not None
+    if not kept or options.sgd not in ("local", "async"):
         return ""
     return (
-        f"--publish-average is of the weights that a group has after each step, and with --sgd "
-        f"{options.sgd} each rank has others: use --sgd sync"
+        f"{'--publish-average' if published else '--average'} is of the weights that a group has "
+        f"after each step, and with --sgd {options.sgd} each rank has others: use --sgd sync"
+    )
+
+
+def two_averages(options: TrainOptions) -> str:
+    """A group keeps one average of its weights."""
+    kept, published = options.average, options.codistill.publish_average
+    if kept is None or published is None or kept == published:
+        return ""
+    return (
+        f"--average {kept:g} and --publish-average {published:g}: a group keeps one average, and "
+        "the one that it publishes is kept, too: leave out --average"
     )
 
 
 def validated_average_of_nothing(options: TrainOptions) -> str:
     """Only an average that is kept can be validated."""
-    if options.codistill.publish_average is not None or not options.validate_average:
+    kept = options.average is not None or options.codistill.publish_average is not None
+    if kept or not options.validate_average:
         return ""
-    return "--validate-average needs an average: add --publish-average, such as 0.999"
+    return (
+        "--validate-average needs an average: add --average, such as 0.99, or --publish-average, "
+        "which also publishes it"
+    )
 
 
 def own_average_as_teacher(options: TrainOptions) -> str:
@@ -306,6 +322,7 @@ RULES: tuple[Rule, ...] = (
     states_in_process,
     samples_of_the_same_batches,
     average_of_weights_that_differ,
+    two_averages,
     validated_average_of_nothing,
     own_average_as_teacher,
     integers_that_do_not_fit,
@@ -319,82 +336,3 @@ def check(options: TrainOptions) -> None:
     for rule in RULES:
         if problem := rule(options):
             raise UsageError(problem)
-
-
-_OF_FILES = frozenset({"exchange_interval", "keep_published", "whole_every"})
-_OF_GROUPS = _OF_FILES | {"topology", "exchange", "max_staleness"}
-_OF_WAITING = frozenset({"staleness", "teacher_wait"})
-_OF_TEACHERS = frozenset({"burn_in", "distill_weight", "teacher_limit", "teacher_precision"})
-_OF_THE_TERM = frozenset({"distill_loss", "temperature", "distill_ramp", "distill_decay"})
-"""Names of options of the section ``codistill``, by what they need to change anything."""
-
-
-def notes(options: TrainOptions, given: Collection[str]) -> list[str]:
-    """Returns a line for each reason why options have no effect in a run.
-
-    They are no mistakes: a baseline takes the options of what it is compared with.
-
-    Args:
-        options: Of the run.
-        given: The keys of those that the user has named.
-    """
-    lines = []
-    for idle, why in _idle(options):
-        if names := [flag_of(key) for key in given if key.removeprefix("codistill.") in idle]:
-            lines.append(f"{', '.join(names)}: no effect {why}")
-    burn_in, never = options.codistill.burn_in, "codistill.burn_in" not in given
-    if _is_taught(options) and never and burn_in >= options.steps:
-        steps = f"--burn-in {burn_in} of --steps {options.steps}"
-        lines.append(f"{steps}: no teacher will be listened to")
-    return lines
-
-
-_OF_ALGORITHMS = {
-    "adam": {"beta1", "beta2"},
-    "lamb": {"beta1", "beta2"},
-    "sgd": {"momentum"},
-    "lars": {"momentum", "trust"},
-    "adagrad": {"initial_accumulator"},
-}
-"""Options of the optimiser that only some algorithms have."""
-
-
-def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
-    """Yields names of options without effect, and why."""
-    codistill, algorithm = options.codistill, options.optimizer.algorithm
-    own = _OF_ALGORITHMS[algorithm]
-    others = {f"optimizer.{name}" for each in _OF_ALGORITHMS.values() for name in each - own}
-    yield others, f"with --algorithm {algorithm}"
-    predicted = bool(codistill.teacher_ranks)
-    if options.groups == 1:
-        alone = _OF_GROUPS | {"same_data", "same_batches"}
-        yield alone - {"exchange"} if predicted else alone | _OF_WAITING, "with one group"
-    elif codistill.in_process:
-        idle = {"teacher_wait", "keep_published", "whole_every"}
-        yield idle, "with --exchange in-process: all is in memory"
-    elif codistill.staleness == "freshest":
-        yield {"teacher_wait"}, "with --staleness freshest, which never waits"
-    else:
-        yield {"keep_published"}, "with --staleness exact, which keeps all"
-    if options.groups > 1 and not codistill.in_process and (why := _all_rows_change(options)):
-        yield {"whole_every"}, why
-    if options.groups > 1 and options.same_batches:
-        yield {"same_data"}, "with --same-batches"
-    if options.smoothing != "none":
-        yield _OF_TEACHERS, f"with --smoothing {options.smoothing}, which needs no teacher"
-    elif not _is_taught(options):
-        why = "without a teacher: several groups, --teacher or --teach-self"
-        yield _OF_TEACHERS | _OF_THE_TERM, why
-
-
-def _all_rows_change(options: TrainOptions) -> str:
-    """Returns why embedding tables are always published whole; empty if they are not."""
-    if options.codistill.publish_average is not None:
-        return "with --publish-average: the average of every row changes"
-    return (
-        f"with --sgd {options.sgd}, of which no changes are known" if options.sgd != "sync" else ""
-    )
-
-
-def _is_taught(options: TrainOptions) -> bool:
-    return options.groups > 1 or bool(options.teacher) or options.codistill.teach_self

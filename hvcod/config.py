@@ -298,6 +298,14 @@ class TrainOptions:
         "same in each epoch (with --same-data: of all examples)",
         common=True,
     )
+    average: float | None = option(
+        None,
+        "keep an exponential moving average of the weights with this decay, such as 0.99, beside "
+        "them: for --validate-average and `hvcod evaluate --weights average`; --publish-average "
+        "keeps one, too",
+        minimum=0.01,
+        maximum=0.999999,
+    )
     device: str = option(
         "auto",
         "device to compute on",
@@ -323,7 +331,8 @@ class TrainOptions:
     )
     validate_average: bool = option(
         False,
-        "also validate the average of --publish-average (validation_average_loss and so on)",
+        "also validate the average of --average or --publish-average (validation_average_loss and "
+        "so on)",
         result=False,
     )
     tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)

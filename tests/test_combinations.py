@@ -6,8 +6,8 @@ import pytest
 
 from hvcod.cli.options import layer
 from hvcod.cli.train import command
-from hvcod.combinations import notes
 from hvcod.config import TrainOptions, parse_assignment
+from hvcod.effects import notes
 from hvcod.errors import UsageError
 from hvcod.runs.layers import resolve
 
@@ -39,7 +39,9 @@ REFUSED = {
     "--exchange predictions --teacher-ranks 1 --teacher-sample 8 --task criteo": "a yes or no each",
     "--exchange predictions --teacher-ranks 1 --smoothing uniform": "for which --teacher-ranks 1",
     "--publish-average 0.9 --sgd local": "with --sgd local each rank has others: use --sgd sync",
-    "--validate-average": "--validate-average needs an average: add --publish-average",
+    "--average 0.9 --sgd async": "--average is of the weights that a group has after each step",
+    "--average 0.9 --publish-average 0.99": "--average 0.9 and --publish-average 0.99: a group",
+    "--validate-average": "--validate-average needs an average: add --average, such as 0.99, or",
     "--teach-self": "--teach-self is by an average of the weights: add --publish-average",
     "--teach-self --publish-average 0.9 --smoothing uniform": "by which --teach-self teaches",
     "--teacher-precision int8 --device cuda": "layers of torch run on CPUs, not with --device cuda",
@@ -56,6 +58,8 @@ ALLOWED = [
     "--teacher-precision bf16 --device cuda",
     "--teacher-precision int8",
     "--teach-self --publish-average 0.9",
+    "--average 0.9 --validate-average",
+    "--average 0.9 --publish-average 0.9 --validate-average",
     "",
     "--profile 1:100",
     "--distill-loss kl --temperature 2",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hvcod import combinations
+from hvcod import effects
 from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
 from hvcod.config import TrainOptions, parse_assignment
@@ -56,7 +56,7 @@ def command(
     options = resolve(config_file, assignments, given)
     if launch_rank() == 0:
         named = {**dict(map(parse_assignment, assignments)), **given}
-        for note in combinations.notes(options, named):
+        for note in effects.notes(options, named):
             show(f"hvcod: {note}", err=True)
     summaries = launch(options, Team.of_all(signals))
     if launch_rank() == 0:

@@ -20,7 +20,7 @@ class EvaluationOptions:
         "auto",
         "which weights of a run: those of its full-precision training state, those that it "
         "published for teachers, auto: the former if there are any, or the moving average in the "
-        "training state (--publish-average)",
+        "training state (--average, --publish-average)",
         choices=("auto", "state", "published", "average"),
     )
     which: str = option(

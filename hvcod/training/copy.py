@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from hvcod.codistill.average import Average
 from hvcod.codistill.codistiller import Codistiller
 from hvcod.codistill.teachers.base import Label, Teacher
 from hvcod.registry import BASE_ALGORITHMS
@@ -47,6 +48,7 @@ class Copy:
     Attributes:
         optimizer: The base algorithm, which makes one model of what all ranks of the group learn.
         codistiller: Brings teachers from the other groups, and publishes the student for them.
+        average: The moving average of the weights, if one is published or kept beside them.
         hidden: The hidden state that the student carries from batch to batch; None at first.
     """
 
@@ -89,6 +91,9 @@ class Copy:
         )
         self.codistiller.student.weights_now = self.optimizer.weights
         self.codistiller.student.changed_now = self.optimizer.changed_rows
+        self.average, self._kept = self.codistiller.student.average, None
+        if self.average is None and options.average is not None:
+            self.average = self._kept = Average(self.model, options.average)
         self.data = Prefetch(with_stored(training_data_of(task), fixed, options.accumulate))
         self.hidden: Any = None
 
@@ -111,6 +116,8 @@ class Copy:
         with explained(self._task.options.compile):
             losses = [self._update() for _ in self.optimizer.rounds()]
         self.codistiller.step()
+        if self._kept:
+            self._kept.update()
         return losses
 
     def _update(self) -> Losses:
@@ -178,9 +185,8 @@ class Copy:
     def _validated(self) -> dict[str, float]:
         """Returns the metrics of the student and, if asked for, those of the average."""
         metrics = validate(self._task, self.model, self._device)
-        average = self.codistiller.student.average
-        if average and self._task.options.validate_average:
-            with lent(self.model, average.weights()):
+        if self.average and self._task.options.validate_average:
+            with lent(self.model, self.average.weights()):
                 averages = validate(self._task, self.model, self._device)
             metrics |= {f"average_{name}": value for name, value in averages.items()}
         return metrics
@@ -190,6 +196,8 @@ class Copy:
         rows = self._task.state_rows
         self.optimizer.register(keeper)
         keeper.shared("codistiller", self.codistiller)
+        if self._kept:
+            keeper.shared("average", self._kept)
         keeper.own("data", self.data, rows=0, of_examples=True, anew=self._begin_data)
         keeper.own("hidden", Attribute(self, "hidden", self._device), rows)
         keeper.own("teachers", Attribute(self.codistiller, "hidden", self._device), rows)

@@ -74,6 +74,7 @@ VARIANTS = [
     Variant("mutual learning", ("--preset", "mutual-learning"), launched=False),
     Variant("same batches", (*EXACT, "--same-batches")),
     Variant("average", (*EXACT, "--publish-average", "0.9", "--validate-average")),
+    Variant("kept average", ("--average", "0.9", "--validate-average"), groups=1),
     Variant("mean teacher", ("--publish-average", "0.9", "--teach-self"), groups=1),
     Variant("asynchronous SGD", ("--sgd", "async"), repeats=False, ranks=2),
     *(

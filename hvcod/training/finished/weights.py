@@ -25,7 +25,9 @@ from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, State, state_of
 from hvcod.tree import put_together
 
-_NO_AVERAGE = "it has no average of the weights: the run was trained without --publish-average"
+_NO_AVERAGE = (
+    "it has no average of the weights: the run was trained without --average and --publish-average"
+)
 
 
 class Weights:
@@ -175,7 +177,8 @@ def _of_state(state: State, average: bool) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = put_together(parts["model"], state.tensors)
     if not average:
         return weights
-    of_codistiller = dict(parts["codistiller"]["dict"])
-    if "average" not in of_codistiller:
+    # One that is published is the Codistiller's.
+    kept = parts.get("average") or dict(parts["codistiller"]["dict"]).get("average")
+    if kept is None:
         raise HvcodError(_NO_AVERAGE)
-    return weights | averaged(put_together(of_codistiller["average"], state.tensors), weights)
+    return weights | averaged(put_together(kept, state.tensors), weights)

@@ -103,6 +103,7 @@ def test_a_run_is_resumed_by_default(directory: Path) -> None:
 
 
 CHANGES: dict[str, Any] = {
+    "average": 0.5,
     "compress": "bf16",
     "batch_warmup": 4,
     "task": "other",
