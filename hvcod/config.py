@@ -329,6 +329,13 @@ class TrainOptions:
     validation_examples: int | None = option(
         4096, "largest number of validation examples to score", minimum=1, result=False
     )
+    validation_parts: int = option(
+        1,
+        "also measure each of so many disjoint parts of the validation examples, which take turns "
+        "(validation_parts): with 2, choose by the first and report the second",
+        minimum=1,
+        result=False,
+    )
     validate_average: bool = option(
         False,
         "also validate the average of --average or --publish-average (validation_average_loss and "

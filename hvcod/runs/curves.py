@@ -1,7 +1,7 @@
 """The learning curves of a run, read from the ``metrics.jsonl`` of its groups."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,12 +28,14 @@ class GroupCurves:
 
     Attributes:
         metrics: {metric: its curve}, such as ``task_loss`` and ``validation_loss``.
+        parts: {metric: its curve on each of the ``--validation-parts``}, names as in `metrics`.
         disagreement: {teacher: mean KL divergence of its predictions from the group's, in nats}.
         first_teacher: The first step that was learned with a teacher; None if there was none.
     """
 
     group: int
     metrics: dict[str, Curve]
+    parts: dict[str, list[Curve]]
     disagreement: dict[str, Curve]
     first_teacher: int | None
 
@@ -71,7 +73,25 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
     apart = [(step, line.get("validation_disagreement")) for step, line in figures]
     metrics = _by_name(figures)
     metrics.pop("step", None)
-    return GroupCurves(group, metrics, _by_name(apart), taught)
+    return GroupCurves(group, metrics, _by_part(figures), _by_name(apart), taught)
+
+
+def _by_part(figures: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[Curve]]:
+    """Returns the curves of each metric of the validation, one for each part of the data."""
+    values: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for step, line in figures:
+        measured = line.get("validation_parts")
+        for name, parts in measured.items() if isinstance(measured, dict) else ():
+            if isinstance(parts, list):
+                numbered = {str(index): value for index, value in enumerate(parts)}
+                values.setdefault(f"validation_{name}", []).append((step, numbered))
+    return {name: _in_order(_by_name(lines)) for name, lines in values.items()}
+
+
+def _in_order(curves: Mapping[str, Curve]) -> list[Curve]:
+    """Returns the curves of parts by number; that of a part without any value is empty."""
+    count = 1 + max(map(int, curves), default=-1)
+    return [curves.get(str(index), _curve([])) for index in range(count)]
 
 
 def _by_name(lines: Iterable[tuple[int, Any]]) -> dict[str, Curve]:
@@ -85,5 +105,5 @@ def _by_name(lines: Iterable[tuple[int, Any]]) -> dict[str, Curve]:
 
 
 def _curve(points: Sequence[tuple[int, float]]) -> Curve:
-    steps, values = zip(*points, strict=True)
+    steps, values = [step for step, _ in points], [value for _, value in points]
     return Curve(np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))

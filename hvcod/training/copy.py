@@ -22,7 +22,7 @@ from hvcod.training.smoothing import smoothing_teachers, term_options
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
 from hvcod.training.stored.teacher import with_stored
-from hvcod.training.validation import compare, lent, validate
+from hvcod.training.validation import Measured, compare, lent, validate
 
 
 class Losses(NamedTuple):
@@ -156,40 +156,44 @@ class Copy:
         self.hidden = part.after(self.hidden, state, rows)
         return losses.total / share, losses.task / share, losses.distill / share
 
-    def validate(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:
-        """Measures the student on the validation data, see `validate`, and its teachers on a part.
+    def validate(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """Measures the student on the validation data, see `validate`, and its teachers on some.
 
         Returns:
-            The student's metrics, and {figure: {label: value}} of its teachers: their losses, and
-            their disagreement with the student, see `compare`. Collective.
+            The student's metrics, and further figures by name: its metrics over ``parts`` of the
+            data, and by label of a teacher its loss and its disagreement with the student, see
+            `compare`. Collective.
         """
         with self.optimizer.still(), uncompiled(self._task.options.compile):
             return self._compared()
 
-    def _compared(self) -> tuple[dict[str, float], dict[str, dict[Label, float]]]:
-        teachers = self.codistiller.teachers
+    def _compared(self) -> tuple[dict[str, float], dict[str, Any]]:
         with lent(self.model, self.optimizer.weights()):
-            metrics = self._validated()
-            self.codistiller.validation_loss = metrics["loss"]
-            if not self.codistiller.is_taught:
-                return metrics, {}
-            compared = compare(self._task, self.model, teachers, self._device)
+            measured = self._validated()
+            self.codistiller.validation_loss = measured.whole["loss"]
+            taught = self._beside_teachers() if self.codistiller.is_taught else {}
+        figures = {"parts": measured.parts, **taught}
+        return measured.whole, {name: values for name, values in figures.items() if values}
+
+    def _beside_teachers(self) -> dict[str, dict[Label, float]]:
+        """Returns {figure: {label: value}} of the teachers."""
+        teachers = self.codistiller.teachers
+        compared = compare(self._task, self.model, teachers, self._device)
         self.codistiller.compare(compared.loss, compared.losses)
         figures = {"teachers": compared.losses, "disagreement": compared.disagreement}
-        return metrics, {
+        return {
             name: {teachers[key].label: value for key, value in values.items()}
             for name, values in figures.items()
-            if values
         }
 
-    def _validated(self) -> dict[str, float]:
+    def _validated(self) -> Measured:
         """Returns the metrics of the student and, if asked for, those of the average."""
-        metrics = validate(self._task, self.model, self._device)
+        measured = validate(self._task, self.model, self._device)
         if self.average and self._task.options.validate_average:
             with lent(self.model, self.average.weights()):
-                averages = validate(self._task, self.model, self._device)
-            metrics |= {f"average_{name}": value for name, value in averages.items()}
-        return metrics
+                average = validate(self._task, self.model, self._device)
+            measured = measured.beside(average.named("average_"))
+        return measured
 
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""

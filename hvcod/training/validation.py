@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hvcod.codistill.predictions.sampled import whole
 from hvcod.codistill.teachers.base import Question, Teacher
 from hvcod.errors import HvcodError
+from hvcod.groups.communicator import Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors
 from hvcod.tasks.base import Batch, Task
@@ -22,18 +23,80 @@ _COMPARED = 8
 """Batches of each rank on which teachers are compared with the student."""
 
 
-def validate(task: Task, model: nn.Module, device: torch.device) -> dict[str, float]:
-    """Returns the task's metrics over the validation data; a cross entropy is in nats.
+class Measured(NamedTuple):
+    """Metrics over the validation data; a cross entropy is in nats.
+
+    Attributes:
+        whole: {name: value} over all scored predictions.
+        parts: {name: value of each of the ``--validation-parts``}; empty if there is only one.
+    """
+
+    whole: dict[str, float]
+    parts: dict[str, list[float]]
+
+    def named(self, prefix: str) -> Self:
+        """Returns the same values, with a prefix to their names."""
+        whole = {prefix + name: value for name, value in self.whole.items()}
+        return type(self)(whole, {prefix + name: values for name, values in self.parts.items()})
+
+    def beside(self, other: Self) -> Self:
+        """Returns these values and those of another model, which have other names."""
+        return type(self)(self.whole | other.whole, self.parts | other.parts)
+
+
+def validate(task: Task, model: nn.Module, device: torch.device) -> Measured:
+    """Returns the task's metrics over the validation data, and over each part of them.
 
     The ranks share the data. Collective over the group; every rank gets the same numbers.
+
+    Raises:
+        HvcodError: A part has no example to score.
     """
+    group, scores = task.group, Scores(task)
+    sequence = group.rank - group.size
     model.eval()
-    metrics = metrics_of(task)
-    with _statistics_of_root(model, task.group):
+    with _statistics_of_root(model, group):
         for batch, (logs,) in predictive_distributions([(task, model)], "validation", device):
-            add_scored(metrics, logs, batch.targets)
+            sequence += group.size * batch.begins
+            scores.add(logs, batch.targets, sequence)
     model.train()
-    return {name: metric.value(task.group.comm) for name, metric in metrics.items()}
+    return scores.measured(group.comm)
+
+
+class Scores:
+    """The metrics of a model over the validation data, and over each of ``--validation-parts``.
+
+    The examples of the data take turns: in the k-th sequence of batches, row i is of part k + i,
+    modulo the number of parts, whatever the ranks are. A row of text is a text.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._whole, count = metrics_of(task), task.options.validation_parts
+        self._parts = [metrics_of(task) for _ in range(count)] if count > 1 else []
+        self._scored = [0] * len(self._parts)
+
+    def add(self, logs: Tensor, targets: Tensor, sequence: int) -> None:
+        """Adds the predictions [N, classes] for a batch of a sequence, which counts from 0."""
+        add_scored(self._whole, logs, targets)
+        of_rows = logs.unflatten(0, (len(targets), -1))
+        for index, metrics in enumerate(self._parts):
+            first = (index - sequence) % len(self._parts)
+            mine, right = (each[first :: len(self._parts)] for each in (of_rows, targets))
+            self._scored[index] += add_scored(metrics, mine.flatten(0, 1), right)
+
+    def measured(self, comm: Communicator) -> Measured:
+        """Returns the metrics. Collective; raises HvcodError if a part has nothing to score."""
+        whole = {name: metric.value(comm) for name, metric in self._whole.items()}
+        if not self._parts:
+            return Measured(whole, {})
+        scored = [sum(ranks) for ranks in zip(*comm.allgather(self._scored), strict=True)]
+        if 0 in scored:
+            raise HvcodError(
+                f"--validation-parts {len(scored)}: part {scored.index(0)} of the validation data "
+                "has nothing to score: use fewer parts, or more --validation-examples"
+            )
+        parts = {name: [part[name].value(comm) for part in self._parts] for name in whole}
+        return Measured(whole, parts)
 
 
 class Comparison(NamedTuple):

@@ -324,3 +324,9 @@ def test_a_loss_that_is_no_number_ends_the_run(
 
 def test_ranks_with_other_weights_are_noticed(fast_mpirun: MpiRun) -> None:
     fast_mpirun(2, "common_weights.py")
+
+
+def test_parts_of_the_validation_data_are_the_same_for_any_ranks(
+    fast_mpirun: MpiRun, tiny_data: Path
+) -> None:
+    fast_mpirun(3, "validation_parts.py", tiny_data)

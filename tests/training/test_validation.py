@@ -14,9 +14,10 @@ from training.handmade import ALONE
 from hvcod.codistill.outputs import call
 from hvcod.codistill.teachers.fixed import numbered
 from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
 from hvcod.tasks.metrics import divergence
-from hvcod.training.validation import compare
+from hvcod.training.validation import compare, validate
 
 INPUTS, TARGETS = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(1)), [0, 2, 1, 1]
 
@@ -69,6 +70,34 @@ def test_losses_and_disagreement_are_means_over_scored_predictions(kind: type[Ta
     )
     nats = (p * (p.log() - q.log())).sum(-1).mean().item()
     assert compared.disagreement == pytest.approx({-1: nats, -2: 0.0}, abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", [Toy, Clicks])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_each_part_of_the_data_is_measured_by_itself(kind: type[Task], count: int) -> None:
+    """Rows take turns, and the second sequence begins with the second part."""
+    task = kind(TrainOptions(validation_parts=count), ALONE)
+    torch.manual_seed(2)
+    model = task.build_model()
+    literal: list[list[float]] = [[] for _ in range(count)]
+    with torch.no_grad():
+        for sequence, batch in enumerate(task.evaluation_data()):
+            logs = distribution(model(batch.inputs)).log()
+            for row, label in enumerate(batch.targets.tolist()):
+                if label != UNKNOWN:
+                    literal[(sequence + row) % count].append(-logs[row, label].item())
+    measured = validate(task, model, torch.device("cpu"))
+    everything = [value for part in literal for value in part]
+    assert measured.whole == {"loss": pytest.approx(sum(everything) / 8)}
+    means = [pytest.approx(sum(part) / len(part)) for part in literal]
+    assert measured.parts == ({"loss": means} if count > 1 else {})
+    assert sum(len(part) for part in literal) == 8
+
+
+def test_a_part_without_anything_to_score_is_refused() -> None:
+    task = Toy(TrainOptions(validation_parts=7), ALONE)
+    with pytest.raises(HvcodError, match="--validation-parts 7: part 0 of the validation data has"):
+        validate(task, task.build_model(), torch.device("cpu"))
 
 
 def test_a_class_without_any_probability_adds_nothing() -> None:

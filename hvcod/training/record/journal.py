@@ -140,11 +140,11 @@ class Journal:
         self,
         step: int,
         metrics: Mapping[str, float],
-        teachers: Mapping[str, Mapping[Label, float]],
+        more: Mapping[str, Mapping[Label, object]],
     ) -> None:
-        """Records what a validation measured: metrics, and {figure: {label: value}} of teachers."""
+        """Records what a validation measured: metrics, and {figure: {label: value}} beside them."""
         self._metrics = dict(metrics)
-        measured = {**metrics, **teachers}
+        measured = {**metrics, **more}
         self._write(step, {f"validation_{name}": value for name, value in measured.items()})
         self._times.lap()
 

@@ -171,6 +171,7 @@ HARMLESS: dict[str, Any] = {
     "codistill.teacher_precision": "bf16",
     "codistill.teacher_limit": 51,
     "validate_average": True,
+    "validation_parts": 2,
     "codistill.teacher_ranks": 1,
 }
 OF_A_LAUNCH: dict[str, Any] = {
