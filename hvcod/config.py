@@ -298,6 +298,12 @@ class TrainOptions:
         "same in each epoch (with --same-data: of all examples)",
         common=True,
     )
+    training_examples: int | None = option(
+        None,
+        "train on so many examples of the training part, spread evenly over it; default: all",
+        minimum=1,
+        common=True,
+    )
     average: float | None = option(
         None,
         "keep an exponential moving average of the weights with this decay, such as 0.99, beside "

@@ -135,6 +135,7 @@ class Task(ABC):
             against a no. Loss, distillation loss and predictions follow from it.
         state_rows: The dimension of the tensors in a hidden state that counts examples.
         bootstraps: Whether its training data follow ``--bootstrap`` (`hvcod.tasks.shuffle.Share`).
+        limits_training: Whether its training data follow ``--training-examples`` (`Share.chosen`).
         not_compiled: The Python modules whose code ``--compile`` leaves as it is, such as one with
             operations that the compiler does not know.
     """
@@ -144,6 +145,7 @@ class Task(ABC):
     likelihood: ClassVar[str] = "classes"
     state_rows: ClassVar[int] = 0
     bootstraps: ClassVar[bool] = False
+    limits_training: ClassVar[bool] = False
     not_compiled: ClassVar[Sequence[str]] = ()
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
@@ -157,6 +159,12 @@ class Task(ABC):
                 f"--bootstrap: the task {options.task} does not draw samples; let its "
                 "training_data() use Share.drawn of hvcod.tasks.shuffle, and its class say "
                 "bootstraps = True"
+            )
+        if options.training_examples is not None and not cls.limits_training:
+            raise UsageError(
+                f"--training-examples: the task {options.task} trains on all examples there are; "
+                "let its training_data() use Share.chosen of hvcod.tasks.shuffle, and its class "
+                "say limits_training = True"
             )
         if options.codistill.teacher_sample is not None and cls.likelihood == "binary":
             raise UsageError(

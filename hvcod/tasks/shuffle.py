@@ -6,7 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.config import TrainOptions
+from hvcod.errors import UsageError
 from hvcod.groups.split import Group
+
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class Share:
     groups: int = 1
     same_data: bool = False  # every group reads all data, in its own order
     bootstrap: bool = False  # every group reads a sample of its items, or of all
+    examples: int | None = None  # all that are read of the training part; None: those there are
 
     @classmethod
     def of(cls, options: TrainOptions, group: Group) -> "Share":
         """Returns the share of a group of a run."""
         same, bootstrap = options.same_data, options.bootstrap
-        return cls(options.data_seed, group.index, group.count, same, bootstrap)
+        examples = options.training_examples
+        return cls(options.data_seed, group.index, group.count, same, bootstrap, examples)
 
     @property
     def slice(self) -> tuple[int, int]:
@@ -37,7 +42,29 @@ class Share:
         """
         return (0, 1) if self.same_data else (self.group, self.groups)
 
-    def draws(self, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def number(self, available: int) -> int:
+        """Returns how many of the examples of the training part are read, by all groups together.
+
+        Raises:
+            UsageError: There are fewer than ``--training-examples``.
+        """
+        if self.examples is not None and self.examples > available:
+            raise UsageError(
+                f"--training-examples {self.examples}: the training part has {available} "
+                "examples; use a smaller number, or leave it out to train on all of them"
+            )
+        return available if self.examples is None else self.examples
+
+    def chosen(self, available: int) -> Integers:
+        """Returns the examples of the training part that are read, by their numbers in it.
+
+        They are spread evenly over the part: the same for all groups, seeds and ranks. Raises what
+        `number` does.
+        """
+        count = self.number(available)
+        return spread(np.arange(count), count, available)
+
+    def draws(self, sizes: Integers) -> Integers:
         """Returns how many items are read of each of some parts, such as the shards: their sizes.
 
         With a bootstrap they are drawn: they follow the multinomial law, and add up to the same.
@@ -48,7 +75,7 @@ class Share:
         random = np.random.RandomState(np.random.MT19937(self._seeds(3)))
         return random.multinomial(sizes.sum(), sizes / sizes.sum()).astype(np.int64)
 
-    def drawn(self, size: int, draws: int, *part: int) -> npt.NDArray[np.int64]:
+    def drawn(self, size: int, draws: int, *part: int) -> Integers:
         """Returns the items that are read of a part of some size: each of them once.
 
         With a bootstrap they are `draws` items with replacement.
@@ -65,7 +92,13 @@ class Share:
         return np.random.SeedSequence((self.seed, purpose, self.group, *part))
 
 
-def shuffled(count: int, *seed: int) -> npt.NDArray[np.int64]:
+def spread(numbers: Integers, count: int, available: int) -> Integers:
+    """Returns the places of some of `count` items that are spread evenly over those available."""
+    each, more = divmod(available, max(1, count))
+    return np.asarray(numbers * each + numbers * more // max(1, count))
+
+
+def shuffled(count: int, *seed: int) -> Integers:
     """Returns a permutation that follows from the seed, also in later NumPy versions (NEP 19)."""
     random = np.random.PCG64(np.random.SeedSequence(seed)).random_raw(count)
     return np.argsort(random, kind="stable").astype(np.int64)

@@ -40,7 +40,7 @@ def run(words: list[object], environment: Mapping[str, str], folder: Path) -> st
 
 
 def test_its_own_tests_pass(package: Path, fast_mpirun: MpiRun) -> None:
-    assert "11 passed" in fast_mpirun(0, "pytest_here.py", "-q", cwd=package).stdout
+    assert "12 passed" in fast_mpirun(0, "pytest_here.py", "-q", cwd=package).stdout
 
 
 def test_its_code_is_as_tidy_as_this_projects(

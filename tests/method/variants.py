@@ -127,5 +127,7 @@ STEPS_MADE_OTHERWISE = [
         ("--exchange", "in-process", "--accumulate", "2", *SMALLER_AT_FIRST),
         launched=False,
     ),
+    Variant("some of the examples", (*EXACT, "--training-examples", "300")),
 ]
-"""Updates that are made in parts, sent smaller or scaled otherwise: not ways to teach."""
+"""Updates that are made in parts, sent smaller, scaled otherwise or made from fewer examples: not
+ways to teach."""

@@ -162,7 +162,7 @@ def test_lanes_of_a_sample_do_not_depend_on_the_ranks(documents: TokenDataset) -
 
 
 def test_images_of_a_sample_are_seen_in_several_ways() -> None:
-    share = GroupShare(500, Share(1, bootstrap=True))
+    share = GroupShare(np.arange(500), Share(1, bootstrap=True))
     epochs = [share.at(np.arange(500) + epoch * 500) for epoch in range(2)]
     first, second = (Counter(images.tolist()) for images, _, _ in epochs)
     assert first == second

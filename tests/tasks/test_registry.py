@@ -136,6 +136,11 @@ def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         load_task("shop")
 
 
+def test_a_task_that_trains_on_all_examples_refuses_a_number_of_them() -> None:
+    with pytest.raises(UsageError, match=f"--training-examples: the task {NAMED} trains on all"):
+        resolve(None, [f"task={NAMED}", "training_examples=5"], {})
+
+
 def test_a_task_that_draws_no_samples_refuses_a_bootstrap() -> None:
     assert not resolve(None, [f"task={NAMED}"], {}).bootstrap
     with pytest.raises(UsageError, match=f"--bootstrap: the task {NAMED} does not draw samples; l"):

@@ -17,13 +17,14 @@ from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel, Layers
 from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, TokenDataset
+from hvcod.tasks.commoncrawl.tokens.documents import WINDOW
 from hvcod.tasks.commoncrawl.tokens.evaluation import (
     Range,
     scored_ranges,
     scored_windows,
     unigram_entropy,
 )
-from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
+from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
 from hvcod.tasks.commoncrawl.transformer import Transformer
 from hvcod.tasks.shuffle import Share
 
@@ -63,6 +64,7 @@ class CommonCrawl(Task):
 
     Options = LanguageModelOptions
     bootstraps = True
+    limits_training = True
     not_compiled = (
         "hvcod.products",
         "hvcod.tasks.commoncrawl.lstm",

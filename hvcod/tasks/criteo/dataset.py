@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.columns import Array, Columns, DataFormat, described
@@ -31,9 +32,14 @@ PARTS = ("training", "validation", "test")
 OPEN_SHARDS = 256
 """Shards whose files stay open."""
 
+FAR_APART = 16
+"""Rows that lie further apart are read one by one."""
+
 INTEGERS, CATEGORIES = 13, 26
 INTEGER_NAMES = tuple(f"I{number}" for number in range(1, INTEGERS + 1))
 CATEGORY_NAMES = tuple(f"C{number}" for number in range(1, CATEGORIES + 1))
+
+Integers = npt.NDArray[np.int64]
 
 
 class Examples(NamedTuple):
@@ -104,6 +110,19 @@ class ClickDataset:
             pieces.append(self._shard(index).read(name, start - begin, end - begin))
             start, index = end, index + 1
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def rows(self, numbers: Integers) -> Examples:
+        """Returns some rows, in ascending order, as the model reads them.
+
+        Neighbours are read together with the rows that lie between them.
+        """
+        far = np.flatnonzero(np.diff(numbers) > FAR_APART) + 1
+        pieces = []
+        for near in np.split(numbers, far):
+            first, last = int(near[0]), int(near[-1])
+            read = self.examples(first, last + 1)
+            pieces.append(Examples(*(column[near - first] for column in read)))
+        return Examples(*map(np.concatenate, zip(*pieces, strict=True)))
 
     def examples(self, start: int, stop: int) -> Examples:
         """Returns rows as the model reads them."""

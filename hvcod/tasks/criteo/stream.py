@@ -1,6 +1,7 @@
 """The training stream: shuffled epochs over more rows than fit into memory.
 
-The training part is divided into blocks of consecutive rows. Every group has blocks of its own, the
+The training part, or ``--training-examples`` of its rows that are spread evenly over it, is divided
+into blocks of consecutive rows. Every group has blocks of its own, the
 same in each epoch (or, on request, all of them in its own order). In an epoch a group takes its
 blocks in a new order, some at a time: the rows of such a *window* are mixed, and follow each other
 in the group's batches. Windows and epochs follow each other without a gap, so every row is read
@@ -23,7 +24,7 @@ import torch
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.criteo.dataset import ClickDataset, Examples
-from hvcod.tasks.shuffle import Share, shuffled
+from hvcod.tasks.shuffle import Share, shuffled, spread
 
 BLOCK_ROWS = 512
 """Rows that are read at once."""
@@ -50,9 +51,9 @@ def batch_of(examples: Examples, places: Integers, ids: Integers | None = None) 
 
 
 class Block(NamedTuple):
-    """A block: its rows, and which of them are read, counted from the first."""
+    """A block: its rows, in ascending order, and the places among them of those that are read."""
 
-    rows: range
+    rows: Integers
     drawn: Integers
 
 
@@ -61,7 +62,7 @@ class GroupRows:
 
     Attributes:
         batch: Rows of the group's step, over all its ranks.
-        first: The first row of the training part.
+        part: The rows of the training part.
         count: Rows of an epoch.
         windows: Windows of an epoch.
 
@@ -71,11 +72,10 @@ class GroupRows:
 
     def __init__(self, dataset: ClickDataset, share: Share, batch: int) -> None:
         self.dataset, self.batch = dataset, batch
-        self.first = dataset.part("training").start
+        self.part = dataset.part("training")
         self._share, self._seed, self._group = share, share.seed, share.group
         slot, slots = share.slice
-        self._part = dataset.part("training")
-        rows = len(self._part)
+        self._rows = rows = share.number(len(self.part))
         self._block = max(1, min(BLOCK_ROWS, rows // (slots * BLOCKS_PER_GROUP)))
         self._blocks = shuffled(-(-rows // self._block), self._seed, 0)[slot::slots]
         self._draws = np.zeros(-(-rows // self._block), dtype=np.int64)
@@ -84,8 +84,8 @@ class GroupRows:
         if self.count < batch:
             raise UsageError(
                 f"{dataset.folder} has {rows} training rows, {self.count} for each of {slots} "
-                f"groups: too few for a batch of {batch}; prepare more rows, or use a smaller "
-                "--batch-size, fewer ranks or --same-data"
+                f"groups: too few for a batch of {batch}; use more rows, a smaller --batch-size, "
+                "fewer ranks or --same-data"
             )
         self.windows = -(-len(self._blocks) // WINDOW_BLOCKS)
         self._order = lru_cache(2)(self._epoch_order)
@@ -104,16 +104,16 @@ class GroupRows:
 
     def _chosen(self, block: int) -> Block:
         size = int(self._sizes(np.array(block)))
-        start = self._part.start + block * self._block
-        drawn = self._share.drawn(size, int(self._draws[block]), block)
-        return Block(range(start, start + size), drawn)
+        numbers = np.arange(size) + block * self._block
+        rows = self.part.start + spread(numbers, self._rows, len(self.part))
+        return Block(rows, self._share.drawn(size, int(self._draws[block]), block))
 
     def _epoch_order(self, epoch: int) -> Integers:
         order = shuffled(len(self._blocks), self._seed, 1, epoch, self._group)
         return np.asarray(self._blocks[order])
 
     def _sizes(self, blocks: Integers) -> Integers:
-        return np.minimum(self._block, len(self._part) - blocks * self._block)
+        return np.minimum(self._block, self._rows - blocks * self._block)
 
 
 class _Window:
@@ -126,20 +126,17 @@ class _Window:
         lane = np.arange(begin, self.end) % rows.batch
         mine = np.flatnonzero((lane >= lanes.start) & (lane < lanes.stop))
         self.positions = mine + begin
-        numbers = np.concatenate([block.rows.start + block.drawn for block in self._blocks])
-        self.places = numbers[order[mine]] - rows.first
+        numbers = np.concatenate([block.rows[block.drawn] for block in self._blocks])
+        self.places = numbers[order[mine]] - rows.part.start
         # For each row of the window its index among this rank's rows, or -1; block by block.
         targets = np.full(len(order), -1)
         targets[order[mine]] = np.arange(len(mine))
         ends = np.cumsum([len(block.drawn) for block in self._blocks])
         self._targets = np.split(targets, ends[:-1])
         self._loaded = 0
-        first = self._blocks[0].rows
+        one = self._dataset.rows(self._blocks[0].rows[:1])
         self._examples = Examples(
-            *(
-                np.empty((len(mine), *each.shape[1:]), dtype=each.dtype)
-                for each in self._dataset.examples(first.start, first.start + 1)
-            )
+            *(np.empty((len(mine), *each.shape[1:]), dtype=each.dtype) for each in one)
         )
 
     def load(self, share: float = 1.0) -> None:
@@ -148,7 +145,7 @@ class _Window:
             block, target = self._blocks[self._loaded], self._targets[self._loaded]
             wanted = np.flatnonzero(target >= 0)
             if len(wanted):
-                read = self._dataset.examples(block.rows.start, block.rows.stop)
+                read = self._dataset.rows(block.rows)
                 for into, column in zip(self._examples, read, strict=True):
                     into[target[wanted]] = column[block.drawn[wanted]]
             self._loaded += 1

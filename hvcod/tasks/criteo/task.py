@@ -37,6 +37,7 @@ class Criteo(Task):
 
     Options = ClickModelOptions
     bootstraps = True
+    limits_training = True
     likelihood = "binary"  # a click or none
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Section 3.1: Adagrad with learning rate 0.001. Batch and epochs are not in the paper.

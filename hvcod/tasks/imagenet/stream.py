@@ -35,22 +35,32 @@ TOGETHER = 16
 Integers = npt.NDArray[np.int64]
 
 
+def chosen(labels: npt.NDArray[np.integer], share: Share) -> Integers:
+    """Returns the images that the groups see: all, or ``--training-examples`` of them.
+
+    These are spread evenly over the images in the order of their classes, so that a class keeps its
+    part, in whatever order the images are stored. Raises what `Share.number` does.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    return np.sort(by_class[share.chosen(len(labels))])
+
+
 class GroupShare:
-    """One group's share of a number of images, and the order in which each epoch shows them.
+    """One group's share of some images, and the order in which each epoch shows them.
 
     Raises:
         UsageError: There are fewer images than groups.
     """
 
-    def __init__(self, images: int, share: Share) -> None:
+    def __init__(self, images: Integers, share: Share) -> None:
         self.seed, self._group = share.seed, share.group
         slot, slots = share.slice
-        own = shuffled(images, share.seed, 0)[slot::slots]
+        own = images[shuffled(len(images), share.seed, 0)[slot::slots]]
         self.images = own[share.drawn(len(own), len(own))]
         self._repeats = share.bootstrap
         if not len(self.images):
             raise UsageError(
-                f"{images} training images are too few for {slots} groups; use --same-data"
+                f"{len(images)} training images are too few for {slots} groups; use --same-data"
             )
         self._order = lru_cache(2)(self._shuffle)
 

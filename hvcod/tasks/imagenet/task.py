@@ -18,7 +18,7 @@ from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.imagenet.dataset import UNLABELLED, ImageDataset, ImagePart
 from hvcod.tasks.imagenet.pixels import View
 from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
-from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream
+from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream, chosen
 from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
 from hvcod.tasks.shuffle import Share
 from hvcod.values import Sizes
@@ -85,6 +85,7 @@ class ImageNet(Task):
 
     Options = ImageOptions
     bootstraps = True
+    limits_training = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": GOYAL,
         # Codistillation regularises: less weight decay after each drop (Sodhani et al. 2020).
@@ -141,8 +142,9 @@ class ImageNet(Task):
         group, part = self.group, self._part("training")
         self._part("validation")  # the first validation comes too late to fail
         rows = self.options.batch_size
+        share = Share.of(self.options, group)
         return ImageStream(
-            GroupShare(len(part), Share.of(self.options, group)),
+            GroupShare(chosen(part.labels, share), share),
             Decoder(part, self._threads),
             self._view,
             rows=range(group.rank * rows, (group.rank + 1) * rows),

@@ -115,6 +115,7 @@ CHANGES: dict[str, Any] = {
     "order_seed": 3,
     "same_data": True,
     "bootstrap": True,
+    "training_examples": 51,
     "same_batches": True,
     "smoothing": "uniform",
     "smoothing_weight": 0.5,
@@ -224,6 +225,7 @@ SHARED = {
     "same_data",
     "same_batches",
     "bootstrap",
+    "training_examples",
     "codistill.topology",
 } | {f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")}
 

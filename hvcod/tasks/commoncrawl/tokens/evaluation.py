@@ -8,7 +8,7 @@ import torch
 from hvcod.errors import HvcodError
 from hvcod.tasks.base import Batch
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
-from hvcod.tasks.commoncrawl.tokens.stream import WINDOW
+from hvcod.tasks.commoncrawl.tokens.documents import WINDOW
 from hvcod.tasks.metrics import UNKNOWN
 
 ROWS_TOGETHER = 8

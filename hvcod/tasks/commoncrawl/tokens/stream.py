@@ -5,7 +5,8 @@ hidden state is never reset. A group of R ranks with batch B has R x B lanes and
 r x B to (r + 1) x B, so the content of a lane does not depend on the number of ranks.
 
 Every group has its own documents, the same in each epoch (or, on request, all of them in its own
-order; or a sample of these with replacement, a bootstrap). In an epoch a group walks through the
+order; or a sample of these with replacement, a bootstrap). With ``--training-examples`` documents
+are pieces of the part (`tokens.documents`). In an epoch a group walks through the
 shards in a new order, through each shard's documents in a new order, and deals them to its lanes in
 turn. A long document is dealt as several pieces. A lane that has finished an epoch begins the next
 one without waiting for the others.
@@ -25,10 +26,8 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.base import Batch
 from hvcod.tasks.columns import Columns
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset, Tokens
+from hvcod.tasks.commoncrawl.tokens.documents import WINDOW, documents_of
 from hvcod.tasks.shuffle import Share, shuffled
-
-WINDOW = 32
-"""Tokens of one document that a step reads (paper section 3.1)."""
 
 LONGEST_PIECE = 2048
 """Documents with more tokens are dealt to the lanes in pieces of this size.
@@ -84,15 +83,16 @@ class GroupShare:
         self.dataset, self.lane_count = dataset, lane_count
         self._share, self._seed, self._group = share, share.seed, share.group
         self._slot, self._slots = share.slice
-        documents, tokens = dataset.documents("training"), dataset.tokens("training") // self._slots
+        self._documents = documents_of(dataset, share)
+        counts = self._documents.counts
+        documents, tokens = counts.sum(), self._documents.tokens // self._slots
         self._longest = min(LONGEST_PIECE, tokens // (PIECES_PER_LANE * lane_count))
         if documents < self._slots or self._longest < 2 * WINDOW:
             raise UsageError(
                 f"{dataset.folder} has {documents} training documents with {tokens} tokens for "
                 f"each of {self._slots} groups: too few for {lane_count} rows of {WINDOW} tokens; "
-                "prepare more data, or use a smaller --batch-size, fewer ranks or --same-data"
+                "use more data, or a smaller --batch-size, fewer ranks or --same-data"
             )
-        counts = [shard.documents("training") for shard in dataset.shards]
         self._before = np.concatenate([[0], np.cumsum(counts)])
         self._filled = np.flatnonzero(counts)
         first = [self._first(shard) for shard in range(len(counts))]
@@ -124,9 +124,9 @@ class GroupShare:
         seed = (self._seed, 2, epoch, self._group, shard)
         mine = self.documents(shard)
         opened = self.dataset.columns(shard)
-        offsets = opened.read("training/offsets")
         mine = mine[shuffled(len(mine), *seed)]
-        starts, stops = _cut(offsets[mine], offsets[mine + 1], self._longest)
+        starts, stops = (edges[mine] for edges in self._documents.edges(shard))
+        starts, stops = _cut(starts, stops, self._longest)
         turn = int(np.random.SeedSequence(seed).generate_state(1)[0]) % self.lane_count
         first = (np.arange(self.lane_count) - turn) % self.lane_count
         return Deal(opened, self.dataset.begins("training", shard), starts, stops, first)

@@ -18,7 +18,8 @@ from hvcod.tasks.commoncrawl.tokens.dataset import (
     describe_dataset,
     shard_image,
 )
-from hvcod.tasks.commoncrawl.tokens.stream import WINDOW, TokenStream
+from hvcod.tasks.commoncrawl.tokens.documents import WINDOW
+from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
 from hvcod.tasks.files import write_json, write_whole
 from hvcod.tasks.shuffle import Share
 
