@@ -40,6 +40,7 @@ class Odd:
         LanguageModelOptions(kind="transformer", hidden=64, dropout=0.25),
         ClickModelOptions(embedding=3, hidden=Sizes("64,32")),
         ImageOptions(kind="small", widths=Sizes("8,16"), zero_gamma=False),
+        ImageOptions(kind="plain", widths=Sizes("8,16"), dropout=0.5),
         Odd(limit=None, gain=0.5, head=Head(7)),
     ],
 )

@@ -1,10 +1,11 @@
-"""Residual networks (He et al. 2016), initialised after Goyal et al. 2017 (section 5.1).
+"""Residual networks (He et al. 2016) and plain ones, initialised after Goyal et al. 2017 (5.1).
 
 Batch normalisation is per worker: every rank of a group normalises by its own part of the batch.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,7 @@ class ResNet(nn.Module):
         large: A stem for large images: 7x7 of stride 2 and pooling, instead of one 3x3.
         zero_gamma: The last scale of each branch begins with 0, so that each block begins as
             nothing (Goyal et al. 2017, section 5.1).
+        dropout: Share of the means over the picture that are dropped in training.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class ResNet(nn.Module):
         bottleneck: bool,
         large: bool,
         zero_gamma: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels = widths[0]
@@ -108,38 +111,80 @@ class ResNet(nn.Module):
                 blocks.append(Block(channels, width, stride, bottleneck))
                 channels = blocks[-1].outputs
         self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, classes)
-        self._initialise(zero_gamma)
+        _initialise(self, self.classifier)
+        if zero_gamma:
+            for block in blocks:
+                scale = block.branch[-1].weight
+                assert isinstance(scale, Tensor)
+                nn.init.zeros_(scale)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps uint8 [N, 3, H, W] to logits [N, classes]."""
-        logits: Tensor = self.classifier(self.blocks(self.stem(pixels)).mean(dim=(2, 3)))
+        means = self.blocks(self.stem(pixels)).mean(dim=(2, 3))
+        logits: Tensor = self.classifier(self.dropout(means))
         return logits
 
-    def _initialise(self, zero_gamma: bool) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, Block) and zero_gamma:
-                scale = module.branch[-1].weight
-                assert isinstance(scale, Tensor)
-                nn.init.zeros_(scale)
-        nn.init.normal_(self.classifier.weight, std=CLASSIFIER_DEVIATION)
-        nn.init.zeros_(self.classifier.bias)
+
+class PlainNet(nn.Module):
+    """3x3 convolutions with batch normalisation, mean over the picture, one linear layer.
+
+    Args:
+        classes: How many.
+        widths: Channels of each convolution; the first and every second one after it halve the
+            picture.
+        dropout: Share of the means over the picture that are dropped in training.
+    """
+
+    def __init__(self, classes: int, widths: Sequence[int], dropout: float = 0.0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [Normalise()]
+        for number, (inputs, outputs) in enumerate(pairwise((3, *widths))):
+            convolution = _convolution(inputs, outputs, 3, stride=1 if number % 2 else 2)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(widths[-1], classes)
+        _initialise(self, self.classifier)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Maps uint8 [N, 3, H, W] to logits [N, classes]."""
+        logits: Tensor = self.classifier(self.dropout(self.layers(pixels).mean(dim=(2, 3))))
+        return logits
+
+
+def _initialise(model: nn.Module, classifier: nn.Linear) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.normal_(classifier.weight, std=CLASSIFIER_DEVIATION)
+    nn.init.zeros_(classifier.bias)
 
 
 _large = partial(ResNet, widths=(64, 128, 256, 512), large=True)
 
 resnet50 = partial(_large, depths=(3, 4, 6, 3), bottleneck=True)
-"""The network of the paper's ImageNet experiments; takes ``classes`` and ``zero_gamma``."""
+"""The network of the paper's ImageNet experiments; takes classes, zero_gamma and dropout."""
 
 resnet18 = partial(_large, depths=(2, 2, 2, 2), bottleneck=False)
 """The same with 18 layers."""
 
 
 def small_resnet(
-    classes: int, widths: Sequence[int], depth: int, zero_gamma: bool = True
+    classes: int,
+    widths: Sequence[int],
+    depth: int,
+    zero_gamma: bool = True,
+    dropout: float = 0.0,
 ) -> ResNet:
     """Returns a network for small images; 16, 32, 64 with depth 3 is He et al.'s ResNet-20."""
-    depths = [depth] * len(widths)
-    return ResNet(classes, widths, depths, bottleneck=False, large=False, zero_gamma=zero_gamma)
+    return ResNet(
+        classes,
+        widths,
+        [depth] * len(widths),
+        bottleneck=False,
+        large=False,
+        zero_gamma=zero_gamma,
+        dropout=dropout,
+    )

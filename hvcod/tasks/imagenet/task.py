@@ -17,7 +17,7 @@ from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
 from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.imagenet.dataset import UNLABELLED, ImageDataset, ImagePart
 from hvcod.tasks.imagenet.pixels import View
-from hvcod.tasks.imagenet.resnet import resnet18, resnet50, small_resnet
+from hvcod.tasks.imagenet.resnet import PlainNet, resnet18, resnet50, small_resnet
 from hvcod.tasks.imagenet.stream import Decoder, GroupShare, ImageStream, chosen
 from hvcod.tasks.metrics import Metric, accuracy, negative_log_likelihood
 from hvcod.tasks.shuffle import Share
@@ -33,11 +33,20 @@ class ImageOptions:
 
     kind: str = option(
         "resnet50",
-        "residual network; small: 3x3 stem and basic blocks, for small images",
-        choices=("resnet50", "resnet18", "small"),
+        "residual network; small: 3x3 stem and basic blocks, for small images; plain: no residual "
+        "blocks, but 3x3 convolutions with batch normalisation, of strides 2, 1, 2, 1 and so on",
+        choices=("resnet50", "resnet18", "small", "plain"),
     )
-    widths: Sizes = option(Sizes("16,32,64"), "channels of each stage of kind small")
+    widths: Sizes = option(
+        Sizes("16,32,64"), "channels of each stage of kind small, of each convolution of kind plain"
+    )
     depth: int = option(1, "blocks of each stage of kind small: 1 is ResNet-8, 3 is 20", minimum=1)
+    dropout: float = option(
+        0.0,
+        "share of the inputs of the last layer dropped in training",
+        minimum=0.0,
+        maximum=0.9,
+    )
     image_size: int = option(224, "width and height of the network's input", minimum=8)
     augmentation: str = option(
         "resized-crop",
@@ -123,15 +132,17 @@ class ImageNet(Task):
         self._threads = images.decoding_threads or group.threads
 
     def build_model(self) -> nn.Module:
-        """Builds a residual network; every rank normalises by its own part of the batch."""
+        """Builds the network; every rank normalises by its own part of the batch."""
         images: ImageOptions = self.options.model
-        classes = len(self.dataset.classes)
+        classes, widths, dropout = len(self.dataset.classes), images.widths.units, images.dropout
         match images.kind:
             case "resnet50":
-                return resnet50(classes, zero_gamma=images.zero_gamma)
+                return resnet50(classes, zero_gamma=images.zero_gamma, dropout=dropout)
             case "resnet18":
-                return resnet18(classes, zero_gamma=images.zero_gamma)
-        return small_resnet(classes, images.widths.units, images.depth, images.zero_gamma)
+                return resnet18(classes, zero_gamma=images.zero_gamma, dropout=dropout)
+            case "plain":
+                return PlainNet(classes, widths, dropout)
+        return small_resnet(classes, widths, images.depth, images.zero_gamma, dropout)
 
     def training_data(self) -> TrainingData:
         """Returns images that no other rank of any group sees, unless ``--same-data``.

@@ -1,10 +1,19 @@
 """The networks: the published sizes, the recipe's beginnings, statistics of each worker's own."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
-from hvcod.tasks.imagenet.resnet import Block, Normalise, ResNet, resnet18, resnet50, small_resnet
+from hvcod.tasks.imagenet.resnet import (
+    Block,
+    Normalise,
+    PlainNet,
+    resnet18,
+    resnet50,
+    small_resnet,
+)
 
 
 def size(model: nn.Module) -> int:
@@ -23,9 +32,14 @@ def test_the_networks_have_the_published_sizes() -> None:
 
 @pytest.mark.parametrize(
     ("model", "pixels"),
-    [(resnet50(7), 64), (resnet18(7), 64), (small_resnet(7, (8, 16), 2), 16)],
+    [
+        (resnet50(7), 64),
+        (resnet18(7), 64),
+        (small_resnet(7, (8, 16), 2), 16),
+        (PlainNet(7, (8, 12, 16)), 16),
+    ],
 )
-def test_every_parameter_learns(model: ResNet, pixels: int) -> None:
+def test_every_parameter_learns(model: nn.Module, pixels: int) -> None:
     images = torch.randint(256, (4, 3, pixels, pixels), dtype=torch.uint8)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -36,6 +50,46 @@ def test_every_parameter_learns(model: ResNet, pixels: int) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_plain_convolutions_halve_the_picture_every_second_time() -> None:
+    model = PlainNet(10, (32, 64, 96, 96))
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert [module.stride for module in convolutions] == [(2, 2), (1, 1), (2, 2), (1, 1)]
+    sizes = [(3, 32), (32, 64), (64, 96), (96, 96)]
+    assert size(model) == sum(9 * i * o + 2 * o for i, o in sizes) + 97 * 10
+    images = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    shapes = []
+    for convolution in convolutions:
+        convolution.register_forward_hook(lambda *found: shapes.append(tuple(found[2].shape)))
+    model(images)
+    assert shapes == [(2, 32, 8, 8), (2, 64, 8, 8), (2, 96, 4, 4), (2, 96, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda dropout: resnet18(5, dropout=dropout),
+        lambda dropout: small_resnet(5, (8, 16), 1, dropout=dropout),
+        lambda dropout: PlainNet(5, (8, 16), dropout),
+    ],
+)
+def test_dropout_stands_before_the_classifier_in_training_alone(
+    make: Callable[[float], nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    model, seen = make(0.5), []
+    for name in ("dropout", "classifier"):
+        model.get_submodule(name).register_forward_hook(lambda *found: seen.append(found[1][0]))
+    images = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8)
+    model(images)
+    means, given = seen
+    assert 0.4 < (given[means > 0] == 0).float().mean() < 0.6
+    model.eval()
+    assert torch.equal(model(images), model(images))
+    without = make(0.0)
+    without.load_state_dict(model.state_dict())
+    torch.testing.assert_close(without.eval()(images), model(images))
 
 
 def last_scales(model: nn.Module) -> list[torch.Tensor]:

@@ -18,7 +18,7 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.imagenet.preparation.builtin import PER_CLASS, SHAPES, draw
-from hvcod.tasks.imagenet.resnet import ResNet
+from hvcod.tasks.imagenet.resnet import PlainNet, ResNet
 from hvcod.tasks.imagenet.task import EVALUATION_BATCH, ImageNet
 from hvcod.tensorfile.format import specification
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
@@ -71,11 +71,17 @@ def test_the_preset_of_the_later_finding_decays_less_after_each_drop() -> None:
     assert others == ImageNet.presets["paper"]
 
 
-@pytest.mark.parametrize("kind", ["resnet50", "resnet18", "small"])
+@pytest.mark.parametrize("kind", ["resnet50", "resnet18", "small", "plain"])
 def test_every_kind_of_network_is_built_with_the_classes_of_the_data(data: Path, kind: str) -> None:
     model = task(data, model__kind=kind).build_model()
-    assert isinstance(model, ResNet)
+    assert isinstance(model, PlainNet if kind == "plain" else ResNet)
     assert model.classifier.out_features == 2
+
+
+def test_the_share_that_is_dropped_is_an_option(data: Path) -> None:
+    for kind in ("resnet18", "small", "plain"):
+        model = task(data, model__kind=kind, model__dropout=0.25).build_model()
+        assert model.get_submodule("dropout").p == 0.25
 
 
 def test_the_sizes_of_the_small_network_are_options(data: Path) -> None:
