@@ -1,0 +1,1 @@
+"""Planning and training the runs of an experiment."""
