@@ -1,8 +1,9 @@
 """Names that a user may choose, and the code behind each.
 
-To add a loss, a topology, an exchange, a base algorithm or a scheduler to hvcod, write its file and
-add one line here. Another package brings those of its own by entry points (docs/extending.md). Code
-is imported when its name is first used: the help page lists names and stays light.
+To add a loss, a topology, an exchange, a base algorithm, a scheduler or an experiment to hvcod,
+write its file and add one line here. Another package brings those of its own by entry points
+(docs/extending.md). Code is imported when its name is first used: the help page lists names and
+stays light.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler
     from hvcod.codistill.exchanges.base import MakeExchange
     from hvcod.codistill.losses import Loss
+    from hvcod.experiments.base import Experiment
     from hvcod.training.sgd.base import BaseAlgorithm
 
 Entry = TypeVar("Entry")
@@ -180,3 +182,11 @@ BASE_ALGORITHMS: Registry["type[BaseAlgorithm]"] = Registry(
     "hvcod.base_algorithms",
 )
 """Ways in which the ranks of a group train one model: subclasses of `BaseAlgorithm`."""
+
+EXPERIMENTS: Registry[Callable[[str], "Experiment"]] = Registry(
+    "hvcod experiment",
+    {
+        "figure2a": "hvcod.experiments.text:figure2a",
+    },
+)
+"""The paper's figures and tables: (scale) -> what is trained, claimed and drawn."""

@@ -12,6 +12,7 @@ FILES = sorted(PRODUCT.rglob("*.py"))
 
 FLOORS = (
     "cli",
+    "experiments",
     "churn",
     "cluster",
     "runs",

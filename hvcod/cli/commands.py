@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": "Measure trained models on prepared data.",
     "predict": "Write the predictions of trained models to a file.",
     "churn": "Measure how much the predictions of retrained models differ.",
+    "experiment": "Train and report the figures and tables of the paper.",
     "data": "Prepare training data for a task.",
     "task": "List the tasks, or start one of your own.",
     "plot": "Plot the learning curves of runs.",

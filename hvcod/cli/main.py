@@ -16,7 +16,7 @@ from hvcod.training import signals
 if TYPE_CHECKING:
     import click
 
-HANDLE_SIGNALS = ("train", "churn run", "job run")
+HANDLE_SIGNALS = ("train", "churn run", "experiment", "job run")
 """The commands that handle the signals by which schedulers warn: they have saved when they end."""
 
 

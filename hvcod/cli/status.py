@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from hvcod.spans import PARTS
 from hvcod.terminal import one_line, redraw, show
 from hvcod.training.record.lines import finite
 from hvcod.training.status.collect import GroupStatus, RunStatus, collect
-from hvcod.units import byte_count, counted
+from hvcod.units import byte_count, counted, duration
 
 EXAMPLES = """\b
 Examples:
@@ -158,7 +157,7 @@ def _learning(group: GroupStatus, steps: int | None) -> list[str]:
         figure(group.step),
         done,
         figure(group.steps_per_s, ".3g"),
-        _duration(group.remaining_s) if group.state == "training" else "-",
+        duration(group.remaining_s) if group.state == "training" else "-",
         figure(group.task_loss, ".4f"),
         figure(group.validation_loss, ".4f"),
         figure(group.validation_step),
@@ -195,7 +194,7 @@ def _times(status: RunStatus) -> list[str]:
 def _files(group: GroupStatus) -> list[str]:
     cells = [str(group.group)]
     for kept in (group.published, group.saved):
-        cells += [figure(kept.step), _duration(kept.age_s), byte_count(kept.bytes)]
+        cells += [figure(kept.step), duration(kept.age_s), byte_count(kept.bytes)]
     return [*cells, byte_count(group.bytes), figure(group.restarts), str(group.skipped_steps)]
 
 
@@ -214,7 +213,7 @@ def _own_options(group: GroupStatus) -> str:
 def _troubles(group: GroupStatus) -> Iterator[str]:
     name = f"group {group.group}"
     if group.reason:
-        seen = f" for {_duration(group.seen_s)}" if group.state == "silent" else ""
+        seen = f" for {duration(group.seen_s)}" if group.state == "silent" else ""
         yield f"{name}: {group.state}{seen}: {group.reason}"
     for what, count in group.problems.items():
         last = f"; the last: {group.reasons[what]}" if group.reasons.get(what) else ""
@@ -223,7 +222,7 @@ def _troubles(group: GroupStatus) -> Iterator[str]:
 
 
 def _state(group: GroupStatus) -> str:
-    return f"silent {_duration(group.seen_s)}" if group.state == "silent" else group.state
+    return f"silent {duration(group.seen_s)}" if group.state == "silent" else group.state
 
 
 def _of_teachers(values: Mapping[str, float], form: str) -> str:
@@ -231,17 +230,3 @@ def _of_teachers(values: Mapping[str, float], form: str) -> str:
     if len(values) <= 2:
         return ", ".join(f"{teacher}: {value:{form}}" for teacher, value in values.items()) or "-"
     return f"{min(values.values()):{form}} to {max(values.values()):{form}}"
-
-
-def _duration(seconds: float | None) -> str:
-    """A duration in its two largest units, such as ``2h05m``."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d{hours:02}h"
-    if hours:
-        return f"{hours}h{minutes:02}m"
-    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

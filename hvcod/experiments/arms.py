@@ -1,15 +1,17 @@
 """The arms that always stand beside codistillation, as functions of the setting."""
 
+from typing import Any
+
 from hvcod.experiments.base import Arm, Options, Setting
 
 NEVER = 10**9  # more steps than any run has
 
 
-def arm(setting: Setting, name: str, label: str, options: Options, *, score: str = "copies") -> Arm:
+def arm(setting: Setting, name: str, label: str, options: Options, **about: Any) -> Arm:
     """Returns an arm, with the setting's candidates on top of its options if it is tuned."""
     tuned = setting.tuning.get(name, {"": {}})
     candidates = {candidate: {**options, **own} for candidate, own in tuned.items()}
-    return Arm(name, label, candidates, score)
+    return Arm(name, label, candidates, **about)
 
 
 def baseline(setting: Setting) -> Arm:
@@ -25,7 +27,7 @@ def regularised(setting: Setting) -> Arm:
 def doubled(setting: Setting) -> Arm:
     """The workers of both groups in one: twice the batch, with a learning rate of its own."""
     twice = {"group_batch_size": 2 * setting.options["group_batch_size"]}
-    return arm(setting, "doubled", "one group of twice the workers", twice)
+    return arm(setting, "doubled", "one group of twice the workers", twice, workers=2)
 
 
 def ensemble(setting: Setting, copies: int = 2) -> Arm:

@@ -50,6 +50,7 @@ class Arm:
         taught_by: The arm whose finished run of the same seed is its ``--teacher``; empty: none.
         begins_at: Steps that its teachers have cost before: its curve begins there.
         ranks: Ranks in each group; None: what the setting says.
+        workers: The number of groups whose workers a group of it stands for.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Arm:
     taught_by: str = ""
     begins_at: int = 0
     ranks: int | None = None
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ class Claim:
         at_least: The claim is shown if the measure is surely at least that.
         at_most: The claim is shown if the measure is surely at most that.
         weights: ``raw`` or ``average`` weights of both arms, or the ``best`` of either.
+        against_weights: Likewise of the arm that it is compared with; empty: the same.
+        nothing: The measure if there is no effect; None: 1 for a speedup, 0 for others. Between
+            that and the limit a claim is shown in part.
     """
 
     text: str
@@ -84,6 +89,8 @@ class Claim:
     at_least: float | None = None
     at_most: float | None = None
     weights: str = "raw"
+    against_weights: str = ""
+    nothing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,11 +101,16 @@ class Panel:
         arms: The names of the arms whose curves it shows.
         over: Its axis: ``steps``, ``examples``, ``seconds`` or ``bytes``.
         weights: ``raw`` or ``average``.
+        kind: ``curves``; ``best``: the best value of each arm, and of each seed; ``workers``: the
+            steps to one level over the workers of a group.
+        title: A line above it.
     """
 
     arms: Sequence[str]
     over: str = "steps"
     weights: str = "raw"
+    kind: str = "curves"
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,7 @@ class Experiment:
         paper: The paper's figure in words, with its numbers.
         baseline: The arm whose best value the others are to reach.
         metric: Metric of the validation; ``loss`` falls, any other rises.
+        notes: Sentences for the page that limit what it says.
     """
 
     name: str
@@ -122,6 +135,7 @@ class Experiment:
     panels: Sequence[Panel]
     baseline: str = "baseline"
     metric: str = "loss"
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,13 @@ class RunSpec:
     Attributes:
         name: Its name in tables and messages.
         group: The group whose model stands for the run; None for the mean of all groups.
+        ranks: Ranks in each group; None: as many as ``--ranks-per-group`` says.
     """
 
     name: str
     options: TrainOptions
     group: int | None = 0
+    ranks: int | None = None
 
     @property
     def run_dir(self) -> Path:
@@ -61,8 +63,8 @@ class Crew(ABC):
         """Returns True if any process was told to stop."""
 
     @abstractmethod
-    def at_once(self, groups: int) -> int:
-        """Returns how many runs of `groups` groups can be trained at the same time.
+    def at_once(self, run: RunSpec) -> int:
+        """Returns how many runs like this one can be trained at the same time.
 
         Raises:
             UsageError: Not even one.
@@ -70,7 +72,7 @@ class Crew(ABC):
 
     @abstractmethod
     def train(self, runs: Sequence[RunSpec]) -> bool:
-        """Trains runs of equally many groups at the same time, from where they stopped.
+        """Trains runs with equally many ranks at the same time, from where they stopped.
 
         Returns:
             Whether all of them are finished; the others were preempted and have saved.
@@ -96,7 +98,7 @@ class Crew(ABC):
         """
         progress = Progress(len(runs), "training", "run", shown=self.is_root)
         done = 0
-        for together in self._batches(runs):
+        for together in self.batches(runs):
             if self.is_told_to_stop() or not self.train(together):
                 break
             for run in together:
@@ -109,14 +111,22 @@ class Crew(ABC):
         progress.close()
         return done
 
-    def _batches(self, runs: Sequence[Spec]) -> list[list[Spec]]:
-        """Successive runs of equally many groups, as many as can be trained at the same time."""
+    def batches(self, runs: Sequence[Spec]) -> list[list[Spec]]:
+        """Returns successive runs with equally many ranks, as many as can be trained at once.
+
+        Raises:
+            UsageError: There are too few ranks for one of them.
+        """
         batches = []
-        by_groups = itertools.groupby(runs, key=lambda run: run.options.separate_groups)
-        for groups, alike in by_groups:
-            waiting, size = list(alike), self.at_once(groups)
+        for _, alike in itertools.groupby(runs, key=self._ranks_of):
+            waiting = list(alike)
+            size = self.at_once(waiting[0])
             batches += [waiting[at : at + size] for at in range(0, len(waiting), size)]
         return batches
+
+    def _ranks_of(self, run: RunSpec) -> tuple[int, int]:
+        """Returns the groups of a run that have ranks of their own, and how many each has."""
+        return run.options.separate_groups, run.ranks or self.options.ranks_per_group
 
 
 def crew_of(options: CrewOptions) -> Crew:

@@ -74,8 +74,14 @@ class Processes(Crew):
         """Returns True if this process was told to stop."""
         return bool(self._signals.received)
 
-    def at_once(self, groups: int) -> int:
+    def at_once(self, run: RunSpec) -> int:
         """Returns how many runs are trained at the same time, however many groups they have."""
+        if run.ranks is not None and run.ranks > 1:
+            ranks = run.ranks * run.options.separate_groups
+            raise UsageError(
+                f"{run.name} needs {ranks} ranks: put a launcher in front of the command, such as "
+                f"mpirun -np {ranks}"
+            )
         return self.options.at_once
 
     def train(self, runs: Sequence[RunSpec]) -> bool:

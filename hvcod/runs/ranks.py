@@ -38,20 +38,22 @@ class Ranks(Crew):
         """Returns True if any rank was told to stop."""
         return bool(self._everyone.allreduce(bool(self._all.signals.received), MPI.LOR))
 
-    def at_once(self, groups: int) -> int:
-        """Returns how many runs of `groups` groups there are enough ranks for."""
-        size = groups * self.options.ranks_per_group
+    def at_once(self, run: RunSpec) -> int:
+        """Returns how many runs like this one there are enough ranks for."""
+        groups, ranks = self._ranks_of(run)
+        size = groups * ranks
         if size > self._everyone.size:
             raise UsageError(
-                f"a run with --groups {groups} and --ranks-per-group "
-                f"{self.options.ranks_per_group} needs {size} ranks, but this launch has "
-                f"{self._everyone.size}: start more ranks, or run hvcod without a launcher"
+                f"a run with --groups {groups} and --ranks-per-group {ranks} needs {size} ranks, "
+                f"but this launch has {self._everyone.size}: start more ranks, or run hvcod "
+                "without a launcher"
             )
         return self._everyone.size // size
 
     def train(self, runs: Sequence[RunSpec]) -> bool:
         """Trains runs at the same time, each on a team of ranks."""
-        size = runs[0].options.separate_groups * self.options.ranks_per_group
+        groups, ranks = self._ranks_of(runs[0])
+        size = groups * ranks
         number = self._everyone.rank // size
         colour = number if number < len(runs) else MPI.UNDEFINED
         team, ended = self._everyone.Split(colour, self._everyone.rank), 0

@@ -55,8 +55,7 @@ def conduct(
     """
     methods = methods_of(study.methods)
     retrains = retrains_of(methods, study, train, output)
-    for groups in {retrain.options.separate_groups for retrain in retrains}:
-        crew.at_once(groups)
+    crew.batches(retrains)
     share = crew.options.share
     _check(retrains, study, options, share)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -1,0 +1,34 @@
+"""The options of ``hvcod experiment``; the only place where they are defined.
+
+Nothing heavy is imported here: the help page reads this file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvcod.config import option
+from hvcod.experiments.base import SCALES
+from hvcod.values import Duration
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """The size of an experiment, its data, and the place of its runs."""
+
+    scale: str = option(
+        "laptop",
+        "size of models and data: laptop, minutes a run on a core; gpu, minutes a run on one; "
+        "paper, the paper's, on many nodes",
+        choices=SCALES,
+    )
+    seeds: int = option(3, "train every arm with the seeds 1 to N", minimum=1)
+    data: Path | None = option(
+        None, "folder that `hvcod data` prepared; without it the task's built-in data"
+    )
+    output: Path = option(
+        Path("experiments"),
+        "folder of all experiments: they share its runs, and each has a folder for its page",
+    )
+    time_limit: Duration | None = option(
+        None, "save and exit with 75 within this time, such as 3h55m", minimum=1
+    )

@@ -1,0 +1,115 @@
+"""The plan of an experiment: the command of each run, and what is left to do."""
+
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hvcod.config import TrainOptions, fields_of, plain_type
+from hvcod.experiments.running.store import ArmRun, State, state_of
+from hvcod.schema import flag_of
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a plan.
+
+    Attributes:
+        command: The command line that trains it.
+        state: How far it is.
+        step_s: Seconds a step: its own, or those of runs that are like it; None if unknown.
+    """
+
+    run: ArmRun
+    command: str
+    state: State
+    step_s: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds until it is finished; None if unknown."""
+        if self.state.finished:
+            return 0.0
+        return None if self.step_s is None else self.step_s * (self.steps - self.state.step)
+
+    @property
+    def steps(self) -> int:
+        """The steps of the run."""
+        return self.run.options.steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the planned run as plain values."""
+        run, state = self.run, self.state
+        return {
+            "name": run.name,
+            "arm": run.arm,
+            "candidate": run.candidate,
+            "seed": run.seed,
+            "run_dir": str(run.run_dir),
+            "command": self.command,
+            "ranks": run.all_ranks,
+            "steps": self.steps,
+            "step": state.step,
+            "finished": state.finished,
+            "step_s": self.step_s,
+            "seconds_left": self.seconds_left,
+        }
+
+
+def plan_of(runs: Sequence[ArmRun]) -> list[PlannedRun]:
+    """Returns the plan of some runs. Raises HvcodError if their files cannot be read."""
+    states = [state_of(run) for run in runs]
+    pace = _Pace(runs, states)
+    return [
+        PlannedRun(run, command_of(run), state, state.step_s or pace.of(run))
+        for run, state in zip(runs, states, strict=True)
+    ]
+
+
+def seconds_left(plan: Sequence[PlannedRun], at_once: int) -> float | None:
+    """Returns the seconds until all runs are finished; None if that of one is unknown."""
+    by_folder = {planned.run.run_dir: planned.seconds_left for planned in plan}
+    if None in by_folder.values():
+        return None
+    return sum(filter(None, by_folder.values())) / at_once
+
+
+def command_of(run: ArmRun) -> str:
+    """Returns the command line that trains a run, to be copied and pasted."""
+    launcher = ["mpirun", "-np", str(run.all_ranks)] if run.all_ranks > 1 else []
+    words = [word for key, value in run.given.items() for word in _words(key, value)]
+    return shlex.join([*launcher, "hvcod", "train", *words])
+
+
+def _words(key: str, value: Any) -> list[str]:
+    if key.startswith("model."):
+        return ["--set", f"{key}={value}"]
+    flag, field = flag_of(key), fields_of(TrainOptions)[key]
+    if plain_type(field[1]) is bool:
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, list):
+        return [word for each in value for word in (flag, str(each))]
+    return [flag, str(value)]
+
+
+class _Pace:
+    """Seconds a step of runs that have not made any, from those that have."""
+
+    def __init__(self, runs: Sequence[ArmRun], states: Sequence[State]) -> None:
+        self._alike: dict[Path, list[float]] = {}
+        self._per_example: dict[int, list[float]] = {}
+        for run, state in zip(runs, states, strict=True):
+            if state.step_s:
+                self._alike.setdefault(run.run_dir.parent, []).append(state.step_s)
+                each = state.step_s / run.examples
+                self._per_example.setdefault(run.all_ranks, []).append(each)
+
+    def of(self, run: ArmRun) -> float | None:
+        """Returns the median of the same arm, or else in proportion to the examples of a step."""
+        if alike := self._alike.get(run.run_dir.parent):
+            return statistics.median(alike)
+        if others := self._per_example.get(run.all_ranks):
+            return statistics.median(others) * run.examples
+        return None

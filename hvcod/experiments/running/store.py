@@ -1,0 +1,236 @@
+"""The store of runs, which all experiments with the same ``--output`` share.
+
+A run is found by a digest of all of its options that matter for its curves, and of its data. So
+the baseline of one experiment is that of another, and a changed setting makes new runs.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hvcod import config
+from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.experiments.base import Arm, Experiment, Options
+from hvcod.experiments.options import ExperimentOptions
+from hvcod.files.regular import open_regular
+from hvcod.folders import group_folder
+from hvcod.runs.crew import RunSpec
+from hvcod.runs.layers import resolve
+from hvcod.training.run.spelling import same_form
+from hvcod.training.status.tail import Tail, read_tail
+
+FOLDER = "runs"
+
+_OF_NO_MATTER = frozenset(
+    ("seed", "data", "teacher", "preset", "device", "save_interval", "keep_states", "log_interval")
+)
+"""Options that the digest leaves out: they do not change curves, or are in it by themselves."""
+
+_DIGITS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRun(RunSpec):
+    """A run of an arm.
+
+    Attributes:
+        arm: The name of the arm.
+        candidate: The name of its candidate; empty if it is not tuned.
+        seed: The seed of the run.
+        given: The options that make it, those that preset and defaults add left out.
+        teacher: The run that teaches it, to be finished before; None if there is none.
+    """
+
+    arm: str
+    candidate: str
+    seed: int
+    given: Options
+    teacher: "ArmRun | None" = None
+
+    @property
+    def all_ranks(self) -> int:
+        """The ranks that train it."""
+        return self.options.separate_groups * (self.ranks or 1)
+
+    @property
+    def examples(self) -> int:
+        """The examples that all of its groups learn from in a step."""
+        options = self.options
+        of_group = options.group_batch_size or options.batch_size * (self.ranks or 1)
+        return of_group * options.groups
+
+
+def runs_of(
+    experiment: Experiment, order: ExperimentOptions, ranks_per_group: int | None = None
+) -> list[ArmRun]:
+    """Returns the runs of an experiment, arm by arm; nothing is trained or written.
+
+    Args:
+        ranks_per_group: Ranks that share the batch of the setting, of other batches in proportion;
+            None: what the setting says, one process for all groups unless it says something.
+
+    Raises:
+        UsageError: An option is unknown or does not fit, or options do not go together.
+        HvcodError: The data cannot be read.
+    """
+    return list(_Runs(experiment, order, ranks_per_group).all())
+
+
+class _Runs:
+    """Makes the runs of an experiment."""
+
+    def __init__(
+        self, experiment: Experiment, order: ExperimentOptions, ranks_per_group: int | None
+    ) -> None:
+        self._setting, self._arms, self._order = experiment.setting, experiment.arms, order
+        self._rank_batch = experiment.setting.rank_batch
+        if ranks_per_group is not None and ranks_per_group > 1:
+            self._rank_batch = experiment.setting.options["group_batch_size"] // ranks_per_group
+        self._data = identity_of(order.data)
+
+    def all(self) -> Iterator[ArmRun]:
+        """Yields all runs, those of an arm one after the other."""
+        for arm in self._arms:
+            for candidate in arm.candidates:
+                for seed in range(1, self._order.seeds + 1):
+                    yield self._run(arm, candidate, seed)
+
+    def _run(self, arm: Arm, candidate: str, seed: int) -> ArmRun:
+        given, ranks = self._given(arm, candidate)
+        teacher = self._teacher(arm, seed)
+        given |= {"seed": seed} | ({"teacher": [str(teacher.run_dir)]} if teacher else {})
+        name = f"{arm.name} ({candidate}) {seed}" if candidate else f"{arm.name} {seed}"
+        try:
+            options = resolve(None, (), given)
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from error
+        store = self._order.output / FOLDER
+        folder = _folder(options, self._data, teacher.run_dir.parent.name if teacher else "")
+        given |= {"run_dir": store / folder / f"{seed}"}
+        launch = {"run_dir": given["run_dir"], "time_limit": self._order.time_limit}
+        return ArmRun(
+            name=name,
+            options=dataclasses.replace(options, **launch),
+            group=None,
+            ranks=ranks,
+            arm=arm.name,
+            candidate=candidate,
+            seed=seed,
+            given=given,
+            teacher=teacher,
+        )
+
+    def _given(self, arm: Arm, candidate: str) -> tuple[dict[str, Any], int]:
+        """Returns the options of a candidate but for its seed, and the ranks of a group."""
+        setting = self._setting
+        given = {"task": setting.options["task"]}
+        given |= {"data": self._order.data} if self._order.data else {}
+        given |= {**setting.options, **arm.candidates[candidate]}
+        given |= {"average": setting.average, "validate_average": True, "validation_parts": 2}
+        ranks = arm.ranks or (
+            given["group_batch_size"] // self._rank_batch if self._rank_batch else None
+        )
+        if ranks is None:
+            return given | {"codistill.exchange": "in-process"}, 1
+        # Only a process that trains all groups can score the mean of their predictions.
+        given.pop("validate_ensemble", None)
+        return given, ranks
+
+    def _teacher(self, arm: Arm, seed: int) -> ArmRun | None:
+        if not arm.taught_by:
+            return None
+        teacher = next(each for each in self._arms if each.name == arm.taught_by)
+        return self._run(teacher, next(iter(teacher.candidates)), seed)
+
+
+def identity_of(data: Path | None) -> str:
+    """Returns what identifies prepared data wherever they are: a digest of their description.
+
+    Raises:
+        UsageError: The folder holds no prepared data.
+        HvcodError: Its description cannot be read.
+    """
+    if data is None:
+        return "built-in"
+    path = data / "dataset.json"
+    try:
+        with open_regular(path, follow=True) as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except FileNotFoundError as error:
+        raise UsageError(f"--data {data}: there is no {path}: prepare it by hvcod data") from error
+    except (OSError, HvcodError) as error:
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+
+
+def _folder(options: TrainOptions, data: str, teacher: str) -> str:
+    """Returns the name of the folder of runs with some options, one for each seed."""
+    values = config.flatten(config.to_tree(options))
+    matters = {
+        key: form
+        for key, field in config.fields_of(TrainOptions, type(options.model)).items()
+        if key not in _OF_NO_MATTER and not field[0].metadata["launch"]
+        if (form := same_form(key, values, field)) != same_form(key, {}, field)
+    }
+    content = json.dumps([matters, data, teacher], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
+    task = re.sub(r"[^\w.-]", "-", options.task)
+    groups = "1-group" if options.groups == 1 else f"{options.groups}-groups"
+    return f"{task}-{groups}-{digest}"
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of a run.
+
+    Attributes:
+        step: Steps that all of its groups have made.
+        finished: Whether all of its groups have made all steps.
+        failed: Why its last launch failed; empty if it did not.
+        step_s: Seconds a step of the run, validations and saves included; None if unknown.
+    """
+
+    step: int = 0
+    finished: bool = False
+    failed: str = ""
+    step_s: float | None = None
+
+
+def state_of(run: RunSpec) -> State:
+    """Returns the state of a run, which may not have begun, or be training, from its files.
+
+    Raises:
+        HvcodError: They cannot be read.
+    """
+    tails = [_tail(run, group) for group in range(run.options.groups)]
+    steps = run.options.steps
+    paces = [tail.steps_per_s for tail in tails]
+    ends = [tail.ending.get("event") for tail in tails]
+    failures = [str(tail.ending.get("reason", "")) for tail in tails]
+    return State(
+        step=min(min(tail.step or 0 for tail in tails), steps),
+        finished={*ends} == {"finished"} and all((tail.step or 0) >= steps for tail in tails),
+        failed=failures[ends.index("failed")] if "failed" in ends else "",
+        step_s=max((1 / pace for pace in paces if pace), default=None),
+    )
+
+
+def missing(runs: Sequence[ArmRun]) -> list[ArmRun]:
+    """Returns the runs that are not finished, each once."""
+    unfinished = {run.run_dir: run for run in runs if not state_of(run).finished}
+    return list(unfinished.values())
+
+
+def _tail(run: RunSpec, group: int) -> Tail:
+    path = group_folder(run.run_dir, group) / "metrics.jsonl"
+    try:
+        return read_tail(path)
+    except FileNotFoundError:
+        return Tail()
+    except (OSError, HvcodError) as error:
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
