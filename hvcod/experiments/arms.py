@@ -33,7 +33,7 @@ def doubled(setting: Setting) -> Arm:
 def ensemble(setting: Setting, copies: int = 2) -> Arm:
     """Groups that do not teach each other; the mean of their predictions is scored."""
     alone = {"codistill.burn_in": NEVER, "codistill.exchange_interval": NEVER}
-    scored = {} if setting.rank_batch else {"validate_ensemble": True}
+    scored: Options = {}
     options = {**setting.teaching, "groups": copies, **alone, **scored}
     return arm(setting, "ensemble", f"ensemble of {copies} groups", options, score="ensemble")
 

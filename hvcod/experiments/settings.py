@@ -19,6 +19,7 @@ _LAPTOP_TEXT = Setting(
     options={
         "task": "commoncrawl",
         "preset": "laptop",
+        "training_examples": 6250,
         "group_batch_size": 64,
         "steps": 1800,
         "save_interval": 200,
@@ -44,6 +45,7 @@ _GPU_TEXT = Setting(
         "task": "commoncrawl",
         "preset": "paper",
         "precision": "bf16",
+        "training_examples": 312_500,
         "group_batch_size": 1024,
         "steps": 1500,
         "save_interval": 300,

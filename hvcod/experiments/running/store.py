@@ -132,7 +132,10 @@ class _Runs:
         given = {"task": setting.options["task"]}
         given |= {"data": self._order.data} if self._order.data else {}
         given |= {**setting.options, **arm.candidates[candidate]}
-        given |= {"average": setting.average, "validate_average": True, "validation_parts": 2}
+        given |= {"validation_parts": 2}
+        if given.get("sgd", "sync") == "sync":
+            # Otherwise each rank has weights of its own, of which there is no average.
+            given |= {"average": setting.average, "validate_average": True}
         ranks = arm.ranks or (
             given["group_batch_size"] // self._rank_batch if self._rank_batch else None
         )
@@ -171,6 +174,7 @@ def identity_of(data: Path | None) -> str:
 def _folder(options: TrainOptions, data: str, teacher: str) -> str:
     """Returns the name of the folder of runs with some options, one for each seed."""
     values = config.flatten(config.to_tree(options))
+    del values["seed"]
     matters = {
         key: form
         for key, field in config.fields_of(TrainOptions, type(options.model)).items()

@@ -1,0 +1,52 @@
+"""hvcod with two more experiments, small ones: ``tiny_experiments.py experiment tiny --data D``.
+
+Both train a baseline, so they share its runs.
+"""
+
+from hvcod.cli.main import main
+from hvcod.experiments.arms import baseline, codistilled
+from hvcod.experiments.base import Arm, Claim, Experiment, Panel, Setting
+from hvcod.registry import EXPERIMENTS
+
+SETTING = Setting(
+    text="a tiny model",
+    options={
+        "task": "commoncrawl",
+        "preset": "laptop",
+        "group_batch_size": 4,
+        "steps": 10,
+        "save_interval": 2,
+        "log_interval": 2,
+        "validation_interval": 2,
+        "validation_examples": 16,
+        "model.hidden": 16,
+        "model.embedding": 8,
+    },
+    teaching={"codistill.burn_in": 4, "codistill.exchange_interval": 2, "same_data": True},
+    tuning={"baseline": {"fast": {"optimizer.learning_rate": 0.01}, "slow": {}}},
+)
+
+CLAIM = Claim("Two groups reach the loss of one in fewer steps.", "codistilled", "baseline")
+
+
+def experiment(name: str, *more: Arm) -> Experiment:
+    """Returns an experiment of a baseline and other arms."""
+    arms = [baseline(SETTING), *more]
+    panel = Panel([arm.name for arm in arms])
+    return Experiment(name, "a tiny claim", "nothing", SETTING, arms, [CLAIM], [panel])
+
+
+def tiny(scale: str) -> Experiment:
+    """Two groups that teach each other, and a student of one that is finished."""
+    student = Arm("student", "a student", {"": {"codistill.burn_in": 2}}, taught_by="baseline")
+    return experiment("tiny", codistilled(SETTING), student)
+
+
+def other(scale: str) -> Experiment:
+    """Nothing but the baseline."""
+    return experiment("other")
+
+
+if __name__ == "__main__":
+    with EXPERIMENTS.added("tiny", tiny), EXPERIMENTS.added("other", other):
+        main()
