@@ -170,6 +170,16 @@ def validated_average_of_nothing(options: TrainOptions) -> str:
     )
 
 
+def ensemble_of_several_processes(options: TrainOptions) -> str:
+    """Models that are in one process can predict together."""
+    if not options.validate_ensemble or options.codistill.in_process or options.groups == 1:
+        return ""
+    return (
+        "--validate-ensemble needs the models of all groups in one process: add --exchange "
+        "in-process; or score the ensemble of what a run has left by `hvcod evaluate RUN`"
+    )
+
+
 def own_average_as_teacher(options: TrainOptions) -> str:
     """A group needs an average to be taught by it, and a term by which it teaches."""
     if not options.codistill.teach_self:
@@ -324,6 +334,7 @@ RULES: tuple[Rule, ...] = (
     average_of_weights_that_differ,
     two_averages,
     validated_average_of_nothing,
+    ensemble_of_several_processes,
     own_average_as_teacher,
     integers_that_do_not_fit,
     teachers_too_old,

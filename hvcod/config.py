@@ -348,6 +348,12 @@ class TrainOptions:
         "so on)",
         result=False,
     )
+    validate_ensemble: bool = option(
+        False,
+        "with --exchange in-process: also validate the mean of all groups' predictive "
+        "distributions (validation_ensemble_loss and so on, in the lines of the last group)",
+        result=False,
+    )
     tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)
     profile: Steps | None = option(
         None,

@@ -51,7 +51,7 @@ def _idle(options: TrainOptions) -> Iterator[tuple[Collection[str], str]]:
     yield others, f"with --algorithm {algorithm}"
     predicted = bool(codistill.teacher_ranks)
     if options.groups == 1:
-        alone = _OF_GROUPS | {"same_data", "same_batches"}
+        alone = _OF_GROUPS | {"same_data", "same_batches", "validate_ensemble"}
         yield alone - {"exchange"} if predicted else alone | _OF_WAITING, "with one group"
     elif codistill.in_process:
         idle = {"teacher_wait", "keep_published", "whole_every"}

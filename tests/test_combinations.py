@@ -42,6 +42,7 @@ REFUSED = {
     "--average 0.9 --sgd async": "--average is of the weights that a group has after each step",
     "--average 0.9 --publish-average 0.99": "--average 0.9 and --publish-average 0.99: a group",
     "--validate-average": "--validate-average needs an average: add --average, such as 0.99, or",
+    "--validate-ensemble --groups 2": "--validate-ensemble needs the models of all groups in one",
     "--teach-self": "--teach-self is by an average of the weights: add --publish-average",
     "--teach-self --publish-average 0.9 --smoothing uniform": "by which --teach-self teaches",
     "--teacher-precision int8 --device cuda": "layers of torch run on CPUs, not with --device cuda",
@@ -59,6 +60,7 @@ ALLOWED = [
     "--teacher-precision int8",
     "--teach-self --publish-average 0.9",
     "--average 0.9 --validate-average",
+    "--groups 2 --exchange in-process --validate-ensemble",
     "--average 0.9 --publish-average 0.9 --validate-average",
     "",
     "--profile 1:100",
@@ -75,6 +77,7 @@ ALLOWED = [
 NOTED = {
     "--trust 0.1": "--trust: no effect with --algorithm adam",
     "--trust 0.1 --algorithm lars": "",
+    "--validate-ensemble": "--validate-ensemble: no effect with one group",
     "--momentum 0.8 --algorithm lamb": "--momentum: no effect with --algorithm lamb",
     "--topology ring --same-data": "--same-data, --topology: no effect with one group",
     "--teacher a --set codistill.staleness=exact": "--staleness: no effect with one group",

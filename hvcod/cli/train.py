@@ -87,7 +87,8 @@ def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
     """Returns the summaries of the groups as a table, followed by the task's reference figures."""
-    metrics = [name for name in summaries[0]["metrics"] if name != "loss"]
+    everyones = dict.fromkeys(name for summary in summaries for name in summary["metrics"])
+    metrics = [name for name in everyones if name != "loss"]
     head = ["group", "validation loss", *(f"validation {name}" for name in metrics)]
     head += ["teacher exchanges", "mean staleness", "s/step", "run directory"]
     rows = [

@@ -45,6 +45,7 @@ class Codistiller:
 
     Attributes:
         student: The model, and what of it is published.
+        done: The updates so far.
         validation_loss: Noted in the next published checkpoint; set it when it is known.
     """
 
@@ -109,7 +110,7 @@ class Codistiller:
         psi = distillation_loss or chosen_loss(self._options, likelihood, reuse_logits)
         self._judge = Judge(self._teachers, self._exchange, psi, self._options.teacher_limit)
         self._schedule, self._figures = Schedule(self._options, steps), Figures()
-        self._done, self._begun, self._closed = 0, False, False
+        self.done, self._begun, self._closed = 0, False, False
 
     @property
     def teachers_used(self) -> dict[int, int]:
@@ -159,7 +160,7 @@ class Codistiller:
         """Returns what a finished run shows: `Figures.summary`, and seconds a step."""
         return {
             **self._figures.summary(),
-            "exchange_s": self._figures.seconds / max(1, self._done),
+            "exchange_s": self._figures.seconds / max(1, self.done),
             **self._exchange.summary(),
         }
 
@@ -192,7 +193,7 @@ class Codistiller:
             "run_id": self._identity.origin.run_id,
             "meaning": self._identity.origin.meaning,
             "group": self._group.index,
-            "done": self._done,
+            "done": self.done,
             "validation_loss": self.validation_loss,
             "teachers": self._teachers.state_dict(),
             "exchange": self._exchange.state_dict() if self._begun else {},
@@ -226,10 +227,10 @@ class Codistiller:
         self._teachers.hidden = hidden or {}
         self._figures.load_state_dict(state)
         self._judge.load_state_dict(state)
-        self._done, self.validation_loss = state["done"], state["validation_loss"]
+        self.done, self.validation_loss = state["done"], state["validation_loss"]
         self._begin()
         self._exchange.load_state_dict(state.get("exchange", {}))
-        self._switch(self._exchange.take(self._done) if self._begun else [])
+        self._switch(self._exchange.take(self.done) if self._begun else [])
 
     def begin(self, position: Mapping[str, Tensor] | None = None) -> None:
         """Starts the exchange and offers the weights before the first step.
@@ -243,7 +244,7 @@ class Codistiller:
         self._begin()
         if self._begun:
             self._exchange.prepare(self._offer())
-            self._exchange.follow(self._done, position or {})
+            self._exchange.follow(self.done, position or {})
 
     def loss(
         self,
@@ -306,7 +307,7 @@ class Codistiller:
         Always the same data, and the same figures on all ranks. A teacher that is far worse is
         reported, but goes on teaching.
         """
-        self._judge.compare(self._done, student, teachers)
+        self._judge.compare(self.done, student, teachers)
 
     def step(self) -> None:
         """Counts an update; publishes weights and takes over fresher teachers when it is time to.
@@ -327,12 +328,12 @@ class Codistiller:
 
     def _step(self) -> None:
         self._begin()
-        self._done += 1
+        self.done += 1
         self.student.updated()
         if self._begun:
             self._exchange.offer(self._offer())
-            self._judge.settle(self._done, self._group, self.validation_loss)
-        self._switch(self._exchange.take(self._done) if self._begun else [])
+            self._judge.settle(self.done, self._group, self.validation_loss)
+        self._switch(self._exchange.take(self.done) if self._begun else [])
 
     def close(self, publish: bool = True) -> None:
         """Ends the exchange, with the final weights if they are worth publishing.
@@ -350,7 +351,7 @@ class Codistiller:
     ) -> dict[int, AnyPrediction]:
         """Returns {key: predictions} of the teachers that may teach on a batch."""
         self._check_usable()
-        step = self._done + 1
+        step = self.done + 1
         self._switch(self._exchange.newest(step) if self._begun else [])
         fresh = self._teachers.fresh(step) if self._schedule.is_on(step) else {}
         answers = self._teachers.answers(question, fresh)
@@ -370,9 +371,9 @@ class Codistiller:
         each = self._examples_per_step
         origin = dataclasses.replace(
             self._identity.origin,
-            step=self._done,
+            step=self.done,
             average_decay=self._options.publish_average,
-            examples=each(self._done) if callable(each) else self._done * each,
+            examples=each(self.done) if callable(each) else self.done * each,
             validation_loss=self.validation_loss,
         )
         return Offer(self.student.weights, origin, self.student.changed)

@@ -1,11 +1,9 @@
 """Metrics of models on a part of the data, each by itself and all as an ensemble."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError
@@ -13,6 +11,7 @@ from hvcod.evaluation.models import Trained
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
 from hvcod.tasks import task_name
+from hvcod.training import validation
 from hvcod.training.run.data import DataRecord
 from hvcod.training.validation import add_scored, metrics_of, predictive_distributions
 
@@ -104,4 +103,4 @@ def mean_distribution(answers: Sequence[Tensor], models: Sequence[Trained]) -> T
                 f"{model.path} predicts {logs.shape[1]} classes, {models[0].path} "
                 f"{answers[0].shape[1]}: they cannot be combined"
             )
-    return torch.logsumexp(torch.stack(list(answers)), dim=0) - math.log(len(answers))
+    return validation.mean_distribution(answers)

@@ -1,10 +1,11 @@
 """One copy of the model, and how it learns (paper, Algorithm 1)."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hvcod.codistill.average import Average
 from hvcod.codistill.codistiller import Codistiller
@@ -14,6 +15,7 @@ from hvcod.spans import DATA, FORWARD, UPDATE
 from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.batches import begun_after, learned, training_data_of
 from hvcod.training.compiling import explained, outputs_of, uncompiled
+from hvcod.training.ensemble import Ensemble
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
@@ -22,7 +24,7 @@ from hvcod.training.smoothing import smoothing_teachers, term_options
 from hvcod.training.state.keeper import Keeper
 from hvcod.training.state.part import Attribute, Buffers
 from hvcod.training.stored.teacher import with_stored
-from hvcod.training.validation import Measured, compare, lent, validate
+from hvcod.training.validation import compare, lent, validate
 
 
 class Losses(NamedTuple):
@@ -59,10 +61,13 @@ class Copy:
         device: torch.device,
         stop: Callable[[], bool],
         fixed: Sequence[Teacher] = (),
+        ensemble: Ensemble | None = None,
     ) -> None:
         """Collective over the group; a wait for a teacher ends when `stop` returns True.
 
-        `fixed` are teachers beside those that an exchange brings.
+        Args:
+            fixed: Teachers beside those that an exchange brings.
+            ensemble: Of the groups of this process, for ``--validate-ensemble``.
         """
         options, group = task.options, task.group
         self._task, self._group, self._device = task, group, device
@@ -96,6 +101,9 @@ class Copy:
             self.average = self._kept = Average(self.model, options.average)
         self.data = Prefetch(with_stored(training_data_of(task), fixed, options.accumulate))
         self.hidden: Any = None
+        self._ensemble = ensemble if options.validate_ensemble else None
+        if self._ensemble:
+            self._ensemble.join(self)
 
     def begin(self) -> None:
         """Begins to teach the other groups, and to be taught. Collective over the group.
@@ -164,16 +172,41 @@ class Copy:
             data, and by label of a teacher its loss and its disagreement with the student, see
             `compare`. Collective.
         """
-        with self.optimizer.still(), uncompiled(self._task.options.compile):
-            return self._compared()
-
-    def _compared(self) -> tuple[dict[str, float], dict[str, Any]]:
-        with lent(self.model, self.optimizer.weights()):
-            measured = self._validated()
+        with self.shown() as shown:
+            measured = validate([shown], self._device)
             self.codistiller.validation_loss = measured.whole["loss"]
             taught = self._beside_teachers() if self.codistiller.is_taught else {}
+        if self.averaged:
+            with self.shown(average=True) as shown:
+                average = validate([shown], self._device)
+            measured = measured.beside(average.named("average_"))
+        if self._ensemble:
+            measured = measured.beside(self._ensemble.measured(self).named("ensemble_"))
         figures = {"parts": measured.parts, **taught}
         return measured.whole, {name: values for name, values in figures.items() if values}
+
+    @contextlib.contextmanager
+    def shown(self, average: bool = False) -> Iterator[tuple[Task, nn.Module]]:
+        """Gives the task, and the model with the weights that are validated, or their average.
+
+        For as long as it lasts, in which no rank learns. Collective.
+        """
+        with self.optimizer.still(), uncompiled(self._task.options.compile):
+            weights = self.optimizer.weights()
+            if average and self.average:
+                weights = self.average.weights()
+            with lent(self.model, weights):
+                yield self._task, self.model
+
+    @property
+    def averaged(self) -> bool:
+        """True if an average of the weights is validated, too."""
+        return self._task.options.validate_average and self.average is not None
+
+    @property
+    def done(self) -> int:
+        """The number of steps that have been made."""
+        return self.codistiller.done
 
     def _beside_teachers(self) -> dict[str, dict[Label, float]]:
         """Returns {figure: {label: value}} of the teachers."""
@@ -185,15 +218,6 @@ class Copy:
             name: {teachers[key].label: value for key, value in values.items()}
             for name, values in figures.items()
         }
-
-    def _validated(self) -> Measured:
-        """Returns the metrics of the student and, if asked for, those of the average."""
-        measured = validate(self._task, self.model, self._device)
-        if self.average and self._task.options.validate_average:
-            with lent(self.model, self.average.weights()):
-                average = validate(self._task, self.model, self._device)
-            measured = measured.beside(average.named("average_"))
-        return measured
 
     def register(self, keeper: Keeper) -> None:
         """Registers everything that a training state holds of the copy."""
@@ -213,6 +237,8 @@ class Copy:
 
     def close(self, publish: bool) -> None:
         """Ends its threads, and publishes the weights if they are worth it. Collective."""
+        if self._ensemble:
+            self._ensemble.leave(self)
         self.data.close()
         with self.optimizer.still():
             self.codistiller.close(publish)

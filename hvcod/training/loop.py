@@ -39,8 +39,8 @@ def train(
 
     Collective over each of them; see `steps`.
     """
-    turns = Turns([part.run.states for part in parts])
-    return turns.take([steps(*part, device, signals, turns) for part in parts], device)
+    turns = Turns([part.run.states for part in parts], device)
+    return turns.take([steps(*part, device, signals, turns) for part in parts])
 
 
 def steps(
@@ -69,7 +69,7 @@ def steps(
     preemption = Preemption(
         group, signals, options.time_limit, lambda: turns.count * keeper.seconds, lambda: run.moved
     )
-    copy = Copy(task, run, device, preemption.requested, fixed)
+    copy = Copy(task, run, device, preemption.requested, fixed, turns.ensemble)
     _register(copy, journal, keeper, RandomNumbers(device), task)
     step, reason = 0, ""
     watchdog = Watchdog(group, options.silence_limit, lambda: step)

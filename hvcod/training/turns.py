@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from hvcod.tensorfile.steps import list_steps
+from hvcod.training.ensemble import Ensemble
 
 Result = TypeVar("Result")
 
@@ -36,21 +37,23 @@ class Turns:
 
     Attributes:
         count: The number of groups.
+        ensemble: Of their models.
     """
 
-    def __init__(self, states: Sequence[Path]) -> None:
-        """`states` are the folders of their training states."""
-        self.count = len(states)
+    def __init__(self, states: Sequence[Path], device: torch.device) -> None:
+        """`states` are the folders of their training states; all compute on `device`."""
+        self.count, self._device = len(states), device
+        self.ensemble = Ensemble(self.count, device)
         self._states = states
         self._saves: list[Callable[[], object]] = []
         self._round = 0
         self._stopped = self._settled = -1
         self._asked = self._reason = ""
 
-    def take(self, trainings: Sequence[Training[Result]], device: torch.device) -> list[Result]:
+    def take(self, trainings: Sequence[Training[Result]]) -> list[Result]:
         """Returns the results of trainings that make their steps in turn."""
         results: dict[int, Result] = {}
-        own = [_Own(f"[group {index}] ", device) for index in range(len(trainings))]
+        own = [_Own(f"[group {index}] ", self._device) for index in range(len(trainings))]
         while len(results) < len(trainings):
             for index, training in enumerate(trainings):
                 if index not in results:

@@ -2,7 +2,9 @@
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -44,23 +46,40 @@ class Measured(NamedTuple):
         return type(self)(self.whole | other.whole, self.parts | other.parts)
 
 
-def validate(task: Task, model: nn.Module, device: torch.device) -> Measured:
-    """Returns the task's metrics over the validation data, and over each part of them.
+NOTHING = Measured({}, {})
+"""The metrics where nothing is measured."""
+
+
+def validate(models: Sequence[tuple[Task, nn.Module]], device: torch.device) -> Measured:
+    """Returns a task's metrics over the validation data, and over each part of them.
 
     The ranks share the data. Collective over the group; every rank gets the same numbers.
+
+    Args:
+        models: The model, with its task; or several, which predict the mean of their predictive
+            distributions. The first one's task measures.
 
     Raises:
         HvcodError: A part has no example to score.
     """
+    task = models[0][0]
     group, scores = task.group, Scores(task)
     sequence = group.rank - group.size
-    model.eval()
-    with _statistics_of_root(model, group):
-        for batch, (logs,) in predictive_distributions([(task, model)], "validation", device):
+    with ExitStack() as stack:
+        for each, model in models:
+            stack.enter_context(_evaluated(model))
+            stack.enter_context(_statistics_of_root(model, each.group))
+        for batch, answers in predictive_distributions(models, "validation", device):
             sequence += group.size * batch.begins
-            scores.add(logs, batch.targets, sequence)
-    model.train()
+            scores.add(mean_distribution(answers), batch.targets, sequence)
     return scores.measured(group.comm)
+
+
+def mean_distribution(answers: Sequence[Tensor]) -> Tensor:
+    """Returns the logarithm of the mean of predictive distributions [N, classes]."""
+    if len(answers) == 1:
+        return answers[0]
+    return torch.logsumexp(torch.stack(list(answers)), dim=0) - math.log(len(answers))
 
 
 class Scores:
@@ -126,8 +145,7 @@ def compare(
     teachers = {key: teacher for key, teacher in teachers.items() if key in everywhere}
     losses = [metrics_of(task)["loss"] for _ in range(1 + len(teachers))]
     divergences = [divergence() for _ in teachers]
-    student.eval()
-    with _statistics_of_root(student, task.group):
+    with _evaluated(student), _statistics_of_root(student, task.group):
         for batch, (mine, *theirs) in _answers(task, student, list(teachers.values()), device):
             logs = task.log_probabilities(mine)
             add_scored({"loss": losses[0]}, logs, batch.targets)
@@ -136,7 +154,6 @@ def compare(
                 taught = task.log_probabilities(logits)
                 add_scored({"loss": loss}, taught, batch.targets)
                 meter.add(taught[known], logs[known])
-    student.train()
     own, *others = (loss.value(task.group.comm) for loss in losses)
     apart = [meter.value(task.group.comm) for meter in divergences]
     keyed = [dict(zip(teachers, values, strict=True)) for values in (others, apart)]
@@ -172,6 +189,14 @@ def lent(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     model.load_state_dict(others, strict=False)
     yield
     model.load_state_dict(kept, strict=False)
+
+
+@contextlib.contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """Puts a model into evaluation mode for as long as it lasts."""
+    model.eval()
+    yield
+    model.train()
 
 
 @contextlib.contextmanager

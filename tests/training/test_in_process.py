@@ -32,6 +32,12 @@ IN_PROCESS: dict[str, Any] = {
     "groups": 3,
     "model.dropout": 0.25,
 }
+MEASURED: dict[str, Any] = {
+    "average": 0.9,
+    "validate_average": True,
+    "validation_parts": 2,
+    "validate_ensemble": True,
+}
 FRESHEST: dict[str, Any] = {"codistill.staleness": "freshest", "codistill.exchange_interval": 1}
 
 
@@ -161,7 +167,7 @@ def test_groups_do_not_begin_anew_because_another_one_has_failed(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("long")
-@pytest.mark.parametrize("more", [{}, FRESHEST], ids=["exact", "freshest"])
+@pytest.mark.parametrize("more", [MEASURED, FRESHEST], ids=["exact", "freshest"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kills_at_any_moment_change_nothing(
     fast_mpirun: ForkServer,
@@ -179,6 +185,13 @@ def test_kills_at_any_moment_change_nothing(
         launch.kill_all()
     done = fast_mpirun(0, *words(tmp_path / "run", options), cwd=HERE.parent)
     assert weights(json.loads(done.stdout)) == undisturbed
+    for group in range(3):
+        runs = tmp_path / "run", tmp_path / "whole"
+        validated, expected = (
+            [[line[name] for name in line if name.startswith("validation_")] for line in of_run]
+            for of_run in (lines(run, group) for run in runs)
+        )
+        assert [each for each in validated if each] == [each for each in expected if each]
 
 
 def test_a_group_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:

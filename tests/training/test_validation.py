@@ -86,7 +86,7 @@ def test_each_part_of_the_data_is_measured_by_itself(kind: type[Task], count: in
             for row, label in enumerate(batch.targets.tolist()):
                 if label != UNKNOWN:
                     literal[(sequence + row) % count].append(-logs[row, label].item())
-    measured = validate(task, model, torch.device("cpu"))
+    measured = validate([(task, model)], torch.device("cpu"))
     everything = [value for part in literal for value in part]
     assert measured.whole == {"loss": pytest.approx(sum(everything) / 8)}
     means = [pytest.approx(sum(part) / len(part)) for part in literal]
@@ -97,7 +97,7 @@ def test_each_part_of_the_data_is_measured_by_itself(kind: type[Task], count: in
 def test_a_part_without_anything_to_score_is_refused() -> None:
     task = Toy(TrainOptions(validation_parts=7), ALONE)
     with pytest.raises(HvcodError, match="--validation-parts 7: part 0 of the validation data has"):
-        validate(task, task.build_model(), torch.device("cpu"))
+        validate([(task, task.build_model())], torch.device("cpu"))
 
 
 def test_a_class_without_any_probability_adds_nothing() -> None:

@@ -29,7 +29,7 @@ options = config.resolve(
 def measured(group: Group) -> Measured:
     task = CommonCrawl(options, group)
     torch.manual_seed(1)
-    return validate(task, task.build_model(), CPU)
+    return validate([(task, task.build_model())], CPU)
 
 
 mine, one = measured(together), measured(alone)

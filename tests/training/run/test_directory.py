@@ -173,6 +173,7 @@ HARMLESS: dict[str, Any] = {
     "codistill.teacher_limit": 51,
     "validate_average": True,
     "validation_parts": 2,
+    "validate_ensemble": True,
     "codistill.teacher_ranks": 1,
 }
 OF_A_LAUNCH: dict[str, Any] = {
