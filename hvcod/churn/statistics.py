@@ -74,6 +74,16 @@ def of_retrains(values: Sequence[float]) -> Estimate:
     return Estimate(parts.mean, _half_range(every), interval, len(every))
 
 
+def resampled(values: Sequence[float]) -> Estimate:
+    """Estimates a mean of independent values as `of_retrains`, but with the bootstrapped interval.
+
+    The interval is None below four values, and wide and unsteady below six.
+    """
+    every = np.asarray(values, dtype=np.float64)
+    parts = _of_retrains(every)
+    return Estimate(parts.mean, _half_range(every), _interval(parts.mean, parts), len(every))
+
+
 def of_all_pairs(values: Sequence[float]) -> Estimate:
     """Estimates a measure of pairs from all pairs. The interval is None below four retrains.
 

@@ -31,6 +31,7 @@ class GroupCurves:
         parts: {metric: its curve on each of the ``--validation-parts``}, names as in `metrics`.
         disagreement: {teacher: mean KL divergence of its predictions from the group's, in nats}.
         first_teacher: The first step that was learned with a teacher; None if there was none.
+        processors: The kinds of processors that it was trained on.
     """
 
     group: int
@@ -38,6 +39,7 @@ class GroupCurves:
     parts: dict[str, list[Curve]]
     disagreement: dict[str, Curve]
     first_teacher: int | None
+    processors: tuple[str, ...] = ()
 
 
 def read_curves(run: Path) -> list[GroupCurves]:
@@ -73,7 +75,15 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
     apart = [(step, line.get("validation_disagreement")) for step, line in figures]
     metrics = _by_name(figures)
     metrics.pop("step", None)
-    return GroupCurves(group, metrics, _by_part(figures), _by_name(apart), taught)
+    return GroupCurves(
+        group, metrics, _by_part(figures), _by_name(apart), taught, _processors(lines)
+    )
+
+
+def _processors(lines: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Returns the kinds of processors on which it was started and resumed, each once."""
+    kinds = (line["processor"] for line in lines if isinstance(line.get("processor"), str))
+    return tuple(dict.fromkeys(kinds))
 
 
 def _by_part(figures: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[Curve]]:
