@@ -118,7 +118,7 @@ def open_run(options: TrainOptions, group: Group, world: Communicator) -> Run:
     if options.force and not options.fresh:
         raise UsageError("--force only goes with --fresh, to delete the run that is there")
     directory = on_rank_zero(world, lambda: _directory(options))
-    run_id, examples = on_rank_zero(world, lambda: _begin(directory, options, group.trainers))
+    run_id, examples = on_rank_zero(world, lambda: begin_run(directory, options, group.trainers))
     folder = group_folder(directory, group.index)
     run = Run(directory, run_id, folder, examples, _own(folder, group, world))
     try:
@@ -220,8 +220,19 @@ def _directory(options: TrainOptions) -> Path:
     return (Path("runs") / f"{task}-{now}").absolute()
 
 
-def _begin(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int]:
-    """Returns the id of the run, a new one if there was none, and the examples of a step."""
+def begin_run(directory: Path, options: TrainOptions, ranks: int) -> tuple[str, int]:
+    """Makes a run, or joins the one that exists; for one rank of the launch, or before any.
+
+    Args:
+        options: With the batch of a rank (`per_rank`).
+        ranks: Those of a group that train.
+
+    Returns:
+        The id of the run, a new one if there was none, and the examples of a step.
+
+    Raises:
+        HvcodError: The directory cannot be written, or belongs to a run with other options.
+    """
     path = directory / "config.toml"
     about = {
         "id": uuid.uuid4().hex,

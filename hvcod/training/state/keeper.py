@@ -19,7 +19,7 @@ from hvcod.training.run.directory import Run
 from hvcod.training.state.best import Best
 from hvcod.training.state.common import common
 from hvcod.training.state.part import Part
-from hvcod.training.state.restore import Restored, part_of_newest, restore
+from hvcod.training.state.restore import NO_RANKS, Restored, part_of_newest, restore
 from hvcod.training.state.saver import Saver
 from hvcod.tree import take_apart
 
@@ -223,7 +223,7 @@ class Keeper(Source):
         if different := differences(about.model, self._options.model):
             raise self._misfit(restored, f"its model had {different}")
         others = bool(run.content and about.content and run.content != about.content)
-        of_rank = self._own if restored.about.ranks == self._group.size else self._rows
+        of_rank = {self._group.size: self._own, NO_RANKS: {}}.get(about.ranks, self._rows)
         strange = (restored.shared.keys() ^ self._shared.keys()) - {_BEST}
         strange |= restored.mine.keys() ^ of_rank.keys()
         if strange:

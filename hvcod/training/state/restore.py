@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError, reason_of
@@ -28,6 +29,9 @@ from hvcod.tree import put_together
 
 OUTLINE = "outline"
 """The name of the tensor in a file that has the outlines of both parts, as JSON text."""
+
+NO_RANKS = 0
+"""The ranks of a state that holds nothing that a rank has of its own: all of that begins anew."""
 
 log = logging.getLogger("hvcod.training")
 
@@ -78,7 +82,7 @@ def restore(
     Collective over the group; only its root touches the directory.
 
     Args:
-        batch_size: Examples per rank and step now.
+        batch_size: Examples per rank and step now; it may be another one after `NO_RANKS`.
         limit: Bytes that no state of this model exceeds.
         rows: For each part of a rank's own tree that other ranks can take over, the dimension of
             its tensors that counts examples.
@@ -150,7 +154,7 @@ def share_out(name: str, tensor: Tensor, about: Origin, ranks: int, rows: int) -
 def _fit(state: State, ranks: int, batch_size: int, rows: Mapping[str, int]) -> None:
     """Shares the ranks' part out if the ranks have changed; raises HvcodError if it cannot be."""
     about = state.about
-    if (about.ranks, about.batch_size) == (ranks, batch_size):
+    if about.ranks == NO_RANKS or (about.ranks, about.batch_size) == (ranks, batch_size):
         return
     if about.ranks * about.batch_size != ranks * batch_size:
         raise HvcodError(
@@ -212,6 +216,11 @@ def _advice(problems: Sequence[Exception]) -> str:
     if all(isinstance(problem, DamagedError) for problem in problems):
         return "move them away to start this group anew, or use another --run-dir"
     return "they may be whole: once that is mended, the same command goes on from there"
+
+
+def as_text(outlines: Mapping[str, Any]) -> Tensor:
+    """Returns the tensor `OUTLINE` of a file: the outlines of its shared part and of its ranks'."""
+    return torch.frombuffer(bytearray(json.dumps(outlines).encode()), dtype=torch.uint8)
 
 
 def state_of(origin: Origin, tensors: dict[str, Tensor]) -> State:

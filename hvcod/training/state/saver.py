@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hvcod.errors import HvcodError
@@ -20,7 +19,7 @@ from hvcod.tensorfile.image import Image
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.precision import lossless
 from hvcod.tensorfile.writer import Writer, WriterCounters
-from hvcod.training.state.restore import OUTLINE
+from hvcod.training.state.restore import OUTLINE, as_text
 from hvcod.tree import take_apart
 
 _PATIENCE = 600.0
@@ -127,8 +126,7 @@ class Saver:
 
     def _build(self, item: _Item) -> Image:
         self._before()
-        text = bytearray(json.dumps(item.outlines).encode())
-        item.tensors[OUTLINE] = torch.frombuffer(text, dtype=torch.uint8)
+        item.tensors[OUTLINE] = as_text(item.outlines)
         return encode(item.tensors, item.about, storage=lossless)
 
 
