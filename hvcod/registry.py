@@ -187,6 +187,7 @@ EXPERIMENTS: Registry[Callable[[str], "Experiment"]] = Registry(
     "hvcod experiment",
     {
         "figure2a": "hvcod.experiments.text:figure2a",
+        "figure3": "hvcod.experiments.images:figure3",
     },
 )
 """The paper's figures and tables: (scale) -> what is trained, claimed and drawn."""
