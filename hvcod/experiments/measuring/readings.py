@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from hvcod.errors import HvcodError
-from hvcod.experiments.measuring.levels import WINDOW
 from hvcod.runs.curves import Curve, GroupCurves, read_curves
+from hvcod.runs.levels import WINDOW
 
 WEIGHTS = ("raw", "average")
 """The weights of the last step, and their exponential moving average."""

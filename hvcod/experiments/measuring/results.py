@@ -18,9 +18,9 @@ import numpy as np
 
 from hvcod.errors import HvcodError
 from hvcod.experiments.measuring.estimates import Estimate, over_seeds
-from hvcod.experiments.measuring.levels import Best, best, first_reached, smoothed
 from hvcod.experiments.measuring.readings import WEIGHTS, Readings
 from hvcod.runs.curves import Curve
+from hvcod.runs.levels import Best, best, first_reached, smoothed
 
 Runs = Mapping[str, Mapping[int, Readings]]
 """{candidate: {seed: the readings of its run}} of an arm."""

@@ -5,7 +5,7 @@ import pytest
 from experiments.measuring.made import curve, line
 
 from hvcod.errors import HvcodError
-from hvcod.experiments.measuring.levels import Best, best, first_reached, smoothed
+from hvcod.runs.levels import Best, best, first_reached, smoothed
 
 V_SHAPE = curve([(10, 4.0), (20, 3.0), (30, 1.0), (40, 2.0), (50, 3.0)])
 
