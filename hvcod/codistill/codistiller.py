@@ -144,17 +144,16 @@ class Codistiller:
         return {what: failure.last for what, failure in self._failures() if failure.last}
 
     def figures(self, step: int) -> dict[str, object]:
-        """Returns the teachers' steps, their staleness, in steps, and their losses if known.
-
-        A fixed teacher has no step and no staleness.
-        """
-        last = self._figures.teachers_used
-        used = {self._teachers[key].label: taught for key, taught in last.items()}
-        staleness = {label: step - taught for label, taught in used.items() if taught is not None}
+        """Returns the teachers' steps, their staleness, in steps, and their losses if known."""
+        labels = {key: self._teachers[key].label for key in self._figures.teachers_used}
         losses = self._judge.teacher_losses()
         shown = {"teacher_losses": losses} if losses else {}
         more = self._exchange.figures() if self._begun else {}
-        return {"teachers": used, "staleness": staleness, **shown, **more}
+        return {**self._figures.of_teachers(step, labels), **shown, **more}
+
+    def counters(self) -> dict[str, int]:
+        """Returns the bytes that were published for other groups, and taken over from them."""
+        return {**self._exchange.counters(), "taken_bytes": self._figures.taken_bytes}
 
     def summary(self) -> dict[str, object]:
         """Returns what a finished run shows: `Figures.summary`, and seconds a step."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hvcod.codistill.exchanges.base import Update
+from hvcod.codistill.teachers.base import Label
 
 _SAVED = ("exchanges", "seconds", "staleness", "distilled")
 
@@ -25,7 +26,7 @@ class Figures:
         teachers_used: {key: step} of the teachers in the last loss, None for fixed ones; empty
             without a term.
         weight: The weight of the last loss; zero without a term.
-        taken_bytes: Of all teacher weights that this launch took over.
+        taken_bytes: Bytes of all teacher weights that this launch took over.
         delays: Seconds for which the last of those had been published, by the clocks of both nodes.
     """
 
@@ -43,6 +44,15 @@ class Figures:
     def mean_staleness(self) -> float | None:
         """Mean of student's minus teacher's step, in steps; ``None`` before any distillation."""
         return self.staleness / self.distilled if self.distilled else None
+
+    def of_teachers(self, step: int, labels: Mapping[int, Label]) -> dict[str, object]:
+        """Returns the steps of the teachers in the last loss and their staleness, by label.
+
+        A fixed teacher has no step and no staleness.
+        """
+        used = {labels[key]: taught for key, taught in self.teachers_used.items()}
+        staleness = {label: step - taught for label, taught in used.items() if taught is not None}
+        return {"teachers": used, "staleness": staleness}
 
     def take(self, update: Update) -> None:
         """Notes that a teacher takes over fresher weights."""
@@ -70,7 +80,6 @@ class Figures:
         return {
             "exchanges": self.exchanges,
             "mean_staleness": self.mean_staleness,
-            "taken_bytes": self.taken_bytes,
             "exchange_delay_s": statistics.median(self.delays) if self.delays else None,
         }
 

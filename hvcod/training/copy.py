@@ -258,6 +258,10 @@ class Copy:
         """Returns the figures of the base algorithm."""
         return self.optimizer.figures()
 
+    def counters(self) -> dict[str, int]:
+        """Returns the bytes that this rank has given to its group to be averaged."""
+        return {"allreduce_bytes": self.optimizer.sent}
+
     def summary(self) -> dict[str, object]:
         """Returns the summary of the base algorithm."""
         return self.optimizer.summary()

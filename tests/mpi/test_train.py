@@ -105,6 +105,8 @@ def test_bytes_are_counted_inside_a_group_and_between_groups(two_groups: TwoGrou
             assert each["allreduce_bytes"] == STEPS * 4 * sum(
                 tensor.size for tensor in file.values()
             )
+        for line in logged(run, each["group"]):
+            assert line["allreduce_bytes"] * STEPS == each["allreduce_bytes"] * line["step"]
         taken = 0
         for step in range(30, STEPS, 10):
             with h5py.File(other / f"step-{step:08d}.h5") as file:
@@ -134,15 +136,15 @@ def test_the_model_learns(two_groups: TwoGroups) -> None:
 BEGIN = ("step", "examples", "wall_s")
 LOSSES = ("loss", "task_loss", "distill_loss", "distill_weight")
 TIMES = ("step_s", *(f"{part}_s" for part in PARTS))
-FIGURES = (*TIMES, "learning_rate", "teachers", "staleness")
+BYTES = ("allreduce_bytes", "published_bytes", "taken_bytes")
+FIGURES = (*TIMES, "learning_rate", "teachers", "staleness", *BYTES)
 SOMETIMES = {"problems", "reasons", "processor", "teacher_losses"}
 SOMETIMES |= {"validation_teachers", "validation_disagreement"}
 
 SUMMARY = [
     *("group", "ended", "reason", "steps", "restarts", "validation_loss", "metrics", "exchanges"),
     *("mean_staleness", "step_s", "times", "exchange_s", "skipped", "peak_memory", "weights"),
-    *("problems", "run_dir", "reference", "allreduce_bytes", "published_bytes", "taken_bytes"),
-    "exchange_delay_s",
+    *("problems", "run_dir", "reference", *BYTES, "exchange_delay_s"),
 ]
 
 

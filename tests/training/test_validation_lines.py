@@ -27,6 +27,9 @@ OPTIONS: dict[str, Any] = {
 MORE = ("validation_parts", "validation_ensemble")
 
 
+BYTES = ("published_bytes", "taken_bytes", "allreduce_bytes")
+
+
 def validations(run: Path, group: int) -> list[dict[str, Any]]:
     """The lines of validations, without the times."""
     text = (run / f"group-{group}/metrics.jsonl").read_text()
@@ -109,6 +112,14 @@ def test_an_interrupted_run_writes_the_same_lines(whole: Path, tmp_path: Path) -
     train(run, **OPTIONS)
     for group in range(2):
         assert validations(run, group) == validations(whole, group)
+    of_run, of_whole = ([each.metrics for each in read_curves(path)] for path in (run, whole))
+    for mine, theirs in zip(of_run, of_whole, strict=True):
+        for name in BYTES:
+            assert mine[name].values.tolist() == theirs[name].values.tolist()
+        # Weights in half precision, each third step.
+        handed = 2 * sum(each.numel() for each in Cell(0).parameters())
+        assert mine["published_bytes"].values.tolist() == [handed * n for n in range(2, 8)]
+        assert mine["taken_bytes"].values[-1] > 0
 
 
 def test_what_is_not_asked_for_is_not_measured_and_all_else_is_the_same(

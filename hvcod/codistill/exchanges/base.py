@@ -109,6 +109,10 @@ class Exchange(ABC):
         """Returns figures for a line of metrics."""
         return {}
 
+    def counters(self) -> Mapping[str, int]:
+        """Returns {what is counted: how much} since it began."""
+        return {}
+
     def summary(self) -> Mapping[str, object]:
         """Returns figures for the summary at the end, once it is closed."""
         return {}

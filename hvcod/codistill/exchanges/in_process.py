@@ -67,7 +67,7 @@ class InProcess(PublishingExchange):
             )
         super().__init__(group, *others)
         self._shelf = group.shelf
-        self._troubles = Troubles()
+        self._troubles, self._bytes = Troubles(), 0
 
     def begin(self, origin: Origin, held: Mapping[int, int]) -> None:
         """Also clears this group's place on the shelf."""
@@ -122,6 +122,10 @@ class InProcess(PublishingExchange):
         """Returns the groups that ended early, and weights that were not handed over."""
         return self._troubles.failures | super().problems()
 
+    def counters(self) -> dict[str, int]:
+        """Returns the bytes of all weights that were handed over, as well as those published."""
+        return {"published_bytes": self._bytes + super().counters()["published_bytes"]}
+
     def source(self, group: int, step: int) -> str:
         """Returns the group and step: there is no file."""
         return f"step {step} of group {group}, in memory"
@@ -164,6 +168,7 @@ class InProcess(PublishingExchange):
                 ) from error
             self._fail("not handed over", f"step {step}: {error}")
             return
+        self._bytes += sum(tensor.nbytes for tensor in tensors.values())
         devices = [tensor.device for tensor in tensors.values() if tensor.is_cuda]
         done = torch.cuda.current_stream(devices[0]).record_event() if devices else None
         self._put(_Handed(step, tensors, offer.origin.model, done))

@@ -146,8 +146,11 @@ class Predictions(Exchange):
 
     def summary(self) -> Mapping[str, object]:
         """Returns the teacher ranks that were silent at the end, by their rank in the group."""
-        silent = {"silent_teacher_ranks": self._silent, "missed_predictions": self._missed}
-        return {**self._published.summary(), **silent}
+        return {"silent_teacher_ranks": self._silent, "missed_predictions": self._missed}
+
+    def counters(self) -> Mapping[str, int]:
+        """Returns the bytes that were published, as the exchange ``files`` does."""
+        return self._published.counters()
 
     def problems(self) -> dict[str, Failure]:
         """Returns what failed on the teacher ranks and here; on the group root."""

@@ -58,7 +58,7 @@ class PublishingExchange(Exchange):
             return {}
         return {"not published": Failure(failed, self._publisher.counters.last_error)}
 
-    def summary(self) -> dict[str, object]:
+    def counters(self) -> dict[str, int]:
         """Returns the bytes of all files that this launch has published; on the group root."""
         return {"published_bytes": self._publisher.counters.all_bytes if self._publisher else 0}
 

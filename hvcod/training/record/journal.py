@@ -51,6 +51,13 @@ class Source(Protocol):
         """Returns figures for a line of metrics after so many steps. May be collective."""
         return {}
 
+    def counters(self) -> Mapping[str, int]:
+        """Returns {what is counted: how much} since the launch began, such as bytes.
+
+        Lines and the summary show the sums over all launches.
+        """
+        return {}
+
     def summary(self) -> Mapping[str, object]:
         """Returns figures for the summary at the end."""
         return {}
@@ -74,6 +81,7 @@ class Journal:
         self._file: MetricsFile | None = None
         self.losses, self._times = Means("losses"), StepTimes()
         self._metrics: dict[str, float] = {}
+        self._counted: dict[str, int] = {}
         self._steps = self._restarts = 0
         self._profile = profile_of(options, group, run.group, self._times, device)
 
@@ -164,6 +172,7 @@ class Journal:
             "training_s": self._times.training_s,
             "times": self._times.state_dict(),
             "metrics": self._metrics,
+            "counters": self._counters(),
             "processors": self._processors.state_dict(),
         }
 
@@ -173,6 +182,7 @@ class Journal:
         self._times.training_s = state["training_s"]
         self._metrics = state["metrics"]
         # States of earlier versions have none of these.
+        self._counted = state.get("counters", {})
         self._times.load_state_dict(state.get("times", {}))
         self._processors.load_state_dict(state.get("processors", []))
 
@@ -193,6 +203,8 @@ class Journal:
             - step_s: mean seconds of a training step, without validation;
             - times: what they went to on the group root, by `hvcod.spans.PARTS`;
             - peak_memory: most bytes that the group root's process held in memory;
+            - allreduce_bytes, published_bytes, taken_bytes and other counters of the sources: sums
+              over all lives, on the group root;
             - problems: how often something failed, by what; the reasons are in the log.
         """
         self._times.stop()
@@ -219,7 +231,7 @@ class Journal:
         }
         for source in self._sources:
             summary |= source.summary()
-        return summary
+        return summary | self._counters()
 
     def _validation(self) -> str:
         shown = [f"{name} {value:.3f}" for name, value in self._metrics.items()]
@@ -230,6 +242,7 @@ class Journal:
         figures: dict[str, object] = {**losses, **self._times.take(self._group)}
         for source in self._sources:
             figures |= source.figures(step)
+        figures |= self._counters()
         if not losses:
             self._write(step, figures | self._troubles())
             return "all steps skipped" if self._group.pace is None else "no update so far"
@@ -249,6 +262,14 @@ class Journal:
         term = "distillation" if self._options.smoothing == "none" else "smoothing"
         times = "" if weight == 1 else f"{weight:.3g} x "
         return f", {term} {times}{losses['distill_loss'] / weight:.3f}"
+
+    def _counters(self) -> dict[str, int]:
+        """Returns what the sources have counted in all lives of the run."""
+        counters = dict(self._counted)
+        for source in self._sources:
+            for name, count in source.counters().items():
+                counters[name] = self._counted.get(name, 0) + count
+        return counters
 
     def _troubles(self) -> dict[str, Any]:
         """Returns what went wrong so far, in counts and with reasons; nothing if nothing did."""

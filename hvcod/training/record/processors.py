@@ -53,6 +53,10 @@ class Processors:
         """Nothing."""
         return {}
 
+    def counters(self) -> Mapping[str, int]:
+        """Nothing."""
+        return {}
+
     def summary(self) -> Mapping[str, object]:
         """Nothing."""
         return {}

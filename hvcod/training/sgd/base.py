@@ -122,7 +122,7 @@ class BaseAlgorithm(ABC):
 
     def summary(self) -> dict[str, object]:
         """Returns what the summary shows of the algorithm. Collective over the group."""
-        return {"skipped": self.skipped, "allreduce_bytes": self.sent}
+        return {"skipped": self.skipped}
 
     def replicated(self) -> Iterable[Tensor]:
         """Returns the tensors that are bit-equal on all trainers: by default, all parameters."""

@@ -30,6 +30,9 @@ class Thermometer:
     def figures(self, step: int) -> dict[str, object]:
         return {"degrees": 20 + step}
 
+    def counters(self) -> dict[str, int]:
+        return {"read": 3}
+
     def summary(self) -> dict[str, object]:
         return {"hottest": 99}
 
@@ -59,6 +62,7 @@ def test_a_further_source_takes_one_registration(tmp_path: Path) -> None:
     ]
     for line in figures:
         assert line["problems"] == {"too hot": 3}
+        assert line["read"] == 3
         assert line["reasons"] == {"too hot": "fan 2"}
     assert (summary["hottest"], summary["problems"]) == (99, {"too hot": 3})
     assert (summary["validation_loss"], summary["ended"]) == (1.5, "finished")
@@ -134,11 +138,12 @@ def test_the_parts_of_a_step_add_up_to_it_in_each_line_and_over_all_lives(tmp_pa
 
 
 def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
-    first = journal_in(tmp_path)
+    first, second = journal_in(tmp_path), journal_in(tmp_path)
+    for journal in (first, second):
+        journal.add(Thermometer({}))
     first.begin(0)
     first.step(1, [(LOSS, LOSS, 0.5, True)])
     first.validated(1, {"loss": 1.5}, {})
-    second = journal_in(tmp_path)
     second.load_state_dict(first.state_dict())
     second.losses.load_state_dict(first.losses.state_dict())
     first.close("digest", "preempted", "")
@@ -147,7 +152,10 @@ def test_a_resumed_journal_goes_on_with_what_it_had(tmp_path: Path) -> None:
     summary = second.close("digest", "finished", "")
     assert (summary["restarts"], summary["steps"], summary["validation_loss"]) == (1, 2, 1.5)
     # A line is a mean over the steps of both lives.
-    assert [line["task_loss"] for line in lines(tmp_path) if "loss" in line] == [3.0]
+    (line,) = [line for line in lines(tmp_path) if "loss" in line]
+    assert line["task_loss"] == 3.0
+    # So is what was counted.
+    assert line["read"] == summary["read"] == 6
 
 
 def test_another_kind_of_processor_is_shown(
