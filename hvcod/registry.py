@@ -186,8 +186,15 @@ BASE_ALGORITHMS: Registry["type[BaseAlgorithm]"] = Registry(
 EXPERIMENTS: Registry[Callable[[str], "Experiment"]] = Registry(
     "hvcod experiment",
     {
+        "figure1": "hvcod.experiments.text:figure1",
         "figure2a": "hvcod.experiments.text:figure2a",
+        "figure2b": "hvcod.experiments.text:figure2b",
         "figure3": "hvcod.experiments.images:figure3",
+        "figure4": "hvcod.experiments.text:figure4",
+        "multiphase": "hvcod.experiments.variants:multiphase",
+        "topology": "hvcod.experiments.variants:topology",
+        "precision": "hvcod.experiments.variants:precision",
+        "alternatives": "hvcod.experiments.variants:alternatives",
     },
 )
 """The paper's figures and tables: (scale) -> what is trained, claimed and drawn."""

@@ -30,12 +30,14 @@ def doubled(setting: Setting) -> Arm:
     return arm(setting, "doubled", "one group of twice the workers", twice, workers=2)
 
 
-def ensemble(setting: Setting, copies: int = 2) -> Arm:
-    """Groups that do not teach each other; the mean of their predictions is scored."""
+def ensemble(
+    setting: Setting, name: str = "ensemble", label: str = "ensemble of two groups"
+) -> Arm:
+    """Two groups that do not teach each other; the mean of their predictions is scored."""
     alone = {"codistill.burn_in": NEVER, "codistill.exchange_interval": NEVER}
-    scored: Options = {}
-    options = {**setting.teaching, "groups": copies, **alone, **scored}
-    return arm(setting, "ensemble", f"ensemble of {copies} groups", options, score="ensemble")
+    scored = {"validate_ensemble": True}
+    options = {**setting.teaching, "groups": 2, **alone, **scored}
+    return arm(setting, name, label, options, score="ensemble")
 
 
 def self_taught(setting: Setting) -> Arm:
