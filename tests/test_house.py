@@ -140,6 +140,7 @@ WRITERS_OF_THEIR_OWN = {
     "groups.world": "removes what MPI leaves in /dev/shm, which is this process's own",
     "cluster.doctor.publishing": "fills a new folder of a random name",
     "runs.plot": "draws into memory",
+    "experiments.page.figure": "draws into memory",
     "training.record.profile": "fills a new folder of a random name",
 }
 """Files above the ground floor that may change the file system by themselves, and why."""

@@ -1,6 +1,7 @@
 """``hvcod experiment``."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +69,7 @@ def command(name: str | None, only_plan: bool, as_json: bool, **flags: Any) -> N
 
     outcome = conduct(experiment, runs_of(experiment, order, flags["ranks_per_group"]), order, crew)
     if crew.is_root:
-        _give_out(outcome, as_json)
+        _give_out(outcome, order.output / name, as_json)
     if outcome.failed:
         raise HvcodError("; ".join(f"{run} failed: {why}" for run, why in outcome.failed.items()))
     click.get_current_context().exit(PREEMPTED if outcome.preempted else 0)
@@ -104,10 +105,16 @@ def _planned(plan: "Sequence[PlannedRun]", at_once: int, as_json: bool) -> str:
     return "\n".join([*commands, *([""] if commands else []), columns(rows), "", total])
 
 
-def _give_out(outcome: "Outcome", as_json: bool) -> None:
-    done = {"finished": outcome.finished, "runs": outcome.runs}
+def _give_out(outcome: "Outcome", folder: Path, as_json: bool) -> None:
+    done = {"finished": outcome.finished, "runs": outcome.runs, "summary": outcome.summary}
+    if as_json:
+        show(json.dumps(done))
+        return
     text = f"{outcome.finished} of {outcome.runs} runs are finished"
     if outcome.finished < outcome.runs:
         text += "; the same command "
         text += "continues" if outcome.preempted else "without --share trains the rest and reports"
-    show(json.dumps(done) if as_json else text)
+    show(text)
+    if outcome.summary is not None:
+        verdicts = [f"{each['claim']} {each['sentence']}" for each in outcome.summary["claims"]]
+        show("\n".join([*verdicts, f"The page: {folder / 'index.html'}"]))

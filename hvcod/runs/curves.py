@@ -32,6 +32,7 @@ class GroupCurves:
         disagreement: {teacher: mean KL divergence of its predictions from the group's, in nats}.
         first_teacher: The first step that was learned with a teacher; None if there was none.
         processors: The kinds of processors that it was trained on.
+        diverged: Whether its last line says that a loss or gradient was NaN or infinite.
     """
 
     group: int
@@ -40,6 +41,7 @@ class GroupCurves:
     disagreement: dict[str, Curve]
     first_teacher: int | None
     processors: tuple[str, ...] = ()
+    diverged: bool = False
 
 
 def read_curves(run: Path) -> list[GroupCurves]:
@@ -75,9 +77,9 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
     apart = [(step, line.get("validation_disagreement")) for step, line in figures]
     metrics = _by_name(figures)
     metrics.pop("step", None)
-    return GroupCurves(
-        group, metrics, _by_part(figures), _by_name(apart), taught, _processors(lines)
-    )
+    diverged = bool(lines) and lines[-1].get("diverged") is True
+    kinds = _processors(lines)
+    return GroupCurves(group, metrics, _by_part(figures), _by_name(apart), taught, kinds, diverged)
 
 
 def _processors(lines: Iterable[dict[str, Any]]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from forkserver.launches import ForkServer, Launch
 
@@ -27,6 +28,26 @@ def wait_for_the_first(output: Path, launch: Launch) -> dict[Path, list[int]]:
     return found
 
 
+def check_report(folder: Path, summary: dict[str, Any]) -> None:
+    """The report of two seeds, from runs of five validations."""
+    names = {"curves.csv", "figure.png", "figure.svg", "index.html", "index.md", "summary.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert summary["seeds"] == [1, 2]
+    assert [claim["verdict"] for claim in summary["claims"]] == ["not shown"]  # of two seeds
+    arms = {(arm["arm"], arm["weights"]): arm for arm in summary["arms"]}
+    assert len(arms) == 6
+    assert arms["baseline", "raw"]["candidate"] in {"fast", "slow"}
+    assert arms["codistilled", "raw"]["cost"]["bytes_a_step_between"] > 0
+    assert 0 < arms["student", "average"]["best"]["mean"] < 10
+    assert summary["processors"]
+    # Four lines for each of five validations of eight runs, and the head.
+    assert len((folder / "curves.csv").read_text().splitlines()) == 1 + 4 * 5 * 8
+    page = (folder / "index.md").read_text()
+    assert "hvcod experiment tiny --scale laptop --seeds 2" in page
+    assert page.count("\nhvcod train ") == 8
+
+
 def test_killed_it_goes_on_and_others_share_its_runs(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -37,6 +58,7 @@ def test_killed_it_goes_on_and_others_share_its_runs(
     assert 0 < len(first) <= 4
     done = fast_mpirun(2, PROGRAM, "experiment", "tiny", *words)
     assert json.loads(done.stdout)["finished"] == 8
+    check_report(tmp_path / "o" / "tiny", json.loads(done.stdout)["summary"])
     everything = finished(tmp_path / "o")
     assert first.items() <= everything.items()  # not trained again
     assert len(everything) == 8

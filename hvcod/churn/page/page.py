@@ -1,10 +1,11 @@
 """The page itself: tables and pictures in one file of HTML."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 
 from hvcod import __version__
 from hvcod.churn.page import charts
+from hvcod.churn.page.html import html_page, table
 from hvcod.churn.page.plot import colour
 from hvcod.churn.report import OF_PAIRS, OF_RETRAINS, Report
 from hvcod.churn.statistics import Estimate
@@ -12,41 +13,20 @@ from hvcod.churn.statistics import Estimate
 MOST_PAIRS = 100
 """The largest number of pairs that the page lists one by one."""
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
-       color: #222; background: #fff; }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 0 0 .5rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .2rem .7rem; border-bottom: 1px solid #ddd;
-         white-space: nowrap; }
-small { color: #555 }
-th:first-child, td:first-child { text-align: left; }
-.wide { overflow-x: auto; margin: 1rem 0 2rem }
-.pictures { display: flex; flex-wrap: wrap; gap: 2rem; }
-figure { margin: 0 } figcaption { max-width: 34rem; color: #555 }
-svg { max-width: 100%; height: auto } svg text { font-size: 12px; fill: #333 }
-.key { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px }
-.warning { border-left: 4px solid #e69f00; padding-left: .8rem }
-"""
-# Nothing from outside the page may be loaded, whatever the names of methods and files contain.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-
 
 def page(report: Report) -> str:
     """Returns the page as HTML."""
     warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in report.warnings)
     kind = f"{report.classes} classes" if report.classes else f"decided at {report.threshold:g}"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>Prediction churn</title><style>{_STYLE}</style></head><body>"
+    return html_page(
+        "Prediction churn",
         f"<h1>Prediction churn</h1><p>{report.rows:,} rows, "
         f"{escape(str(report.matched))}; {kind}. Means over retrains or over "
         "all pairs of them (good and bad churn: over independent pairs) ± half the range "
         "[95% interval].</p>"
         f'{warnings}<div class="wide">{_methods(report)}</div>'
         f'<div class="pictures">{"".join(_figures(report))}</div>'
-        f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p></body></html>'
+        f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p>',
     )
 
 
@@ -71,7 +51,7 @@ def _methods(report: Report) -> str:
         changes = [report.against_first.get(method, {}).get(measure) for method in report.methods]
         if any(changes):
             rows.append([name, *map(_estimate, changes)])
-    return _table(["", *columns], rows)
+    return table(["", *columns], rows)
 
 
 def _figures(report: Report) -> Iterator[str]:
@@ -107,13 +87,7 @@ def _pairs(report: Report) -> str:
     ]
     names = [measure.replace("_", " ") for measure in OF_PAIRS]
     more = f"<p>{len(pairs) - MOST_PAIRS} more pairs</p>" if len(pairs) > MOST_PAIRS else ""
-    return _table(["pair", *names, "rank correlation", "median", "99%", "largest"], rows) + more
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["".join(f"<th>{cell}</th>" for cell in head)]
-    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    return table(["pair", *names, "rank correlation", "median", "99%", "largest"], rows) + more
 
 
 def _key(number: int, name: str) -> str:

@@ -42,6 +42,7 @@ class Readings:
         seconds: Training time of the process, by step.
         step_s: Mean seconds of a training step, without validations; None if unknown.
         processors: The kinds of processors that it was trained on.
+        failed: Whether the loss or the gradient of a group became NaN or infinite.
     """
 
     curves: Mapping[Key, Curve]
@@ -50,11 +51,12 @@ class Readings:
     seconds: Curve
     step_s: float | None
     processors: tuple[str, ...] = ()
+    failed: bool = False
 
     @property
     def diverged(self) -> bool:
-        """True if there are too few validations for a smoothed curve: the loss became infinite."""
-        return any(len(curve.steps) < WINDOW for curve in self.curves.values())
+        """True if it failed, or has too few validations for a smoothed curve."""
+        return self.failed or any(len(curve.steps) < WINDOW for curve in self.curves.values())
 
     @property
     def weights(self) -> list[str]:
@@ -90,6 +92,7 @@ def read(
         first.metrics["wall_s"],
         _step_seconds(first),
         first.processors,
+        any(each.diverged for each in groups),
     )
 
 

@@ -125,6 +125,11 @@ def score(arm: str, runs: Runs, weights: str, begins_at: int = 0) -> Scored:
     return Scored(arm, weights, candidate, choices, outcomes, chosen, sign)
 
 
+def all_diverged(runs: Runs) -> bool:
+    """Returns True if a seed of every candidate diverged, so that the arm has no score."""
+    return all(any(run.diverged for run in seeds.values()) for seeds in runs.values())
+
+
 def weights_of(runs: Runs) -> list[str]:
     """Returns the weights on which all runs of an arm were validated that did not diverge."""
     whole = [run for seeds in runs.values() for run in seeds.values() if not run.diverged]

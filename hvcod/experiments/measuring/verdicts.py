@@ -75,6 +75,8 @@ def _verdict(claim: Claim, interval: Interval | None) -> str:
         sides.append((low >= claim.at_least, none < claim.at_least and low > none))
     if claim.at_most is not None:
         sides.append((high <= claim.at_most, none > claim.at_most and high < none))
+    if not sides:
+        return SHOWN if low > none else NOT_SHOWN
     if all(shown for shown, _ in sides):
         return SHOWN
     return IN_PART if all(shown or in_part for shown, in_part in sides) else NOT_SHOWN
@@ -121,7 +123,8 @@ def _over(evidence: Evidence) -> str:
 
 def _limit(claim: Claim) -> str:
     limits = {"at least": claim.at_least, "at most": claim.at_most}
-    return " and ".join(f"{side} {limit:g}" for side, limit in limits.items() if limit is not None)
+    known = [f"{side} {limit:g}" for side, limit in limits.items() if limit is not None]
+    return " and ".join(known) or f"more than {nothing(claim):g}"
 
 
 def _doubt(claim: Claim, evidence: Evidence, verdict: str) -> str:

@@ -74,6 +74,13 @@ def test_a_run_that_ended_early_has_diverged(tmp_path: Path) -> None:
     assert not len(never.curves["raw", "reporting"].steps)
 
 
+def test_a_run_whose_last_line_says_so_has_diverged(tmp_path: Path) -> None:
+    ended = {"step": 40, "event": "failed", "diverged": True}
+    run = written(tmp_path / "run", [validations(1.0), [*validations(1.0), ended]])
+    assert read(run).diverged
+    assert not read(run, group=0).diverged
+
+
 def test_a_run_need_not_have_an_average(tmp_path: Path) -> None:
     lines = [
         {"step": step, "validation_loss": 1.0, "validation_parts": {"loss": [1.0, 2.0]}}

@@ -54,6 +54,14 @@ def test_a_claim_of_both_sides() -> None:
     assert verdict(0.03, (0.02, 0.04), **within) == NOT_SHOWN
 
 
+def test_a_claim_without_a_limit_is_that_there_is_an_effect() -> None:
+    assert verdict(1.2, (1.1, 1.3)) == SHOWN
+    assert verdict(1.2, (1.0, 1.4)) == NOT_SHOWN
+    claim = Claim("text", "codistilled", "baseline")
+    found = judge(claim, Evidence(1.2, (1.1, 1.3), "3 seeds"), NAMES)
+    assert found.sentence.endswith("the claim needs more than 1.")
+
+
 def test_the_sentence_has_all_numbers() -> None:
     claim = Claim("text", "codistilled", "baseline", at_least=1.5)
     found = judge(claim, Evidence(1.7533, (1.5312, 1.9755), "3 seeds"), NAMES)

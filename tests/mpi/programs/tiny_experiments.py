@@ -33,7 +33,8 @@ def experiment(name: str, *more: Arm) -> Experiment:
     """Returns an experiment of a baseline and other arms."""
     arms = [baseline(SETTING), *more]
     panel = Panel([arm.name for arm in arms])
-    return Experiment(name, "a tiny claim", "nothing", SETTING, arms, [CLAIM], [panel])
+    claims = [CLAIM] if more else []
+    return Experiment(name, "a tiny claim", "nothing", SETTING, arms, claims, [panel])
 
 
 def tiny(scale: str) -> Experiment:

@@ -1,0 +1,153 @@
+"""The page of an experiment: the paper's figure in words beside ours in numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hvcod.experiments.measuring.measured import Measured
+from hvcod.experiments.measuring.verdicts import NOT_SHOWN
+from hvcod.experiments.page import tables
+from hvcod.experiments.page.document import Block, Bullets, Code, Heading, Paragraph, Picture
+
+FIGURE = "figure"
+"""The name of the figure's files, without their endings."""
+
+MEASURES = (
+    "The curves are of validation data that no choice was made on (the reporting half), smoothed: "
+    "each point is the mean of three successive validations. The best of an arm is the lowest "
+    "point of this curve. Steps to the baseline's best: the baseline's best value with the same "
+    "seed is looked up on the curve of the arm, between two validations by a straight line; the "
+    "speed-up is the baseline's steps to it divided by the arm's, so 2 means half of the steps. "
+    "A dash stands for a seed that did not reach it within its steps: its speed-up lies between 0 "
+    "and the value that it would have had one step later, and the interval covers both. "
+    "Averaged weights are an exponential moving average, which is only scored, not taught from, "
+    "unless the arm says so."
+)
+
+INTERVALS = (
+    "Numbers in brackets are 95% intervals of the mean over seeds, which are paired where two arms "
+    "are compared: Student's for fewer than six seeds, a studentised bootstrap from six on. "
+    "A percentile bootstrap of three seeds, which summary.json holds as well, covers the true mean "
+    "in only three studies of four."
+)
+
+COSTS = (
+    "Seconds are measured in the process that trained the run, with its validations, and listed by "
+    "seed; other runs may have trained beside it. Where one process stands for several workers, "
+    "the last column of seconds divides them by their number, as if they stood side by side and "
+    "never waited for each other. Bytes are computed from the size of the model, for groups of so "
+    "many workers: what a worker sends for a ring allreduce, and what a group writes and reads for "
+    "teachers in half precision, after the burn-in."
+)
+
+
+@dataclass(frozen=True)
+class About:
+    """The circumstances of an experiment, for its page and its ``summary.json``.
+
+    Attributes:
+        scale: ``laptop``, ``gpu`` or ``paper``.
+        command: The command that made the page.
+        commands: The name and the command line of each run.
+        data: The folder of the data.
+        digest: Their digest.
+        versions: {package: its version}.
+        processors: The kinds of processors that trained.
+        date: The day of the report, such as ``2026-11-30``.
+    """
+
+    scale: str
+    command: str
+    commands: Sequence[tuple[str, str]]
+    data: str
+    digest: str
+    versions: Mapping[str, str]
+    processors: Sequence[str]
+    date: str
+
+
+def blocks(measured: Measured, about: About, svg: str) -> list[Block]:
+    """Returns the page; `svg` is the figure as an element."""
+    experiment = measured.experiment
+    return [
+        Heading(f"{experiment.name}: {experiment.title}", 1),
+        Paragraph(f"Setting ({about.scale} scale): {experiment.setting.text}. {_seeds(measured)}."),
+        Paragraph(f"The paper: {experiment.paper}"),
+        Picture(f"{FIGURE}.png", svg, f"{experiment.name}: {experiment.title}", _caption(measured)),
+        Heading("Does it show here?"),
+        Bullets([(each.claim.text, each.sentence) for each in measured.verdicts]),
+        *_not_shown(measured),
+        Heading("All arms"),
+        tables.results(measured),
+        Paragraph(MEASURES),
+        Paragraph(INTERVALS),
+        Heading("Costs"),
+        tables.costs(measured),
+        Paragraph(COSTS),
+        *_choices(measured),
+        Heading("How it was run"),
+        Paragraph(_circumstances(about)),
+        Code(about.command),
+        Paragraph("It trains these runs, those that are finished are used again:"),
+        Code("\n".join(f"# {name}\n{command}" for name, command in about.commands)),
+    ]
+
+
+def _seeds(measured: Measured) -> str:
+    seeds = measured.seeds
+    return f"Seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
+
+
+def _caption(measured: Measured) -> str:
+    kinds = {panel.kind for panel in measured.experiment.panels}
+    of_seeds = _seeds(measured).lower()
+    sentences = {
+        "curves": f"Line: mean over {of_seeds}; band: their range. Validation on the reporting "
+        "half, each point the mean of three successive validations. The thin horizontal line is "
+        "the baseline's best.",
+        "best": f"Filled: mean over {of_seeds}; circles: each seed; line: 95% interval of the "
+        "mean.",
+        "workers": f"Steps to the best value of the smallest group: points are {of_seeds}.",
+    }
+    return " ".join(text for kind, text in sentences.items() if kind in kinds)
+
+
+def _not_shown(measured: Measured) -> Iterator[Block]:
+    """Yields what did not show, and what limits the rest."""
+    missing = [each.claim.text for each in measured.verdicts if each.verdict == NOT_SHOWN]
+    items = [("Not shown:", text) for text in missing]
+    items += [("Note:", note) for note in measured.experiment.notes]
+    if items:
+        yield Heading("What did not show, and what limits the rest")
+        yield Bullets(items)
+
+
+def _choices(measured: Measured) -> Iterator[Block]:
+    if table := tables.choices(measured):
+        yield Heading("How the candidates were chosen")
+        yield Paragraph(
+            "Means over seeds of the best value on the selection half of the validation data, "
+            "smoothed as above. The best candidate was reported, on the other half; raw and "
+            "averaged weights were chosen for separately."
+        )
+        yield table
+
+
+def _circumstances(about: About) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
+    where = f"Data: {about.data}" + (f" (digest {about.digest})" if about.digest else "")
+    on = "; ".join(about.processors) or "unknown processors"
+    return f"{about.date}, on {on}. {versions}. {where}."
+
+
+def to_dict(about: About) -> dict[str, Any]:
+    """Returns the circumstances as plain values."""
+    return {
+        "scale": about.scale,
+        "command": about.command,
+        "commands": [{"run": name, "command": command} for name, command in about.commands],
+        "data": {"folder": about.data, "digest": about.digest},
+        "versions": dict(about.versions),
+        "processors": list(about.processors),
+        "date": about.date,
+    }
