@@ -267,6 +267,17 @@ def layers_of_async(options: TrainOptions) -> str:
     )
 
 
+def noise_without_a_mean(options: TrainOptions) -> str:
+    """The noise scale is that of gradients that are averaged in each step."""
+    if not options.noise_interval or options.sgd == "sync":
+        return ""
+    return (
+        f"--noise-interval {options.noise_interval} compares the gradients of ranks with their "
+        f"mean, and with --sgd {options.sgd} no mean is made of them: leave it out, or use --sgd "
+        "sync"
+    )
+
+
 def parts_of_a_batch(options: TrainOptions) -> str:
     """The parts of a batch are equal."""
     if options.group_batch_size is not None:  # whose share is a rank's, which is not known here
@@ -316,6 +327,7 @@ def profile_of_steps(options: TrainOptions) -> str:
 
 
 RULES: tuple[Rule, ...] = (
+    noise_without_a_mean,
     parts_of_a_batch,
     compressed_weights,
     layers_of_async,

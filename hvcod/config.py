@@ -330,6 +330,13 @@ class TrainOptions:
         "and can make steps shorter",
         result=False,  # apart from the last bit
     )
+    noise_interval: int = option(
+        0,
+        "measure the gradient noise scale in each step whose number this divides, such as 50; a "
+        "group of one rank learns the batch of such a step in two halves; 0: never",
+        minimum=0,
+        result=False,  # apart from batch normalisation and dropout in those steps
+    )
     log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
     validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int | None = option(

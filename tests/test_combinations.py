@@ -15,6 +15,8 @@ REFUSED = {
     "--batch-size 6 --accumulate 4": "--accumulate 4 does not divide the batch of a rank, 6",
     "--compress fp16 --sgd local": "with --sgd local weights travel: leave it out",
     "--compress bf16 --sgd async": "with --sgd async weights and averages travel",
+    "--sgd local --noise-interval 50": "with --sgd local no mean is made of them: leave it out",
+    "--sgd async --noise-interval 50": "with --sgd async no mean is made of them: leave it out",
     "--sgd async --algorithm lamb": "--algorithm lamb goes by the norms of whole layers",
     "--sgd async --batch-warmup 9": "--batch-warmup goes by steps, in which the ranks of --sgd asy",
     "--batch-size 12 --batch-warmup 9": "of a rank, 12 examples, into eighths: choose a multiple",

@@ -92,6 +92,7 @@ def table(status: RunStatus) -> list[str]:
     lines += [*_times(status), ""] if any(group.times for group in status.groups) else []
     lines += files.split("\n")
     more = [_teacher_ranks(group) for group in status.groups if group.teacher_ranks]
+    more += [_noise(group) for group in status.groups if group.noise]
     more += [_own_options(group) for group in status.groups if group.options]
     lines += ["", *more] if more else []
     troubles = [*status.notes, *(line for group in status.groups for line in _troubles(group))]
@@ -203,6 +204,16 @@ def _teacher_ranks(group: GroupStatus) -> str:
     batches = "1 batch" if ahead == 1 else f"{ahead} batches"
     steps = f"{counted(missed, 'step')} without predictions"
     return f"group {group.group}: teacher ranks are {batches} ahead, {steps}"
+
+
+def _noise(group: GroupStatus) -> str:
+    noise = group.noise
+    low, high = figure(noise.get("low"), ".3g"), noise.get("high")
+    between = f"{low} or more" if high is None else f"{low} to {high:.3g}"
+    scale = figure(noise.get("scale"), ".3g")
+    batch = figure(noise.get("batch"), "g")
+    name = f"group {group.group}: gradient noise scale"
+    return f"{name} {scale} examples ({between}), batch {batch}"
 
 
 def _own_options(group: GroupStatus) -> str:

@@ -16,12 +16,13 @@ from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.batches import begun_after, learned, training_data_of
 from hvcod.training.compiling import explained, outputs_of, uncompiled
 from hvcod.training.ensemble import Ensemble
+from hvcod.training.noise.meter import NoiseMeter
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
 from hvcod.training.prefetch import Prefetch
 from hvcod.training.run.directory import Run
 from hvcod.training.smoothing import smoothing_teachers, term_options
-from hvcod.training.state.keeper import Keeper
+from hvcod.training.state.keeper import NOISE, Keeper
 from hvcod.training.state.part import Attribute, Buffers
 from hvcod.training.stored.teacher import with_stored
 from hvcod.training.validation import compare, lent, validate
@@ -49,6 +50,7 @@ class Copy:
 
     Attributes:
         optimizer: The base algorithm, which makes one model of what all ranks of the group learn.
+        noise: Measures the gradient noise scale, if that is asked for.
         codistiller: Brings teachers from the other groups, and publishes the student for them.
         average: The moving average of the weights, if one is published or kept beside them.
         hidden: The hidden state that the student carries from batch to batch; None at first.
@@ -76,6 +78,7 @@ class Copy:
         # All ranks of a group have the same weights, but each drops out units of its own.
         torch.manual_seed(group.seed(options.seed, 1 + group.rank))
         self.optimizer = BASE_ALGORITHMS.load(options.sgd)(self.model, group, options)
+        self.noise = NoiseMeter(self.optimizer.updates, group, options)
         self._outputs = outputs_of(task)
         origin = run.origin(options, group)
         self.codistiller = Codistiller(
@@ -133,11 +136,12 @@ class Copy:
         before = self.hidden
         with DATA:
             batch = self.data.next()
-            *earlier, last = batch.micro_batches(self._task.options.accumulate)
+            *earlier, last = batch.micro_batches(self.noise.begin())
         learned = [self._accumulate(part) for part in earlier]
         loss, task_loss, distill_loss = self._losses(last)
         with UPDATE:
             updated = self.optimizer.step(loss)
+        self.noise.end(updated, taught=self.codistiller.weight > 0)
         if not updated:
             self.hidden = batch.part.settled(before, self._task.state_rows)
         for task, distill in learned:
@@ -223,6 +227,8 @@ class Copy:
         """Registers everything that a training state holds of the copy."""
         rows = self._task.state_rows
         self.optimizer.register(keeper)
+        if self._task.options.noise_interval:
+            keeper.shared(NOISE, self.noise)
         keeper.shared("codistiller", self.codistiller)
         if self._kept:
             keeper.shared("average", self._kept)
@@ -255,8 +261,8 @@ class Copy:
         return {}
 
     def figures(self, step: int) -> dict[str, object]:
-        """Returns the figures of the base algorithm."""
-        return self.optimizer.figures()
+        """Returns the figures of the base algorithm, and the gradient noise scale."""
+        return self.optimizer.figures() | self.noise.figures()
 
     def counters(self) -> dict[str, int]:
         """Returns the bytes that this rank has given to its group to be averaged."""

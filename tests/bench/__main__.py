@@ -31,6 +31,7 @@ ROWS = {
         "text_waiting",
         "teacher_memory",
     ],
+    "noise": ["noise_share", "noise_share_alone", "noise_share_paper_alone"],
     "loss": ["loss_time", "loss_memory", "loss_time_gpu", "loss_memory_gpu"],
     "lstm": ["lstm_paper_32", "lstm_paper_128", "lstm_small", "lstm_inference", "lstm_gpu"],
     "data": ["data_preparation", "data_memory"],

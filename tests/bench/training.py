@@ -64,8 +64,8 @@ def _plain(name: str, tiny: bool, ranks: int, sizes: Mapping[str, int]) -> Row:
     steps, mean_of = (4, 1) if tiny else (8, 1) if sizes == PAPER else (40, 10)
     pairs = []
     for _ in range(repeats):
-        ours = _train(ranks, sizes, rows, steps, "--log-interval", mean_of, env=CORE)
-        words = [_data(), *sizes.values(), rows, steps, mean_of]
+        ours = train(ranks, sizes, rows, steps, "--log-interval", mean_of, env=CORE)
+        words = [data(), *sizes.values(), rows, steps, mean_of]
         theirs = float(_mpirun(ranks, sys.executable, HANDWRITTEN, *words, env=CORE))
         pairs.append((_step_s(ours), theirs))
     return _row(name, pairs, target=0.95)
@@ -133,7 +133,7 @@ def bf16_step(tiny: bool) -> Row:
     core, steps, pairs = {"OMP_NUM_THREADS": "1"}, 4, []
     for _ in range(TINY_PAIRS if tiny else PAIRS):
         half, single = (
-            _step_s(_train(1, _sizes(tiny), 32, steps, "--precision", precision, env=core))
+            _step_s(train(1, _sizes(tiny), 32, steps, "--precision", precision, env=core))
             for precision in ("bf16", "fp32")
         )
         pairs.append((half, single))
@@ -167,7 +167,7 @@ def _taught(name: str, tiny: bool, target: float, bound: str, ranks: int, *words
     burn_in, steps = (4, 6) if tiny else (7, 14)
     pairs = []
     for _ in range(TINY_PAIRS if tiny else PAIRS):
-        run = _train(ranks, _sizes(tiny), 32, steps, "--burn-in", burn_in, *words, env=CORE)
+        run = train(ranks, _sizes(tiny), 32, steps, "--burn-in", burn_in, *words, env=CORE)
         lines = [line for line in run["metrics"] if "step_s" in line]
         # The first step is the start, and teacher ranks predict two steps ahead of the trainers.
         alone = [line["step_s"] for line in lines if 1 < line["step"] <= burn_in - 2]
@@ -183,7 +183,7 @@ def exchange_share(tiny: bool) -> Row:
     for _ in range(TINY_PAIRS if tiny else PAIRS):
         interval = 2 if tiny else 50
         words = ["--groups", 2, "--burn-in", interval, "--exchange-interval", interval]
-        summary = _train(4, SMALL, 8, 3 * interval, *words)["summary"]
+        summary = train(4, SMALL, 8, 3 * interval, *words)["summary"]
         pairs.append((summary["exchange_s"], summary["step_s"]))
     return _row("exchange_share", pairs, target=0.002)
 
@@ -193,7 +193,7 @@ def text_waiting(tiny: bool) -> Row:
     pairs = []
     for _ in range(TINY_PAIRS if tiny else PAIRS):
         lines = [
-            line for line in _train(2, SMALL, 8, 4 if tiny else 60)["metrics"] if "data_s" in line
+            line for line in train(2, SMALL, 8, 4 if tiny else 60)["metrics"] if "data_s" in line
         ][1:]
         waited, taken = (statistics.mean(each[name] for each in lines) for name in WAITING)
         pairs.append((waited, taken))
@@ -204,7 +204,7 @@ def teacher_memory(tiny: bool) -> Row:
     """Peak memory of a publishing group root that a teacher adds, against the teacher's weights."""
     steps = 4 if tiny else 8
     peaks = [
-        _train(2, _sizes(tiny), 32, steps, *GROUPS, "--burn-in", burn_in)["summary"]["peak_memory"]
+        train(2, _sizes(tiny), 32, steps, *GROUPS, "--burn-in", burn_in)["summary"]["peak_memory"]
         for burn_in in (2, 1000)
     ]
     return Row(
@@ -227,7 +227,7 @@ def _step_s(run: Mapping[str, Any]) -> float:
     return float(statistics.median(lines[len(lines) // 4 :]))
 
 
-def _train(
+def train(
     ranks: int,
     sizes: Mapping[str, int],
     rows: int,
@@ -261,7 +261,7 @@ def train_groups(
 
 def _command(run: Path, sizes: Mapping[str, int], rows: int, steps: int) -> list[object]:
     sets = [f"--set=model.{name}={size}" for name, size in sizes.items()]
-    fixed = ["--data", _data(), "--run-dir", run, "--batch-size", rows, "--steps", steps]
+    fixed = ["--data", data(), "--run-dir", run, "--batch-size", rows, "--steps", steps]
     logs = ["--log-interval", 1, "--validation-interval", steps, "--validation-examples", 8]
     return ["hvcod", "train", "--json", *fixed, *sets, *logs]
 
@@ -290,7 +290,7 @@ def _weight_bytes(sizes: Mapping[str, int]) -> int:
 
 
 @functools.cache
-def _data() -> Path:
+def data() -> Path:
     """Random tokens of the paper's vocabulary, as a prepared dataset."""
     folder = Path(tempfile.mkdtemp(prefix="hvcod-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -118,6 +118,7 @@ STEPS_MADE_OTHERWISE = [
     Variant("accumulated, async", ("--sgd", "async", "--accumulate", "2"), repeats=False),
     Variant("gradients in fp16", (*EXACT, "--compress", "fp16")),
     Variant("gradients in bf16", (*EXACT, "--compress", "bf16", "--accumulate", "2")),
+    Variant("noise scale measured", (*EXACT, "--noise-interval", "3")),
     Variant("lars", (*EXACT, "--algorithm", "lars"), tasks=("commoncrawl",)),
     Variant("lamb", (*EXACT, "--algorithm", "lamb"), tasks=("commoncrawl",)),
     Variant("batch warm-up", (*EXACT, *SMALLER_AT_FIRST)),

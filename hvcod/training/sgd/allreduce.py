@@ -4,11 +4,19 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import horovod.torch as hvd
+import torch
 from torch import Tensor, nn
 
 from hvcod.groups.horovod import start_horovod
 from hvcod.groups.split import Group
-from hvcod.training.sgd.buckets import HALVES, Bucket, HalvedBucket, bytes_of_rows, send_rows
+from hvcod.training.sgd.buckets import (
+    HALVES,
+    Bucket,
+    HalvedBucket,
+    bytes_of_rows,
+    send_rows,
+    square_of_rows,
+)
 from hvcod.training.sgd.updates import Updates
 
 TensorKind = TypeVar("TensorKind", bound=Tensor)
@@ -36,7 +44,7 @@ class Allreduce:
         """
         start_horovod(group, next(model.parameters()).device)
         hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-        self.sent, self._tables, self._half = 0, updates.tables, HALVES.get(compress)
+        self.sent, self._updates, self._half = 0, updates, HALVES.get(compress)
         trained = [each for each in reversed(updates.dense.values()) if each.requires_grad]
         self._buckets = [
             self._bucket(f"gradients {number}", parameters)
@@ -48,16 +56,19 @@ class Allreduce:
     def begin(self) -> None:
         """Begins to send: the next backward pass is the last one of the step. Not collective."""
         for bucket in self._buckets:
-            bucket.begin()
+            bucket.begin(self._updates.measures)
 
     def wait(self) -> None:
         """Returns when all gradients are means. Collective; after `Updates.complete`."""
         for bucket in self._buckets:
             bucket.send()
             self.sent += bucket.bytes
+        tables = self._updates.tables
+        if self._updates.measures:
+            self._updates.own = [self._square(tables.values())]
         pending = {
             table: send_rows(name, table.grad, self._half)
-            for name, table in self._tables.items()
+            for name, table in tables.items()
             if table.grad is not None
         }
         for bucket in self._buckets:
@@ -68,6 +79,11 @@ class Allreduce:
             table.grad = mean()
         for bucket in self._buckets:
             bucket.wait()
+
+    def _square(self, tables: Iterable[nn.Parameter]) -> Tensor:
+        """Returns the squared norm of this rank's gradients as they were sent."""
+        rows = [square_of_rows(each.grad, self._half) for each in tables if each.grad is not None]
+        return torch.stack([*(bucket.square for bucket in self._buckets), *rows]).sum()
 
     def _bucket(self, name: str, parameters: Sequence[nn.Parameter]) -> Bucket:
         if self._half is None:

@@ -7,6 +7,8 @@ import horovod.torch as hvd
 import torch
 from torch import Tensor, nn
 
+from hvcod.training.sgd.norms import square_of
+
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 """The types in which gradients travel, by the names of ``--compress``."""
 
@@ -19,6 +21,7 @@ class Bucket:
 
     Attributes:
         bytes: What this rank gives to be averaged in a step.
+        square: The squared norm of what it gave in the last step, if that was measured.
     """
 
     def __init__(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
@@ -26,12 +29,13 @@ class Bucket:
         self._name, self._parameters = name, parameters
         self.bytes = sum(parameter.nbytes for parameter in parameters)
         self._missing, self._handle = -1, None
+        self._measures, self.square = False, torch.zeros((), dtype=torch.float64)
         for parameter in parameters:
             parameter.register_post_accumulate_grad_hook(self._arrived)
 
-    def begin(self) -> None:
+    def begin(self, measures: bool = False) -> None:
         """Sends the gradients once a backward pass has reached all parameters from now on."""
-        self._missing, self._handle = len(self._parameters), None
+        self._missing, self._handle, self._measures = len(self._parameters), None, measures
 
     def send(self) -> None:
         """Sends the gradients now, unless they have been: some parameters were not reached."""
@@ -47,7 +51,10 @@ class Bucket:
         hvd.synchronize(self._handle)
 
     def _sent(self) -> Any:
-        return hvd.grouped_allreduce_async_(self._gradients(), name=self._name, op=hvd.Average)
+        gradients = self._gradients()
+        if self._measures:
+            self.square = square_of(gradients)
+        return hvd.grouped_allreduce_async_(gradients, name=self._name, op=hvd.Average)
 
     def _gradients(self) -> list[Tensor]:
         return [each.grad for each in self._parameters if each.grad is not None]
@@ -96,6 +103,8 @@ class HalvedBucket(Bucket):
 
     def _sent(self) -> Any:
         torch._foreach_copy_(self._pieces, self._gradients())
+        if self._measures:
+            self.square = square_of([self._flat])
         return hvd.alltoall_async(self._flat.view(_CARRIER), name=self._name)
 
 
@@ -116,6 +125,12 @@ def send_rows(name: str, gradient: Tensor, half: torch.dtype | None) -> Callable
         return torch.sparse_coo_tensor(everyones[None], values, gradient.shape).coalesce()
 
     return mean
+
+
+def square_of_rows(gradient: Tensor, half: torch.dtype | None) -> Tensor:
+    """Returns the squared norm of what `send_rows` gives to be averaged."""
+    values = gradient.values()
+    return square_of([values if half is None else values.to(half)])
 
 
 def bytes_of_rows(gradient: Tensor, half: torch.dtype | None) -> int:

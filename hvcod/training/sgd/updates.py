@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import GroupFailedError
 from hvcod.spans import BACKWARD
 from hvcod.tasks.batches import BatchWarmup
+from hvcod.training.sgd.norms import square_of
 from hvcod.training.sgd.optimizers import dense_optimizer, load, sparse_optimizer
 from hvcod.training.sgd.scale import LossScale
 from hvcod.training.sgd.schedule import learning_rate, weight_decay
@@ -58,6 +59,9 @@ class Updates:
         skipped: Steps that were skipped, as their gradient was NaN or infinite.
         scale: The scale of the loss with ``--precision fp16``; steps left out for it do not count
             as skipped.
+        measures: Whether squared norms of the gradients are taken in the step to come.
+        own: Those of the gradients of less than the group's batch: this rank's, which the base
+            algorithm notes before they are averaged, or those of two halves of its batch.
     """
 
     def __init__(
@@ -92,6 +96,35 @@ class Updates:
         self._applied = False
         self.scale = LossScale() if options.precision == "fp16" else None
         self._factor = 1
+        self.measures, self.own = False, list[Tensor]()
+        self._mean: Tensor | None = None
+        self._aside: list[Tensor | None] | None = None
+        self._until_half = 0
+
+    @property
+    def batches_are_whole(self) -> bool:
+        """True if the step to come learns from a whole batch, as ``--batch-warmup`` is over."""
+        return self._warmup.part(self.done).count == 1
+
+    def measure(self, halves_of: int = 0) -> None:
+        """Takes squared norms in the step to come, which changes no gradient.
+
+        Of two halves of its batch, if that is learned in so many parts, an even number.
+        """
+        self.measures, self.own, self._until_half = True, [], halves_of // 2
+
+    def squares(self) -> tuple[float, float, int]:
+        """Returns the squared norms of the step that was measured, without the loss's scale.
+
+        Returns:
+            The mean of those of the gradients of `pieces` equal parts of this rank's batch, that of
+            the group's gradient before it was clipped, and `pieces`.
+        """
+        assert self._mean is not None
+        # A piece of two has half of the weight in the sum of gradients.
+        pieces, scale = len(self.own), self._factor**2
+        own = pieces * float(torch.stack(self.own).sum()) / scale
+        return own, float(self._mean) / scale, pieces
 
     def accumulate(self, loss: Tensor) -> None:
         """Adds the gradients of a loss to those of the step to come, which none begins with."""
@@ -99,6 +132,10 @@ class Updates:
             self._clear()
         self.backward(loss)
         self._accumulated = True
+        if self._until_half:
+            self._until_half -= 1
+            if not self._until_half:
+                self._set_aside()
 
     def begin(self) -> None:
         """Sets the rates of the next step and clears the gradients, but for accumulated ones."""
@@ -123,6 +160,8 @@ class Updates:
 
     def complete(self) -> None:
         """Gives a gradient of zero to each parameter that no backward pass has reached."""
+        if self._aside is not None:
+            self._join(self._aside)
         for parameter in self.dense.values():
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -156,6 +195,8 @@ class Updates:
             GroupFailedError: The gradient is NaN or infinite, and the step is not to be skipped, or
                 too many in a row were. The weights are still good.
         """
+        if self.measures:
+            self._mean, self.measures = square_of(self._gradients()), False
         norm = self._clip()
         self.done += 1
         usable = math.isfinite(norm)
@@ -200,13 +241,29 @@ class Updates:
         for parameter in self._parameters:
             parameter.grad = None
 
+    def _gradients(self) -> list[Tensor]:
+        return [each.grad for each in self._parameters if each.grad is not None]
+
+    def _set_aside(self) -> None:
+        """Puts away the gradients of the first half of a batch."""
+        self.own.append(square_of(self._gradients()))
+        self._aside = [parameter.grad for parameter in self._parameters]
+        self._clear()
+
+    def _join(self, first: Sequence[Tensor | None]) -> None:
+        """Adds the gradients of the second half to those of the first, as a backward pass does."""
+        self.own.append(square_of(self._gradients()))
+        self._aside = None
+        for parameter, before in zip(self._parameters, first, strict=True):
+            if before is not None:
+                parameter.grad = before if parameter.grad is None else before.add_(parameter.grad)
+
     def _clip(self) -> float:
         """Undoes the scale, and shortens the gradient to the largest norm allowed.
 
         Returns its norm in between.
         """
-        gradients = [each.grad for each in self._parameters if each.grad is not None]
-        values = [each.values() if each.is_sparse else each for each in gradients]
+        values = [each.values() if each.is_sparse else each for each in self._gradients()]
         norm = float(nn.utils.get_total_norm(values)) / self._factor
         shorter = 1 / self._factor
         if self._options.clip and norm > self._options.clip:

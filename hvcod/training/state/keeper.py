@@ -26,6 +26,9 @@ from hvcod.tree import take_apart
 _BEST = "best"
 """The part of the best state so far; a state of a training that keeps none has no such part."""
 
+NOISE = "noise"
+"""The readings of the gradient noise scale; none if the training that saved took none."""
+
 _RANK_BYTES = 2**31
 """More than a hidden state, position in the data and random numbers of one rank can take.
 
@@ -224,7 +227,7 @@ class Keeper(Source):
             raise self._misfit(restored, f"its model had {different}")
         others = bool(run.content and about.content and run.content != about.content)
         of_rank = {self._group.size: self._own, NO_RANKS: {}}.get(about.ranks, self._rows)
-        strange = (restored.shared.keys() ^ self._shared.keys()) - {_BEST}
+        strange = (restored.shared.keys() ^ self._shared.keys()) - {_BEST, NOISE}
         strange |= restored.mine.keys() ^ of_rank.keys()
         if strange:
             raise self._misfit(restored, f"only one of them has the part {sorted(strange)[0]}")

@@ -67,6 +67,9 @@ class GroupStatus:
         teacher_losses: {group: task loss} of the teachers, as measured last.
         disagreement: {group: nats} between the predictions of its teachers and its own, at the last
             validation.
+        noise: Of the gradient noise scale, in examples, by the last recent line that has it:
+            ``scale``, the ends ``low`` and ``high`` of its interval, and ``batch`` of the group;
+            what is infinite is missing.
         teacher_ranks: Of prediction exchange: batches that are predicted already (``ahead``), and
             steps that went without predictions since it last started (``missed``).
         published: Checkpoints for the other groups.
@@ -100,6 +103,7 @@ class GroupStatus:
     staleness: dict[str, int] = field(default_factory=dict)
     teacher_losses: dict[str, float] = field(default_factory=dict)
     disagreement: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
     teacher_ranks: dict[str, int] = field(default_factory=dict)
     published: Files = Files()
     saved: Files = Files()
@@ -220,6 +224,7 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         staleness=mapping(newest, "staleness", int),
         teacher_losses=mapping(newest, "teacher_losses", float),
         disagreement=mapping(tail.validation, "validation_disagreement", float),
+        noise=_noise(tail.noise),
         teacher_ranks=mapping(newest, "teacher_ranks", int),
         published=published,
         saved=saved,
@@ -231,6 +236,11 @@ def _judge(folder: Folder, now: float, steps: int | None) -> GroupStatus:
         options=folder.options,
         notes=folder.notes,
     )
+
+
+def _noise(figures: dict[str, Any]) -> dict[str, float]:
+    names = ("scale", "low", "high", "batch")
+    return {name: value for name in names if (value := number(figures, name)) is not None}
 
 
 def _state(folder: Folder, now: float, is_done: bool) -> tuple[str, str]:

@@ -51,6 +51,12 @@ class Tail:
         return 1 / seconds if seconds > 0 else None
 
     @property
+    def noise(self) -> Figures:
+        """The figures of the gradient noise scale in the newest of the recent lines with some."""
+        found = (line["noise"] for line in self.recent if isinstance(line.get("noise"), dict))
+        return next(found, {})
+
+    @property
     def times(self) -> dict[str, float]:
         """{part of a step: mean seconds} over the recent lines that say so."""
         means = {}

@@ -162,6 +162,7 @@ HARMLESS: dict[str, Any] = {
     "keep_best": "loss",
     "nonfinite": "skip",
     "accumulate": 2,
+    "noise_interval": 51,
     "log_interval": 51,
     "validation_interval": 51,
     "validation_examples": 51,

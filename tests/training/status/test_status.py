@@ -21,6 +21,7 @@ from training.status.handmade import (
     validation,
 )
 
+from hvcod.cli.status import table
 from hvcod.errors import HvcodError
 from hvcod.training.record.lines import to_line
 from hvcod.training.run.claim import Claim
@@ -65,6 +66,14 @@ def test_finished_teachers_have_a_name_and_no_step(run: Path) -> None:
     taught = {"1": 440, "production group 0": None, "strange": "text"}
     add_group(run, 0, [started(), training(500, teachers=taught)], claim=here())
     assert group(run).teachers == {"1": 440, "production group 0": None}
+
+
+def test_the_noise_scale_is_that_of_the_last_line_that_has_one(run: Path) -> None:
+    noise = {"scale": 310.5, "low": 250.0, "high": None, "batch": 64, "loss": "task"}
+    add_group(run, 0, [started(), training(500, noise=noise), training(510)], claim=here())
+    assert group(run).noise == {"scale": 310.5, "low": 250.0, "batch": 64}
+    shown = table(collect(run))
+    assert "group 0: gradient noise scale 310 examples (250 or more), batch 64" in shown
 
 
 def test_the_run_itself(run: Path) -> None:
