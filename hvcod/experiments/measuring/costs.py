@@ -1,9 +1,9 @@
-"""The costs of an arm: seconds that were measured, bytes that are computed.
+"""The costs of an arm: seconds and bytes that were measured, and bytes that are computed.
 
-A laptop trains all groups of a run in one process, so nothing travels. The bytes are those that the
-same run would exchange as groups of so many workers, by the equations of docs/plan.md: inside a
-group those that a worker sends for an allreduce of the gradients, between groups those that a group
-writes and reads for teachers.
+Bytes between groups are counted by each run: what a group writes and reads for teachers. A laptop
+trains a group in one process, which has nobody to average with. So the bytes inside groups are
+computed, as those that groups of so many workers would send for a ring allreduce of the gradients,
+by equation 1 of docs/plan.md.
 
 Seconds are those of the process. If it trained several groups in turn, or a batch of several
 workers, machines side by side would share them, so they are also divided by the number of workers
@@ -14,44 +14,32 @@ from dataclasses import dataclass
 
 from hvcod.cluster.plan.machine import allreduce_bytes
 from hvcod.cluster.plan.model import ModelSize
-from hvcod.codistill.topology import teachers_of
 from hvcod.config import TrainOptions
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a step of a run, after the burn-in.
+    """The cost of a step of a run.
 
     Attributes:
         groups: Copies of the model.
         workers: Workers that each group stands for.
         inside: Bytes that each worker of a group sends to the others, to average. Computed.
-        between: Bytes that a group writes and reads, for teachers. Computed.
         shared_by: Workers by which, side by side, the seconds of the process would be shared.
     """
 
     groups: int
     workers: int
     inside: float
-    between: float
     shared_by: int
-
-    @property
-    def bytes_a_step(self) -> float:
-        """Bytes that all workers of all groups exchange in a step."""
-        return self.groups * (self.workers * self.inside + self.between)
 
 
 def cost(options: TrainOptions, size: ModelSize, workers: int) -> Cost:
     """Computes the cost of a step of a run whose groups stand for so many workers each."""
-    interval, groups = options.codistill.exchange_interval, options.groups
-    teachers = len(teachers_of(0, groups, options.codistill.topology))
-    teaches = teachers and options.codistill.burn_in < options.steps
     averages = options.local.sync_interval if options.sgd == "local" else 1
     return Cost(
-        groups,
+        options.groups,
         workers,
         inside=allreduce_bytes(workers, size.gradients) / averages,
-        between=size.published * (1 + teachers) / interval if teaches else 0.0,
-        shared_by=groups * workers if options.codistill.in_process else 1,
+        shared_by=options.groups * workers if options.codistill.in_process else 1,
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from hvcod.experiments.base import Arm, Claim, Experiment
 from hvcod.experiments.measuring.costs import Cost
 from hvcod.experiments.measuring.estimates import Estimate, over_seeds
@@ -37,7 +39,8 @@ class Row:
         against_same: The comparison with the baseline on the same weights; None if it has none.
         step_s: Seconds of a step of one group; None if unknown.
         level_s: {seed: seconds of the process until the raw baseline's best}; None: not reached.
-        cost: What a step of its runs takes.
+        between: Bytes a step that a group wrote and read for teachers; None if unknown.
+        cost: What a step of its runs takes otherwise.
     """
 
     arm: Arm
@@ -46,6 +49,7 @@ class Row:
     against_same: Compared | None
     step_s: Estimate | None
     level_s: Mapping[int, float | None]
+    between: float | None
     cost: Cost
 
 
@@ -121,6 +125,7 @@ class Measured:
             compare(ours, self.scored(name, weights)) if has_same else None,
             _step_seconds(ours),
             {seed: _seconds(ours, seed, arm, step) for seed, step in raw.reached.items()},
+            _between(ours),
             self.cost(ours),
         )
 
@@ -138,6 +143,14 @@ class Measured:
 def _step_seconds(scored: Scored) -> Estimate | None:
     known = [reading.step_s for reading in scored.readings.values() if reading.step_s is not None]
     return over_seeds(known) if known else None
+
+
+def _between(scored: Scored) -> float | None:
+    """Returns the bytes a step between groups, by the mean over seeds."""
+    curves = [run.exchanged for run in scored.readings.values()]
+    if not all(len(curve.steps) for curve in curves):
+        return None
+    return float(np.mean([curve.values[-1] / curve.steps[-1] for curve in curves]))
 
 
 def _seconds(scored: Scored, seed: int, arm: Arm, step: float | None) -> float | None:

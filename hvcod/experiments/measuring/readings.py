@@ -41,6 +41,8 @@ class Readings:
         examples: Examples that a group had learned from, by step.
         seconds: Training time of the process, by step.
         step_s: Mean seconds of a training step, without validations; None if unknown.
+        exchanged: Bytes that a group had written and read for teachers, by step; without any point
+            if the run did not count them.
         processors: The kinds of processors that it was trained on.
         failed: Whether the loss or the gradient of a group became NaN or infinite.
     """
@@ -50,6 +52,7 @@ class Readings:
     examples: Curve
     seconds: Curve
     step_s: float | None
+    exchanged: Curve = _NO_CURVE
     processors: tuple[str, ...] = ()
     failed: bool = False
 
@@ -91,6 +94,7 @@ def read(
         first.metrics["examples"],
         first.metrics["wall_s"],
         _step_seconds(first),
+        _exchanged(groups),
         first.processors,
         any(each.diverged for each in groups),
     )
@@ -124,6 +128,20 @@ def _mean_curve(curves: Sequence[Curve], sign: int) -> Curve:
         steps = np.intersect1d(steps, curve.steps)
     values = [curve.values[np.isin(curve.steps, steps)] for curve in curves]
     return Curve(steps, sign * np.mean(values, axis=0))
+
+
+def _exchanged(groups: Sequence[GroupCurves]) -> Curve:
+    """Returns the bytes that a group wrote and read for teachers, by the mean over the groups.
+
+    What a group publishes that teaches nobody, such as its final weights, does not count.
+    """
+    if any("taken_bytes" not in group.metrics for group in groups):
+        return _NO_CURVE
+    taken = _mean_curve([group.metrics["taken_bytes"] for group in groups], 1)
+    if len(groups) == 1 or not taken.values.any():
+        return Curve(taken.steps, np.zeros(len(taken.steps)))
+    published = _mean_curve([group.metrics["published_bytes"] for group in groups], 1)
+    return Curve(taken.steps, taken.values + published.values)
 
 
 def _step_seconds(group: GroupCurves) -> float | None:

@@ -104,7 +104,7 @@ def _row(row: Row) -> dict[str, Any]:
             "groups": cost.groups,
             "workers": cost.workers,
             "bytes_a_step_inside": cost.inside,
-            "bytes_a_step_between": cost.between,
+            "bytes_a_step_between": row.between,
             "seconds_shared_by": cost.shared_by,
         },
     }

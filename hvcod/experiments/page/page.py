@@ -35,9 +35,9 @@ COSTS = (
     "Seconds are measured in the process that trained the run, with its validations, and listed by "
     "seed; other runs may have trained beside it. Where one process stands for several workers, "
     "the last column of seconds divides them by their number, as if they stood side by side and "
-    "never waited for each other. Bytes are computed from the size of the model, for groups of so "
-    "many workers: what a worker sends for a ring allreduce, and what a group writes and reads for "
-    "teachers in half precision, after the burn-in."
+    "never waited for each other. Bytes between groups are counted by the runs, and divided by "
+    "all their steps: what a group writes and reads for teachers. Bytes inside groups are computed "
+    "from the size of the model: what each of so many workers sends for a ring allreduce."
 )
 
 

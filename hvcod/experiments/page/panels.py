@@ -85,7 +85,8 @@ def along(measured: Measured, scored: Scored, over: str, steps: Sequence[float])
         case "seconds":
             seeds = [[at(each.seconds, x) / cost.shared_by for x in own] for each in runs]
         case "bytes":
-            seeds = [[x * cost.bytes_a_step for x in own]]
+            inside = cost.workers * cost.inside
+            seeds = [[cost.groups * (x * inside + at(r.exchanged, x)) for x in own] for r in runs]
         case _:
             seeds = [list(steps)]
     return np.asarray(np.mean(seeds, axis=0), dtype=np.float64)

@@ -80,9 +80,15 @@ def _cost(row: Row) -> list[str]:
         _NONE if row.step_s is None else f"{row.step_s.mean:.3g}",
         listed(seconds),
         listed(shared),
-        byte_count(cost.inside) if cost.inside else "none",
-        byte_count(cost.between) if cost.between else "none",
+        _bytes(cost.inside),
+        _bytes(row.between),
     ]
+
+
+def _bytes(count: float | None) -> str:
+    if count is None:
+        return "unknown"
+    return byte_count(count) if count else "none"
 
 
 def choices(measured: Measured) -> Table | None:

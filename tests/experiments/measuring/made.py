@@ -23,6 +23,7 @@ def readings(
     average_selection: Points | Curve | None = None,
     sign: int = 1,
     step_s: float | None = 0.5,
+    between: float = 0.0,
 ) -> Readings:
     """Readings whose parts and weights are equal unless told otherwise; a step takes a second."""
     reporting = made(raw)
@@ -36,8 +37,9 @@ def readings(
     }
     signed = {key: Curve(each.steps, sign * each.values) for key, each in curves.items()}
     steps = reporting.steps
-    examples, seconds = (Curve(steps, times * steps.astype(float)) for times in (64, 1))
-    return Readings(signed, sign, examples, seconds, step_s)
+    growing = [Curve(steps, times * steps.astype(np.float64)) for times in (64, 1, between)]
+    examples, seconds, exchanged = growing
+    return Readings(signed, sign, examples, seconds, step_s, exchanged)
 
 
 def made(points: Points | Curve) -> Curve:

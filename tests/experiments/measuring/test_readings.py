@@ -52,6 +52,25 @@ def test_the_curve_of_a_run_is_the_mean_of_its_copies(tmp_path: Path) -> None:
     assert read(run, group=1).curves["raw", "selection"].values.tolist() == [13, 23, 33]
 
 
+def test_bytes_between_groups_are_those_that_taught(tmp_path: Path) -> None:
+    def lines(published: int, taken: int) -> list[dict[str, Any]]:
+        """The bytes so far, at two steps."""
+        counted = [
+            {"step": step, "published_bytes": step * published, "taken_bytes": step * taken}
+            for step in (10, 30)
+        ]
+        return [*counted, *validations(1.0)]
+
+    teaching = read(written(tmp_path / "teaching", [lines(100, 60), lines(100, 40)]))
+    assert at(teaching.exchanged, 30) == 30 * (100 + 50)
+    assert at(teaching.exchanged, 20) == 20 * (100 + 50)
+    alone = read(written(tmp_path / "alone", [lines(100, 0), lines(100, 0)]))
+    assert at(alone.exchanged, 30) == 0
+    single = read(written(tmp_path / "single", [lines(100, 10)]))
+    assert at(single.exchanged, 30) == 0
+    assert not len(read(written(tmp_path / "older", [validations(1.0)])).exchanged.steps)
+
+
 def test_an_ensemble_is_read_from_the_group_that_measured_it(tmp_path: Path) -> None:
     together = {"ensemble_loss": 0.0, "ensemble_average_loss": -1.0}
     run = written(tmp_path / "run", [validations(1.0), validations(3.0, **together)])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from experiments.made_up import EXPERIMENT, cost_of, measured
+from experiments.made_up import EXPERIMENT, bytes_of, cost_of, measured
 from experiments.measuring.made import line, readings
 
 from hvcod.experiments.base import Arm, Claim, Experiment
@@ -61,7 +61,8 @@ def straight() -> Measured:
                 seed: readings(
                     line(9.0, slopes[candidate or arm.name], 600)
                     if (arm.name, seed) != ("codistilled", 3)
-                    else line(9.0, -0.001, 600)
+                    else line(9.0, -0.001, 600),
+                    between=bytes_of(arm.name),
                 )
                 for seed in (1, 2, 3)
             }
