@@ -36,9 +36,9 @@ def figure1(scale: str) -> Experiment:
             Claim("Eight times save none against four times.", eight, four, at_most=1.2),
         ],
         panels=[
-            Panel(names, title="(a) over steps"),
-            Panel(names, over="seconds", title="(b) over wall time"),
-            Panel(names, kind="workers", title="(c) steps to the best loss of the fewest workers"),
+            Panel(names, title="over steps"),
+            Panel(names, over="seconds", title="over wall time"),
+            Panel(names, kind="workers", title="steps to the best loss of the fewest workers"),
         ],
         baseline=one,
         notes=_OF_ONE_PROCESS if setting.rank_batch is None else (),
@@ -46,8 +46,8 @@ def figure1(scale: str) -> Experiment:
 
 
 _OF_ONE_PROCESS = (
-    "One process computes what all workers of a group would, so a step of twice the workers takes "
-    "twice the time in (b): it shows what the machine takes, not what workers of their own would.",
+    "One process computes what all workers of a group would; (b) divides its seconds by their "
+    "number. The waiting that makes steps of many workers slow in the paper is not in it.",
 )
 
 
@@ -77,8 +77,8 @@ def figure2a(scale: str) -> Experiment:
         arms=arms,
         claims=[*_sooner(), *_better()],
         panels=[
-            Panel(names, title="(a) last weights"),
-            Panel(names, weights="average", title="(b) averaged weights"),
+            Panel(names, title="last weights"),
+            Panel(names, weights="average", title="averaged weights"),
         ],
         baseline="regularised",
     )
@@ -273,8 +273,8 @@ def figure4(scale: str) -> Experiment:
             ),
         ],
         panels=[
-            Panel([arm.name for arm in arms], title="(a) over steps"),
-            Panel([arm.name for arm in arms], kind="best", title="(b) best loss"),
+            Panel([arm.name for arm in arms], title="over steps"),
+            Panel([arm.name for arm in arms], kind="best", title="best loss"),
         ],
         baseline="regularised",
     )

@@ -97,8 +97,8 @@ def topology(scale: str) -> Experiment:
             _no_loss("Four in pairs cost nothing against two groups.", "pairs", "codistilled"),
         ],
         panels=[
-            Panel([each.name for each in arms], title="(a) over steps"),
-            Panel([each.name for each in arms], kind="best", title="(b) best loss"),
+            Panel([each.name for each in arms], title="over steps"),
+            Panel([each.name for each in arms], kind="best", title="best loss"),
         ],
         baseline="regularised",
     )
@@ -126,8 +126,8 @@ def precision(scale: str) -> Experiment:
             for kind in kinds
         ],
         panels=[
-            Panel([each.name for each in arms], title="(a) over steps"),
-            Panel([each.name for each in arms], kind="best", title="(b) best loss"),
+            Panel([each.name for each in arms], title="over steps"),
+            Panel([each.name for each in arms], kind="best", title="best loss"),
         ],
         baseline="regularised",
         notes=(

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_HEIGHT, _ROW, _LINE = 2.1, 0.23, 0.15  # inches: of a panel, of an arm in it, of a legend's line
+_HEIGHT, _ROW, _LINE = 2.1, 0.28, 0.15  # inches: of a panel, of an arm in it, of a legend's line
 _LETTERS = 24  # of the longest label with which the legend of a column has room for two
 _DOTS = 300  # per inch
-_STACKED = 2  # panels in one column; more stand in two
+_STACKED = 3  # panels in one column; more stand in two
 
 _DRAW = {"curves": panels.curves, "best": panels.best_values, "workers": panels.over_workers}
 
@@ -70,11 +70,11 @@ def figure(measured: Measured) -> "Figure":
     size = COLUMN * columns + 0.2 * (columns - 1), sum(heights) + legend
     drawn = Figure(figsize=size, layout="constrained")
     grid = {"height_ratios": heights}
-    axes = drawn.subplots(rows, columns, squeeze=False, gridspec_kw=grid).flat
+    axes = drawn.subplots(rows, columns, squeeze=False, gridspec_kw=grid).ravel().tolist()
     for number, (each, panel) in enumerate(zip(axes, shown, strict=False)):
         _DRAW[panel.kind](each, measured, panel, looks)
         _title(each, panel, number if len(shown) > 1 else None)
-    for each in list(axes)[len(shown) :]:
+    for each in axes[len(shown) :]:
         each.remove()
     _legend(drawn, measured, {name: looks[name] for name in arms}, beside)
     return drawn

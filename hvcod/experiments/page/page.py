@@ -107,7 +107,8 @@ def _caption(measured: Measured) -> str:
         "the baseline's best.",
         "best": f"Filled: mean over {of_seeds}; circles: each seed; line: 95% interval of the "
         "mean.",
-        "workers": f"Steps to the best value of the smallest group: points are {of_seeds}.",
+        "workers": f"Steps to the best value of the smallest group: points are {of_seeds}; a cross "
+        "stands for a seed that does not reach it.",
     }
     return " ".join(text for kind, text in sentences.items() if kind in kinds)
 

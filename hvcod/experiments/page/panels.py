@@ -27,8 +27,8 @@ OVER = {
 }
 """{axis of a panel: its label}."""
 
-EARLY = 0.2
-"""The first share of the steps, whose high losses may lie above the upper edge of a panel."""
+EARLY = 0.25
+"""The first share of a curve, whose high losses may lie above the upper edge of a panel."""
 
 
 def curves(axes: "Axes", measured: Measured, panel: Panel, looks: Looks) -> None:
@@ -103,9 +103,8 @@ def _limits(axes: "Axes", measured: Measured, panel: Panel) -> None:
     """Limits the vertical axis to where the arms differ: not the fall of the first steps."""
     scored = [measured.scored(name, panel.weights) for name in panel.arms]
     bands = [mean_and_range([seed.curve for seed in each.seeds.values()]) for each in scored]
-    last = max(mean.steps[-1] for mean, _, _ in bands)
     late = [
-        (each.sign * curve.values)[curve.steps >= EARLY * last]
+        each.sign * curve.values[round(EARLY * len(curve.steps)) :]
         for each, band in zip(scored, bands, strict=True)
         for curve in band
     ]
@@ -125,10 +124,15 @@ def best_values(axes: "Axes", measured: Measured, panel: Panel, looks: Looks) ->
         seeds: dict[str, Any] = {"facecolors": "none", "edgecolors": "#222222", "linewidths": 0.7}
         axes.scatter([best.mean], [row], s=26, marker=look.marker, color=look.color, zorder=3)
         axes.scatter(best.values, [row] * len(best.values), s=10, zorder=4, **seeds)
-    labels = [measured.arms[name].label for name in panel.arms]
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
+        place: dict[str, Any] = {
+            "xycoords": axes.get_yaxis_transform(),
+            "va": "center",
+            "fontsize": 7.5,
+        }
+        axes.annotate(measured.arms[name].label, (0, row - 0.45), **place)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(len(panel.arms) - 0.6, -0.8)
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel(f"best {metric_label(measured)}")
@@ -137,8 +141,9 @@ def best_values(axes: "Axes", measured: Measured, panel: Panel, looks: Looks) ->
 def over_workers(axes: "Axes", measured: Measured, panel: Panel, looks: Looks) -> None:
     """Draws the steps to the best of the smallest arm over the workers of a group.
 
-    The line is the mean over seeds, where all of them reach it; points are seeds. The thin line
-    stands for half of the steps with twice the workers.
+    The line is the mean over seeds, where all of them reach it; points are seeds, and crosses at
+    the upper edge those that do not. The thin line stands for half of the steps with twice the
+    workers.
     """
     arms = sorted(panel.arms, key=lambda name: measured.arms[name].workers)
     smallest = measured.scored(arms[0], panel.weights)
@@ -148,29 +153,21 @@ def over_workers(axes: "Axes", measured: Measured, panel: Panel, looks: Looks) -
         workers, look = measured.arms[name].workers, looks[name]
         steps = list(_reached(measured.scored(name, panel.weights), levels))
         found = [step for step in steps if step is not None]
-        seeds: dict[str, Any] = {
-            "marker": look.marker,
-            "edgecolors": look.color,
-            "facecolors": "white",
-        }
-        axes.scatter([workers] * len(found), found, s=16, linewidths=0.8, zorder=3, **seeds)
+        seeds: dict[str, Any] = {"marker": look.marker, "edgecolors": look.color}
+        shown: dict[str, Any] = {"s": 16, "linewidths": 0.8, "zorder": 3, "facecolors": "white"}
+        axes.scatter([workers] * len(found), found, **seeds, **shown)
         if len(found) == len(steps):
             means.append((workers, float(np.mean(found))))
+        else:
+            edge: dict[str, Any] = {
+                "transform": axes.get_xaxis_transform(),
+                "clip_on": False,
+                "color": "black",
+            }
+            axes.scatter([workers], [1.0], marker="x", s=20, linewidths=0.9, **edge)
     _ticks_of_workers(axes, [measured.arms[name].workers for name in arms])
-    if means:
-        line: dict[str, Any] = {
-            "color": "#000000",
-            "linewidth": 1.2,
-            "zorder": 2,
-            "label": "mean over seeds",
-        }
-        axes.plot(*zip(*means, strict=True), **line)
-        first, steps_of_first = means[0]
-        ideal = [steps_of_first * first / workers for workers, _ in means]
-        thin: dict[str, Any] = {"color": "#777777", "linewidth": 0.7, "linestyle": "--"}
-        axes.plot([w for w, _ in means], ideal, label="half of it with twice the workers", **thin)
-        axes.legend(frameon=False, loc="lower left", handlelength=2)
-    axes.set_ylabel(f"steps to the best of {measured.arms[arms[0]].label}")
+    _lines_of_workers(axes, means)
+    axes.set_ylabel("steps")
     axes.set_ylim(bottom=0)
 
 
@@ -178,6 +175,17 @@ def _reached(scored: Scored, levels: Mapping[int, float]) -> Iterable[float | No
     for seed, outcome in scored.seeds.items():
         if seed in levels:
             yield first_reached(outcome.curve, levels[seed])
+
+
+def _lines_of_workers(axes: "Axes", means: Sequence[tuple[int, float]]) -> None:
+    """Draws the mean steps, and those of a group that needs half of them with twice the workers."""
+    workers, steps = [count for count, _ in means], [mean for _, mean in means]
+    ideal = [steps[0] * workers[0] / count for count in workers]
+    line: dict[str, Any] = {"color": "#000000", "linewidth": 1.2, "zorder": 2}
+    axes.plot(workers, steps, label="mean over seeds", **line)
+    thin: dict[str, Any] = {"color": "#777777", "linewidth": 0.7, "linestyle": "--"}
+    axes.plot(workers, ideal, label="half of it with twice the workers", **thin)
+    axes.legend(frameon=False, loc="lower left", handlelength=2)
 
 
 def _ticks_of_workers(axes: "Axes", workers: Sequence[int]) -> None:

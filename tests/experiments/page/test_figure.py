@@ -131,7 +131,7 @@ def test_the_baseline_and_the_arm_of_the_claim_have_looks_of_their_own() -> None
 def test_the_best_values_are_drawn_with_every_seed(drawn: dict[str, Any]) -> None:
     made = drawn["best"]
     axes = made.axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()][-2] == "two groups, codistilled"
+    assert [text.get_text() for text in axes.texts][-2] == "two groups, codistilled"
     means, seeds = axes.collections[::2], axes.collections[1::2]
     best = measured().scored("baseline", "raw").best
     assert means[0].get_offsets()[0].tolist() == pytest.approx([best.mean, 0])
