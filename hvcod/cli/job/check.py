@@ -8,7 +8,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hvcod.cli.job.request import Plan, parsed
 from hvcod.errors import UsageError
@@ -26,7 +27,7 @@ def check_command(plan: Plan) -> str:
         UsageError: There is no such task, preset, option or teacher, or the batch cannot be shared.
     """
     words = plan.request.words
-    if words[0] != "train" and words[:2] != ("churn", "run"):
+    if words[0] not in ("train", "experiment") and words[:2] != ("churn", "run"):
         return ""
     data = plan.parameters["data"]
     if data is not None and not plan.request.prepare and not data.is_dir():
@@ -57,6 +58,16 @@ def _main(ranks: int, words: Sequence[str]) -> int:
         import mpi4py
 
         mpi4py.rc.initialize = False
+    name, flags = parsed(words)
+    try:
+        (_check_experiment if name == "experiment" else _check_training)(flags, ranks)
+    except UsageError as error:
+        show(json.dumps(str(error)))
+        return 2
+    return 0
+
+
+def _check_training(flags: Mapping[str, Any], ranks: int) -> None:
     from hvcod.cli.options import layer
     from hvcod.config import TrainOptions
     from hvcod.groups.split import trainers_among
@@ -64,16 +75,23 @@ def _main(ranks: int, words: Sequence[str]) -> int:
     from hvcod.training.finished.found import find_teachers
     from hvcod.training.run.resume import per_rank
 
-    _, flags = parsed(words)
-    try:
-        options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
-        ranks = flags.get("ranks_per_group") or ranks
-        per_rank(options, trainers_among(ranks, options.codistill.teacher_ranks))
-        find_teachers(options.teacher)
-    except UsageError as error:
-        show(json.dumps(str(error)))
-        return 2
-    return 0
+    options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
+    ranks = flags.get("ranks_per_group") or ranks
+    per_rank(options, trainers_among(ranks, options.codistill.teacher_ranks))
+    find_teachers(options.teacher)
+
+
+def _check_experiment(flags: Mapping[str, Any], ranks: int) -> None:
+    from hvcod.cli.options import build
+    from hvcod.experiments.options import ExperimentOptions
+    from hvcod.experiments.running.store import runs_of
+    from hvcod.registry import EXPERIMENTS
+
+    order = build(ExperimentOptions, flags)
+    experiment = EXPERIMENTS.load(flags["name"])(order.scale)
+    for run in runs_of(experiment, order, flags["ranks_per_group"]):
+        if run.all_ranks > ranks:
+            raise UsageError(f"{run.name} needs {run.all_ranks} ranks, but the job has {ranks}")
 
 
 if __name__ == "__main__":

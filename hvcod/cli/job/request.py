@@ -21,6 +21,7 @@ from hvcod.cluster.jobs.options import (
 from hvcod.cluster.jobs.request import Request, scripts
 from hvcod.cluster.jobs.script import Script
 from hvcod.errors import UsageError
+from hvcod.experiments.options import ExperimentOptions
 from hvcod.files.toml import read_layer
 from hvcod.presets import trains_in_one_process
 from hvcod.registry import SCHEDULERS
@@ -95,10 +96,7 @@ def plan_of(
         options = _agree_on_groups(options, parameters)
     if evaluate and name != "train":
         raise UsageError("--evaluate goes with `-- train ...` only")
-    key = {"train": "run_dir", "churn run": "output"}.get(name)
-    run = parameters[key] if key else None
-    if name == "train" and run is None:
-        raise UsageError("train: add --run-dir, without which a job could not resume")
+    run = _run_of(name, parameters)
     folder = folder or run
     if folder is None:
         raise UsageError(f"{name}: add --folder, for logs and the record of the jobs")
@@ -144,6 +142,17 @@ def _options(profile: str | None, flags: Mapping[str, Any]) -> JobOptions:
     if not options.environment and "$" in sys.prefix:
         raise UsageError(f"{sys.prefix}: add --environment, with $NAME for variables only")
     return dataclasses.replace(options, scheduler=scheduler, environment=environment)
+
+
+def _run_of(name: str, parameters: Mapping[str, Any]) -> Path | None:
+    """Returns the folder that a command trains in; None if it trains nothing."""
+    if name == "train" and parameters["run_dir"] is None:
+        raise UsageError("train: add --run-dir, without which a job could not resume")
+    if name == "experiment" and (parameters["name"] is None or parameters["only_plan"]):
+        raise UsageError("experiment: name one, without --plan: a job trains it")
+    key = {"train": "run_dir", "churn run": "output", "experiment": "output"}.get(name)
+    default = ExperimentOptions.output if name == "experiment" else None
+    return parameters[key] or default if key else None
 
 
 def _is_in_process(parameters: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ def command(run: Path, as_json: bool) -> None:
 
     Its groups see a file in the run directory within seconds, save at the end of their step, and
     exit with 75. Their jobs do not go back into the queue, and jobs of the run that wait are
-    cancelled. RUN may also be the folder of a churn study.
+    cancelled. RUN may also be the --output of `hvcod churn run` or `hvcod experiment`.
     """
     from hvcod.cluster.jobs.record import cancel, folders, waiting
     from hvcod.errors import HvcodError

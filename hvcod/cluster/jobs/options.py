@@ -54,7 +54,7 @@ class JobOptions:
         choices=("signal", "clock"),
     )
     shares: int | None = option(
-        None, "jobs of an array that share the retrains of `churn run`", minimum=2
+        None, "jobs of an array that share the runs of `churn run` or `experiment`", minimum=2
     )
     name: str | None = option(
         None, "name of the jobs in the queue; default: the name of the folder"

@@ -72,18 +72,18 @@ def _check_array(main: Sequence[Script], options: JobOptions) -> None:
 
 
 def _main(request: Request, options: JobOptions) -> list[Script]:
-    churn = request.words[:2] == ("churn", "run")
-    if options.shares and not churn:
-        raise UsageError("--shares goes with `-- churn run ...` only")
+    several = request.words[:2] == ("churn", "run") or request.words[0] == "experiment"
+    if options.shares and not several:
+        raise UsageError("--shares goes with `-- churn run ...` and `-- experiment ...` only")
     if request.words[:1] == ("train",):
         return _train(request, options)
-    if churn and options.shares:
+    if several and options.shares:
         return _shares(request, options, options.shares)
     if options.job_per_group or options.groups > 1:
         raise UsageError("--groups and --job-per-group go with `-- train ...` only")
-    words = _in_time(request.words, options) if churn else request.words
+    words = _in_time(request.words, options) if several else request.words
     about = f"hvcod {request.words[0]} on {_nodes(options)}."
-    return [Script(request.words[0], about, ("hvcod", *_quoted(words)), options, saves=churn)]
+    return [Script(request.words[0], about, ("hvcod", *_quoted(words)), options, saves=several)]
 
 
 def _train(request: Request, options: JobOptions) -> list[Script]:
@@ -120,13 +120,22 @@ def _alone(request: Request, options: JobOptions) -> Script:
 
 
 def _shares(request: Request, options: JobOptions, shares: int) -> list[Script]:
+    """Returns the job of all shares, and the job that trains what is missing and reports."""
+    name, runs, result = _SHARED[request.words[0]]
     words = ("hvcod", *_quoted(_in_time(_without(request.words, "--share"), options)))
-    about = f"Retrains for churn: one of {shares} shares, on {_nodes(options)}."
+    about = f"{runs}: one of {shares} shares, on {_nodes(options)}."
     command = (*words, f'--share "$INDEX/{shares}"')
-    share = Script("retrain", about, command, options, indices=(1, shares), saves=True)
-    about = "Churn of all retrains, compared; missing ones are trained first."
-    report = Script("report", about, words, options, ("retrain",), after_any=True, saves=True)
+    share = Script(name, about, command, options, indices=(1, shares), saves=True)
+    about = f"{result}; missing ones are trained first."
+    report = Script("report", about, words, options, (name,), after_any=True, saves=True)
     return [share, report]
+
+
+_SHARED = {
+    "churn": ("retrain", "Retrains for churn", "Churn of all retrains, compared"),
+    "experiment": ("run", "Runs of an experiment", "The page of all runs"),
+}
+"""{command: (name of the job of shares, what they are, what is reported)}."""
 
 
 def _prepare(words: Sequence[str], options: JobOptions) -> Script:

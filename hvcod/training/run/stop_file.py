@@ -69,7 +69,7 @@ def watched(folder: Path, signals: StopSignals) -> Iterator[None]:
 
 
 def ask_to_stop(folder: Path, jobs: Sequence[Path] = ()) -> list[Path]:
-    """Writes the stop file of a run, or of a study and its runs; returns the runs in training.
+    """Writes the stop file of a run, or of a folder of runs; returns the runs in training.
 
     Args:
         jobs: Folders of its jobs, which look there.
@@ -88,6 +88,6 @@ def ask_to_stop(folder: Path, jobs: Sequence[Path] = ()) -> list[Path]:
 
 
 def _in_training(folder: Path) -> Iterator[Path]:
-    for depth in ("", "*/", "*/*/"):
+    for depth in ("", "*/", "*/*/", "*/*/*/"):
         owned = [path.parent for path in folder.glob(f"{depth}group-*/{OWNER}")]
         yield from (path.parent for path in owned if groups_in([path.name]))

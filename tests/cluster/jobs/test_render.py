@@ -145,6 +145,19 @@ def test_retrains_are_shared_by_an_array_and_reported_by_a_last_job() -> None:
         assert "--time-limit 3480s" in script
 
 
+def test_runs_of_an_experiment_are_shared_like_retrains() -> None:
+    command = ["experiment", "figure2a", "--output", "runs/e", "--share", "1/2"]
+    scripts = render("--scheduler", "slurm", "--shares", "9", command=command)
+    assert ' --share "$INDEX/9"\n' in scripts["run"]
+    assert "--share" not in scripts["report"]
+    assert "--waits-for run -- \\\n" in scripts["report"]
+    (script,) = render(
+        "--scheduler", "pbs", command=["experiment", "figure2a", "--output", "runs/e"]
+    ).values()
+    assert "--time-limit 3480s" in script
+    assert "--output runs/e" in script
+
+
 @pytest.mark.parametrize(
     ("launcher", "words"),
     [
@@ -196,7 +209,7 @@ def test_each_profile_says_where_it_is_from_and_gives_a_script(name: str) -> Non
         (["--ranks-per-node", "8", "--gpus-per-node", "4"], "8 ranks cannot share the 4 GPUs"),
         (["--time", "1m", "--warning", "2m"], "--warning 120s: the wall time is only 60 s"),
         (["--stop-by", "signal"], "PBS sends no signal before the end"),
-        (["--shares", "3"], "--shares goes with `-- churn run ...` only"),
+        (["--shares", "3"], "--shares goes with `-- churn run ...` and `-- ex"),
         (["--folder", "two words"], "use another --folder"),
         (["--folder", "runs/%j"], "use another --folder"),
         (["--folder", "~/runs"], "use another --folder"),
