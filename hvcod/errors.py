@@ -32,6 +32,10 @@ class GroupFailedError(HvcodError):
         self.save = save
 
 
+class DivergedError(GroupFailedError):
+    """The loss or the gradient is NaN or infinite: with these options the training fails again."""
+
+
 class RankLostError(HvcodError):
     """A rank is gone or unreachable: the launch ends with exit code 75, to be submitted again."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hvcod.cluster.jobs.schedulers.base import Scheduler
     from hvcod.codistill.exchanges.base import MakeExchange
     from hvcod.codistill.losses import Loss
-    from hvcod.experiments.base import Experiment
+    from hvcod.experiments.base import Experiment, Study
     from hvcod.training.sgd.base import BaseAlgorithm
 
 Entry = TypeVar("Entry")
@@ -183,7 +183,7 @@ BASE_ALGORITHMS: Registry["type[BaseAlgorithm]"] = Registry(
 )
 """Ways in which the ranks of a group train one model: subclasses of `BaseAlgorithm`."""
 
-EXPERIMENTS: Registry[Callable[[str], "Experiment"]] = Registry(
+EXPERIMENTS: Registry[Callable[[str], "Experiment | Study"]] = Registry(
     "hvcod experiment",
     {
         "figure1": "hvcod.experiments.text:figure1",

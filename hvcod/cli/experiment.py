@@ -57,17 +57,15 @@ def command(name: str | None, only_plan: bool, as_json: bool, **flags: Any) -> N
     experiment = EXPERIMENTS.load(name)(order.scale)
     if only_plan:
         from hvcod.experiments.running.plan import plan_of
-        from hvcod.experiments.running.store import runs_of
 
-        plan = plan_of(runs_of(experiment, order, flags["ranks_per_group"]))
+        plan = plan_of(experiment, order, flags["ranks_per_group"])
         show(_planned(plan, options.at_once, as_json))
         return
     # Before anything is imported that starts MPI.
     crew = crew_of(options)
     from hvcod.experiments.running.conduct import conduct
-    from hvcod.experiments.running.store import runs_of
 
-    outcome = conduct(experiment, runs_of(experiment, order, flags["ranks_per_group"]), order, crew)
+    outcome = conduct(experiment, order, crew, flags["ranks_per_group"])
     if crew.is_root:
         _give_out(outcome, order.output / name, as_json)
     if outcome.failed:
@@ -87,7 +85,7 @@ def _planned(plan: "Sequence[PlannedRun]", at_once: int, as_json: bool) -> str:
     if as_json:
         runs = [planned.to_dict() for planned in plan]
         return json.dumps({"runs": runs, "seconds_left": left})
-    finished = sum(planned.state.finished for planned in plan)
+    finished = sum(planned.state.over for planned in plan)
     rows = [["run", "ranks", "steps", "done", "time left"]]
     rows += [
         [
@@ -95,23 +93,29 @@ def _planned(plan: "Sequence[PlannedRun]", at_once: int, as_json: bool) -> str:
             str(planned.run.all_ranks),
             str(planned.steps),
             str(planned.state.step),
-            "-" if planned.state.finished else duration(planned.seconds_left),
+            _left(planned),
         ]
         for planned in plan
     ]
     total = f"{finished} of {counted(len(plan), 'run')} finished"
     total += f"; about {duration(left)} left" if left is not None else "; time left unknown"
-    commands = [planned.command for planned in plan if not planned.state.finished]
+    commands = {planned.command: None for planned in plan if not planned.state.over}
     return "\n".join([*commands, *([""] if commands else []), columns(rows), "", total])
 
 
+def _left(planned: "PlannedRun") -> str:
+    if planned.state.over:
+        return "finished" if planned.state.finished else "diverged"
+    return duration(planned.seconds_left)
+
+
 def _give_out(outcome: "Outcome", folder: Path, as_json: bool) -> None:
-    done = {"finished": outcome.finished, "runs": outcome.runs, "summary": outcome.summary}
+    done = {"done": outcome.done, "runs": outcome.runs, "summary": outcome.summary}
     if as_json:
         show(json.dumps(done))
         return
-    text = f"{outcome.finished} of {outcome.runs} runs are finished"
-    if outcome.finished < outcome.runs:
+    text = f"{outcome.done} of {outcome.runs} runs are finished"
+    if outcome.done < outcome.runs:
         text += "; the same command "
         text += "continues" if outcome.preempted else "without --share trains the rest and reports"
     show(text)

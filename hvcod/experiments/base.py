@@ -149,6 +149,7 @@ class Study:
         setting: Its options, with those of teaching on top, are those of all methods.
         methods: As ``hvcod churn run --methods`` takes them, the baseline first.
         retrains: Retrains of each method for each of ``--seeds``.
+        part: The part of the data that all retrains predict.
     """
 
     name: str
@@ -158,3 +159,4 @@ class Study:
     claims: Sequence[Claim]
     methods: str = "dnn,ensemble,codistill"
     retrains: int = 8
+    part: str = "validation"

@@ -11,6 +11,7 @@ from hvcod.config import TrainOptions
 from hvcod.groups.environment import is_launched
 from hvcod.progress import Progress, silently
 from hvcod.runs.options import CrewOptions
+from hvcod.training.signals import StopSignals
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,18 @@ class RunSpec:
         assert self.options.run_dir is not None, f"{self.name} has no run directory"
         return self.options.run_dir
 
+    @property
+    def all_ranks(self) -> int:
+        """The ranks that train it, if each group has as many as it says, or one."""
+        return self.options.separate_groups * (self.ranks or 1)
+
+    @property
+    def examples(self) -> int:
+        """The examples that all of its groups learn from in a step."""
+        options = self.options
+        of_group = options.group_batch_size or options.batch_size * (self.ranks or 1)
+        return of_group * options.groups
+
 
 Result = TypeVar("Result")
 Spec = TypeVar("Spec", bound=RunSpec)
@@ -44,10 +57,11 @@ class Crew(ABC):
 
     Attributes:
         options: Ranks in each group, runs at the same time, the share of this job.
+        signals: The signals by which this process is told to stop.
     """
 
-    def __init__(self, options: CrewOptions) -> None:
-        self.options = options
+    def __init__(self, options: CrewOptions, signals: StopSignals) -> None:
+        self.options, self.signals = options, signals
 
     @property
     @abstractmethod

@@ -47,21 +47,20 @@ class Processes(Crew):
     is_root = True
 
     def __init__(self, options: CrewOptions) -> None:
-        super().__init__(options)
+        super().__init__(options, StopSignals())
         if options.ranks_per_group > 1:
             raise UsageError(
                 f"--ranks-per-group {options.ranks_per_group}: groups of several ranks need a "
                 "launcher, such as mpirun -np 8 in front of the command"
             )
         self._begun = time.monotonic() - process_age()
-        self._signals = StopSignals()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["torch"])
         # Schedulers signal all processes of a job, and the fork server must survive that. No file
         # of the current folder may take the place of a module that it imports.
         given = os.environ.get("PYTHONSAFEPATH")
         os.environ["PYTHONSAFEPATH"] = "1"
-        with self._signals.ignored_by_children():
+        with self.signals.ignored_by_children():
             forkserver.ensure_running()
         if given is None:
             del os.environ["PYTHONSAFEPATH"]
@@ -72,7 +71,7 @@ class Processes(Crew):
 
     def is_told_to_stop(self) -> bool:
         """Returns True if this process was told to stop."""
-        return bool(self._signals.received)
+        return bool(self.signals.received)
 
     def at_once(self, run: RunSpec) -> int:
         """Returns how many runs are trained at the same time, however many groups they have."""

@@ -21,8 +21,8 @@ class Ranks(Crew):
     """All ranks of this launch."""
 
     def __init__(self, options: CrewOptions) -> None:
-        super().__init__(options)
         self._all = Team.of_all()
+        super().__init__(options, self._all.signals)
         self._everyone = self._all.ranks
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hvcod.codistill.teachers.base import Teacher
-from hvcod.errors import GroupFailedError
+from hvcod.errors import DivergedError, GroupFailedError
 from hvcod.groups.watchdog import Watchdog
 from hvcod.tasks.base import Task
 from hvcod.training.copy import Copy
@@ -71,7 +71,7 @@ def steps(
     )
     copy = Copy(task, run, device, preemption.requested, fixed, turns.ensemble)
     _register(copy, journal, keeper, RandomNumbers(device), task)
-    step, reason = 0, ""
+    step, reason, diverged = 0, "", False
     watchdog = Watchdog(group, options.silence_limit, lambda: step)
     try:
         step = keeper.restore(journal.begin, turns.begin)
@@ -90,7 +90,7 @@ def steps(
         ended = "preempted" if reason else "finished"
         keeper.finish(step)
     except GroupFailedError as error:
-        ended, reason = "failed", str(error)
+        ended, reason, diverged = "failed", str(error), isinstance(error, DivergedError)
         if error.save:
             keeper.finish(step)
     # All groups of this process have saved before one publishes.
@@ -99,7 +99,7 @@ def steps(
     copy.close(publish=ended != "failed")
     if not keeper.close() and ended != "failed":
         ended, reason = "failed", f"the state of step {step} could not be saved: {keeper.error}"
-    summary = journal.close(copy.optimizer.common_weights(), ended, reason)
+    summary = journal.close(copy.optimizer.common_weights(), ended, reason, diverged)
     preemption.close()
     watchdog.close()
     return summary

@@ -57,13 +57,13 @@ def test_killed_it_goes_on_and_others_share_its_runs(
     launch.kill_all()
     assert 0 < len(first) <= 4
     done = fast_mpirun(2, PROGRAM, "experiment", "tiny", *words)
-    assert json.loads(done.stdout)["finished"] == 8
+    assert json.loads(done.stdout)["done"] == 8
     check_report(tmp_path / "o" / "tiny", json.loads(done.stdout)["summary"])
     everything = finished(tmp_path / "o")
     assert first.items() <= everything.items()  # not trained again
     assert len(everything) == 8
     other = fast_mpirun(2, PROGRAM, "experiment", "other", *words)
-    assert json.loads(other.stdout)["finished"] == 4
+    assert json.loads(other.stdout)["done"] == 4
     assert finished(tmp_path / "o") == everything
 
 
@@ -74,3 +74,11 @@ def test_processes_train_it_without_a_launcher(
     done = fast_mpirun(0, PROGRAM, "experiment", "tiny", *words)
     assert "4 of 4 runs are finished" in done.stdout
     assert len(finished(tmp_path / "o")) == 4
+    # A run that diverges is over: the others are trained, and it is not tried again.
+    done = fast_mpirun(0, PROGRAM, "experiment", "diverging", *words)
+    assert "wild 1 failed: the gradient is nan at step" in done.stderr
+    assert "3 of 3 runs are finished" in done.stdout
+    again = fast_mpirun(0, PROGRAM, "experiment", "diverging", *words)
+    assert "wild" not in again.stderr
+    plan = fast_mpirun(0, PROGRAM, "experiment", "diverging", *words, "--plan", "--json")
+    assert [run["diverged"] for run in json.loads(plan.stdout)["runs"]] == [False, False, True]

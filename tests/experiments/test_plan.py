@@ -5,21 +5,25 @@ import json
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from hvcod import combinations
+from hvcod.churn.options import StudyOptions
+from hvcod.churn.run.retrains import methods_of, retrains_of
 from hvcod.cli.commands import cli
+from hvcod.cli.job import check
 from hvcod.cli.job.request import parsed
-from hvcod.cli.options import layer
+from hvcod.cli.options import build, layer
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.experiments.arms import baseline, codistilled
-from hvcod.experiments.base import SCALES, Arm, Experiment, Options, Setting
+from hvcod.experiments.base import SCALES, Arm, Experiment, Options, Setting, Study
 from hvcod.experiments.options import ExperimentOptions
-from hvcod.experiments.running.plan import command_of
-from hvcod.experiments.running.store import ArmRun, runs_of
+from hvcod.experiments.running.plan import command_of, plan_of, planned, seconds_left
+from hvcod.experiments.running.store import ArmRun, State, runs_of, state_of
 from hvcod.registry import EXPERIMENTS
 from hvcod.runs.layers import resolve
 
@@ -56,17 +60,20 @@ def of_command(text: str) -> TrainOptions:
 def test_every_experiment_has_a_plan_of_commands_at_every_scale(name: str, scale: str) -> None:
     made = EXPERIMENTS.load(name)(scale)
     assert made.name == name
-    assert isinstance(made, Experiment)
+    order = ExperimentOptions(scale=scale, seeds=2)
+    if isinstance(made, Study):
+        assert len(plan_of(made, order)) == 2 * made.retrains * len(methods_of(made.methods))
+        return
     names = [each.name for each in made.arms]
     assert len({*names}) == len(names)
     assert {made.baseline, *(of for claim in made.claims for of in (claim.arm, claim.against))} <= {
         *names
     }
     assert {of for panel in made.panels for of in panel.arms} <= {*names}
-    planned = runs_of(made, ExperimentOptions(scale=scale, seeds=2))
-    assert len(planned) == 2 * sum(len(each.candidates) for each in made.arms)
-    assert len({run.name for run in planned}) == len(planned)
-    for run in planned:
+    every = runs_of(made, order)
+    assert len(every) == 2 * sum(len(each.candidates) for each in made.arms)
+    assert len({run.name for run in every}) == len(every)
+    for run in every:
         combinations.check(run.options)
         assert of_command(command_of(run)) == run.options
 
@@ -131,14 +138,14 @@ def test_ranks_share_the_batch_of_the_setting() -> None:
 
 def test_a_student_is_taught_by_the_run_of_its_own_seed() -> None:
     student = dataclasses.replace(arm({}, "student"), taught_by="baseline")
-    planned = runs(baseline(SETTING), student, seeds=2)
-    taught = planned[-2:]
+    everyone = runs(baseline(SETTING), student, seeds=2)
+    taught = everyone[-2:]
     assert [run.teacher.name for run in taught if run.teacher] == [
         "baseline (fast) 1",
         "baseline (fast) 2",
     ]
-    assert taught[1].options.teacher == (planned[1].run_dir,)
-    assert taught[0].run_dir.parent == taught[1].run_dir.parent != planned[0].run_dir.parent
+    assert taught[1].options.teacher == (everyone[1].run_dir,)
+    assert taught[0].run_dir.parent == taught[1].run_dir.parent != everyone[0].run_dir.parent
 
 
 def test_an_arm_that_makes_no_sense_is_named() -> None:
@@ -161,3 +168,64 @@ def test_the_list_and_the_plan_on_the_command_line(tiny_data: Path, tmp_path: Pa
     commands = [line for line in text.splitlines() if line.startswith("hvcod train ")]
     assert commands == [run["command"] for run in plan["runs"]]
     assert not (tmp_path / "o").exists()
+
+
+def test_a_study_of_churn_is_planned_as_churn_run(tiny_data: Path, tmp_path: Path) -> None:
+    study = Study("table", "a claim", "", SETTING, (), "dnn,codistill", retrains=2)
+    plan = plan_of(study, ExperimentOptions(data=tiny_data, output=tmp_path, seeds=2))
+    assert [each.run.name for each in plan][3:5] == ["dnn 4", "codistill 1"]
+    (command,) = {each.command for each in plan}
+    assert command.startswith("hvcod churn run --methods dnn,codistill --repeats 4 --part valid")
+    name, flags = parsed(shlex.split(command)[1:])
+    assert name == "churn run"
+    train = resolve(None, flags["assignments"], layer(TrainOptions, flags))
+    study_of_command = build(StudyOptions, flags)
+    methods = methods_of(study_of_command.methods)
+    retrains = retrains_of(methods, study_of_command, train, flags["output"])
+    assert [each.options for each in retrains] == [each.run.options for each in plan]
+    assert flags["output"].parent == tmp_path / "runs"
+
+
+def test_the_state_of_a_run_is_that_of_its_last_group(tmp_path: Path) -> None:
+    (run,) = runs(codistilled(SETTING), seeds=1, output=tmp_path)
+
+    def write(group: int, *lines: dict[str, Any]) -> None:
+        folder = run.run_dir / f"group-{group}"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "metrics.jsonl").write_text(text)
+
+    begun = {"step": 0, "event": "started", "restarts": 0}
+    steps: list[dict[str, Any]] = [
+        {"step": step, "wall_s": step / 4, "step_s": 0.2, "task_loss": 1} for step in (50, 90)
+    ]
+    finished = {"step": 100, "event": "finished"}
+    assert state_of(run) == State()
+    write(0, begun, *steps, finished)
+    assert state_of(run) == State(step=0, step_s=0.25)
+    write(1, begun, *steps)
+    assert state_of(run) == State(step=90, step_s=0.25)
+    write(1, begun, *steps, finished)
+    assert state_of(run) == State(step=100, finished=True, step_s=0.25)
+    write(1, begun, *steps, {"step": 91, "event": "failed", "reason": "nan", "diverged": True})
+    assert state_of(run) == State(91, failed="nan", diverged=True, step_s=0.25)
+
+
+def test_what_is_left_is_estimated_from_what_was_measured(tmp_path: Path) -> None:
+    one, twice = runs(arm({}), arm({"group_batch_size": 128}, "twice"), seeds=1, output=tmp_path)
+    plan = planned([(one, ""), (twice, "")])
+    assert seconds_left(plan, 1) is None
+    folder = one.run_dir / "group-0"
+    folder.mkdir(parents=True)
+    line = {"step": 40, "wall_s": 20, "step_s": 0.5, "task_loss": 1}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    plan = planned([(one, ""), (twice, "")])
+    assert [each.step_s for each in plan] == [0.5, 1.0]  # twice the examples
+    assert seconds_left(plan, 2) == (60 * 0.5 + 100 * 1.0) / 2
+
+
+def test_a_job_that_could_not_train_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["experiment", "figure2a", "--scale", "paper", "--seeds", "1"]
+    assert check._main(127, words) == 2
+    assert "1 needs 128 ranks, but the job has 127" in capsys.readouterr().out
+    assert check._main(512, words) == 0

@@ -84,12 +84,12 @@ def _check_training(flags: Mapping[str, Any], ranks: int) -> None:
 def _check_experiment(flags: Mapping[str, Any], ranks: int) -> None:
     from hvcod.cli.options import build
     from hvcod.experiments.options import ExperimentOptions
-    from hvcod.experiments.running.store import runs_of
+    from hvcod.experiments.running.plan import plan_of
     from hvcod.registry import EXPERIMENTS
 
     order = build(ExperimentOptions, flags)
     experiment = EXPERIMENTS.load(flags["name"])(order.scale)
-    for run in runs_of(experiment, order, flags["ranks_per_group"]):
+    for run in [planned.run for planned in plan_of(experiment, order, flags["ranks_per_group"])]:
         if run.all_ranks > ranks:
             raise UsageError(f"{run.name} needs {run.all_ranks} ranks, but the job has {ranks}")
 

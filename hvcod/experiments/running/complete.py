@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from hvcod.errors import HvcodError
-from hvcod.experiments.running.plan import plan_of, seconds_left
+from hvcod.experiments.running.plan import planned, seconds_left
 from hvcod.experiments.running.store import ArmRun, missing, state_of
 from hvcod.progress import Progress, silently
 from hvcod.runs.crew import Crew
@@ -21,13 +21,13 @@ def complete(title: str, runs: Sequence[ArmRun], crew: Crew) -> dict[str, str]:
     """Trains runs to their end, from where they stopped, until told to stop. Collective.
 
     Runs of about equal length train at the same time. If a run fails, the others are trained all
-    the same, unless the whole launch ends with it.
+    the same, unless the whole launch ends with it. A run that diverges is over.
 
     Args:
         title: The name of the work, for the progress.
 
     Returns:
-        {name of a run that failed: why}.
+        {name of a run that failed, and may succeed another time: why}.
 
     Raises:
         UsageError: There are too few ranks for a run.
@@ -40,12 +40,13 @@ def complete(title: str, runs: Sequence[ArmRun], crew: Crew) -> dict[str, str]:
                 if not crew.train(together):
                     break
             except HvcodError:
-                reasons = {run.name: reason for run in together if (reason := state_of(run).failed)}
+                states = {run.name: state_of(run) for run in together}
+                reasons = {name: state.failed for name, state in states.items() if state.failed}
                 if not reasons:
                     raise
-                failed |= reasons
-                for name, reason in reasons.items():
-                    log.warning("%s failed: %s; the other runs go on", name, reason)
+                failed |= {name: why for name, why in reasons.items() if not states[name].over}
+                for name, why in reasons.items():
+                    log.warning("%s failed: %s; the other runs go on", name, why)
     return failed
 
 
@@ -99,10 +100,10 @@ class _Bar:
     def look(self) -> None:
         """Reads the files of the runs; of a file system that fails it says nothing."""
         with contextlib.suppress(HvcodError):
-            plan = plan_of(self._runs)
-            steps = {planned.run.name: planned.state.step for planned in plan}
+            plan = planned([(run, "") for run in self._runs])
+            steps = {each.run.name: each.state.step for each in plan}
             moving = [f"{name} {step}" for name, step in steps.items() if step != self._steps[name]]
-            finished = sum(planned.state.finished for planned in plan)
+            finished = sum(each.state.over for each in plan)
             left = duration(seconds_left(plan, self._at_once))
             figures = [f"{finished} of {counted(len(plan), 'run')} finished", *moving]
             done = sum(steps.values())

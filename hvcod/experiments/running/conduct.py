@@ -1,88 +1,129 @@
 """An experiment from beginning to end: its runs, then its page."""
 
+import dataclasses
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any
 
+from hvcod.churn.page.page import page
+from hvcod.churn.report import Report, to_csv
 from hvcod.errors import HvcodError, reason_of
-from hvcod.experiments.base import Experiment
+from hvcod.experiments.base import Experiment, Study
 from hvcod.experiments.options import ExperimentOptions
 from hvcod.experiments.report import Context, check_pictures, report
+from hvcod.experiments.running import studies
 from hvcod.experiments.running.complete import complete
 from hvcod.experiments.running.plan import command_of
-from hvcod.experiments.running.store import FOLDER, ArmRun, identity_of, missing
+from hvcod.experiments.running.store import FOLDER, ArmRun, identity_of, missing, runs_of
 from hvcod.files.folder import hold, make_folder
 from hvcod.runs.crew import Crew
-from hvcod.tasks.files import held
+from hvcod.tasks.files import held, write_whole
+from hvcod.training.run.stop_file import watched
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """The state of an experiment when its command ends.
 
     Attributes:
-        finished: Runs, of all `runs`, that are finished.
+        done: Runs, of all `runs`, with which nothing is left to be done.
         preempted: Whether it was told to stop before its share was done.
         failed: {name of a run that failed: why}.
-        summary: The content of ``summary.json``, once all runs are finished.
+        summary: The content of ``summary.json``, on the root once all runs are done.
     """
 
-    finished: int
+    done: int
     runs: int
-    preempted: bool
-    failed: dict[str, str]
+    preempted: bool = False
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
     summary: dict[str, Any] | None = None
 
 
 def conduct(
-    experiment: Experiment, runs: Sequence[ArmRun], order: ExperimentOptions, crew: Crew
+    work: Experiment | Study,
+    order: ExperimentOptions,
+    crew: Crew,
+    ranks_per_group: int | None = None,
 ) -> Outcome:
-    """Trains the runs of an experiment that are missing. Collective over the launch.
+    """Trains the runs of an experiment that are missing, and reports. Collective over the launch.
 
-    Finished ones are used again, also those of other experiments in the same folder. Once all are
+    Finished runs are used again, also those of other experiments in the same folder. Once all are
     finished, a command without ``--share`` writes the report into a folder with the name of the
     experiment.
 
     Raises:
-        UsageError: There are too few ranks for a run.
+        UsageError: An option does not fit, or there are too few ranks for a run.
         HvcodError: The folder cannot be written, a run was killed, or matplotlib is missing.
     """
     check_pictures()
-    crew.batches(runs)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    crew.on_root(lambda: _make(order))
+    crew.on_root(lambda: _make(order, work.name))
+    with watched(order.output, crew.signals) if crew.is_root else nullcontext():
+        if isinstance(work, Study):
+            return _compared(work, order, crew, ranks_per_group)
+        return _trained(work, order, crew, ranks_per_group)
+
+
+def _trained(
+    experiment: Experiment, order: ExperimentOptions, crew: Crew, ranks_per_group: int | None
+) -> Outcome:
+    runs = runs_of(experiment, order, ranks_per_group)
+    crew.batches(runs)
     share = crew.share_of(runs)
     with held(order.output):
         failed = complete(experiment.name, share, crew)
-    names = crew.on_root(lambda: [run.name for run in missing(runs)])
+    names = {*crew.on_root(lambda: [run.name for run in missing(runs)])}
     left = [run for run in share if run.name in names and run.name not in failed]
-    waits = [run for run in left if run.teacher and run.teacher.name in {*names, *failed}]
+    # One that an unfinished run of another share is to teach is left to the last command.
+    ready = [run for run in left if run.teacher is None or run.teacher.name not in names]
     summary = None
     if not names and crew.options.share is None:
         summary = crew.on_root(lambda: _report(experiment, runs, order))
-    return Outcome(len(runs) - len(names), len(runs), len(left) > len(waits), failed, summary)
+    return Outcome(len(runs) - len(names), len(runs), bool(ready), failed, summary)
 
 
 def _report(
     experiment: Experiment, runs: Sequence[ArmRun], order: ExperimentOptions
 ) -> dict[str, Any]:
-    words = ["hvcod", "experiment", experiment.name, "--scale", order.scale]
-    words += ["--seeds", str(order.seeds), *(["--data", str(order.data)] if order.data else [])]
-    context = Context(
-        scale=order.scale,
-        command=shlex.join([*words, "--output", str(order.output)]),
-        commands=[(run.name, command_of(run)) for run in runs],
-        data=str(order.data or ""),
-        digest=identity_of(order.data),
-    )
+    context = _context(experiment, order, [(run.name, command_of(run)) for run in runs])
     return report(experiment, runs, order.output / experiment.name, context)
 
 
-def _make(order: ExperimentOptions) -> None:
+def _context(
+    work: Experiment | Study, order: ExperimentOptions, commands: Sequence[tuple[str, str]]
+) -> Context:
+    words = ["hvcod", "experiment", work.name, "--scale", order.scale]
+    words += ["--seeds", str(order.seeds), *(["--data", str(order.data)] if order.data else [])]
+    return Context(
+        scale=order.scale,
+        command=shlex.join([*words, "--output", str(order.output)]),
+        commands=commands,
+        data=str(order.data or ""),
+        digest=identity_of(order.data),
+    )
+
+
+def _compared(
+    study: Study, order: ExperimentOptions, crew: Crew, ranks_per_group: int | None
+) -> Outcome:
+    outcome = studies.Training(study, order, ranks_per_group).conduct(crew)
+    if outcome.report is not None:
+        with held(order.output):
+            _write(outcome.report, order, study.name)
+    return Outcome(outcome.done, outcome.retrains, outcome.preempted)
+
+
+def _write(report: Report, order: ExperimentOptions, name: str) -> None:
+    for file, text in (("churn.csv", to_csv(report)), ("churn.html", page(report))):
+        write_whole(order.output / name / file, text.encode("utf-8", "backslashreplace"))
+
+
+def _make(order: ExperimentOptions, name: str) -> None:
     try:
         with hold(order.output):
-            make_folder(order.output / FOLDER)
+            for folder in (FOLDER, name):
+                make_folder(order.output / folder)
     except OSError as error:
         raise HvcodError(f"cannot write {order.output}: {reason_of(error)}") from error

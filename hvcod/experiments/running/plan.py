@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.config import TrainOptions, fields_of, plain_type
-from hvcod.experiments.running.store import ArmRun, State, state_of
+from hvcod.experiments.base import Experiment, Options, Study
+from hvcod.experiments.options import ExperimentOptions
+from hvcod.experiments.running import studies
+from hvcod.experiments.running.store import ArmRun, State, runs_of, state_of
+from hvcod.runs.crew import RunSpec
 from hvcod.schema import flag_of
 
 
@@ -17,12 +21,12 @@ class PlannedRun:
     """A run of a plan.
 
     Attributes:
-        command: The command line that trains it.
+        command: The command line that trains it; one may train several runs.
         state: How far it is.
         step_s: Seconds a step: its own, or those of runs that are like it; None if unknown.
     """
 
-    run: ArmRun
+    run: RunSpec
     command: str
     state: State
     step_s: float | None
@@ -30,7 +34,7 @@ class PlannedRun:
     @property
     def seconds_left(self) -> float | None:
         """The seconds until it is finished; None if unknown."""
-        if self.state.finished:
+        if self.state.over:
             return 0.0
         return None if self.step_s is None else self.step_s * (self.steps - self.state.step)
 
@@ -41,36 +45,49 @@ class PlannedRun:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the planned run as plain values."""
-        run, state = self.run, self.state
         return {
-            "name": run.name,
-            "arm": run.arm,
-            "candidate": run.candidate,
-            "seed": run.seed,
-            "run_dir": str(run.run_dir),
+            "name": self.run.name,
+            "run_dir": str(self.run.run_dir),
             "command": self.command,
-            "ranks": run.all_ranks,
+            "ranks": self.run.all_ranks,
             "steps": self.steps,
-            "step": state.step,
-            "finished": state.finished,
+            "step": self.state.step,
+            "finished": self.state.finished,
+            "diverged": self.state.diverged,
             "step_s": self.step_s,
             "seconds_left": self.seconds_left,
         }
 
 
-def plan_of(runs: Sequence[ArmRun]) -> list[PlannedRun]:
-    """Returns the plan of some runs. Raises HvcodError if their files cannot be read."""
-    states = [state_of(run) for run in runs]
-    pace = _Pace(runs, states)
+def plan_of(
+    work: Experiment | Study, order: ExperimentOptions, ranks_per_group: int | None = None
+) -> list[PlannedRun]:
+    """Returns the plan of an experiment; nothing is trained or written.
+
+    Raises what `hvcod.experiments.running.store.runs_of` does.
+    """
+    if isinstance(work, Study):
+        train = studies.Training(work, order, ranks_per_group)
+        command = shlex.join(
+            _launched(train.ranks, "churn", "run", *train.words, options=train.given)
+        )
+        return planned([(retrain, command) for retrain in train.retrains])
+    return planned([(run, command_of(run)) for run in runs_of(work, order, ranks_per_group)])
+
+
+def planned(runs: Sequence[tuple[RunSpec, str]]) -> list[PlannedRun]:
+    """Returns the plan of runs with their commands. Raises HvcodError: a file is unreadable."""
+    states = [state_of(run) for run, _ in runs]
+    pace = _Pace([run for run, _ in runs], states)
     return [
-        PlannedRun(run, command_of(run), state, state.step_s or pace.of(run))
-        for run, state in zip(runs, states, strict=True)
+        PlannedRun(run, command, state, state.step_s or pace.of(run))
+        for (run, command), state in zip(runs, states, strict=True)
     ]
 
 
 def seconds_left(plan: Sequence[PlannedRun], at_once: int) -> float | None:
     """Returns the seconds until all runs are finished; None if that of one is unknown."""
-    by_folder = {planned.run.run_dir: planned.seconds_left for planned in plan}
+    by_folder = {each.run.run_dir: each.seconds_left for each in plan}
     if None in by_folder.values():
         return None
     return sum(filter(None, by_folder.values())) / at_once
@@ -78,12 +95,17 @@ def seconds_left(plan: Sequence[PlannedRun], at_once: int) -> float | None:
 
 def command_of(run: ArmRun) -> str:
     """Returns the command line that trains a run, to be copied and pasted."""
-    launcher = ["mpirun", "-np", str(run.all_ranks)] if run.all_ranks > 1 else []
-    words = [word for key, value in run.given.items() for word in _words(key, value)]
-    return shlex.join([*launcher, "hvcod", "train", *words])
+    return shlex.join(_launched(run.all_ranks, "train", options=run.given))
+
+
+def _launched(ranks: int, *words: str, options: Options) -> list[str]:
+    launcher = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
+    flags = [word for key, value in options.items() for word in _words(key, value)]
+    return [*launcher, "hvcod", *words, *flags]
 
 
 def _words(key: str, value: Any) -> list[str]:
+    """Returns the words of a command line for an option."""
     if key.startswith("model."):
         return ["--set", f"{key}={value}"]
     flag, field = flag_of(key), fields_of(TrainOptions)[key]
@@ -97,7 +119,7 @@ def _words(key: str, value: Any) -> list[str]:
 class _Pace:
     """Seconds a step of runs that have not made any, from those that have."""
 
-    def __init__(self, runs: Sequence[ArmRun], states: Sequence[State]) -> None:
+    def __init__(self, runs: Sequence[RunSpec], states: Sequence[State]) -> None:
         self._alike: dict[Path, list[float]] = {}
         self._per_example: dict[int, list[float]] = {}
         for run, state in zip(runs, states, strict=True):
@@ -106,7 +128,7 @@ class _Pace:
                 each = state.step_s / run.examples
                 self._per_example.setdefault(run.all_ranks, []).append(each)
 
-    def of(self, run: ArmRun) -> float | None:
+    def of(self, run: RunSpec) -> float | None:
         """Returns the median of the same arm, or else in proportion to the examples of a step."""
         if alike := self._alike.get(run.run_dir.parent):
             return statistics.median(alike)

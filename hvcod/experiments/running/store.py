@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hvcod import config
 from hvcod.config import TrainOptions
@@ -52,18 +52,6 @@ class ArmRun(RunSpec):
     seed: int
     given: Options
     teacher: "ArmRun | None" = None
-
-    @property
-    def all_ranks(self) -> int:
-        """The ranks that train it."""
-        return self.options.separate_groups * (self.ranks or 1)
-
-    @property
-    def examples(self) -> int:
-        """The examples that all of its groups learn from in a step."""
-        options = self.options
-        of_group = options.group_batch_size or options.batch_size * (self.ranks or 1)
-        return of_group * options.groups
 
 
 def runs_of(
@@ -111,7 +99,10 @@ class _Runs:
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
         store = self._order.output / FOLDER
-        folder = _folder(options, self._data, teacher.run_dir.parent.name if teacher else "")
+        task = re.sub(r"[^\w.-]", "-", options.task)
+        groups = "1-group" if options.groups == 1 else f"{options.groups}-groups"
+        taught = teacher.run_dir.parent.name if teacher else ""
+        folder = f"{task}-{groups}-{digest_of(options, self._data, taught)}"
         given |= {"run_dir": store / folder / f"{seed}"}
         launch = {"run_dir": given["run_dir"], "time_limit": self._order.time_limit}
         return ArmRun(
@@ -131,11 +122,12 @@ class _Runs:
         setting = self._setting
         given = {"task": setting.options["task"]}
         given |= {"data": self._order.data} if self._order.data else {}
-        given |= {**setting.options, **arm.candidates[candidate]}
+        own = {**setting.options, **arm.candidates[candidate]}
         given |= {"validation_parts": 2}
-        if given.get("sgd", "sync") == "sync":
+        if own.get("sgd", "sync") == "sync":
             # Otherwise each rank has weights of its own, of which there is no average.
             given |= {"average": setting.average, "validate_average": True}
+        given |= own
         ranks = arm.ranks or (
             given["group_batch_size"] // self._rank_batch if self._rank_batch else None
         )
@@ -171,8 +163,13 @@ def identity_of(data: Path | None) -> str:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
 
 
-def _folder(options: TrainOptions, data: str, teacher: str) -> str:
-    """Returns the name of the folder of runs with some options, one for each seed."""
+def digest_of(options: TrainOptions, data: str, teacher: str = "") -> str:
+    """Returns a digest of all that makes the curves of runs, but for their seed.
+
+    Args:
+        data: See `identity_of`.
+        teacher: What identifies their finished teacher.
+    """
     values = config.flatten(config.to_tree(options))
     del values["seed"]
     matters = {
@@ -182,10 +179,7 @@ def _folder(options: TrainOptions, data: str, teacher: str) -> str:
         if (form := same_form(key, values, field)) != same_form(key, {}, field)
     }
     content = json.dumps([matters, data, teacher], sort_keys=True)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
-    task = re.sub(r"[^\w.-]", "-", options.task)
-    groups = "1-group" if options.groups == 1 else f"{options.groups}-groups"
-    return f"{task}-{groups}-{digest}"
+    return hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
 
 
 @dataclass(frozen=True)
@@ -196,13 +190,25 @@ class State:
         step: Steps that all of its groups have made.
         finished: Whether all of its groups have made all steps.
         failed: Why its last launch failed; empty if it did not.
+        diverged: Whether it failed because a loss or gradient was NaN or infinite.
         step_s: Seconds a step of the run, validations and saves included; None if unknown.
+
+    A run that diverged would do so again: there is nothing left to train.
     """
 
     step: int = 0
     finished: bool = False
     failed: str = ""
+    diverged: bool = False
     step_s: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """True if nothing is left to train: the run is finished, or has diverged."""
+        return self.finished or self.diverged
+
+
+Run = TypeVar("Run", bound=RunSpec)
 
 
 def state_of(run: RunSpec) -> State:
@@ -220,14 +226,14 @@ def state_of(run: RunSpec) -> State:
         step=min(min(tail.step or 0 for tail in tails), steps),
         finished={*ends} == {"finished"} and all((tail.step or 0) >= steps for tail in tails),
         failed=failures[ends.index("failed")] if "failed" in ends else "",
+        diverged=any(tail.ending.get("diverged") is True for tail in tails),
         step_s=max((1 / pace for pace in paces if pace), default=None),
     )
 
 
-def missing(runs: Sequence[ArmRun]) -> list[ArmRun]:
-    """Returns the runs that are not finished, each once."""
-    unfinished = {run.run_dir: run for run in runs if not state_of(run).finished}
-    return list(unfinished.values())
+def missing(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs that are to be trained, each once."""
+    return list({run.run_dir: run for run in runs if not state_of(run).over}.values())
 
 
 def _tail(run: RunSpec, group: int) -> Tail:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hvcod.codistill.teachers.base import Label
 from hvcod.config import TrainOptions
-from hvcod.errors import GroupFailedError
+from hvcod.errors import DivergedError
 from hvcod.groups.split import Group
 from hvcod.progress import Progress
 from hvcod.tasks.batches import learned
@@ -119,7 +119,7 @@ class Journal:
         The losses of an update that was skipped do not count. Collective where `Group.total` is.
 
         Raises:
-            GroupFailedError: The loss is NaN or infinite.
+            DivergedError: The loss is NaN or infinite.
         """
         # From call to call: what is queued on a GPU is waited for in some step.
         self._times.step()
@@ -186,13 +186,16 @@ class Journal:
         self._times.load_state_dict(state.get("times", {}))
         self._processors.load_state_dict(state.get("processors", []))
 
-    def close(self, weights: str, ended: str, reason: str) -> dict[str, Any]:
+    def close(
+        self, weights: str, ended: str, reason: str, diverged: bool = False
+    ) -> dict[str, Any]:
         """Ends the record.
 
         Args:
             weights: SHA-256 of the final weights.
             ended: ``finished``, ``preempted`` (saved, to be submitted again) or ``failed``.
             reason: Why, if it is not finished.
+            diverged: Whether it failed because its loss or gradient was NaN or infinite.
 
         Returns:
             The summary: what is here, the figures of the sources, and
@@ -210,7 +213,8 @@ class Journal:
         self._times.stop()
         if self._profile:
             self._profile.close(self._steps)
-        self.event(ended, **({"reason": reason} if reason else {}))
+        about = {"reason": reason, "diverged": diverged}
+        self.event(ended, **{name: value for name, value in about.items() if value})
         self._progress.close(self._validation().removeprefix(", "))
         if self._file is not None:
             self._file.close()
@@ -250,7 +254,7 @@ class Journal:
         if not math.isfinite(loss):
             problem = f"the loss is {loss} at step {step}"
             advice = "start a new run with a lower --learning-rate or --clip"
-            self._group.fail(GroupFailedError(f"{problem}; {advice}"))
+            self._group.fail(DivergedError(f"{problem}; {advice}"))
         self._write(step, {"loss": loss} | figures | self._troubles())
         return f"task loss {losses['task_loss']:.3f}{self._term(losses)}"
 

@@ -65,7 +65,7 @@ class BaseAlgorithm(ABC):
         Collective over the group's trainers, unless the algorithm is asynchronous.
 
         Raises:
-            GroupFailedError: The gradient is NaN or infinite; on all ranks at the same step. The
+            DivergedError: The gradient is NaN or infinite; on all ranks at the same step. The
                 weights are still good.
         """
 

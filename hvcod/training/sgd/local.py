@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hvcod.config import TrainOptions
-from hvcod.errors import GroupFailedError, HvcodError, UsageError
+from hvcod.errors import DivergedError, GroupFailedError, HvcodError, UsageError
 from hvcod.groups.split import Group
 from hvcod.spans import ALLREDUCE
 from hvcod.training.sgd.base import BaseAlgorithm
@@ -67,7 +67,7 @@ class LocalSGD(BaseAlgorithm):
         Collective at a synchronisation.
 
         Raises:
-            GroupFailedError: The gradient of a rank was NaN or infinite since the last
+            DivergedError: The gradient of a rank was NaN or infinite since the last
                 synchronisation; at this one, on all ranks, whose weights are good and the same.
         """
         self.updates.begin()
@@ -189,7 +189,7 @@ class LocalSGD(BaseAlgorithm):
         for rank, (step, _) in enumerate(notes):
             if step:
                 skip = "" if self._skips else ", or go on with --nonfinite skip"
-                raise GroupFailedError(
+                raise DivergedError(
                     f"the gradient of rank {rank} was NaN or infinite at step {step}; start a new "
                     f"run with a lower --learning-rate or --clip{skip}"
                 )

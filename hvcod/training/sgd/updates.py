@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hvcod.codistill.average import sparse_tables
 from hvcod.config import OptimizerOptions, TrainOptions
-from hvcod.errors import GroupFailedError
+from hvcod.errors import DivergedError
 from hvcod.spans import BACKWARD
 from hvcod.tasks.batches import BatchWarmup
 from hvcod.training.sgd.norms import square_of
@@ -192,7 +192,7 @@ class Updates:
         """Clips the gradients and counts the step; returns False if they are not to be applied.
 
         Raises:
-            GroupFailedError: The gradient is NaN or infinite, and the step is not to be skipped, or
+            DivergedError: The gradient is NaN or infinite, and the step is not to be skipped, or
                 too many in a row were. The weights are still good.
         """
         if self.measures:
@@ -277,7 +277,7 @@ class Updates:
         if not self._skip or self._in_a_row == MOST_SKIPPED:
             before = f", as in the {MOST_SKIPPED} steps before" if self._skip else ""
             skip = "" if self._skip else "go on with --nonfinite skip, or "
-            raise GroupFailedError(
+            raise DivergedError(
                 f"the gradient is {norm} at step {self.done}{before}; {skip}start a new run with "
                 "a lower --learning-rate or --clip"
             )

@@ -1,7 +1,9 @@
-"""hvcod with two more experiments, small ones: ``tiny_experiments.py experiment tiny --data D``.
+"""hvcod with more experiments, small ones: ``tiny_experiments.py experiment tiny --data DATA``.
 
-Both train a baseline, so they share its runs.
+All train a baseline, so they share its runs.
 """
+
+from contextlib import ExitStack
 
 from hvcod.cli.main import main
 from hvcod.experiments.arms import baseline, codistilled
@@ -48,6 +50,16 @@ def other(scale: str) -> Experiment:
     return experiment("other")
 
 
+def diverging(scale: str) -> Experiment:
+    """A baseline, and an arm that diverges."""
+    wild = {"optimizer.learning_rate": 1e30, "optimizer.clip": 0.0}
+    return experiment("diverging", Arm("wild", "too fast", {"": wild}))
+
+
+MORE = {"tiny": tiny, "other": other, "diverging": diverging}
+
 if __name__ == "__main__":
-    with EXPERIMENTS.added("tiny", tiny), EXPERIMENTS.added("other", other):
+    with ExitStack() as stack:
+        for name, function in MORE.items():
+            stack.enter_context(EXPERIMENTS.added(name, function))
         main()

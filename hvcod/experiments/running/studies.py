@@ -1,0 +1,59 @@
+"""A study of prediction churn as an experiment: its retrains are those of ``hvcod churn run``."""
+
+import dataclasses
+from typing import Any
+
+from hvcod.churn.options import CompareOptions, StudyOptions
+from hvcod.churn.run import study as churn
+from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
+from hvcod.experiments.base import Study
+from hvcod.experiments.options import ExperimentOptions
+from hvcod.experiments.running.store import FOLDER, digest_of, identity_of
+from hvcod.runs.crew import Crew
+from hvcod.runs.layers import resolve
+
+
+class Training:
+    """The retrains of a study, and how they are trained; nothing is trained or written.
+
+    Attributes:
+        given: {key: value} of the options of training, those of preset and defaults left out.
+        words: The other words of ``hvcod churn run``.
+        folder: The folder of the study; another one for other options or other data.
+        ranks: The ranks that train one retrain, of the method with the most groups.
+        retrains: All retrains.
+    """
+
+    def __init__(
+        self, study: Study, order: ExperimentOptions, ranks_per_group: int | None = None
+    ) -> None:
+        """Raises what `hvcod.experiments.running.store.runs_of` does."""
+        setting = study.setting
+        data: dict[str, Any] = {"data": order.data} if order.data else {}
+        self.given = {"task": setting.options["task"], **data, **setting.options}
+        self.given |= setting.teaching
+        of_group = ranks_per_group or 1
+        if setting.rank_batch and ranks_per_group is None:
+            of_group = self.given["group_batch_size"] // setting.rank_batch
+        if setting.rank_batch is None and of_group == 1:
+            self.given |= {"codistill.exchange": "in-process"}
+        train = dataclasses.replace(resolve(None, (), self.given), time_limit=order.time_limit)
+        digest = digest_of(train, identity_of(order.data))
+        self.folder = order.output / FOLDER / f"{study.name}-{digest}"
+        self._train = train
+        self._study = StudyOptions(study.methods, study.retrains * order.seeds, study.part)
+        retrains = retrains_of(methods_of(study.methods), self._study, train, self.folder)
+        self.retrains: list[Retrain] = [
+            dataclasses.replace(retrain, ranks=of_group) for retrain in retrains
+        ]
+        self.ranks = max(retrain.all_ranks for retrain in self.retrains)
+        self.words = ["--methods", study.methods, "--repeats", str(self._study.repeats)]
+        self.words += ["--part", study.part, "--output", str(self.folder)]
+        self.words += ["--ranks-per-group", str(of_group)] if of_group > 1 else []
+
+    def conduct(self, crew: Crew) -> churn.Outcome:
+        """Trains the retrains that are missing, and compares all. Collective over the launch.
+
+        Raises what `hvcod.churn.run.study.conduct` does.
+        """
+        return churn.conduct(self._study, self._train, CompareOptions(), self.folder, crew)
