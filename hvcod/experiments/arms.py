@@ -27,12 +27,10 @@ def regularised(setting: Setting) -> Arm:
 def doubled(setting: Setting) -> Arm:
     """The workers of both groups in one: twice the batch, with a learning rate of its own."""
     twice = {"group_batch_size": 2 * setting.options["group_batch_size"]}
-    return arm(setting, "doubled", "one group of twice the workers", twice, workers=2)
+    return arm(setting, "doubled", "twice the workers", twice, workers=2)
 
 
-def ensemble(
-    setting: Setting, name: str = "ensemble", label: str = "ensemble of two groups"
-) -> Arm:
+def ensemble(setting: Setting, name: str = "ensemble", label: str = "ensemble of two") -> Arm:
     """Two groups that do not teach each other; the mean of their predictions is scored."""
     alone = {"codistill.burn_in": NEVER, "codistill.exchange_interval": NEVER}
     scored = {"validate_ensemble": True}
@@ -43,9 +41,7 @@ def ensemble(
 def self_taught(setting: Setting) -> Arm:
     """One group, taught by the average of its own weights."""
     average = {"codistill.publish_average": setting.average, "codistill.teach_self": True}
-    return arm(
-        setting, "self-taught", "one group, taught by itself", {**setting.teaching, **average}
-    )
+    return arm(setting, "self-taught", "taught by itself", {**setting.teaching, **average})
 
 
 def codistilled(
@@ -61,9 +57,7 @@ def codistilled(
 def codistilled_average(setting: Setting) -> Arm:
     """Two groups that teach each other by averages of their weights."""
     average = {"codistill.publish_average": setting.average}
-    return codistilled(
-        setting, "codistilled-average", "two groups, taught by averaged weights", average
-    )
+    return codistilled(setting, "codistilled-average", "averaged teachers", average)
 
 
 def always(setting: Setting) -> list[Arm]:

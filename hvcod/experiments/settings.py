@@ -35,7 +35,15 @@ _OUTER: Options = {"local.outer_learning_rate": 0.7, "local.outer_momentum": 0.9
 
 # 100,000 tokens are read ten times in 1000 steps. Without a regulariser one group is at its best
 # after some 350 steps; with the dropout that is best for it, after some 900.
-_TWICE: Options = {"steps": 700, "model.dropout": 0.2}
+_TWICE: Options = {"group_batch_size": 64, "steps": 700, "model.dropout": 0.2}
+_OF_TWICE = {
+    **_rates(_TWICE, 0.01, 0.02),
+    "rate 0.014, dropout 0.3": {
+        **_TWICE,
+        "optimizer.learning_rate": 0.014,
+        "model.dropout": 0.3,
+    },
+}
 
 _LAPTOP = Setting(
     text="one LSTM layer of 128 units with layer normalisation, embeddings of 64; 100,000 tokens "
@@ -56,7 +64,7 @@ _LAPTOP = Setting(
     },
     teaching={
         "same_data": True,
-        "steps": 700,
+        "steps": 600,
         "codistill.burn_in": 150,
         "codistill.exchange_interval": 25,
     },
@@ -65,8 +73,8 @@ _LAPTOP = Setting(
         "regularised": _dropouts(0.1, 0.2, 0.3),
         "uniform": _labels("uniform", {"steps": 600}, 0.1, 0.3),
         "unigram": _labels("unigram", {"steps": 600}, 0.1, 0.3),
-        "doubled": _rates(_TWICE, 0.01, 0.014, 0.02),
-        "ensemble": _dropouts(0.0, 0.2),
+        "doubled": _OF_TWICE,
+        "ensemble": {**_dropouts(0.0), **_dropouts(0.2, steps=800)},
         "self-taught": _dropouts(0.0, 0.2),
         "half": _dropouts(0.2, 0.4),
         "doubled-warm-up": _rates({**_TWICE, "batch_warmup": 150}, 0.014),
@@ -75,9 +83,9 @@ _LAPTOP = Setting(
         "local": _intervals(_TWICE, 5, 25),
         "diloco": _intervals({**_TWICE, **_OUTER}, 10, 25),
         "workers-1": _rates({"group_batch_size": 32, "model.dropout": 0.2}, 0.01),
-        "workers-2": _rates({"group_batch_size": 64, **_TWICE}, 0.01, 0.014, 0.02),
-        "workers-4": _rates({"group_batch_size": 128, **_TWICE, "steps": 500}, 0.014, 0.02),
-        "workers-8": _rates({"group_batch_size": 256, **_TWICE, "steps": 400}, 0.02, 0.028),
+        "workers-2": _OF_TWICE,
+        "workers-4": _rates({**_TWICE, "group_batch_size": 128, "steps": 500}, 0.014, 0.02),
+        "workers-8": _rates({**_TWICE, "group_batch_size": 256, "steps": 400}, 0.02, 0.028),
     },
     average=0.98,
 )

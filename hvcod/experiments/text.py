@@ -62,8 +62,7 @@ def figure2a(scale: str) -> Experiment:
     """Codistillation against one group, against its alternatives, and against an ensemble."""
     setting = text(scale)
     smoothed = [
-        arm(setting, kind, f"one group, {kind} label smoothing", {})
-        for kind in ("uniform", "unigram")
+        arm(setting, kind, f"{kind} label smoothing", {}) for kind in ("uniform", "unigram")
     ]
     arms = [*always(setting), *smoothed]
     names = [each.name for each in arms]
@@ -162,9 +161,9 @@ def figure2b(scale: str) -> Experiment:
     """Two groups that learn from the same data, or each from data of its own."""
     setting = text(scale)
     same = _data_of_one_group(setting)
-    alone = arm(setting, "half", "one group, the data of one group", same)
-    together = codistilled(setting, "same", "two groups, the same data", same)
-    apart = codistilled(setting, "different", "two groups, data of their own", {"same_data": False})
+    alone = arm(setting, "half", "one group, half of it", same)
+    together = codistilled(setting, "same", "two groups, same half", same)
+    apart = codistilled(setting, "different", "two groups, own halves", {"same_data": False})
     arms = [alone, regularised(setting), doubled(setting), together, apart]
     return Experiment(
         name="figure2b",
@@ -223,7 +222,7 @@ def figure4(scale: str) -> Experiment:
     """The interval at which two groups exchange their weights."""
     setting = text(scale)
     usual = setting.teaching["codistill.exchange_interval"]
-    intervals = [5, 25, 50, 100, 250]
+    intervals = [usual // 5, usual, 100, 250]
     arms = [
         codistilled(
             setting,
@@ -263,9 +262,9 @@ def figure4(scale: str) -> Experiment:
                 nothing=0.8,
             ),
             Claim(
-                f"An exchange every 5 steps gains no more than {MATERIAL} nats against every "
-                f"{usual}.",
-                "every-5",
+                f"An exchange every {intervals[0]} steps gains no more than {MATERIAL} nats "
+                f"against every {usual}.",
+                f"every-{intervals[0]}",
                 against,
                 measure="gain",
                 at_most=MATERIAL,

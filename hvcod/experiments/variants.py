@@ -16,12 +16,12 @@ from hvcod.experiments.text import MATERIAL
 def multiphase(scale: str) -> Experiment:
     """Distillation in phases: an ensemble first, then a student of it."""
     setting = text(scale)
-    teachers = ensemble(setting, name="teachers", label="ensemble of two groups")
+    teachers = ensemble(setting, name="teachers", label="ensemble of two")
     first = next(iter(teachers.candidates.values()))["steps"]
     student = arm(
         setting,
         "student",
-        f"student of the ensemble, after {first} steps",
+        f"student from step {first}",
         {"codistill.burn_in": 0},
         taught_by="teachers",
         begins_at=first,
@@ -62,9 +62,9 @@ def topology(scale: str) -> Experiment:
     """Two groups and four, which learn from all others, from one, or in pairs."""
     setting = text(scale)
     labels = {
-        "full": "four groups, each taught by all others",
-        "ring": "four groups in a ring",
-        "pairs": "four groups in pairs",
+        "full": "four, by all others",
+        "ring": "four, in a ring",
+        "pairs": "four, in pairs",
     }
     four = [
         codistilled(setting, name, label, {"groups": 4, "codistill.topology": name})
@@ -201,4 +201,4 @@ def _local(setting: Setting, name: str, label: str) -> Arm:
 def _warmed_up(setting: Setting) -> Arm:
     """The workers of both groups in one, whose batch grows in the first steps."""
     twice = {"group_batch_size": 2 * setting.options["group_batch_size"]}
-    return arm(setting, "doubled-warm-up", "twice the workers, batch warm-up", twice, workers=2)
+    return arm(setting, "doubled-warm-up", "twice, batch warm-up", twice, workers=2)
