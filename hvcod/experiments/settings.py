@@ -31,7 +31,9 @@ def _intervals(options: Options, *intervals: int) -> Candidates:
     }
 
 
+# DiLoCo's outer step; the momentum of its paper is meant for many more synchronisations.
 _OUTER: Options = {"local.outer_learning_rate": 0.7, "local.outer_momentum": 0.9}
+_FAINT: Options = {"local.outer_learning_rate": 0.7, "local.outer_momentum": 0.5}
 
 # 100,000 tokens are read ten times in 1000 steps. Without a regulariser one group is at its best
 # after some 350 steps; with the dropout that is best for it, after some 900.
@@ -81,7 +83,10 @@ _LAPTOP = Setting(
         "teachers": {"": {"steps": 400}},
         "student": {"": {"steps": 600}},
         "local": _intervals(_TWICE, 5, 25),
-        "diloco": _intervals({**_TWICE, **_OUTER}, 10, 25),
+        "diloco": {
+            "momentum 0.9": {**_TWICE, **_OUTER, "local.sync_interval": 10},
+            "momentum 0.5": {**_TWICE, **_FAINT, "local.sync_interval": 10},
+        },
         "workers-1": _rates({"group_batch_size": 32, "model.dropout": 0.2}, 0.01),
         "workers-2": _OF_TWICE,
         "workers-4": _rates({**_TWICE, "group_batch_size": 128, "steps": 500}, 0.014, 0.02),
