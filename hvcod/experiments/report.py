@@ -71,7 +71,7 @@ def report(
     readings = {arm.name: _readings(shown, arm, runs) for arm in shown.arms}
     shown = _without_diverged(shown, readings)
     measured = Measured(shown, readings, _costs(shown.arms, runs))
-    about = _about(context, readings)
+    about = _about(context, readings, _first(runs))
     result = summary(measured) | to_dict(about)
     drawn = pictures(measured)
     page = blocks(measured, about, _element(drawn["svg"]))
@@ -153,13 +153,24 @@ def _model_of(options: TrainOptions) -> Any:
     return options.task, options.data, options.model, options.compress, options.optimizer
 
 
-def _about(context: Context, readings: Mapping[str, Mapping[str, Mapping[int, Readings]]]) -> About:
+def _first(runs: Sequence[ArmRun]) -> list[str]:
+    """Returns the names of the runs with the first seed."""
+    seed = min(run.seed for run in runs)
+    return [run.name for run in runs if run.seed == seed]
+
+
+def _about(
+    context: Context,
+    readings: Mapping[str, Mapping[str, Mapping[int, Readings]]],
+    shown: Sequence[str],
+) -> About:
     runs = [run for arm in readings.values() for seeds in arm.values() for run in seeds.values()]
     versions = {"hvcod": __version__, "Python": platform.python_version()}
     return About(
         context.scale,
         context.command,
         context.commands,
+        shown,
         context.data or "the task's built-in data",
         context.digest,
         versions | {name: version(name) for name in _PACKAGES},

@@ -49,6 +49,7 @@ class About:
         scale: ``laptop``, ``gpu`` or ``paper``.
         command: The command that made the page.
         commands: The name and the command line of each run.
+        shown: The names of the runs whose commands the page shows: those with the first seed.
         data: The folder of the data.
         digest: Their digest.
         versions: {package: its version}.
@@ -59,6 +60,7 @@ class About:
     scale: str
     command: str
     commands: Sequence[tuple[str, str]]
+    shown: Sequence[str]
     data: str
     digest: str
     versions: Mapping[str, str]
@@ -88,8 +90,10 @@ def blocks(measured: Measured, about: About, svg: str) -> list[Block]:
         Heading("How it was run"),
         Paragraph(_circumstances(about)),
         Code(about.command),
-        Paragraph("It trains these runs, those that are finished are used again:"),
-        Code("\n".join(f"# {name}\n{command}" for name, command in about.commands)),
+        Paragraph(_of_commands(about)),
+        Code(
+            "\n".join(f"# {name}\n{line}" for name, line in about.commands if name in about.shown)
+        ),
     ]
 
 
@@ -132,6 +136,14 @@ def _choices(measured: Measured) -> Iterator[Block]:
             "averaged weights were chosen for separately."
         )
         yield table
+
+
+def _of_commands(about: About) -> str:
+    text = "It trains the runs that are not finished yet:"
+    others = len(about.commands) - len(about.shown)
+    if others:
+        text = f"{text[:-1]}. Those with the first seed; {others} more in summary.json:"
+    return text
 
 
 def _circumstances(about: About) -> str:

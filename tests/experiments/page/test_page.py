@@ -32,6 +32,7 @@ ABOUT = About(
     scale="laptop",
     command="hvcod experiment made-up --seeds 3",
     commands=[("baseline 1", "hvcod train --seed 1"), ("baseline 2", "hvcod train --seed 2")],
+    shown=["baseline 1"],
     data="data/books",
     digest="ab12",
     versions={"hvcod": "0.2.0", "torch": "2"},
@@ -141,7 +142,9 @@ def test_the_page_has_every_verdict() -> None:
     assert (
         "2026-11-30, on a processor. hvcod 0.2.0, torch 2. Data: data/books (digest ab12)." in page
     )
-    assert "# baseline 2\nhvcod train --seed 2\n```" in page
+    assert "# baseline 1\nhvcod train --seed 1\n```" in page
+    assert "Those with the first seed; 1 more in summary.json:" in page
+    assert "hvcod train --seed 2" not in page
 
 
 class _Tags(HTMLParser):
