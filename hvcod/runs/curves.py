@@ -22,6 +22,10 @@ class Curve(NamedTuple):
     values: npt.NDArray[np.float64]
 
 
+AXES = {"steps": None, "examples": "examples", "time": "wall_s"}
+"""{what a curve is drawn over: the metric that says it at each step}; time is in seconds."""
+
+
 @dataclass(frozen=True)
 class GroupCurves:
     """The learning curves of one group.
@@ -29,6 +33,7 @@ class GroupCurves:
     Attributes:
         metrics: {metric: its curve}, such as ``task_loss`` and ``validation_loss``.
         parts: {metric: its curve on each of the ``--validation-parts``}, names as in `metrics`.
+        staleness: {teacher: student's minus teacher's step in the last loss, in steps}.
         disagreement: {teacher: mean KL divergence of its predictions from the group's, in nats}.
         first_teacher: The first step that was learned with a teacher; None if there was none.
         processors: The kinds of processors that it was trained on.
@@ -38,10 +43,21 @@ class GroupCurves:
     group: int
     metrics: dict[str, Curve]
     parts: dict[str, list[Curve]]
+    staleness: dict[str, Curve]
     disagreement: dict[str, Curve]
     first_teacher: int | None
     processors: tuple[str, ...] = ()
     diverged: bool = False
+
+    def along(self, axis: str, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Returns where steps of the curves lie on one of the `AXES`; NaN if no line says it."""
+        name = AXES[axis]
+        if name is None:
+            return steps.astype(np.float64)
+        if (known := self.metrics.get(name)) is None:
+            return np.full(len(steps), np.nan)
+        by_step = dict(zip(known.steps.tolist(), known.values.tolist(), strict=True))
+        return np.array([by_step.get(step, np.nan) for step in steps.tolist()])
 
 
 def read_curves(run: Path) -> list[GroupCurves]:
@@ -77,15 +93,29 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
     apart = [(step, line.get("validation_disagreement")) for step, line in figures]
     metrics = _by_name(figures)
     metrics.pop("step", None)
-    diverged = bool(lines) and lines[-1].get("diverged") is True
-    kinds = _processors(lines)
-    return GroupCurves(group, metrics, _by_part(figures), _by_name(apart), taught, kinds, diverged)
+    ages = _by_name([(step, _ages(step, line.get("teachers"))) for step, line in figures])
+    return GroupCurves(
+        group,
+        metrics,
+        _by_part(figures),
+        staleness=ages,
+        disagreement=_by_name(apart),
+        first_teacher=taught,
+        processors=_processors(lines),
+        diverged=bool(lines) and lines[-1].get("diverged") is True,
+    )
 
 
 def _processors(lines: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     """Returns the kinds of processors on which it was started and resumed, each once."""
     kinds = (line["processor"] for line in lines if isinstance(line.get("processor"), str))
     return tuple(dict.fromkeys(kinds))
+
+
+def _ages(step: int, teachers: Any) -> dict[str, int]:
+    """Returns the staleness of the teachers of a line; finished ones have none."""
+    used = teachers if isinstance(teachers, dict) else {}
+    return {name: step - taught for name, taught in used.items() if type(taught) is int}
 
 
 def _by_part(figures: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[Curve]]:

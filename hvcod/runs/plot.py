@@ -11,33 +11,42 @@ from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.whole import write_output
 from hvcod.runs import times
 from hvcod.runs.curves import GroupCurves, read_curves
+from hvcod.runs.panels import Series, axis_of, kinds, panels
 from hvcod.terminal import one_line
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS = "validation_loss"
-DISAGREEMENT = "disagreement with teachers (nats)"
-STYLES = ("-", "--", "-.", ":")
-NO_CURVE: tuple[tuple[()], tuple[()]] = (), ()
+WIDTH = 4.6
+"""The width of the curves in inches: printed in a column of text, their letters can be read."""
+
+SMALL: dict[str, Any] = {"fontsize": 7.5, "frameon": False, "columnspacing": 1.0}
 
 
-def draw(runs: Sequence[Path], output: Path, step_times: bool = False) -> None:
-    """Draws validation and training loss over steps for every group of some runs.
+def draw(
+    runs: Sequence[Path],
+    output: Path,
+    over: str = "steps",
+    per_step: bool = False,
+    step_times: bool = False,
+) -> None:
+    """Draws what the metrics of every group of some runs hold, in panels below each other.
 
-    A vertical line marks the first step with a teacher. Other metrics of the validation, such as
-    an accuracy, get a panel each, as the disagreement with teachers does.
+    Validation and training loss, other metrics of the validation, the disagreement with teachers,
+    their staleness, and the bytes that moved. Averages, ensembles and parts of the validation data
+    are further lines. A vertical line marks the first step with a teacher.
 
     Args:
         runs: Run directories; the runs may still be training.
         output: The picture; its name ends in ``.png``, ``.svg`` or ``.pdf``.
+        over: The horizontal axis, one of `hvcod.runs.curves.AXES`.
+        per_step: Draw the bytes of a step, not those so far.
         step_times: Draw the parts of a step instead, see `hvcod.runs.times`.
 
     Raises:
         UsageError: The picture's name has another ending.
-        HvcodError: Matplotlib is not installed, a run has no metrics, or none of step times, or
-            the picture cannot be written.
+        HvcodError: Matplotlib is not installed, a run has no metrics, or none of step times or of
+            what to draw over, or the picture cannot be written.
     """
     # It says that a full or closed home has no room for its cache of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -50,11 +59,11 @@ def draw(runs: Sequence[Path], output: Path, step_times: bool = False) -> None:
     with warnings.catch_warnings(), rc_context({"text.parse_math": False, "text.usetex": False}):
         warnings.simplefilter("ignore")
         groups = [
-            (f"{_name(run)}, group {curves.group}", curves)
-            for run in runs
+            (f"{name}, group {curves.group}", curves)
+            for name, run in zip(_names(runs), runs, strict=True)
             for curves in read_curves(run)
         ]
-        _write(times.figure(groups) if step_times else _figure(groups), output)
+        _write(times.figure(groups) if step_times else _figure(groups, over, per_step), output)
 
 
 def _write(figure: "Figure", output: Path) -> None:
@@ -71,51 +80,36 @@ def _write(figure: "Figure", output: Path) -> None:
         ) from error
 
 
-def _name(run: Path) -> str:
-    """Returns the name of a run in the legend, from which names that begin with _ are left out."""
-    name = one_line(run.resolve().name)
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Returns the names of runs in the legend; the paths of those that have the same name."""
+    short = [_shown(run.resolve().name) for run in runs]
+    pairs = zip(short, runs, strict=True)
+    return [name if short.count(name) == 1 else _shown(str(run)) for name, run in pairs]
+
+
+def _shown(name: str) -> str:
+    """Returns a name as the legend takes it, which leaves out those that begin with _."""
+    name = one_line(name)
     return f"./{name}" if name.startswith("_") else name
 
 
-def _figure(groups: Sequence[tuple[str, GroupCurves]]) -> "Figure":
+def _figure(groups: Sequence[tuple[str, GroupCurves]], over: str, per_step: bool) -> "Figure":
     from matplotlib.figure import Figure
 
-    names = {name for _, curves in groups for name in curves.metrics}
-    metrics = sorted(name for name in names - {LOSS} if name.startswith("validation_"))
-    panels = [one_line(metric).replace("_", " ") for metric in metrics]
-    panels += [DISAGREEMENT] if any(curves.disagreement for _, curves in groups) else []
-    figure = Figure(figsize=(7.5 + 4.5 * len(panels), 4.2), layout="constrained")
-    losses, *others = figure.subplots(1, 1 + len(panels), squeeze=False)[0]
-    for axes, label in zip((losses, *others), ("loss (nats)", *panels), strict=True):
-        axes.set_ylabel(label)
-        axes.set_xlabel("step")
+    axis = axis_of([curves for _, curves in groups], over)
+    series = [Series(*group, number, axis) for number, group in enumerate(groups)]
+    chosen = panels(series, per_step)
+    heights = [panel.height for panel in chosen]
+    legend = {each.name: each.look for each in series} | kinds(series)
+    rows = -(-len(legend) // 2)
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.6 + 0.16 * rows), layout="constrained")
+    below = figure.subplots(len(chosen), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, panel in zip(below, chosen, strict=True):
+        panel.draw(axes, series)
+        axes.set_ylabel(panel.label, fontsize=8)
+        axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-    for name, curves in groups:
-        color = _draw_losses(losses, name, curves)
-        for axes, metric in zip(others, metrics, strict=False):
-            axes.plot(*curves.metrics.get(metric, NO_CURVE), marker="o", color=color)
-        if curves.disagreement:
-            _draw_disagreement(others[-1], curves, color)
-    losses.legend(fontsize="small")
+    below[-1].set_xlabel(axis.label, fontsize=8)
+    entries = [below[0].plot([], [], **{"color": "0.3", **look})[0] for look in legend.values()]
+    figure.legend(entries, list(legend), loc="outside lower center", ncols=2, **SMALL)
     return figure
-
-
-def _draw_disagreement(axes: "Axes", curves: GroupCurves, color: Any) -> None:
-    """Draws one line for each teacher of a group, and names them if there are several."""
-    for number, (teacher, curve) in enumerate(curves.disagreement.items()):
-        style = STYLES[number % len(STYLES)]
-        axes.plot(*curve, marker=".", color=color, linestyle=style)
-        if len(curves.disagreement) > 1:
-            axes.annotate(one_line(teacher), (curve.steps[-1], curve.values[-1]), fontsize="small")
-
-
-def _draw_losses(axes: "Axes", name: str, curves: GroupCurves) -> Any:
-    """Draws the losses of a group, marks its first teacher, and returns the colour."""
-    (drawn,) = axes.plot(*curves.metrics.get("task_loss", NO_CURVE), alpha=0.35, linewidth=1)
-    color = drawn.get_color()
-    label = f"{name}: validation (training: pale)"
-    axes.plot(*curves.metrics.get(LOSS, NO_CURVE), marker="o", color=color, label=label)
-    if curves.first_teacher is not None:
-        label = f"{name}: first teacher"
-        axes.axvline(curves.first_teacher, color=color, linestyle=":", label=label)
-    return color

@@ -8,10 +8,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import click
+import numpy as np
 import pytest
 
+from hvcod.cli.plot import command
 from hvcod.errors import HvcodError, UsageError
-from hvcod.runs.curves import read_curves
+from hvcod.runs.curves import AXES, Curve, read_curves
+from hvcod.runs.panels import _of_a_step
 from hvcod.runs.plot import draw
 
 
@@ -31,7 +35,7 @@ def test_a_picture_of_a_run_that_is_training(tmp_path: Path) -> None:
     draw([tmp_path / "run"], tmp_path / "curves.svg")
     picture = (tmp_path / "curves.svg").read_text()
     assert picture.count("<svg") == 1
-    assert "validation accuracy" not in picture
+    assert ">accuracy<" not in picture
     draw([tmp_path / "run"], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -47,8 +51,8 @@ def test_other_metrics_get_a_panel_each(tmp_path: Path) -> None:
     (tmp_path / "run" / "group-0" / "metrics.jsonl").write_text(text)
     draw([tmp_path / "run"], tmp_path / "curves.svg")
     picture = (tmp_path / "curves.svg").read_text()
-    assert "validation accuracy" in picture
-    assert "validation auc" in picture
+    assert ">accuracy<" in picture
+    assert ">auc<" in picture
 
 
 def test_the_parts_of_a_step_are_stacked_for_each_group(tmp_path: Path) -> None:
@@ -187,6 +191,83 @@ def test_the_disagreement_with_each_teacher_gets_a_panel(tmp_path: Path) -> None
     assert shown == {"1": [[20, 30], [0.5, 0.25]], "7": [[30], [0.125]]}
     draw([tmp_path], tmp_path / "curves.svg")
     picture = (tmp_path / "curves.svg").read_text()
-    assert "disagreement with teachers (nats)" in picture
-    assert "validation accuracy" in picture
+    assert "teachers (nats)" in picture
+    assert ">accuracy<" in picture
     assert ">7<" in picture
+
+
+MEASURED: list[dict[str, object]] = [
+    {"step": 10, "examples": 80, "wall_s": 60.0, "task_loss": 6.0, "allreduce_bytes": 4000},
+    {"step": 10, "examples": 80, "wall_s": 90.0, "validation_loss": 6.0},
+    {
+        "step": 20,
+        "examples": 160,
+        "wall_s": 400.0,
+        "task_loss": 5.0,
+        "teachers": {"1": 5, "a": None},
+    }
+    | {"allreduce_bytes": 8000, "published_bytes": 30, "taken_bytes": 0},
+    {"step": 20, "validation_loss": 5.0, "validation_average_loss": 5.5, "wall_s": 450.0}
+    | {"validation_ensemble_loss": 4.0, "validation_parts": {"loss": [4.5, 5.5]}}
+    | {"validation_accuracy": 0.25, "validation_average_accuracy": 0.5},
+]
+
+
+def test_steps_lie_where_their_last_line_says(tmp_path: Path) -> None:
+    write_lines(tmp_path / "group-0", MEASURED)
+    (curves,) = read_curves(tmp_path)
+    steps = np.array([10, 20, 30])
+    for axis, expected in {
+        "steps": [10, 20, 30],
+        "examples": [80, 160, math.nan],
+        "time": [90, 450, math.nan],
+    }.items():
+        np.testing.assert_array_equal(curves.along(axis, steps), expected)
+    assert {name: curve.values.tolist() for name, curve in curves.staleness.items()} == {"1": [15]}
+
+
+def test_averages_ensembles_and_parts_are_lines_beside_the_loss(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib").rcParams["svg.fonttype"] = "none"
+    runs = [tmp_path / folder / "run" for folder in ("a", "b")]
+    for run in runs:
+        write_lines(run / "group-0", MEASURED)
+    draw(runs, tmp_path / "curves.svg", "time")
+    picture = (tmp_path / "curves.svg").read_text()
+    for words in (
+        *("validation", "average of the weights", "ensemble of the groups", "training"),
+        *("validation, part 0", "validation, part 1", "first teacher", "accuracy"),
+        *("wall time (minutes)", "bytes so far", "averaged inside the group"),
+        # Runs of the same name are told apart.
+        *("published for others", *(f"{run}, group 0" for run in runs)),
+    ):
+        assert f">{words}<" in picture, words
+    for words in ("taken from others", "ensemble of averages", "average accuracy"):
+        assert f">{words}<" not in picture, words
+
+
+def test_bytes_of_a_step_are_the_mean_since_they_last_moved() -> None:
+    steps = np.array([10, 20, 30, 40, 50])
+    of_steps = _of_a_step(Curve(steps, np.array([0.0, 80.0, 80.0, 240.0, 240.0])))
+    assert [each.tolist() for each in of_steps] == [[20, 40], [4, 8]]
+
+
+def test_what_no_line_says_cannot_be_drawn_over(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_lines(tmp_path / "group-0", [{"step": 10, "task_loss": 2.0}])
+    with pytest.raises(HvcodError, match="no line of these metrics has a figure wall_s"):
+        draw([tmp_path], tmp_path / "curves.png", "time")
+
+
+def test_the_command_draws_over_what_it_offers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    write_lines(tmp_path / "group-0", MEASURED)
+    over = next(each for each in command.params if each.name == "over")
+    assert isinstance(over.type, click.Choice)
+    assert list(over.type.choices) == list(AXES)
+    command.main(["--over", "examples", "--per-step", str(tmp_path)], standalone_mode=False)
+    assert capsys.readouterr().out.strip() == str(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 0
+    with pytest.raises(UsageError, match="--times draws the parts of a step: leave out --over"):
+        command.main(["--over", "time", "--times", str(tmp_path)], standalone_mode=False)
