@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hvcod.config import TrainOptions, fields_of, plain_type
 from hvcod.experiments.base import Experiment, Options, Study
 from hvcod.experiments.options import ExperimentOptions
 from hvcod.experiments.running import studies
 from hvcod.experiments.running.store import ArmRun, State, runs_of, state_of
 from hvcod.runs.crew import RunSpec
 from hvcod.schema import flag_of
+from hvcod.values import Paths
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ def _words(key: str, value: Any) -> list[str]:
     """Returns the words of a command line for an option."""
     if key.startswith("model."):
         return ["--set", f"{key}={value}"]
-    flag, field = flag_of(key), fields_of(TrainOptions)[key]
-    if plain_type(field[1]) is bool:
+    flag = flag_of(key)
+    if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
-    if isinstance(value, list):
+    if isinstance(value, Paths):
         return [word for each in value for word in (flag, str(each))]
     return [flag, str(value)]
 

@@ -22,15 +22,21 @@ from hvcod.files.regular import open_regular
 from hvcod.folders import group_folder
 from hvcod.runs.crew import RunSpec
 from hvcod.runs.layers import resolve
+from hvcod.training.run.resume import per_rank
 from hvcod.training.run.spelling import same_form
 from hvcod.training.status.tail import Tail, read_tail
+from hvcod.units import counted
+from hvcod.values import Paths
 
 FOLDER = "runs"
 
 _OF_NO_MATTER = frozenset(
-    ("seed", "data", "teacher", "preset", "device", "save_interval", "keep_states", "log_interval")
+    (
+        *("task", "seed", "data", "teacher"),
+        *("preset", "device", "save_interval", "keep_states", "log_interval"),
+    )
 )
-"""Options that the digest leaves out: they do not change curves, or are in it by themselves."""
+"""Options that the digest leaves out, as it has them in another form or they change no curve."""
 
 _DIGITS = 10
 
@@ -86,36 +92,40 @@ class _Runs:
         """Yields all runs, those of an arm one after the other."""
         for arm in self._arms:
             for candidate in arm.candidates:
-                for seed in range(1, self._order.seeds + 1):
-                    yield self._run(arm, candidate, seed)
+                yield from self._of_candidate(arm, candidate)
 
-    def _run(self, arm: Arm, candidate: str, seed: int) -> ArmRun:
+    def _of_candidate(self, arm: Arm, candidate: str) -> Iterator[ArmRun]:
+        """Yields the runs of a candidate, one for each seed."""
+        name = f"{arm.name} ({candidate})" if candidate else arm.name
         given, ranks = self._given(arm, candidate)
-        teacher = self._teacher(arm, seed)
-        given |= {"seed": seed} | ({"teacher": [str(teacher.run_dir)]} if teacher else {})
-        name = f"{arm.name} ({candidate}) {seed}" if candidate else f"{arm.name} {seed}"
+        teachers = self._teachers(arm)
         try:
-            options = resolve(None, (), given)
+            # Resolved once, as that takes a while; the runs differ in what `own` names alone.
+            options = resolve(None, (), given | _taught(teachers[0]))
+            per_rank(options, ranks)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
-        store = self._order.output / FOLDER
+        folder = self._order.output / FOLDER / self._folder(options, teachers[0])
+        for seed, teacher in enumerate(teachers, 1):
+            own: dict[str, Any] = {"seed": seed, **_taught(teacher), "run_dir": folder / f"{seed}"}
+            yield ArmRun(
+                name=f"{name} {seed}",
+                options=dataclasses.replace(options, **own, time_limit=self._order.time_limit),
+                group=None,
+                ranks=ranks,
+                arm=arm.name,
+                candidate=candidate,
+                seed=seed,
+                given=given | own,
+                teacher=teacher,
+            )
+
+    def _folder(self, options: TrainOptions, teacher: ArmRun | None) -> str:
+        """Returns the name of the folder in the store for runs with some options."""
         task = re.sub(r"[^\w.-]", "-", options.task)
-        groups = "1-group" if options.groups == 1 else f"{options.groups}-groups"
         taught = teacher.run_dir.parent.name if teacher else ""
-        folder = f"{task}-{groups}-{digest_of(options, self._data, taught)}"
-        given |= {"run_dir": store / folder / f"{seed}"}
-        launch = {"run_dir": given["run_dir"], "time_limit": self._order.time_limit}
-        return ArmRun(
-            name=name,
-            options=dataclasses.replace(options, **launch),
-            group=None,
-            ranks=ranks,
-            arm=arm.name,
-            candidate=candidate,
-            seed=seed,
-            given=given,
-            teacher=teacher,
-        )
+        groups = counted(options.groups, "group").replace(" ", "-")
+        return f"{task}-{groups}-{digest_of(options, self._data, taught)}"
 
     def _given(self, arm: Arm, candidate: str) -> tuple[dict[str, Any], int]:
         """Returns the options of a candidate but for its seed, and the ranks of a group."""
@@ -137,11 +147,16 @@ class _Runs:
         given.pop("validate_ensemble", None)
         return given, ranks
 
-    def _teacher(self, arm: Arm, seed: int) -> ArmRun | None:
+    def _teachers(self, arm: Arm) -> list[ArmRun | None]:
+        """Returns the run that teaches an arm, for each seed; None if there is none."""
         if not arm.taught_by:
-            return None
+            return [None] * self._order.seeds
         teacher = next(each for each in self._arms if each.name == arm.taught_by)
-        return self._run(teacher, next(iter(teacher.candidates)), seed)
+        return list(self._of_candidate(teacher, next(iter(teacher.candidates))))
+
+
+def _taught(teacher: ArmRun | None) -> dict[str, Paths]:
+    return {} if teacher is None else {"teacher": Paths(teacher.run_dir)}
 
 
 def identity_of(data: Path | None) -> str:
@@ -172,7 +187,7 @@ def digest_of(options: TrainOptions, data: str, teacher: str = "") -> str:
     """
     values = config.flatten(config.to_tree(options))
     del values["seed"]
-    matters = {
+    matters = {"task": options.task} | {
         key: form
         for key, field in config.fields_of(TrainOptions, type(options.model)).items()
         if key not in _OF_NO_MATTER and not field[0].metadata["launch"]
