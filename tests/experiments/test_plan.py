@@ -230,3 +230,8 @@ def test_a_job_that_could_not_train_it_is_refused(capsys: pytest.CaptureFixture[
     assert check._main(127, words) == 2
     assert "1 needs 128 ranks, but the job has 127" in capsys.readouterr().out
     assert check._main(512, words) == 0
+
+
+def test_runs_of_earlier_versions_are_found() -> None:
+    names = [folder({}), folder({"groups": 3, "codistill.topology": "ring"})]
+    assert names == ["commoncrawl-1-group-dd0fff355f", "commoncrawl-3-groups-4fce83c876"]

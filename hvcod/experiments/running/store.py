@@ -187,7 +187,8 @@ def digest_of(options: TrainOptions, data: str, teacher: str = "") -> str:
     """
     values = config.flatten(config.to_tree(options))
     del values["seed"]
-    matters = {"task": options.task} | {
+    matters: dict[str, Any] = {} if options.task == TrainOptions.task else {"task": options.task}
+    matters |= {
         key: form
         for key, field in config.fields_of(TrainOptions, type(options.model)).items()
         if key not in _OF_NO_MATTER and not field[0].metadata["launch"]
