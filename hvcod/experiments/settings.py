@@ -10,8 +10,8 @@ def text(scale: str) -> Setting:
     return {"laptop": _LAPTOP, "gpu": _GPU, "paper": _PAPER}[scale]
 
 
-def _dropouts(*shares: float, **options: int) -> Candidates:
-    return {f"dropout {share:g}": {**options, "model.dropout": share} for share in shares}
+def _dropouts(*shares: float) -> Candidates:
+    return {f"dropout {share:g}": {"model.dropout": share} for share in shares}
 
 
 def _rates(options: Options, *rates: float) -> Candidates:
@@ -39,11 +39,10 @@ _FAINT: Options = {"local.outer_learning_rate": 0.7, "local.outer_momentum": 0.5
 # after some 350 steps; with the dropout that is best for it, after some 900.
 _TWICE: Options = {"group_batch_size": 64, "steps": 700, "model.dropout": 0.2}
 _OF_TWICE = {
-    **_rates(_TWICE, 0.01, 0.02),
-    "rate 0.014, dropout 0.3": {
-        **_TWICE,
-        "optimizer.learning_rate": 0.014,
-        "model.dropout": 0.3,
+    **_rates(_TWICE, 0.01, 0.014, 0.02),
+    **{
+        f"rate 0.01, {name}": {**_TWICE, "optimizer.learning_rate": 0.01, **dropout}
+        for name, dropout in _dropouts(0.1, 0.3).items()
     },
 }
 
@@ -66,7 +65,7 @@ _LAPTOP = Setting(
     },
     teaching={
         "same_data": True,
-        "steps": 600,
+        "steps": 700,
         "codistill.burn_in": 150,
         "codistill.exchange_interval": 25,
     },
@@ -76,7 +75,7 @@ _LAPTOP = Setting(
         "uniform": _labels("uniform", {"steps": 600}, 0.1, 0.3),
         "unigram": _labels("unigram", {"steps": 600}, 0.1, 0.3),
         "doubled": _OF_TWICE,
-        "ensemble": {**_dropouts(0.0), **_dropouts(0.2, steps=800)},
+        "ensemble": _dropouts(0.0, 0.2),
         "self-taught": _dropouts(0.0, 0.2),
         "half": _dropouts(0.2, 0.4),
         "doubled-warm-up": _rates({**_TWICE, "batch_warmup": 150}, 0.014),
@@ -84,8 +83,8 @@ _LAPTOP = Setting(
         "student": {"": {"steps": 600}},
         "local": _intervals(_TWICE, 5, 25),
         "diloco": {
-            "momentum 0.9": {**_TWICE, **_OUTER, "local.sync_interval": 10},
-            "momentum 0.5": {**_TWICE, **_FAINT, "local.sync_interval": 10},
+            **_intervals({**_TWICE, **_OUTER}, 10, 25),
+            "every 10 steps, momentum 0.5": {**_TWICE, **_FAINT, "local.sync_interval": 10},
         },
         "workers-1": _rates({"group_batch_size": 32, "model.dropout": 0.2}, 0.01),
         "workers-2": _OF_TWICE,
