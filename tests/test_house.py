@@ -13,6 +13,7 @@ FILES = sorted(PRODUCT.rglob("*.py"))
 FLOORS = (
     "cli",
     "experiments",
+    "advice",
     "churn",
     "cluster",
     "runs",

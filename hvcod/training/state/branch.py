@@ -16,6 +16,7 @@ from hvcod.tensorfile.precision import lossless
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
 from hvcod.training.run.directory import begin_run
 from hvcod.training.run.resume import per_rank
+from hvcod.training.state.keeper import NOISE
 from hvcod.training.state.restore import NO_RANKS, OUTLINE, State, as_text, state_of
 from hvcod.tree import put_together, take_apart
 
@@ -33,9 +34,10 @@ def branch(options: TrainOptions, states: Sequence[Path], ranks: int, anew: bool
         options: Of the new run, which has a run directory; the model must be that of the states.
         states: For each group the file of the state that it begins with, which is only read.
         ranks: Those of a group that train.
-        anew: Whether the position in the data, hidden states, random numbers and the weights of
-            teachers begin anew, as they must where the batch, the groups or the ranks are others;
-            fixed teachers stay. Otherwise the run goes on bit for bit as the other would have.
+        anew: Whether the position in the data, hidden states, random numbers, readings of the
+            gradient noise scale and the weights of teachers begin anew, as they must where the
+            batch, the groups or the ranks are others; fixed teachers stay. Otherwise the run goes
+            on bit for bit as the other would have.
 
     Raises:
         HvcodError: A state cannot be read, or the run cannot be written.
@@ -75,6 +77,7 @@ def _branched(state: State, run_id: str, group: int, anew: bool) -> State:
     if anew:
         about, ranks, own = dataclasses.replace(about, ranks=NO_RANKS), {}, {}
         taught = _untaught(taught)
+        shared = {name: part for name, part in shared.items() if name != NOISE}
     outline, tensors = take_apart({**shared, "codistiller": taught}, "shared")
     return State(about, outline, ranks, tensors | own)
 

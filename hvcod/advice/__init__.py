@@ -1,0 +1,1 @@
+"""Advice: would a second group pay, by what a run has measured."""
