@@ -150,6 +150,9 @@ class Study:
         methods: As ``hvcod churn run --methods`` takes them, the baseline first.
         retrains: Retrains of each method for each of ``--seeds``.
         part: The part of the data that all retrains predict.
+        labels: {method: its name on the page}.
+        published: {method: {``log_loss`` or ``churn``: what the paper has}}.
+        notes: Sentences for the page that limit what it says.
     """
 
     name: str
@@ -160,3 +163,6 @@ class Study:
     methods: str = "dnn,ensemble,codistill"
     retrains: int = 8
     part: str = "validation"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from hvcod.experiments.running.store import ArmRun
 from hvcod.files.folder import hold, make_folder
 from hvcod.files.whole import write_output
 
-__all__ = ["Context", "check_pictures", "report"]
+__all__ = ["Context", "about_of", "check_pictures", "element", "report", "write"]
 
 _PACKAGES = ("torch", "numpy", "scipy")
 
@@ -71,10 +71,12 @@ def report(
     readings = {arm.name: _readings(shown, arm, runs) for arm in shown.arms}
     shown = _without_diverged(shown, readings)
     measured = Measured(shown, readings, _costs(shown.arms, runs))
-    about = _about(context, readings, _first(runs))
+    seeds = [seed for arm in readings.values() for each in arm.values() for seed in each.values()]
+    kinds = (kind for seed in seeds for kind in seed.processors)
+    about = about_of(context, kinds, _first(runs))
     result = summary(measured) | to_dict(about)
     drawn = pictures(measured)
-    page = blocks(measured, about, _element(drawn["svg"]))
+    page = blocks(measured, about, element(drawn["svg"]))
     title = f"{experiment.name}: {experiment.title}"
     files = {
         **{f"{FIGURE}.{ending}": content for ending, content in drawn.items()},
@@ -83,7 +85,7 @@ def report(
         "index.html": html(title, page).encode(),
         "summary.json": json.dumps(result, indent=1).encode() + b"\n",
     }
-    _write(folder, files)
+    write(folder, files)
     return result
 
 
@@ -159,12 +161,13 @@ def _first(runs: Sequence[ArmRun]) -> list[str]:
     return [run.name for run in runs if run.seed == seed]
 
 
-def _about(
-    context: Context,
-    readings: Mapping[str, Mapping[str, Mapping[int, Readings]]],
-    shown: Sequence[str],
-) -> About:
-    runs = [run for arm in readings.values() for seeds in arm.values() for run in seeds.values()]
+def about_of(context: Context, processors: Iterable[str], shown: Sequence[str]) -> About:
+    """Returns the circumstances of runs, today.
+
+    Args:
+        processors: The kinds of processors on which they were trained.
+        shown: The names of those whose commands the page shows.
+    """
     versions = {"hvcod": __version__, "Python": platform.python_version()}
     return About(
         context.scale,
@@ -174,19 +177,23 @@ def _about(
         context.data or "the task's built-in data",
         context.digest,
         versions | {name: version(name) for name in _PACKAGES},
-        sorted({kind for run in runs for kind in run.processors}),
+        sorted({*processors}),
         datetime.now(UTC).strftime("%Y-%m-%d"),
     )
 
 
-def _element(svg: bytes) -> str:
+def element(svg: bytes) -> str:
     """Returns the SVG element of a file, for a page of HTML."""
     text = svg.decode()
     return text[text.index("<svg") :]
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes the files, the summary last: it tells that the report is whole."""
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes the files, the summary last: it tells that the report is whole.
+
+    Raises:
+        HvcodError: The folder cannot be written.
+    """
     try:
         with hold(folder):
             make_folder(folder)

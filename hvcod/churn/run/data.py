@@ -10,15 +10,19 @@ from hvcod.tasks import load_task
 
 
 def check_data(
-    retrains: Sequence[Retrain], train: TrainOptions, crew: Crew, is_complete: bool
+    retrains: Sequence[Retrain], train: TrainOptions, part: str, crew: Crew, is_complete: bool
 ) -> None:
     """Compares the data with those that the existing retrains have learned from.
 
     Opens the data, and so makes built-in ones, on all ranks of the launch: collective. They are not
     needed if the study is complete and they are at the path where they were.
 
+    Args:
+        part: The part that all retrains are to predict.
+
     Raises:
-        HvcodError: A retrain has learned from data of another meaning, or other examples.
+        HvcodError: A retrain has learned from data of another meaning, or other examples; or there
+            is no such part.
     """
     # Imported here because they start MPI, which must not happen before the crew is made.
     from hvcod.groups.split import split
@@ -35,6 +39,7 @@ def check_data(
     if is_complete and not any(record.is_elsewhere(here) for _, record in known):
         return
     task = load_task(train.task)(train, split(world()))
+    next(iter(task.evaluation_data(part)), None)  # a part that is missing is not found too late
     now = crew.on_root(lambda: DataRecord.of(task))
     for retrain, before in known:
         meaning = difference(now.meaning, before.meaning)

@@ -60,7 +60,7 @@ def conduct(
     _check(retrains, study, options, share)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     missing = crew.on_root(lambda: _missing(retrains, output, crew.options.ranks_per_group))
-    check_data(retrains, train, crew, is_complete=not missing)
+    check_data(retrains, train, study.part, crew, is_complete=not missing)
     ours = [retrain for retrain in crew.share_of(retrains) if retrain.name in missing]
     finished = 0
     if ours:

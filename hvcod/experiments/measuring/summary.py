@@ -37,7 +37,7 @@ def summary(measured: Measured) -> dict[str, Any]:
         "unit": measured.unit,
         "baseline": experiment.baseline,
         "seeds": measured.seeds,
-        "claims": [_verdict(verdict) for verdict in measured.verdicts],
+        "claims": [claim_figures(verdict) for verdict in measured.verdicts],
         "arms": [_row(row) for row in measured.rows],
         "notes": list(experiment.notes),
     }
@@ -62,7 +62,8 @@ def _lines(run: Readings) -> Iterator[list[Any]]:
             yield [weights, part, step, *taken, run.sign * value]
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def claim_figures(verdict: Verdict) -> dict[str, Any]:
+    """Returns a claim, what was found and the verdict."""
     claim, evidence = verdict.claim, verdict.evidence
     return {
         "claim": claim.text,

@@ -98,7 +98,8 @@ def _found(claim: Claim, evidence: Evidence, names: Mapping[str, str], unit: str
             return f"{arm}: a gain of {_number(evidence, 3, unit)} on the best of {other}"
         case "final gain":
             return f"{arm}: a gain of {_number(evidence, 3, unit)} on the last value of {other}"
-    return f"{arm}: a {claim.measure} of {_number(evidence, 3, '')} against {names[claim.against]}"
+    number = _number(evidence, 4 if claim.measure == "log loss change" else 3, "")
+    return f"{arm}: a {claim.measure} of {number} against {names[claim.against]}"
 
 
 def _weights(weights: str) -> str:

@@ -5,7 +5,7 @@ import importlib.util
 import io
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hvcod.errors import HvcodError
@@ -33,7 +33,12 @@ def check_pictures() -> None:
 
 
 def pictures(measured: Measured) -> dict[str, bytes]:
-    """Returns {ending: the figure in that format}, ``png`` and ``svg``.
+    """Returns {ending: the figure in that format}, as `saved` does."""
+    return saved(lambda: figure(measured))
+
+
+def saved(draw: Callable[[], "Figure"]) -> dict[str, bytes]:
+    """Returns {ending: a figure in that format}, ``png`` and ``svg``.
 
     Raises:
         HvcodError: Matplotlib is not installed.
@@ -46,7 +51,7 @@ def pictures(measured: Measured) -> dict[str, bytes]:
         "svg": {"metadata": {"Date": None}},
     }
     with rules():
-        drawn, contents = figure(measured), {}
+        drawn, contents = draw(), {}
         for ending, options in formats.items():
             content = io.BytesIO()
             drawn.savefig(content, format=ending, **options)

@@ -88,7 +88,7 @@ def blocks(measured: Measured, about: About, svg: str) -> list[Block]:
         Paragraph(COSTS),
         *_choices(measured),
         Heading("How it was run"),
-        Paragraph(_circumstances(about)),
+        Paragraph(circumstances(about)),
         Code(about.command),
         Paragraph(_of_commands(about)),
         Code(
@@ -146,7 +146,8 @@ def _of_commands(about: About) -> str:
     return text
 
 
-def _circumstances(about: About) -> str:
+def circumstances(about: About) -> str:
+    """Returns the day, the processors, the versions and the data in sentences."""
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     where = f"Data: {about.data}" + (f" (digest {about.digest})" if about.digest else "")
     on = "; ".join(about.processors) or "unknown processors"

@@ -24,10 +24,10 @@ class Alone(Processes):
         self.options = CrewOptions()
 
 
-def check(folder: Path, data: Path, is_complete: bool = False) -> None:
+def check(folder: Path, data: Path, is_complete: bool = False, part: str = "validation") -> None:
     train = resolve(None, [], {"task": "commoncrawl", "data": data})
     retrains = retrains_of(methods_of("dnn"), StudyOptions(repeats=2), train, folder)
-    check_data(retrains, train, Alone(), is_complete)
+    check_data(retrains, train, part, Alone(), is_complete)
 
 
 @pytest.fixture
@@ -59,6 +59,13 @@ def test_other_data_are_refused(
         f"{tiny_data} before; use the same data, another --output, or delete that folder and "
         f"{study}/predictions/validation/dnn/001.h5"
     )
+
+
+def test_a_part_that_is_not_there_is_refused_before_anything_is_trained(
+    study: Path, tiny_data: Path
+) -> None:
+    with pytest.raises(HvcodError, match="--part test: the data have training and validation"):
+        check(study, tiny_data, part="test")
 
 
 def test_a_complete_study_does_not_need_its_data(study: Path, tmp_path: Path) -> None:
