@@ -192,6 +192,7 @@ EXPERIMENTS: Registry[Callable[[str], "Experiment | Study"]] = Registry(
         "figure3": "hvcod.experiments.images:figure3",
         "figure4": "hvcod.experiments.text:figure4",
         "multiphase": "hvcod.experiments.variants:multiphase",
+        "table1": "hvcod.experiments.clicks:table1",
         "topology": "hvcod.experiments.variants:topology",
         "precision": "hvcod.experiments.variants:precision",
         "alternatives": "hvcod.experiments.variants:alternatives",

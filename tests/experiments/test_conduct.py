@@ -83,3 +83,22 @@ def test_processes_train_it_without_a_launcher(
     assert "wild" not in again.stderr
     plan = fast_mpirun(0, PROGRAM, "experiment", "diverging", *words, "--plan", "--json")
     assert [run["diverged"] for run in json.loads(plan.stdout)["runs"]] == [False, False, True]
+
+
+def test_a_study_of_churn_has_a_page_of_the_same_form(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+    words = ["--data", tiny_data, "--output", tmp_path / "o", "--seeds", 1, "--json"]
+    done = fast_mpirun(2, PROGRAM, "experiment", "study", *words)
+    outcome = json.loads(done.stdout)
+    assert (outcome["done"], outcome["runs"]) == (4, 4)
+    folder = tmp_path / "o" / "study"
+    names = {path.name for path in folder.iterdir()}
+    assert {"index.md", "index.html", "figure.png", "churn.html"} <= names
+    summary = outcome["summary"]
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    reduction = summary["churn"]["methods"]["codistill"]["against_first"]["churn_reduction"]
+    assert summary["claims"][0]["mean"] == reduction["mean"]
+    page = (folder / "index.md").read_text()
+    assert "| two groups | 2 |" in page
+    assert "hvcod churn run --methods dnn,codistill --repeats 2" in page

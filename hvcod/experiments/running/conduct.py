@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from hvcod.churn.page.page import page
-from hvcod.churn.report import Report, to_csv
 from hvcod.errors import HvcodError, reason_of
 from hvcod.experiments.base import Experiment, Study
 from hvcod.experiments.options import ExperimentOptions
 from hvcod.experiments.report import Context, check_pictures, report
 from hvcod.experiments.running import studies
 from hvcod.experiments.running.complete import complete
-from hvcod.experiments.running.plan import command_of
+from hvcod.experiments.running.plan import command_of, command_of_study
 from hvcod.experiments.running.store import FOLDER, ArmRun, identity_of, missing, runs_of
+from hvcod.experiments.study import report_study
 from hvcod.files.folder import hold, make_folder
 from hvcod.runs.crew import Crew
-from hvcod.tasks.files import held, write_whole
+from hvcod.tasks.files import held
 from hvcod.training.run.stop_file import watched
 
 
@@ -108,16 +107,13 @@ def _context(
 def _compared(
     study: Study, order: ExperimentOptions, crew: Crew, ranks_per_group: int | None
 ) -> Outcome:
-    outcome = studies.Training(study, order, ranks_per_group).conduct(crew)
+    train = studies.Training(study, order, ranks_per_group)
+    outcome, summary = train.conduct(crew), None
     if outcome.report is not None:
-        with held(order.output):
-            _write(outcome.report, order, study.name)
-    return Outcome(outcome.done, outcome.retrains, outcome.preempted)
-
-
-def _write(report: Report, order: ExperimentOptions, name: str) -> None:
-    for file, text in (("churn.csv", to_csv(report)), ("churn.html", page(report))):
-        write_whole(order.output / name / file, text.encode("utf-8", "backslashreplace"))
+        context = _context(study, order, [("all retrains", command_of_study(train))])
+        folder = order.output / study.name
+        summary = report_study(study, outcome.report, train.retrains, folder, context)
+    return Outcome(outcome.done, outcome.retrains, outcome.preempted, summary=summary)
 
 
 def _make(order: ExperimentOptions, name: str) -> None:

@@ -68,10 +68,7 @@ def plan_of(
     """
     if isinstance(work, Study):
         train = studies.Training(work, order, ranks_per_group)
-        command = shlex.join(
-            _launched(train.ranks, "churn", "run", *train.words, options=train.given)
-        )
-        return planned([(retrain, command) for retrain in train.retrains])
+        return planned([(retrain, command_of_study(train)) for retrain in train.retrains])
     return planned([(run, command_of(run)) for run in runs_of(work, order, ranks_per_group)])
 
 
@@ -91,6 +88,11 @@ def seconds_left(plan: Sequence[PlannedRun], at_once: int) -> float | None:
     if None in by_folder.values():
         return None
     return sum(filter(None, by_folder.values())) / at_once
+
+
+def command_of_study(train: studies.Training) -> str:
+    """Returns the command line that trains all retrains of a study, to be copied and pasted."""
+    return shlex.join(_launched(train.ranks, "churn", "run", *train.words, options=train.given))
 
 
 def command_of(run: ArmRun) -> str:

@@ -3,11 +3,12 @@
 All train a baseline, so they share its runs.
 """
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from hvcod.cli.main import main
 from hvcod.experiments.arms import baseline, codistilled
-from hvcod.experiments.base import Arm, Claim, Experiment, Panel, Setting
+from hvcod.experiments.base import Arm, Claim, Experiment, Panel, Setting, Study
 from hvcod.registry import EXPERIMENTS
 
 SETTING = Setting(
@@ -56,7 +57,20 @@ def diverging(scale: str) -> Experiment:
     return experiment("diverging", Arm("wild", "too fast", {"": wild}))
 
 
-MORE = {"tiny": tiny, "other": other, "diverging": diverging}
+def study(scale: str) -> Study:
+    """Two retrains of one model, and of codistilled ones."""
+    claim = Claim("Less churn.", "codistill", "dnn", measure="churn reduction")
+    labels = {"dnn": "one model", "codistill": "two groups"}
+    about = ("study", "a tiny study", "nothing", SETTING, [claim])
+    return Study(*about, methods="dnn,codistill", retrains=2, labels=labels)
+
+
+MORE: Mapping[str, Callable[[str], Experiment | Study]] = {
+    "tiny": tiny,
+    "other": other,
+    "diverging": diverging,
+    "study": study,
+}
 
 if __name__ == "__main__":
     with ExitStack() as stack:
