@@ -77,6 +77,11 @@ class Scored:
         return over_seeds([self.sign * seed.final for seed in self.seeds.values()])
 
     @property
+    def improving(self) -> int:
+        """The number of seeds whose best is the last point: longer training might go lower."""
+        return sum(seed.best.step == int(seed.curve.steps[-1]) for seed in self.seeds.values())
+
+    @property
     def best_step(self) -> Estimate:
         """The step of the best value over seeds."""
         return over_seeds([float(seed.best.step) for seed in self.seeds.values()])

@@ -96,6 +96,7 @@ def _row(row: Row) -> dict[str, Any]:
         },
         "best": _estimate(scored.best),
         "best_step": _estimate(scored.best_step),
+        "still_improving": scored.improving,
         "final": _estimate(scored.final),
         "against_baseline": _compared(row.against_raw),
         "against_baseline_on_the_same_weights": row.against_same and _compared(row.against_same),

@@ -15,13 +15,13 @@ FIGURE = "figure"
 MEASURES = (
     "The curves are of validation data that no choice was made on (the reporting half), smoothed: "
     "each point is the mean of three successive validations. The best of an arm is the lowest "
-    "point of this curve. Steps to the baseline's best: the baseline's best value with the same "
-    "seed is looked up on the curve of the arm, between two validations by a straight line; the "
-    "speed-up is the baseline's steps to it divided by the arm's, so 2 means half of the steps. "
-    "A dash stands for a seed that did not reach it within its steps: its speed-up lies between 0 "
-    "and the value that it would have had one step later, and the interval covers both. "
-    "Averaged weights are an exponential moving average, which is only scored, not taught from, "
-    "unless the arm says so."
+    "point of this curve; a star means that for a seed or more it is the last one. Steps to the "
+    "baseline's best: the baseline's best value with the same seed is looked up on the curve of "
+    "the arm, between two validations by a straight line; the speed-up is the baseline's steps to "
+    "it divided by the arm's, so 2 means half of the steps. A dash stands for a seed that did not "
+    "reach it within its steps: its speed-up lies between 0 and the value that it would have had "
+    "one step later, and the interval covers both. Averaged weights are an exponential moving "
+    "average, which is only scored, not taught from, unless the arm says so."
 )
 
 INTERVALS = (
@@ -121,10 +121,21 @@ def _not_shown(measured: Measured) -> Iterator[Block]:
     """Yields what did not show, and what limits the rest."""
     missing = [each.claim.text for each in measured.verdicts if each.verdict == NOT_SHOWN]
     items = [("Not shown:", text) for text in missing]
-    items += [("Note:", note) for note in measured.experiment.notes]
+    items += [("Note:", note) for note in (*measured.experiment.notes, *_improving(measured))]
     if items:
         yield Heading("What did not show, and what limits the rest")
         yield Bullets(items)
+
+
+def _improving(measured: Measured) -> Iterator[str]:
+    """Yields a note that names the arms which were still improving when their training ended."""
+    rows = [row for row in measured.rows if row.scored.improving]
+    arms = [f"“{row.arm.label}” ({tables.WEIGHTS[row.scored.weights]})" for row in rows]
+    if arms:
+        yield (
+            "For a seed or more the best is the last point of the curve, so that longer training "
+            f"may go lower, and change speed-ups and gains: {', '.join(arms)}."
+        )
 
 
 def _choices(measured: Measured) -> Iterator[Block]:

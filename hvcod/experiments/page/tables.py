@@ -49,7 +49,7 @@ def _result(row: Row, measured: Measured) -> list[str]:
         row.arm.label,
         WEIGHTS[scored.weights],
         number(scored.best),
-        f"{scored.best_step.mean:,.0f}",
+        f"{scored.best_step.mean:,.0f}{'*' * (scored.improving > 0)}",
         *([number(scored.final)] if measured.judges_last else []),
         *against,
     ]

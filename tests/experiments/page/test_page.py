@@ -79,7 +79,7 @@ def test_the_table_of_arms_has_the_known_numbers() -> None:
     rows = {(row[0], row[1]): row[2:] for row in tables.results(straight()).rows}
     assert rows["one group", "raw"] == [
         "3.100 [3.100, 3.100]",
-        "590",
+        "590*",
         "–",
         "590 / 590 / 590",
         "–",
@@ -145,6 +145,15 @@ def test_the_page_has_every_verdict() -> None:
     assert "# baseline 1\nhvcod train --seed 1\n```" in page
     assert "Those with the first seed; 1 more in summary.json:" in page
     assert "hvcod train --seed 2" not in page
+
+
+def test_arms_that_were_still_improving_are_named() -> None:
+    page = markdown(blocks(straight(), ABOUT, "<svg></svg>"))
+    assert "may go lower, and change speed-ups and gains: “one group” (raw), “one group”" in page
+    overfitting = markdown(blocks(measured(), ABOUT, "<svg></svg>"))
+    assert "may go lower" not in overfitting
+    assert summary(straight())["arms"][0]["still_improving"] == 3
+    assert summary(measured())["arms"][0]["still_improving"] == 0
 
 
 class _Tags(HTMLParser):
