@@ -63,10 +63,15 @@ def _dropped(*shares: float) -> dict[str, Options]:
     return {f"dropout {share:g}": {"model.dropout": share} for share in shares}
 
 
-def _doubled(examples: int, *rates: float) -> dict[str, Options]:
-    """Returns candidates for a batch of so many examples: its learning rates."""
+def _doubled(examples: int, *rates: float, smoothing: float = 0.0) -> dict[str, Options]:
+    """Returns candidates for a batch of so many examples: its learning rates, label smoothing."""
+    smoothed = f", label smoothing {smoothing:g}" if smoothing else ""
     return {
-        f"rate {rate:g}": {"optimizer.learning_rate": rate, "optimizer.scale_batch": examples}
+        f"rate {rate:g}{smoothed}": {
+            "optimizer.learning_rate": rate,
+            "optimizer.scale_batch": examples,
+            "model.label_smoothing": smoothing,
+        }
         for rate in rates
     }
 
@@ -103,8 +108,8 @@ _SETTINGS = {
             "codistill.distill_weight": 3.0,
         },
         tuning={
-            "regularised": {**_smoothed(0.1, 0.3), **_dropped(0.2, 0.5)},
-            "doubled": _doubled(512, 0.2, 0.4),
+            "regularised": {**_smoothed(0.1), **_dropped(0.2, 0.5)},
+            "doubled": {**_doubled(512, 0.2, 0.4), **_doubled(512, 0.2, smoothing=0.1)},
         },
         average=0.95,
     ),
@@ -132,7 +137,7 @@ _SETTINGS = {
         },
         tuning={
             "regularised": {**_smoothed(0.1), **_dropped(0.3)},
-            "doubled": _doubled(4096, 0.8, 1.6),
+            "doubled": {**_doubled(4096, 0.8, 1.6), **_doubled(4096, 0.8, smoothing=0.1)},
         },
         average=0.95,
     ),
@@ -142,7 +147,7 @@ _SETTINGS = {
         teaching={"codistill.burn_in": 3000, "codistill.exchange_interval": 50},
         tuning={
             "regularised": {**_smoothed(0.1), **_dropped(0.2)},
-            "doubled": _doubled(32_768, 6.4, 12.8),
+            "doubled": {**_doubled(32_768, 6.4, 12.8), **_doubled(32_768, 6.4, smoothing=0.1)},
         },
         average=0.999,
         rank_batch=64,
