@@ -96,7 +96,8 @@ _LAPTOP = Setting(
     average=0.98,
 )
 
-# Not tried on a GPU yet: sizes for about a minute a run and group there.
+# Not run on a GPU yet. Meant for a minute a run of one group, and for half an hour for three seeds
+# of figure 2a if four runs share a GPU (--at-once 4).
 _GPU = Setting(
     text="two LSTM layers of 1024 units with layer normalisation, embeddings of 512; 10 million "
     "tokens of text, read again and again, 1024 documents x 32 tokens a step; Adam at a constant "
@@ -107,24 +108,25 @@ _GPU = Setting(
         "precision": "bf16",
         "training_examples": 312_500,
         "group_batch_size": 1024,
-        "steps": 1200,
-        "save_interval": 300,
+        "steps": 800,
+        "save_interval": 200,
         "validation_interval": 50,
         "validation_examples": 8192,
         "optimizer.learning_rate": 2e-3,
         "optimizer.beta2": 0.99,
         "model.embedding": 512,
     },
-    teaching={"same_data": True, "codistill.burn_in": 300, "codistill.exchange_interval": 50},
+    teaching={"same_data": True, "codistill.burn_in": 200, "codistill.exchange_interval": 50},
     tuning={
+        "baseline": _rates({}, 1e-3, 2e-3, 4e-3),
         "regularised": _dropouts(0.1, 0.3),
         "uniform": _labels("uniform", {}, 0.1),
         "unigram": _labels("unigram", {}, 0.1),
         "doubled": _rates({"model.dropout": 0.1}, 2e-3, 3e-3),
         "ensemble": _dropouts(0.0, 0.1),
-        "doubled-warm-up": _rates({"model.dropout": 0.1, "batch_warmup": 300}, 2e-3),
-        "teachers": {"": {"steps": 600}},
-        "student": {"": {"steps": 600}},
+        "doubled-warm-up": _rates({"model.dropout": 0.1, "batch_warmup": 200}, 2e-3),
+        "teachers": {"": {"steps": 400}},
+        "student": {"": {"steps": 400}},
         "local": _intervals({"model.dropout": 0.1}, 10, 50),
         "diloco": _intervals({"model.dropout": 0.1, **_OUTER}, 50, 100),
         "workers-1": _rates({"group_batch_size": 256, "model.dropout": 0.1}, 1e-3, 2e-3),
