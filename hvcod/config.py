@@ -361,6 +361,13 @@ class TrainOptions:
         "distributions (validation_ensemble_loss and so on, in the lines of the last group)",
         result=False,
     )
+    advise: int | None = option(
+        None,
+        "when the run is finished, print what `hvcod advise` says of it by at most so many "
+        "readings of gradients, such as 64",
+        minimum=2,
+        launch=True,
+    )
     tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)
     profile: Steps | None = option(
         None,

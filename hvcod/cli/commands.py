@@ -17,7 +17,7 @@ COMMANDS = {
     "status": "Show the progress of the groups of a run.",
     "job": "Submit training to Slurm, PBS or LSF, and follow it there.",
     "doctor": "Check whether training would run here.",
-    "advise": "Tell whether a second group would pay.",
+    "advise": "Tell whether a second group, or a larger batch, would help.",
     "plan": "Estimate how to divide ranks into groups.",
 }
 

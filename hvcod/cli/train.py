@@ -4,16 +4,21 @@ import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hvcod import effects
+from hvcod.advice.options import AdviceOptions
+from hvcod.cli.advise import shown
 from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
 from hvcod.config import TrainOptions, parse_assignment
-from hvcod.errors import OutputError
+from hvcod.errors import HvcodError, OutputError
 from hvcod.terminal import one_line, show
+
+if TYPE_CHECKING:
+    from hvcod.advice.advise import Advice
 
 EXAMPLES = """\b
 Examples:
@@ -59,15 +64,38 @@ def command(
         for note in effects.notes(options, named):
             show(f"hvcod: {note}", err=True)
     summaries = launch(options, Team.of_all(signals))
+    advice = _advised(options, summaries)
     if launch_rank() == 0:
         # If the disk of the log is full, the launch has still done its work.
         with contextlib.suppress(OutputError):
+            if advice is not None:
+                summaries[0]["advice"] = json.loads(shown(advice, as_json=True))
             show(json.dumps(finite(summaries)) if as_json else table(summaries))
+            if advice is not None and not as_json:
+                show(f"\n{shown(advice, as_json)}")
             for message in endings(summaries):
                 show(f"hvcod: {one_line(message)}", err=True)
         if any(summary.get("silent_teacher_ranks") for summary in summaries):
             leave(exit_code(summaries))
     click.get_current_context().exit(exit_code(summaries))
+
+
+def _advised(options: TrainOptions, summaries: Sequence[dict[str, Any]]) -> "Advice | None":
+    """Returns advice on a run that is finished, if it is asked for. Collective over the launch."""
+    if options.advise is None or any(each["ended"] != "finished" for each in summaries):
+        return None
+    from hvcod.advice.advise import advise
+    from hvcod.groups.split import split
+    from hvcod.groups.world import world
+
+    everyone, first = split(world()), summaries[0]
+    wanted = AdviceOptions(first["group"], readings=options.advise, device=options.device)
+    try:
+        return advise(Path(first["run_dir"]), wanted, everyone, options.task)
+    except HvcodError as error:  # the training has done its work
+        if everyone.is_root:
+            show(f"hvcod: no advice: {one_line(str(error))}", err=True)
+        return None
 
 
 def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:

@@ -77,6 +77,11 @@ def begun_after(steps: int, position: Mapping[str, Tensor]) -> Mapping[str, Tens
     return {**position, _STEPS: torch.full_like(position[_STEPS], steps)}
 
 
+def without_warmup(position: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a position for data whose batches are whole, in front of one that was begun."""
+    return {name: each for name, each in position.items() if name not in (_STEPS, _ROWS)}
+
+
 class Growing:
     """Training data whose batches are handed out in parts at first.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.shared import patiently
+from hvcod.groups.communicator import Alone, Communicator
 from hvcod.groups.split import Group
 from hvcod.groups.tensors import broadcast_tensors, scatter_tensors
 from hvcod.groups.world import on_rank_zero
@@ -101,7 +102,21 @@ def restore(
             _fit(state, group.size, batch_size, rows)
         return state is not None
 
-    return _hand_out(state, group) if on_rank_zero(group.comm, look) else None
+    return _hand_out(state, group.comm) if on_rank_zero(group.comm, look) else None
+
+
+def restored(state: State, batch_size: int, rows: Mapping[str, int]) -> Restored:
+    """Returns a training state as a group of one rank, which is this process, needs it.
+
+    Args:
+        batch_size: Examples of the group in a step.
+        rows: See `restore`.
+
+    Raises:
+        HvcodError: The state cannot be shared out so.
+    """
+    _fit(state, 1, batch_size, rows)
+    return _hand_out(state, Alone())
 
 
 def part_of_newest(
@@ -173,15 +188,15 @@ def _fit(state: State, ranks: int, batch_size: int, rows: Mapping[str, int]) -> 
             del state.tensors[name]
 
 
-def _hand_out(state: State | None, group: Group) -> Restored:
+def _hand_out(state: State | None, ranks: Communicator) -> Restored:
     header, shared, mine = None, None, None
     if state is not None:
         header = [dataclasses.asdict(state.about), state.shared, state.ranks]
         shared = {n: t for n, t in state.tensors.items() if n.startswith("shared")}
         mine = {n: t for n, t in state.tensors.items() if n.startswith("ranks")}
-    header, shared_outline, outline = group.comm.bcast(header)
-    everyones = broadcast_tensors(group.comm, shared)
-    own = scatter_tensors(group.comm, mine)
+    header, shared_outline, outline = ranks.bcast(header)
+    everyones = broadcast_tensors(ranks, shared)
+    own = scatter_tensors(ranks, mine)
     own_trees = {part: put_together(tree, own) for part, tree in outline.items()}
     return Restored(Origin(**header), put_together(shared_outline, everyones), own_trees)
 

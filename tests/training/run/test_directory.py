@@ -178,6 +178,7 @@ HARMLESS: dict[str, Any] = {
     "codistill.teacher_ranks": 1,
 }
 OF_A_LAUNCH: dict[str, Any] = {
+    "advise": 51,
     "tensorboard": True,
     "profile": "10:12",
     "other_data": True,
