@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEIGHT, _ROW, _LINE = 2.1, 0.28, 0.15  # inches: of a panel, of an arm in it, of a legend's line
-_LETTERS = 24  # of the longest label with which the legend of a column has room for two
 _DOTS = 300  # per inch
 _STACKED = 3  # panels in one column; more stand in two
 
@@ -68,12 +67,11 @@ def figure(measured: Measured) -> "Figure":
     rows = math.ceil(len(shown) / columns)
     looks = styles_of(measured)
     arms = [name for name in looks if any(p.kind == "curves" and name in p.arms for p in shown)]
-    longest = max((len(measured.arms[name].label) for name in arms), default=0)
-    beside = columns * (2 if longest <= _LETTERS else 1)
     heights = [_height(each) for each in shown[::columns]]
-    legend = _LINE * math.ceil(len(arms) / beside) + 0.1 * bool(arms)
-    size = COLUMN * columns + 0.2 * (columns - 1), sum(heights) + legend
-    drawn = Figure(figsize=size, layout="constrained")
+    width = COLUMN * columns + 0.2 * (columns - 1)
+    drawn = Figure(figsize=(width, sum(heights)), layout="constrained")
+    lines = _legend(drawn, measured, {name: looks[name] for name in arms}, 2 * columns)
+    drawn.set_size_inches(width, sum(heights) + _LINE * lines + 0.1 * bool(lines))
     grid = {"height_ratios": heights}
     axes = drawn.subplots(rows, columns, squeeze=False, gridspec_kw=grid).ravel().tolist()
     for number, (each, panel) in enumerate(zip(axes, shown, strict=False)):
@@ -81,7 +79,6 @@ def figure(measured: Measured) -> "Figure":
         _title(each, panel, number if len(shown) > 1 else None)
     for each in axes[len(shown) :]:
         each.remove()
-    _legend(drawn, measured, {name: looks[name] for name in arms}, beside)
     return drawn
 
 
@@ -110,21 +107,19 @@ def _title(axes: "Axes", panel: Panel, number: int | None) -> None:
     axes.set_title(f"{letter}{panel.title or weights}".strip(), loc="left", pad=4)
 
 
-def _legend(drawn: "Figure", measured: Measured, looks: Mapping[str, Style], columns: int) -> None:
+def _legend(drawn: "Figure", measured: Measured, looks: Mapping[str, Style], most: int) -> int:
+    """Draws the legend in as many columns as there is room for; returns its number of lines."""
     from matplotlib.lines import Line2D
 
     if not looks:
-        return
+        return 0
     lines = [Line2D([], [], **look.of_line) for look in looks.values()]
     labels = [measured.arms[name].label for name in looks]
-    drawn.legend(
-        lines,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        handlelength=2.6,
-        columnspacing=1.2,
-        labelspacing=0.3,
-        borderpad=0,
-    )
+    spaces: dict[str, float] = {"handlelength": 2.6, "columnspacing": 1.2, "labelspacing": 0.3}
+    for columns in range(min(most, len(looks)), 0, -1):
+        more: dict[str, Any] = {"ncols": columns, "frameon": False, "borderpad": 0, **spaces}
+        legend = drawn.legend(lines, labels, loc="outside lower center", **more)
+        if columns == 1 or legend.get_window_extent().width <= drawn.bbox.width:
+            break
+        legend.remove()
+    return math.ceil(len(looks) / columns)

@@ -1,6 +1,7 @@
 """Figures of a made-up experiment: legible at the width of a column, in grey, nothing cut off."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,21 @@ def test_text_is_large_enough_and_not_cut_off(drawn: dict[str, Any], name: str) 
     edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     assert (edges == 255).all()  # white all around: no letter goes on beyond the edge
     assert (pixels < 128).any()
+
+
+def test_a_legend_has_as_many_columns_as_there_is_room_for() -> None:
+    heights = []
+    for letter in "iW":
+        arms = [replace(arm, label=letter * 20) for arm in EXPERIMENT.arms]
+        with rules():
+            made = figure(measured(replace(with_panels(Panel(NAMES)), arms=arms)))
+            made.draw_without_rendering()
+        box = made.legends[0].get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= made.bbox.width
+        assert 0 <= box.y0 < box.y1 <= made.bbox.height
+        heights.append(box.height)
+    narrow, wide = heights
+    assert 1.5 < wide / narrow < 2  # seven lines and four
 
 
 def test_a_figure_is_as_wide_as_a_column_or_two(drawn: dict[str, Any]) -> None:
