@@ -6,6 +6,9 @@ from hvcod.advice.trial.arms import RATES
 from hvcod.advice.trial.outcome import Outcome, Result
 from hvcod.units import byte_count
 
+MOST_SAVED = 2.0
+"""The largest saving of twice the batch, where the noise of gradients is all that there is."""
+
 HEAD = (
     *("run", "batch", "rate", "loss", "steps to it", "saving", "predicted"),
     *("s/step", "seconds", "sent a step"),
@@ -34,6 +37,12 @@ def notes(outcome: Outcome) -> list[str]:
         lines.append(
             f"Predicted by the gradient noise scale of B, {_examples(noise.scale)} examples "
             f"({_examples(noise.low)} to {_examples(noise.high)}; {noise.readings} readings)."
+        )
+    if any(result.saving is not None and result.saving > MOST_SAVED for result in outcome.results):
+        lines.append(
+            "A saving above 2 is more than twice the gradients can give: less noise in each update "
+            "lowers the loss at once, as a lower learning rate would; a longer trial, or a higher "
+            "--trial-rate, tells more."
         )
     return [*lines, "This is one trial of each: seeds may differ by more than the runs do."]
 

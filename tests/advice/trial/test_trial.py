@@ -86,14 +86,20 @@ def test_a_trial_leaves_the_run_alone_and_goes_on_where_it_stopped(tmp_path: Pat
     assert learned(rest) == learned(whole)
 
 
-def test_killed_at_any_time_it_goes_on(
-    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
-) -> None:
+def test_of_two_groups_each_goes_on_from_its_own_state(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(run, **{**RUN, "groups": 2, "codistill.exchange": "in-process"})
+    found = conduct(run, ORDER, Here())
+    assert found is not None and found.start.groups == 2
+    assert found.first_taught == 13  # an interval of 3 after the first weights, those of step 9
+    assert any("began with the states of groups 0 and 1" in note for note in notes(found))
 
-    run, killed = tmp_path / "run", tmp_path / "run-trial"
+
+def tiny_run(run: Path, data: Path) -> None:
+    """Trains a small language model for a few steps."""
     options = {
         "task": "commoncrawl",
-        "data": tiny_data,
+        "data": data,
         "run_dir": run,
         "model.hidden": 16,
         "model.embedding": 8,
@@ -103,6 +109,28 @@ def test_killed_at_any_time_it_goes_on(
         "codistill.exchange_interval": 5,
     }
     launch(resolve(None, [], options), Team(Alone(), NodeShare(0, 1), Quiet()))
+
+
+@pytest.mark.usefixtures("long")
+def test_ranks_learn_what_one_process_does(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    tiny_run(run, tiny_data)
+    words = ["hvcod", "advise", run, "--trial", 20, "--output", tmp_path / "ranks", "--json"]
+    by_ranks = json.loads(fast_mpirun(2, *words).stdout)
+    alone = conduct(run, TrialOptions(trial=20), Here())
+    assert alone is not None
+    losses = [each["loss"] for each in by_ranks["results"]]
+    assert losses == pytest.approx([each.loss for each in alone.results], rel=1e-4)
+
+
+def test_killed_at_any_time_it_goes_on(
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+) -> None:
+
+    run, killed = tmp_path / "run", tmp_path / "run-trial"
+    tiny_run(run, tiny_data)
     words = ["hvcod", "advise", run, "--trial", 20, "--at-once", 2, "--json"]
     launched = fast_mpirun.start(0, *words)
     while not (killed / "B/group-0/metrics.jsonl").exists():
@@ -200,4 +228,8 @@ def test_the_table_says_what_was_not_reached() -> None:
         *("0.02", "-", "-"),
     ]
     assert any("began with the same weights" in note for note in notes(outcome))
+    assert not any("above 2" in note for note in notes(outcome))
+    quick = dataclasses.replace(result, steps=20.0, saving=7.0)
+    more = notes(dataclasses.replace(outcome, results=[quick]))
+    assert any("A saving above 2" in note for note in more)
     assert json.dumps(outcome.tree()) and np.isfinite(outcome.level)
