@@ -233,19 +233,17 @@ def figure4(scale: str) -> Experiment:
     setting = text(scale)
     usual = setting.teaching["codistill.exchange_interval"]
     intervals = [5, 25, 50, 100, 250]
-    arms = [
-        codistilled(
-            setting,
-            f"every-{steps}",
-            f"every {steps} steps",
-            {"codistill.exchange_interval": steps},
-        )
-        for steps in intervals
-    ]
-    against = f"every-{usual}"
+    arms = [_exchanging(setting, steps) for steps in intervals]
+    names = [f"every-{steps}" for steps in intervals if steps > usual]
+    if setting.rank_batch is None:
+        # Groups of one process have exact teachers otherwise, as their runs can be repeated.
+        arms.append(_exchanging(setting, 250, staleness="freshest"))
+        names.append(arms[-1].name)
+    labels = {arm.name: arm.label for arm in arms}
+    often, against = arms[0].name, f"every-{usual}"
     return Experiment(
         name="figure4",
-        title="two groups may exchange their weights as seldom as every 250 steps",
+        title="two groups need not exchange their weights often",
         paper="Two groups of 128 workers exchange their weights every 50, 100 or 250 steps: beyond "
         "50 steps the learning curve is slightly worse.",
         setting=setting,
@@ -253,28 +251,20 @@ def figure4(scale: str) -> Experiment:
         claims=[
             *(
                 Claim(
-                    f"An exchange every {steps} steps costs no more than {MATERIAL} nats against "
-                    f"every {usual}.",
-                    f"every-{steps}",
+                    f"An exchange {labels[name]} costs no more than {MATERIAL} nats against every "
+                    f"{usual} steps.",
+                    name,
                     against,
                     measure="gain",
                     at_least=-MATERIAL,
                     nothing=-2 * MATERIAL,
                 )
-                for steps in intervals
-                if steps > usual
+                for name in names
             ),
             Claim(
-                f"An exchange every 250 steps needs no more steps than every {usual} (here: 10%).",
-                "every-250",
-                against,
-                at_least=0.9,
-                nothing=0.8,
-            ),
-            Claim(
-                f"An exchange every {intervals[0]} steps gains no more than {MATERIAL} nats "
-                f"against every {usual}.",
-                f"every-{intervals[0]}",
+                f"An exchange {labels[often]} gains no more than {MATERIAL} nats against every "
+                f"{usual} steps.",
+                often,
                 against,
                 measure="gain",
                 at_most=MATERIAL,
@@ -282,8 +272,26 @@ def figure4(scale: str) -> Experiment:
             ),
         ],
         panels=[
-            Panel([arm.name for arm in arms], title="over steps"),
-            Panel([arm.name for arm in arms], kind="best", title="best loss"),
+            Panel([*labels], title="over steps"),
+            Panel([*labels], kind="best", title="best loss"),
         ],
         baseline="regularised",
+        notes=_OF_EXACT_TEACHERS if setting.rank_batch is None else (),
     )
+
+
+_OF_EXACT_TEACHERS = (
+    "Groups that one process trains have exact teachers, which are from one to two intervals old: "
+    "with an exchange every 250 steps the first ones teach from step 500 on. With the freshest "
+    "teachers, those of the paper, that is step 250.",
+)
+
+
+def _exchanging(setting: Setting, steps: int, staleness: str = "") -> Arm:
+    """Two groups that exchange their weights at an interval, with teachers of the usual age."""
+    options: Options = {"codistill.exchange_interval": steps}
+    name, label = f"every-{steps}", f"every {steps} steps"
+    if staleness:
+        name, label = f"{name}-{staleness}", f"{label}, {staleness}"
+        options = {**options, "codistill.staleness": staleness}
+    return codistilled(setting, name, label, options)
