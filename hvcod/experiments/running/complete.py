@@ -104,10 +104,12 @@ class _Bar:
             steps = {each.run.name: each.state.step for each in plan}
             moving = [f"{name} {step}" for name, step in steps.items() if step != self._steps[name]]
             finished = sum(each.state.over for each in plan)
-            left = duration(seconds_left(plan, self._at_once))
             figures = [f"{finished} of {counted(len(plan), 'run')} finished", *moving]
-            done = sum(steps.values())
-            self._progress.update(done - self._done, ", ".join([*figures, f"{left} left"]))
+            if left := seconds_left(plan, self._at_once):
+                figures.append(f"{duration(left)} left")
+            # A run that was killed goes back to its last state.
+            done = max(self._done, sum(steps.values()))
+            self._progress.update(done - self._done, ", ".join(figures))
             self._steps, self._done = steps, done
 
     def close(self) -> None:
