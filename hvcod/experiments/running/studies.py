@@ -6,6 +6,7 @@ from typing import Any
 from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.run import study as churn
 from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
+from hvcod.errors import UsageError
 from hvcod.experiments.base import Study
 from hvcod.experiments.options import ExperimentOptions
 from hvcod.experiments.running.store import FOLDER, digest_of, identity_of
@@ -46,6 +47,7 @@ class Training:
         self.retrains: list[Retrain] = [
             dataclasses.replace(retrain, ranks=of_group) for retrain in retrains
         ]
+        self._of_group = of_group
         self.ranks = max(retrain.all_ranks for retrain in self.retrains)
         self.words = ["--methods", study.methods, "--repeats", str(self._study.repeats)]
         self.words += ["--part", study.part, "--output", str(self.folder)]
@@ -54,6 +56,12 @@ class Training:
     def conduct(self, crew: Crew) -> churn.Outcome:
         """Trains the retrains that are missing, and compares all. Collective over the launch.
 
-        Raises what `hvcod.churn.run.study.conduct` does.
+        Raises what `hvcod.churn.run.study.conduct` does, and UsageError if the setting needs
+        ``--ranks-per-group``.
         """
+        if crew.options.ranks_per_group != self._of_group:
+            raise UsageError(
+                f"this scale has {self._of_group} ranks in each group: add --ranks-per-group "
+                f"{self._of_group}, or fewer"
+            )
         return churn.conduct(self._study, self._train, CompareOptions(), self.folder, crew)

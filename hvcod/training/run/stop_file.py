@@ -23,6 +23,9 @@ NAME = "stop"
 COMMAND = "hvcod job stop"
 """The reason that the summary of a stopped group gives."""
 
+_DEEPEST = 5
+"""Folders between that of an experiment and its runs: runs/STUDY/retrains/METHOD/NUMBER."""
+
 LOOK = 2.0
 """Seconds between two looks."""
 
@@ -88,6 +91,6 @@ def ask_to_stop(folder: Path, jobs: Sequence[Path] = ()) -> list[Path]:
 
 
 def _in_training(folder: Path) -> Iterator[Path]:
-    for depth in ("", "*/", "*/*/", "*/*/*/"):
-        owned = [path.parent for path in folder.glob(f"{depth}group-*/{OWNER}")]
+    for depth in range(_DEEPEST + 1):
+        owned = [path.parent for path in folder.glob(f"{'*/' * depth}group-*/{OWNER}")]
         yield from (path.parent for path in owned if groups_in([path.name]))

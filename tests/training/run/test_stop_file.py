@@ -31,7 +31,7 @@ def test_a_file_that_was_there_before_is_no_request(tmp_path: Path) -> None:
 
 
 def test_all_runs_of_a_study_that_are_in_training_are_asked(tmp_path: Path) -> None:
-    trained, ended = tmp_path / "retrains/dnn/001", tmp_path / "retrains/dnn/002"
+    trained, ended = tmp_path / "runs/t/retrains/dnn/001", tmp_path / "retrains/dnn/002"
     (trained / "group-0").mkdir(parents=True)
     (ended / "group-0").mkdir(parents=True)
     (trained / "group-0/owner.json").touch()
