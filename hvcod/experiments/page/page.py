@@ -14,7 +14,7 @@ FIGURE = "figure"
 
 MEASURES = (
     "The curves are of validation data that no choice was made on (the reporting half), smoothed: "
-    "each point is the mean of three successive validations. The best of an arm is the lowest "
+    "each point is the mean of three successive validations. The best of an arm is the {end} "
     "point of this curve; a star means that for a seed or more it is the last one. Steps to the "
     "baseline's best: the baseline's best value with the same seed is looked up on the curve of "
     "the arm, between two validations by a straight line; the speed-up is the baseline's steps to "
@@ -81,7 +81,7 @@ def blocks(measured: Measured, about: About, svg: str) -> list[Block]:
         *_not_shown(measured),
         Heading("All arms"),
         tables.results(measured),
-        Paragraph(MEASURES),
+        Paragraph(MEASURES.format(end="lowest" if experiment.metric == "loss" else "highest")),
         Paragraph(INTERVALS),
         Heading("Costs"),
         tables.costs(measured),

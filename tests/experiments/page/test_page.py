@@ -223,6 +223,8 @@ def test_an_accuracy_is_written_as_it_is() -> None:
     share = measured(replace(EXPERIMENT, metric="accuracy"), seeds=[1, 2], sign=-1)
     assert share.scored("baseline", "raw").best.mean > 0
     assert "accuracy" in curves_csv(share).splitlines()[0]
+    page = markdown(blocks(share, ABOUT, "<svg></svg>"))
+    assert "The best of an arm is the highest point of this curve" in page
     assert all(float(row.rpartition(",")[2]) > 0 for row in curves_csv(share).splitlines()[1:])
     assert not math.isnan(share.rows[0].scored.best.mean)
     assert share.rows[0].scored.best.interval is None  # two seeds only
