@@ -74,9 +74,8 @@ def topology(scale: str) -> Experiment:
     return Experiment(
         name="topology",
         title="four groups are better than two, and need not all teach each other",
-        paper="The paper codistils two groups, and says that with more of them other topologies "
-        "than the full one may pay, as teachers cost a forward pass each (section 4). It has no "
-        "figure of that.",
+        paper="No figure: two groups are codistilled. With more of them, other topologies than the "
+        "full one may pay, as each teacher costs a forward pass (section 4).",
         setting=setting,
         arms=arms,
         claims=[
@@ -118,7 +117,7 @@ def precision(scale: str) -> Experiment:
         name="precision",
         title="teachers need not be precise",
         paper="Distillation is not very sensitive to the exact values of the predictions, so the "
-        "weights of teachers need no high precision (section 2.1). The paper has no figure of it.",
+        "weights of teachers need no high precision (section 2.1). There is no figure of it.",
         setting=setting,
         arms=arms,
         claims=[
@@ -165,15 +164,12 @@ def alternatives(scale: str) -> Experiment:
     return Experiment(
         name="alternatives",
         title="two groups that teach each other beat other ways to spend the same machines",
-        paper="The paper compares with one group of all workers only (figure 1). Local SGD (Stich "
-        "2019) and DiLoCo (Douillard et al. 2023) are other ways to exchange few bytes.",
+        paper="A comparison with one group of all workers only (figure 1). Local SGD (Stich 2019) "
+        "and DiLoCo (Douillard et al. 2023) are other ways to exchange few bytes.",
         setting=setting,
         arms=arms,
         claims=[claim for rival in rivals for claim in _beats(rival)],
-        panels=[
-            Panel(names, over=over, title=f"({letter}) over {title}")
-            for letter, (over, title) in zip("abcd", axes.items(), strict=True)
-        ],
+        panels=[Panel(names, over=over, title=f"over {title}") for over, title in axes.items()],
         baseline="regularised",
         notes=(
             "All arms but that of one group spend the machines of two groups. Local SGD and DiLoCo "
