@@ -7,7 +7,7 @@ from typing import Any
 
 from hvcod.advice.bound import Bound, bound_of, factor_of
 from hvcod.advice.gap import Gap, measure_gap
-from hvcod.advice.noise import Wanted, measure, pieces_of
+from hvcod.advice.noise import Measured, Wanted, measure, pieces_of
 from hvcod.advice.options import AdviceOptions
 from hvcod.advice.seconds import StepSeconds, seconds_of, step_seconds
 from hvcod.advice.table import Row, rows_of
@@ -38,6 +38,8 @@ class Advice:
         ranks: Ranks of a group.
         batch: Examples of a group in a step.
         noise: The gradient noise scale of the task loss, measured now.
+        goes_on: Whether that was on the batches which follow on the state; otherwise the data were
+            read from their beginning.
         logged: That which the last lines of metrics of the group hold; None if there are none.
         gap: The ensemble gap of the groups; None if the run has one group.
         bounds: {groups: how many times fewer steps teaching needs at most}; without what is
@@ -54,6 +56,7 @@ class Advice:
     ranks: int
     batch: int
     noise: NoiseScale
+    goes_on: bool
     logged: NoiseScale | None
     gap: Gap | None
     bounds: dict[int, Bound]
@@ -125,10 +128,10 @@ def advise(run: Path, options: AdviceOptions, everyone: Group, task: str | None 
     chosen = models[index]
     mine = dataclasses.replace(everyone, index=options.group, count=chosen.task.options.groups)
     pieces = pieces_of(examples, ranks)
-    noise = measure(chosen, mine, Wanted(examples, pieces, options.readings, options.data is None))
+    measured = measure(chosen, mine, Wanted(examples, pieces, options.readings))
 
     def finish() -> Advice:
-        return _concluded(run, options, chosen, groups, examples, ranks, noise, gap)
+        return _concluded(run, options, chosen, groups, examples, ranks, measured, gap)
 
     return on_rank_zero(everyone.comm, finish)
 
@@ -164,7 +167,7 @@ def _concluded(
     groups: list[int],
     examples: int,
     ranks: int,
-    noise: NoiseScale,
+    measured: Measured,
     gap: Gap | None,
 ) -> Advice:
     bounds = {} if gap is None else _bounds(gap, read_curves(run))
@@ -185,13 +188,14 @@ def _concluded(
         groups=len(groups),
         ranks=ranks,
         batch=examples,
-        noise=noise,
+        noise=measured.noise,
+        goes_on=measured.goes_on,
         logged=scale_of(before) if before else None,
         gap=gap,
         bounds=bounds,
         seconds=seconds,
         doctor=options.doctor is not None,
-        rows=rows_of(noise, examples, ranks, every, bounds.get, step_s),
+        rows=rows_of(measured.noise, examples, ranks, every, bounds.get, step_s),
     )
 
 

@@ -7,12 +7,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hvcod.codistill.parts import Part
 from hvcod.errors import HvcodError, reason_of
 from hvcod.evaluation.models import Trained
-from hvcod.groups.communicator import Alone
+from hvcod.groups.communicator import Alone, Communicator, add_up
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
 from hvcod.progress import Progress
@@ -57,21 +59,31 @@ class Wanted:
         batch: Examples of the group in a step.
         pieces: The parts of a batch whose gradients are compared with that of the batch.
         most: Readings after which to stop, however wide the interval is.
-        goes_on: Whether the training data are those of the run: then the first rank goes on where
-            the state was saved.
     """
 
     batch: int
     pieces: int
     most: int
-    goes_on: bool = True
 
 
-def measure(trained: Trained, group: Group, wanted: Wanted) -> NoiseScale:
-    """Returns the noise scale of the task loss, with dropout; the weights stay as they are.
+class Measured(NamedTuple):
+    """The noise scale of a saved model.
 
-    Running statistics of batch normalisation change. Collective over the ranks of the launch: each
-    takes a share of the readings, and all but the first read the data in another order.
+    Attributes:
+        noise: The noise scale of the task loss, with dropout.
+        goes_on: Whether the batches were those that follow on the saved state; otherwise it does
+            not tell its place in these data, which were read from their beginning.
+    """
+
+    noise: NoiseScale
+    goes_on: bool
+
+
+def measure(trained: Trained, group: Group, wanted: Wanted) -> Measured:
+    """Returns the noise scale of a model on the batches that would follow; the weights stay.
+
+    Running statistics of batch normalisation change. Collective over the ranks of the launch, which
+    share the parts of each batch: the readings do not depend on their number, but for dropout.
 
     Args:
         trained: The model of a group of a run.
@@ -82,17 +94,15 @@ def measure(trained: Trained, group: Group, wanted: Wanted) -> NoiseScale:
         HvcodError: The state cannot be read, or no gradient was finite.
     """
     task = _seat(trained.task, group, wanted.batch)
-    reads = wanted.goes_on and group.is_root
-    place = on_rank_zero(group.comm, lambda: _place(trained, task) if reads else Place())
+    place = on_rank_zero(group.comm, lambda: _place(trained, task))
     torch.manual_seed(group.seed(task.options.seed, 1 + group.rank))
-    source = _readings(trained, task, place if group.is_root else Place(), wanted.pieces)
+    source = _readings(trained, task, place, wanted.pieces, group)
     found: list[Reading] = []
     progress = Progress(wanted.most, "measuring gradients", "reading", shown=group.is_root)
     scale = None
     while scale is None or (len(found) < wanted.most and scale.high > USEFUL * scale.low):
-        share = -(-min(ROUND, wanted.most - len(found)) // group.size)
-        everyones = group.comm.allgather(list(itertools.islice(source, share)))
-        taken = [each for mine in everyones for each in mine if math.isfinite(sum(each))]
+        following = itertools.islice(source, min(ROUND, wanted.most - len(found)))
+        taken = [each for each in following if math.isfinite(sum(each))]
         if not taken:
             raise HvcodError(f"{trained.path}: no gradient of its model is finite")
         found += taken
@@ -100,7 +110,7 @@ def measure(trained: Trained, group: Group, wanted: Wanted) -> NoiseScale:
         scale = scale_of(found)
     progress.close()
     source.close()
-    return scale
+    return Measured(scale, place.position is not None)
 
 
 def pieces_of(batch: int, ranks: int) -> int:
@@ -120,57 +130,72 @@ def pieces_of(batch: int, ranks: int) -> int:
 
 
 def _seat(task: Task, group: Group, batch: int) -> Task:
-    """Returns the task of a group of one rank; other ranks have the data in another order."""
+    """Returns the task of a group of one rank, whose batch is that of the group."""
     options = dataclasses.replace(
         task.options, batch_size=batch, group_batch_size=None, batch_warmup=0, accumulate=1
     )
-    if not group.is_root:
-        other = group.seed(options.data_seed, group.rank)
-        options = dataclasses.replace(options, order_seed=other)
     alone = Alone()
     seat = dataclasses.replace(group, rank=0, size=1, comm=alone, team=alone)
     return load_task(options.task)(options, seat)
 
 
 def _place(trained: Trained, task: Task) -> Place:
-    """Reads the place in the data at which a training state was saved."""
+    """Reads the place in the data at which a training state was saved; none in other data."""
     path, rows = trained.path, {"data": 0, "hidden": task.state_rows}
     try:
         state = state_of(*decode_tensors(read_file(path, path.stat().st_size)))
     except (OSError, HvcodError) as error:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+    content = task.content()
+    if content and state.about.content and content != state.about.content:
+        return Place()
     own = restored(state, task.options.batch_size, rows).mine
     position = own.get("data")
     return Place(None if position is None else without_warmup(position), own.get("hidden"))
 
 
 def _readings(
-    trained: Trained, task: Task, place: Place, pieces: int
+    trained: Trained, task: Task, place: Place, pieces: int, group: Group
 ) -> Generator[Reading, None, None]:
-    """Yields a reading of each of the next batches."""
+    """Yields a reading of each of the next batches, of which each rank has its share of parts."""
     data, device, rows = Prefetch(training_data_of(task)), trained.device, task.state_rows
     if place.position is not None:
         data.load_state_dict(place.position)
-    hidden = map_tensors(lambda leaf: leaf.to(device), place.hidden)
+    before = map_tensors(lambda leaf: leaf.to(device), place.hidden)
+    mine = range(group.rank, pieces, group.size)
+    hidden = {index: Part(index, pieces).before(before, rows) for index in mine}
     model, batch_size = trained.model.train(), task.options.batch_size
     scale = _LOSS_SCALE if task.options.precision == "fp16" else 1.0
     try:
         while True:
-            own: list[float] = []
-            gradient: list[Tensor] = []
-            for piece in data.next().parts(pieces):
-                before = piece.part.before(hidden, rows)
-                mine, after = _gradient(task, model, piece.to(device), before, scale)
-                hidden = piece.part.after(hidden, after, rows)
-                own.append(float(square_of(mine)))
-                gradient = _sum(gradient, mine)
-            small = sum(own) / pieces
-            mean = float(square_of(gradient)) / pieces**2
-            squares = small / scale**2, mean / scale**2
+            parts, own = data.next().parts(pieces), np.zeros(1)
+            total = [torch.zeros_like(each) for each in _trained(model)]
+            for index in mine:
+                part = parts[index].to(device)
+                gradient, hidden[index] = _gradient(task, model, part, hidden[index], scale)
+                own += float(square_of(gradient))
+                total = [one + other for one, other in zip(total, gradient, strict=True)]
+            add_up(group.comm, own)
+            mean = float(square_of(_of_all(group.comm, total))) / pieces**2
+            squares = float(own[0]) / pieces / scale**2, mean / scale**2
             yield reading(*squares, batch_size / pieces, batch_size)
     finally:
         data.close()
         model.eval()
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [each for each in model.parameters() if each.requires_grad]
+
+
+def _of_all(comm: Communicator, gradient: list[Tensor]) -> list[Tensor]:
+    """Returns the sum of the ranks' gradients. Collective."""
+    if comm.size == 1:
+        return gradient
+    sums = [each.detach().cpu().contiguous() for each in gradient]
+    for each in sums:
+        add_up(comm, each.numpy())
+    return sums
 
 
 def _gradient(
@@ -181,13 +206,7 @@ def _gradient(
     with computing(task.options.precision, batch.targets.device):
         outputs, state = task.outputs(model, batch.inputs, state)
         loss = phi(outputs)
-    trained = [each for each in model.parameters() if each.requires_grad]
+    trained = _trained(model)
     found = torch.autograd.grad(scale * loss, trained, allow_unused=True)
     pairs = zip(found, trained, strict=True)
     return [torch.zeros_like(each) if mine is None else mine for mine, each in pairs], state
-
-
-def _sum(gradient: list[Tensor], more: list[Tensor]) -> list[Tensor]:
-    if not gradient:
-        return more
-    return [one + other for one, other in zip(gradient, more, strict=True)]

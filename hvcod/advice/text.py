@@ -23,6 +23,11 @@ def findings(advice: Advice) -> list[str]:
         f"gradient noise scale of group {advice.group}: {_scale(advice.noise)} by "
         f"{advice.noise.readings} readings now, of the task loss with dropout",
     ]
+    if not advice.goes_on:
+        lines.append(
+            "the state does not tell its place in these data, which were read from their "
+            "beginning: the noise scale may be too low, above all of texts that begin together"
+        )
     if advice.logged:
         lines.append(
             f"the same in training: {_scale(advice.logged)} by its last "

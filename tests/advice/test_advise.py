@@ -1,7 +1,6 @@
 """`hvcod advise RUN`: what a small run says about more groups, and mistakes of users."""
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,7 @@ def test_advice_on_two_groups_has_all_parts_and_leaves_the_run_alone(run: Path) 
     assert contents(run) == before
     assert (found.step, found.groups, found.ranks, found.batch) == (24, 2, 1, 8)
     assert found.noise.readings in (32, 64)
+    assert found.goes_on
     assert 0 < found.noise.low < found.noise.scale < found.noise.high
     assert found.logged is not None
     low, value, high = found.doubling
@@ -106,7 +106,8 @@ def test_a_reading_is_that_of_the_next_training_step(tmp_path: Path) -> None:
     train(run, 7, **options)
     everyone = split(Alone())
     (model,) = load_models([run], [0], EvaluationOptions(weights="state"), everyone)
-    one = measure(model, everyone, Wanted(batch=8, pieces=2, most=1))
+    one, goes_on = measure(model, everyone, Wanted(batch=8, pieces=2, most=1))
+    assert goes_on
     train(run, **options)
     lines = map(json.loads, (run / "group-0/metrics.jsonl").read_text().splitlines())
     following = next(
@@ -151,4 +152,8 @@ def test_a_launch_can_end_with_advice(fast_mpirun: ForkServer, tmp_path: Path) -
     assert "advice" not in second
     text = (tmp_path / "run/config.toml").read_text()
     assert "advise" not in text
-    assert math.isfinite(first["advice"]["doubling"]["value"])
+    # Two ranks share the parts of each batch; one has them all.
+    alone = advice_on(tmp_path / "run", readings=32)
+    assert first["advice"]["noise"]["scale"] == pytest.approx(alone.noise.scale, rel=1e-4)
+    assert alone.gap is not None
+    assert first["advice"]["gap"]["gap"] == pytest.approx(alone.gap.gap)
