@@ -145,14 +145,6 @@ def _common(start: Start, options: TrainOptions) -> TrainOptions:
     order = np.random.SeedSequence([options.data_seed, start.step]).generate_state(1)[0]
     return dataclasses.replace(
         options,
-        # What belongs to one launch of the run, or to all of its steps.
-        group=None,
-        fresh=False,
-        force=False,
-        other_data=False,
-        time_limit=None,
-        tensorboard=False,
-        profile=None,
         keep_best=None,
         groups=1,
         group_batch_size=start.examples,
