@@ -92,6 +92,7 @@ _LAPTOP = Setting(
         "workers-2": _OF_TWICE,
         "workers-4": _rates({**_TWICE, "group_batch_size": 128, "steps": 700}, 0.014, 0.02),
         "workers-8": _rates({**_TWICE, "group_batch_size": 256, "steps": 500}, 0.02, 0.028),
+        "two-of-4": _rates({"group_batch_size": 128, "steps": 500}, 0.014, 0.02),
     },
     average=0.98,
 )
@@ -133,6 +134,7 @@ _GPU = Setting(
         "workers-2": _rates({"group_batch_size": 512, "model.dropout": 0.1}, 1e-3, 2e-3),
         "workers-4": _rates({"group_batch_size": 1024, "model.dropout": 0.1}, 2e-3, 3e-3),
         "workers-8": _rates({"group_batch_size": 2048, "model.dropout": 0.1}, 2e-3, 3e-3),
+        "two-of-4": _rates({"group_batch_size": 1024}, 2e-3, 3e-3),
     },
 )
 
@@ -158,6 +160,7 @@ _PAPER = Setting(
             f"workers-{times}": _rates({"group_batch_size": times * 32 * 128}, 5e-4, 1e-3, 2e-3)
             for times in (1, 2, 4, 8)
         },
+        "two-of-4": _rates({"group_batch_size": 4 * 32 * 128}, 1e-3, 2e-3),
     },
     average=0.999,
     rank_batch=128,
