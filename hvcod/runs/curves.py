@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,8 @@ class GroupCurves:
         disagreement: {teacher: mean KL divergence of its predictions from the group's, in nats}.
         first_teacher: The first step that was learned with a teacher; None if there was none.
         processors: The kinds of processors that it was trained on.
+        noise: {``scale``, ``low``, ``high``, ``batch`` and so on: curve} of the gradient noise
+            scale, in examples.
         diverged: Whether its last line says that a loss or gradient was NaN or infinite.
     """
 
@@ -48,6 +50,7 @@ class GroupCurves:
     first_teacher: int | None
     processors: tuple[str, ...] = ()
     diverged: bool = False
+    noise: dict[str, Curve] = field(default_factory=dict)
 
     def along(self, axis: str, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Returns where steps of the curves lie on one of the `AXES`; NaN if no line says it."""
@@ -91,6 +94,7 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
     taught = next((line["step"] for line in lines if line.get("teachers")), None)
     figures = [(line["step"], line) for line in lines]
     apart = [(step, line.get("validation_disagreement")) for step, line in figures]
+    noise = [(step, line.get("noise")) for step, line in figures]
     metrics = _by_name(figures)
     metrics.pop("step", None)
     ages = _by_name([(step, _ages(step, line.get("teachers"))) for step, line in figures])
@@ -100,6 +104,7 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
         _by_part(figures),
         staleness=ages,
         disagreement=_by_name(apart),
+        noise=_by_name(noise),
         first_teacher=taught,
         processors=_processors(lines),
         diverged=bool(lines) and lines[-1].get("diverged") is True,

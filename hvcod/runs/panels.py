@@ -154,6 +154,8 @@ def panels(series: Sequence[Series], per_step: bool) -> list[Panel]:
         found.append(Panel("disagreement with\nteachers (nats)", 1.5, _disagreement))
     if any(curves.staleness for curves in everyones):
         found.append(Panel("staleness of\nteachers (steps)", 1.5, _staleness))
+    if any(curves.noise for curves in everyones):
+        found.append(Panel("gradient noise\nscale (examples)", 1.5, _noise))
     if any(_moved(curves) for curves in everyones):
         label = "bytes in a step" if per_step else "bytes so far"
         found.append(Panel(label, 1.8, partial(_bytes, per_step=per_step)))
@@ -248,6 +250,17 @@ def _staleness(axes: "Axes", series: Sequence[Series]) -> None:
         for number, curve in enumerate(each.curves.staleness.values()):
             each.plot(axes, curve, linestyle=TEACHERS[number % len(TEACHERS)])
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+
+
+def _noise(axes: "Axes", series: Sequence[Series]) -> None:
+    """Draws the noise scale and, thin, the ends of its interval; dotted: the batch."""
+    axes.set_yscale("log", nonpositive="mask")
+    for each in series:
+        noise = each.curves.noise
+        each.plot(axes, noise.get("scale"))
+        for end in ("low", "high"):
+            each.plot(axes, noise.get(end), linewidth=0.5, marker="")
+        each.plot(axes, noise.get("batch"), linestyle=":", linewidth=1, marker="")
 
 
 def _moved(curves: GroupCurves) -> dict[str, Curve]:

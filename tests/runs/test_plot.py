@@ -196,6 +196,27 @@ def test_the_disagreement_with_each_teacher_gets_a_panel(tmp_path: Path) -> None
     assert ">7<" in picture
 
 
+def test_the_noise_scale_gets_a_panel_with_the_batch(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib").rcParams["svg.fonttype"] = "none"
+    noise = {"scale": 90.0, "low": 50.0, "high": None, "batch": 32, "loss": "task"}
+    lines: list[dict[str, object]] = [
+        {"step": 10, "validation_loss": 2.0, "noise": noise},
+        {"step": 20, "validation_loss": 1.0, "noise": noise | {"scale": None, "high": 80.0}},
+        {"step": 30, "noise": 7},
+    ]
+    write_lines(tmp_path / "group-0", lines)
+    (curves,) = read_curves(tmp_path)
+    shown = {name: [each.tolist() for each in curve] for name, curve in curves.noise.items()}
+    assert shown == {
+        "scale": [[10], [90.0]],
+        "low": [[10, 20], [50.0, 50.0]],
+        "high": [[20], [80.0]],
+        "batch": [[10, 20], [32.0, 32.0]],
+    }
+    draw([tmp_path], tmp_path / "curves.svg")
+    assert "scale (examples)" in (tmp_path / "curves.svg").read_text()
+
+
 MEASURED: list[dict[str, object]] = [
     {"step": 10, "examples": 80, "wall_s": 60.0, "task_loss": 6.0, "allreduce_bytes": 4000},
     {"step": 10, "examples": 80, "wall_s": 90.0, "validation_loss": 6.0},
