@@ -23,7 +23,7 @@ def figure1(scale: str) -> Experiment:
     arms = [_workers(setting, times) for times in (1, 2, 4, 8)]
     names = [arm.name for arm in arms]
     one, two, four, eight = names
-    second = codistilled(setting, "two-of-4", f"two of {arms[2].label}")
+    second = codistilled(setting, "two-of-4", f"two groups of {_batch(setting, four)} each")
     return Experiment(
         name="figure1",
         title="more workers in one group save steps, up to a point",
@@ -85,8 +85,12 @@ _OF_ONE_PROCESS = (
 def _workers(setting: Setting, times: int) -> Arm:
     """So many times the fewest workers in one group, with the best of its own learning rates."""
     name = f"workers-{times}"
-    batch = next(iter(setting.tuning[name].values()))["group_batch_size"]
-    return arm(setting, name, f"{batch} documents", {}, workers=times)
+    return arm(setting, name, f"{_batch(setting, name)} documents", {}, workers=times)
+
+
+def _batch(setting: Setting, name: str) -> int:
+    """The documents of a step of an arm, which all of its candidates have in common."""
+    return int(next(iter(setting.tuning[name].values()))["group_batch_size"])
 
 
 def figure2a(scale: str) -> Experiment:

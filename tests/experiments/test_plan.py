@@ -88,6 +88,19 @@ def test_a_seed_is_a_folder_and_an_arm_is_one(tmp_path: Path) -> None:
     assert [first.options.seed, second.options.seed] == [1, 2]
 
 
+def test_experiments_on_text_share_the_runs_of_figure2a() -> None:
+    def folders(name: str) -> set[str]:
+        made = EXPERIMENTS.load(name)("laptop")
+        assert isinstance(made, Experiment)
+        return {run.run_dir.parent.name for run in runs_of(made, ExperimentOptions(seeds=1))}
+
+    # One group with three dropouts (figure1: one), twice the workers with five candidates, two
+    # codistilled groups, averaged teachers.
+    shared = {"figure1": 1 + 5, "figure4": 3 + 1, "alternatives": 3 + 5 + 2}
+    of_figure2a = folders("figure2a")
+    assert {name: len(of_figure2a & folders(name)) for name in shared} == shared
+
+
 def folder(options: Options, data: Path | None = None) -> str:
     return runs(arm(options), seeds=1, data=data)[0].run_dir.parent.name
 
