@@ -64,7 +64,7 @@ def command(
         for note in effects.notes(options, named):
             show(f"hvcod: {note}", err=True)
     summaries = launch(options, Team.of_all(signals))
-    advice = _advised(options, summaries)
+    advice = advised(options, summaries)
     if launch_rank() == 0:
         # If the disk of the log is full, the launch has still done its work.
         with contextlib.suppress(OutputError):
@@ -80,9 +80,14 @@ def command(
     click.get_current_context().exit(exit_code(summaries))
 
 
-def _advised(options: TrainOptions, summaries: Sequence[dict[str, Any]]) -> "Advice | None":
-    """Returns advice on a run that is finished, if it is asked for. Collective over the launch."""
-    if options.advise is None or any(each["ended"] != "finished" for each in summaries):
+def advised(options: TrainOptions, summaries: Sequence[dict[str, Any]]) -> "Advice | None":
+    """Returns advice on a run that is finished, if it is asked for. Collective over the launch.
+
+    None where ranks that only teach are silent: all that is collective would wait for them.
+    """
+    ends = [each["ended"] == "finished" for each in summaries]
+    silent = any(each.get("silent_teacher_ranks") for each in summaries)
+    if options.advise is None or silent or not all(ends):
         return None
     from hvcod.advice.advise import advise
     from hvcod.groups.split import split

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from hvcod.cli.options import layer, training_options
-from hvcod.cli.train import table
+from hvcod.cli.train import advised, table
 from hvcod.config import TrainOptions
 
 
@@ -44,3 +44,14 @@ def test_the_mean_teacher_of_a_slower_group_is_ahead() -> None:
         ["2.5", "steps"],
         ["1.4", "steps", "ahead"],
     ]
+
+
+def test_nobody_waits_for_silent_teacher_ranks_to_advise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary = {"ended": "finished", "group": 0, "run_dir": "nowhere"}
+    options = TrainOptions(advise=2)
+    assert advised(options, [{**summary, "silent_teacher_ranks": [1]}]) is None
+    assert capsys.readouterr().err == ""
+    assert advised(options, [{**summary, "silent_teacher_ranks": []}]) is None
+    assert "no advice: nowhere is not a run directory" in capsys.readouterr().err
