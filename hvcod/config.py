@@ -359,6 +359,7 @@ class TrainOptions:
         False,
         "with --exchange in-process: also validate the mean of all groups' predictive "
         "distributions (validation_ensemble_loss and so on, in the lines of the last group)",
+        common=True,
         result=False,
     )
     advise: int | None = option(

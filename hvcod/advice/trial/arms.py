@@ -157,6 +157,7 @@ def _common(start: Start, options: TrainOptions) -> TrainOptions:
         keep_states=2,
         log_interval=min(options.log_interval, often),
         validation_interval=min(options.validation_interval, often),
+        validate_ensemble=False,
         optimizer=optimizer,
         codistill=codistill,
     )

@@ -45,6 +45,7 @@ def test_a_group_overrides_what_it_names_and_nothing_else(tmp_path: Path) -> Non
         ('codistill.topology = "ring"', r"codistill\.topology cannot differ"),
         ("codistill.exchange_interval = 7", r"codistill\.exchange_interval cannot differ"),
         ('run_dir = "elsewhere"', "run_dir cannot differ"),
+        ("validate_ensemble = true", "validate_ensemble cannot differ"),
         ("learning_rate = 1.0", r"did you mean optimizer\.learning_rate"),
         ("log_interval = 0", "log_interval=0: must be at least 1"),
         ("log_interval = ", "cannot read the configuration"),
