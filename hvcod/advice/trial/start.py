@@ -53,7 +53,8 @@ def begun(run: Path, output: Path, steps: int, rate: str) -> Start:
     """Returns the start of the branch test in a folder, which is noted there the first time.
 
     Raises:
-        UsageError: The folder has another branch test, or the run has no saved state.
+        UsageError: The folder has another branch test, such as that of a run that was here before,
+            or the run has no saved state.
         HvcodError: Something cannot be read or written.
     """
     path = output / NAME
@@ -70,17 +71,28 @@ def begun(run: Path, output: Path, steps: int, rate: str) -> Start:
     if given != wanted:
         shown = ", ".join(f"{name}={value}" for name, value in given.items())
         raise UsageError(f"{output} holds another branch test ({shown}): name another --output")
+    if there.run_id != _identity(run)[0]:
+        raise UsageError(
+            f"{output} holds the branch test of a run that was in {run} before: delete it, or name "
+            "another --output"
+        )
     return there
 
 
-def _newest(run: Path, steps: int, rate: str) -> Start:
+def _identity(run: Path) -> tuple[str, int, dict[str, Any]]:
+    """Returns the id of a run, the examples of a step of a group, and its configuration."""
     config = run / "config.toml"
     if not config.is_file():
         raise UsageError(f"{run} is not a run directory: it has no config.toml")
-    tree = read_options(config)
+    tree = {"run": {}, **read_options(config)}
     examples, run_id = examples_per_step(tree), tree["run"].get("id")
     if examples is None or not isinstance(run_id, str):
         raise UsageError(f"{config} does not say which run it is, and of how many ranks")
+    return run_id, examples, tree
+
+
+def _newest(run: Path, steps: int, rate: str) -> Start:
+    run_id, examples, tree = _identity(run)
     groups = min(2, int(tree.get("groups", TrainOptions.groups)))
     folders = [group_folder(run, group) / "state" for group in range(groups)]
     known = set.intersection(*map(_steps, folders))

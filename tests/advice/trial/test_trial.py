@@ -186,6 +186,8 @@ def test_groups_teach_once_both_have_published_and_copies_have_drifted_apart() -
 
 def test_ranks_of_a_launch_share_twice_the_batch_with_twice_as_many() -> None:
     assert [arm.ranks for arm in arms(in_process=False)] == [4, 8, 4]
+    together = {"groups": 2, "codistill.exchange": "in-process", "validate_ensemble": True}
+    assert [arm.ranks for arm in arms(options=together, in_process=False)] == [4, 8, 4]
     assert arms(in_process=False)[2].options.codistill.exchange == "files"
     assert [arm.ranks for arm in arms()] == [4, 4, 4]
 
@@ -218,6 +220,14 @@ def test_what_cannot_be_begun(tmp_path: Path) -> None:
     assert conduct(run, ORDER, Here(0)) is None
     with pytest.raises(UsageError, match=r"holds another branch test \(.*steps=16, rate=none\)"):
         conduct(run, TrialOptions(trial=20), Here())
+    train(run, **RUN, fresh=True, force=True)
+    with pytest.raises(
+        UsageError, match=r"holds the branch test of a run that was in .*run before"
+    ):
+        conduct(run, ORDER, Here())
+    (run / "config.toml").write_text("steps = 7\n")
+    with pytest.raises(UsageError, match="does not say which run it is, and of how many ranks"):
+        conduct(run, dataclasses.replace(ORDER, output=tmp_path / "other"), Here())
 
 
 def test_the_table_says_what_was_not_reached() -> None:
