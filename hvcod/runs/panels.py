@@ -255,6 +255,8 @@ def _staleness(axes: "Axes", series: Sequence[Series]) -> None:
 def _noise(axes: "Axes", series: Sequence[Series]) -> None:
     """Draws the noise scale and, thin, the ends of its interval; dotted: the batch."""
     axes.set_yscale("log", nonpositive="mask")
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for each in series:
         noise = each.curves.noise
         each.plot(axes, noise.get("scale"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.folders import group_folder
-from hvcod.training.noise.meter import WINDOW
+from hvcod.training.noise.meter import WINDOW, window_of
 from hvcod.training.noise.scale import Reading
 from hvcod.training.record.lines import from_line, last_lines, number
 
@@ -12,11 +12,11 @@ _LIMIT = 2**24
 """Bytes of the end of a file of metrics that are looked through."""
 
 
-def logged(run: Path, group: int, most: int = WINDOW) -> list[Reading]:
+def logged(run: Path, group: int) -> list[Reading]:
     """Returns the newest readings of a group of a run, the oldest first; empty if there are none.
 
-    One for each line of metrics that has any, the mean of its steps, from the last one back to
-    `most` of them, or to the first of the same loss: before the burn-in it was another.
+    One for each line of metrics that has any, the mean of its steps. Those of the same loss as the
+    last one, and of these the newer half (`window_of`).
 
     Raises:
         HvcodError: The metrics cannot be read.
@@ -31,7 +31,7 @@ def logged(run: Path, group: int, most: int = WINDOW) -> list[Reading]:
                 continue
             gradient, variance = number(noise, "gradient"), number(noise, "variance")
             loss = noise.get("loss") if loss is None else loss
-            if len(found) == most or noise.get("loss") != loss:
+            if len(found) == 2 * WINDOW or noise.get("loss") != loss:
                 break
             if gradient is not None and variance is not None:
                 found.append(Reading(float(gradient), float(variance)))
@@ -39,4 +39,4 @@ def logged(run: Path, group: int, most: int = WINDOW) -> list[Reading]:
         return []
     except (OSError, HvcodError) as error:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
-    return found[::-1]
+    return found[: window_of(len(found))][::-1]

@@ -12,7 +12,16 @@ from hvcod.training.noise.scale import Reading, reading, scale_of
 from hvcod.training.sgd.updates import Updates
 
 WINDOW = 64
-"""The readings behind the noise scale of a line of metrics: the last ones."""
+"""The largest number of readings behind the noise scale of a line of metrics."""
+
+
+def window_of(readings: int) -> int:
+    """Returns how many of so many readings count: the newer half, at most `WINDOW`.
+
+    The first gradients of a training are so much larger than later ones that a mean with them
+    would say nothing about now.
+    """
+    return min(WINDOW, -(-readings // 2))
 
 
 class NoiseMeter:
@@ -38,7 +47,7 @@ class NoiseMeter:
             self._parts = math.lcm(2, self._accumulate)
         if self._interval and options.batch_size % self._parts:
             raise UsageError(_cannot_be_halved(options))
-        self._readings: deque[Reading] = deque(maxlen=WINDOW)
+        self._readings, self._count = deque[Reading](), 0
         self._new: list[Reading] = []
         self._taught = self._measures = False
         self._term = "distillation" if options.smoothing == "none" else "smoothing"
@@ -70,16 +79,20 @@ class NoiseMeter:
         if taught != self._taught:
             self._readings.clear()
             self._new.clear()
+            self._count = 0
         self._taught = taught
         if math.isfinite(small):
             self._new.append(reading(small, mean, few, self._batch))
             self._readings.append(self._new[-1])
+            self._count += 1
+            while len(self._readings) > window_of(self._count):
+                self._readings.popleft()
 
     def figures(self) -> dict[str, object]:
         """Returns what a line of metrics shows: nothing if there was no reading since the last.
 
         `gradient` and `variance` are means over the `readings` since the last line; `scale`, `low`
-        and `high` are of the last `window` readings. Both of the same loss.
+        and `high` are of the last `window` readings, see `window_of`. Both of the same loss.
         """
         new, self._new = self._new, []
         if not new:
@@ -101,15 +114,15 @@ class NoiseMeter:
     def state_dict(self) -> dict[str, Any]:
         """Returns the readings, the same on all ranks."""
         kept = {"window": self._readings, "new": self._new}
-        return {name: [list(each) for each in pairs] for name, pairs in kept.items()} | {
-            "taught": self._taught
-        }
+        of_readings = {name: [list(each) for each in pairs] for name, pairs in kept.items()}
+        return {**of_readings, "count": self._count, "taught": self._taught}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Goes on from what `state_dict` returned."""
         self._readings.clear()
         self._readings.extend(Reading(*pair) for pair in state["window"])
         self._new = [Reading(*pair) for pair in state["new"]]
+        self._count = state.get("count", len(self._readings))
         self._taught = state["taught"]
 
 
