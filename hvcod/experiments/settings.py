@@ -44,7 +44,7 @@ _OF_TWICE = {
     **_rates(_TWICE, 0.01, 0.014, 0.02),
     **{
         f"rate 0.01, {name}": {**_TWICE, "optimizer.learning_rate": 0.01, **dropout}
-        for name, dropout in _dropouts(0.1, 0.3).items()
+        for name, dropout in _dropouts(0.1, 0.3, 0.4).items()
     },
 }
 
@@ -73,7 +73,7 @@ _LAPTOP = Setting(
     },
     tuning={
         "baseline": {"": {"steps": 600}},
-        "regularised": _dropouts(0.1, 0.2, 0.3, steps=1500),
+        "regularised": _dropouts(0.1, 0.2, 0.3, 0.4, steps=1500),
         "uniform": _labels("uniform", {"steps": 600}, 0.1, 0.3),
         "unigram": _labels("unigram", {"steps": 600}, 0.1, 0.3),
         "doubled": _OF_TWICE,
