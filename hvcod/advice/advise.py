@@ -42,8 +42,9 @@ class Advice:
             read from their beginning.
         logged: That which the last lines of metrics of the group hold; None if there are none.
         gap: The ensemble gap of the groups; None if the run has one group.
+        taught: Whether a group of the run has learned from another one.
         bounds: {groups: how many times fewer steps teaching needs at most}; without what is
-            unknown.
+            unknown, as of groups that have taught each other: their gap is what that has left.
         seconds: Of the run's steps; None if it has logged none.
         doctor: Whether the doctor's measurements count.
         rows: The table.
@@ -59,6 +60,7 @@ class Advice:
     goes_on: bool
     logged: NoiseScale | None
     gap: Gap | None
+    taught: bool
     bounds: dict[int, Bound]
     seconds: StepSeconds | None
     doctor: bool
@@ -170,7 +172,9 @@ def _concluded(
     measured: Measured,
     gap: Gap | None,
 ) -> Advice:
-    bounds = {} if gap is None else _bounds(gap, read_curves(run))
+    curves = [] if gap is None else read_curves(run)
+    taught = any(group.staleness for group in curves)
+    bounds = {} if gap is None or taught else _bounds(gap, curves)
     trained, every = chosen.task.options, ranks * max(2, len(groups))
     seconds, batch_size = seconds_of(run, groups), examples // ranks
 
@@ -192,6 +196,7 @@ def _concluded(
         goes_on=measured.goes_on,
         logged=scale_of(before) if before else None,
         gap=gap,
+        taught=taught,
         bounds=bounds,
         seconds=seconds,
         doctor=options.doctor is not None,

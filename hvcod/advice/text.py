@@ -133,12 +133,15 @@ def _gap(advice: Advice) -> list[str]:
             f"({_times(bound.low)} to {_times(bound.high)}){how}"
         )
     if not advice.bounds:
-        lines.append("what the gap is worth in steps is unknown: the run has too few validations")
+        why = "the run has too few validations"
+        if advice.taught:
+            why = "the groups have taught each other, and it is what that has left"
+        lines.append(f"what the gap is worth in steps is unknown: {why}")
     return lines
 
 
 def _teaching(advice: Advice) -> str:
-    if advice.gap is None:
+    if not advice.bounds:
         return (
             "What groups teach each other is unknown: their steps are those without any teaching, "
             "at most."
@@ -146,8 +149,7 @@ def _teaching(advice: Advice) -> str:
     return (
         "Of groups, the upper end is what they need if they teach each other nothing, the lower "
         "end if teaching gives the whole ensemble gap from early on: nothing tells where between. "
-        "Copies that have taught each other agree more than others would: their gap is what is "
-        "left. Where training overfits, teaching may give more."
+        "Where training overfits, teaching may give more."
     )
 
 

@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 GROUPS: dict[str, Any] = {
     "groups": 2,
     "codistill.exchange": "in-process",
+    "codistill.burn_in": 24,  # groups that do not teach each other
     "validation_interval": 3,
     "steps": 24,
     "noise_interval": 2,
@@ -157,3 +158,6 @@ def test_a_launch_can_end_with_advice(fast_mpirun: ForkServer, tmp_path: Path) -
     assert first["advice"]["noise"]["scale"] == pytest.approx(alone.noise.scale, rel=1e-4)
     assert alone.gap is not None
     assert first["advice"]["gap"]["gap"] == pytest.approx(alone.gap.gap)
+    # These have taught each other: what is left of the gap is no bound.
+    assert alone.taught and alone.bounds == {}
+    assert "it is what that has left" in findings(alone)[-1]

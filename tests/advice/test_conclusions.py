@@ -77,7 +77,7 @@ def advice(scale: NoiseScale, bound: Bound | None, seconds: dict[int, float]) ->
     bounds = {} if bound is None else {2: bound}
     rows = rows_of(scale, 64, 1, 2, bounds.get, seconds.get)
     times = StepSeconds(1.0, 0.0, 0.2, True)
-    about = ("run", 100, 0, 2, 1, 64, scale, True, None, None, bounds, times, False)
+    about = ("run", 100, 0, 2, 1, 64, scale, True, None, None, False, bounds, times, False)
     return Advice(*about, rows)
 
 
