@@ -35,7 +35,7 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("name", required=False)
 @dataclass_options(ExperimentOptions)
-@dataclass_options(CrewOptions)
+@dataclass_options(CrewOptions, without=["ranks_per_group"])
 @click.option("--plan", "only_plan", is_flag=True, help="Show the runs and their commands only.")
 @json_option
 def command(name: str | None, only_plan: bool, as_json: bool, **flags: Any) -> None:
@@ -58,14 +58,14 @@ def command(name: str | None, only_plan: bool, as_json: bool, **flags: Any) -> N
     if only_plan:
         from hvcod.experiments.running.plan import plan_of
 
-        plan = plan_of(experiment, order, flags["ranks_per_group"])
+        plan = plan_of(experiment, order)
         show(_planned(plan, options.at_once, as_json))
         return
     # Before anything is imported that starts MPI.
     crew = crew_of(options)
     from hvcod.experiments.running.conduct import conduct
 
-    outcome = conduct(experiment, order, crew, flags["ranks_per_group"])
+    outcome = conduct(experiment, order, crew)
     if crew.is_root:
         _give_out(outcome, order.output / name, as_json)
     if outcome.failed:

@@ -17,7 +17,7 @@ class ExperimentOptions:
 
     scale: str = option(
         "laptop",
-        "size of models and data: laptop, minutes a run on a core; gpu, minutes a run on one; "
+        "size of models and data: laptop, minutes a run on a core; gpu, minutes a run on a GPU; "
         "paper, the paper's, on many nodes",
         choices=SCALES,
     )
@@ -28,6 +28,12 @@ class ExperimentOptions:
     output: Path = option(
         Path("experiments"),
         "folder of all experiments: they share its runs, and each has a folder for its page",
+    )
+    ranks_per_group: int | None = option(
+        None,
+        "ranks that share the batch of one group, of larger batches in proportion; default: one "
+        "process trains all groups of a run, at --scale paper as many as in the paper",
+        minimum=1,
     )
     time_limit: Duration | None = option(
         None, "save and exit with 75 within this time, such as 3h55m", minimum=1

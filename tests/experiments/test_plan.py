@@ -39,8 +39,8 @@ def experiment(*arms: Arm, setting: Setting = SETTING) -> Experiment:
     return Experiment("tiny", "a claim", "", setting, arms or (baseline(setting),), (), ())
 
 
-def runs(*arms: Arm, ranks: int | None = None, **order: object) -> list[ArmRun]:
-    return runs_of(experiment(*arms), ExperimentOptions(**order), ranks)  # type: ignore[arg-type]
+def runs(*arms: Arm, **order: object) -> list[ArmRun]:
+    return runs_of(experiment(*arms), ExperimentOptions(**order))  # type: ignore[arg-type]
 
 
 def arm(options: Options, name: str = "arm") -> Arm:
@@ -143,7 +143,7 @@ def test_ranks_share_the_batch_of_the_setting() -> None:
     twice = arm({"group_batch_size": 128}, "twice")
     two = codistilled(SETTING)
     assert [run.all_ranks for run in runs(twice, two, seeds=1)] == [1, 1]
-    assert [run.all_ranks for run in runs(twice, two, seeds=1, ranks=4)] == [8, 8]
+    assert [run.all_ranks for run in runs(twice, two, seeds=1, ranks_per_group=4)] == [8, 8]
     ranks = dataclasses.replace(arm({"sgd": "local"}), ranks=2)
     (local,) = runs(ranks, seeds=1)
     assert command_of(local).startswith("mpirun -np 2 hvcod train --task commoncrawl")

@@ -89,7 +89,7 @@ def _check_experiment(flags: Mapping[str, Any], ranks: int) -> None:
 
     order = build(ExperimentOptions, flags)
     experiment = EXPERIMENTS.load(flags["name"])(order.scale)
-    for run in [planned.run for planned in plan_of(experiment, order, flags["ranks_per_group"])]:
+    for run in [planned.run for planned in plan_of(experiment, order)]:
         if run.all_ranks > ranks:
             raise UsageError(f"{run.name} needs {run.all_ranks} ranks, but the job has {ranks}")
 

@@ -44,7 +44,6 @@ def conduct(
     work: Experiment | Study,
     order: ExperimentOptions,
     crew: Crew,
-    ranks_per_group: int | None = None,
 ) -> Outcome:
     """Trains the runs of an experiment that are missing, and reports. Collective over the launch.
 
@@ -58,18 +57,16 @@ def conduct(
     """
     check_pictures()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    crew.on_root(lambda: _make(order, work.name))
     with watched(order.output, crew.signals) if crew.is_root else nullcontext():
         if isinstance(work, Study):
-            return _compared(work, order, crew, ranks_per_group)
-        return _trained(work, order, crew, ranks_per_group)
+            return _compared(work, order, crew)
+        return _trained(work, order, crew)
 
 
-def _trained(
-    experiment: Experiment, order: ExperimentOptions, crew: Crew, ranks_per_group: int | None
-) -> Outcome:
-    runs = runs_of(experiment, order, ranks_per_group)
+def _trained(experiment: Experiment, order: ExperimentOptions, crew: Crew) -> Outcome:
+    runs = runs_of(experiment, order)
     crew.batches(runs)
+    crew.on_root(lambda: _make(order, experiment.name))
     share = crew.share_of(runs)
     with held(order.output):
         failed = complete(experiment.name, share, crew)
@@ -95,6 +92,7 @@ def _context(
 ) -> Context:
     words = ["hvcod", "experiment", work.name, "--scale", order.scale]
     words += ["--seeds", str(order.seeds), *(["--data", str(order.data)] if order.data else [])]
+    words += ["--ranks-per-group", str(order.ranks_per_group)] if order.ranks_per_group else []
     return Context(
         scale=order.scale,
         command=shlex.join([*words, "--output", str(order.output)]),
@@ -104,10 +102,9 @@ def _context(
     )
 
 
-def _compared(
-    study: Study, order: ExperimentOptions, crew: Crew, ranks_per_group: int | None
-) -> Outcome:
-    train = studies.Training(study, order, ranks_per_group)
+def _compared(study: Study, order: ExperimentOptions, crew: Crew) -> Outcome:
+    train = studies.Training(study, order)
+    crew.on_root(lambda: _make(order, study.name))
     outcome, summary = train.conduct(crew), None
     if outcome.report is not None:
         context = _context(study, order, [("all retrains", command_of_study(train))])

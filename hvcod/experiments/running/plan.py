@@ -59,17 +59,15 @@ class PlannedRun:
         }
 
 
-def plan_of(
-    work: Experiment | Study, order: ExperimentOptions, ranks_per_group: int | None = None
-) -> list[PlannedRun]:
+def plan_of(work: Experiment | Study, order: ExperimentOptions) -> list[PlannedRun]:
     """Returns the plan of an experiment; nothing is trained or written.
 
     Raises what `hvcod.experiments.running.store.runs_of` does.
     """
     if isinstance(work, Study):
-        train = studies.Training(work, order, ranks_per_group)
+        train = studies.Training(work, order)
         return planned([(retrain, command_of_study(train)) for retrain in train.retrains])
-    return planned([(run, command_of(run)) for run in runs_of(work, order, ranks_per_group)])
+    return planned([(run, command_of(run)) for run in runs_of(work, order)])
 
 
 def planned(runs: Sequence[tuple[RunSpec, str]]) -> list[PlannedRun]:

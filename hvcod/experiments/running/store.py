@@ -60,32 +60,25 @@ class ArmRun(RunSpec):
     teacher: "ArmRun | None" = None
 
 
-def runs_of(
-    experiment: Experiment, order: ExperimentOptions, ranks_per_group: int | None = None
-) -> list[ArmRun]:
+def runs_of(experiment: Experiment, order: ExperimentOptions) -> list[ArmRun]:
     """Returns the runs of an experiment, arm by arm; nothing is trained or written.
-
-    Args:
-        ranks_per_group: Ranks that share the batch of the setting, of other batches in proportion;
-            None: what the setting says, one process for all groups unless it says something.
 
     Raises:
         UsageError: An option is unknown or does not fit, or options do not go together.
         HvcodError: The data cannot be read.
     """
-    return list(_Runs(experiment, order, ranks_per_group).all())
+    return list(_Runs(experiment, order).all())
 
 
 class _Runs:
     """Makes the runs of an experiment."""
 
-    def __init__(
-        self, experiment: Experiment, order: ExperimentOptions, ranks_per_group: int | None
-    ) -> None:
+    def __init__(self, experiment: Experiment, order: ExperimentOptions) -> None:
         self._setting, self._arms, self._order = experiment.setting, experiment.arms, order
         self._rank_batch = experiment.setting.rank_batch
-        if ranks_per_group is not None and ranks_per_group > 1:
-            self._rank_batch = experiment.setting.options["group_batch_size"] // ranks_per_group
+        if order.ranks_per_group is not None and order.ranks_per_group > 1:
+            batch = experiment.setting.options["group_batch_size"]
+            self._rank_batch = batch // order.ranks_per_group
         self._data = identity_of(order.data)
 
     def all(self) -> Iterator[ArmRun]:

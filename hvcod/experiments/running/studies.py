@@ -21,20 +21,18 @@ class Training:
         given: {key: value} of the options of training, those of preset and defaults left out.
         words: The other words of ``hvcod churn run``.
         folder: The folder of the study; another one for other options or other data.
-        ranks: The ranks that train one retrain, of the method with the most groups.
+        ranks: The ranks to start it with; groups of one rank need no launcher.
         retrains: All retrains.
     """
 
-    def __init__(
-        self, study: Study, order: ExperimentOptions, ranks_per_group: int | None = None
-    ) -> None:
+    def __init__(self, study: Study, order: ExperimentOptions) -> None:
         """Raises what `hvcod.experiments.running.store.runs_of` does."""
         setting = study.setting
         data: dict[str, Any] = {"data": order.data} if order.data else {}
         self.given = {"task": setting.options["task"], **data, **setting.options}
         self.given |= setting.teaching
-        of_group = ranks_per_group or 1
-        if setting.rank_batch and ranks_per_group is None:
+        of_group = order.ranks_per_group or 1
+        if setting.rank_batch and order.ranks_per_group is None:
             of_group = self.given["group_batch_size"] // setting.rank_batch
         if setting.rank_batch is None and of_group == 1:
             self.given |= {"codistill.exchange": "in-process"}
@@ -48,7 +46,8 @@ class Training:
             dataclasses.replace(retrain, ranks=of_group) for retrain in retrains
         ]
         self._of_group = of_group
-        self.ranks = max(retrain.all_ranks for retrain in self.retrains)
+        most = max(retrain.all_ranks for retrain in self.retrains)
+        self.ranks = most if of_group > 1 else 1
         self.words = ["--methods", study.methods, "--repeats", str(self._study.repeats)]
         self.words += ["--part", study.part, "--output", str(self.folder)]
         self.words += ["--ranks-per-group", str(of_group)] if of_group > 1 else []
