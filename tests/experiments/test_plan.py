@@ -94,9 +94,9 @@ def test_experiments_on_text_share_the_runs_of_figure2a() -> None:
         assert isinstance(made, Experiment)
         return {run.run_dir.parent.name for run in runs_of(made, ExperimentOptions(seeds=1))}
 
-    # One group with three dropouts (figure1: one), twice the workers with five candidates, two
+    # One group with four dropouts (figure1: one), twice the workers with six candidates, two
     # codistilled groups, averaged teachers.
-    shared = {"figure1": 1 + 5, "figure4": 3 + 1, "alternatives": 3 + 5 + 2}
+    shared = {"figure1": 1 + 6, "figure4": 4 + 1, "alternatives": 4 + 6 + 2}
     of_figure2a = folders("figure2a")
     assert {name: len(of_figure2a & folders(name)) for name in shared} == shared
 
