@@ -125,10 +125,10 @@ def test_ranks_learn_what_one_process_does(
     assert losses == pytest.approx([each.loss for each in alone.results], rel=1e-4)
 
 
+@pytest.mark.usefixtures("long")
 def test_killed_at_any_time_it_goes_on(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
-
     run, killed = tmp_path / "run", tmp_path / "run-trial"
     tiny_run(run, tiny_data)
     words = ["hvcod", "advise", run, "--trial", 20, "--at-once", 2, "--json"]
