@@ -82,9 +82,14 @@ def rows_of(
 
 
 def steps_of(noise: NoiseScale, batch: int, other: int) -> Range:
-    """Returns the steps that another batch needs to the same loss, as a multiple of a batch's."""
-    ends = [1 / saving(scale, batch, other / batch) for scale in (noise.low, noise.high)]
-    return Range(min(ends), 1 / saving(noise.scale, batch, other / batch), max(ends))
+    """Returns the steps that another batch needs to the same loss, as a multiple of a batch's.
+
+    There is no best guess where the gradient cannot be told from zero.
+    """
+    value, *ends = (
+        1 / saving(scale, batch, other / batch) for scale in (noise.scale, noise.low, noise.high)
+    )
+    return Range(min(ends), None if math.isinf(noise.scale) else value, max(ends))
 
 
 def taught(steps: Range, bound: Bound | None) -> Range:

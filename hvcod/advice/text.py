@@ -34,7 +34,10 @@ def findings(advice: Advice) -> list[str]:
             f"{counted(advice.logged.readings, 'line')} of readings, of the loss that trained"
         )
     low, value, high = advice.doubling
-    lines.append(f"twice the batch needs {value:.2f} times fewer steps ({low:.2f} to {high:.2f})")
+    fewer = f"{value:.2f} times fewer steps ({low:.2f} to {high:.2f})"
+    if math.isinf(advice.noise.scale):
+        fewer = f"{low:.2f} to {high:.2f} times fewer steps"
+    lines.append(f"twice the batch needs {fewer}")
     low, value, high = advice.largest
     lines.append(
         f"doubling saves less than 1.2 beyond a batch of {_number(value)} "

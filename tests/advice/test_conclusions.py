@@ -13,7 +13,7 @@ from hvcod.advice.bound import Bound, bound_of, factor_of
 from hvcod.advice.gap import Gap
 from hvcod.advice.seconds import StepSeconds, step_seconds
 from hvcod.advice.table import Range, rows_of, steps_of, taught
-from hvcod.advice.text import sentence
+from hvcod.advice.text import findings, sentence, table
 from hvcod.config import TrainOptions
 from hvcod.runs.curves import GroupCurves, read_curves
 from hvcod.runs.layers import resolve
@@ -45,7 +45,10 @@ def test_the_rows_share_all_ranks() -> None:
 
 
 def test_an_uncertain_noise_scale_leaves_wide_steps() -> None:
-    assert steps_of(noise(math.inf, 0.0, math.inf), 8, 16) == (0.5, 0.5, 1.0)
+    assert steps_of(noise(math.inf, 0.0, math.inf), 8, 16) == (0.5, None, 1.0)
+    unknown = advice(noise(math.inf, 32.0, math.inf), None, {})
+    assert "twice the batch needs 1.20 to 2.00 times fewer steps" in findings(unknown)
+    assert table(unknown)[1][3:] == ["0.50 to 0.83", "unknown", "unknown"]
     assert taught(Range(0.8, 0.9, 1.0), Bound(1.5, 1.4, 1.6)) == (0.5, None, 1.0)
 
 
