@@ -63,7 +63,7 @@ def test_killed_it_goes_on_and_others_share_its_runs(
     everything = finished(tmp_path / "o")
     assert first.items() <= everything.items()  # not trained again
     assert len(everything) == 8
-    other = fast_mpirun(2, PROGRAM, "experiment", "other", *words)
+    other = fast_mpirun(1, PROGRAM, "experiment", "other", *words)
     assert json.loads(other.stdout)["done"] == 4
     assert finished(tmp_path / "o") == everything
 
@@ -89,7 +89,7 @@ def test_a_study_of_churn_has_a_page_of_the_same_form(
     fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
     words = ["--data", tiny_data, "--output", tmp_path / "o", "--seeds", 1, "--json"]
-    done = fast_mpirun(2, PROGRAM, "experiment", "study", *words)
+    done = fast_mpirun(1, PROGRAM, "experiment", "study", *words)
     outcome = json.loads(done.stdout)
     assert (outcome["done"], outcome["runs"]) == (4, 4)
     folder = tmp_path / "o" / "study"
