@@ -22,6 +22,7 @@ from hvcod.errors import UsageError
 from hvcod.experiments.arms import baseline, codistilled
 from hvcod.experiments.base import SCALES, Arm, Experiment, Options, Setting, Study
 from hvcod.experiments.options import ExperimentOptions
+from hvcod.experiments.running.conduct import context_of
 from hvcod.experiments.running.plan import command_of, plan_of, planned, seconds_left
 from hvcod.experiments.running.store import ArmRun, State, runs_of, state_of
 from hvcod.registry import EXPERIMENTS
@@ -236,6 +237,15 @@ def test_what_is_left_is_estimated_from_what_was_measured(tmp_path: Path) -> Non
     plan = planned([(one, ""), (twice, "")])
     assert [each.step_s for each in plan] == [0.5, 1.0]  # twice the examples
     assert seconds_left(plan, 2) == (60 * 0.5 + 100 * 1.0) / 2
+
+
+def test_the_command_of_a_page_starts_enough_ranks(tmp_path: Path) -> None:
+    order = ExperimentOptions(output=tmp_path, seeds=2)
+    given = f"--scale laptop --seeds 2 --output {tmp_path}"
+    assert context_of(experiment(), order, [], 1).command == f"hvcod experiment tiny {given}"
+    more = dataclasses.replace(order, ranks_per_group=2)
+    found = context_of(experiment(), more, [], 4).command
+    assert found == f"mpirun -np 4 hvcod experiment tiny {given} --ranks-per-group 2"
 
 
 def test_a_job_that_could_not_train_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -13,7 +12,7 @@ from hvcod.experiments.options import ExperimentOptions
 from hvcod.experiments.report import Context, check_pictures, report
 from hvcod.experiments.running import studies
 from hvcod.experiments.running.complete import complete
-from hvcod.experiments.running.plan import command_of, command_of_study
+from hvcod.experiments.running.plan import command_of, command_of_study, launched
 from hvcod.experiments.running.store import FOLDER, ArmRun, identity_of, missing, runs_of
 from hvcod.experiments.study import report_study
 from hvcod.files.folder import hold, make_folder
@@ -83,19 +82,30 @@ def _trained(experiment: Experiment, order: ExperimentOptions, crew: Crew) -> Ou
 def _report(
     experiment: Experiment, runs: Sequence[ArmRun], order: ExperimentOptions
 ) -> dict[str, Any]:
-    context = _context(experiment, order, [(run.name, command_of(run)) for run in runs])
+    commands = [(run.name, command_of(run)) for run in runs]
+    ranks = max(run.all_ranks for run in runs)
+    context = context_of(experiment, order, commands, ranks)
     return report(experiment, runs, order.output / experiment.name, context)
 
 
-def _context(
-    work: Experiment | Study, order: ExperimentOptions, commands: Sequence[tuple[str, str]]
+def context_of(
+    work: Experiment | Study,
+    order: ExperimentOptions,
+    commands: Sequence[tuple[str, str]],
+    ranks: int,
 ) -> Context:
-    words = ["hvcod", "experiment", work.name, "--scale", order.scale]
-    words += ["--seeds", str(order.seeds), *(["--data", str(order.data)] if order.data else [])]
-    words += ["--ranks-per-group", str(order.ranks_per_group)] if order.ranks_per_group else []
+    """Returns the circumstances of an experiment.
+
+    Args:
+        commands: The name and the command line of each run.
+        ranks: Those of the largest run.
+    """
+    given = {"scale": order.scale, "seeds": order.seeds, "data": order.data}
+    given |= {"output": order.output, "ranks_per_group": order.ranks_per_group}
+    known = {key: value for key, value in given.items() if value is not None}
     return Context(
         scale=order.scale,
-        command=shlex.join([*words, "--output", str(order.output)]),
+        command=launched(ranks, "experiment", work.name, options=known),
         commands=commands,
         data=str(order.data or ""),
         digest=identity_of(order.data),
@@ -107,7 +117,8 @@ def _compared(study: Study, order: ExperimentOptions, crew: Crew) -> Outcome:
     crew.on_root(lambda: _make(order, study.name))
     outcome, summary = train.conduct(crew), None
     if outcome.report is not None:
-        context = _context(study, order, [("all retrains", command_of_study(train))])
+        commands = [("all retrains", command_of_study(train))]
+        context = context_of(study, order, commands, train.ranks)
         folder = order.output / study.name
         summary = report_study(study, outcome.report, train.retrains, folder, context)
     return Outcome(outcome.done, outcome.retrains, outcome.preempted, summary=summary)

@@ -90,18 +90,19 @@ def seconds_left(plan: Sequence[PlannedRun], at_once: int) -> float | None:
 
 def command_of_study(train: studies.Training) -> str:
     """Returns the command line that trains all retrains of a study, to be copied and pasted."""
-    return shlex.join(_launched(train.ranks, "churn", "run", *train.words, options=train.given))
+    return launched(train.ranks, "churn", "run", *train.words, options=train.given)
 
 
 def command_of(run: ArmRun) -> str:
     """Returns the command line that trains a run, to be copied and pasted."""
-    return shlex.join(_launched(run.all_ranks, "train", options=run.given))
+    return launched(run.all_ranks, "train", options=run.given)
 
 
-def _launched(ranks: int, *words: str, options: Options) -> list[str]:
+def launched(ranks: int, *words: str, options: Options) -> str:
+    """Returns a command line of hvcod, with a launcher if it needs several ranks."""
     launcher = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
     flags = [word for key, value in options.items() for word in _words(key, value)]
-    return [*launcher, "hvcod", *words, *flags]
+    return shlex.join([*launcher, "hvcod", *words, *flags])
 
 
 def _words(key: str, value: Any) -> list[str]:
