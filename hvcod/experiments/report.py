@@ -70,7 +70,7 @@ def report(
     shown = _without_ensembles_apart(experiment, runs)
     readings = {arm.name: _readings(shown, arm, runs) for arm in shown.arms}
     shown = _without_diverged(shown, readings)
-    measured = Measured(shown, readings, _costs(shown.arms, runs))
+    measured = Measured(shown, readings, costs_of(shown.arms, runs))
     seeds = [seed for arm in readings.values() for each in arm.values() for seed in each.values()]
     kinds = (kind for seed in seeds for kind in seed.processors)
     about = about_of(context, kinds, _first(runs))
@@ -136,8 +136,11 @@ def _without(experiment: Experiment, out: Sequence[str], reason: str) -> Experim
     )
 
 
-def _costs(arms: Sequence[Arm], runs: Sequence[ArmRun]) -> dict[str, dict[str, Cost]]:
-    """Returns {arm: {candidate: the cost of a step}}; builds each model once to know its size."""
+def costs_of(arms: Sequence[Arm], runs: Sequence[ArmRun]) -> dict[str, dict[str, Cost]]:
+    """Returns {arm: {candidate: the cost of a step}}; builds each model once to know its size.
+
+    The workers of a group are its ranks, or if it has one only, those that it stands for.
+    """
     sizes: dict[Any, ModelSize] = {}
     workers = {arm.name: arm.workers for arm in arms}
     costs: dict[str, dict[str, Cost]] = {name: {} for name in workers}
@@ -145,7 +148,7 @@ def _costs(arms: Sequence[Arm], runs: Sequence[ArmRun]) -> dict[str, dict[str, C
         if run.arm in costs and run.candidate not in costs[run.arm]:
             model = _model_of(run.options)
             sizes[model] = sizes.get(model) or of_training(run.options)
-            each = workers[run.arm]
+            each = run.ranks if run.ranks and run.ranks > 1 else workers[run.arm]
             costs[run.arm][run.candidate] = cost(run.options, sizes[model], each)
     return costs
 

@@ -151,6 +151,13 @@ def test_ranks_share_the_batch_of_the_setting() -> None:
     assert not local.options.codistill.in_process
 
 
+def test_ranks_of_local_sgd_are_part_of_the_method() -> None:
+    arms = [arm({"sgd": "local"}, "local"), arm({}, "other")]
+    (local, other), (more, same) = (runs(*arms, seeds=1, ranks=ranks) for ranks in (2, 4))
+    assert local.run_dir != more.run_dir
+    assert other.run_dir == same.run_dir
+
+
 def test_a_student_is_taught_by_the_run_of_its_own_seed() -> None:
     student = dataclasses.replace(arm({}, "student"), taught_by="baseline")
     everyone = runs(baseline(SETTING), student, seeds=2)

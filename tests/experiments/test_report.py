@@ -13,7 +13,7 @@ from hvcod.errors import HvcodError
 from hvcod.experiments.arms import baseline, codistilled, doubled, ensemble
 from hvcod.experiments.base import Claim, Experiment, Panel
 from hvcod.experiments.options import ExperimentOptions
-from hvcod.experiments.report import Context, report
+from hvcod.experiments.report import Context, costs_of, report
 from hvcod.experiments.running.store import ArmRun, runs_of
 
 ARMS = [baseline(SETTING), doubled(SETTING), codistilled(SETTING), ensemble(SETTING)]
@@ -102,6 +102,16 @@ def test_an_arm_that_diverged_is_left_out_and_named(runs: list[ArmRun], tmp_path
     assert len(found["claims"]) == 2
     (note,) = found["notes"]
     assert note == f"“{ARMS[1].label}”: left out, as a seed of every candidate diverged."
+
+
+def test_ranks_are_the_workers_of_a_group(runs: list[ArmRun], tiny_data: Path) -> None:
+    order = ExperimentOptions(seeds=1, data=tiny_data)
+    costs = costs_of(ARMS[:2], runs_of(EXPERIMENT, order, ranks_per_group=2))
+    two, four = costs["baseline"]["fast"], costs["doubled"][""]
+    assert (two.workers, four.workers, two.shared_by) == (2, 4, 1)
+    assert four.inside == 1.5 * two.inside > 1000
+    alone = costs_of(ARMS[:1], runs)["baseline"]["fast"]
+    assert (alone.workers, alone.inside) == (1, 0)
 
 
 def test_without_a_baseline_there_is_no_report(runs: list[ArmRun], tmp_path: Path) -> None:

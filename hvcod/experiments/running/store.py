@@ -98,7 +98,9 @@ class _Runs:
             per_rank(options, ranks)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
-        folder = self._order.output / FOLDER / self._folder(options, teachers[0])
+        # The ranks of local SGD are part of the method; of others they share one batch.
+        of_method = ranks if options.sgd == "local" and arm.ranks is None else 1
+        folder = self._order.output / FOLDER / self._folder(options, teachers[0], of_method)
         for seed, teacher in enumerate(teachers, 1):
             own: dict[str, Any] = {"seed": seed, **_taught(teacher), "run_dir": folder / f"{seed}"}
             yield ArmRun(
@@ -113,12 +115,12 @@ class _Runs:
                 teacher=teacher,
             )
 
-    def _folder(self, options: TrainOptions, teacher: ArmRun | None) -> str:
+    def _folder(self, options: TrainOptions, teacher: ArmRun | None, ranks: int) -> str:
         """Returns the name of the folder in the store for runs with some options."""
         task = re.sub(r"[^\w.-]", "-", options.task)
         taught = teacher.run_dir.parent.name if teacher else ""
         groups = counted(options.groups, "group").replace(" ", "-")
-        return f"{task}-{groups}-{digest_of(options, self._data, taught)}"
+        return f"{task}-{groups}-{digest_of(options, self._data, taught, ranks)}"
 
     def _given(self, arm: Arm, candidate: str) -> tuple[dict[str, Any], int]:
         """Returns the options of a candidate but for its seed, and the ranks of a group."""
@@ -171,12 +173,13 @@ def identity_of(data: Path | None) -> str:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
 
 
-def digest_of(options: TrainOptions, data: str, teacher: str = "") -> str:
+def digest_of(options: TrainOptions, data: str, teacher: str = "", ranks: int = 1) -> str:
     """Returns a digest of all that makes the curves of runs, but for their seed.
 
     Args:
         data: See `identity_of`.
         teacher: What identifies their finished teacher.
+        ranks: Ranks of a group, if they matter and are not told by the options.
     """
     values = config.flatten(config.to_tree(options))
     del values["seed"]
@@ -187,7 +190,7 @@ def digest_of(options: TrainOptions, data: str, teacher: str = "") -> str:
         if key not in _OF_NO_MATTER and not field[0].metadata["launch"]
         if (form := same_form(key, values, field)) != same_form(key, {}, field)
     }
-    content = json.dumps([matters, data, teacher], sort_keys=True)
+    content = json.dumps([matters, data, teacher, *([ranks] if ranks > 1 else [])], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
 
 
