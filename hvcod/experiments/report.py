@@ -22,10 +22,12 @@ from hvcod.experiments.measuring.results import all_diverged
 from hvcod.experiments.measuring.summary import curves_csv, summary
 from hvcod.experiments.page.document import html, markdown
 from hvcod.experiments.page.figure import check_pictures, pictures
-from hvcod.experiments.page.page import FIGURE, About, blocks, to_dict
+from hvcod.experiments.page.page import FIGURE, About, blocks, question, to_dict
 from hvcod.experiments.running.store import ArmRun
 from hvcod.files.folder import hold, make_folder
+from hvcod.files.toml import read_tree
 from hvcod.files.whole import write_output
+from hvcod.runs.crew import RunSpec
 
 __all__ = ["Context", "about_of", "check_pictures", "element", "report", "write"]
 
@@ -73,16 +75,15 @@ def report(
     measured = Measured(shown, readings, costs_of(shown.arms, runs))
     seeds = [seed for arm in readings.values() for each in arm.values() for seed in each.values()]
     kinds = (kind for seed in seeds for kind in seed.processors)
-    about = about_of(context, kinds, _first(runs))
+    about = about_of(context, kinds, runs, _first(runs))
     result = summary(measured) | to_dict(about)
     drawn = pictures(measured)
     page = blocks(measured, about, element(drawn["svg"]))
-    title = f"{experiment.name}: {experiment.title}"
     files = {
         **{f"{FIGURE}.{ending}": content for ending, content in drawn.items()},
         "curves.csv": curves_csv(measured).encode(),
         "index.md": markdown(page).encode(),
-        "index.html": html(title, page).encode(),
+        "index.html": html(question(experiment), page).encode(),
         "summary.json": json.dumps(result, indent=1).encode() + b"\n",
     }
     write(folder, files)
@@ -164,12 +165,17 @@ def _first(runs: Sequence[ArmRun]) -> list[str]:
     return [run.name for run in runs if run.seed == seed]
 
 
-def about_of(context: Context, processors: Iterable[str], shown: Sequence[str]) -> About:
+def about_of(
+    context: Context, processors: Iterable[str], runs: Sequence[RunSpec], shown: Sequence[str]
+) -> About:
     """Returns the circumstances of runs, today.
 
     Args:
         processors: The kinds of processors on which they were trained.
         shown: The names of those whose commands the page shows.
+
+    Raises:
+        HvcodError: The configuration of a run cannot be read.
     """
     versions = {"hvcod": __version__, "Python": platform.python_version()}
     return About(
@@ -181,8 +187,19 @@ def about_of(context: Context, processors: Iterable[str], shown: Sequence[str]) 
         context.digest,
         versions | {name: version(name) for name in _PACKAGES},
         sorted({*processors}),
+        sorted({*map(_version, runs)}),
         datetime.now(UTC).strftime("%Y-%m-%d"),
     )
+
+
+def _version(run: RunSpec) -> str:
+    """Returns the version of hvcod that began a run: a later one uses finished runs again."""
+    path = run.run_dir / "config.toml"
+    try:
+        about = read_tree(path).get("run")
+    except (OSError, ValueError, HvcodError) as error:
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+    return str(about.get("hvcod")) if isinstance(about, dict) else "of an unknown version"
 
 
 def element(svg: bytes) -> str:

@@ -10,7 +10,7 @@ from hvcod.churn.report import Report, to_csv
 from hvcod.experiments.base import Study
 from hvcod.experiments.measuring.summary import claim_figures
 from hvcod.experiments.page.document import html, markdown
-from hvcod.experiments.page.page import FIGURE, to_dict
+from hvcod.experiments.page.page import FIGURE, question, to_dict
 from hvcod.experiments.page.study import blocks, pictures, verdicts
 from hvcod.experiments.report import Context, about_of, element, write
 from hvcod.runs.crew import RunSpec
@@ -34,7 +34,7 @@ def report_study(
     """
     groups = [group for retrain in retrains for group in read_curves(retrain.run_dir)]
     kinds = (kind for group in groups for kind in group.processors)
-    about = about_of(context, kinds, [name for name, _ in context.commands])
+    about = about_of(context, kinds, retrains, [name for name, _ in context.commands])
     found, drawn = verdicts(study, report), pictures(study, report)
     shown = blocks(study, report, found, about, element(drawn["svg"]))
     result = {
@@ -53,7 +53,7 @@ def report_study(
         "churn.csv": _encoded(to_csv(report)),
         "churn.html": _encoded(page(report)),
         "index.md": _encoded(markdown(shown)),
-        "index.html": _encoded(html(f"{study.name}: {study.title}", shown)),
+        "index.html": _encoded(html(question(study), shown)),
         "summary.json": json.dumps(result, indent=1).encode() + b"\n",
     }
     write(folder, files)

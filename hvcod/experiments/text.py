@@ -54,7 +54,7 @@ def _second_group(second: str, four: str, eight: str) -> list[Claim]:
     return [
         Claim(
             "A second group of four times the workers, codistilled, halves the steps of one (here: "
-            "at least two thirds).",
+            "two thirds of them or fewer).",
             second,
             four,
             at_least=1.5,
@@ -134,7 +134,7 @@ def _sooner() -> list[Claim]:
     return [
         Claim(
             "Two groups that teach each other reach the best loss of one group, tuned, in half of "
-            "the steps (here: at least two thirds).",
+            "the steps (here: two thirds or fewer).",
             two,
             one,
             at_least=1.5,

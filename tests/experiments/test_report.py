@@ -45,6 +45,8 @@ def write(run: ArmRun, **last: Any) -> None:
     """Writes the metrics of all groups of a run; those of the slow baseline are far worse."""
     above = 1.0 if run.candidate == "slow" else 0.0
     points = line(9.0 + above, SLOPES[run.arm], 600)
+    run.run_dir.mkdir(parents=True)
+    (run.run_dir / "config.toml").write_text('[run]\nhvcod = "0.1.9"\n')
     for group in range(run.options.groups):
         folder = run.run_dir / f"group-{group}"
         folder.mkdir(parents=True)
@@ -85,6 +87,7 @@ def test_the_report_of_straight_lines(runs: list[ArmRun], tmp_path: Path) -> Non
     assert two["cost"]["seconds_shared_by"] == 2
     assert arms["doubled", "raw"]["cost"]["bytes_a_step_inside"] > 1000
     assert found["processors"] == ["a processor"]
+    assert found["trained_by"] == ["0.1.9"]
     assert json.loads((tmp_path / "page" / "summary.json").read_text()) == json.loads(
         json.dumps(found)
     )

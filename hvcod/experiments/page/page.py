@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hvcod.experiments.base import Experiment, Study
 from hvcod.experiments.measuring.measured import Measured
 from hvcod.experiments.measuring.verdicts import NOT_SHOWN
 from hvcod.experiments.page import tables
@@ -13,12 +14,13 @@ FIGURE = "figure"
 """The name of the figure's files, without their endings."""
 
 MEASURES = (
-    "The curves are of validation data that no choice was made on (the reporting half), smoothed: "
-    "each point is the mean of three successive validations. The best of an arm is the {end} "
-    "point of this curve; a star means that for a seed or more it is the last one. Steps to the "
-    "baseline's best: the baseline's best value with the same seed is looked up on the curve of "
-    "the arm, between two validations by a straight line; the speed-up is the baseline's steps to "
-    "it divided by the arm's, so 2 means half of the steps. A dash stands for a seed that did not "
+    "The baseline is “{baseline}”. The curves are of the half of the validation data by which no "
+    "candidate was chosen (the reporting half), smoothed: each point is the mean of three "
+    "successive validations. The best of an arm is the {end} point of this curve; a star means "
+    "that for a seed or more it is the last one. Steps to the baseline's best: the baseline's best "
+    "value with the same seed is looked up on the curve of the arm, between two validations by a "
+    "straight line; the speed-up is the baseline's steps to it divided by the arm's, so 2 means "
+    "half of the steps. A dash stands for a seed that did not "
     "reach it within its steps: its speed-up lies between 0 and the value that it would have had "
     "one step later, and the interval covers both. Averaged weights are an exponential moving "
     "average, which is only scored, not taught from, unless the arm says so."
@@ -54,6 +56,7 @@ class About:
         digest: Their digest.
         versions: {package: its version}.
         processors: The kinds of processors that trained.
+        trained_by: The versions of hvcod that began the runs.
         date: The day of the report, such as ``2026-11-30``.
     """
 
@@ -65,6 +68,7 @@ class About:
     digest: str
     versions: Mapping[str, str]
     processors: Sequence[str]
+    trained_by: Sequence[str]
     date: str
 
 
@@ -72,16 +76,16 @@ def blocks(measured: Measured, about: About, svg: str) -> list[Block]:
     """Returns the page; `svg` is the figure as an element."""
     experiment = measured.experiment
     return [
-        Heading(f"{experiment.name}: {experiment.title}", 1),
+        Heading(question(experiment), 1),
         Paragraph(f"Setting ({about.scale} scale): {experiment.setting.text}. {_seeds(measured)}."),
         Paragraph(f"The paper: {experiment.paper}"),
-        Picture(f"{FIGURE}.png", svg, f"{experiment.name}: {experiment.title}", _caption(measured)),
+        Picture(f"{FIGURE}.png", svg, question(experiment), _caption(measured)),
         Heading("Does it show here?"),
         Bullets([(each.claim.text, each.sentence) for each in measured.verdicts]),
         *_not_shown(measured),
         Heading("All arms"),
         tables.results(measured),
-        Paragraph(MEASURES.format(end="lowest" if experiment.metric == "loss" else "highest")),
+        Paragraph(_measures(measured)),
         Paragraph(INTERVALS),
         Heading("Costs"),
         tables.costs(measured),
@@ -97,18 +101,35 @@ def blocks(measured: Measured, about: About, svg: str) -> list[Block]:
     ]
 
 
+def question(work: Experiment | Study) -> str:
+    """Returns the heading of a page: the claim, of which the page says whether it shows."""
+    return f"{work.name}: {work.title}?"
+
+
+def _measures(measured: Measured) -> str:
+    experiment = measured.experiment
+    end = "lowest" if experiment.metric == "loss" else "highest"
+    return MEASURES.format(baseline=_baseline(measured), end=end)
+
+
+def _baseline(measured: Measured) -> str:
+    return measured.arms[measured.experiment.baseline].label
+
+
 def _seeds(measured: Measured) -> str:
     seeds = measured.seeds
     return f"Seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
 
 
 def _caption(measured: Measured) -> str:
-    kinds = {panel.kind for panel in measured.experiment.panels}
+    panels, baseline = measured.experiment.panels, measured.experiment.baseline
+    kinds = {panel.kind for panel in panels}
+    has_level = any(baseline in panel.arms for panel in panels if panel.kind == "curves")
+    level = f" The thin horizontal line is the best of the baseline, “{_baseline(measured)}”."
     of_seeds = _seeds(measured).lower()
     sentences = {
         "curves": f"Line: mean over {of_seeds}; band: their range. Validation on the reporting "
-        "half, each point the mean of three successive validations. The thin horizontal line is "
-        "the baseline's best.",
+        f"half, each point the mean of three successive validations.{level if has_level else ''}",
         "best": f"Filled: mean over {of_seeds}; circles: each seed; line: 95% interval of the "
         "mean.",
         "workers": f"Steps to the best value of the smallest group: points are {of_seeds}; a cross "
@@ -162,7 +183,8 @@ def circumstances(about: About) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     where = f"Data: {about.data}" + (f" (digest {about.digest})" if about.digest else "")
     on = "; ".join(about.processors) or "unknown processors"
-    return f"{about.date}, on {on}. {versions}. {where}."
+    by = " and ".join(about.trained_by) or "an unknown version"
+    return f"Trained by hvcod {by}, on {on}. Reported on {about.date} by {versions}. {where}."
 
 
 def to_dict(about: About) -> dict[str, Any]:
@@ -174,5 +196,6 @@ def to_dict(about: About) -> dict[str, Any]:
         "data": {"folder": about.data, "digest": about.digest},
         "versions": dict(about.versions),
         "processors": list(about.processors),
+        "trained_by": list(about.trained_by),
         "date": about.date,
     }

@@ -18,7 +18,7 @@ from hvcod.experiments.page.document import (
     Table,
 )
 from hvcod.experiments.page.figure import saved
-from hvcod.experiments.page.page import FIGURE, About, circumstances
+from hvcod.experiments.page.page import FIGURE, About, circumstances, question
 from hvcod.experiments.page.styles import COLUMN, style
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def _evidence(report: Report, claim: Claim) -> Evidence:
     if estimate is None:
         return Evidence(float("nan"), None, "retrains that do not differ")
     retrains = len(report.methods[claim.arm].models)
-    return Evidence(estimate.mean, estimate.interval, f"{retrains // 2} independent pairs")
+    return Evidence(estimate.mean, estimate.interval, f"{retrains} retrains of each method")
 
 
 def blocks(
     study: Study, report: Report, found: Sequence[Verdict], about: About, svg: str
 ) -> list[Block]:
     """Returns the page; `svg` is the figure as an element."""
-    title = f"{study.name}: {study.title}"
+    title = question(study)
     return [
         Heading(title, 1),
         Paragraph(f"Setting ({about.scale} scale): {study.setting.text}."),

@@ -12,7 +12,7 @@ import pytest
 from experiments.made_up import EXPERIMENT, bytes_of, cost_of, measured
 from experiments.measuring.made import line, readings
 
-from hvcod.experiments.base import Arm, Claim, Experiment
+from hvcod.experiments.base import Arm, Claim, Experiment, Panel
 from hvcod.experiments.measuring.measured import Measured
 from hvcod.experiments.measuring.summary import curves_csv, summary
 from hvcod.experiments.page import tables
@@ -37,6 +37,7 @@ ABOUT = About(
     digest="ab12",
     versions={"hvcod": "0.2.0", "torch": "2"},
     processors=["a processor"],
+    trained_by=["0.1.9", "0.2.0"],
     date="2026-11-30",
 )
 
@@ -138,13 +139,25 @@ def test_the_page_has_every_verdict() -> None:
     assert "- **Not shown:** It ends close to the ensemble." in page
     assert "- **Note:** The curves are made up." in page
     assert "seeds 1, 2, 3" in page
-    assert "![made-up: Two groups reach the best loss of one in fewer steps](figure.png)" in page
+    assert page.startswith("# made-up: Two groups reach the best loss of one in fewer steps?\n")
+    assert "![made-up: Two groups reach the best loss of one in fewer steps?](figure.png)" in page
     assert (
-        "2026-11-30, on a processor. hvcod 0.2.0, torch 2. Data: data/books (digest ab12)." in page
+        "Trained by hvcod 0.1.9 and 0.2.0, on a processor. Reported on 2026-11-30 by hvcod 0.2.0, "
+        "torch 2. Data: data/books (digest ab12)." in page
     )
     assert "# baseline 1\nhvcod train --seed 1\n```" in page
     assert "Those with the first seed; 1 more in summary.json:" in page
     assert "hvcod train --seed 2" not in page
+
+
+def test_the_page_says_which_arm_is_the_baseline() -> None:
+    regularised = replace(EXPERIMENT, baseline="regularised")
+    page = markdown(blocks(measured(regularised), ABOUT, "<svg></svg>"))
+    assert "The baseline is “one group, regularised”." in page
+    assert "line is the best of the baseline, “one group, regularised”." in page
+    elsewhere = replace(regularised, panels=[Panel(["baseline", "codistilled"])])
+    page = markdown(blocks(measured(elsewhere), ABOUT, "<svg></svg>"))
+    assert "horizontal line" not in page  # none is drawn
 
 
 def test_arms_that_were_still_improving_are_named() -> None:

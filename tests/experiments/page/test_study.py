@@ -57,7 +57,7 @@ def test_claims_are_judged_by_the_intervals_over_retrains(report: Report) -> Non
     assert 0.3 < cut.interval[0] < churn.evidence.mean == cut.mean < 0.8
     assert churn.verdict == SHOWN
     assert f"a churn reduction of {cut.mean:.3f} [{cut.interval[0]:.3f}" in churn.sentence
-    assert "over 4 independent pairs; the claim needs at least 0.3." in churn.sentence
+    assert "over 8 retrains of each method; the claim needs at least 0.3." in churn.sentence
     assert loss.verdict == SHOWN
     assert loss.evidence.mean < 0
     assert ensemble.verdict == NOT_SHOWN  # it scatters more
@@ -81,7 +81,7 @@ def test_the_papers_figures_stand_beside_ours(report: Report) -> None:
 def test_what_does_not_show_is_said(report: Report) -> None:
     study = table1("laptop")
     found = verdicts(study, report)
-    page = blocks(study, report, found, about_of(CONTEXT, ["a processor"], []), "<svg></svg>")
+    page = blocks(study, report, found, about_of(CONTEXT, ["a processor"], [], []), "<svg></svg>")
     items = [item for block in page for item in getattr(block, "items", ())]
     assert ("Not shown:", study.claims[2].text) in items
     assert ("Note:", study.notes[0]) in items
@@ -93,6 +93,7 @@ def test_the_report_is_written_whole(report: Report, tmp_path: Path) -> None:
     (run / "group-0" / "metrics.jsonl").write_text(
         json.dumps({"event": "started", "step": 0, "processor": "a processor"}) + "\n"
     )
+    (run / "config.toml").write_text('[run]\nhvcod = "0.1.9"\n')
     runs = [RunSpec("dnn 1", TrainOptions(run_dir=run))]
     found = report_study(table1("laptop"), report, runs, tmp_path / "table1", CONTEXT)
     names = {path.name for path in (tmp_path / "table1").iterdir()}
@@ -109,6 +110,8 @@ def test_the_report_is_written_whole(report: Report, tmp_path: Path) -> None:
     assert [claim["verdict"] for claim in summary["claims"]] == [SHOWN, SHOWN, NOT_SHOWN]
     page = (tmp_path / "table1" / "index.md").read_text()
     assert "| codistilled, one copy | 8 |" in page
+    assert page.startswith(f"# table1: {table1('laptop').title}?")
+    assert "Trained by hvcod 0.1.9, on a processor." in page
     (tmp_path / "file").touch()
     with pytest.raises(HvcodError, match="cannot write"):
         report_study(table1("laptop"), report, runs, tmp_path / "file" / "table1", CONTEXT)
