@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from forkserver.launches import ForkServer, Launch
+from mpi.programs.tiny_experiments import other
+
+from hvcod.experiments.options import ExperimentOptions
+from hvcod.experiments.running.store import missing, runs_of
 
 PROGRAM = "tiny_experiments.py"
 """In tests/mpi/programs."""
@@ -63,9 +67,11 @@ def test_killed_it_goes_on_and_others_share_its_runs(
     everything = finished(tmp_path / "o")
     assert first.items() <= everything.items()  # not trained again
     assert len(everything) == 8
-    other = fast_mpirun(1, PROGRAM, "experiment", "other", *words)
-    assert json.loads(other.stdout)["done"] == 4
-    assert finished(tmp_path / "o") == everything
+    shared = runs_of(
+        other("laptop"), ExperimentOptions(seeds=2, data=tiny_data, output=tmp_path / "o")
+    )
+    assert len(shared) == 4
+    assert not missing(shared)
 
 
 def test_processes_train_it_without_a_launcher(
@@ -86,7 +92,7 @@ def test_processes_train_it_without_a_launcher(
 
 
 def test_a_study_of_churn_has_a_page_of_the_same_form(
-    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+    long: None, fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
 ) -> None:
     words = ["--data", tiny_data, "--output", tmp_path / "o", "--seeds", 1, "--json"]
     done = fast_mpirun(1, PROGRAM, "experiment", "study", *words)
