@@ -153,7 +153,7 @@ def test_ranks_share_the_batch_of_the_setting() -> None:
 
 def test_ranks_of_local_sgd_are_part_of_the_method() -> None:
     arms = [arm({"sgd": "local"}, "local"), arm({}, "other")]
-    (local, other), (more, same) = (runs(*arms, seeds=1, ranks=ranks) for ranks in (2, 4))
+    (local, other), (more, same) = (runs(*arms, seeds=1, ranks_per_group=ranks) for ranks in (2, 4))
     assert local.run_dir != more.run_dir
     assert other.run_dir == same.run_dir
 

@@ -108,8 +108,8 @@ def test_an_arm_that_diverged_is_left_out_and_named(runs: list[ArmRun], tmp_path
 
 
 def test_ranks_are_the_workers_of_a_group(runs: list[ArmRun], tiny_data: Path) -> None:
-    order = ExperimentOptions(seeds=1, data=tiny_data)
-    costs = costs_of(ARMS[:2], runs_of(EXPERIMENT, order, ranks_per_group=2))
+    order = ExperimentOptions(seeds=1, data=tiny_data, ranks_per_group=2)
+    costs = costs_of(ARMS[:2], runs_of(EXPERIMENT, order))
     two, four = costs["baseline"]["fast"], costs["doubled"][""]
     assert (two.workers, four.workers, two.shared_by) == (2, 4, 1)
     assert four.inside == 1.5 * two.inside > 1000
