@@ -69,7 +69,8 @@ def figure(measured: Measured) -> "Figure":
     arms = [name for name in looks if any(p.kind == "curves" and name in p.arms for p in shown)]
     heights = [_height(each) for each in shown[::columns]]
     width = COLUMN * columns + 0.2 * (columns - 1)
-    drawn = Figure(figsize=(width, sum(heights)), layout="constrained")
+    # Letters are whole dots wide: what fits at the dots of a screen may not fit in print.
+    drawn = Figure(figsize=(width, sum(heights)), dpi=_DOTS, layout="constrained")
     lines = _legend(drawn, measured, {name: looks[name] for name in arms}, 2 * columns)
     drawn.set_size_inches(width, sum(heights) + _LINE * lines + 0.1 * bool(lines))
     grid = {"height_ratios": heights}
@@ -115,7 +116,7 @@ def _legend(drawn: "Figure", measured: Measured, looks: Mapping[str, Style], mos
         return 0
     lines = [Line2D([], [], **look.of_line) for look in looks.values()]
     labels = [measured.arms[name].label for name in looks]
-    spaces: dict[str, float] = {"handlelength": 2.6, "columnspacing": 1.2, "labelspacing": 0.3}
+    spaces = {"handlelength": 2.6, "handletextpad": 0.5, "columnspacing": 0.8, "labelspacing": 0.3}
     for columns in range(min(most, len(looks)), 0, -1):
         more: dict[str, Any] = {"ncols": columns, "frameon": False, "borderpad": 0, **spaces}
         legend = drawn.legend(lines, labels, loc="outside lower center", **more)

@@ -13,6 +13,7 @@ from hvcod.experiments.base import Panel
 from hvcod.experiments.page.figure import figure, pictures, styles_of
 from hvcod.experiments.page.panels import along
 from hvcod.experiments.page.styles import BASELINE, COLUMN, OTHERS, rules, style
+from hvcod.experiments.text import figure2a
 
 pytest.importorskip("matplotlib")
 
@@ -74,6 +75,15 @@ def test_a_legend_has_as_many_columns_as_there_is_room_for() -> None:
         heights.append(box.height)
     narrow, wide = heights
     assert 1.5 < wide / narrow < 2  # seven lines and four
+
+
+def test_the_legend_of_figure2a_is_not_cut_off_in_print() -> None:
+    """Two columns of its labels are about as wide as the figure."""
+    labels = [arm.label for arm in figure2a("laptop").arms][-len(NAMES) :]
+    arms = [replace(a, label=label) for a, label in zip(EXPERIMENT.arms, labels, strict=True)]
+    content = pictures(measured(replace(with_panels(Panel(NAMES)), arms=arms)))["png"]
+    pixels = np.asarray(Image.open(io.BytesIO(content)).convert("L"))
+    assert (pixels[:, [0, -1]] == 255).all()
 
 
 def test_a_figure_is_as_wide_as_a_column_or_two(drawn: dict[str, Any]) -> None:
