@@ -97,7 +97,7 @@ def _readings(
     readings: dict[str, dict[int, Readings]] = {name: {} for name in arm.candidates}
     for run in runs:
         if run.arm == arm.name:
-            found = read(run.run_dir, experiment.metric, arm.score, run.group)
+            found = read(run.run_dir, experiment.metric, arm.score, run.group, run.options.steps)
             readings[run.candidate][run.seed] = found
     return readings
 

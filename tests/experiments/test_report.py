@@ -1,5 +1,6 @@
 """The report of made-up runs: files of metrics whose answer is known, options that are real."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 from experiments.measuring.made import line
-from mpi.programs.tiny_experiments import SETTING
+from mpi.programs import tiny_experiments
 
 from hvcod.errors import HvcodError
 from hvcod.experiments.arms import baseline, codistilled, doubled, ensemble
@@ -16,6 +17,9 @@ from hvcod.experiments.options import ExperimentOptions
 from hvcod.experiments.report import Context, costs_of, report
 from hvcod.experiments.running.store import ArmRun, runs_of
 
+STEPS = 600
+TINY = tiny_experiments.SETTING
+SETTING = dataclasses.replace(TINY, options={**TINY.options, "steps": STEPS})
 ARMS = [baseline(SETTING), doubled(SETTING), codistilled(SETTING), ensemble(SETTING)]
 NAMES = [arm.name for arm in ARMS]
 EXPERIMENT = Experiment(
@@ -44,7 +48,7 @@ def runs(tiny_data: Path, tmp_path: Path) -> list[ArmRun]:
 def write(run: ArmRun, **last: Any) -> None:
     """Writes the metrics of all groups of a run; those of the slow baseline are far worse."""
     above = 1.0 if run.candidate == "slow" else 0.0
-    points = line(9.0 + above, SLOPES[run.arm], 600)
+    points = line(9.0 + above, SLOPES[run.arm], STEPS)
     run.run_dir.mkdir(parents=True)
     (run.run_dir / "config.toml").write_text('[run]\nhvcod = "0.1.9"\n')
     for group in range(run.options.groups):
@@ -52,7 +56,7 @@ def write(run: ArmRun, **last: Any) -> None:
         folder.mkdir(parents=True)
         lines: list[dict[str, Any]] = [{"step": 0, "event": "started", "processor": "a processor"}]
         lines += [validation(step, value) for step, value in zip(*points, strict=True)]
-        lines += [{"step": 600, "published_bytes": 60_000, "taken_bytes": 30_000} | last]
+        lines += [{"step": STEPS, "published_bytes": 60_000, "taken_bytes": 30_000} | last]
         text = "".join(
             json.dumps({"examples": 4 * line["step"], "wall_s": line["step"]} | line) + "\n"
             for line in lines

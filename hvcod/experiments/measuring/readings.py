@@ -68,7 +68,11 @@ class Readings:
 
 
 def read(
-    run: Path, metric: str = "loss", score: str = "copies", group: int | None = None
+    run: Path,
+    metric: str = "loss",
+    score: str = "copies",
+    group: int | None = None,
+    steps: int | None = None,
 ) -> Readings:
     """Reads a run from its directory.
 
@@ -76,6 +80,7 @@ def read(
         metric: A metric of the validation; all but ``loss`` are better if higher.
         score: ``ensemble``, or anything else for the mean of the copies.
         group: The group that stands for the run; None for all.
+        steps: Where the curves end, if the run was trained on; None: at its end.
 
     Raises:
         HvcodError: The folder is not a run, or its validations lack one of the metrics.
@@ -83,7 +88,7 @@ def read(
     groups = [each for each in read_curves(run) if group in (None, each.group)]
     sign = 1 if metric == "loss" else -1
     curves = {
-        (weights, part): _mean_curve(each, sign)
+        (weights, part): _until(steps, _mean_curve(each, sign))
         for weights, name in _names(metric, score, groups).items()
         for part, each in zip(PARTS, _by_part(run, groups, name), strict=True)
     }
@@ -128,6 +133,12 @@ def _mean_curve(curves: Sequence[Curve], sign: int) -> Curve:
         steps = np.intersect1d(steps, curve.steps)
     values = [curve.values[np.isin(curve.steps, steps)] for curve in curves]
     return Curve(steps, sign * np.mean(values, axis=0))
+
+
+def _until(steps: int | None, curve: Curve) -> Curve:
+    """Returns the part of a curve within so many steps."""
+    within = len(curve.steps) if steps is None else int((curve.steps <= steps).sum())
+    return Curve(curve.steps[:within], curve.values[:within])
 
 
 def _exchanged(groups: Sequence[GroupCurves]) -> Curve:

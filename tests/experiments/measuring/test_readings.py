@@ -52,6 +52,12 @@ def test_the_curve_of_a_run_is_the_mean_of_its_copies(tmp_path: Path) -> None:
     assert read(run, group=1).curves["raw", "selection"].values.tolist() == [13, 23, 33]
 
 
+def test_a_run_that_was_trained_on_counts_up_to_the_steps_of_its_arm(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", [validations(1.0)])
+    assert read(run, steps=20).curves["raw", "selection"].steps.tolist() == [10, 20]
+    assert read(run, steps=30).curves["average", "reporting"].steps.tolist() == [10, 20, 30]
+
+
 def test_bytes_between_groups_are_those_that_taught(tmp_path: Path) -> None:
     def lines(published: int, taken: int) -> list[dict[str, Any]]:
         """The bytes so far, at two steps."""
