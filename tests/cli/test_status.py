@@ -52,6 +52,7 @@ KEYS = {
     "staleness",
     "teacher_losses",
     "disagreement",
+    "noise",
     "teacher_ranks",
     "gradient_staleness",
     "largest_gradient_staleness",

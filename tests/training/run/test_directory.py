@@ -229,6 +229,7 @@ SHARED = {
     "same_batches",
     "bootstrap",
     "training_examples",
+    "validate_ensemble",
     "codistill.topology",
 } | {f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")}
 
