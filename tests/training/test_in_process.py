@@ -65,6 +65,16 @@ def words(run: Path, options: dict[str, Any]) -> list[object]:
     return ["hvcod", "train", "--run-dir", run, "--json", *chosen]
 
 
+@pytest.mark.parametrize(("burn_in", "first"), [(2, 4), (0, 0)])
+def test_untrained_weights_teach_only_without_a_burn_in(
+    tmp_path: Path, burn_in: int, first: int
+) -> None:
+    options = {"codistill.burn_in": burn_in, **FRESHEST, "codistill.exchange_interval": 4}
+    train(tmp_path / "run", **{**IN_PROCESS, "groups": 2, "steps": 6, "log_interval": 1, **options})
+    teachers = [line["teachers"] for line in lines(tmp_path / "run", 0) if line.get("teachers")]
+    assert teachers[0] == {"1": first}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A run of three groups that nothing disturbs, and its weights."""

@@ -89,14 +89,18 @@ class InProcess(PublishingExchange):
             self._hand_over(offer)
 
     def newest(self, step: int) -> list[Update]:
-        """Returns the freshest weights of the others, if those are asked for."""
+        """Returns the freshest weights of the others, if those are asked for.
+
+        Untrained weights, those of step 0, teach only if there is no burn-in.
+        """
         if self._is_exact or step <= self._options.burn_in:
             return []
         updates = []
+        before_first = 0 if self._options.burn_in else -1
         for teacher in self._teachers:
             handed = self._shelf.get(teacher.group, {})
             newest = max(handed, default=-1)
-            if newest > self._held.get(teacher.group, -1):
+            if newest > max(before_first, self._held.get(teacher.group, -1)):
                 updates.append(self._taken(teacher, handed[newest]))
         return updates
 
