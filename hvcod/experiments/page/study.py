@@ -146,7 +146,7 @@ def _drawn(study: Study, report: Report) -> "Figure":
     figure = Figure(figsize=(COLUMN, 2 * height), layout="constrained")
     above, below = figure.subplots(2, 1)
     churn = [(report.estimates[name]["churn"], _independent(each)) for name, each in shown.items()]
-    _dots(above, labels, churn, "(a) churn", "mean absolute difference of predictions")
+    _dots(above, labels, churn, "(a) churn", "mean absolute difference")
     losses = [
         (report.estimates[name]["log_loss"], [model.log_loss for model in each.models])
         for name, each in shown.items()
@@ -184,4 +184,6 @@ def _dots(
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_title(title, loc="left", pad=4)
+    # More labels than these would overlap, or stand out at the right edge.
+    axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel(label)
