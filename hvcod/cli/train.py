@@ -14,7 +14,7 @@ from hvcod.cli.advise import shown
 from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.tables import columns, figure
 from hvcod.config import TrainOptions, parse_assignment
-from hvcod.errors import HvcodError, OutputError
+from hvcod.errors import HvcodError, OutputError, UsageError
 from hvcod.terminal import one_line, show
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def command(
     from hvcod.groups.environment import launch_rank
     from hvcod.runs.layers import resolve
     from hvcod.training.launch import Team, exit_code, launch
-    from hvcod.training.record.lines import finite
 
     given = layer(TrainOptions, flags)
     options = resolve(config_file, assignments, given)
@@ -64,26 +63,44 @@ def command(
         for note in effects.notes(options, named):
             show(f"hvcod: {note}", err=True)
     summaries = launch(options, Team.of_all(signals))
-    advice = advised(options, summaries)
-    if launch_rank() == 0:
-        # If the disk of the log is full, the launch has still done its work.
+    is_root = launch_rank() == 0
+    # The advice may fail on another rank, which ends this one. JSON is one document with it.
+    if is_root and not as_json:
+        give_out(summaries, as_json)
+    try:
+        advice = advised(options, summaries)
+        if advice is not None and as_json:
+            summaries[0]["advice"] = json.loads(shown(advice, as_json))
+    finally:
+        if is_root and as_json:
+            give_out(summaries, as_json)
+    if is_root and advice is not None and not as_json:
         with contextlib.suppress(OutputError):
-            if advice is not None:
-                summaries[0]["advice"] = json.loads(shown(advice, as_json=True))
-            show(json.dumps(finite(summaries)) if as_json else table(summaries))
-            if advice is not None and not as_json:
-                show(f"\n{shown(advice, as_json)}")
-            for message in endings(summaries):
-                show(f"hvcod: {one_line(message)}", err=True)
-        if any(summary.get("silent_teacher_ranks") for summary in summaries):
-            leave(exit_code(summaries))
+            show(f"\n{shown(advice, as_json)}")
+    if is_root and any(summary.get("silent_teacher_ranks") for summary in summaries):
+        leave(exit_code(summaries))
     click.get_current_context().exit(exit_code(summaries))
+
+
+def give_out(summaries: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Shows the summaries of the groups, and those that did not finish on standard error."""
+    from hvcod.training.record.lines import finite
+
+    # If the disk of the log is full, the launch has still done its work.
+    with contextlib.suppress(OutputError):
+        show(json.dumps(finite(summaries)) if as_json else table(summaries))
+        for message in endings(summaries):
+            show(f"hvcod: {one_line(message)}", err=True)
 
 
 def advised(options: TrainOptions, summaries: Sequence[dict[str, Any]]) -> "Advice | None":
     """Returns advice on a run that is finished, if it is asked for. Collective over the launch.
 
-    None where ranks that only teach are silent: all that is collective would wait for them.
+    None where ranks that only teach are silent: all that is collective would wait for them. Also
+    None, with a line that says why, where no rank can advise.
+
+    Raises:
+        HvcodError: Something failed, perhaps on this rank alone, so that the others wait for it.
     """
     ends = [each["ended"] == "finished" for each in summaries]
     silent = any(each.get("silent_teacher_ranks") for each in summaries)
@@ -97,10 +114,12 @@ def advised(options: TrainOptions, summaries: Sequence[dict[str, Any]]) -> "Advi
     wanted = AdviceOptions(first["group"], readings=options.advise, device=options.device)
     try:
         return advise(Path(first["run_dir"]), wanted, everyone, options.task)
-    except HvcodError as error:  # the training has done its work
+    except UsageError as error:  # alike on every rank, and the training has done its work
         if everyone.is_root:
             show(f"hvcod: no advice: {one_line(str(error))}", err=True)
         return None
+    except HvcodError as error:
+        raise type(error)(f"the training is finished, but there is no advice: {error}") from error
 
 
 def endings(summaries: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,5 +1,7 @@
 """The flags of a training command become one layer of options."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -7,6 +9,7 @@ from click.testing import CliRunner
 from hvcod.cli.options import layer, training_options
 from hvcod.cli.train import advised, table
 from hvcod.config import TrainOptions
+from hvcod.errors import HvcodError
 
 
 def layer_of(*words: str, without: tuple[str, ...] = ()) -> object:
@@ -44,6 +47,14 @@ def test_the_mean_teacher_of_a_slower_group_is_ahead() -> None:
         ["2.5", "steps"],
         ["1.4", "steps", "ahead"],
     ]
+
+
+def test_advice_that_fails_on_one_rank_ends_all(tmp_path: Path) -> None:
+    """It is not caught: the others wait for this rank."""
+    (tmp_path / "config.toml").write_text("run = [")
+    summary = {"ended": "finished", "group": 0, "run_dir": str(tmp_path)}
+    with pytest.raises(HvcodError, match="finished, but there is no advice: cannot read"):
+        advised(TrainOptions(advise=2), [summary])
 
 
 def test_nobody_waits_for_silent_teacher_ranks_to_advise(
