@@ -97,6 +97,8 @@ class Scores:
     def add(self, logs: Tensor, targets: Tensor, sequence: int) -> None:
         """Adds the predictions [N, classes] for a batch of a sequence, which counts from 0."""
         add_scored(self._whole, logs, targets)
+        if not len(targets):
+            return
         of_rows = logs.unflatten(0, (len(targets), -1))
         for index, metrics in enumerate(self._parts):
             first = (index - sequence) % len(self._parts)

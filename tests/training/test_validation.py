@@ -17,7 +17,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError
 from hvcod.tasks.base import UNKNOWN, Batch, Task, TrainingData
 from hvcod.tasks.metrics import divergence
-from hvcod.training.validation import compare, validate
+from hvcod.training.validation import Scores, compare, validate
 
 INPUTS, TARGETS = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(1)), [0, 2, 1, 1]
 
@@ -92,6 +92,17 @@ def test_each_part_of_the_data_is_measured_by_itself(kind: type[Task], count: in
     means = [pytest.approx(sum(part) / len(part)) for part in literal]
     assert measured.parts == ({"loss": means} if count > 1 else {})
     assert sum(len(part) for part in literal) == 8
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_batch_without_rows_adds_nothing(count: int) -> None:
+    task = Toy(TrainOptions(validation_parts=count), ALONE)
+    logs, targets = torch.rand(6, 3).log_softmax(1), torch.tensor([[0, 1, 2], [2, 1, 0]])
+    with_empty, without = Scores(task), Scores(task)
+    for scores in (with_empty, without):
+        scores.add(logs, targets, 0)
+    with_empty.add(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.int64), 1)
+    assert with_empty.measured(MPI.COMM_SELF) == without.measured(MPI.COMM_SELF)
 
 
 def test_a_part_without_anything_to_score_is_refused() -> None:
