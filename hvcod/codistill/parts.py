@@ -18,6 +18,10 @@ from hvcod.tree import map_tensors, put_together, take_apart
 _BEFORE, _DONE, _COUNT = "before the batch", "done parts", "parts of the batch"
 
 
+class IndivisibleError(HvcodError):
+    """A tensor has no equal parts."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One of some equal parts of the rows of a batch, in their order.
@@ -44,12 +48,12 @@ class Part:
         """Returns the rows of a tensor that belong to the part; a view.
 
         Raises:
-            HvcodError: The dimension does not divide into equal parts.
+            IndivisibleError: The dimension does not divide into equal parts.
         """
         size = tensor.shape[dimension] if tensor.dim() > dimension else 0
         if not size or size % self.count:
             shape = tuple(tensor.shape)
-            raise HvcodError(
+            raise IndivisibleError(
                 f"a tensor of shape {shape} has no {self.count} equal parts in its dimension "
                 f"{dimension}: a batch that is learned in parts needs one that counts examples"
             )

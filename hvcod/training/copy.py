@@ -124,7 +124,7 @@ class Copy:
         Raises:
             GroupFailedError: The group cannot go on; the other groups do.
         """
-        with explained(self._task.options.compile):
+        with explained(self._task.options.compile), self.noise.explained():
             losses = [self._update() for _ in self.optimizer.rounds()]
         self.codistiller.step()
         if self._kept:

@@ -1,10 +1,12 @@
 """Measures the gradient noise scale while a group trains (``--noise-interval``)."""
 
+import contextlib
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hvcod.codistill.parts import IndivisibleError
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.groups.split import Group
@@ -61,6 +63,20 @@ class NoiseMeter:
             return self._accumulate
         updates.measure(halves_of=self._parts if self._group.trainers == 1 else 0)
         return self._parts
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Names the option if a batch, or its hidden state, cannot be divided for a reading."""
+        try:
+            yield
+        except IndivisibleError as error:
+            if not self._measures or self._parts == self._accumulate:
+                raise
+            raise IndivisibleError(
+                f"--noise-interval {self._interval}: a group of one rank learns the batch of a "
+                f"measured step in {self._parts} parts, and {error}; leave out --noise-interval, "
+                "or train each group with several ranks"
+            ) from error
 
     def end(self, updated: bool, taught: bool) -> None:
         """Ends a step; collective if it is one that is measured.

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from training.handmade import ALONE
 from training.toy import train
 
+from hvcod.codistill.parts import IndivisibleError
 from hvcod.config import OptimizerOptions, TrainOptions
 from hvcod.errors import UsageError
+from hvcod.tasks.base import Batch
 from hvcod.training.noise.logged import logged
 from hvcod.training.noise.meter import WINDOW, NoiseMeter, window_of
 from hvcod.training.noise.scale import Reading, scale_of
@@ -190,6 +192,17 @@ def test_a_batch_that_cannot_be_halved_is_refused(tmp_path: Path) -> None:
         train(tmp_path / "run", batch_size=3, noise_interval=5)
     with pytest.raises(UsageError, match="9 examples do not divide into halves and into the p"):
         train(tmp_path / "other", batch_size=9, accumulate=3, noise_interval=5)
+
+
+def test_what_cannot_be_halved_names_the_option() -> None:
+    odd = Batch(torch.zeros(4, 2), torch.zeros(3))
+    for interval, message in [(1, "--noise-interval 1: .* shape .3,. .*leave out"), (2, "^a tens")]:
+        options = TrainOptions(noise_interval=interval, batch_size=4)
+        updates = Synchronous(Slope(), ALONE, options).updates
+        meter = NoiseMeter(updates, ALONE, options)
+        meter.begin()
+        with pytest.raises(IndivisibleError, match=message), meter.explained():
+            odd.parts(2)
 
 
 def test_the_window_is_bounded() -> None:
