@@ -6,6 +6,7 @@ Nothing that takes long is imported here: a scheduler's warning may come at any 
 import io
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hvcod.cli import process
@@ -17,17 +18,30 @@ if TYPE_CHECKING:
     import click
 
 HANDLE_SIGNALS = ("train", "churn run", "experiment", "job run")
-"""The commands that handle the signals by which schedulers warn: they have saved when they end."""
+"""The commands that handle the signals by which schedulers warn: they have saved when they end.
+
+So does `advise` with --trial, see `handles_signals`.
+"""
 
 
 def main() -> None:
     """Entry point of the console script."""
-    if " ".join(sys.argv[1:3]).startswith(HANDLE_SIGNALS):
+    if handles_signals(sys.argv[1:]):
         signals.hold()
     process.prepare()
     from hvcod.cli.commands import cli
 
     run(cli)
+
+
+def handles_signals(words: Sequence[str]) -> bool:
+    """Returns whether a command line is one of a command that handles signals.
+
+    Only the branch test of `advise` trains; without it a signal ends the command at once.
+    """
+    if words[:1] == ["advise"]:
+        return any(word == "--trial" or word.startswith("--trial=") for word in words)
+    return " ".join(words[:2]).startswith(HANDLE_SIGNALS)
 
 
 def run(command: "click.Command") -> None:

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from hvcod.cli.commands import COMMANDS, cli
+from hvcod.cli.main import handles_signals
 
 HEAVY = ("torch", "mpi4py", "horovod", "h5py", "numpy", "tokenizers")
 
@@ -22,6 +23,23 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert "HEAVY []" in done.stdout
     assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "handles"),
+    [
+        ("train --groups 2", True),
+        ("churn run --output x", True),
+        ("churn report x", False),
+        ("advise runs/first", False),
+        ("advise runs/first --trial 200", True),
+        ("advise --trial=200 runs/first", True),
+        ("plan --trial 3", False),
+        ("", False),
+    ],
+)
+def test_commands_that_train_handle_signals_from_the_start(line: str, handles: bool) -> None:
+    assert handles_signals(line.split()) == handles
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
