@@ -14,6 +14,7 @@ from hvcod.files.toml import read_options
 from hvcod.files.whole import write_whole
 from hvcod.folders import group_folder
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
+from hvcod.training.run.fresh import clear
 from hvcod.training.run.resume import examples_per_step
 
 NAME = "trial.json"
@@ -52,6 +53,9 @@ class Start:
 def begun(run: Path, output: Path, steps: int, rate: str) -> Start:
     """Returns the start of the branch test in a folder, which is noted there the first time.
 
+    If the run has deleted the noted states before any was copied, the test begins again with its
+    newest ones.
+
     Raises:
         UsageError: The folder has another branch test, such as that of a run that was here before,
             or the run has no saved state.
@@ -76,7 +80,26 @@ def begun(run: Path, output: Path, steps: int, rate: str) -> Start:
             f"{output} holds the branch test of a run that was in {run} before: delete it, or name "
             "another --output"
         )
-    return there
+    if all(path.exists() for path in there.states(there.groups)) or _any_copied(output):
+        return there
+    _forget(output)
+    start = _newest(run, steps, rate)
+    _note(path, start)
+    return start
+
+
+def _any_copied(output: Path) -> bool:
+    """Returns whether a run of the branch test has begun with a state."""
+    return any(map(_steps, output.glob("*/group-*/state")))
+
+
+def _forget(output: Path) -> None:
+    """Deletes the configurations of runs that would have begun with other states."""
+    try:
+        for config in output.glob("*/config.toml"):
+            clear(config.parent, force=True)
+    except OSError as error:
+        raise HvcodError(f"cannot delete from {output}: {reason_of(error)}") from error
 
 
 def _identity(run: Path) -> tuple[str, int, dict[str, Any]]:

@@ -19,7 +19,7 @@ from training.toy import Quiet, train
 from hvcod.advice.trial.arms import Arm, arms_of
 from hvcod.advice.trial.options import TrialOptions
 from hvcod.advice.trial.outcome import Outcome, Result
-from hvcod.advice.trial.start import Start
+from hvcod.advice.trial.start import Start, begun
 from hvcod.advice.trial.text import notes, rows
 from hvcod.advice.trial.trial import conduct
 from hvcod.errors import UsageError
@@ -228,6 +228,26 @@ def test_what_cannot_be_begun(tmp_path: Path) -> None:
     (run / "config.toml").write_text("steps = 7\n")
     with pytest.raises(UsageError, match="does not say which run it is, and of how many ranks"):
         conduct(run, dataclasses.replace(ORDER, output=tmp_path / "other"), Here())
+
+
+def test_states_that_are_gone_before_they_were_copied_are_replaced(tmp_path: Path) -> None:
+    run, output = tmp_path / "run", tmp_path / "run-trial"
+    train(run, **RUN)
+    assert conduct(run, ORDER, Here(0)) is None
+    # Killed once the first run was configured; meanwhile the run deletes the state.
+    for name in ("2B", "two-groups"):
+        shutil.rmtree(output / name)
+    shutil.rmtree(output / "B/group-0")
+    train(run, **{**RUN, "steps": 30})
+    (run / "group-0/state/step-00000007.h5").unlink(missing_ok=True)
+    found = begun(run, output, 16, "none")
+    assert found.step == 30
+    assert begun(run, output, 16, "none") == found
+    assert conduct(run, ORDER, Here(0)) is None
+    assert [each.stem for each in output.glob("B/group-0/state/*.h5")] == ["step-00000030"]
+    # Once a state is copied, the others must be of the same step.
+    (run / "group-0/state/step-00000030.h5").rename(run / "group-0/state/step-00000031.h5")
+    assert begun(run, output, 16, "none") == found
 
 
 def test_the_table_says_what_was_not_reached() -> None:
