@@ -8,12 +8,13 @@ symmetric studentised bootstrap of `hvcod.churn.statistics` from there on. The p
 is kept beside it, as the figure that papers often print.
 
 A seed that does not reach a level within its steps is *censored*: its ratio lies between 0 (never)
-and a bound (just after the last step). The lower end of the interval is that of the lowest values
-it may have, the upper end that of the highest.
+and a bound (just after the last step). The interval covers those of all combinations of both ends:
+values that lie far apart have a wide interval, which may reach beyond that of the highest ones.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ Interval = tuple[float, float]
 
 FEWEST_RESAMPLED = 6
 """The smallest number of seeds whose studentised bootstrap is used."""
+
+MOST_COMBINED = 10
+"""The largest number of censored seeds of which all combinations are tried."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,32 @@ def over_seeds(
         least: The lowest value that a censored seed may have.
     """
     marks = tuple(censored or [False] * len(values))
-    lowest = [least if mark else value for value, mark in zip(values, marks, strict=True)]
-    low, high = _interval(lowest), _interval(values)
-    interval = (low[0], high[1]) if low and high else None
+    interval = _interval(values)
     if interval and any(marks):
-        interval = max(least, interval[0]), interval[1]
+        every = list(filter(None, map(_interval, _combinations(values, marks, least))))
+        interval = max(least, min(low for low, _ in every)), max(high for _, high in every)
     return Estimate(tuple(values), marks, float(np.mean(values)), interval, _percentile(values))
+
+
+def _combinations(
+    values: Sequence[float], marks: Sequence[bool], least: float
+) -> Iterator[list[float]]:
+    """Yields the values with each censored one at its lowest or at its highest.
+
+    The upper limit of Student's interval is a convex function of the values, and the lower one a
+    concave function, so values between the two ends make no wider interval. Of more than
+    `MOST_COMBINED` censored seeds only those combinations are tried in which the seeds with the
+    highest bounds, or those with the lowest ones, are at their lowest: about 2 k of 2^k.
+    """
+    places = sorted((at for at, mark in enumerate(marks) if mark), key=lambda at: values[at])
+    sets: Iterator[Sequence[int]] = itertools.chain.from_iterable(
+        itertools.combinations(places, size) for size in range(len(places) + 1)
+    )
+    if len(places) > MOST_COMBINED:
+        cuts = range(len(places) + 1)
+        sets = itertools.chain((places[:cut] for cut in cuts), (places[cut:] for cut in cuts))
+    for lowest in sets:
+        yield [least if at in lowest else value for at, value in enumerate(values)]
 
 
 def _interval(values: Sequence[float]) -> Interval | None:

@@ -55,9 +55,37 @@ def test_a_censored_seed_may_lie_anywhere_below_its_bound() -> None:
     assert sure.interval
     assert bounded.interval
     assert bounded.missed == 1
-    assert bounded.interval[1] == sure.interval[1]
-    assert bounded.interval[0] < sure.interval[0]
     assert bounded.interval[0] == 0.0  # no speed-up is negative
+    # If the seed never reached the level, the seeds would differ so much that the mean might be
+    # higher than that of three that just missed it.
+    far_apart = over_seeds([0.9, 0.8, 0.0]).interval
+    assert far_apart and far_apart[1] > sure.interval[1]
+    assert bounded.interval[1] == far_apart[1]
+
+
+@pytest.mark.parametrize("seeds", [4, 6])
+def test_no_values_of_censored_seeds_make_a_wider_interval(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    values, marks = rng.uniform(0.8, 1.2, seeds), [True] * 3 + [False] * (seeds - 3)
+    found = over_seeds(values.tolist(), marks).interval
+    assert found
+    for _ in range(200):
+        share = rng.choice([0.0, 1.0, rng.uniform()], 3)
+        tried = over_seeds([*(values[:3] * share), *values[3:]]).interval
+        assert tried
+        assert found[0] <= max(0.0, tried[0]) and tried[1] <= found[1] + 1e-12
+
+
+def test_of_many_censored_seeds_the_extreme_combinations_count() -> None:
+    values = np.linspace(0.8, 1.2, 14)
+    found = over_seeds(values.tolist(), [True] * 14).interval
+    assert found
+    for missed in range(14):
+        for chosen in (values.argsort()[:missed], values.argsort()[::-1][:missed]):
+            tried = values.copy()
+            tried[chosen] = 0.0
+            interval = over_seeds(tried.tolist()).interval
+            assert interval and interval[1] <= found[1] + 1e-12
 
 
 def exponential(speed: float, rng: np.random.Generator) -> Curve:
