@@ -81,7 +81,7 @@ def _listed(as_json: bool) -> str:
 def _planned(plan: "Sequence[PlannedRun]", at_once: int, as_json: bool) -> str:
     from hvcod.experiments.running.plan import seconds_left
 
-    left = seconds_left(plan, at_once)
+    left = seconds_left(plan, lambda run: at_once)
     if as_json:
         runs = [planned.to_dict() for planned in plan]
         return json.dumps({"runs": runs, "seconds_left": left})

@@ -22,11 +22,14 @@ from hvcod.errors import UsageError
 from hvcod.experiments.arms import baseline, codistilled
 from hvcod.experiments.base import SCALES, Arm, Experiment, Options, Setting, Study
 from hvcod.experiments.options import ExperimentOptions
+from hvcod.experiments.running.complete import teams
 from hvcod.experiments.running.conduct import context_of
 from hvcod.experiments.running.plan import command_of, plan_of, planned, seconds_left
 from hvcod.experiments.running.store import ArmRun, State, runs_of, state_of
 from hvcod.registry import EXPERIMENTS
 from hvcod.runs.layers import resolve
+from hvcod.runs.options import CrewOptions
+from hvcod.runs.processes import Processes
 
 SETTING = Setting(
     "a tiny model",
@@ -236,14 +239,30 @@ def test_the_state_of_a_run_is_that_of_its_last_group(tmp_path: Path) -> None:
 def test_what_is_left_is_estimated_from_what_was_measured(tmp_path: Path) -> None:
     one, twice = runs(arm({}), arm({"group_batch_size": 128}, "twice"), seeds=1, output=tmp_path)
     plan = planned([(one, ""), (twice, "")])
-    assert seconds_left(plan, 1) is None
+    assert seconds_left(plan, lambda run: 1) is None
     folder = one.run_dir / "group-0"
     folder.mkdir(parents=True)
     line = {"step": 40, "wall_s": 20, "step_s": 0.5, "task_loss": 1}
     (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     plan = planned([(one, ""), (twice, "")])
     assert [each.step_s for each in plan] == [0.5, 1.0]  # twice the examples
-    assert seconds_left(plan, 2) == (60 * 0.5 + 100 * 1.0) / 2
+    # Of the larger runs fewer are trained side by side.
+    at_once = {one.name: 4, twice.name: 2}
+    assert seconds_left(plan, lambda run: at_once[run.name]) == 60 * 0.5 / 4 + 100 * 1.0 / 2
+
+
+class Idle(Processes):
+    """A crew that has started nothing."""
+
+    def __init__(self, options: CrewOptions) -> None:
+        self.options = options
+
+
+def test_the_time_left_is_that_of_as_many_runs_as_the_crew_trains_at_once() -> None:
+    (run,) = runs(arm({}), seeds=1)
+    crew = Idle(CrewOptions(at_once=3))
+    assert teams(run, crew) == 3
+    assert teams(dataclasses.replace(run, ranks=2), crew) == 1
 
 
 def test_the_command_of_a_page_starts_enough_ranks(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.experiments.running.plan import planned, seconds_left
 from hvcod.experiments.running.store import ArmRun, missing, state_of
 from hvcod.progress import Progress, silently
@@ -72,7 +72,7 @@ def _shown(title: str, runs: Sequence[ArmRun], crew: Crew) -> Iterator[None]:
         yield
         return
     closing = threading.Event()
-    bar = _Bar(title, runs, crew.options.at_once)
+    bar = _Bar(title, runs, crew)
 
     def look() -> None:
         while not closing.wait(SECONDS_BETWEEN_LOOKS):
@@ -88,11 +88,23 @@ def _shown(title: str, runs: Sequence[ArmRun], crew: Crew) -> Iterator[None]:
         bar.close()
 
 
+def teams(run: ArmRun, crew: Crew) -> int:
+    """Returns how many runs like this one the crew trains at the same time.
+
+    One if not even one can be: training refuses the run when its turn comes.
+    """
+    try:
+        return crew.at_once(run)
+    except UsageError:
+        return 1
+
+
 class _Bar:
     """The progress of runs: steps of all of them, and the names of those that are trained."""
 
-    def __init__(self, title: str, runs: Sequence[ArmRun], at_once: int) -> None:
-        self._runs, self._at_once = runs, at_once
+    def __init__(self, title: str, runs: Sequence[ArmRun], crew: Crew) -> None:
+        # Here, and not on the thread that looks: ranks ask MPI.
+        self._runs, self._teams = runs, {run.name: teams(run, crew) for run in runs}
         self._steps = {run.name: state_of(run).step for run in runs}
         total, self._done = sum(run.options.steps for run in runs), sum(self._steps.values())
         self._progress = Progress(total, title, "step", begin=self._done)
@@ -105,7 +117,7 @@ class _Bar:
             moving = [f"{name} {step}" for name, step in steps.items() if step != self._steps[name]]
             finished = sum(each.state.over for each in plan)
             figures = [f"{finished} of {counted(len(plan), 'run')} finished", *moving]
-            if left := seconds_left(plan, self._at_once):
+            if left := seconds_left(plan, lambda run: self._teams[run.name]):
                 figures.append(f"{duration(left)} left")
             # A run that was killed goes back to its last state.
             done = max(self._done, sum(steps.values()))

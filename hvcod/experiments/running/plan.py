@@ -2,7 +2,7 @@
 
 import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,19 @@ def planned(runs: Sequence[tuple[RunSpec, str]]) -> list[PlannedRun]:
     ]
 
 
-def seconds_left(plan: Sequence[PlannedRun], at_once: int) -> float | None:
-    """Returns the seconds until all runs are finished; None if that of one is unknown."""
-    by_folder = {each.run.run_dir: each.seconds_left for each in plan}
-    if None in by_folder.values():
-        return None
-    return sum(filter(None, by_folder.values())) / at_once
+def seconds_left(plan: Sequence[PlannedRun], at_once: Callable[[RunSpec], int]) -> float | None:
+    """Returns the seconds until all runs are finished; None if that of one is unknown.
+
+    Args:
+        at_once: Returns how many runs like one are trained at the same time.
+    """
+    by_folder = {each.run.run_dir: each for each in plan}
+    total = 0.0
+    for each in by_folder.values():
+        if each.seconds_left is None:
+            return None
+        total += each.seconds_left / at_once(each.run)
+    return total
 
 
 def command_of_study(train: studies.Training) -> str:
