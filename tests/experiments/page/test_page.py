@@ -92,8 +92,9 @@ def test_the_table_of_arms_has_the_known_numbers() -> None:
         "–",
     ]
     assert rows["twice | the workers", "averaged"][-1] == "2.00 [2.00, 2.00]"
-    # (2 + 2 + 1) / 3 at most, as the third seed may have a speed-up of up to 590 / 590.
-    assert rows["two groups", "raw"][-3:-1] == ["295 / 295 / –", "at most 1.67 [0.00, 3.10]"]
+    # (2 + 2 + 1) / 3 at most, as the third seed may have a speed-up of up to 590 / 590. If it has
+    # 0, the interval of 2, 2 and 0 reaches to 4.20.
+    assert rows["two groups", "raw"][-3:-1] == ["295 / 295 / –", "at most 1.67 [0.00, 4.20]"]
 
 
 def test_the_table_of_costs_shares_seconds_between_workers() -> None:
