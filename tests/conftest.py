@@ -42,6 +42,17 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     )
 
 
+@pytest.fixture
+def what_a_launch_changes() -> Iterator[None]:
+    """Restores the threads and the random numbers of the tests' process after a launch in it."""
+    import torch
+
+    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(numbers)
+
+
 @pytest.fixture(scope="session")
 def scale(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """How often to try: ``scale(30, 200)`` is 30 every day and 200 with ``--long``."""

@@ -1,12 +1,10 @@
 """`hvcod advise RUN`: what a small run says about more groups, and mistakes of users."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from forkserver.launches import ForkServer
 from training.toy import NAME, train
 
@@ -34,13 +32,7 @@ GROUPS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def what_a_launch_changes() -> Iterator[None]:
-    """Restores the threads and the random numbers of the tests' process."""
-    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(numbers)
+pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
 
 
 @pytest.fixture(scope="module")

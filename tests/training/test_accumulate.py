@@ -1,6 +1,5 @@
 """Batches that are learned in parts: the same updates, with less memory."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,7 @@ from hvcod.tasks.base import UNKNOWN, Batch
 ROWS, WORDS, CLASSES = 12, 3, 5
 
 
-@pytest.fixture(autouse=True)
-def what_a_launch_changes() -> Iterator[None]:
-    """Restores the threads and the random numbers of the tests' process."""
-    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(numbers)
+pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
 
 
 def mean_of_scored(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from training.test_accumulate import what_a_launch_changes
 from training.toy import Cell, batch, train
 
 from hvcod.groups.communicator import Alone
 from hvcod.groups.split import split
 
-__all__ = ["what_a_launch_changes"]
+pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
 
 STEPS, ROWS, WARMUP, RATE, SCALE = 24, 8, 18, 0.2, 16
 PARTS = [*[8] * 8, *[4] * 4, *[2] * 6, *[1] * 6]

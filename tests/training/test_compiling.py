@@ -1,6 +1,5 @@
 """Models that are compiled for the steps of a training (``--compile``)."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,9 @@ COMPILED: dict[str, Any] = {"preset": "mutual-learning", "compile": True}
 
 
 @pytest.fixture(autouse=True)
-def what_a_launch_changes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Restores the threads and the random numbers of the tests' process."""
-    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
+def nothing_compiled(what_a_launch_changes: None) -> None:
+    """Forgets what earlier tests have compiled."""
     torch.compiler.reset()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(numbers)
 
 
 def test_students_and_teachers_are_traced_once(

@@ -5,7 +5,7 @@ import json
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,7 @@ MEASURED: dict[str, Any] = {
 FRESHEST: dict[str, Any] = {"codistill.staleness": "freshest", "codistill.exchange_interval": 1}
 
 
-@pytest.fixture(autouse=True)
-def what_a_launch_changes() -> Iterator[None]:
-    """Restores the threads and the random numbers of the tests' process."""
-    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(numbers)
+pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
 
 
 def weights(summaries: list[dict[str, Any]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,10 @@ FIRST, PATIENCE = 2**20, 3
 
 
 @pytest.fixture(autouse=True)
-def what_a_launch_changes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Restores the threads and the random numbers of the tests' process."""
+def small_scale(what_a_launch_changes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begins with a scale of the loss that a few steps can change."""
     monkeypatch.setattr(scale, "FIRST", FIRST)
     monkeypatch.setattr(scale, "PATIENCE", PATIENCE)
-    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(numbers)
 
 
 class Network:

@@ -93,6 +93,19 @@ def _combinations(
         yield [least if at in lowest else value for at, value in enumerate(values)]
 
 
+def in_words(mean: float, interval: Interval | None, form: str, unit: str = "") -> str:
+    """Returns a mean and its interval, if there is one, such as ``2.51 nats [2.03, 3.00]``.
+
+    Args:
+        form: The format of each number, such as ``.2f``.
+        unit: What follows the mean, with a space in front.
+    """
+    if interval is None:
+        return f"{mean:{form}}{unit}"
+    low, high = interval
+    return f"{mean:{form}}{unit} [{low:{form}}, {high:{form}}]"
+
+
 def _interval(values: Sequence[float]) -> Interval | None:
     if not all(map(math.isfinite, values)):
         return None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hvcod.experiments.base import Claim
-from hvcod.experiments.measuring.estimates import Interval
+from hvcod.experiments.measuring.estimates import Interval, in_words
 
 SHOWN, IN_PART, NOT_SHOWN = "shown", "shown in part", "not shown"
 
@@ -107,12 +107,7 @@ def _weights(weights: str) -> str:
 
 
 def _number(evidence: Evidence, digits: int, unit: str) -> str:
-    """Returns the mean and its interval."""
-    mean = f"{evidence.mean:.{digits}f}{unit}"
-    if evidence.interval is None:
-        return mean
-    low, high = evidence.interval
-    return f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
+    return in_words(evidence.mean, evidence.interval, f".{digits}f", unit)
 
 
 def _over(evidence: Evidence) -> str:

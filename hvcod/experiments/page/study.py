@@ -7,6 +7,7 @@ from hvcod.churn.measures.comparison import MethodFigures
 from hvcod.churn.report import Report
 from hvcod.churn.statistics import Estimate
 from hvcod.experiments.base import Claim, Study
+from hvcod.experiments.measuring.estimates import in_words
 from hvcod.experiments.measuring.verdicts import NOT_SHOWN, Evidence, Verdict, judge
 from hvcod.experiments.page.document import (
     Block,
@@ -114,13 +115,7 @@ def _row(study: Study, report: Report, name: str) -> list[str]:
 
 
 def _figure(estimate: Estimate | None, form: str = ".4f") -> str:
-    if estimate is None:
-        return _NONE
-    mean = f"{estimate.mean:{form}}"
-    if estimate.interval is None:
-        return mean
-    low, high = estimate.interval
-    return f"{mean} [{low:{form}}, {high:{form}}]"
+    return _NONE if estimate is None else in_words(estimate.mean, estimate.interval, form)
 
 
 def _caption(report: Report) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from hvcod.experiments.base import Arm
-from hvcod.experiments.measuring.estimates import Estimate
+from hvcod.experiments.measuring.estimates import Estimate, in_words
 from hvcod.experiments.measuring.measured import Measured, Row
 from hvcod.experiments.page.document import Table
 from hvcod.units import byte_count
@@ -119,19 +119,12 @@ def _choice(value: float, sign: int) -> str:
 
 def number(estimate: Estimate, *, sign: bool = False) -> str:
     """Returns a mean and its interval, with three digits behind the point."""
-    form = "+.3f" if sign else ".3f"
-    if estimate.interval is None:
-        return f"{estimate.mean:{form}}"
-    low, high = estimate.interval
-    return f"{estimate.mean:{form}} [{low:{form}}, {high:{form}}]"
+    return in_words(estimate.mean, estimate.interval, "+.3f" if sign else ".3f")
 
 
 def _speedup(estimate: Estimate) -> str:
     most = "at most " if estimate.missed else ""
-    if estimate.interval is None:
-        return f"{most}{estimate.mean:.2f}"
-    low, high = estimate.interval
-    return f"{most}{estimate.mean:.2f} [{low:.2f}, {high:.2f}]"
+    return most + in_words(estimate.mean, estimate.interval, ".2f")
 
 
 def listed(values: Iterable[float | None]) -> str:

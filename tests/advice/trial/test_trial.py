@@ -5,13 +5,11 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from advice.trial.here import Here
 from forkserver.launches import ForkServer
 from training.toy import Quiet, train
@@ -33,13 +31,7 @@ ORDER = TrialOptions(trial=16)
 START = Start("run", "id", step=100, groups=1, examples=64, steps=200, rate="none")
 
 
-@pytest.fixture(autouse=True)
-def what_a_launch_changes() -> Iterator[None]:
-    """Restores the threads and the random numbers of the tests' process."""
-    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(numbers)
+pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,7 @@ ROWS, SIZE = 8, 40
 LONG: dict[str, Any] = {"steps": 24, "model.dropout": 0.25, "log_interval": 4}
 
 
-@pytest.fixture(autouse=True)
-def what_a_launch_changes() -> Iterator[None]:
-    """Restores the threads and the random numbers of the tests' process."""
-    threads, numbers = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(numbers)
+pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
 
 
 class Slope(nn.Module):
