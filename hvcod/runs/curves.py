@@ -97,7 +97,7 @@ def _curves(group: int, lines: Sequence[dict[str, Any]]) -> GroupCurves:
     noise = [(step, line.get("noise")) for step, line in figures]
     metrics = _by_name(figures)
     metrics.pop("step", None)
-    ages = _by_name([(step, _ages(step, line.get("teachers"))) for step, line in figures])
+    ages = _by_name([(step, line.get("staleness")) for step, line in figures])
     return GroupCurves(
         group,
         metrics,
@@ -115,12 +115,6 @@ def _processors(lines: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     """Returns the kinds of processors on which it was started and resumed, each once."""
     kinds = (line["processor"] for line in lines if isinstance(line.get("processor"), str))
     return tuple(dict.fromkeys(kinds))
-
-
-def _ages(step: int, teachers: Any) -> dict[str, int]:
-    """Returns the staleness of the teachers of a line; finished ones have none."""
-    used = teachers if isinstance(teachers, dict) else {}
-    return {name: step - taught for name, taught in used.items() if type(taught) is int}
 
 
 def _by_part(figures: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[Curve]]:

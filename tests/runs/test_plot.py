@@ -226,6 +226,7 @@ MEASURED: list[dict[str, object]] = [
         "wall_s": 400.0,
         "task_loss": 5.0,
         "teachers": {"1": 5, "a": None},
+        "staleness": {"1": 15},
     }
     | {"allreduce_bytes": 8000, "published_bytes": 30, "taken_bytes": 0},
     {"step": 20, "validation_loss": 5.0, "validation_average_loss": 5.5, "wall_s": 450.0}
