@@ -17,6 +17,7 @@ FLOORS = (
     "churn",
     "cluster",
     "runs",
+    "pages",
     "evaluation",
     "training",
     "tasks",

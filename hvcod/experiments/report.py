@@ -20,13 +20,13 @@ from hvcod.experiments.measuring.measured import Measured
 from hvcod.experiments.measuring.readings import ENSEMBLE, Readings, read
 from hvcod.experiments.measuring.results import all_diverged
 from hvcod.experiments.measuring.summary import curves_csv, summary
-from hvcod.experiments.page.document import html, markdown
 from hvcod.experiments.page.figure import check_pictures, pictures
 from hvcod.experiments.page.page import FIGURE, About, blocks, question, to_dict
 from hvcod.experiments.running.store import ArmRun
 from hvcod.files.folder import hold, make_folder
 from hvcod.files.toml import read_tree
 from hvcod.files.whole import write_output
+from hvcod.pages.document import html, markdown
 from hvcod.runs.crew import RunSpec
 
 __all__ = ["Context", "about_of", "check_pictures", "element", "report", "write"]

@@ -9,10 +9,10 @@ from hvcod.churn.page.page import page
 from hvcod.churn.report import Report, to_csv
 from hvcod.experiments.base import Study
 from hvcod.experiments.measuring.summary import claim_figures
-from hvcod.experiments.page.document import html, markdown
 from hvcod.experiments.page.page import FIGURE, question, to_dict
 from hvcod.experiments.page.study import blocks, pictures, verdicts
 from hvcod.experiments.report import Context, about_of, element, write
+from hvcod.pages.document import html, markdown
 from hvcod.runs.crew import RunSpec
 from hvcod.runs.curves import read_curves
 

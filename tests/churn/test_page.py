@@ -18,9 +18,9 @@ from hvcod.churn.compare import compare
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.page.charts import by_slice, histogram, trade_off
 from hvcod.churn.page.page import page
-from hvcod.churn.page.plot import colour
 from hvcod.churn.report import Report
 from hvcod.cli.churn.output import give_out
+from hvcod.pages.plot import colour
 
 QUIET = [
     "--headless",

@@ -7,9 +7,9 @@ import numpy as np
 from hvcod.churn.measures.comparison import DENSITY_BINS, MethodFigures
 from hvcod.churn.measures.differences import Differences
 from hvcod.churn.measures.pair import PairFigures
-from hvcod.churn.page.plot import BOTTOM, TOP, WIDTH, Plot, colour
 from hvcod.churn.report import Report, slice_means
 from hvcod.churn.statistics import Estimate
+from hvcod.pages.plot import BOTTOM, TOP, WIDTH, Plot, colour
 
 BARS = 50
 SLICE_HEIGHT = 16

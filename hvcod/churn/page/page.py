@@ -5,10 +5,10 @@ from html import escape
 
 from hvcod import __version__
 from hvcod.churn.page import charts
-from hvcod.churn.page.html import html_page, table
-from hvcod.churn.page.plot import colour
 from hvcod.churn.report import OF_PAIRS, OF_RETRAINS, Report
 from hvcod.churn.statistics import Estimate
+from hvcod.pages.frame import html_page, table
+from hvcod.pages.plot import colour
 
 MOST_PAIRS = 100
 """The largest number of pairs that the page lists one by one."""

@@ -8,7 +8,7 @@ from hvcod.experiments.base import Experiment, Study
 from hvcod.experiments.measuring.measured import Measured
 from hvcod.experiments.measuring.verdicts import NOT_SHOWN
 from hvcod.experiments.page import tables
-from hvcod.experiments.page.document import Block, Bullets, Code, Heading, Paragraph, Picture
+from hvcod.pages.document import Block, Bullets, Code, Heading, Paragraph, Picture
 
 FIGURE = "figure"
 """The name of the figure's files, without their endings."""

@@ -9,7 +9,10 @@ from hvcod.churn.statistics import Estimate
 from hvcod.experiments.base import Claim, Study
 from hvcod.experiments.measuring.estimates import in_words
 from hvcod.experiments.measuring.verdicts import NOT_SHOWN, Evidence, Verdict, judge
-from hvcod.experiments.page.document import (
+from hvcod.experiments.page.figure import saved
+from hvcod.experiments.page.page import FIGURE, About, circumstances, question
+from hvcod.experiments.page.styles import COLUMN, style
+from hvcod.pages.document import (
     Block,
     Bullets,
     Code,
@@ -18,9 +21,6 @@ from hvcod.experiments.page.document import (
     Picture,
     Table,
 )
-from hvcod.experiments.page.figure import saved
-from hvcod.experiments.page.page import FIGURE, About, circumstances, question
-from hvcod.experiments.page.styles import COLUMN, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

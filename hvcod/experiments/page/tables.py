@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hvcod.experiments.base import Arm
 from hvcod.experiments.measuring.estimates import Estimate, in_words
 from hvcod.experiments.measuring.measured import Measured, Row
-from hvcod.experiments.page.document import Table
+from hvcod.pages.document import Table
 from hvcod.units import byte_count
 
 WEIGHTS = {"raw": "raw", "average": "averaged"}

@@ -16,7 +16,8 @@ from hvcod.experiments.base import Arm, Claim, Experiment, Panel
 from hvcod.experiments.measuring.measured import Measured
 from hvcod.experiments.measuring.summary import curves_csv, summary
 from hvcod.experiments.page import tables
-from hvcod.experiments.page.document import (
+from hvcod.experiments.page.page import About, blocks
+from hvcod.pages.document import (
     Block,
     Bullets,
     Code,
@@ -26,7 +27,6 @@ from hvcod.experiments.page.document import (
     html,
     markdown,
 )
-from hvcod.experiments.page.page import About, blocks
 
 ABOUT = About(
     scale="laptop",

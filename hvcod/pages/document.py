@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from hvcod.churn.page.html import html_page, table
+from hvcod.pages.frame import html_page, table
 
 _MARKS = ("\\", "`", "*", "_", "<", "|", "](")
 """Letters that Markdown could take for more than text; the backslash first."""
