@@ -66,8 +66,9 @@ class StudyOptions:
     methods: str = option(
         "dnn,ensemble,codistill",
         "methods to compare, the baseline first: dnn; ensemble or ensemble-4 (copies); codistill "
-        "or codistill-4 (groups); distill (one copy that --teacher teaches); and to find where "
-        "churn comes from: same (all equal), same-init (other order), same-order (other "
+        "or codistill-4 (groups); distill (one copy that --teacher teaches); anchored or "
+        "anchored-codistill (taught by the model of --production); and to find where churn comes "
+        "from: same (all equal), same-init (other order), same-order (other "
         "initialisation)",
     )
     repeats: int = option(
@@ -75,3 +76,8 @@ class StudyOptions:
     )
     part: str = option("validation", "part of the data that all retrains predict")
     examples: int | None = option(None, "use only this many examples of that part", minimum=1)
+    production: Path | None = option(
+        None,
+        "the model in production: a run, training state or published checkpoint, with which all "
+        "retrains are compared, and which teaches those of anchored and anchored-codistill",
+    )

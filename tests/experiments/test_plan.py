@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from hvcod.churn.options import StudyOptions
-from hvcod.churn.run.retrains import methods_of, retrains_of
+from hvcod.churn.run.methods import methods_of
+from hvcod.churn.run.retrains import retrains_of
 from hvcod.cli.commands import cli
 from hvcod.cli.job import check
 from hvcod.cli.job.request import parsed

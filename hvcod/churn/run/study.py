@@ -10,7 +10,8 @@ from hvcod.churn.measures.slices import parse_edges
 from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.report import Report
 from hvcod.churn.run.data import check_data
-from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
+from hvcod.churn.run.methods import methods_of
+from hvcod.churn.run.retrains import Retrain, retrains_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions

@@ -5,7 +5,8 @@ from typing import Any
 
 from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.run import study as churn
-from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
+from hvcod.churn.run.methods import methods_of
+from hvcod.churn.run.retrains import Retrain, retrains_of
 from hvcod.errors import UsageError
 from hvcod.experiments.base import Study
 from hvcod.experiments.options import ExperimentOptions

@@ -9,7 +9,8 @@ import pytest
 
 from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.data import check_data
-from hvcod.churn.run.retrains import methods_of, retrains_of
+from hvcod.churn.run.methods import methods_of
+from hvcod.churn.run.retrains import retrains_of
 from hvcod.errors import HvcodError
 from hvcod.runs.layers import resolve
 from hvcod.runs.options import CrewOptions

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hvcod.churn.options import StudyOptions
-from hvcod.churn.run.retrains import Retrain, methods_of, retrains_of
+from hvcod.churn.run.methods import methods_of
+from hvcod.churn.run.retrains import Retrain, retrains_of
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.values import Paths
@@ -14,8 +15,10 @@ from hvcod.values import Paths
 TRAIN = TrainOptions(steps=40, codistill=CodistillOptions(burn_in=10, staleness="exact"))
 
 
-def planned(words: str, repeats: int = 3, train: TrainOptions = TRAIN) -> list[Retrain]:
-    study = StudyOptions(methods=words, repeats=repeats)
+def planned(
+    words: str, repeats: int = 3, train: TrainOptions = TRAIN, production: Path | None = None
+) -> list[Retrain]:
+    study = StudyOptions(methods=words, repeats=repeats, production=production)
     return retrains_of(methods_of(words), study, train, Path("out"))
 
 
@@ -87,6 +90,30 @@ def test_finished_models_teach_those_that_are_taught_and_nobody_else() -> None:
     assert not found["dnn"].options.teacher
 
 
+def test_the_model_in_production_teaches_those_that_are_anchored_from_the_first_step() -> None:
+    with pytest.raises(UsageError, match=r"--methods anchored-codistill is .* with --production"):
+        planned("dnn,anchored-codistill")
+    train = replace(TRAIN, teacher=Paths(["older"]))
+    words = "dnn,codistill,anchored,anchored-codistill-3"
+    found = {each.method: each.options for each in planned(words, 1, train, Path("p"))}
+    taught_by = {method: list(options.teacher) for method, options in found.items()}
+    of_codistill = [Path("older")]
+    assert taught_by == {
+        "dnn": [],
+        "codistill": of_codistill,
+        "anchored": [Path("p")],
+        "anchored-codistill-3": [Path("p")],
+    }
+    # What the finished model has to say is worth hearing from the beginning; a group's is not.
+    alone, groups = found["anchored"], found["anchored-codistill-3"]
+    assert (alone.groups, alone.codistill) == (1, replace(TRAIN.codistill, burn_in=0))
+    assert (groups.groups, groups.codistill) == (3, TRAIN.codistill)
+    never = replace(TRAIN, codistill=replace(TRAIN.codistill, burn_in=40))
+    assert planned("anchored", 1, never, Path("p"))
+    with pytest.raises(UsageError, match="no group would ever have a teacher"):
+        planned("anchored-codistill", 1, never, Path("p"))
+
+
 def test_one_copy_of_codistillation_predicts_and_all_of_an_ensemble() -> None:
     assert [each.predicts for each in methods_of("dnn,ensemble,codistill-4,same")] == [
         0,
@@ -107,7 +134,8 @@ def test_folders_and_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["dnm", "ensemble-1", "codistill-0", "dnn-2", "dnn,dnn", "", "dnn,"]
+    "words",
+    ["dnm", "ensemble-1", "codistill-0", "dnn-2", "dnn,dnn", "", "dnn,", "anchored-2", "-2"],
 )
 def test_methods_that_are_none(words: str) -> None:
     with pytest.raises(UsageError, match="--methods"):

@@ -118,7 +118,7 @@ def test_other_options_than_before_are_refused_by_name(
     ("words", "message"),
     [
         (["--set", "groups=3"], "--set groups: hvcod churn run sets it for each retrain"),
-        (["--methods", "dnn,boosted"], "--methods boosted: choose from dnn, distill, same"),
+        (["--methods", "dnn,boosted"], "--methods boosted: choose from dnn, distill, anchored"),
         (["--burn-in", 12, "--methods", "codistill"], "no group would ever have a teacher"),
         (["--repeats", 1], "churn is between two retrains or more"),
         (["--slices", "none.csv"], "none.csv: no such file or folder"),
