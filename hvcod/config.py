@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hvcod.codistilling import CodistillOptions
 from hvcod.folders import MOST_GROUPS
 from hvcod.optimizing import LocalOptions, OptimizerOptions
 from hvcod.presets import DEFAULT
-from hvcod.registry import BASE_ALGORITHMS, EXCHANGES, LOSSES, TOPOLOGIES
+from hvcod.registry import BASE_ALGORITHMS
 from hvcod.schema import (
     LARGEST_INTEGER,
     TypedField,
@@ -27,6 +28,7 @@ from hvcod.schema import (
     resolve,
     to_tree,
 )
+from hvcod.sections import Section
 from hvcod.values import Duration, Paths, Steps
 
 __all__ = [
@@ -48,134 +50,23 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class CodistillOptions:
-    """Options of codistillation between the groups (paper, section 2)."""
-
-    exchange_interval: int = option(
-        50, "steps between publications, and between looks for teachers", minimum=1, common=True
-    )
-    burn_in: int = option(1000, "steps before the distillation term is switched on", minimum=0)
-    distill_weight: float = option(1.0, "weight of the distillation term in the loss", minimum=0.0)
-    distill_ramp: int = option(
-        0, "steps after the burn-in over which that weight grows linearly from zero", minimum=0
-    )
-    distill_decay: float = option(
-        0.0,
-        "last share of --steps over which that weight falls linearly to zero, such as 0.2",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    distill_loss: str = option(
-        "cross-entropy",
-        "loss that pulls a student towards its teachers: cross-entropy or kl of the mean of their "
-        "predictive distributions, or mse of the mean of their logits",
-        choices=LOSSES,
-    )
-    temperature: float = option(
-        1.0,
-        "divides the logits of student and teachers in the distillation term, which is multiplied "
-        "by its square",
-        minimum=0.01,
-        maximum=1000.0,
-    )
-    topology: str = option("full", "who teaches whom", choices=TOPOLOGIES, common=True)
-    exchange: str = option(
-        "files",
-        "how groups exchange weights: by published files; by files from which --teacher-ranks "
-        "predict for the others; or in the memory of one process that trains all groups in turn, "
-        "without MPI",
-        choices=EXCHANGES,
-        common=True,
-    )
-    teacher_ranks: int = option(
-        0,
-        "ranks of each group, its last ones, that only compute what its teachers predict for the "
-        "batches to come (--exchange predictions); the others train",
-        minimum=0,
-        common=True,
-        result=False,
-    )
-    teacher_sample: int | None = option(
-        None,
-        "with --exchange predictions: send a sample of so many classes of each prediction, without "
-        "bias, instead of all of them",
-        minimum=1,
-    )
-    staleness: str | None = option(
-        None,
-        "age of the teachers: freshest takes the newest there are and never waits; exact waits for "
-        "those of one interval ago, so that a run can be repeated bit for bit; default: freshest, "
-        "with --exchange in-process exact",
-        choices=("freshest", "exact"),
-        common=True,
-    )
-    teacher_wait: Duration = option(
-        Duration(600),
-        "longest wait for a teacher with --staleness exact, such as 30s or 10m",
-        minimum=0,
-        result=False,
-    )
-    max_staleness: int | None = option(
-        None, "a teacher more steps behind than this is left out until it catches up", minimum=1
-    )
-    teacher_limit: float | None = option(
-        None,
-        "a teacher whose task loss is more than this many times the student's is left out until "
-        "fresher weights come, such as 2",
-        minimum=1.0,
-        result=False,  # of a run whose teachers are good
-    )
-    publish_average: float | None = option(
-        None,
-        "publish an exponential moving average of the weights with this decay, such as 0.999, not "
-        "the last weights",
-        minimum=0.01,
-        maximum=0.999999,
-    )
-    teach_self: bool = option(
-        False, "the average of --publish-average also teaches the group itself: a mean teacher"
-    )
-    teacher_precision: str = option(
-        "fp32",
-        "how teachers are held and run: fp32; bf16 or fp16, half the memory, fast where the "
-        "processor multiplies such numbers; int8, a quarter of the memory, on CPUs only",
-        choices=("fp32", "bf16", "fp16", "int8"),
-        result=False,  # of a run that could have had better teachers
-    )
-    keep_published: int = option(
-        3,
-        "whole published checkpoints to keep, with the changes upon them (with --staleness exact: "
-        "all)",
-        minimum=2,
-        result=False,
-    )
-    whole_every: int = option(
-        20,
-        "of the publications of a model with embedding tables, one in so many is whole; the others "
-        "hold the rows that have changed",
-        minimum=1,
-        result=False,
-    )
-
-    def __post_init__(self) -> None:
-        if self.staleness is None:
-            object.__setattr__(self, "staleness", "exact" if self.in_process else "freshest")
-
-    @property
-    def in_process(self) -> bool:
-        """True if one process trains all groups."""
-        return self.exchange == "in-process"
-
-
-@dataclass(frozen=True)
 class TrainOptions:
     """All options of ``hvcod train``; the section ``model`` is the task's own dataclass."""
 
+    codistill: CodistillOptions = field(default_factory=CodistillOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    local: LocalOptions = field(default_factory=LocalOptions)
     task: str = option(
-        "commoncrawl", "task to train: a name of `hvcod task list`, or module:Class", common=True
+        "commoncrawl",
+        "task to train: a name of `hvcod task list`, or module:Class",
+        common=True,
+        section=Section.RUN,
     )
     data: Path | None = option(
-        None, "folder that `hvcod data` prepared; without it the task's built-in data", common=True
+        None,
+        "folder that `hvcod data` prepared; without it the task's built-in data",
+        common=True,
+        section=Section.DATA,
     )
     preset: str = option(
         DEFAULT,
@@ -183,11 +74,17 @@ class TrainOptions:
         "learn as in Zhang et al. 2017, alone or as in paper,mutual-learning",
         common=True,
         result=False,  # but what it sets is compared
+        section=Section.RUN,
     )
     run_dir: Path | None = option(
-        None, "folder of the run, shared by all groups; default runs/TASK-TIME", launch=True
+        None,
+        "folder of the run, shared by all groups; default runs/TASK-TIME",
+        launch=True,
+        section=Section.RUN,
     )
-    groups: int = option(1, "number of groups", minimum=1, maximum=MOST_GROUPS, common=True)
+    groups: int = option(
+        1, "number of groups", minimum=1, maximum=MOST_GROUPS, common=True, section=Section.RUN
+    )
     group: int | None = option(
         None,
         "this launch is group I of --groups; the others are launches that share --run-dir (on one "
@@ -195,19 +92,30 @@ class TrainOptions:
         "--set model..., is kept for that group",
         minimum=0,
         launch=True,
+        section=Section.CLUSTER,
     )
     fresh: bool = option(
-        False, "start anew; otherwise a run directory is resumed where it stopped", launch=True
+        False,
+        "start anew; otherwise a run directory is resumed where it stopped",
+        launch=True,
+        section=Section.SAVING,
     )
-    force: bool = option(False, "with --fresh: delete the run that is there", launch=True)
+    force: bool = option(
+        False, "with --fresh: delete the run that is there", launch=True, section=Section.SAVING
+    )
     other_data: bool = option(
         False,
         "resume with other examples of the same meaning, which are read from their beginning; "
         "otherwise they are refused",
         launch=True,
+        section=Section.SAVING,
     )
     time_limit: Duration | None = option(
-        None, "save and exit with 75 within this time, such as 3h55m", minimum=1, launch=True
+        None,
+        "save and exit with 75 within this time, such as 3h55m",
+        minimum=1,
+        launch=True,
+        section=Section.CLUSTER,
     )
     silence_limit: Duration = option(
         Duration(300),
@@ -216,14 +124,20 @@ class TrainOptions:
         "if the launcher does not end the others",
         minimum=0,
         launch=True,
+        section=Section.CLUSTER,
     )
-    save_interval: int = option(500, "steps between two training states", minimum=1, result=False)
-    keep_states: int = option(2, "training states that each group keeps", minimum=1, result=False)
+    save_interval: int = option(
+        500, "steps between two training states", minimum=1, result=False, section=Section.SAVING
+    )
+    keep_states: int = option(
+        2, "training states that each group keeps", minimum=1, result=False, section=Section.SAVING
+    )
     keep_best: str | None = option(
         None,
         "also keep the training state whose validation was best by this metric, such as loss, for "
         "`hvcod evaluate RUN --which best`",
         result=False,
+        section=Section.SAVING,
     )
     sgd: str = option(
         "sync",
@@ -231,23 +145,32 @@ class TrainOptions:
         "averages their weights at each --sync-interval, and each trains by itself in between; "
         "async applies each gradient on its own, to weights that others have moved meanwhile",
         choices=BASE_ALGORITHMS,
+        section=Section.OPTIMIZER,
     )
     compress: str = option(
         "none",
         "how gradients travel between the ranks of a group: as they are, or as fp16 or bf16 in "
         "half of the bytes; they are summed in single precision",
         choices=("none", "fp16", "bf16"),
+        section=Section.OPTIMIZER,
     )
     nonfinite: str = option(
         "stop",
         "what to do when the gradient is NaN or infinite: stop the group, or skip the step",
         choices=("stop", "skip"),
         result=False,  # of a run that has not met any
+        section=Section.OPTIMIZER,
     )
-    steps: int = option(1000, "training steps", minimum=1, common=True)
-    batch_size: int = option(32, "examples per rank and step", minimum=1, common=True)
+    steps: int = option(1000, "training steps", minimum=1, common=True, section=Section.RUN)
+    batch_size: int = option(
+        32, "examples per rank and step", minimum=1, common=True, section=Section.RUN
+    )
     group_batch_size: int | None = option(
-        None, "examples per group and step, instead of --batch-size", minimum=1, common=True
+        None,
+        "examples per group and step, instead of --batch-size",
+        minimum=1,
+        common=True,
+        section=Section.RUN,
     )
     batch_warmup: int = option(
         0,
@@ -255,6 +178,89 @@ class TrainOptions:
         "then half; each batch that is read makes as many updates (with --scale-batch the learning "
         "rate follows the batch)",
         minimum=0,
+        section=Section.OPTIMIZER,
+    )
+    seed: int = option(
+        1,
+        "seed of the run; every group derives its own",
+        minimum=0,
+        common=True,
+        section=Section.RUN,
+    )
+    order_seed: int | None = option(
+        None,
+        "seed of all that is random about the data; default: --seed",
+        minimum=0,
+        common=True,
+        section=Section.RUN,
+    )
+    smoothing: str = option(
+        "none",
+        "label smoothing in place of distillation, from the first step: a term of the loss that "
+        "matches the uniform distribution, or that of the classes in the training data (unigram)",
+        choices=("none", "uniform", "unigram"),
+        section=Section.CODISTILLATION,
+    )
+    smoothing_weight: float | None = option(
+        None,
+        "weight of that term, instead of --distill-weight; default: 0.1",
+        minimum=0.0,
+        section=Section.CODISTILLATION,
+    )
+    same_data: bool = option(
+        False,
+        "all groups read the same documents, each in its own order",
+        common=True,
+        section=Section.DATA,
+    )
+    same_batches: bool = option(
+        False,
+        "all groups learn from the same batches, those of a run with one group",
+        common=True,
+        section=Section.DATA,
+    )
+    teacher: Paths = option(
+        Paths(),
+        "a finished model that teaches too, from its run directory (the newest weights of each of "
+        "its groups), published checkpoint or training state, or from a store of its predictions "
+        "(`hvcod predict --teacher-store`)",
+        common=True,
+        section=Section.CODISTILLATION,
+    )
+    bootstrap: bool = option(
+        False,
+        "each group reads a sample of its examples with replacement, as many as there are, the "
+        "same in each epoch (with --same-data: of all examples)",
+        common=True,
+        section=Section.DATA,
+    )
+    training_examples: int | None = option(
+        None,
+        "train on so many examples of the training part, spread evenly over it; default: all",
+        minimum=1,
+        common=True,
+        section=Section.DATA,
+    )
+    device: str = option(
+        "auto",
+        "device to compute on",
+        choices=("auto", "cpu", "cuda"),
+        result=False,  # apart from the last bit
+        section=Section.MODEL,
+    )
+    precision: str = option(
+        "fp32",
+        "how students and teachers compute: fp32; or bf16 or fp16, half precision where it is "
+        "enough (autocast), fp16 with a scale of the loss that adapts; weights stay fp32",
+        choices=("fp32", "bf16", "fp16"),
+        section=Section.MODEL,
+    )
+    compile: bool = option(
+        False,
+        "compile students and teachers (torch.compile), which takes a minute or more at each start "
+        "and can make steps shorter",
+        result=False,  # apart from the last bit
+        section=Section.MODEL,
     )
     accumulate: int = option(
         1,
@@ -263,46 +269,7 @@ class TrainOptions:
         "examples per rank and step",
         minimum=1,
         result=False,  # apart from the last bits, batch normalisation and dropout
-    )
-    seed: int = option(1, "seed of the run; every group derives its own", minimum=0, common=True)
-    order_seed: int | None = option(
-        None, "seed of all that is random about the data; default: --seed", minimum=0, common=True
-    )
-    smoothing: str = option(
-        "none",
-        "label smoothing in place of distillation, from the first step: a term of the loss that "
-        "matches the uniform distribution, or that of the classes in the training data (unigram)",
-        choices=("none", "uniform", "unigram"),
-    )
-    smoothing_weight: float | None = option(
-        None, "weight of that term, instead of --distill-weight; default: 0.1", minimum=0.0
-    )
-    same_data: bool = option(
-        False, "all groups read the same documents, each in its own order", common=True
-    )
-    same_batches: bool = option(
-        False,
-        "all groups learn from the same batches, those of a run with one group",
-        common=True,
-    )
-    teacher: Paths = option(
-        Paths(),
-        "a finished model that teaches too, from its run directory (the newest weights of each of "
-        "its groups), published checkpoint or training state, or from a store of its predictions "
-        "(`hvcod predict --teacher-store`)",
-        common=True,
-    )
-    bootstrap: bool = option(
-        False,
-        "each group reads a sample of its examples with replacement, as many as there are, the "
-        "same in each epoch (with --same-data: of all examples)",
-        common=True,
-    )
-    training_examples: int | None = option(
-        None,
-        "train on so many examples of the training part, spread evenly over it; default: all",
-        minimum=1,
-        common=True,
+        section=Section.MODEL,
     )
     average: float | None = option(
         None,
@@ -311,36 +278,24 @@ class TrainOptions:
         "keeps one, too",
         minimum=0.01,
         maximum=0.999999,
+        section=Section.MODEL,
     )
-    device: str = option(
-        "auto",
-        "device to compute on",
-        choices=("auto", "cpu", "cuda"),
-        result=False,  # apart from the last bit
+    log_interval: int = option(
+        10,
+        "steps between two lines of metrics",
+        minimum=1,
+        result=False,
+        section=Section.VALIDATION,
     )
-    precision: str = option(
-        "fp32",
-        "how students and teachers compute: fp32; or bf16 or fp16, half precision where it is "
-        "enough (autocast), fp16 with a scale of the loss that adapts; weights stay fp32",
-        choices=("fp32", "bf16", "fp16"),
+    validation_interval: int = option(
+        100, "steps between two validations", minimum=1, result=False, section=Section.VALIDATION
     )
-    compile: bool = option(
-        False,
-        "compile students and teachers (torch.compile), which takes a minute or more at each start "
-        "and can make steps shorter",
-        result=False,  # apart from the last bit
-    )
-    noise_interval: int = option(
-        0,
-        "measure the gradient noise scale in each step whose number this divides, such as 50; a "
-        "group of one rank learns the batch of such a step in two halves; 0: never",
-        minimum=0,
-        result=False,  # apart from batch normalisation and dropout in those steps
-    )
-    log_interval: int = option(10, "steps between two lines of metrics", minimum=1, result=False)
-    validation_interval: int = option(100, "steps between two validations", minimum=1, result=False)
     validation_examples: int | None = option(
-        4096, "largest number of validation examples to score", minimum=1, result=False
+        4096,
+        "largest number of validation examples to score",
+        minimum=1,
+        result=False,
+        section=Section.VALIDATION,
     )
     validation_parts: int = option(
         1,
@@ -348,12 +303,14 @@ class TrainOptions:
         "(validation_parts): with 2, choose by the first and report the second",
         minimum=1,
         result=False,
+        section=Section.VALIDATION,
     )
     validate_average: bool = option(
         False,
         "also validate the average of --average or --publish-average (validation_average_loss and "
         "so on)",
         result=False,
+        section=Section.VALIDATION,
     )
     validate_ensemble: bool = option(
         False,
@@ -361,6 +318,15 @@ class TrainOptions:
         "distributions (validation_ensemble_loss and so on, in the lines of the last group)",
         common=True,
         result=False,
+        section=Section.VALIDATION,
+    )
+    noise_interval: int = option(
+        0,
+        "measure the gradient noise scale in each step whose number this divides, such as 50; a "
+        "group of one rank learns the batch of such a step in two halves; 0: never",
+        minimum=0,
+        result=False,  # apart from batch normalisation and dropout in those steps
+        section=Section.VALIDATION,
     )
     advise: int | None = option(
         None,
@@ -368,17 +334,18 @@ class TrainOptions:
         "readings of gradients, such as 64",
         minimum=2,
         launch=True,
+        section=Section.VALIDATION,
     )
-    tensorboard: bool = option(False, "also write TensorBoard event files", launch=True)
+    tensorboard: bool = option(
+        False, "also write TensorBoard event files", launch=True, section=Section.VALIDATION
+    )
     profile: Steps | None = option(
         None,
         "trace these steps of the group root by torch's profiler, such as 100 or 100:110 (both "
         "included): a file in RUN/group-I/profile for Perfetto, chrome://tracing or TensorBoard",
         launch=True,
+        section=Section.VALIDATION,
     )
-    codistill: CodistillOptions = field(default_factory=CodistillOptions)
-    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
-    local: LocalOptions = field(default_factory=LocalOptions)
     model: Any = None
 
     @property

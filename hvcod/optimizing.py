@@ -1,14 +1,18 @@
 """The options of the optimiser and of local SGD, two sections of `hvcod.config`."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hvcod.schema import option
+from hvcod.sections import Section
 from hvcod.values import Numbers
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
     """Options of the optimiser and its schedule: a linear warm-up, then constant or decaying."""
+
+    SECTION: ClassVar[Section] = Section.OPTIMIZER
 
     algorithm: str = option(
         "adam",
@@ -61,6 +65,8 @@ class OptimizerOptions:
 @dataclass(frozen=True)
 class LocalOptions:
     """Options of ``--sgd local``: local SGD, and DiLoCo (arXiv 2311.08105)."""
+
+    SECTION: ClassVar[Section] = Section.OPTIMIZER
 
     sync_interval: int = option(
         10, "steps between two averages of the weights of a group's ranks (--sgd local)", minimum=1

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hvcod.errors import UsageError
+from hvcod.sections import Section
 from hvcod.values import Numbers, Paths
 
 LARGEST_INTEGER = 2**63 - 1
@@ -34,6 +35,7 @@ def option(
     launch: bool = False,
     result: bool = True,
     common: bool = False,
+    section: Section | None = None,
 ) -> Any:
     """Returns a dataclass field that is an option of hvcod.
 
@@ -45,8 +47,10 @@ def option(
             options that do not.
         common: Whether it must be equal in all groups of a run, as they could not teach each other
             otherwise, or the run has only one record of it.
+        section: The section of the help page; default: the ``SECTION`` of the dataclass, if any.
     """
     metadata = {"meaning": meaning, "choices": choices, "minimum": minimum, "maximum": maximum}
+    metadata |= {"section": section}
     metadata |= {"launch": launch, "result": result and not launch, "common": common or launch}
     return field(default=default, metadata=metadata)
 
@@ -61,6 +65,18 @@ def fields_of(options: type, model: type | None = None, prefix: str = "") -> dic
         elif item.metadata:
             known[key] = item, kind
     return known
+
+
+def sections_of(options: type, prefix: str = "") -> dict[str, Section | None]:
+    """Returns {key: section of the help page} of every option of a tree; None: it has none."""
+    sections: dict[str, Section | None] = {}
+    for item, kind in _typed_fields(options, None):
+        key = f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(kind):
+            sections |= sections_of(typing.cast(type, kind), f"{key}.")
+        elif item.metadata:
+            sections[key] = item.metadata["section"] or getattr(options, "SECTION", None)
+    return sections
 
 
 def resolve(options: type, layers: Sequence[Mapping[str, Any]], model: type | None = None) -> Any:

@@ -81,7 +81,7 @@ NOTED = {
     "--trust 0.1 --algorithm lars": "",
     "--validate-ensemble": "--validate-ensemble: no effect with one group",
     "--momentum 0.8 --algorithm lamb": "--momentum: no effect with --algorithm lamb",
-    "--topology ring --same-data": "--same-data, --topology: no effect with one group",
+    "--topology ring --same-data": "--topology, --same-data: no effect with one group",
     "--teacher a --set codistill.staleness=exact": "--staleness: no effect with one group",
     "--exchange predictions --teacher-ranks 1 --teacher a --staleness exact": "",
     "--temperature 2": "--temperature: no effect without a teacher: several groups, --teacher or",

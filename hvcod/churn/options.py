@@ -5,13 +5,17 @@ Nothing heavy is imported here: the help pages read this file.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from hvcod.config import option
+from hvcod.sections import Section
 
 
 @dataclass(frozen=True)
 class CompareOptions:
     """The alignment, decisions and slices of a comparison."""
+
+    SECTION: ClassVar[Section] = Section.COMPARISON
 
     threshold: float = option(
         0.5, "probability from which the decision is yes", minimum=0, maximum=1
@@ -62,6 +66,8 @@ class CompareOptions:
 @dataclass(frozen=True)
 class StudyOptions:
     """The retrains of a study, and the examples that they predict."""
+
+    SECTION: ClassVar[Section] = Section.STUDY
 
     methods: str = option(
         "dnn,ensemble,codistill",

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hvcod.cli.options import build, dataclass_options, json_option
+from hvcod.cli.sectioned import SectionedCommand, option_of
 from hvcod.cli.tables import columns
 from hvcod.errors import PREEMPTED, HvcodError
 from hvcod.experiments.options import ExperimentOptions
 from hvcod.registry import EXPERIMENTS
 from hvcod.runs.crew import crew_of
 from hvcod.runs.options import CrewOptions
+from hvcod.sections import Section
 from hvcod.terminal import show
 from hvcod.units import counted, duration
 
@@ -32,11 +34,17 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @click.argument("name", required=False)
 @dataclass_options(ExperimentOptions)
 @dataclass_options(CrewOptions, without=["ranks_per_group"])
-@click.option("--plan", "only_plan", is_flag=True, help="Show the runs and their commands only.")
+@option_of(
+    Section.EXPERIMENT,
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    help="Show the runs and their commands only.",
+)
 @json_option
 def command(name: str | None, only_plan: bool, as_json: bool, **flags: Any) -> None:
     """Train the runs of a figure or table of the paper, and report what they show.

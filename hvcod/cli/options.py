@@ -1,5 +1,6 @@
 """Options as click flags: every field of the option tree is a flag, and flags are one layer."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import click
 
 from hvcod import config
+from hvcod.cli.sectioned import option_of
 from hvcod.config import TrainOptions
-from hvcod.schema import flag_of
+from hvcod.schema import flag_of, sections_of
+from hvcod.sections import Section
 from hvcod.values import Duration, Paths
 
 PATH = click.Path(path_type=Path)
@@ -29,9 +32,11 @@ def dataclass_options(
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        sections = sections_of(options)
         for key, (item, kind) in reversed(config.fields_of(options).items()):
             if key not in without:
-                command = _flag(key, item.metadata, item.default, config.plain_type(kind))(command)
+                kind = config.plain_type(kind)
+                command = _flag(key, item.metadata, item.default, kind, sections[key])(command)
         return command
 
     return decorate
@@ -42,8 +47,9 @@ def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
 
     The options whose keys are in `without` get no flag, because the command decides them.
     """
-    file = click.option("--config", "config_file", type=PATH, help="A TOML file of options.")
-    assignments = click.option(
+    run = functools.partial(option_of, Section.RUN)
+    file = run("--config", "config_file", type=PATH, help="A TOML file of options.")
+    assignments = run(
         "--set",
         "assignments",
         multiple=True,
@@ -77,21 +83,24 @@ def inputs_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
     return inputs(output(command))
 
 
-def _flag(key: str, metadata: Mapping[str, Any], default: Any, kind: type) -> Any:
+def _flag(
+    key: str, metadata: Mapping[str, Any], default: Any, kind: type, section: Section | None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     name = flag_of(key)
     text = metadata["meaning"][0].upper() + metadata["meaning"][1:] + "."
     if default not in (None, "", ()) and kind is not bool:
         shown = f"{default:g}s" if isinstance(default, Duration) else default
         text += f"  [default: {shown}]"
+    flag = functools.partial(option_of, section)
     if kind is bool:
-        return click.option(f"{name}/--no-{name[2:]}", default=None, help=text)
+        return flag(f"{name}/--no-{name[2:]}", default=None, help=text)
     if getattr(kind, "REPEATED", False):
         text += "  May be repeated."
         as_layer, metavar = (_listed, "PATH") if issubclass(kind, Paths) else (_joined, "TEXT")
-        return click.option(name, metavar=metavar, multiple=True, callback=as_layer, help=text)
+        return flag(name, metavar=metavar, multiple=True, callback=as_layer, help=text)
     known = {int: click.INT, float: click.FLOAT, Path: PATH}
     types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else known.get(kind, str)
-    return click.option(name, type=types, default=None, help=text)
+    return flag(name, type=types, default=None, help=text)
 
 
 def _joined(

@@ -10,6 +10,7 @@ import click
 
 from hvcod import config
 from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
+from hvcod.cli.sectioned import SectionedCommand
 from hvcod.cli.tables import columns, figure
 from hvcod.cluster.plan.in_process import Turns, TurnsRow, plan_turns
 from hvcod.cluster.plan.machine import machine
@@ -58,7 +59,7 @@ a group of half the size learns from batches of half the size. Only training sho
 division reaches a goal first."""
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @dataclass_options(PlanOptions)
 @training_options(without=_OTHERS)
 @json_option

@@ -12,6 +12,7 @@ from hvcod import effects
 from hvcod.advice.options import AdviceOptions
 from hvcod.cli.advise import shown
 from hvcod.cli.options import json_option, layer, training_options
+from hvcod.cli.sectioned import SectionedCommand
 from hvcod.cli.tables import columns, figure
 from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import HvcodError, OutputError, UsageError
@@ -29,7 +30,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @training_options()
 @json_option
 def command(

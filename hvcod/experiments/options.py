@@ -5,15 +5,19 @@ Nothing heavy is imported here: the help page reads this file.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from hvcod.config import option
 from hvcod.experiments.base import SCALES
+from hvcod.sections import Section
 from hvcod.values import Duration
 
 
 @dataclass(frozen=True)
 class ExperimentOptions:
     """The size of an experiment, its data, and the place of its runs."""
+
+    SECTION: ClassVar[Section] = Section.EXPERIMENT
 
     scale: str = option(
         "laptop",

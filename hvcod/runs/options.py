@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from hvcod.config import option
+from hvcod.sections import Section
 
 
 class Share(str):
@@ -35,6 +36,8 @@ class Share(str):
 @dataclass(frozen=True)
 class CrewOptions:
     """The options of a command that trains several runs."""
+
+    SECTION: ClassVar[Section] = Section.CREW
 
     ranks_per_group: int = option(
         1, "ranks in each group of a run, those of --teacher-ranks included", minimum=1

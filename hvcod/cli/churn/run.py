@@ -9,10 +9,12 @@ import click
 
 from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.cli.options import PATH, build, dataclass_options, json_option, layer, training_options
+from hvcod.cli.sectioned import SectionedCommand, option_of
 from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import PREEMPTED, UsageError
 from hvcod.runs.crew import crew_of
 from hvcod.runs.options import CrewOptions
+from hvcod.sections import Section
 from hvcod.terminal import show
 
 if TYPE_CHECKING:
@@ -47,15 +49,16 @@ OF_FILES = (
 """Options of a comparison that apply only to files from elsewhere."""
 
 
-@click.command(epilog=EXAMPLES)
-@dataclass_options(StudyOptions)
-@dataclass_options(CrewOptions)
-@click.option(
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
+@option_of(
+    Section.STUDY,
     "--output",
     required=True,
     type=PATH,
     help="Folder of the study; the same command continues it, and reuses finished retrains.",
 )
+@dataclass_options(StudyOptions)
+@dataclass_options(CrewOptions)
 @training_options(without=OF_A_STUDY)
 @dataclass_options(CompareOptions, without=OF_FILES)
 @json_option

@@ -7,6 +7,7 @@ import click
 
 from hvcod.cli.job.request import job_options, plan_of
 from hvcod.cli.options import json_option
+from hvcod.cli.sectioned import SectionedCommand
 from hvcod.cluster.jobs.script import text
 from hvcod.terminal import show, show_file
 
@@ -24,7 +25,7 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @job_options
 @json_option
 def command(as_json: bool, **options: Any) -> None:

@@ -1,6 +1,7 @@
 """The command line of ``hvcod job render`` and ``submit``: job options, and the command to run."""
 
 import dataclasses
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ import click
 
 from hvcod import config
 from hvcod.cli.options import dataclass_options, layer
+from hvcod.cli.sectioned import option_of
 from hvcod.cluster.jobs.options import (
     JobOptions,
     check_text,
@@ -25,6 +27,7 @@ from hvcod.experiments.options import ExperimentOptions
 from hvcod.files.toml import read_layer
 from hvcod.presets import trains_in_one_process
 from hvcod.registry import SCHEDULERS
+from hvcod.sections import Section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,24 +50,25 @@ class Plan:
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds all parameters of `plan_of` to a command."""
     known = ", ".join(site_names())
+    option = functools.partial(option_of, Section.JOB)
     decorators = (
         click.argument("words", nargs=-1, required=True, metavar="-- COMMAND..."),
-        click.option(
+        option(
             "--profile",
             metavar="FILE|NAME",
             help=f"Options from a TOML file, or from an example that comes with hvcod: {known}.",
         ),
-        click.option(
+        option(
             "--folder",
             type=click.Path(path_type=Path),
             help="Folder of scripts, logs and the record of the jobs; default: the run directory.",
         ),
-        click.option(
+        option(
             "--prepare",
             metavar="WORDS",
             help="Arguments of `hvcod data` for a job before the training.",
         ),
-        click.option("--evaluate", is_flag=True, help="Add a job that evaluates the trained run."),
+        option("--evaluate", is_flag=True, help="Add a job that evaluates the trained run."),
         dataclass_options(JobOptions),
     )
     for decorator in reversed(decorators):

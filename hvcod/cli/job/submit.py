@@ -10,11 +10,13 @@ import click
 from hvcod.cli.job.check import check_command
 from hvcod.cli.job.request import Plan, job_options, plan_of
 from hvcod.cli.options import json_option
+from hvcod.cli.sectioned import SectionedCommand, option_of
 from hvcod.cluster.jobs.record import Submitted, note, refer, waiting_or_running
 from hvcod.cluster.jobs.script import text
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files.folder import hold, make_folder
 from hvcod.files.whole import write_below
+from hvcod.sections import Section
 from hvcod.terminal import one_line, show
 
 EXAMPLES = """\b
@@ -27,9 +29,9 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @job_options
-@click.option("--dry-run", is_flag=True, help="Only write, show and check the scripts.")
+@option_of(Section.JOB, "--dry-run", is_flag=True, help="Only write, show and check the scripts.")
 @json_option
 def command(dry_run: bool, as_json: bool, **options: Any) -> None:
     """Check the batch scripts for a command of hvcod, and submit them to the scheduler.

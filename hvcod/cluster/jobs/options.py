@@ -5,7 +5,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hvcod import config
 from hvcod.config import option
@@ -13,6 +13,7 @@ from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
 from hvcod.registry import SCHEDULERS
 from hvcod.schema import flag_of
+from hvcod.sections import Section
 from hvcod.values import Duration
 
 if TYPE_CHECKING:
@@ -26,8 +27,13 @@ SITES = Path(__file__).parent / "sites"
 class JobOptions:
     """The options of ``hvcod job render|submit``; a profile is a TOML file of the same keys."""
 
+    SECTION: ClassVar[Section] = Section.JOB
+
     scheduler: str | None = option(
-        None, "batch system; default: the one whose programs are on PATH", choices=SCHEDULERS
+        None,
+        "batch system; default: the one whose programs are on PATH",
+        choices=SCHEDULERS,
+        section=Section.SITE,
     )
     nodes: int = option(
         1, "nodes of the job; with --job-per-group of each group's own job", minimum=1
@@ -44,7 +50,10 @@ class JobOptions:
     gpus_per_node: int = option(0, "GPUs of each node", minimum=0)
     time: Duration = option(Duration("1h"), "wall time, such as 3h55m or 03:55:00", minimum=60)
     warning: Duration = option(
-        Duration("2m"), "how long before the end of the wall time a training saves", minimum=1
+        Duration("2m"),
+        "how long before the end of the wall time a training saves",
+        minimum=1,
+        section=Section.LAUNCH,
     )
     stop_by: str | None = option(
         None,
@@ -52,6 +61,7 @@ class JobOptions:
         "launcher passes on, or by their own clock (--time-limit); default: clock with PBS, "
         "LSF and ibrun, else signal",
         choices=("signal", "clock"),
+        section=Section.LAUNCH,
     )
     shares: int | None = option(
         None, "jobs of an array that share the runs of `churn run` or `experiment`", minimum=2
@@ -64,48 +74,71 @@ class JobOptions:
         "srun, mpirun (Open MPI), mpiexec, ibrun, jsrun, or shell words of your own, with $RANKS, "
         "$NODES, $RANKS_PER_NODE, $CPUS_PER_RANK, $GPUS (of the job) and $GPUS_PER_NODE; default: "
         "srun with Slurm, mpirun with PBS, jsrun with LSF",
+        section=Section.LAUNCH,
     )
     remote_shell: str = option(
         "ssh",
         "how mpirun reaches the other nodes of a job if it was built without the scheduler: by "
         "ssh, or by the scheduler's own remote shell (pbs_tmrsh)",
         choices=("ssh", "scheduler"),
+        section=Section.LAUNCH,
     )
-    exclusive: bool = option(False, "have the nodes alone, without other jobs")
+    exclusive: bool = option(
+        False, "have the nodes alone, without other jobs", section=Section.SITE
+    )
     bind: bool | None = option(
         None,
         "bind each rank to its own cores; default: only if the job has its nodes alone, since two "
         "jobs on a node would bind to the same cores",
+        section=Section.LAUNCH,
     )
     account: str | None = option(None, "project that is charged")
     partition: str | None = option(None, "partition (Slurm) or queue (PBS, LSF)")
     qos: str | None = option(None, "quality of service (Slurm)")
-    modules: str = option("", "environment modules to load, separated by blanks (shell words)")
-    environment: str | None = option(
-        None, "folder whose bin/ holds hvcod; default: the environment of this command"
+    modules: str = option(
+        "", "environment modules to load, separated by blanks (shell words)", section=Section.LAUNCH
     )
-    setup: str = option("", "shell lines before the launch, such as exports")
+    environment: str | None = option(
+        None,
+        "folder whose bin/ holds hvcod; default: the environment of this command",
+        section=Section.LAUNCH,
+    )
+    setup: str = option(
+        "", "shell lines before the launch, such as exports", section=Section.LAUNCH
+    )
     directives: str = option(
-        "", "further lines for #SBATCH, #PBS or #BSUB, such as -C gpu; they replace hvcod's own"
+        "",
+        "further lines for #SBATCH, #PBS or #BSUB, such as -C gpu; they replace hvcod's own",
+        section=Section.SITE,
     )
     account_request: str | None = option(
         None,
         "request that charges {account}; default: --account={account} (Slurm), -A {account} (PBS), "
         "-P {account} (LSF)",
+        section=Section.SITE,
     )
     gpu_request: str | None = option(
         None,
         "request for {gpus} GPUs per node, may be empty; default: --gpus-per-node={gpus} (Slurm), "
         "ngpus={gpus} in each chunk (PBS)",
+        section=Section.SITE,
     )
-    cpu_request: bool = option(True, "ask for cores; not on sites that allocate whole nodes")
+    cpu_request: bool = option(
+        True, "ask for cores; not on sites that allocate whole nodes", section=Section.SITE
+    )
     memory: str | None = option(None, "memory of each node, such as 190GB")
-    chunk: str = option("", "further resources of a chunk (PBS), such as system=polaris")
+    chunk: str = option(
+        "", "further resources of a chunk (PBS), such as system=polaris", section=Section.SITE
+    )
     place: str | None = option(
-        None, "placement of the chunks (PBS), such as free or scatter:excl; default: scatter"
+        None,
+        "placement of the chunks (PBS), such as free or scatter:excl; default: scatter",
+        section=Section.SITE,
     )
     totals: bool = option(
-        False, "ask for the totals of the job, -l ncpus, ngpus and mem, not for chunks (PBS)"
+        False,
+        "ask for the totals of the job, -l ncpus, ngpus and mem, not for chunks (PBS)",
+        section=Section.SITE,
     )
 
     @property

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from hvcod.config import option
+from hvcod.sections import Section
 
 TEACHER_SHARE = 0.24
 """Measured by ``bin/bench --only distillation_step``: the paper's model, one float32 teacher."""
@@ -12,6 +14,8 @@ TEACHER_SHARE = 0.24
 @dataclass(frozen=True)
 class PlanOptions:
     """The run to plan, and the speed of the machine."""
+
+    SECTION: ClassVar[Section] = Section.PLAN
 
     ranks: int | None = option(None, "ranks that all groups share", minimum=1)
     groups: int | None = option(
