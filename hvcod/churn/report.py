@@ -9,17 +9,10 @@ from typing import Any
 
 from hvcod.churn.files.rows import Columns
 from hvcod.churn.measures.comparison import MethodFigures
-from hvcod.churn.statistics import (
-    Estimate,
-    difference,
-    of_all_pairs,
-    of_independent_pairs,
-    of_retrains,
-    reduction,
-)
+from hvcod.churn.sliced import OF_PAIRS, SliceFigures, changes_of, slice_figures
+from hvcod.churn.statistics import Estimate, of_all_pairs, of_independent_pairs, of_retrains
 
 OF_RETRAINS = ("log_loss", "accuracy", "calibration", "calibration_error")
-OF_PAIRS = ("churn", "disagreement", "good_churn", "bad_churn", "churn_ratio")
 RANKS = "rank_correlation"
 DIRECTED = ("good_churn", "bad_churn", "churn_ratio")
 """Measures of pairs that depend on the order of the two retrains.
@@ -80,6 +73,7 @@ class Report:
         classes: The number of classes; None for a single number per row.
         threshold: The probability from which the decision was yes.
         methods: {method: the measures of its retrains}.
+        slices: {slice: the number of its rows}.
         warnings: Warnings for the user.
     """
 
@@ -88,6 +82,7 @@ class Report:
     classes: int | None
     threshold: float
     methods: Mapping[str, MethodFigures]
+    slices: Mapping[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=list)
 
     @property
@@ -117,6 +112,18 @@ class Report:
         (_, first), *later = self.methods.items()
         return {name: _change(method, first) for name, method in later}
 
+    @cached_property
+    def by_slice(self) -> dict[str, dict[str, SliceFigures]]:
+        """{method: {slice: its measures}}."""
+        first = next(iter(self.methods.values()))
+        return {
+            name: {
+                part: slice_figures(method, None if method is first else first, part)
+                for part in self.slices
+            }
+            for name, method in self.methods.items()
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain values: the object that ``--json`` prints.
 
@@ -141,7 +148,10 @@ class Report:
         return {
             **estimates,
             "against_first": {key: value and asdict(value) for key, value in changes.items()},
-            "slices": slice_means(method),
+            "slices": {
+                part: {"rows": self.slices[part], **figures.to_dict()}
+                for part, figures in self.by_slice[name].items()
+            },
             "models": [asdict(model) for model in method.models],
             "pairs": [pair.to_dict() for pair in method.pairs],
         }
@@ -171,28 +181,9 @@ def pair_values(method: MethodFigures) -> dict[str, list[float]]:
 
 
 def _change(method: MethodFigures, first: MethodFigures) -> dict[str, Estimate | None]:
-    changes: dict[str, Estimate | None] = {}
-    ours, theirs = (pair_values(one).get("churn") for one in (method, first))
-    if ours and theirs:
-        changes["churn_reduction"] = reduction(ours, theirs)
+    churns = [pair_values(one).get("churn") for one in (method, first)]
     losses = [[model.log_loss for model in one.models] for one in (method, first)]
-    known = [[loss for loss in of_method if loss is not None] for of_method in losses]
-    if known == losses:
-        changes["log_loss_difference"] = difference(known[0], known[1])
-    return changes
-
-
-def slice_means(method: MethodFigures) -> dict[str, dict[str, float | None]]:
-    """Returns {slice: {measure: its mean over all pairs}}, and the number of rows of each slice."""
-    if not method.pairs:
-        return {}
-    means: dict[str, dict[str, float | None]] = {}
-    for name, first in method.pairs[0].slices.items():
-        means[name] = {"rows": first.rows}
-        for measure in OF_PAIRS:
-            values = [getattr(pair.slices[name], measure) for pair in method.pairs]
-            means[name][measure] = None if None in values else sum(values) / len(values)
-    return means
+    return changes_of(churns, losses)
 
 
 _KEYS = ("method", "of", "first", "second", "slice", "measure")
@@ -230,9 +221,15 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
         yield {**both, "measure": RANKS, "value": pair.rank_correlation}
         for share, value in pair.quantiles.items():
             yield {**both, "measure": f"quantile_{share}", "value": value}
-    for part, figures in slice_means(method).items():
-        for measure, mean in figures.items():
-            yield {"of": "all pairs", "slice": part, "measure": measure, "value": mean}
+    for part, figures in report.by_slice[name].items():
+        one = {"slice": part}
+        yield {"of": "rows", **one, "measure": "rows", "value": report.slices[part]}
+        for measure, mean in figures.means.items():
+            of = "retrains" if measure == "log_loss" else "all pairs"
+            yield {"of": of, **one, "measure": measure, "value": mean}
+        for measure, change in figures.against_first.items():
+            if change:
+                yield {**one, **_estimate_line("against the first method", measure, change)}
 
 
 def _estimate_line(of: str, measure: str, estimate: Estimate) -> dict[str, object]:

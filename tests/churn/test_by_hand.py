@@ -2,6 +2,7 @@
 
 import json
 import math
+from csv import DictReader
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from churn.conftest import CSV, HDF5, figures_of, pair_of, report_of
 
 from hvcod.churn.compare import compare
 from hvcod.churn.options import CompareOptions
+from hvcod.churn.report import to_csv
 
 OLD = "id,prediction,label 1,0.1,0 2,0.6,1 3,0.4,1 4,0.9,0 5,0.7,"
 NEW = "id,prediction,label 1,0.2,0 2,0.5,1 3,0.6,1 4,0.4,0 5,0.3,"
@@ -130,6 +132,51 @@ def test_slices_of_numbers_begin_at_the_edges(csv: CSV) -> None:
     }
     churn = [each.churn for each in pair.slices.values()]
     assert churn == pytest.approx([0.4, (0.5 + 0.2) / 2, (0.1 + 0.1) / 2])
+
+
+def test_log_loss_by_slice(csv: CSV) -> None:
+    files = [
+        csv(name, f"id,prediction,label,site 1,{value},1,a 2,0.5,0,b 3,{value},0,b 4,0.5,,c")
+        for name, value in {"a": 0.2, "b": 0.4, "c": 0.3, "d": 0.3}.items()
+    ]
+    report = compare({"old": files[:2], "new": files[2:]}, CompareOptions(slice_column="site"))
+    assert dict(report.slices) == {"a": 1, "b": 2, "c": 1}
+    of_b = [-(math.log(0.5) + math.log(1 - value)) / 2 for value in (0.2, 0.4, 0.3)]
+    old, new = (report.by_slice[name] for name in ("old", "new"))
+    assert [model.slices["b"] for model in report.methods["old"].models] == pytest.approx(of_b[:2])
+    assert old["a"].means["log_loss"] == pytest.approx(-(math.log(0.2) + math.log(0.4)) / 2)
+    assert old["b"].means["log_loss"] == pytest.approx(sum(of_b[:2]) / 2)
+    change = new["b"].against_first["log_loss_difference"]
+    assert change is not None
+    assert change.mean == pytest.approx(of_b[2] - sum(of_b[:2]) / 2)
+    assert change.interval is None  # of two retrains each
+    # No label in c, so that nothing is known of its loss; its churn is.
+    assert old["c"].means["log_loss"] is None
+    assert old["c"].means["churn"] == 0
+    assert "log_loss_difference" not in new["c"].against_first
+    shown = report.to_dict()["methods"]["new"]["slices"]
+    assert shown["b"]["against_first"]["log_loss_difference"]["mean"] == change.mean
+    assert shown["b"]["log_loss"] == pytest.approx(of_b[2])
+
+
+def test_four_retrains_give_an_interval_by_slice(csv: CSV) -> None:
+    files = [
+        csv(f"{value}", f"id,prediction,label,site 1,0.{value},1,a 2,0.5,0,b")
+        for value in range(1, 9)
+    ]
+    report = compare({"old": files[:4], "new": files[4:]}, CompareOptions(slice_column="site"))
+    change = report.by_slice["new"]["a"].against_first["log_loss_difference"]
+    whole = report.against_first["new"]["log_loss_difference"]
+    assert change is not None and whole is not None
+    assert change.interval is not None and whole.interval is not None
+    assert change.interval[0] < change.mean < change.interval[1] < 0
+    # The other row, half of all, has the same loss everywhere.
+    assert whole.interval == pytest.approx([end / 2 for end in change.interval])
+    lines = list(DictReader(to_csv(report).splitlines()))
+    (line,) = [
+        each for each in lines if (each["slice"], each["measure"]) == ("a", "log_loss_difference")
+    ]
+    assert float(line["high"]) == change.interval[1]
 
 
 def test_three_retrains_make_three_pairs(csv: CSV) -> None:

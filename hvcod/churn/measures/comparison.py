@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hvcod.churn.measures.model import ModelFigures, ModelMeasures
 from hvcod.churn.measures.pair import PairFigures, PairMeasures
 from hvcod.churn.measures.ranks import RankCorrelation
+from hvcod.churn.measures.slices import BySlice
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +50,8 @@ class Comparison:
         threshold: float,
         scratch: BinaryIO,
     ) -> None:
-        self._threshold, self.classes, self.rows = threshold, classes, 0
+        self._threshold, self.classes = threshold, classes
+        self._rows = BySlice(1)
         self._names: list[str] = []
         self._models_of: dict[str, range] = {}
         for method, names in methods.items():
@@ -76,15 +78,17 @@ class Comparison:
             labels: The right classes, [N]; -1 where they are unknown.
             slices: The number of each row's slice, [N]; None without slices.
         """
-        self.rows += len(labels)
+        if slices is not None:
+            self._rows.add(slices, [None])
         known = labels >= 0
         decisions = [self._decide(predicted) for predicted in predictions]
         rights = [known & (decided == labels) for decided in decisions]
         # A slice does not copy, unlike an index by row.
         labelled = slice(None) if known.all() else known
+        parts = None if slices is None else slices[labelled]
         if known.any():
             for model, predicted, right in zip(self._models, predictions, rights, strict=True):
-                model.add(predicted[labelled], labels[labelled], right[labelled])
+                model.add(predicted[labelled], labels[labelled], right[labelled], parts)
         for (old, new), pair in self._pairs.items():
             differences = total_variation(predictions[old], predictions[new])
             differ = decisions[old] != decisions[new]
@@ -100,11 +104,16 @@ class Comparison:
             return (predictions >= self._threshold).astype(np.int64)
         return np.asarray(predictions.argmax(axis=1))
 
+    def slice_rows(self, slices: Mapping[str, int]) -> dict[str, int]:
+        """Returns {name: rows} of the slices that have rows, given {name: number} of all."""
+        rows = {name: int(self._rows.of(number)[0]) for name, number in slices.items()}
+        return {name: count for name, count in rows.items() if count}
+
     def figures(self, slices: Mapping[str, int]) -> dict[str, MethodFigures]:
-        """Returns {method: its measures}, given {name: number} of the slices."""
+        """Returns {method: its measures}, given {name: number} of the slices that have rows."""
         ranks = self._ranks.values() if self._ranks else None
         named = zip(self._names, self._models, strict=True)
-        models = [model.figures(name) for name, model in named]
+        models = [model.figures(name, slices) for name, model in named]
         return {
             method: MethodFigures(
                 models=[models[number] for number in numbers],

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.churn.measures.differences import Differences
+from hvcod.churn.measures.slices import BySlice
 
 Array = npt.NDArray[Any]
 
@@ -83,7 +84,7 @@ class PairMeasures:
     def __init__(self) -> None:
         self.differences = Differences()
         # By slice: rows, sum of differences, decided differently, labelled, good, bad.
-        self._sums = np.zeros((1, 6))
+        self._sums = BySlice(6)
 
     def add(
         self,
@@ -104,30 +105,15 @@ class PairMeasures:
         """
         self.differences.add(differences)
         old, new = rights
-        weights = [differences, differ, known, new & ~old, old & ~new]
-        if slices is None:
-            sums = (weight.sum(dtype=np.float64) for weight in weights)
-            self._sums[0] += [len(differences), *sums]
-            return
-        count = max(len(self._sums), int(slices.max(initial=0)) + 1)
-        grown = np.zeros((count, 6))
-        grown[: len(self._sums)] = self._sums
-        grown[:, 0] += np.bincount(slices, minlength=count)
-        for column, weight in enumerate(weights, start=1):
-            grown[:, column] += np.bincount(slices, weight, count)
-        self._sums = grown
+        self._sums.add(slices, [None, differences, differ, known, new & ~old, old & ~new])
 
     def overall(self) -> Disagreement:
         """Returns the disagreement over all rows."""
-        return _disagreement(self._sums.sum(axis=0))
+        return _disagreement(self._sums.total())
 
     def by_slice(self, slices: Mapping[str, int]) -> dict[str, Disagreement]:
-        """Returns {name: disagreement} of slices that have rows, given {name: number} of all."""
-        return {
-            name: _disagreement(self._sums[number])
-            for name, number in slices.items()
-            if number < len(self._sums) and self._sums[number, 0]
-        }
+        """Returns {name: disagreement} of slices, given {name: number}."""
+        return {name: _disagreement(self._sums.of(number)) for name, number in slices.items()}
 
 
 def _disagreement(sums: npt.NDArray[np.float64]) -> Disagreement:

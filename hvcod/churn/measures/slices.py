@@ -3,11 +3,15 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
 
 MOST_SLICES = 1000
 NO_SLICE = "(none)"
@@ -69,6 +73,47 @@ class Slices:
         later = list(self._numbers)[self._declared :]
         names = [*list(self._numbers)[: self._declared], *sorted(later, key=_by_size)]
         return {name: self._numbers[name] for name in names}
+
+
+class BySlice:
+    """Sums of some values of the rows, by slice.
+
+    Args:
+        values: The number of values of a row.
+    """
+
+    def __init__(self, values: int) -> None:
+        self._sums = np.zeros((1, values))
+
+    def add(
+        self, slices: npt.NDArray[Any] | None, values: Sequence[npt.NDArray[Any] | None]
+    ) -> None:
+        """Adds some rows.
+
+        Args:
+            slices: The number of each row's slice, [N]; None if there is one slice, number 0.
+            values: Of each row, [N] each; None for a value that is 1 in each row, of which there
+                may be no more than all but one.
+        """
+        if slices is None:
+            count = next(len(value) for value in values if value is not None)
+            ones = (count if value is None else value.sum(dtype=np.float64) for value in values)
+            self._sums[0] += [*ones]
+            return
+        count = max(len(self._sums), int(slices.max(initial=0)) + 1)
+        grown = np.zeros((count, len(values)))
+        grown[: len(self._sums)] = self._sums
+        for column, value in enumerate(values):
+            grown[:, column] += np.bincount(slices, value, count)
+        self._sums = grown
+
+    def of(self, number: int) -> Floats:
+        """Returns the sums of a slice, [values]."""
+        return self._sums[number] if number < len(self._sums) else np.zeros(self._sums.shape[1])
+
+    def total(self) -> Floats:
+        """Returns the sums of all rows, [values]."""
+        return np.asarray(self._sums.sum(axis=0))
 
 
 def _by_size(name: str) -> tuple[bool, float, str]:

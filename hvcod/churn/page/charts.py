@@ -7,7 +7,7 @@ import numpy as np
 from hvcod.churn.measures.comparison import DENSITY_BINS, MethodFigures
 from hvcod.churn.measures.differences import Differences
 from hvcod.churn.measures.pair import PairFigures
-from hvcod.churn.report import Report, slice_means
+from hvcod.churn.report import Report
 from hvcod.churn.statistics import Estimate
 from hvcod.pages.plot import BOTTOM, TOP, WIDTH, Plot, colour
 
@@ -86,21 +86,20 @@ def scatter(method: MethodFigures, number: int) -> str | None:
 
 def by_slice(report: Report) -> str | None:
     """Draws the mean churn of each slice, with a bar for each method."""
-    means = {name: slice_means(method) for name, method in report.with_pairs.items()}
-    names = list(next(iter(means.values()), {}))
-    if not names:
+    names = list(report.slices)
+    if not names or not report.with_pairs:
         return None
     churns = {
-        method: [float(parts[name]["churn"] or 0.0) for name in names]
-        for method, parts in means.items()
+        method: [report.by_slice[method][name].means["churn"] or 0.0 for name in names]
+        for method in report.with_pairs
     }
     top = max(max(values) for values in churns.values()) or 1.0
-    height = TOP + BOTTOM + len(names) * (len(means) * SLICE_HEIGHT + 10)
+    height = TOP + BOTTOM + len(names) * (len(churns) * SLICE_HEIGHT + 10)
     plot = Plot((0, top * 1.05, "churn"), (0, len(names), ""), height, left=175)
     for number, (method, values) in enumerate(churns.items()):
         for index, (name, value) in enumerate(zip(names, values, strict=True)):
-            top_edge = len(names) - index - 0.1 - number * 0.8 / len(means)
-            corners = (0, top_edge - 0.8 / len(means) + 0.02, value, top_edge)
+            top_edge = len(names) - index - 0.1 - number * 0.8 / len(churns)
+            corners = (0, top_edge - 0.8 / len(churns) + 0.02, value, top_edge)
             plot.box(corners, _colour(report, method), f"{method}, {name}: {value:.4f}")
     return plot.svg("churn by slice", [_short(name, 24) for name in names])
 

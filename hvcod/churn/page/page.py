@@ -5,7 +5,8 @@ from html import escape
 
 from hvcod import __version__
 from hvcod.churn.page import charts
-from hvcod.churn.report import OF_PAIRS, OF_RETRAINS, Report
+from hvcod.churn.report import OF_RETRAINS, Report
+from hvcod.churn.sliced import OF_PAIRS
 from hvcod.churn.statistics import Estimate
 from hvcod.pages.frame import html_page, table
 from hvcod.pages.plot import colour
@@ -26,6 +27,7 @@ def page(report: Report) -> str:
         "[95% interval].</p>"
         f'{warnings}<div class="wide">{_methods(report)}</div>'
         f'<div class="pictures">{"".join(_figures(report))}</div>'
+        f'<div class="wide">{_slices(report)}</div>'
         f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p>',
     )
 
@@ -72,6 +74,32 @@ def _figure(title: str, svg: str | None, note: str) -> str:
     if svg is None:
         return ""
     return f"<figure><h2>{escape(title)}</h2>{svg}<figcaption>{note}</figcaption></figure>"
+
+
+def _slices(report: Report) -> str:
+    """The log loss by slice; the churn by slice is a picture."""
+    names = list(report.methods)
+    later = [
+        name for name in names if report.against_first.get(name, {}).get("log_loss_difference")
+    ]
+    rows = [
+        [
+            escape(part),
+            f"{count:,}",
+            *(_number(report.by_slice[name][part].means["log_loss"]) for name in names),
+            *(
+                _estimate(report.by_slice[name][part].against_first.get("log_loss_difference"))
+                for name in later
+            ),
+        ]
+        for part, count in report.slices.items()
+    ]
+    labelled = any("log_loss" in estimates for estimates in report.estimates.values())
+    if not rows or not labelled:
+        return ""
+    losses = [f"log loss<br>{_key(number, name)}" for number, name in enumerate(names)]
+    head = [f"change<br>{_key(names.index(name), name)}" for name in later]
+    return table(["slice", "rows", *losses, *head], rows)
 
 
 def _pairs(report: Report) -> str:

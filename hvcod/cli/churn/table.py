@@ -18,9 +18,8 @@ def table(report: "Report") -> str:
     parts = [f"{report.rows:,} rows, {report.matched}", _methods(report)]
     if sum(len(method.pairs) for method in report.methods.values()) <= MOST_PAIRS:
         parts.append(_pairs(report))
-    if slices := _slices(report):
-        parts.append(slices)
-    return "\n\n".join(parts)
+    parts += [_churn_by_slice(report), _loss_by_slice(report)]
+    return "\n\n".join(filter(None, parts))
 
 
 def _methods(report: "Report") -> str:
@@ -59,19 +58,54 @@ def _pairs(report: "Report") -> str:
     return columns(lines)
 
 
-def _slices(report: "Report") -> str:
-    from hvcod.churn.report import slice_means
-
-    means = {name: slice_means(method) for name, method in report.with_pairs.items()}
-    rows = [
+def _churn_by_slice(report: "Report") -> str:
+    methods = list(report.with_pairs)
+    if not report.slices or not methods:
+        return ""
+    return columns(
         [
-            part,
-            f"{figures['rows']:,}",
-            *(figure(parts[part]["churn"], ".4f") for parts in means.values()),
+            ["slice", "rows", *(f"churn {name}" for name in methods)],
+            *(
+                [part, f"{rows:,}", *(_mean(report, name, part, "churn") for name in methods)]
+                for part, rows in report.slices.items()
+            ),
         ]
-        for part, figures in next(iter(means.values()), {}).items()
-    ]
-    return columns([["slice", "rows", *(f"churn {name}" for name in means)], *rows]) if rows else ""
+    )
+
+
+def _loss_by_slice(report: "Report") -> str:
+    """The log loss of each method, or of each of two files, and the differences."""
+    methods = report.methods
+    if not any(model.slices for method in methods.values() for model in method.models):
+        return ""
+    if len(methods) == 1 and len(models := methods[next(iter(methods))].models) == 2:
+        head = [*(f"log loss {model.name}" for model in models), "second - first"]
+        rows = []
+        for part in report.slices:
+            old, new = (model.slices[part] for model in models)
+            change = None if old is None or new is None else new - old
+            rows.append([figure(value, ".4f") for value in (old, new, change)])
+    else:
+        later = list(report.against_first)
+        head = [f"log loss {name}" for name in methods] + [f"change {name}" for name in later]
+        rows = [
+            [
+                *(_mean(report, name, part, "log_loss") for name in methods),
+                *(_change(report, name, part) for name in later),
+            ]
+            for part in report.slices
+        ]
+    counts = report.slices.items()
+    lines = [[part, f"{n:,}", *row] for (part, n), row in zip(counts, rows, strict=True)]
+    return columns([["slice", "rows", *head], *lines])
+
+
+def _mean(report: "Report", method: str, part: str, measure: str) -> str:
+    return figure(report.by_slice[method][part].means[measure], ".4f")
+
+
+def _change(report: "Report", method: str, part: str) -> str:
+    return _estimate(report.by_slice[method][part].against_first.get("log_loss_difference"))
 
 
 def _estimate(estimate: "Estimate | None") -> str:
