@@ -85,7 +85,7 @@ class Codistiller:
             likelihood: What the logits predict: ``classes`` (their last dimension) or ``binary``.
             distillation_loss: (student's logits, each teacher's) -> scalar; overrides the options.
             reuse_logits: Teachers' logits may be overwritten, which saves the largest temporary.
-            state_rows: The dimension of hidden states that counts examples, for `Part`s of a batch.
+            state_rows: The dimension of hidden states that counts examples, to take a `Part`.
             run_id: Names the run; needed if the other groups are other launches.
             examples_per_step: Of the group, 0 if unknown; or a function: those of so many steps.
             steps: Of the whole run; checkpoints of later ones are refused. None: unknown.

@@ -239,11 +239,17 @@ class Groups(Group):
     def __init__(
         self, groups: int = 1, *, only: int | None = None, silence_limit: float = 300
     ) -> None:
-        """Collective over ``MPI.COMM_WORLD``; for all else see `split` and `mpi_world`.
+        """Collective over ``MPI.COMM_WORLD``.
 
         Args:
+            groups: Number of groups of the whole run; they have equal sizes.
+            only: The index of the only group that this launch trains; others are other launches.
             silence_limit: Seconds until a rank that is silent, or does not call
                 `Codistiller.step` as often as the others, ends the launch; 0: never.
+
+        Raises:
+            UsageError: The groups do not divide the ranks, or there is no such group.
+            HvcodError: MPI cannot be used here.
         """
         abort.abort_on_failure()
         super().__init__(**vars(split(mpi_world(), groups, only)))
