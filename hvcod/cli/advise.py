@@ -8,6 +8,7 @@ import click
 
 from hvcod.advice.options import AdviceOptions
 from hvcod.advice.trial.options import TrialOptions
+from hvcod.cli.completing import runs
 from hvcod.cli.options import PATH, build, dataclass_options, json_option, layer
 from hvcod.cli.tables import columns
 from hvcod.errors import PREEMPTED, UsageError
@@ -29,7 +30,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("run", type=PATH, metavar="RUN")
+@click.argument("run", type=PATH, metavar="RUN", shell_complete=runs)
 @dataclass_options(AdviceOptions)
 @dataclass_options(TrialOptions)
 @dataclass_options(CrewOptions, without=("share",))

@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "Check whether training would run here.",
     "advise": "Tell whether a second group, or a larger batch, would help.",
     "plan": "Estimate how to divide ranks into groups.",
+    "completion": "Print the script by which a shell completes hvcod.",
 }
 
 EXAMPLES = """\b

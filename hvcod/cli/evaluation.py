@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hvcod.cli.completing import runs
 from hvcod.cli.options import PATH
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def sources(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         help="Use only this group of each run; may be repeated.  [default: all]",
     )
-    source = click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
+    source = click.argument(
+        "sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...", shell_complete=runs
+    )
     return source(group(command))
 
 

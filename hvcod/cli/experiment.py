@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hvcod.cli.completing import names_of
 from hvcod.cli.options import build, dataclass_options, json_option
 from hvcod.cli.sectioned import SectionedCommand, option_of
 from hvcod.cli.tables import columns
@@ -35,7 +36,7 @@ Examples:
 
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=names_of(EXPERIMENTS))
 @dataclass_options(ExperimentOptions)
 @dataclass_options(CrewOptions, without=["ranks_per_group"])
 @option_of(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hvcod import config
+from hvcod.cli.completing import VALUES
 from hvcod.cli.sectioned import option_of
 from hvcod.config import TrainOptions
 from hvcod.schema import flag_of, sections_of
@@ -91,7 +92,7 @@ def _flag(
     if default not in (None, "", ()) and kind is not bool:
         shown = f"{default:g}s" if isinstance(default, Duration) else default
         text += f"  [default: {shown}]"
-    flag = functools.partial(option_of, section)
+    flag = functools.partial(option_of, section, shell_complete=VALUES.get(key.rpartition(".")[2]))
     if kind is bool:
         return flag(f"{name}/--no-{name[2:]}", default=None, help=text)
     if getattr(kind, "REPEATED", False):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hvcod.cli.completing import runs
 from hvcod.cli.options import PATH
 from hvcod.errors import UsageError
 from hvcod.terminal import show
@@ -18,7 +19,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", shell_complete=runs)
 @click.option(
     "--output",
     type=PATH,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from hvcod.cli.completing import runs
 from hvcod.cli.options import PATH, json_option
 from hvcod.cli.tables import columns, figure
 from hvcod.errors import HvcodError
@@ -39,7 +40,7 @@ class _Command(click.Command):
 
 
 @click.command(cls=_Command, epilog=EXAMPLES)
-@click.argument("run", type=PATH, metavar="RUN")
+@click.argument("run", type=PATH, metavar="RUN", shell_complete=runs)
 @click.option(
     "--watch",
     type=click.FloatRange(min=0.1),

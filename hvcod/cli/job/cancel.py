@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hvcod.cli.completing import runs
 from hvcod.cli.options import json_option
 from hvcod.terminal import show
 
@@ -16,7 +17,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN", shell_complete=runs)
 @json_option
 def command(run: Path, as_json: bool) -> None:
     """Cancel all jobs of a run that wait or run; what they have saved stays."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hvcod.cli.completing import runs
 from hvcod.cli.options import json_option
 from hvcod.cli.tables import columns
 from hvcod.terminal import show
@@ -18,7 +19,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN", shell_complete=runs)
 @json_option
 def command(run: Path, as_json: bool) -> None:
     """Show the jobs that were submitted for a run, with their state in the queue.

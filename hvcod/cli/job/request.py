@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from hvcod import config
+from hvcod.cli.completing import command_line, names_of
 from hvcod.cli.options import dataclass_options, layer
 from hvcod.cli.sectioned import option_of
 from hvcod.cluster.jobs.options import (
@@ -52,10 +53,17 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     known = ", ".join(site_names())
     option = functools.partial(option_of, Section.JOB)
     decorators = (
-        click.argument("words", nargs=-1, required=True, metavar="-- COMMAND..."),
+        click.argument(
+            "words",
+            nargs=-1,
+            required=True,
+            metavar="-- COMMAND...",
+            shell_complete=command_line,
+        ),
         option(
             "--profile",
             metavar="FILE|NAME",
+            shell_complete=names_of(site_names()),
             help=f"Options from a TOML file, or from an example that comes with hvcod: {known}.",
         ),
         option(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hvcod.cli.completing import runs
 from hvcod.cli.options import json_option
 from hvcod.terminal import show
 
@@ -17,7 +18,12 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
+@click.argument(
+    "run",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    shell_complete=runs,
+)
 @json_option
 def command(run: Path, as_json: bool) -> None:
     """Let a run save and stop, however it was started.
