@@ -23,6 +23,7 @@ FLOORS = (
     "tasks",
     "codistill",
     "exchange",
+    "weights",
     "tensorfile",
     "groups",
     "files",

@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "Train a model in groups that teach each other.",
     "evaluate": "Measure trained models on prepared data.",
     "predict": "Write the predictions of trained models to a file.",
+    "export": "Write trained weights to a file for others.",
     "churn": "Measure how much the predictions of retrained models differ.",
     "experiment": "Train and report the figures and tables of the paper.",
     "data": "Prepare training data for a task.",

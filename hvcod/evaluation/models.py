@@ -20,7 +20,7 @@ from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference
 from hvcod.training.finished.sources import Choice, WeightsFile, find
-from hvcod.training.finished.weights import Weights, options_of_file
+from hvcod.training.finished.weights import Weights, options_of_weights
 from hvcod.training.run.data import meaning_of_task
 
 log = logging.getLogger("hvcod.evaluation")
@@ -70,12 +70,13 @@ def load_models(
 def _load(
     file: WeightsFile, options: EvaluationOptions, ranks: Group, device: torch.device
 ) -> Trained:
-    if file.config is None:
-        raise UsageError(
-            f"{file.path} is not in its run directory: name the run's config.toml with --config"
-        )
     weights = Weights(file.path, ranks.comm, average=options.weights == "average")
-    of_group = options_of_file(file.config, weights.origin.group, ranks.comm, options.task)
+    of_group = options_of_weights(weights, file.config, ranks.comm, options.task)
+    if file.config is None and weights.card and not (options.data or weights.card.built_in):
+        raise UsageError(
+            f"{file.path} travels without data: name those to use with --data, prepared --like "
+            "those of the training"
+        )
     trained = dataclasses.replace(of_group, model=weights.model(of_group.model))
     given = dataclasses.replace(
         trained,
@@ -88,7 +89,7 @@ def _load(
     if trained.model != of_group.model:
         weights.check(task)
     model = task.build_model()
-    where = f"{file.config} describes for these data"
+    where = f"{file.config or 'its card'} describes for these data"
     model.load_state_dict(weights.hand_out(model.state_dict(), where))
     step = weights.origin.step
     return Trained(file.name, file.path, step, task, model.to(device).eval(), device)

@@ -1,4 +1,4 @@
-"""The options of ``hvcod evaluate`` and ``hvcod predict``; the only place where they are defined.
+"""The options of ``hvcod evaluate``, ``predict`` and ``export``: defined here and nowhere else.
 
 Nothing heavy is imported here: the help pages read this file.
 """
@@ -10,12 +10,9 @@ from hvcod.config import option
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
-    """The weights to load, and the data to use them on."""
+class WeightsOptions:
+    """The weights to load."""
 
-    data: Path | None = option(None, "folder that `hvcod data` prepared; default: the run's data")
-    part: str = option("validation", "part of the data: training, validation, test")
-    examples: int | None = option(None, "use only this many examples of the part", minimum=1)
     weights: str = option(
         "auto",
         "which weights of a run: those of its full-precision training state, those that it "
@@ -38,12 +35,45 @@ class EvaluationOptions:
     config: Path | None = option(
         None, "the run's config.toml, for a file that is not in its run directory"
     )
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(WeightsOptions):
+    """The weights to load, and the data to use them on."""
+
+    data: Path | None = option(None, "folder that `hvcod data` prepared; default: the run's data")
+    part: str = option("validation", "part of the data: training, validation, test")
+    examples: int | None = option(None, "use only this many examples of the part", minimum=1)
     precision: str | None = option(
         None,
         "how the models compute: fp32, bf16 or fp16 (autocast); default: as in their training",
         choices=("fp32", "bf16", "fp16"),
     )
     device: str = option("auto", "device to compute on", choices=("auto", "cpu", "cuda"))
+
+
+@dataclass(frozen=True)
+class ExportOptions(WeightsOptions):
+    """The weights to export, and the file."""
+
+    precision: str = option(
+        "fp32",
+        "type of the exported numbers; the weights of a published checkpoint were fp16 already",
+        choices=("fp32", "bf16", "fp16"),
+    )
+    with_model: bool = option(
+        False,
+        "also write the model for serving without hvcod, as torch.export has it, to a .pt2 file "
+        "beside the output",
+    )
+    data: Path | None = option(
+        None, "with --with-model: folder of data for the example; default: the run's data"
+    )
+    license: str | None = option(None, "licence of the weights, for their card, such as Apache-2.0")
+    churn: Path | None = option(
+        None, "result of `hvcod churn compare --json` or `churn run --json`, for the card"
+    )
+    force: bool = option(False, "replace files that exist")
 
 
 MOST_WHOLE = 1024

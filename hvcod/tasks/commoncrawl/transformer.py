@@ -103,7 +103,7 @@ class Transformer(nn.Module):
         remembered: list[Tensor] = []
         for layer, before in zip(self.layers, state, strict=True):
             context = torch.cat([before, hidden])
-            remembered.append(context[max(0, length - self.memory) :])
+            remembered.append(context[-self.memory :])
             hidden = layer(hidden, context, visible, turns)
         return self.norm(hidden), torch.stack(remembered)
 
@@ -133,10 +133,11 @@ class TransformerLayer(nn.Module):
         which of its positions each of the window sees; `turns` has their cosines and sines.
         """
         normal = self.attention_norm(context)
-        query = self._heads(self.query(normal[-len(inputs) :]))
+        window = inputs.shape[0]
+        query = self._heads(self.query(normal[-window:]))
         key, value = map(self._heads, self.key_value(normal).chunk(2, dim=-1))
         cosine, sine = turns
-        query = _turn(query, cosine[-len(inputs) :], sine[-len(inputs) :]).to(value.dtype)
+        query = _turn(query, cosine[-window:], sine[-window:]).to(value.dtype)
         key = _turn(key, cosine, sine).to(value.dtype)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
         attended = attended.permute(2, 0, 1, 3).flatten(2)

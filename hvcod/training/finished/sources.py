@@ -8,6 +8,7 @@ from pathlib import Path
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.folders import group_folder, list_groups
 from hvcod.tensorfile.steps import checkpoint_path, list_steps
+from hvcod.weights.kinds import is_weights_file
 
 KINDS = {"auto": ("state", "published"), "average": ("state",)}
 """Folders in which to look for weights, the first first, where they are not named like them."""
@@ -15,7 +16,7 @@ KINDS = {"auto": ("state", "published"), "average": ("state",)}
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A training state or a published checkpoint.
+    """A training state, a published checkpoint or an exported file.
 
     Attributes:
         path: Its path.
@@ -50,7 +51,7 @@ def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list
     """Returns the files of weights of some runs and files, in the order of the sources.
 
     Args:
-        sources: Run directories, training states, published checkpoints.
+        sources: Run directories, training states, published checkpoints, exported files.
         groups: The wanted groups of a run; empty for all.
 
     Raises:
@@ -106,6 +107,8 @@ def _of_run(run: Path, name: str, groups: Sequence[int], choice: Choice) -> list
 
 
 def _of_file(path: Path, name: str, choice: Choice) -> WeightsFile:
+    if is_weights_file(path):
+        return WeightsFile(path, choice.config, name)
     # RUN/group-0/state/step-00000050.h5
     config = choice.config or path.parent.parent.parent / "config.toml"
     return WeightsFile(path, config if config.is_file() else None, name)

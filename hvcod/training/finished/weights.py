@@ -1,5 +1,11 @@
-"""The weights in a published checkpoint or training state, and the model that they belong to."""
+"""The weights in a file, and the model that they belong to.
 
+The file is a published checkpoint, a training state, or one that ``hvcod export`` or somebody else
+has written (`hvcod.weights`).
+"""
+
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +30,9 @@ from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, State, state_of
 from hvcod.tree import put_together
+from hvcod.weights.card import Card
+from hvcod.weights.kinds import is_weights_file
+from hvcod.weights.read import read_weights
 
 _NO_AVERAGE = (
     "it has no average of the weights: the run was trained without --average and --publish-average"
@@ -36,6 +45,7 @@ class Weights:
     Attributes:
         path: The file.
         origin: Describes it.
+        card: Describes it, too, if it was exported; None otherwise.
     """
 
     def __init__(self, path: Path, comm: Communicator, average: bool = False) -> None:
@@ -46,11 +56,11 @@ class Weights:
         self.path, self._comm = path, comm
         self._tensors: dict[str, Tensor] | None = None
 
-        def read() -> Origin:
-            origin, self._tensors = _read(path, average)
-            return origin
+        def read() -> tuple[Origin, Card | None]:
+            origin, self._tensors, card = _read(path, average)
+            return origin, card
 
-        self.origin = on_rank_zero(comm, read)
+        self.origin, self.card = on_rank_zero(comm, read)
 
     def model(self, own: Any) -> Any:
         """Returns the task's own options with which the file's model was built, by what it says.
@@ -63,6 +73,10 @@ class Weights:
         except RefusedError as error:
             raise HvcodError(f"{self.path} {error}") from error
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the tensors on rank 0; empty on others, and once they were handed out."""
+        return self._tensors or {}
+
     def check(self, task: Task) -> None:
         """Compares the tensors with the model that a task would build, before it does. Collective.
 
@@ -71,7 +85,7 @@ class Weights:
         """
 
         def compare() -> None:
-            held = specification(self._tensors or {})
+            held = specification(self.tensors())
             try:
                 problem = _misfit(tensors_of(task, held), held)
             except RefusedError as error:
@@ -120,6 +134,24 @@ def options_of_file(
     return of_groups(of_run, config_file.parent, [group], comm)[group]
 
 
+def options_of_weights(
+    weights: Weights, config_file: Path | None, comm: Communicator, task: str | None = None
+) -> TrainOptions:
+    """Returns the options with which weights were trained: by their run, or by their card.
+
+    Collective; raises what `options_of_file` does, and UsageError if neither is known.
+    """
+    if config_file is not None:
+        return options_of_file(config_file, weights.origin.group, comm, task)
+    if weights.card is None:
+        raise UsageError(
+            f"{weights.path} is not in its run directory: name the run's config.toml with --config"
+        )
+    model = {f"model.{key}": value for key, value in json.loads(weights.origin.model or "{}").items()}
+    values = {**weights.card.training, **model, "task": weights.origin.task}
+    return options_of_run(values, weights.path, task)
+
+
 def options_of_run(values: Mapping[str, Any], path: Path, named: str | None) -> TrainOptions:
     """Returns the options of a run from the values of its ``config.toml``; imports its task.
 
@@ -153,32 +185,39 @@ def _misfit(
     return f"the model has no {unknown[0]}" if unknown else ""
 
 
-def _read(path: Path, average: bool) -> tuple[Origin, dict[str, Tensor]]:
-    """The origin and the weights of a training state or a published checkpoint."""
+def _read(path: Path, average: bool) -> tuple[Origin, dict[str, Tensor], Card | None]:
+    """The origin and the weights in a file, and its card if it was exported."""
     try:
-        origin, tensors = decode_tensors(read_file(path, path.stat().st_size))
+        if is_weights_file(path):
+            tensors, card = read_weights(path)
+            origin = card.origin if card else Origin()
+        else:
+            origin, tensors = decode_tensors(read_file(path, path.stat().st_size))
+            card = None
         if OUTLINE in tensors:
-            return origin, _of_state(state_of(origin, tensors), average)
+            return *_of_state(state_of(origin, tensors), average), None
         if average and origin.average_decay is None:
             raise HvcodError(_NO_AVERAGE)
         if origin.base is not None:
             raise HvcodError(
                 f"it holds changes upon step {origin.base}, not whole weights: name a step-*.h5"
             )
-        return origin, tensors
+        return origin, tensors, card
     except (KeyError, TypeError, ValueError) as error:
         raise HvcodError(f"{path} does not contain weights that hvcod wrote: {error!r}") from error
     except (OSError, HvcodError) as error:
         raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
 
 
-def _of_state(state: State, average: bool) -> dict[str, Tensor]:
+def _of_state(state: State, average: bool) -> tuple[Origin, dict[str, Tensor]]:
     parts = dict(state.shared["dict"])
     weights: dict[str, Tensor] = put_together(parts["model"], state.tensors)
     if not average:
-        return weights
+        return state.about, weights
     # One that is published is the Codistiller's.
     kept = parts.get("average") or dict(parts["codistiller"]["dict"]).get("average")
     if kept is None:
         raise HvcodError(_NO_AVERAGE)
-    return weights | averaged(put_together(kept, state.tensors), weights)
+    average_state = put_together(kept, state.tensors)
+    origin = dataclasses.replace(state.about, average_decay=float(average_state["decay"]))
+    return origin, weights | averaged(average_state, weights)

@@ -1,0 +1,1 @@
+"""Exports trained weights, and models that can be served without hvcod."""

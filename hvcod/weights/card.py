@@ -1,0 +1,93 @@
+"""The card of exported weights: where they come from and how they were trained, as JSON."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from hvcod.schema import flatten
+from hvcod.tensorfile.errors import RefusedError
+from hvcod.tensorfile.origin import Origin
+
+FORMAT = "hvcod-weights 1"
+"""The value of ``format`` in a card."""
+
+LARGEST = 2**20
+"""Characters of a card that is read, at most; those of hvcod have some thousands."""
+
+_PLACES = {
+    "run_id": "run",
+    "task": "task",
+    "group": "group",
+    "step": "step",
+    "examples": "examples",
+    "meaning": "data.meaning",
+    "content": "data.digest",
+    "average_decay": "average_decay",
+    "project_version": "versions.trained_with",
+}
+"""Where a card has the parts of an origin, by dotted keys."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """The description of exported weights; docs/export.md tells its keys.
+
+    Attributes:
+        values: A tree of plain values.
+        origin: The same, as published checkpoints and training states name it.
+    """
+
+    values: Mapping[str, Any]
+    origin: Origin
+
+    @classmethod
+    def of(cls, origin: Origin, more: Mapping[str, Any]) -> Self:
+        """Returns the card of weights of an origin, with more values by dotted keys."""
+        about = dataclasses.asdict(origin)
+        flat = {"format": FORMAT} | {place: about[name] for name, place in _PLACES.items()}
+        model = json.loads(origin.model) if origin.model else {}
+        tree: dict[str, Any] = {}
+        for key, value in (flat | {"model": model} | dict(more)).items():
+            section, _, name = key.rpartition(".")
+            (tree.setdefault(section, {}) if section else tree)[name] = value
+        return cls(tree, origin)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Returns the card in a text, which may come from anybody.
+
+        Raises:
+            RefusedError: It is not a card of this format.
+        """
+        if len(text) > LARGEST:
+            raise RefusedError(f"its card has {len(text)} characters, which are too many")
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RefusedError("its card is not JSON") from error
+        written = values.get("format") if isinstance(values, dict) else None
+        if written != FORMAT:
+            raise RefusedError(f"its card has the format {str(written)[:80]!r}, not {FORMAT!r}")
+        flat, model = flatten(values), values.get("model")
+        parts = {name: flat[place] for name, place in _PLACES.items() if place in flat}
+        if isinstance(model, dict) and model:
+            parts["model"] = json.dumps(model, sort_keys=True)
+        return cls(values, Origin.parse(dataclasses.asdict(Origin()) | parts))
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The options of the training by key, without paths; those of the model are left out."""
+        options = self.values.get("training")
+        return options if isinstance(options, dict) else {}
+
+    @property
+    def built_in(self) -> bool:
+        """True if the weights were trained on the task's built-in data."""
+        data = self.values.get("data")
+        return isinstance(data, dict) and data.get("built_in") is True
+
+    def text(self) -> str:
+        """Returns the card as JSON."""
+        return json.dumps(self.values, indent=1, allow_nan=False)
