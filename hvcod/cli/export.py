@@ -41,9 +41,7 @@ Examples:
 )
 @dataclass_options(ExportOptions)
 @json_option
-def command(
-    source: Path, output: Path, group: int | None, as_json: bool, **flags: Any
-) -> None:
+def command(source: Path, output: Path, group: int | None, as_json: bool, **flags: Any) -> None:
     """Export the weights of a trained model, with a card that tells how they were trained.
 
     SOURCE is a run directory, a training state, a published checkpoint or an exported file. Other

@@ -27,9 +27,7 @@ class Rounding:
     vanished: Mapping[str, int]
 
 
-def converted(
-    tensors: Mapping[str, Tensor], precision: str
-) -> tuple[dict[str, Tensor], Rounding]:
+def converted(tensors: Mapping[str, Tensor], precision: str) -> tuple[dict[str, Tensor], Rounding]:
     """Returns tensors of which those of numbers with a point have a precision, and what is lost.
 
     Integers and booleans stay as they are. Each result has memory of its own.

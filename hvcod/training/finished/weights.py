@@ -147,7 +147,9 @@ def options_of_weights(
         raise UsageError(
             f"{weights.path} is not in its run directory: name the run's config.toml with --config"
         )
-    model = {f"model.{key}": value for key, value in json.loads(weights.origin.model or "{}").items()}
+    model = {
+        f"model.{key}": value for key, value in json.loads(weights.origin.model or "{}").items()
+    }
     values = {**weights.card.training, **model, "task": weights.origin.task}
     return options_of_run(values, weights.path, task)
 
