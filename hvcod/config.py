@@ -29,7 +29,7 @@ from hvcod.schema import (
     to_tree,
 )
 from hvcod.sections import Section
-from hvcod.values import Duration, Paths, Steps
+from hvcod.values import Duration, Paths, Steps, Window
 
 __all__ = [
     "LARGEST_INTEGER",
@@ -238,6 +238,21 @@ class TrainOptions:
         None,
         "train on so many examples of the training part, spread evenly over it; default: all",
         minimum=1,
+        common=True,
+        section=Section.DATA,
+    )
+    training_window: Window | None = option(
+        None,
+        "train on this share of the training part, in the order of the data, such as 0:0.8 for the "
+        "first four fifths; default: all of it",
+        common=True,
+        section=Section.DATA,
+    )
+    training_bootstrap: int | None = option(
+        None,
+        "train on a sample of the training part with replacement, as many examples as there are, "
+        "which follows from this seed: the same one for all groups, unlike that of --bootstrap",
+        minimum=0,
         common=True,
         section=Section.DATA,
     )

@@ -110,6 +110,33 @@ class Steps(str):
         return made
 
 
+class Window(str):
+    """A share of what is in some order, such as ``0.25:0.75`` for the half in the middle.
+
+    Attributes:
+        first: The share in front of it, from 0.
+        last: The share up to its end, at most 1.
+    """
+
+    EXPECTED: ClassVar[str] = "where a share begins and ends, such as 0.25:0.75, between 0 and 1"
+
+    first: float
+    last: float
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError for text that is not such a share."""
+        made = super().__new__(cls, str(text).strip())
+        first, _, last = made.partition(":")
+        made.first, made.last = float(first), float(last)
+        if not 0 <= made.first < made.last <= 1:
+            raise ValueError(text)
+        return made
+
+    def of(self, count: int) -> range:
+        """Returns the numbers of the items in it, of so many."""
+        return range(math.floor(self.first * count + 0.5), math.floor(self.last * count + 0.5))
+
+
 class Limit(str):
     """The largest number of bad items, such as ``1000``, or their largest share, such as ``1%``."""
 

@@ -30,6 +30,9 @@ __all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData"]
 Ids = Sequence[str] | npt.NDArray[np.int64]
 """A name or a number for each prediction, by which files of predictions are compared."""
 
+LIMITS = ("training_examples", "training_window", "training_bootstrap")
+"""The options of a run that choose some of the training part; see `Task.limits_training`."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -135,7 +138,8 @@ class Task(ABC):
             against a no. Loss, distillation loss and predictions follow from it.
         state_rows: The dimension of the tensors in a hidden state that counts examples.
         bootstraps: Whether its training data follow ``--bootstrap`` (`hvcod.tasks.shuffle.Share`).
-        limits_training: Whether its training data follow ``--training-examples`` (`Share.chosen`).
+        limits_training: Whether its training data follow ``--training-examples``,
+            ``--training-window`` and ``--training-bootstrap`` (`Share.chosen`).
         not_compiled: The Python modules whose code ``--compile`` leaves as it is, such as one with
             operations that the compiler does not know.
     """
@@ -160,11 +164,12 @@ class Task(ABC):
                 "training_data() use Share.drawn of hvcod.tasks.shuffle, and its class say "
                 "bootstraps = True"
             )
-        if options.training_examples is not None and not cls.limits_training:
+        given = next((name for name in LIMITS if getattr(options, name) is not None), None)
+        if given and not cls.limits_training:
             raise UsageError(
-                f"--training-examples: the task {options.task} trains on all examples there are; "
-                "let its training_data() use Share.chosen of hvcod.tasks.shuffle, and its class "
-                "say limits_training = True"
+                f"--{given.replace('_', '-')}: the task {options.task} trains on all examples "
+                "there are; let its training_data() use Share.chosen of hvcod.tasks.shuffle, and "
+                "its class say limits_training = True"
             )
         if options.codistill.teacher_sample is not None and cls.likelihood == "binary":
             raise UsageError(

@@ -1,5 +1,6 @@
 """Shares and orders of the training data."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,10 @@ import numpy.typing as npt
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.groups.split import Group
+from hvcod.tasks.resample import bootstrap, drawn, draws
+from hvcod.values import Window
+
+log = logging.getLogger("hvcod.tasks")
 
 Integers = npt.NDArray[np.int64]
 
@@ -18,6 +23,11 @@ class Share:
 
     It is the same in each epoch. With a bootstrap it is a sample with replacement, as large as what
     it is drawn from: of n items, an epoch has n draws.
+
+    All groups together read some examples of the training part (`chosen`): those of
+    ``--training-window``; of these ``--training-examples``, spread evenly; and of these a sample
+    with replacement, with ``--training-bootstrap``. They are the same for all groups, seeds of the
+    order and ranks.
     """
 
     seed: int  # the same in all groups
@@ -26,13 +36,25 @@ class Share:
     same_data: bool = False  # every group reads all data, in its own order
     bootstrap: bool = False  # every group reads a sample of its items, or of all
     examples: int | None = None  # all that are read of the training part; None: those there are
+    within: Window | None = None  # where these lie in the training part
+    sample: int | None = None  # the seed of the sample of these that is read; None: each once
+    reports: bool = False  # whether it logs what is read
 
     @classmethod
     def of(cls, options: TrainOptions, group: Group) -> "Share":
         """Returns the share of a group of a run."""
         same, bootstrap = options.same_data, options.bootstrap
-        examples = options.training_examples
-        return cls(options.data_seed, group.index, group.count, same, bootstrap, examples)
+        return cls(
+            options.data_seed,
+            group.index,
+            group.count,
+            same,
+            bootstrap,
+            options.training_examples,
+            options.training_window,
+            options.training_bootstrap,
+            reports=group.is_root,
+        )
 
     @property
     def slice(self) -> tuple[int, int]:
@@ -42,54 +64,91 @@ class Share:
         """
         return (0, 1) if self.same_data else (self.group, self.groups)
 
-    def number(self, available: int) -> int:
-        """Returns how many of the examples of the training part are read, by all groups together.
+    def span(self, available: int) -> range:
+        """Returns the numbers of the examples in ``--training-window``, of those available.
 
         Raises:
-            UsageError: There are fewer than ``--training-examples``.
+            UsageError: There are none.
         """
-        if self.examples is not None and self.examples > available:
+        if self.within is None:
+            return range(available)
+        span = self.within.of(available)
+        if not span:
             raise UsageError(
-                f"--training-examples {self.examples}: the training part has {available} "
-                "examples; use a smaller number, or leave it out to train on all of them"
+                f"--training-window {self.within}: there is none of the {available} examples of "
+                "the training part in it"
             )
-        return available if self.examples is None else self.examples
+        return span
+
+    def number(self, available: int, inside: int | None = None) -> int:
+        """Returns how many of the examples of the training part are read, by all groups together.
+
+        Args:
+            inside: How many of those available are in the window, if it is not that share of them.
+
+        Raises:
+            UsageError: There are fewer than ``--training-examples``, or there are none.
+        """
+        there = len(self.span(available)) if inside is None else inside
+        if self.examples is not None and self.examples > there:
+            where = "" if self.within is None else f" in --training-window {self.within}"
+            raise UsageError(
+                f"--training-examples {self.examples}: the training part has {there} "
+                f"examples{where}; use a smaller number, or leave it out to train on all of them"
+            )
+        count = there if self.examples is None else self.examples
+        if self.reports and (self.within or self.sample is not None):
+            log.info("training on %s of the training part's %s", self._words(count), available)
+        return count
+
+    def _words(self, count: int) -> str:
+        drawn = f", drawn with replacement (--training-bootstrap {self.sample}),"
+        where = "" if self.within is None else f" in --training-window {self.within}"
+        return f"{count} examples{where}{'' if self.sample is None else drawn}"
 
     def chosen(self, available: int) -> Integers:
         """Returns the examples of the training part that are read, by their numbers in it.
 
-        They are spread evenly over the part: the same for all groups, seeds and ranks. Raises what
-        `number` does.
+        They are in ascending order, the same for all groups, seeds of the order and ranks; with
+        ``--training-bootstrap`` some of them are there several times. Raises what `number` does.
         """
         count = self.number(available)
-        return spread(np.arange(count), count, available)
+        return self.read(np.arange(count), count, available)
+
+    def read(self, numbers: Integers, count: int, available: int) -> Integers:
+        """Returns some of the `chosen` examples: those at some places among them, ascending.
+
+        Args:
+            count: What `number` returned.
+        """
+        span = self.span(available)
+        return span.start + spread(self.resampled(numbers, count), count, len(span))
+
+    def resampled(self, numbers: Integers, count: int) -> Integers:
+        """Returns which of `count` items are read at some places, in ascending order.
+
+        The places themselves, unless there is a ``--training-bootstrap``.
+        """
+        return numbers if self.sample is None else bootstrap(self.sample, count).at(numbers)
 
     def draws(self, sizes: Integers) -> Integers:
         """Returns how many items are read of each of some parts, such as the shards: their sizes.
 
         With a bootstrap they are drawn: they follow the multinomial law, and add up to the same.
         """
-        if not self.bootstrap or not sizes.sum():
-            return sizes
-        # Its streams never change, unlike those of NumPy's newer generators (NEP 19).
-        random = np.random.RandomState(np.random.MT19937(self._seeds(3)))
-        return random.multinomial(sizes.sum(), sizes / sizes.sum()).astype(np.int64)
+        return draws(sizes, self.seed, 3, self.group) if self.bootstrap else sizes
 
-    def drawn(self, size: int, draws: int, *part: int) -> Integers:
+    def drawn(self, size: int, count: int, *part: int) -> Integers:
         """Returns the items that are read of a part of some size: each of them once.
 
-        With a bootstrap they are `draws` items with replacement.
+        With a bootstrap they are `count` items with replacement.
 
         Args:
             part: Numbers of the part, if there are several.
         """
         if not self.bootstrap:
             return np.arange(size)
-        random = np.random.PCG64(self._seeds(4, *part)).random_raw(draws)
-        return (random % np.uint64(max(1, size))).astype(np.int64)
-
-    def _seeds(self, purpose: int, *part: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence((self.seed, purpose, self.group, *part))
+        return drawn(size, count, self.seed, 4, self.group, *part)
 
 
 def spread(numbers: Integers, count: int, available: int) -> Integers:

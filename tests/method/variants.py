@@ -109,6 +109,7 @@ VARIANTS = [
     Variant("predictions, freshest", PREDICTIONS, further_ranks=1, repeats=False),
 ]
 
+CHOSEN = ("--training-window", "0.1:0.9", "--training-bootstrap", "7")
 SMALLER_AT_FIRST = ("--batch-warmup", "14", "--set", "batch_size=8")
 
 STEPS_MADE_OTHERWISE = [
@@ -128,7 +129,7 @@ STEPS_MADE_OTHERWISE = [
         ("--exchange", "in-process", "--accumulate", "2", *SMALLER_AT_FIRST),
         launched=False,
     ),
-    Variant("some of the examples", (*EXACT, "--training-examples", "300")),
+    Variant("some of the examples", (*EXACT, "--training-examples", "300", *CHOSEN)),
 ]
 """Updates that are made in parts, sent smaller, scaled otherwise or made from fewer examples: not
 ways to teach."""

@@ -139,6 +139,10 @@ def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_task_that_trains_on_all_examples_refuses_a_number_of_them() -> None:
     with pytest.raises(UsageError, match=f"--training-examples: the task {NAMED} trains on all"):
         resolve(None, [f"task={NAMED}", "training_examples=5"], {})
+    with pytest.raises(UsageError, match=f"--training-window: the task {NAMED} trains on all exam"):
+        resolve(None, [f"task={NAMED}", "training_window=0:0.5"], {})
+    with pytest.raises(UsageError, match=f"--training-bootstrap: the task {NAMED} trains on all "):
+        resolve(None, [f"task={NAMED}", "training_bootstrap=0"], {})
 
 
 def test_a_task_that_draws_no_samples_refuses_a_bootstrap() -> None:

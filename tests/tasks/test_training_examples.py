@@ -13,7 +13,7 @@ from tasks.criteo.test_stream import step, streams
 
 from hvcod.errors import UsageError
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
-from hvcod.tasks.commoncrawl.tokens.documents import PIECE, WINDOW, Pieces
+from hvcod.tasks.commoncrawl.tokens.documents import PIECE, WINDOW, Pieces, Whole
 from hvcod.tasks.criteo import dataset as criteo
 from hvcod.tasks.criteo import stream
 from hvcod.tasks.criteo.dataset import ClickDataset
@@ -70,8 +70,10 @@ def test_all_examples_or_more_than_there_are() -> None:
 def test_pieces_are_spread_over_the_corpus(documents: TokenDataset) -> None:
     total = documents.tokens("training")
     assert total == 40_000
+    whole = Whole(documents, range(documents.documents("training")))
+    assert (whole.begin, whole.tokens) == (0, total)
     for tokens in (32, 9600, 9632, 39_968, 40_000):
-        pieces, read, lengths = Pieces(documents, tokens), [], []
+        pieces, read, lengths = Pieces(documents, tokens, whole), [], []
         for shard, count in enumerate(pieces.counts):
             starts, stops = pieces.edges(shard)
             assert len(starts) == count

@@ -1,12 +1,12 @@
 """The training stream: shuffled epochs over more rows than fit into memory.
 
-The training part, or ``--training-examples`` of its rows that are spread evenly over it, is divided
-into blocks of consecutive rows. Every group has blocks of its own, the
-same in each epoch (or, on request, all of them in its own order). In an epoch a group takes its
-blocks in a new order, some at a time: the rows of such a *window* are mixed, and follow each other
-in the group's batches. Windows and epochs follow each other without a gap, so every row is read
-once an epoch. With a bootstrap it is drawn how many rows each block is read for, and which: some
-rows several times in an epoch, some never, the same ones in each epoch.
+The training part, or those of its rows that are read (`hvcod.tasks.shuffle.Share`), is divided into
+blocks of consecutive rows. Every group has blocks of its own, the same in each epoch (or, on
+request, all of them in its own order). In an epoch a group takes its blocks in a new order, some at
+a time: the rows of such a *window* are mixed, and follow each other in the group's batches. Windows
+and epochs follow each other without a gap, so every row is read once an epoch. With a bootstrap it
+is drawn how many rows each block is read for, and which: some rows several times in an epoch, some
+never, the same ones in each epoch.
 
 A group of R ranks with batch B reads R x B rows a step, and rank r those from r x B to (r + 1) x B,
 so the rows of a step do not depend on the number of ranks. A rank keeps its own rows of two windows
@@ -24,7 +24,7 @@ import torch
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.criteo.dataset import ClickDataset, Examples
-from hvcod.tasks.shuffle import Share, shuffled, spread
+from hvcod.tasks.shuffle import Share, shuffled
 
 BLOCK_ROWS = 512
 """Rows that are read at once."""
@@ -105,7 +105,7 @@ class GroupRows:
     def _chosen(self, block: int) -> Block:
         size = int(self._sizes(np.array(block)))
         numbers = np.arange(size) + block * self._block
-        rows = self.part.start + spread(numbers, self._rows, len(self.part))
+        rows = self.part.start + self._share.read(numbers, self._rows, len(self.part))
         return Block(rows, self._share.drawn(size, int(self._draws[block]), block))
 
     def _epoch_order(self, epoch: int) -> Integers:

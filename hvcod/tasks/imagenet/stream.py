@@ -24,7 +24,7 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.base import Batch
 from hvcod.tasks.imagenet.dataset import ImagePart
 from hvcod.tasks.imagenet.pixels import Pixels, View, uniform
-from hvcod.tasks.shuffle import Share, shuffled
+from hvcod.tasks.shuffle import Share, shuffled, spread
 
 PLACE = "example"
 """The name of a row's position: the number of examples of the group before its next one."""
@@ -36,13 +36,23 @@ Integers = npt.NDArray[np.int64]
 
 
 def chosen(labels: npt.NDArray[np.integer], share: Share) -> Integers:
-    """Returns the images that the groups see: all, or ``--training-examples`` of them.
+    """Returns the images that the groups see: all, or those that the options choose (`Share`).
 
-    These are spread evenly over the images in the order of their classes, so that a class keeps its
-    part, in whatever order the images are stored. Raises what `Share.number` does.
+    ``--training-examples`` are spread evenly over the images in the order of their classes, so that
+    a class keeps its part, in whatever order the images are stored. Raises what `Share.number`
+    does, and UsageError for a window of images that are stored class by class.
     """
-    by_class = np.argsort(labels, kind="stable")
-    return np.sort(by_class[share.chosen(len(labels))])
+    count, span = share.number(len(labels)), share.span(len(labels))
+    changes = int(np.count_nonzero(np.diff(labels)))
+    if share.within and 0 < changes < len(np.unique(labels)):
+        raise UsageError(
+            f"--training-window {share.within}: the training images are stored class by class, not "
+            "in order of time, so a window would lack classes; prepare them in another order"
+        )
+    inside = np.asarray(labels)[span.start : span.stop]
+    by_class = np.argsort(inside, kind="stable") + span.start
+    read = np.sort(by_class[spread(np.arange(count), count, len(span))])
+    return read[share.resampled(np.arange(count), count)]
 
 
 class GroupShare:
@@ -57,7 +67,7 @@ class GroupShare:
         slot, slots = share.slice
         own = images[shuffled(len(images), share.seed, 0)[slot::slots]]
         self.images = own[share.drawn(len(own), len(own))]
-        self._repeats = share.bootstrap
+        self._repeats = share.bootstrap or share.sample is not None
         if not len(self.images):
             raise UsageError(
                 f"{len(images)} training images are too few for {slots} groups; use --same-data"

@@ -1,9 +1,9 @@
 """The data of a group: noted when it begins, and compared when it goes on.
 
-Each group notes in ``RUN/group-0/data.json`` what its data mean, a digest of their examples and
-where they were. A group goes on only with data of the same meaning, at any path, and with other
-examples only if the user says so. Groups may have examples of their own, each on its own node, but
-a group of another meaning cannot join a run.
+Each group notes in ``RUN/group-0/data.json`` what its data mean, a digest of their examples, where
+they were, and which of them it reads. A group goes on only with data of the same meaning, at any
+path, and with other examples only if the user says so. Groups may have examples of their own, each
+on its own node, but a group of another meaning cannot join a run.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from hvcod.files.whole import write_whole
 from hvcod.folders import group_folder
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero
-from hvcod.tasks.base import Task
+from hvcod.tasks.base import LIMITS, Task
 from hvcod.tensorfile.meaning import difference, meaning_of
 from hvcod.training.run.directory import Run, record_data, recorded_data
 from hvcod.training.run.own_options import has_begun
@@ -43,17 +43,22 @@ class DataRecord:
         meaning: See `hvcod.tensorfile.meaning`; empty if unknown.
         content: The digest of the examples; empty if unknown.
         folder: The path of the data; empty for built-in data.
+        chosen: The options that choose some of the training part, as
+            ``training_window=0:0.8, training_bootstrap=7``; empty if all of it is read.
     """
 
     meaning: str = ""
     content: str = ""
     folder: str = ""
+    chosen: str = dataclasses.field(default="", compare=False)  # such options cannot change
 
     @classmethod
     def of(cls, task: Task) -> Self:
         """Returns the record of a task's data; raises what `meaning_of_task` does."""
-        folder = task.options.data
-        return cls(meaning_of_task(task), task.content(), findable(folder) if folder else "")
+        folder = findable(task.options.data) if task.options.data else ""
+        values = {name: getattr(task.options, name) for name in LIMITS}
+        chosen = (f"{name}={value}" for name, value in values.items() if value is not None)
+        return cls(meaning_of_task(task), task.content(), folder, ", ".join(chosen))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

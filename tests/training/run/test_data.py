@@ -19,6 +19,7 @@ from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.training.run.data import DataRecord, join_data
 from hvcod.training.run.directory import Run, open_run, recorded_data
+from hvcod.values import Window
 
 WORDS = ["one", "two"]
 
@@ -82,6 +83,10 @@ def test_a_new_run_notes_its_data(tmp_path: Path, data: Path) -> None:
     assert run.meaning.startswith("vocabulary:")
     origin = run.origin(TrainOptions(), Group(0, 2, 0, 1, MPI.COMM_SELF, 0, 1))
     assert (origin.meaning, origin.content) == (run.meaning, "c0")
+    join(tmp_path / "some", data, training_window=Window("0:0.8"), training_bootstrap=0)
+    record = DataRecord.read(tmp_path / "some" / "group-0" / "data.json")
+    assert record is not None
+    assert record.chosen == "training_window=0:0.8, training_bootstrap=0"
 
 
 def test_data_are_found_again_at_any_path(

@@ -116,6 +116,8 @@ CHANGES: dict[str, Any] = {
     "same_data": True,
     "bootstrap": True,
     "training_examples": 51,
+    "training_window": "0:0.5",
+    "training_bootstrap": 51,
     "same_batches": True,
     "smoothing": "uniform",
     "smoothing_weight": 0.5,
@@ -229,6 +231,8 @@ SHARED = {
     "same_batches",
     "bootstrap",
     "training_examples",
+    "training_window",
+    "training_bootstrap",
     "validate_ensemble",
     "codistill.topology",
 } | {f"codistill.{name}" for name in ("exchange", "exchange_interval", "staleness")}

@@ -1,7 +1,9 @@
-"""The documents of the training part that a run reads: those there are, or pieces of them.
+"""The documents of the training part that a run reads: those there are, or some of them.
 
-``--training-examples N`` reads N windows of the part as pieces of about `PIECE` tokens that are
-spread evenly over it. Each piece is treated as a document.
+``--training-window`` reads a share of the documents, in their order. ``--training-examples N``
+reads N windows of 32 tokens of these, as pieces of about `PIECE` tokens that are spread evenly over
+them; each piece is treated as a document. ``--training-bootstrap`` reads a sample of the documents
+or pieces, with replacement.
 """
 
 from typing import Protocol
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
+from hvcod.tasks.resample import part_drawn, part_draws
 from hvcod.tasks.shuffle import Share, spread
 
 WINDOW = 32
@@ -37,31 +40,49 @@ class Documents(Protocol):
 
 
 class Whole:
-    """All documents; see `Documents`."""
+    """Documents that follow each other: all, or those of a window; see `Documents`.
 
-    def __init__(self, dataset: TokenDataset) -> None:
+    Attributes:
+        begin: The place in the part of their first token.
+    """
+
+    def __init__(self, dataset: TokenDataset, span: range) -> None:
+        """`span`: the numbers of the documents in the training part."""
         self._dataset = dataset
-        self.counts = np.array([shard.documents("training") for shard in dataset.shards])
-        self.tokens = dataset.tokens("training")
+        there = np.array([shard.documents("training") for shard in dataset.shards])
+        before = np.cumsum(there) - there
+        self._first, last = (np.clip(edge - before, 0, there) for edge in (span.start, span.stop))
+        self.counts = last - self._first
+        self.begin = self._place(span.start, before)
+        self.tokens = self._place(span.stop, before) - self.begin
+
+    def _place(self, document: int, before: Integers) -> int:
+        """Returns the place at which a document begins; the end of the part behind the last one."""
+        shard = int(np.searchsorted(before, document, side="right")) - 1
+        number = document - int(before[shard])
+        inside = self._dataset.columns(shard).read("training/offsets", number, number + 1)
+        return self._dataset.begins("training", shard) + int(inside[0])
 
     def edges(self, shard: int) -> tuple[Integers, Integers]:
         """Returns where each document of a shard begins and ends, as places in the shard."""
-        offsets = self._dataset.columns(shard).read("training/offsets")
+        first, count = int(self._first[shard]), int(self.counts[shard])
+        offsets = self._dataset.columns(shard).read("training/offsets", first, first + count + 1)
         return offsets[:-1], offsets[1:]
 
 
 class Pieces:
-    """Pieces of the training part, spread evenly over it; see `Documents`.
+    """Pieces of some documents, spread evenly over them; see `Documents`.
 
     One that lies in several shards counts as a document of each.
     """
 
-    def __init__(self, dataset: TokenDataset, tokens: int) -> None:
-        """`tokens` of all pieces together, at most those of the part."""
-        available, count = dataset.tokens("training"), -(-tokens // PIECE)
+    def __init__(self, dataset: TokenDataset, tokens: int, whole: Whole) -> None:
+        """`tokens` of all pieces together, at most those of the documents."""
+        available, count = whole.tokens, -(-tokens // PIECE)
         number = np.arange(count + 1)
         edges = spread(number, count, tokens)
-        self._starts = edges[:-1] + spread(number[:-1], count, available - tokens)
+        gaps = spread(number[:-1], count, available - tokens)
+        self._starts = whole.begin + edges[:-1] + gaps
         self._stops = self._starts + np.diff(edges)
         shards = range(len(dataset.shards) + 1)
         self._shards = np.array([dataset.begins("training", shard) for shard in shards])
@@ -78,11 +99,32 @@ class Pieces:
         return starts, np.minimum(self._stops[here], end) - begin
 
 
+class Sample:
+    """A sample with replacement of documents, as many as there are; see `Documents`.
+
+    The number of tokens is that of the documents: that of the sample is about the same.
+    """
+
+    def __init__(self, documents: Documents, seed: int) -> None:
+        self._documents, self._seed = documents, seed
+        self.tokens = documents.tokens
+        self.counts = part_draws(seed, documents.counts)
+
+    def edges(self, shard: int) -> tuple[Integers, Integers]:
+        """Returns where each document that is drawn begins and ends, as places in the shard."""
+        starts, stops = self._documents.edges(shard)
+        drawn = part_drawn(self._seed, shard, len(starts), int(self.counts[shard]))
+        return starts[drawn], stops[drawn]
+
+
 def documents_of(dataset: TokenDataset, share: Share) -> Documents:
     """Returns the documents that all groups together read of the training part.
 
     Raises:
         UsageError: The part has fewer windows than ``--training-examples``.
     """
-    windows = share.number(dataset.tokens("training") // WINDOW)
-    return Whole(dataset) if share.examples is None else Pieces(dataset, windows * WINDOW)
+    whole = Whole(dataset, share.span(dataset.documents("training")))
+    windows = share.number(dataset.tokens("training") // WINDOW, whole.tokens // WINDOW)
+    pieces = Pieces(dataset, windows * WINDOW, whole) if share.examples is not None else None
+    documents: Documents = pieces or whole
+    return documents if share.sample is None else Sample(documents, share.sample)

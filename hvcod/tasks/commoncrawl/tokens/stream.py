@@ -5,11 +5,11 @@ hidden state is never reset. A group of R ranks with batch B has R x B lanes and
 r x B to (r + 1) x B, so the content of a lane does not depend on the number of ranks.
 
 Every group has its own documents, the same in each epoch (or, on request, all of them in its own
-order; or a sample of these with replacement, a bootstrap). With ``--training-examples`` documents
-are pieces of the part (`tokens.documents`). In an epoch a group walks through the
-shards in a new order, through each shard's documents in a new order, and deals them to its lanes in
-turn. A long document is dealt as several pieces. A lane that has finished an epoch begins the next
-one without waiting for the others.
+order; or a sample of these with replacement, a bootstrap). Options choose some of the documents, or
+pieces of them (`tokens.documents`). In an epoch a group walks through the shards in a new order,
+through each shard's documents in a new order, and deals them to its lanes in turn. A long document
+is dealt as several pieces. A lane that has finished an epoch begins the next one without waiting
+for the others.
 
 Only the indices of the few shards in use are in memory, however many there are.
 """
