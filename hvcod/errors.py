@@ -1,4 +1,4 @@
-"""Errors that a user is meant to read, and the exit code of a preemption.
+"""Errors that a user is meant to read, and exit codes beside 0, 1 and 2.
 
 An error is one line that says what is wrong and what to do.
 """
@@ -7,6 +7,9 @@ from hvcod.terminal import one_line
 
 PREEMPTED = 75
 """Exit code of what has saved and wants to be submitted again (EX_TEMPFAIL of sysexits.h)."""
+
+REFUSED = 3
+"""Exit code of a gate that works and says no."""
 
 KILLED = 137
 """Exit code of a launch of which a rank was killed, as launchers have it: 128 and the signal."""

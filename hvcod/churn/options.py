@@ -64,6 +64,48 @@ class CompareOptions:
 
 
 @dataclass(frozen=True)
+class GateOptions:
+    """The limits of a gate, and how they are judged."""
+
+    max_churn: float | None = option(
+        None, "largest mean absolute difference from the model in production", minimum=0, maximum=1
+    )
+    max_flips: float | None = option(
+        None, "largest share of rows that are decided differently", minimum=0, maximum=1
+    )
+    min_gain: float | None = option(
+        None,
+        "smallest log loss of production minus that of the candidate, in nats; -0.001: it may be "
+        "worse by 0.001",
+    )
+    slice_max_churn: float | None = option(
+        None, "largest churn of each slice", minimum=0, maximum=1
+    )
+    slice_max_flips: float | None = option(
+        None, "largest share of flips of each slice", minimum=0, maximum=1
+    )
+    slice_min_gain: float | None = option(None, "smallest gain of each slice")
+    slice_min_rows: int = option(
+        1, "slices of fewer rows (for the gain: with labels) are shown, not judged", minimum=1
+    )
+    judge: str = option(
+        "interval",
+        "interval: a limit is kept only if the whole interval over the rows keeps it, so that too "
+        "few rows refuse; estimate: the estimate alone counts",
+        choices=("interval", "estimate"),
+    )
+    confidence: float = option(
+        0.95, "confidence of the two-sided intervals", minimum=0.5, maximum=0.9999
+    )
+    best_by: str = option(
+        "churn",
+        "the best of the candidates that pass: of the smallest churn, the fewest flips or the "
+        "largest gain",
+        choices=("churn", "flips", "gain"),
+    )
+
+
+@dataclass(frozen=True)
 class StudyOptions:
     """The retrains of a study, and the examples that they predict."""
 

@@ -2,12 +2,10 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from hvcod.churn.compare import compare
-from hvcod.churn.options import CompareOptions
-from hvcod.churn.report import Report
 from hvcod.errors import UsageError
 from hvcod.evaluation.models import load_models
 from hvcod.evaluation.options import EvaluationOptions
@@ -15,15 +13,16 @@ from hvcod.evaluation.predict import predict
 from hvcod.groups.split import Group, split
 from hvcod.groups.world import on_rank_zero, world
 
+Result = TypeVar("Result")
 
-def predicted(
-    methods: Mapping[str, Sequence[Path]],
+
+def with_predictions(
     models: Sequence[Path],
-    options: CompareOptions,
     evaluation: EvaluationOptions,
     group: int | None,
-) -> Report | None:
-    """Compares files of predictions and models; see `hvcod.churn.sources.compare_sources`.
+    function: Callable[[Mapping[Path, Path]], Result],
+) -> Result | None:
+    """Calls a function with {model: file of its predictions}; see `hvcod.churn.sources.on_files`.
 
     Raises:
         UsageError: The folder of temporary files is not shared by all nodes.
@@ -39,11 +38,7 @@ def predicted(
             model: predict_file(model, Path(folder) / f"{number}.h5", evaluation, group, ranks)
             for number, model in enumerate(dict.fromkeys(models))
         }
-        names = {file: str(model) for model, file in files.items()}
-        of_files = {
-            method: [files.get(path, path) for path in paths] for method, paths in methods.items()
-        }
-        return compare(of_files, options, names) if ranks.is_root else None
+        return function(files) if ranks.is_root else None
     finally:
         if ranks.is_root:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Compares runs and checkpoints as well as files of predictions, which it writes first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from hvcod.churn.compare import compare
 from hvcod.churn.options import CompareOptions
@@ -13,6 +14,8 @@ from hvcod.tasks.reading.files import fitting, readable
 from hvcod.tensorfile.header import is_tensor_file
 
 ONE_METHOD = "retrains"
+
+Result = TypeVar("Result")
 
 
 def by_method(sources: Sequence[str]) -> dict[str, list[Path]]:
@@ -39,6 +42,16 @@ def by_method(sources: Sequence[str]) -> dict[str, list[Path]]:
     return methods
 
 
+def matching(words: Sequence[str]) -> list[Path]:
+    """Returns the paths that some words name: each its own, or those that match it as a pattern."""
+    found: list[Path] = []
+    for word in words:
+        with readable(Path(word)):
+            exists = Path(word).exists()
+        found += [Path(word)] if exists else sorted(fitting(Path(word))) or [Path(word)]
+    return found
+
+
 def compare_sources(
     methods: Mapping[str, Sequence[Path]],
     options: CompareOptions,
@@ -57,12 +70,37 @@ def compare_sources(
     Returns:
         The report on rank 0, None on the other ranks.
     """
-    models = [path for paths in methods.values() for path in paths if is_model(path)]
-    if not models:
-        return compare(methods, options) if launch_rank() == 0 else None
-    from hvcod.churn.predicting import predicted
 
-    return predicted(methods, models, options, evaluation, group)
+    def of(files: Mapping[Path, Path]) -> Report:
+        names = {file: str(path) for path, file in files.items()}
+        chosen = {
+            method: [files.get(path, path) for path in paths] for method, paths in methods.items()
+        }
+        return compare(chosen, options, names)
+
+    return on_files([path for paths in methods.values() for path in paths], evaluation, group, of)
+
+
+def on_files(
+    sources: Sequence[Path],
+    evaluation: EvaluationOptions,
+    group: int | None,
+    function: Callable[[Mapping[Path, Path]], Result],
+) -> Result | None:
+    """Calls a function with {run or checkpoint: file of its predictions}, for those among sources.
+
+    The files are temporary. The ranks of the launch share the work, so the call is collective if
+    there are any such sources.
+
+    Returns:
+        What the function returns, on rank 0; None on the other ranks.
+    """
+    models = [path for path in sources if is_model(path)]
+    if not models:
+        return function({}) if launch_rank() == 0 else None
+    from hvcod.churn.predicting import with_predictions
+
+    return with_predictions(models, evaluation, group, function)
 
 
 def is_model(path: Path) -> bool:

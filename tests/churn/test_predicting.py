@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from hvcod.churn import predicting
-from hvcod.churn.options import CompareOptions
 from hvcod.errors import UsageError
 from hvcod.evaluation.options import EvaluationOptions
 
@@ -17,4 +16,4 @@ def test_a_folder_that_only_one_node_has_is_told(
     monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: elsewhere)
     runs = [tmp_path / "a", tmp_path / "b"]
     with pytest.raises(UsageError, match="set TMPDIR to a folder that all nodes share"):
-        predicting.predicted({"all": runs}, runs, CompareOptions(), EvaluationOptions(), 0)
+        predicting.with_predictions(runs, EvaluationOptions(), 0, lambda files: None)

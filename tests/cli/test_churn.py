@@ -160,3 +160,10 @@ def test_runs_and_checkpoints(fast_mpirun: MpiRun, tiny_data: Path, tmp_path: Pa
     losses = [each["log_loss"] for each in method["models"]]
     evaluated = json.loads(fast_mpirun(1, "hvcod", "evaluate", runs[0], *words[-3:]).stdout)
     assert losses[0] == pytest.approx(evaluated[0]["metrics"]["loss"], abs=1e-5)
+    # Runs as production and candidate: the ranks predict together, and all of them refuse.
+    words = ["churn", "gate", "--production", runs[0], "--candidate", checkpoint]
+    words += ["--examples", 64, "--max-churn", 0.0001]
+    gate = fast_mpirun(2, "hvcod", *words, check=False)
+    assert gate.returncode == 3
+    assert gate.stdout.splitlines()[-1] == f"REFUSED: {checkpoint}"
+    assert f"{method['churn']['mean']:.5f}" in gate.stdout

@@ -81,8 +81,8 @@ class Comparison:
         if slices is not None:
             self._rows.add(slices, [None])
         known = labels >= 0
-        decisions = [self._decide(predicted) for predicted in predictions]
-        rights = [known & (decided == labels) for decided in decisions]
+        decided = [decisions(predicted, self._threshold) for predicted in predictions]
+        rights = [known & (decision == labels) for decision in decided]
         # A slice does not copy, unlike an index by row.
         labelled = slice(None) if known.all() else known
         parts = None if slices is None else slices[labelled]
@@ -91,18 +91,13 @@ class Comparison:
                 model.add(predicted[labelled], labels[labelled], right[labelled], parts)
         for (old, new), pair in self._pairs.items():
             differences = total_variation(predictions[old], predictions[new])
-            differ = decisions[old] != decisions[new]
+            differ = decided[old] != decided[new]
             pair.add(differences, differ, (rights[old], rights[new]), known, slices)
         if self._ranks:
             self._ranks.add(np.stack(predictions))
         for method, density in self._density.items():
             first = self._models_of[method].start
             density += _density(predictions[first], predictions[first + 1])
-
-    def _decide(self, predictions: Array) -> Array:
-        if predictions.ndim == 1:
-            return (predictions >= self._threshold).astype(np.int64)
-        return np.asarray(predictions.argmax(axis=1))
 
     def slice_rows(self, slices: Mapping[str, int]) -> dict[str, int]:
         """Returns {name: rows} of the slices that have rows, given {name: number} of all."""
@@ -150,6 +145,18 @@ class Comparison:
 
 def _change(old: float | None, new: float | None) -> float | None:
     return None if old is None or new is None else new - old
+
+
+def decisions(predictions: Array, threshold: float) -> Array:
+    """Returns the class that each row is decided to be, int [N]: yes from a threshold, or the top.
+
+    Args:
+        predictions: [N] or [N, classes].
+        threshold: The probability from which the decision is yes, if there is a single number.
+    """
+    if predictions.ndim == 1:
+        return (predictions >= threshold).astype(np.int64)
+    return np.asarray(predictions.argmax(axis=1))
 
 
 def total_variation(old: Array, new: Array) -> Array:

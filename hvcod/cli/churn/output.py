@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--csv``, ``--html`` and ``--json``, as `give_out` takes them."""
-    file: dict[str, Any] = {"type": PATH, "metavar": "FILE"}
-    text = "Also write the result as a self-contained HTML page."
-    page = click.option("--html", "html_file", help=text, **file)
     text = "Also write every figure as a line of this CSV file."
-    figures = click.option("--csv", "csv_file", help=text, **file)
-    return figures(page(json_option(command)))
+    figures = click.option("--csv", "csv_file", type=PATH, metavar="FILE", help=text)
+    return figures(page_option(json_option(command)))
+
+
+def page_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--html``."""
+    text = "Also write the result as a self-contained HTML page."
+    page = click.option("--html", "html_file", type=PATH, metavar="FILE", help=text)
+    return page(command)
 
 
 def give_out(
@@ -36,16 +40,25 @@ def give_out(
     from hvcod.churn.page.page import page
     from hvcod.churn.report import to_csv
     from hvcod.cli.churn.table import table
-    from hvcod.files.whole import write_output
 
     for warning in report.warnings:
         show(f"warning: {one_line(warning)}", err=True)
     show(json.dumps(report.to_dict()) if as_json else table(report))
     for path, render in ((csv_file, to_csv), (html_file, page)):
-        try:
-            if path:
-                # Names of files need not be UTF-8.
-                text = render(report).encode("utf-8", "backslashreplace")
-                write_output(path, text)
-        except OSError as error:
-            raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
+        if path:
+            give_file(path, render(report))
+
+
+def give_file(path: Path, text: str) -> None:
+    """Writes a file that the user asked for.
+
+    Raises:
+        HvcodError: It cannot be written.
+    """
+    from hvcod.files.whole import write_output
+
+    try:
+        # Names of files need not be UTF-8.
+        write_output(path, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error

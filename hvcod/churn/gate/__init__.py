@@ -1,0 +1,1 @@
+"""The gate of a retrain: may it replace the model in production?"""

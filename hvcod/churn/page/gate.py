@@ -1,0 +1,164 @@
+"""The page of a gate: the answer, the verdicts, and every measure with its interval and limit."""
+
+from collections.abc import Iterator, Sequence
+
+from hvcod import __version__
+from hvcod.churn.gate.judging import Limit
+from hvcod.churn.gate.measures import MEASURES, SHOWN, Candidate, Compared, Figure
+from hvcod.churn.gate.report import GateReport
+from hvcod.pages.document import Block, Bullets, Heading, Paragraph, Picture, Table, html
+from hvcod.pages.plot import BOTTOM, TOP, Plot, colour
+
+MOST_SLICES = 60
+"""The largest number of slices that a picture shows."""
+
+_COLOURS = ("blue", "orange", "green", "pink", "yellow", "light blue", "grey")
+"""The words for the colours of `hvcod.pages.plot`."""
+
+_ROW = 14
+"""The height of an interval, in pixels."""
+_LIMIT = "#c00000"
+
+
+def page(report: GateReport) -> str:
+    """Returns the page as HTML."""
+    return html("Retrain gate", list(_blocks(report)))
+
+
+def _blocks(report: GateReport) -> Iterator[Block]:
+    yield Heading(f"Retrain gate: {'passed' if report.passed else 'refused'}", 1)
+    yield Paragraph(report.answer)
+    yield Bullets([_outcome(report, candidate) for candidate in report.candidates])
+    yield Paragraph(report.judged_by)
+    kind = f"{report.classes} classes" if report.classes else f"decided at {report.threshold:g}"
+    yield Paragraph(f"{report.rows:,} rows, {report.matched}; {kind}.")
+    if report.warnings:
+        yield Bullets([("Warning:", text) for text in report.warnings])
+    yield Heading("All rows")
+    yield _overall(report)
+    if report.production.labelled:
+        yield _models(report)
+    for measure in MEASURES:
+        if (picture := _picture(report, measure)) is not None:
+            yield picture
+    if report.slices:
+        yield Heading("Slices")
+        yield _slices(report)
+    yield Paragraph(f"hvcod {__version__}")
+
+
+def _outcome(report: GateReport, candidate: Candidate) -> tuple[str, str]:
+    if report.passes(candidate.name):
+        more = report.reasons(candidate.name)
+        return f"{candidate.name} passes.", f"{'; '.join(more)}." if more else ""
+    return f"{candidate.name} is refused:", "; ".join(report.reasons(candidate.name)) + "."
+
+
+def _overall(report: GateReport) -> Table:
+    rows = []
+    for candidate in report.candidates:
+        judged = {
+            each.limit.measure: each
+            for each in report.judgements[candidate.name]
+            if not each.limit.by_slice
+        }
+        for measure, words in SHOWN.items():
+            figure: Figure = getattr(candidate.overall, measure)
+            judgement = judged.get(measure)
+            if figure.estimate is not None:
+                verdict = [str(judgement.limit), judgement.verdict] if judgement else ["–", ""]
+                rows.append([candidate.name, words, *_numbers(figure, 5), *verdict])
+    head = ["candidate", "measure", "estimate", f"{report.level} interval", "limit", "verdict"]
+    return Table(head, rows)
+
+
+def _models(report: GateReport) -> Table:
+    models = [report.production, *(candidate.model for candidate in report.candidates)]
+    rows = []
+    for number, model in enumerate(models):
+        figures = (model.log_loss, model.accuracy, model.calibration, model.calibration_error)
+        shown = ("–" if each is None else f"{each:.4f}" for each in figures)
+        rows.append([f"{model.name}{'' if number else ' (production)'}", *shown])
+    return Table(["model", "log loss", "accuracy", "calibration", "calibration error"], rows)
+
+
+def _slices(report: GateReport) -> Table:
+    rows = []
+    for candidate in report.candidates:
+        for name, compared in candidate.slices.items():
+            verdicts = [
+                f"{each.limit.measure} {each.verdict}"
+                for each in report.judgements[candidate.name]
+                if each.slice == name
+            ]
+            figures = [" ".join(_numbers(getattr(compared, each), 4)) for each in MEASURES]
+            count = f"{report.slices[name]:,}"
+            rows.append([candidate.name, name, count, *figures, ", ".join(verdicts) or "–"])
+    return Table(["candidate", "slice", "rows", *MEASURES, "verdict"], rows)
+
+
+def _numbers(figure: Figure, digits: int) -> list[str]:
+    if figure.estimate is None:
+        return ["–", ""]
+    if figure.interval is None:
+        return [f"{figure.estimate:.{digits}f}", "too few rows"]
+    low, high = figure.interval
+    return [f"{figure.estimate:.{digits}f}", f"[{low:.{digits}f}, {high:.{digits}f}]"]
+
+
+def _picture(report: GateReport, measure: str) -> Picture | None:
+    """Draws a measure of all candidates over all rows and by slice, with its limits."""
+    parts: list[str | None] = [None, *list(report.slices)[:MOST_SLICES]]
+    figures = [[_figure(each, part, measure) for each in report.candidates] for part in parts]
+    known = [each for row in figures for each in row if each.estimate is not None]
+    if not known:
+        return None
+    limits = [each for each in report.limits if each.measure == measure]
+    plot = _empty(measure, known, limits, len(parts), len(report.candidates))
+    for index, row in enumerate(figures):
+        for number, figure in enumerate(row):
+            height = len(parts) - index - (number + 0.5) / len(row)
+            _draw(plot, figure, height, number, report.candidates[number].name)
+    for limit in limits:
+        ends = (0, len(parts) - 1) if limit.by_slice else (len(parts) - 1, len(parts))
+        plot.line([(limit.value, end) for end in ends], _LIMIT, 2)
+    names = ["all rows", *(_short(part) for part in parts[1:] if part is not None)]
+    svg = plot.svg(f"{measure} and its intervals", names)
+    more = len(report.slices) - MOST_SLICES
+    words = SHOWN[measure]
+    keys = [f"{_COLOURS[n % len(_COLOURS)]}: {name}" for n, name in enumerate(report.judgements)]
+    keys += ["red: the limits"] * bool(limits)
+    caption = f"{words[0].upper()}{words[1:]}, with intervals; {', '.join(keys)}."
+    caption += f" The first {MOST_SLICES} slices; the table has {more} more." if more > 0 else ""
+    return Picture(f"{measure}.svg", svg, f"{measure} and its intervals", caption)
+
+
+def _empty(
+    measure: str, known: Sequence[Figure], limits: Sequence[Limit], rows: int, candidates: int
+) -> Plot:
+    ends = [end for each in known for end in (each.interval or (each.estimate or 0.0,))]
+    ends += [limit.value for limit in limits]
+    low, high = min(ends), max(ends)
+    margin = 0.08 * (high - low) or 0.05 * abs(high) or 0.01
+    low = low - margin if measure == "gain" else max(0.0, low - margin)
+    height = TOP + BOTTOM + rows * (candidates * _ROW + 8)
+    return Plot((low, high + margin, SHOWN[measure]), (0, rows, ""), height, left=175)
+
+
+def _draw(plot: Plot, figure: Figure, height: float, number: int, name: str) -> None:
+    if figure.estimate is None:
+        return
+    if figure.interval:
+        plot.line([(end, height) for end in figure.interval], colour(number))
+    shown = " ".join(_numbers(figure, 5))
+    plot.point(figure.estimate, height, colour(number), f"{name}: {shown}")
+
+
+def _figure(candidate: Candidate, part: str | None, measure: str) -> Figure:
+    compared: Compared = candidate.overall if part is None else candidate.slices[part]
+    figure: Figure = getattr(compared, measure)
+    return figure
+
+
+def _short(name: str, length: int = 24) -> str:
+    return name if len(name) <= length else f"…{name[1 - length :]}"
