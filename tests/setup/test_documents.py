@@ -52,3 +52,9 @@ def test_the_index_names_every_page() -> None:
 def test_the_citation_names_the_version() -> None:
     version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
     assert f"\nversion: {version}\n" in (PROJECT / "CITATION.cff").read_text()
+
+
+def test_the_page_about_the_house_names_every_floor() -> None:
+    page = (PROJECT / "docs" / "architecture.md").read_text()
+    floors = {path.parent.name for path in (PROJECT / "hvcod").glob("*/__init__.py")}
+    assert floors == set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE))
