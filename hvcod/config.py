@@ -256,6 +256,12 @@ class TrainOptions:
         common=True,
         section=Section.DATA,
     )
+    init: Path | None = option(
+        None,
+        "begin with the weights in this file instead of random ones: safetensors or a state dict "
+        "(.pt) of hvcod export or of anybody, or a training state, published checkpoint or run",
+        section=Section.MODEL,
+    )
     device: str = option(
         "auto",
         "device to compute on",

@@ -16,6 +16,7 @@ from hvcod.tasks.base import Batch, Task
 from hvcod.tasks.batches import begun_after, learned, training_data_of
 from hvcod.training.compiling import explained, outputs_of, uncompiled
 from hvcod.training.ensemble import Ensemble
+from hvcod.training.initial import begin_with_init
 from hvcod.training.noise.meter import NoiseMeter
 from hvcod.training.other_models import teachers_of_groups
 from hvcod.training.precision import computing
@@ -75,6 +76,7 @@ class Copy:
         self._task, self._group, self._device = task, group, device
         torch.manual_seed(group.seed(options.seed))
         self.model = task.build_model().to(device)
+        begin_with_init(self.model, task, run)
         # All ranks of a group have the same weights, but each drops out units of its own.
         torch.manual_seed(group.seed(options.seed, 1 + group.rank))
         self.optimizer = BASE_ALGORITHMS.load(options.sgd)(self.model, group, options)

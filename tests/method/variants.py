@@ -130,6 +130,7 @@ STEPS_MADE_OTHERWISE = [
         launched=False,
     ),
     Variant("some of the examples", (*EXACT, "--training-examples", "300", *CHOSEN)),
+    Variant("begun with weights", (*EXACT, "--init", "{teacher}"), teachers=1),
 ]
-"""Updates that are made in parts, sent smaller, scaled otherwise or made from fewer examples: not
-ways to teach."""
+"""Updates that are made in parts, sent smaller, scaled otherwise, made from other examples or from
+other weights: not ways to teach."""

@@ -1,5 +1,6 @@
 """The facts of a card: gathered from a file of weights and from its run."""
 
+import dataclasses
 import datetime
 import json
 import platform
@@ -18,6 +19,7 @@ from hvcod.files.toml import read_tree
 from hvcod.schema import flatten, to_tree
 from hvcod.training.finished.sources import WeightsFile
 from hvcod.training.finished.weights import Weights
+from hvcod.training.initial import read_beginning
 from hvcod.training.record.lines import LARGEST_INTEGER, from_line, last_lines, number
 from hvcod.training.status.tail import mapping
 from hvcod.values import Paths
@@ -81,6 +83,7 @@ def _of_run(
     facts["kind"] = "published checkpoint" if folder.name == "published" else "training state"
     if file.config is None:
         return facts
+    facts["init"] = _beginning(folder.parent)
     facts["finished_teachers"] = _finished_teachers(file.config)
     return facts | _of_metrics(folder.parent / "metrics.jsonl", weights.origin.step)
 
@@ -108,6 +111,12 @@ def _finished_teachers(config_file: Path) -> list[dict[str, str]]:
         raise HvcodError(f"cannot read {config_file}: {reason_of(error)}") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise HvcodError(f"{config_file}: run.teachers is not what hvcod has written") from error
+
+
+def _beginning(folder: Path) -> dict[str, Any] | None:
+    """Returns the weights with which a group began, without their folder; None if at random."""
+    note = read_beginning(folder)
+    return None if note is None else {**dataclasses.asdict(note), "path": Path(note.path).name}
 
 
 def _of_metrics(path: Path, step: int) -> Facts:

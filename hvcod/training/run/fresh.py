@@ -23,7 +23,7 @@ _FILES_OF_A_GROUP = {
     "best": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
     "tensorboard": ("events.out.tfevents.*",),
     "profile": ("steps-[0-9]*.pt.trace.json.gz",),
-    "": ("metrics.jsonl", "data.json", "owner.json", ".owner*"),
+    "": ("metrics.jsonl", "data.json", "init.json", "owner.json", ".owner*"),
 }
 
 

@@ -108,6 +108,7 @@ CHANGES: dict[str, Any] = {
     "batch_warmup": 4,
     "task": "other",
     "data": "/elsewhere",
+    "init": "/elsewhere",
     "groups": 2,
     "batch_size": 31,
     "group_batch_size": 31,

@@ -1,0 +1,193 @@
+"""Weights to begin with (``--init``): of hvcod or of anybody, for each group its own."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+from training.toy import Cell, Toy, train
+
+from hvcod.errors import HvcodError, UsageError
+from hvcod.evaluation.exporting.export import export
+from hvcod.evaluation.options import ExportOptions
+from hvcod.groups.communicator import Alone
+from hvcod.training.finished.weights import Weights
+from hvcod.training.initial import NAME, misfits
+
+pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
+
+STILL: dict[str, Any] = {"optimizer.learning_rate": 0.0, "steps": 3, "save_interval": 3}
+"""A training after which the weights are those with which it began."""
+
+
+def tensors(seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return Cell(0.0).state_dict()
+
+
+def final(run: Path, group: int = 0, step: int = 3) -> dict[str, Tensor]:
+    return Weights(run / f"group-{group}/state/step-{step:08d}.h5", Alone()).tensors()
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
+
+
+def saved(path: Path, seed: int) -> Path:
+    if path.suffix == ".pt":
+        torch.save(tensors(seed), path)
+    else:
+        safetensors.torch.save_file(tensors(seed), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["theirs.pt", "theirs.safetensors"])
+def test_a_run_begins_with_weights_of_anybody(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / name, 5)
+    train(tmp_path / "run", init=path, **STILL)
+    assert same(final(tmp_path / "run"), tensors(5))
+    note = json.loads((tmp_path / "run/group-0" / NAME).read_text())
+    assert (note["path"], len(note["digest"])) == (str(path), 64)
+
+
+def test_halves_become_single_precision(tmp_path: Path) -> None:
+    halves = {name: tensor.bfloat16() for name, tensor in tensors(5).items()}
+    torch.save(halves, tmp_path / "m.pt")
+    train(tmp_path / "run", init=tmp_path / "m.pt", **STILL)
+    assert same(final(tmp_path / "run"), {n: t.float() for n, t in halves.items()})
+
+
+def test_a_training_is_exported_and_goes_on_from_there(tmp_path: Path) -> None:
+    train(tmp_path / "first")
+    export(tmp_path / "first", None, ExportOptions(), tmp_path / "m.safetensors")
+    for source in (tmp_path / "first", tmp_path / "m.safetensors"):
+        run = tmp_path / f"from-{source.name}"
+        train(run, init=source, **STILL)
+        assert same(final(run), final(tmp_path / "first", step=18))
+    export(tmp_path / "from-m.safetensors", None, ExportOptions(), tmp_path / "second.pt")
+    begun = json.loads((tmp_path / "second.pt.json").read_text())["init"]
+    first = json.loads((tmp_path / "m.safetensors.json").read_text())
+    assert (begun["path"], begun["step"], begun["run"]) == ("m.safetensors", 18, first["run"])
+
+
+def test_a_resumed_run_does_not_read_the_file_again(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.pt", 5)
+    whole = train(tmp_path / "whole", init=path)
+    train(tmp_path / "run", 8, init=path)
+    path.write_bytes(b"")
+    resumed = train(tmp_path / "run", init=path)
+    assert resumed[0]["weights"] == whole[0]["weights"]
+
+
+def test_a_run_that_has_no_state_yet_begins_with_the_same_weights(tmp_path: Path) -> None:
+    path, run = saved(tmp_path / "m.pt", 5), tmp_path / "run"
+    train(run, init=path, **STILL)
+    for state in (run / "group-0/state").iterdir():
+        state.unlink()
+    train(run, init=path, **STILL)
+    for state in (run / "group-0/state").iterdir():
+        state.unlink()
+    saved(path, 6)
+    with pytest.raises(HvcodError, match=rf"group 0 of {run} began with other weights \({path}\)"):
+        train(run, init=path, **STILL)
+
+
+TWO: dict[str, Any] = {"groups": 2, "codistill.exchange": "in-process", **STILL}
+
+
+def test_every_group_begins_with_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, paths = tmp_path / "run", [saved(tmp_path / f"{seed}.pt", seed) for seed in (5, 6)]
+    (run / "group-1").mkdir(parents=True)
+    (run / "group-1/config.toml").write_text(f'init = "{paths[1]}"\n')
+    train(run, init=paths[0], **TWO)
+    assert [same(final(run, group), tensors(5 + group)) for group in (0, 1)] == [True, True]
+    assert "begin with the same weights" not in caplog.text
+    # A run with as many groups has weights for each.
+    train(tmp_path / "next", init=run, **TWO)
+    assert same(final(tmp_path / "next", 1), tensors(6))
+
+
+def test_groups_that_begin_alike_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        train(tmp_path / "run", init=saved(tmp_path / "m.pt", 5), **TWO)
+    assert "groups 0, 1 begin with the same weights" in caplog.text
+    with pytest.raises(UsageError, match=r"this run has group 0, group 1, but no group 2: name a"):
+        train(tmp_path / "three", **{**TWO, "init": tmp_path / "run", "groups": 3})
+
+
+def without(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in weights.items() if key != name}
+
+
+MISFITS: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] = {
+    "missing": (lambda w: without("out.bias", without("back.bias", w)), "it lacks: back.bias, out"),
+    "unknown": (
+        lambda w: {**w, "head.w": torch.ones(2), "tail": torch.ones(1)},
+        "it has, and the model does not: head.w, tail",
+    ),
+    "shape": (
+        lambda w: {**w, "into.weight": torch.ones(16, 7), "out.bias": torch.ones(4)},
+        r"shape or type: into.weight \(16, 7\) instead of \(16, 6\), out.bias \(4,\) instead",
+    ),
+    "type": (
+        lambda w: {**w, "out.bias": torch.ones(5, dtype=torch.int64)},
+        "out.bias of int64 instead of float32",
+    ),
+    "nan": (lambda w: {**w, "out.bias": torch.full((5,), torch.nan)}, "with NaN: out.bias"),
+    "wrapped": (
+        lambda w: {f"module.{name}": tensor for name, tensor in w.items()},
+        r"begin with module\.: save model\.module\.state_dict\(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_all_tensors_that_do_not_fit_are_named(tmp_path: Path, name: str) -> None:
+    change, message = MISFITS[name]
+    path = tmp_path / "m.pt"
+    torch.save(change(tensors(5)), path)
+    with pytest.raises(HvcodError, match=rf"--init {path} does not fit .*{message}"):
+        train(tmp_path / "run", init=path, **STILL)
+    assert not (tmp_path / "run/group-0" / NAME).exists()
+
+
+def test_of_very_many_names_some_are_shown() -> None:
+    theirs = {f"layer-{number}": torch.ones(1) for number in range(50)}
+    assert misfits({}, theirs).endswith("layer-39 and 10 more")
+    assert misfits(theirs, theirs) == ""
+
+
+class Told(Toy):
+    """The toy, with classes that have names."""
+
+    def meaning(self) -> dict[str, Any]:
+        return {"classes": ["one", "two"]}
+
+
+class Retold(Toy):
+    """Another one, with other names."""
+
+    def meaning(self) -> dict[str, Any]:
+        return {"classes": ["two", "one"]}
+
+
+def test_what_the_data_mean_is_compared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told, retold = (f"{__name__}:{each.__name__}" for each in (Told, Retold))
+    train(tmp_path / "told", task=told, **STILL)
+    export(tmp_path / "told", None, ExportOptions(), tmp_path / "m.pt")
+    with pytest.raises(HvcodError, match=r"m\.pt was trained on data of another meaning .*classes"):
+        train(tmp_path / "retold", task=retold, init=tmp_path / "m.pt", **STILL)
+    with caplog.at_level(logging.WARNING):
+        train(tmp_path / "again", task=told, init=saved(tmp_path / "n.pt", 5), **STILL)
+    assert "n.pt does not name the meaning of its data" in caplog.text
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.pt"
+    with pytest.raises(UsageError, match=rf"--init: {path}: no such run directory or file"):
+        train(tmp_path / "run", init=path, **STILL)
