@@ -11,6 +11,7 @@ class Section(StrEnum):
     of their definitions.
     """
 
+    GATE = "Gate"
     STUDY = "Study"
     EXPERIMENT = "Experiment"
     PLAN = "Plan"
@@ -28,3 +29,4 @@ class Section(StrEnum):
     CLUSTER = "Cluster"
     CREW = "Several runs at once"
     COMPARISON = "Comparison"
+    MODELS = "Sources that are runs or checkpoints"

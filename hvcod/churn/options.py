@@ -67,6 +67,8 @@ class CompareOptions:
 class GateOptions:
     """The limits of a gate, and how they are judged."""
 
+    SECTION: ClassVar[Section] = Section.GATE
+
     max_churn: float | None = option(
         None, "largest mean absolute difference from the model in production", minimum=0, maximum=1
     )

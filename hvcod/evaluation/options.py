@@ -5,8 +5,10 @@ Nothing heavy is imported here: the help pages read this file.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from hvcod.config import option
+from hvcod.sections import Section
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class WeightsOptions:
 @dataclass(frozen=True)
 class EvaluationOptions(WeightsOptions):
     """The weights to load, and the data to use them on."""
+
+    SECTION: ClassVar[Section] = Section.MODELS
 
     data: Path | None = option(None, "folder that `hvcod data` prepared; default: the run's data")
     part: str = option("validation", "part of the data: training, validation, test")

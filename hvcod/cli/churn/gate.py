@@ -10,8 +10,10 @@ import click
 from hvcod.churn.options import CompareOptions, GateOptions
 from hvcod.cli.churn.output import give_file, page_option
 from hvcod.cli.options import PATH, build, dataclass_options, json_option
+from hvcod.cli.sectioned import SectionedCommand, option_of
 from hvcod.errors import REFUSED
 from hvcod.evaluation.options import EvaluationOptions
+from hvcod.sections import Section
 from hvcod.terminal import one_line, show
 
 if TYPE_CHECKING:
@@ -28,15 +30,17 @@ Examples:
 """
 
 
-@click.command(epilog=EXAMPLES)
-@click.option(
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
+@option_of(
+    Section.GATE,
     "--production",
     required=True,
     type=PATH,
     metavar="SOURCE",
     help="The predictions of the model in production, or that model.",
 )
-@click.option(
+@option_of(
+    Section.GATE,
     "--candidate",
     "candidates",
     required=True,
@@ -49,14 +53,20 @@ Examples:
 @page_option
 @json_option
 @dataclass_options(CompareOptions)
-@click.option(
+@option_of(
+    Section.MODELS,
     "--group",
     type=click.IntRange(0),
     default=0,
     show_default=True,
     help="Which group of a run to compare.",
 )
-@click.option("--ensemble", is_flag=True, help="Compare the mean of all groups of a run.")
+@option_of(
+    Section.MODELS,
+    "--ensemble",
+    is_flag=True,
+    help="Compare the mean of all groups of a run.",
+)
 @dataclass_options(EvaluationOptions)
 def command(
     production: Path,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hvcod.cli.options import PATH, json_option
+from hvcod.cli.sectioned import option_of
 from hvcod.errors import HvcodError, reason_of
+from hvcod.sections import Section
 from hvcod.terminal import one_line, show
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def page_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--html``."""
     text = "Also write the result as a self-contained HTML page."
-    page = click.option("--html", "html_file", type=PATH, metavar="FILE", help=text)
+    page = option_of(Section.GATE, "--html", "html_file", type=PATH, metavar="FILE", help=text)
     return page(command)
 
 
