@@ -35,8 +35,9 @@ Examples:
 @click.option(
     "--output",
     type=PATH,
-    help="The file to write: .h5 (datasets id, prediction, label) or .csv (columns of the same "
-    "names). Each of several models gets its own file: out.h5 becomes out.group-0.h5.",
+    help="The file to write: .h5 (datasets id, prediction, label); .parquet, .csv, .csv.gz, "
+    ".csv.xz or .csv.zst (columns of the same names). Each of several models gets its own file: "
+    "out.h5 becomes out.group-0.h5.",
 )
 @click.option("--ensemble", is_flag=True, help="Write the mean of the models' predictions.")
 @dataclass_options(EvaluationOptions)
@@ -130,5 +131,7 @@ def _write(
 
 
 def _own(output: Path, name: str) -> Path:
-    own = name.replace(" ", "-").replace("/", "-")
-    return output.with_name(f"{output.stem}.{own}{output.suffix}")
+    from hvcod.evaluation.predictions import ending
+
+    own, end = name.replace(" ", "-").replace("/", "-"), ending(output)
+    return output.with_name(f"{output.name.removesuffix(end)}.{own}{end}")

@@ -66,10 +66,11 @@ def predict(models: Sequence[Trained], part: str, output: Path, group: Group) ->
     Args:
         models: Models of one task; for several the mean of their predictive distributions counts.
         part: The part of the first model's data.
-        output: The file, ``.h5`` or ``.csv``, in a folder that all ranks can see.
+        output: The file, in a folder that all ranks can see; its ending says of which kind:
+            `hvcod.evaluation.predictions.ending`.
 
     Raises:
-        UsageError: The file name has another ending, or what has this name is not a file that may
+        UsageError: The file name has no such ending, or what has this name is not a file that may
             be replaced.
         HvcodError: The file cannot be written, or the models cannot be combined.
     """

@@ -1,16 +1,21 @@
-"""Files of predictions: HDF5 with datasets, or CSV with columns.
+"""Files of predictions: HDF5 with datasets, Parquet or CSV with columns.
 
 ``id``          the id of the example: a number or text
-``prediction``  [N], or [N, classes]; the latter in CSV as ``prediction_0``, ``prediction_1``, ...
-``label``       the right class; -1 (in CSV: empty) where it is unknown; left out if all are unknown
+``prediction``  [N], or [N, classes]; the latter in CSV as ``prediction_0``, ``prediction_1``, ...,
+                in Parquet as a list
+``label``       the right class; -1 (in CSV: empty, in Parquet: null) where it is unknown; left out
+                if all are unknown
 """
 
 import csv
+import gzip
 import io
-from collections.abc import Callable, Iterable
+import lzma
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import h5py
 import numpy as np
@@ -18,11 +23,16 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError, UsageError
 from hvcod.files.whole import output_problem
+from hvcod.tasks.reading.compression import zstd
 
 Array = npt.NDArray[Any]
 
 MOST_COLUMNS = 1024
 """The largest number of classes that can be columns of a CSV file."""
+
+_ROW_GROUP = 1 << 16
+_MOST_VALUES = 1 << 22
+"""The largest number of values in a row group of Parquet."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,10 @@ class Block:
     predictions: Array
     labels: Array
 
+    def part(self, rows: slice) -> "Block":
+        """Returns some of its rows."""
+        return Block(self.ids[rows], self.predictions[rows], self.labels[rows])
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -47,7 +61,7 @@ class Shape:
     Attributes:
         classes: The number of classes; None for a single number per example.
         labelled: Whether any label is known.
-        meaning: Of the classes (`hvcod.tensorfile.meaning`); only HDF5 can note it.
+        meaning: Of the classes (`hvcod.tensorfile.meaning`); CSV cannot note it.
     """
 
     count: int
@@ -57,29 +71,45 @@ class Shape:
     meaning: str = ""
 
 
-def writer(path: Path) -> Callable[[BinaryIO, Shape, Iterable[Block]], None]:
+Writer = Callable[[BinaryIO, Shape, Iterable[Block]], None]
+
+
+def ending(path: Path) -> str:
+    """Returns the ending that says what kind of file a path names, such as ``.csv.zst``.
+
+    Raises:
+        UsageError: It is none that hvcod writes.
+    """
+    found = next((each for each in _WRITERS if path.name.endswith(each)), None)
+    if found is None:
+        *others, last = _WRITERS
+        known = f"{', '.join(others)} or {last}"
+        raise UsageError(f"--output {path}: name a file that ends in {known}")
+    return found
+
+
+def writer(path: Path) -> Writer:
     """Returns the function that writes files with this ending: (open file, shape, blocks).
 
     The function raises OSError, such as on a full disk, and then leaves an incomplete file.
 
     Raises:
-        UsageError: The ending is neither that of HDF5 nor of CSV, or what has this path now is not
-            a file that may be replaced.
+        UsageError: It is the ending of no kind of file that hvcod writes, or what has this path now
+            is not a file that may be replaced.
     """
-    writers = {".h5": _write_hdf5, ".hdf5": _write_hdf5, ".csv": _write_csv}
-    if path.suffix not in writers:
-        raise UsageError(f"--output {path}: name a file that ends in .h5 or .csv")
+    function = _WRITERS[ending(path)]
     if problem := output_problem(path):
         raise UsageError(f"--output {problem}")
-    return writers[path.suffix]
+    return function
 
 
 def check_columns(path: Path, predictions: Array) -> None:
     """Raises HvcodError if a file with this ending cannot have so many columns."""
-    if path.suffix == ".csv" and predictions.ndim > 1 and predictions.shape[1] > MOST_COLUMNS:
+    text = ending(path).startswith(".csv")
+    if text and predictions.ndim > 1 and predictions.shape[1] > MOST_COLUMNS:
         raise HvcodError(
             f"--output {path}: {predictions.shape[1]} classes are too many columns; write a file "
-            "that ends in .h5"
+            "that ends in .h5 or .parquet"
         )
 
 
@@ -135,3 +165,87 @@ def _write_csv(file: BinaryIO, shape: Shape, blocks: Iterable[Block]) -> None:
                 lines.writerow([name, *row, *(label if shape.labelled else [])])
     finally:
         text.detach()
+
+
+def _write_compressed(
+    compressor: Callable[[BinaryIO], BinaryIO],
+    file: BinaryIO,
+    shape: Shape,
+    blocks: Iterable[Block],
+) -> None:
+    with compressor(file) as stream:
+        _write_csv(stream, shape, blocks)
+
+
+def _gzip(file: BinaryIO) -> BinaryIO:
+    # Neither name nor time: the same predictions are the same bytes.
+    return cast(BinaryIO, gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+
+
+def _xz(file: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, lzma.LZMAFile(file, "wb"))
+
+
+def _zstd(file: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, zstd.ZstdFile(file, "wb"))
+
+
+def _write_parquet(file: BinaryIO, shape: Shape, blocks: Iterable[Block]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    single = pa.float32()
+    columns = {
+        "id": pa.string() if shape.ids.kind == "S" else pa.int64(),
+        "prediction": single if shape.classes is None else pa.list_(single),
+        **({"label": pa.int64()} if shape.labelled else {}),
+    }
+    schema = pa.schema(columns.items(), {"meaning": shape.meaning})
+    with pq.ParquetWriter(file, schema, compression="zstd") as table:
+        for block in _regular(blocks, shape):
+            labels = pa.array(block.labels, mask=block.labels < 0)
+            ids = np.char.decode(block.ids, "utf-8") if shape.ids.kind == "S" else block.ids
+            arrays = [pa.array(ids.tolist(), columns["id"]), _predictions(block.predictions)]
+            arrays += [labels] * shape.labelled
+            table.write_batch(pa.record_batch(arrays, schema=schema), len(labels))
+
+
+def _predictions(values: Array) -> Any:
+    import pyarrow as pa
+
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    if values.ndim == 1:
+        return flat
+    offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, flat)
+
+
+def _regular(blocks: Iterable[Block], shape: Shape) -> Iterator[Block]:
+    """The same predictions in blocks of equal size, each a row group; only the last is shorter."""
+    rows = max(1, min(_ROW_GROUP, _MOST_VALUES // (shape.classes or 1)))
+    waiting: list[Block] = []
+    for block in blocks:
+        waiting.append(block)
+        while sum(len(each.ids) for each in waiting) >= rows:
+            whole = _joined(waiting)
+            yield whole.part(slice(rows))
+            waiting = [whole.part(slice(rows, None))]
+    if waiting and len((rest := _joined(waiting)).ids):
+        yield rest
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    names = ("ids", "predictions", "labels")
+    return Block(*(np.concatenate([getattr(each, name) for each in blocks]) for name in names))
+
+
+_WRITERS: dict[str, Writer] = {
+    ".h5": _write_hdf5,
+    ".hdf5": _write_hdf5,
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".csv.gz": partial(_write_compressed, _gzip),
+    ".csv.xz": partial(_write_compressed, _xz),
+    ".csv.zst": partial(_write_compressed, _zstd),
+}
+"""{ending: the function that writes such files}."""

@@ -1,18 +1,25 @@
 """``hvcod predict``: files of predictions."""
 
+import contextlib
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from conftest import MpiRun
 from evaluation.conftest import STEPS, Hvcod
 
-from hvcod.errors import UsageError
-from hvcod.evaluation.predictions import Block, Shape, writer
+from hvcod.churn.files.opening import open_source
+from hvcod.churn.files.rows import Wanted
+from hvcod.cli.predict import _own
+from hvcod.errors import HvcodError, UsageError
+from hvcod.evaluation import predictions
+from hvcod.evaluation.predictions import Block, Shape, check_columns, writer
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset
@@ -105,7 +112,7 @@ def test_the_predictions_are_those_of_the_bare_model(
 @pytest.mark.parametrize(
     ("output", "code", "message"),
     [
-        ("p.txt", 2, "name a file that ends in .h5 or .csv"),
+        ("p.txt", 2, "name a file that ends in .h5, .hdf5, .parquet, .csv, .csv.gz, .csv.xz or"),
         ("missing/p.h5", 1, "No such file or directory"),
     ],
 )
@@ -153,3 +160,68 @@ def test_text_ids_unknown_labels_and_single_numbers(tmp_path: Path) -> None:
         writer(tmp_path / "q.h5")(file, unlabelled, iter(blocks))
     with h5py.File(tmp_path / "q.h5") as file:
         assert set(file) == {"id", "prediction"}
+
+
+ENDINGS = (".h5", ".parquet", ".csv", ".csv.gz", ".csv.xz", ".csv.zst")
+
+
+def written(path: Path, shape: Shape, blocks: Sequence[Block]) -> bytes:
+    with path.open("wb") as file:
+        writer(path)(file, shape, iter(blocks))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+@pytest.mark.parametrize("classes", [None, 3])
+def test_every_kind_of_file_is_read_as_it_was_written(
+    end: str, classes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_ROW_GROUP", 4)
+    rng = np.random.default_rng(0)
+    values = rng.random((10, 3) if classes else 10).astype(np.float32)
+    whole = Block(np.arange(10) * 7 - 3, values, np.arange(10) % 3 - 1)
+    cuts = [whole.part(slice(start, start + 3)) for start in range(0, 10, 3)]
+    shape = Shape(10, np.dtype("i8"), classes, labelled=True, meaning=MEANING)
+    path = tmp_path / f"p{end}"
+    content = written(path, shape, cuts)
+    with contextlib.ExitStack() as closing:
+        source = open_source(path, Wanted(), closing)
+        rows = np.concatenate(list(source.blocks()))
+        assert source.contents.meaning == ("" if end.startswith(".csv") else MEANING)
+    # Ids in CSV may be text; as numbers they are the same.
+    assert rows["id"].astype(int).tolist() == whole.ids.tolist()
+    assert (rows["prediction"].astype("f4") == values).all()
+    assert rows["label"].tolist() == whole.labels.tolist()
+    # Nothing depends on how the rows come in blocks, nor on the name or the time.
+    assert content == written(tmp_path / f"q{end}", shape, [whole])
+
+
+MEANING = f"words:{32 * 'a'}"
+
+
+def test_text_ids_in_parquet_and_no_labels(tmp_path: Path) -> None:
+    block = Block(np.array(["ü".encode(), b"b"]), np.array([0.5, 0.25], "f4"), np.array([-1, -1]))
+    written(tmp_path / "p.parquet", Shape(2, np.dtype("S2"), None, labelled=False), [block])
+    table = pyarrow.parquet.read_table(tmp_path / "p.parquet")
+    assert table.to_pydict() == {"id": ["ü", "b"], "prediction": [0.5, 0.25]}
+
+
+def test_each_model_has_a_file_of_the_same_kind() -> None:
+    assert _own(Path("a/p.csv.zst"), "group 1") == Path("a/p.group-1.csv.zst")
+    assert _own(Path("p.1.parquet"), "x/y") == Path("p.1.x-y.parquet")
+
+
+def test_many_classes_are_no_columns_of_text() -> None:
+    many = np.zeros((1, 1025))
+    for name in ("p.csv", "p.csv.xz"):
+        with pytest.raises(HvcodError, match=r"too many columns; .*\.h5 or \.parquet"):
+            check_columns(Path(name), many)
+    check_columns(Path("p.parquet"), many)
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+def test_a_full_disk_is_an_error_of_the_system(end: str) -> None:
+    block = Block(np.arange(2000), np.random.default_rng(0).random(2000), -np.ones(2000))
+    shape = Shape(2000, np.dtype("i8"), None, labelled=False)
+    with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("wb") as file:
+        predictions._WRITERS[end](file, shape, iter([block]))

@@ -14,7 +14,9 @@ class ParquetTable:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = pq.ParquetFile(file)
-        self.names: list[str] = self._file.schema_arrow.names
+        schema = self._file.schema_arrow
+        self.names: list[str] = schema.names
+        self.meaning = _meaning(schema)
 
     def kind(self, name: str) -> Any:
         """Returns the type of a column."""
@@ -32,6 +34,7 @@ class ArrowTable:
         self._reader: Any = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
         self._is_file = is_file
         self.names: list[str] = self._reader.schema.names
+        self.meaning = _meaning(self._reader.schema)
 
     def kind(self, name: str) -> Any:
         """Returns the type of a column."""
@@ -46,3 +49,8 @@ class ArrowTable:
             batches = iter(self._reader)
         for batch in batches:
             yield batch.select(columns.names)
+
+
+def _meaning(schema: Any) -> str:
+    noted: bytes = (schema.metadata or {}).get(b"meaning", b"")
+    return noted.decode(errors="replace")

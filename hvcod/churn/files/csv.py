@@ -38,6 +38,8 @@ class CSVTable:
         HvcodError: It is no text, or has no first line.
     """
 
+    meaning = ""
+
     def __init__(self, file: str, head: bytes, stream: BinaryIO) -> None:
         self._file, self._stream = file, stream
         self._encoding = "utf-16" if head.startswith(_UTF16) else "utf-8-sig"

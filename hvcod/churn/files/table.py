@@ -29,6 +29,11 @@ class Table(Protocol):
         """The names of its columns."""
         ...
 
+    @property
+    def meaning(self) -> str:
+        """The meaning of the classes that ``hvcod predict`` has noted; empty if there is none."""
+        ...
+
     def kind(self, name: str) -> Any:
         """Returns the type of a column, a DataType of pyarrow."""
         ...
@@ -53,7 +58,7 @@ class TableSource:
         columns = self._columns = choose(name, table.names, wanted)
         ids = "row" if columns.id is None else self._ids(table.kind(columns.id))
         self._batches = table.batches(columns)
-        self.contents = Contents(ids, self._classes(table), columns)
+        self.contents = Contents(ids, self._classes(table), columns, meaning=table.meaning)
 
     def _ids(self, kind: Any) -> str:
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
