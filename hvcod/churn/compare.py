@@ -15,8 +15,9 @@ def compare(
     methods: Mapping[str, Sequence[Path]],
     options: CompareOptions,
     names: Mapping[Path, str] | None = None,
+    production: Path | None = None,
 ) -> Report:
-    """Measures how much the retrains of each method disagree.
+    """Measures how much the retrains of each method disagree, and each with another model.
 
     Every file is read once, and memory does not grow with the rows. Temporary files (in TMPDIR)
     take four bytes per row and file and one id per row, and all rows if the files are not in the
@@ -25,6 +26,7 @@ def compare(
     Args:
         methods: {method: files of predictions, one for each retrain}.
         names: The names of files in the report; their paths by default.
+        production: Predictions of the model in production, with which all retrains are compared.
 
     Raises:
         UsageError: An option is wrong, or a file is missing.
@@ -32,6 +34,7 @@ def compare(
             lists every problem, with counts.
     """
     paths = [path for retrains in methods.values() for path in retrains]
+    paths += [] if production is None else [production]
     if len(paths) < 2:
         raise UsageError("churn is a difference between retrains: name at least two files")
     with (
@@ -41,16 +44,20 @@ def compare(
     ):
         named = iter(files.names)
         called = {method: [next(named) for _ in retrains] for method, retrains in methods.items()}
-        comparison = Comparison(called, files.classes, options.threshold, scratch)
+        of_production = None if production is None else next(named)
+        threshold, classes = options.threshold, files.classes
+        comparison = Comparison(called, classes, threshold, scratch, of_production)
         read = files.read_into(comparison)
         slices = comparison.slice_rows(read.slices)
-        figures = comparison.figures({name: read.slices[name] for name in slices})
+        shown = {name: read.slices[name] for name in slices}
+        figures, in_production = comparison.figures(shown), comparison.production(shown)
     return Report(
         rows=read.rows,
         matched=read.matched,
-        classes=files.classes,
-        threshold=options.threshold,
+        classes=classes,
+        threshold=threshold,
         methods=figures,
+        production=in_production,
         slices=slices,
         warnings=read.warnings,
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 from hvcod.churn.files.rows import Columns
 from hvcod.churn.measures.comparison import MethodFigures
+from hvcod.churn.measures.model import ModelFigures
+from hvcod.churn.production import against_production
 from hvcod.churn.sliced import OF_PAIRS, SliceFigures, changes_of, slice_figures
 from hvcod.churn.statistics import Estimate, of_all_pairs, of_independent_pairs, of_retrains
 
@@ -73,6 +75,7 @@ class Report:
         classes: The number of classes; None for a single number per row.
         threshold: The probability from which the decision was yes.
         methods: {method: the measures of its retrains}.
+        production: The measures of the model in production, if there is one.
         slices: {slice: the number of its rows}.
         warnings: Warnings for the user.
     """
@@ -82,6 +85,7 @@ class Report:
     classes: int | None
     threshold: float
     methods: Mapping[str, MethodFigures]
+    production: ModelFigures | None = None
     slices: Mapping[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=list)
 
@@ -113,6 +117,20 @@ class Report:
         return {name: _change(method, first) for name, method in later}
 
     @cached_property
+    def against_production(self) -> dict[str, dict[str, Estimate | None]]:
+        """{method: what changes from the model in production to its retrains}; empty without one.
+
+        See `hvcod.churn.production.against_production`.
+        """
+        if self.production is None:
+            return {}
+        first = next(iter(self.methods.values()))
+        return {
+            name: against_production(method, None if method is first else first)
+            for name, method in self.methods.items()
+        }
+
+    @cached_property
     def by_slice(self) -> dict[str, dict[str, SliceFigures]]:
         """{method: {slice: its measures}}."""
         first = next(iter(self.methods.values()))
@@ -135,6 +153,7 @@ class Report:
             "classes": self.classes,
             "threshold": self.threshold,
             "warnings": list(self.warnings),
+            "production": self.production and asdict(self.production),
             "methods": {name: self._method(name) for name in self.methods},
         }
 
@@ -148,6 +167,7 @@ class Report:
         return {
             **estimates,
             "against_first": {key: value and asdict(value) for key, value in changes.items()},
+            "against_production": self._of_production(name),
             "slices": {
                 part: {"rows": self.slices[part], **figures.to_dict()}
                 for part, figures in self.by_slice[name].items()
@@ -155,6 +175,13 @@ class Report:
             "models": [asdict(model) for model in method.models],
             "pairs": [pair.to_dict() for pair in method.pairs],
         }
+
+    def _of_production(self, name: str) -> dict[str, Any]:
+        if self.production is None:
+            return {}
+        changes = self.against_production[name]
+        pairs = [pair.to_dict() for pair in self.methods[name].against_production]
+        return {**{key: value and asdict(value) for key, value in changes.items()}, "pairs": pairs}
 
 
 def _estimates(method: MethodFigures) -> dict[str, Estimate]:
@@ -210,11 +237,14 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
     for measure, change in report.against_first.get(name, {}).items():
         if change:
             yield _estimate_line("against the first method", measure, change)
+    for measure, change in report.against_production.get(name, {}).items():
+        if change:
+            yield _estimate_line("against production", measure, change)
     for model in method.models:
         one = {"of": "retrain", "first": model.name}
         for measure in OF_RETRAINS:
             yield {**one, "measure": measure, "value": getattr(model, measure)}
-    for pair in method.pairs:
+    for pair in (*method.pairs, *method.against_production):
         both = {"of": "pair", "first": pair.first, "second": pair.second}
         for measure in OF_PAIRS:
             yield {**both, "measure": measure, "value": getattr(pair.overall, measure)}
@@ -225,7 +255,7 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
         one = {"slice": part}
         yield {"of": "rows", **one, "measure": "rows", "value": report.slices[part]}
         for measure, mean in figures.means.items():
-            of = "retrains" if measure == "log_loss" else "all pairs"
+            of = "all pairs" if measure in OF_PAIRS else "retrains"
             yield {"of": of, **one, "measure": measure, "value": mean}
         for measure, change in figures.against_first.items():
             if change:

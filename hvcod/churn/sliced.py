@@ -10,6 +10,9 @@ from hvcod.churn.statistics import Estimate, difference, reduction
 OF_PAIRS = ("churn", "disagreement", "good_churn", "bad_churn", "churn_ratio")
 """Measures of pairs of retrains that every slice has."""
 
+AGAINST_PRODUCTION = "churn_against_production"
+"""The mean churn of the retrains against the model in production."""
+
 
 @dataclass(frozen=True)
 class SliceFigures:
@@ -18,6 +21,7 @@ class SliceFigures:
     Attributes:
         means: {measure: its mean}: the log loss over the retrains, the measures of pairs over all
             pairs. None for a measure that is unknown; a method of one retrain has none of pairs.
+            `AGAINST_PRODUCTION` is there if a model in production is.
         against_first: The churn reduction and the log loss difference against the first method.
     """
 
@@ -40,11 +44,14 @@ def slice_figures(method: MethodFigures, first: MethodFigures | None, part: str)
     means = {"log_loss": _mean(_losses(method, part))}
     if method.pairs:
         means |= {measure: _mean(_values(method, part, measure)) for measure in OF_PAIRS}
+    if method.against_production:
+        churns = [pair.slices[part].churn for pair in method.against_production]
+        means[AGAINST_PRODUCTION] = _mean(churns)
     if first is None:
         return SliceFigures(means, {})
     both = (method, first)
-    churns = [_values(one, part, "churn") for one in both]
-    return SliceFigures(means, changes_of(churns, [_losses(one, part) for one in both]))
+    both_churns = [_values(one, part, "churn") for one in both]
+    return SliceFigures(means, changes_of(both_churns, [_losses(one, part) for one in both]))
 
 
 def changes_of(

@@ -1,6 +1,6 @@
 """All measures of some models and of their pairs, from one pass over aligned predictions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, BinaryIO
@@ -26,21 +26,25 @@ class MethodFigures:
         models, pairs: The measures of each retrain, and of each pair of them.
         density: The number of rows by the two predictions of the first pair,
             [DENSITY_BINS, DENSITY_BINS]; None for several classes or a single model.
+        against_production: The measures of the model in production and each retrain, in this
+            order; empty without such a model.
     """
 
     models: Sequence[ModelFigures]
     pairs: Sequence[PairFigures]
     density: npt.NDArray[np.int64] | None
+    against_production: Sequence[PairFigures] = ()
 
 
 class Comparison:
-    """A comparison of the models of each method with each other.
+    """A comparison of the models of each method with each other, and with that in production.
 
     Args:
         methods: {method: names of its retrains}, in the order of the predictions in `add`.
         classes: The number of classes; None for a single number per row.
         threshold: The probability from which the decision is yes.
         scratch: An empty temporary file; the caller closes it.
+        production: The name of the model in production, whose predictions come last in `add`.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Comparison:
         classes: int | None,
         threshold: float,
         scratch: BinaryIO,
+        production: str | None = None,
     ) -> None:
         self._threshold, self.classes = threshold, classes
         self._rows = BySlice(1)
@@ -57,11 +62,13 @@ class Comparison:
         for method, names in methods.items():
             self._models_of[method] = range(len(self._names), len(self._names) + len(names))
             self._names += names
+        self._production = None if production is None else len(self._names)
+        self._names += [] if production is None else [production]
         self._models = [ModelMeasures() for _ in self._names]
         self._pairs = {
             pair: PairMeasures()
             for numbers in self._models_of.values()
-            for pair in combinations(numbers, 2)
+            for pair in [*combinations(numbers, 2), *self._with_production(numbers)]
         }
         self._ranks = RankCorrelation(len(self._names), scratch) if classes is None else None
         self._density = {
@@ -99,6 +106,10 @@ class Comparison:
             first = self._models_of[method].start
             density += _density(predictions[first], predictions[first + 1])
 
+    def _with_production(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
+        """The pairs of the model in production and some others; none without such a model."""
+        return [] if self._production is None else [(self._production, one) for one in numbers]
+
     def slice_rows(self, slices: Mapping[str, int]) -> dict[str, int]:
         """Returns {name: rows} of the slices that have rows, given {name: number} of all."""
         rows = {name: int(self._rows.of(number)[0]) for name, number in slices.items()}
@@ -107,18 +118,28 @@ class Comparison:
     def figures(self, slices: Mapping[str, int]) -> dict[str, MethodFigures]:
         """Returns {method: its measures}, given {name: number} of the slices that have rows."""
         ranks = self._ranks.values() if self._ranks else None
-        named = zip(self._names, self._models, strict=True)
-        models = [model.figures(name, slices) for name, model in named]
+        models = self._model_figures(slices)
+
+        def measured(pairs: Iterable[tuple[int, int]]) -> list[PairFigures]:
+            return [self._pair(models, pair, slices, ranks) for pair in pairs]
+
         return {
             method: MethodFigures(
                 models=[models[number] for number in numbers],
-                pairs=[
-                    self._pair(models, pair, slices, ranks) for pair in combinations(numbers, 2)
-                ],
+                pairs=measured(combinations(numbers, 2)),
                 density=self._density.get(method),
+                against_production=measured(self._with_production(numbers)),
             )
             for method, numbers in self._models_of.items()
         }
+
+    def production(self, slices: Mapping[str, int]) -> ModelFigures | None:
+        """Returns the measures of the model in production, if there is one."""
+        return None if self._production is None else self._model_figures(slices)[self._production]
+
+    def _model_figures(self, slices: Mapping[str, int]) -> list[ModelFigures]:
+        named = zip(self._names, self._models, strict=True)
+        return [model.figures(name, slices) for name, model in named]
 
     def _pair(
         self,

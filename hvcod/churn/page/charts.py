@@ -16,25 +16,30 @@ SLICE_HEIGHT = 16
 """Height of the bar of a slice, in pixels."""
 
 
-def trade_off(report: Report) -> str | None:
-    """Draws log loss against churn, with intervals (half the range where there are none)."""
+def trade_off(report: Report, against: str = "churn") -> str | None:
+    """Draws log loss against churn, with intervals (half the range where there are none).
+
+    Args:
+        against: ``churn`` between the retrains of a method, or ``churn against production``.
+    """
+    churn_of = report.estimates if against == "churn" else report.against_production
     points = [
-        (name, estimates["churn"], estimates["log_loss"])
-        for name, estimates in report.estimates.items()
-        if "churn" in estimates and "log_loss" in estimates
+        (name, churn, report.estimates[name]["log_loss"])
+        for name, found in churn_of.items()
+        if (churn := found.get("churn")) and "log_loss" in report.estimates[name]
     ]
     if not points:
         return None
     churns = [value for _, churn, _ in points for value in _span(churn)]
     losses = [value for _, _, loss in points for value in _span(loss)]
-    plot = Plot((*_with_margins(churns), "churn"), (*_with_margins(losses), "log loss, nats"))
+    plot = Plot((*_with_margins(churns), against), (*_with_margins(losses), "log loss, nats"))
     for name, churn, loss in points:
         x, y, shown = churn.mean, loss.mean, _colour(report, name)
         plot.line([(end, y) for end in _span(churn)], shown)
         plot.line([(x, end) for end in _span(loss)], shown)
         plot.point(x, y, shown, f"{name}: churn {x:.4f}, log loss {y:.4f}")
         plot.label(x, y, name)
-    return plot.svg("log loss against churn")
+    return plot.svg(f"log loss against {against}")
 
 
 def histogram(report: Report) -> str | None:

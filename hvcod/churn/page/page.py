@@ -5,6 +5,7 @@ from html import escape
 
 from hvcod import __version__
 from hvcod.churn.page import charts
+from hvcod.churn.production import OF_BOTH
 from hvcod.churn.report import OF_RETRAINS, Report
 from hvcod.churn.sliced import OF_PAIRS
 from hvcod.churn.statistics import Estimate
@@ -26,6 +27,7 @@ def page(report: Report) -> str:
         "all pairs of them (good and bad churn: over independent pairs) ± half the range "
         "[95% interval].</p>"
         f'{warnings}<div class="wide">{_methods(report)}</div>'
+        f'<div class="wide">{_production(report)}</div>'
         f'<div class="pictures">{"".join(_figures(report))}</div>'
         f'<div class="wide">{_slices(report)}</div>'
         f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p>',
@@ -56,9 +58,31 @@ def _methods(report: Report) -> str:
     return table(["", *columns], rows)
 
 
+def _production(report: Report) -> str:
+    """The retrains of each method against the model in production."""
+    if report.production is None:
+        return ""
+    changes = report.against_production
+    rows = [
+        [measure.replace("_", " "), *(_estimate(found.get(measure)) for found in changes.values())]
+        for measure in (*OF_PAIRS, *OF_BOTH, "churn_reduction")
+        if any(found.get(measure) for found in changes.values())
+    ]
+    columns = [_key(number, name) for number, name in enumerate(report.methods)]
+    loss = report.production.log_loss
+    about = "" if loss is None else f", log loss {loss:.4f}"
+    return (
+        f"<h2>Against production</h2><p>{escape(report.production.name)}{about}. Means over the "
+        "retrains; production is the old model of each pair, and differences are from it to the "
+        f"retrain.</p>{table(['', *columns], rows)}"
+    )
+
+
 def _figures(report: Report) -> Iterator[str]:
     keys = " ".join(_key(number, name) for number, name in enumerate(report.methods))
     yield _figure("Log loss against churn", charts.trade_off(report), keys)
+    of_production = charts.trade_off(report, "churn against production")
+    yield _figure("Log loss against churn against production", of_production, keys)
     yield _figure(
         "Absolute differences",
         charts.histogram(report),

@@ -14,8 +14,8 @@ MOST_PAIRS = 10
 
 
 def table(report: "Report") -> str:
-    """Returns the report by method, by pair if there are few, and by slice."""
-    parts = [f"{report.rows:,} rows, {report.matched}", _methods(report)]
+    """Returns the report by method, against production, by pair if there are few, and by slice."""
+    parts = [f"{report.rows:,} rows, {report.matched}", _methods(report), _production(report)]
     if sum(len(method.pairs) for method in report.methods.values()) <= MOST_PAIRS:
         parts.append(_pairs(report))
     parts += [_churn_by_slice(report), _loss_by_slice(report)]
@@ -33,6 +33,22 @@ def _methods(report: "Report") -> str:
         row.append(_share(change.get("churn_reduction")))
         rows.append([*row, _estimate(change.get("log_loss_difference"))])
     return columns(rows) + "\nmean ± half the range [95% interval]"
+
+
+def _production(report: "Report") -> str:
+    """The retrains of each method against the model in production."""
+    if report.production is None:
+        return ""
+    loss = report.production.log_loss
+    about = "" if loss is None else f": log loss {loss:.4f}"
+    rows = [["method", "churn", "churn reduction", "other decisions", "good churn", "bad churn"]]
+    rows[0].append("log loss change")
+    for name, changes in report.against_production.items():
+        row = [name, _estimate(changes.get("churn")), _share(changes.get("churn_reduction"))]
+        row.append(_share(changes.get("disagreement")))
+        measures = ("good_churn", "bad_churn", "log_loss_difference")
+        rows.append([*row, *(_estimate(changes.get(measure)) for measure in measures)])
+    return f"against production ({report.production.name}{about})\n{columns(rows)}"
 
 
 def _pairs(report: "Report") -> str:
