@@ -128,6 +128,7 @@ class StudyOptions:
     examples: int | None = option(None, "use only this many examples of that part", minimum=1)
     production: Path | None = option(
         None,
-        "the model in production: a run, training state or published checkpoint, with which all "
-        "retrains are compared, and which teaches those of anchored and anchored-codistill",
+        "the model in production, with which all retrains are compared, and which teaches those "
+        "of anchored and anchored-codistill: a run, training state, published checkpoint or file "
+        "of `hvcod export`",
     )

@@ -82,7 +82,7 @@ def _figures(report: Report) -> Iterator[str]:
     keys = " ".join(_key(number, name) for number, name in enumerate(report.methods))
     yield _figure("Log loss against churn", charts.trade_off(report), keys)
     of_production = charts.trade_off(report, "churn against production")
-    yield _figure("Log loss against churn against production", of_production, keys)
+    yield _figure("Log loss, and churn against production", of_production, keys)
     yield _figure(
         "Absolute differences",
         charts.histogram(report),

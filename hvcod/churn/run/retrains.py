@@ -44,18 +44,24 @@ def retrains_of(
             no model in production, or other options make no sense with that.
     """
     _check_teachers(methods, study, train)
-    part = study.part if study.examples is None else f"{study.part}-{study.examples}"
+    predictions = predictions_of(study, output)
     return [
         Retrain(
             f"{method.name} {number}",
             _options(method, number, study, train, output),
             method.predicts,
             method=method.name,
-            predictions=output / "predictions" / part / method.name / f"{number:03}.h5",
+            predictions=predictions / method.name / f"{number:03}.h5",
         )
         for method in methods
         for number in range(1, study.repeats + 1)
     ]
+
+
+def predictions_of(study: StudyOptions, output: Path) -> Path:
+    """Returns the folder of the predictions of the examples that a study predicts."""
+    part = study.part if study.examples is None else f"{study.part}-{study.examples}"
+    return output / "predictions" / part
 
 
 def _check_teachers(methods: Sequence[Method], study: StudyOptions, train: TrainOptions) -> None:
@@ -66,7 +72,7 @@ def _check_teachers(methods: Sequence[Method], study: StudyOptions, train: Train
     if anchored and study.production is None:
         raise UsageError(
             f"--methods {anchored[0]} is pulled towards the model in production: name its run, "
-            "training state or published checkpoint with --production"
+            "training state, published checkpoint or exported weights with --production"
         )
     # A finished model that teaches alone needs no burn-in, see `_options`.
     burnt_in = any(method.teach and not _is_alone(method) for method in methods)

@@ -11,6 +11,12 @@ from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.report import Report
 from hvcod.churn.run.data import check_data
 from hvcod.churn.run.methods import methods_of
+from hvcod.churn.run.production import (
+    Production,
+    find_production,
+    keep_production,
+    predict_production,
+)
 from hvcod.churn.run.retrains import Retrain, retrains_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
@@ -59,9 +65,14 @@ def conduct(
     crew.batches(retrains)
     share = crew.options.share
     _check(retrains, study, options, share)
+    production = crew.on_root(lambda: find_production(study, output))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     missing = crew.on_root(lambda: _missing(retrains, output, crew.options.ranks_per_group))
+    if production:
+        crew.on_root(lambda: keep_production(production, methods, output))
     check_data(retrains, train, study.part, crew, is_complete=not missing)
+    if production and not share and not crew.on_root(production.predictions.exists):
+        predict_production(production, study, train, output)
     ours = [retrain for retrain in crew.share_of(retrains) if retrain.name in missing]
     finished = 0
     if ours:
@@ -72,7 +83,7 @@ def conduct(
         return Outcome(done, len(retrains), preempted=True)
     if share or not crew.is_root:
         return Outcome(done, len(retrains))
-    return Outcome(done, len(retrains), report=_compare(retrains, train, options))
+    return Outcome(done, len(retrains), report=_compare(retrains, production, train, options))
 
 
 def _check(
@@ -82,7 +93,8 @@ def _check(
     parse_edges(options.slice_edges)
     if options.slices and not options.slices.exists():
         raise UsageError(f"--slices {options.slices}: no such file or folder")
-    if len(retrains) < 2 and not share:
+    fewest = 2 if study.production is None else 1
+    if len(retrains) < fewest and not share:
         raise UsageError(f"--repeats {study.repeats}: churn is between two retrains or more")
 
 
@@ -128,7 +140,12 @@ def _complete(retrains: Sequence[Retrain], study: StudyOptions, device: str, cre
     return crew.complete(retrains, predict)
 
 
-def _compare(retrains: Sequence[Retrain], train: TrainOptions, options: CompareOptions) -> Report:
+def _compare(
+    retrains: Sequence[Retrain],
+    production: Production | None,
+    train: TrainOptions,
+    options: CompareOptions,
+) -> Report:
     if train.task == "criteo" and not options.slices:
         # Slices by how rare the features are: the paper expects most churn among rare ones.
         options = dataclasses.replace(options, slices=train.data)
@@ -137,4 +154,8 @@ def _compare(retrains: Sequence[Retrain], train: TrainOptions, options: CompareO
     methods: dict[str, list[Path]] = {}
     for retrain in retrains:
         methods.setdefault(retrain.method, []).append(retrain.predictions)
-    return compare(methods, options, {retrain.predictions: retrain.name for retrain in retrains})
+    names = {retrain.predictions: retrain.name for retrain in retrains}
+    if production is None:
+        return compare(methods, options, names)
+    names[production.predictions] = production.name
+    return compare(methods, options, names, production.predictions)

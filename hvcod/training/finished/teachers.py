@@ -7,9 +7,10 @@ does that a retrain should agree with (Jiang et al., arXiv 2106.02654).
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from hvcod.codistill.teachers.base import Teacher
 from hvcod.codistill.teachers.fixed import FixedTeacher, Unchanging
@@ -18,6 +19,7 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import task_name
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference
+from hvcod.tensorfile.origin import Origin
 from hvcod.training.compiling import outputs_of
 from hvcod.training.finished.found import find_teachers
 from hvcod.training.finished.sources import WeightsFile
@@ -92,37 +94,63 @@ def _record(task: Task, run: Run, teachers: Sequence[Unchanging]) -> None:
 
 
 def _load(file: WeightsFile, task: Task, run: Run, device: torch.device) -> FixedTeacher:
-    weights = Weights(file.path, task.group.comm)
-    _check(weights, task, run)
-    own, where = _described(file, weights, task)
-    of_teacher = task
-    if own != task.options.model:
-        of_teacher = task.with_model(own)
-        weights.check(of_teacher)
-    model = of_teacher.build_model()
-    model.load_state_dict(weights.hand_out(model.state_dict(), where))
-    source = f"{file.path}, step {weights.origin.step}"
+    finished = finished_model(file, task, run.meaning)
+    if finished.origin.run_id == run.id:
+        raise HvcodError(f"--teacher {file.path} is of this very run, which has yet to learn")
+    source = f"{file.path}, step {finished.origin.step}"
     precision = task.options.codistill.teacher_precision
-    return FixedTeacher(
-        model.to(device), outputs_of(of_teacher), None, file.name, source, precision
-    )
+    model, outputs = finished.model.to(device), outputs_of(finished.task)
+    return FixedTeacher(model, outputs, None, file.name, source, precision)
 
 
-def _check(weights: Weights, task: Task, run: Run) -> None:
-    """Raises HvcodError if a file's weights are of another task, meaning, or of this very run."""
+class Finished(NamedTuple):
+    """A finished model, the task that builds it, and what its file says of its origin."""
+
+    model: nn.Module
+    task: Task
+    origin: Origin
+
+
+def finished_model(
+    file: WeightsFile, task: Task, meaning: str, option: str = "--teacher"
+) -> Finished:
+    """Returns the model in a file, on the CPU, to answer the examples of a task. Collective.
+
+    It may have another architecture than the task's own.
+
+    Args:
+        meaning: Of the task's data.
+        option: The option that named the file, for messages.
+
+    Raises:
+        HvcodError: The file cannot be read, is of another task or of data of another meaning, or
+            does not fit its model.
+    """
+    weights = Weights(file.path, task.group.comm)
+    _check(weights, task, meaning, option)
+    own, where = _described(file, weights, task)
+    of_model = task
+    if own != task.options.model:
+        of_model = task.with_model(own)
+        weights.check(of_model)
+    model = of_model.build_model()
+    model.load_state_dict(weights.hand_out(model.state_dict(), where))
+    return Finished(model, of_model, weights.origin)
+
+
+def _check(weights: Weights, task: Task, meaning: str, option: str) -> None:
+    """Raises HvcodError if a file's weights are of another task, or of data of another meaning."""
     origin, options, path = weights.origin, task.options, weights.path
     if origin.task and task_name(origin.task) != task_name(options.task):
         raise HvcodError(
-            f"--teacher {path}: its task is {origin.task}, that of this run {options.task}"
+            f"{option} {path}: its task is {origin.task}, that of this run {options.task}"
         )
-    if origin.run_id == run.id:
-        raise HvcodError(f"--teacher {path} is of this very run, which has yet to learn")
-    if different := difference(origin.meaning, run.meaning):
+    if different := difference(origin.meaning, meaning):
         raise HvcodError(
-            f"--teacher {path} was trained on data of another meaning than those of this run: "
-            f"{different}; it cannot teach here"
+            f"{option} {path} was trained on data of another meaning than those of this run: "
+            f"{different}; its predictions would mean something else here"
         )
-    if run.meaning and not origin.meaning and task.group.is_root:
+    if meaning and not origin.meaning and task.group.is_root:
         log.warning(
             "%s does not name the meaning of its data, such as the vocabulary: make sure that the "
             "data of this run have the same",
