@@ -15,7 +15,7 @@ from hvcod.codistilling import CodistillOptions
 from hvcod.folders import MOST_GROUPS
 from hvcod.optimizing import LocalOptions, OptimizerOptions
 from hvcod.presets import DEFAULT
-from hvcod.registry import BASE_ALGORITHMS
+from hvcod.registry import BASE_ALGORITHMS, TRACKERS
 from hvcod.schema import (
     LARGEST_INTEGER,
     TypedField,
@@ -29,7 +29,7 @@ from hvcod.schema import (
     to_tree,
 )
 from hvcod.sections import Section
-from hvcod.values import Duration, Paths, Steps, Window
+from hvcod.values import Duration, Names, Paths, Steps, Window
 
 __all__ = [
     "LARGEST_INTEGER",
@@ -357,8 +357,14 @@ class TrainOptions:
         launch=True,
         section=Section.VALIDATION,
     )
-    tensorboard: bool = option(
-        False, "also write TensorBoard event files", launch=True, section=Section.VALIDATION
+    tracker: Names = option(
+        Names(),
+        "also follow the run by these libraries, with commas between them: tensorboard, mlflow, "
+        "wandb; they write below the run directory, and use a network only if the environment says "
+        "so (MLFLOW_TRACKING_URI, WANDB_MODE=online)",
+        choices=TRACKERS,
+        launch=True,
+        section=Section.VALIDATION,
     )
     profile: Steps | None = option(
         None,

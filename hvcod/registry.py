@@ -1,7 +1,7 @@
 """Names that a user may choose, and the code behind each.
 
-To add a loss, a topology, an exchange, a base algorithm, a scheduler or an experiment to hvcod,
-write its file and add one line here. Another package brings those of its own by entry points
+To add a loss, a topology, an exchange, a base algorithm, a tracker, a scheduler or an experiment to
+hvcod, write its file and add one line here. Another package brings those of its own by entry points
 (docs/extending.md). Code is imported when its name is first used: the help page lists names and
 stays light.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hvcod.codistill.exchanges.base import MakeExchange
     from hvcod.codistill.losses import Loss
     from hvcod.experiments.base import Experiment, Study
+    from hvcod.training.record.trackers.base import Tracker
     from hvcod.training.sgd.base import BaseAlgorithm
 
 Entry = TypeVar("Entry")
@@ -182,6 +183,17 @@ BASE_ALGORITHMS: Registry["type[BaseAlgorithm]"] = Registry(
     "hvcod.base_algorithms",
 )
 """Ways in which the ranks of a group train one model: subclasses of `BaseAlgorithm`."""
+
+TRACKERS: Registry["type[Tracker]"] = Registry(
+    "--tracker",
+    {
+        "tensorboard": "hvcod.training.record.trackers.tensorboard:TensorBoard",
+        "mlflow": "hvcod.training.record.trackers.mlflow:MLflow",
+        "wandb": "hvcod.training.record.trackers.wandb:WandB",
+    },
+    "hvcod.trackers",
+)
+"""Libraries that follow a group's training: subclasses of `Tracker`."""
 
 EXPERIMENTS: Registry[Callable[[str], "Experiment | Study"]] = Registry(
     "hvcod experiment",

@@ -18,9 +18,12 @@ from typing import Any
 
 from hvcod.errors import UsageError
 from hvcod.sections import Section
-from hvcod.values import Numbers, Paths
+from hvcod.values import Names, Numbers, Paths
 
 LARGEST_INTEGER = 2**63 - 1
+
+FORMER: Mapping[str, str] = {"tensorboard": "tracker=tensorboard"}
+"""Options of earlier versions by key, and what took their place."""
 
 TypedField = tuple[dataclasses.Field[Any], Any]
 
@@ -189,6 +192,8 @@ def _build(options: type, model: type | None, values: Mapping[str, Any], prefix:
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:
+    if key in FORMER:
+        return f"unknown option {key}: it is {FORMER[key]} now"
     by_last_part = {name.rpartition(".")[2]: name for name in known}
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if not close:
@@ -202,9 +207,10 @@ def _checked(key: str, item: dataclasses.Field[Any], kind: Any, value: Any) -> A
     value = _converted(key, kind, value)
     choices = item.metadata["choices"]
     minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
-    if choices is not None and value not in choices:
+    chosen = value.names if isinstance(value, Names) else [value]
+    if choices is not None and (wrong := [name for name in chosen if name not in choices]):
         elsewhere = getattr(choices, "elsewhere", "")
-        raise UsageError(f"{key}={value}: choose one of {', '.join(choices)}{elsewhere}")
+        raise UsageError(f"{key}={wrong[0]}: choose one of {', '.join(choices)}{elsewhere}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{key}={value}: must be a finite number")
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
@@ -229,7 +235,7 @@ def _converted(key: str, kind: Any, value: Any) -> Any:
         return value
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    if issubclass(kind, Numbers) and isinstance(value, list):
+    if issubclass(kind, Numbers | Names) and isinstance(value, list):
         value = ",".join(map(str, value))
     if issubclass(kind, Paths) and isinstance(value, list):
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Types of options that people write as text: durations, lists of numbers or paths."""
+"""Types of options that people write as text: durations, lists of numbers, names or paths."""
 
 import math
 import re
@@ -66,6 +66,28 @@ class Sizes(Numbers):
     def units(self) -> list[int]:
         """The numbers, in order."""
         return [int(value) for value in self.values]
+
+
+class Names(str):
+    """A list of names as text with commas between them, such as ``mlflow,wandb``; may be empty.
+
+    A name that is repeated counts once.
+    """
+
+    EXPECTED: ClassVar[str] = "names with commas between them, such as mlflow,wandb"
+    REPEATED: ClassVar[bool] = True
+
+    def __new__(cls, text: str | float = "") -> Self:
+        """Raises ValueError if a name is empty."""
+        parts = [part.strip() for part in str(text).split(",")] if str(text).strip() else []
+        if not all(parts):
+            raise ValueError(text)
+        return super().__new__(cls, ",".join(dict.fromkeys(parts)))
+
+    @property
+    def names(self) -> list[str]:
+        """The names, in order."""
+        return self.split(",") if self else []
 
 
 class Paths(tuple[Path, ...]):

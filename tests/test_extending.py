@@ -1,4 +1,4 @@
-"""A loss, a topology and an exchange of another package: docs/extending.md as it is written."""
+"""Extensions that another package brings: docs/extending.md as it is written."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from hvcod.errors import UsageError
 from hvcod.registry import BASE_ALGORITHMS, LOSSES, Registry, places_of_packages
 
 PAGE = (PROJECT / "docs/extending.md").read_text()
-TOYS = "--distill-loss toy-squares --topology toy-star --exchange toy-folder"
+TOYS = "--distill-loss toy-squares --topology toy-star --exchange toy-folder --tracker toy-lines"
 
 
 def blocks(language: str) -> list[str]:
@@ -27,7 +27,10 @@ def blocks(language: str) -> list[str]:
 
 def install(folder: Path) -> Path:
     """Puts the page's package into a folder, as pip would."""
-    (folder / "toys.py").write_text("\n".join(blocks("python")))
+    *others, tracker = blocks("python")
+    (folder / "toys.py").write_text("\n".join(others))
+    assert tracker.startswith("# toy_lines.py\n")
+    (folder / "toy_lines.py").write_text(tracker)
     project = tomllib.loads(*blocks("toml"))["project"]
     points = ""
     for group, names in project["entry-points"].items():
@@ -59,8 +62,15 @@ def test_a_package_brings_a_loss_a_topology_and_an_exchange(
     assert squares
     assert all(0 < loss < 0.01 for loss in squares)  # of probabilities; cross entropies are larger
     recorded = (run / "config.toml").read_text()
-    for name in TOYS.split()[1::2]:
+    for name in TOYS.split()[1:6:2]:
         assert f'"{name}"' in recorded
+    for group in (0, 1):
+        tracked = (run / f"group-{group}/toy-lines.txt").read_text().splitlines()
+        assert tracked[0] == f"run: group {group} of 2"
+        assert tracked[1].startswith("burn-in ")
+        assert tracked[-1].strip() == "finished"
+        steps = [int(line.split()[0]) for line in tracked[2:-1]]
+        assert steps == [line["step"] for line in lines(run, group)]
     # Without the package: one line that names it and what is missing.
     gone = fast_mpirun(0, "hvcod", "train", "--config", run / "config.toml", check=False)
     assert gone.returncode == 2

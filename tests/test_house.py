@@ -145,6 +145,7 @@ WRITERS_OF_THEIR_OWN = {
     "runs.plot": "draws into memory",
     "experiments.page.figure": "draws into memory",
     "training.record.profile": "fills a new folder of a random name",
+    "training.record.trackers.mlflow": "calls methods of an open Folder",
 }
 """Files above the ground floor that may change the file system by themselves, and why."""
 

@@ -11,7 +11,8 @@ from hvcod import config
 from hvcod.cli.completing import VALUES
 from hvcod.cli.sectioned import option_of
 from hvcod.config import TrainOptions
-from hvcod.schema import flag_of, sections_of
+from hvcod.errors import UsageError
+from hvcod.schema import FORMER, flag_of, sections_of
 from hvcod.sections import Section
 from hvcod.values import Duration, Paths
 
@@ -58,7 +59,7 @@ def training_options(without: Collection[str] = ()) -> Callable[..., Any]:
         help="Set any option by its key, such as model.hidden=512; may be repeated.",
     )
     flags = dataclass_options(TrainOptions, without)
-    return lambda command: flags(file(assignments(command)))
+    return lambda command: flags(file(assignments(_former_flags(command))))
 
 
 def layer(options: type, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,6 +103,28 @@ def _flag(
     known = {int: click.INT, float: click.FLOAT, Path: PATH}
     types: Any = click.Choice(metadata["choices"]) if metadata["choices"] else known.get(kind, str)
     return flag(name, type=types, default=None, help=text)
+
+
+def _former_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of earlier versions, which say what took their place."""
+    for key in FORMER:
+
+        def refuse(context: click.Context, flag: click.Parameter, value: object) -> None:
+            if value:
+                assignment = FORMER[str(flag.name)].partition("=")
+                raise UsageError(f"{flag.opts[0]} is {flag_of(assignment[0])} {assignment[2]} now")
+
+        former = option_of(
+            Section.VALIDATION,
+            flag_of(key),
+            key,
+            is_flag=True,
+            hidden=True,
+            expose_value=False,
+            callback=refuse,
+        )
+        command = former(command)
+    return command
 
 
 def _joined(

@@ -22,6 +22,11 @@ class Appender:
         self._end = self._on_disk = self._file.tell()
         self._torn = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of its whole records."""
+        return self._end
+
     def append(self, record: bytes) -> None:
         """Appends a record; raises OSError if it could not be written whole and was cut away."""
         checked(self._path)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -248,6 +249,16 @@ def remove(path: Path) -> None:
     """Removes a file, if it is there. Raises OSError."""
     with contextlib.suppress(FileNotFoundError), opened(path.parent) as folder:
         folder.unlink(path.name)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder with all that is in it, if it is there; not what links point to.
+
+    Raises OSError; an IrregularError if it is a link or not a folder.
+    """
+    with contextlib.suppress(FileNotFoundError), opened(path.parent) as above:
+        above.folder(path.name).close()
+        shutil.rmtree(path.name, dir_fd=above.descriptor)
 
 
 def _above(path: Path) -> Held | None:

@@ -16,13 +16,14 @@ from hvcod.groups.communicator import Communicator
 from hvcod.groups.device import choose_device
 from hvcod.groups.pace import Pace
 from hvcod.groups.split import Group, in_one_process, split
-from hvcod.groups.world import NodeShare, node_share, wait_quietly, world
+from hvcod.groups.world import NodeShare, node_share, on_rank_zero, wait_quietly, world
 from hvcod.registry import BASE_ALGORITHMS
 from hvcod.tasks import load_task
 from hvcod.terminal import LogLines
 from hvcod.training.finished.teachers import finished_teachers
 from hvcod.training.loop import Part, train
 from hvcod.training.precision import advise
+from hvcod.training.record.trackers.base import check_trackers
 from hvcod.training.run.data import join_data
 from hvcod.training.run.directory import Run, of_another_group, open_run
 from hvcod.training.run.group_options import of_this_group
@@ -53,6 +54,7 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
     If a summary names silent teacher ranks, MPI must not be ended as usual: see `abort.leave`.
     """
     everyone = team.ranks
+    on_rank_zero(everyone, lambda: check_trackers(options.tracker.names))
     group, *others = groups = _groups_here(options, team)
     # All trainers of the launch, if there are others, which may fall silent.
     colleagues = everyone.Split(group.role == "teacher", everyone.rank) if group.whole else None

@@ -244,11 +244,12 @@ def test_a_group_may_have_options_of_its_own(
 def test_one_group_is_plain_synchronous_sgd(
     mpirun: MpiRun, tiny_data: Path, tmp_path: Path
 ) -> None:
-    words = ["--steps", 60, "--tensorboard"]
+    words = ["--steps", 60, "--tracker", "tensorboard"]
     summaries = train(mpirun, 2, tiny_data, tmp_path / "run", *words)
     assert summaries[0]["exchanges"] == 0
     assert summaries[0]["mean_staleness"] is None
-    names = sorted(path.name for path in (tmp_path / "run/group-0").iterdir())
+    assert summaries[0]["problems"] == {}
+    names = sorted(path.name for path in (tmp_path / "run/group-0").glob("[!.]*"))
     assert names == ["data.json", "metrics.jsonl", "state", "tensorboard"]
     assert list((tmp_path / "run/group-0/tensorboard").glob("events.out.tfevents.*"))
 

@@ -41,7 +41,6 @@ def third_party_imports(folder: Path) -> dict[str, str]:
 def test_every_import_is_declared() -> None:
     declared = {canonicalize_name(requirement.name) for requirement in requirements(extras=False)}
     declared |= {canonicalize_name(Requirement(line).name) for line in EXTRAS["plot"]}
-    declared |= {canonicalize_name(Requirement(line).name) for line in EXTRAS["tensorboard"]}
     declared |= {canonicalize_name(Requirement(line).name) for line in EXTRAS["export"]}
     providers = importlib.metadata.packages_distributions()
     undeclared = {

@@ -21,6 +21,8 @@ from hvcod.training.record.metrics import MetricsFile
 from hvcod.training.record.processors import Processors
 from hvcod.training.record.profile import profile_of
 from hvcod.training.record.times import StepTimes
+from hvcod.training.record.trackers.about import tracked
+from hvcod.training.record.trackers.feed import Trackers
 from hvcod.training.run.directory import Run
 
 log = logging.getLogger("hvcod.training")
@@ -79,6 +81,7 @@ class Journal:
         self._processors = Processors(group, device)
         self._sources: list[Source] = [self._processors]
         self._file: MetricsFile | None = None
+        self._trackers: Trackers | None = None
         self.losses, self._times = Means("losses"), StepTimes()
         self._metrics: dict[str, float] = {}
         self._counted: dict[str, int] = {}
@@ -97,9 +100,12 @@ class Journal:
         """
         options, group, wall_s = self._options, self._group, 0.0
         if group.is_root:
-            events = self._run.group / "tensorboard" if options.tensorboard else None
-            self._file = MetricsFile(self._run.group / "metrics.jsonl", events, after=step)
+            self._file = MetricsFile(self._run.group / "metrics.jsonl", after=step)
             wall_s = self._file.wall_s
+            if options.tracker:
+                run = tracked(options, group, self._run, step)
+                self._trackers = Trackers(options.tracker.names, run, self._file.kept)
+                self.add(self._trackers)
         shown = group.is_root and (group.index == 0 or options.group is not None)
         name = f"group {group.index}"
         self._progress = Progress(options.steps, name, "step", shown, begin=step)
@@ -230,9 +236,11 @@ class Journal:
             "times": self._times.summary(),
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "weights": weights,
-            "problems": self._troubles().get("problems", {}),
             "run_dir": str(self._run.directory),
         }
+        if self._trackers:
+            self._trackers.close(summary)
+        summary["problems"] = self._troubles().get("problems", {})
         for source in self._sources:
             summary |= source.summary()
         return summary | self._counters()
@@ -293,4 +301,7 @@ class Journal:
             figures = {"restarts": self._restarts} | figures
         examples = learned(self._group, self._options, step)
         wall_s = round(time.monotonic() - self._begun, 3)
-        self._file.write({"step": step, "examples": examples, "wall_s": wall_s} | figures)
+        line = {"step": step, "examples": examples, "wall_s": wall_s} | figures
+        self._file.write(line)
+        if self._trackers:
+            self._trackers.log(step, line)

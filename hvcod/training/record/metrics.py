@@ -1,4 +1,4 @@
-"""The file of metrics of a group, ``metrics.jsonl``, and TensorBoard events beside it."""
+"""The file of metrics of a group, ``metrics.jsonl``."""
 
 import contextlib
 import logging
@@ -13,9 +13,8 @@ from hvcod.errors import HvcodError, reason_of
 from hvcod.files.appender import Appender
 from hvcod.tensorfile.worker import Worker
 from hvcod.training.record.lines import keep_lines, number, to_line
-from hvcod.training.record.tensorboard import EventFile
 
-_Entry = tuple[bytes, int, dict[str, float]] | threading.Event
+_Entry = bytes | threading.Event
 
 _MOST_WAITING = 10_000
 _SECONDS_BETWEEN_SYNCS = 5.0
@@ -31,25 +30,25 @@ class MetricsFile:
 
     Attributes:
         wall_s: Training time in seconds of the last line that the file had before.
-        lost: How many records could not be written: lines, and for TensorBoard.
+        kept: Bytes of the lines that the file had before.
+        lost: How many lines could not be written.
     """
 
-    def __init__(self, path: Path, tensorboard: Path | None = None, *, after: int = 0) -> None:
+    def __init__(self, path: Path, *, after: int = 0) -> None:
         """
         Args:
             path: The file; its lines of steps after `after` are removed.
-            tensorboard: A folder for TensorBoard event files, which get the figures as well.
             after: The step from which training goes on.
 
         Raises:
-            HvcodError: The file cannot be read or written, or TensorBoard is not installed.
+            HvcodError: The file cannot be read or written.
         """
-        self._events = EventFile(tensorboard, after) if tensorboard else None
         try:
             kept = keep_lines(path, after)
             self._file = Appender(path)
         except OSError as error:
             raise HvcodError(f"cannot write the metrics {path}: {error.strerror}") from error
+        self.kept = self._file.size
         self.wall_s: float = number(kept, "wall_s", 0.0)
         self.lost = 0
         self._path = path
@@ -59,17 +58,12 @@ class MetricsFile:
         self._worker = Worker("hvcod-metrics", self._run)
 
     def write(self, figures: Mapping[str, Any]) -> None:
-        """Appends one line; returns at once. Numbers also go to TensorBoard, by ``step``.
-
-        Raises the error of the thread, a mistake in the program.
-        """
+        """Appends one line; returns at once. Raises the error of the thread, a mistake of ours."""
         self._worker.check()
-        scalars = {name: value for name in figures if (value := number(figures, name)) is not None}
-        step = scalars.pop("step")
         if self._waiting.qsize() < _MOST_WAITING:
-            self._waiting.put((to_line(figures), step, scalars))
+            self._waiting.put(to_line(figures))
         else:
-            self._lose(self._path, f"{_MOST_WAITING} lines wait for the file system already")
+            self._lose(f"{_MOST_WAITING} lines wait for the file system already")
 
     def sync(self, timeout: float = 10.0) -> None:
         """Puts the lines so far on disk; gives up after `timeout` seconds. For other threads."""
@@ -87,7 +81,7 @@ class MetricsFile:
         if not done:
             log.warning("%s: still writing after %g s; gave up waiting", self._path, timeout)
         if self.lost:
-            log.warning("%s: %d records of metrics were lost", self._path, self.lost)
+            log.warning("%s: %d lines of metrics were lost", self._path, self.lost)
         return done
 
     def _run(self) -> None:
@@ -97,35 +91,29 @@ class MetricsFile:
                 self._sync()
                 entry.set()
                 continue
-            line, step, scalars = entry
-            with self._losing(self._path):
-                self._file.append(line)
-            if self._events is not None and scalars:
-                with self._losing(self._events.path):
-                    self._events.write(step, scalars)
+            with self._losing():
+                self._file.append(entry)
             if time.monotonic() - synced > _SECONDS_BETWEEN_SYNCS:
                 self._sync()
                 synced = time.monotonic()
         self._sync()
         self._file.close()
-        if self._events is not None:
-            self._events.close()
 
     def _sync(self) -> None:
-        with self._losing(self._path):
+        with self._losing():
             self._file.sync()
 
     @contextlib.contextmanager
-    def _losing(self, path: Path) -> Iterator[None]:
+    def _losing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            self._lose(path, reason_of(error))
+            self._lose(reason_of(error))
 
-    def _lose(self, path: Path, reason: str) -> None:
+    def _lose(self, reason: str) -> None:
         with self._lock:
             self.lost += 1
             first = reason not in self._reported
             self._reported.add(reason)
         if first:
-            log.warning("metrics are being lost: %s: %s (told once)", path, reason)
+            log.warning("metrics are being lost: %s: %s (told once)", self._path, reason)

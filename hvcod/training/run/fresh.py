@@ -3,11 +3,11 @@
 import contextlib
 import fnmatch
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError
-from hvcod.files.folder import hold, opened, remove
+from hvcod.files.folder import hold, opened, remove, remove_folder
 from hvcod.folders import group_folder, groups_in
 from hvcod.training.run.own_options import forget
 from hvcod.training.run.owner import claims_of_the_dead, newcomers
@@ -23,8 +23,11 @@ _FILES_OF_A_GROUP = {
     "best": ("step-[0-9]*.h5", ".step-[0-9]*.tmp"),
     "tensorboard": ("events.out.tfevents.*",),
     "profile": ("steps-[0-9]*.pt.trace.json.gz",),
-    "": ("metrics.jsonl", "data.json", "init.json", "owner.json", ".owner*"),
+    "": ("metrics.jsonl", "data.json", "init.json", "owner.json", ".owner*", ".tracker-*.lock"),
 }
+_FOLDERS_OF_A_RUN = ("mlflow", ".mlflow-*")
+_FOLDERS_OF_A_GROUP = ("wandb",)
+"""Whole folders that trackers have made; what is in them is theirs."""
 
 
 def files_of_groups(directory: Path) -> Iterator[Path]:
@@ -75,7 +78,19 @@ def clear(directory: Path, force: bool) -> None:
                 forget(folder / _CONFIGURATION)
         for name in fnmatch.filter(run.names(), f".{_CONFIGURATION}.*"):
             run.unlink(name)
+        _remove_folders(directory, _FOLDERS_OF_A_RUN)
+        for folder in _groups(directory):
+            _remove_folders(folder, _FOLDERS_OF_A_GROUP)
         _remove_empty(directory)
+
+
+def _remove_folders(above: Path, patterns: Sequence[str]) -> None:
+    """Removes folders with all that is in them, but no links, nor what they point to."""
+    with opened(above) as folder:
+        for name in folder.names():
+            named = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+            if named and stat.S_ISDIR(folder.stat(name).st_mode):
+                remove_folder(above / name)
 
 
 def _remove_empty(directory: Path) -> None:

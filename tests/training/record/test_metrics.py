@@ -103,7 +103,7 @@ def test_a_full_disk_costs_lines_and_is_told_once(
     assert len(there) + file.lost == 101
     assert [record.getMessage() for record in caplog.records] == [
         f"metrics are being lost: {path}: File too large (told once)",
-        f"{path}: {file.lost} records of metrics were lost",
+        f"{path}: {file.lost} lines of metrics were lost",
     ]
 
 
@@ -133,7 +133,7 @@ def test_a_file_system_that_hangs_stops_nobody(
     assert [record.getMessage() for record in caplog.records] == [
         f"metrics are being lost: {path}: 50 lines wait for the file system already (told once)",
         f"{path}: still writing after 0.2 s; gave up waiting",
-        f"{path}: 10 records of metrics were lost",
+        f"{path}: 10 lines of metrics were lost",
     ]
     blocked.set()
     assert file.close()
@@ -169,60 +169,3 @@ def test_a_new_run_begins_at_zero_seconds(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(HvcodError, match=r"cannot write the metrics .*: No such file or directory"):
         MetricsFile(tmp_path / "nowhere/metrics.jsonl")
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Returns the scalars that TensorBoard itself reads."""
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder))
-    events.Reload()
-    tags = events.Tags()["scalars"]
-    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in tags}
-
-
-def test_tensorboard_sees_the_numbers_and_forgets_what_is_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "tensorboard"
-    first = MetricsFile(tmp_path / "metrics.jsonl", folder)
-    for step in (10, 20, 30):
-        first.write({"step": step, "loss": 1.5, "teachers": {1: 5}, "event": "x", "yes": True})
-    first.close()
-    assert scalars(folder) == {"loss": [(10, 1.5), (20, 1.5), (30, 1.5)]}
-    later = time.time() + 100
-    monkeypatch.setattr(time, "time", lambda: later)
-    second = MetricsFile(tmp_path / "metrics.jsonl", folder, after=10)
-    for step in (20, 30):
-        second.write({"step": step, "loss": 2.5})
-    second.close()
-    assert scalars(folder) == {"loss": [(10, 1.5), (20, 2.5), (30, 2.5)]}
-
-
-def test_tensorboard_on_a_full_disk_harms_nothing(
-    tmp_path: Path, disk: Limit, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "tensorboard"
-    file = MetricsFile(tmp_path / "metrics.jsonl", folder)
-    path, step = tmp_path / "metrics.jsonl", 0
-    disk(1200)
-    # Of the two files TensorBoard's grows faster by far: it alone meets its limit.
-    figures = {"loss": 1.0, "task_loss": 2.0, "step_s": 3.0, "data_s": 4.0}
-    while not file.lost:
-        file.write({"step": step, **figures})
-        end = time.monotonic() + 120
-        while len(read(path)) <= step:
-            assert time.monotonic() < end
-            time.sleep(0.001)
-        step += 1
-    disk(None)
-    file.write({"step": step, **figures})
-    file.close()
-    assert [line["step"] for line in read(path)] == list(range(step + 1))
-    seen = [event for event, _ in scalars(folder)["loss"]]
-    assert 2 < len(seen) < step + 1
-    assert seen == sorted(seen)
-    assert seen[-1] == step
-    assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
-        "metrics are being lost",
-        f"{tmp_path / 'metrics.jsonl'}",
-    ]

@@ -182,7 +182,7 @@ HARMLESS: dict[str, Any] = {
 }
 OF_A_LAUNCH: dict[str, Any] = {
     "advise": 51,
-    "tensorboard": True,
+    "tracker": "tensorboard",
     "profile": "10:12",
     "other_data": True,
     "time_limit": "3h",
@@ -511,6 +511,11 @@ OURS = (
     "group-0/state/step-00000050.h5",
     "group-0/state/.step-00000051.h5.55@node7@123.tmp",
     "group-0/tensorboard/events.out.tfevents.1.node7",
+    "group-0/.tracker-wandb.lock",
+    "group-0/wandb/offline-run-20261130_120000-run-1-0/run-1.wandb",
+    "group-0/wandb/cache/wandb/logs/core-debug.log",
+    "mlflow/0/meta.yaml",
+    ".mlflow-a1b2c3/mlflow/0/meta.yaml",
     "group-0/profile/steps-00000010-00000012.pt.trace.json.gz",
     "group-11/metrics.jsonl",
 )
@@ -525,6 +530,8 @@ THEIRS = (
     "group-0.bak/state/step-00000050.h5",
     "behind/published/step-00000050.h5",
     "eval/group-0/metrics.jsonl",
+    "eval/mlflow/0/meta.yaml",
+    "wandb/notes.txt",
 )
 
 
@@ -537,6 +544,7 @@ def test_fresh_with_force_deletes_what_hvcod_made_and_nothing_else(directory: Pa
     (directory / "group-2/state").symlink_to(directory / "eval")
     (directory / "group-3").symlink_to("behind")
     (directory / "group-2/tensorboard").symlink_to("../behind/published")
+    (directory / "group-2/wandb").symlink_to("../eval/mlflow")
     second = launch(directory, fresh=True, force=True, seed=9)
     assert second != first
     assert (written(directory)["run"]["id"], written(directory)["seed"]) == (second, 9)
