@@ -1,12 +1,13 @@
 """The panels of a picture of learning curves, one below the other over the same axis.
 
-A group has a colour and a marker, and what is drawn of it a line style, so that lines can be told
-apart in grey. A panel is as wide as a column of text.
+A panel holds lines, whatever draws them: a picture (`hvcod.runs.plot`) or a page
+(`hvcod.runs.page`). A group has a colour, and what is drawn of it dashes, so that lines can be told
+apart in grey.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,43 +17,54 @@ from hvcod.runs.curves import AXES, Curve, GroupCurves
 from hvcod.terminal import one_line
 from hvcod.units import byte_count
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+Dashes = tuple[float, ...]
+"""Lengths of dashes and gaps, in widths of the line; empty: solid."""
 
-COLORS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Colours that colour-blind people can tell apart, too (Okabe and Ito)."""
+SOLID: Dashes = ()
+DASHED: Dashes = (3.7, 1.6)
+DASH_DOTTED: Dashes = (6.4, 1.6, 1, 1.6)
+DOTTED: Dashes = (1, 1.65)
 
-MARKERS = ("o", "^", "s", "v", "D", "P", "X", "*", "<", ">", "h")
-"""The number of them shares no factor with that of the colours, so pairs repeat late."""
 
-MARKED = 8
-"""About the number of markers on a line."""
+class Look(NamedTuple):
+    """The look of what is drawn of a group; its colour is the group's.
 
-KINDS: Mapping[str, tuple[str, Any]] = {
-    "validation": ("", "-"),
-    "average of the weights": ("average_", "--"),
-    "ensemble of the groups": ("ensemble_", "-."),
-    "ensemble of averages": ("ensemble_average_", (0, (5, 1, 1, 1, 1, 1))),
+    Attributes:
+        width: Of the line, in points.
+        marked: With some markers of the group.
+    """
+
+    dashes: Dashes = SOLID
+    width: float = 1.2
+    opacity: float = 1.0
+    marked: bool = True
+
+
+KINDS: Mapping[str, tuple[str, Look]] = {
+    "validation": ("", Look()),
+    "average of the weights": ("average_", Look(DASHED)),
+    # An ensemble is not of the group that measured it.
+    "ensemble of the groups": ("ensemble_", Look(DASH_DOTTED, marked=False)),
+    "ensemble of averages": ("ensemble_average_", Look((5, 1, 1, 1, 1, 1), marked=False)),
 }
-"""{what is scored: (how its metrics begin, line style)}."""
+"""{what is scored: (how its metrics begin, its look)}."""
 
-TRAINING: Mapping[str, Any] = {"linestyle": "-", "linewidth": 0.8, "alpha": 0.4}
-PARTS: Sequence[Any] = ((0, (1, 1)), "-", (0, (4, 1)), (0, (4, 1, 1, 1)))
-FIRST_TEACHER: Mapping[str, Any] = {"linestyle": ":", "linewidth": 1}
+TRAINING = Look(width=0.8, opacity=0.4, marked=False)
+PARTS: Sequence[Dashes] = ((1, 1), SOLID, (4, 1), (4, 1, 1, 1))
+FIRST_TEACHER = Look(DOTTED, width=1, marked=False)
 """How losses of the training, of parts of the validation data, and that event are drawn."""
 
 BEGINNING = 0.1
 """The share of a run at its beginning whose large losses may lie outside the picture."""
 
-TEACHERS: Sequence[Any] = ("-", "--", "-.", ":")
+TEACHERS: Sequence[Dashes] = (SOLID, DASHED, DASH_DOTTED, DOTTED)
 
-BYTES: Mapping[str, tuple[str, Any]] = {
-    "averaged inside the group": ("allreduce_bytes", "-"),
-    "published for others": ("published_bytes", "--"),
-    "taken from others": ("taken_bytes", ":"),
+BYTES: Mapping[str, tuple[str, Dashes]] = {
+    "averaged inside the group": ("allreduce_bytes", SOLID),
+    "published for others": ("published_bytes", DASHED),
+    "taken from others": ("taken_bytes", DOTTED),
 }
-"""{what moved: (its metric, line style)}."""
-
+"""{what moved: (its metric, dashes)}."""
 
 SPREAD = 10
 """Bytes that differ by more than this factor are drawn on a logarithmic axis."""
@@ -91,12 +103,31 @@ def axis_of(groups: Sequence[GroupCurves], over: str) -> Axis:
 _UNITS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
+class Line(NamedTuple):
+    """A line of a panel.
+
+    Attributes:
+        series: The number of its group among all that are drawn.
+        kind: What it shows of the group.
+        where: Along the horizontal axis, [N].
+        values: [N].
+        end: A text at its end.
+    """
+
+    series: int
+    kind: str
+    look: Look
+    where: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64]
+    end: str = ""
+
+
 class Series(NamedTuple):
     """A group whose curves are drawn.
 
     Attributes:
         name: In the legend.
-        number: Among all that are drawn; it decides colour and marker.
+        number: Among all that are drawn; it decides the colour.
         axis: The horizontal one.
     """
 
@@ -105,38 +136,40 @@ class Series(NamedTuple):
     number: int
     axis: Axis
 
-    @property
-    def look(self) -> dict[str, Any]:
-        """The colour and marker."""
-        color = COLORS[self.number % len(COLORS)]
-        return {"color": color, "marker": MARKERS[self.number % len(MARKERS)], "markersize": 3.5}
-
     def along(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Returns where steps lie on the horizontal axis."""
         return self.curves.along(self.axis.over, steps) / self.axis.unit
 
-    def plot(self, axes: "Axes", curve: Curve | None, **style: Any) -> None:
-        """Draws a curve, if there is one, with some markers."""
-        if curve is None or not len(curve.steps):
-            return
-        every = max(1, len(curve.steps) // MARKED)
-        marked = (self.number * every // 3 % every, every)
-        look = {**self.look, "linewidth": 1.2, "markevery": marked, **style}
-        axes.plot(self.along(curve.steps), curve.values, **look)
+    def line(self, curve: Curve | None, kind: str, look: Look, end: str = "") -> Iterator[Line]:
+        """Yields the line of a curve, if there is one."""
+        if curve is not None and len(curve.steps):
+            yield Line(self.number, kind, look, self.along(curve.steps), curve.values, end)
 
 
-class Panel(NamedTuple):
+@dataclass(frozen=True)
+class Panel:
     """One of the panels.
 
     Attributes:
         label: Of the vertical axis.
         height: In inches.
-        draw: Draws all groups.
+        first_teachers: (number of a group, where it has its first teacher).
+        limits: Of the vertical axis; None: what the lines need.
+        logarithmic: The vertical axis is.
+        from_zero: The vertical axis reaches down to zero.
+        form: Returns a number of the vertical axis as text.
+        legend: {kind: look} of lines that only this panel has.
     """
 
     label: str
     height: float
-    draw: Callable[["Axes", Sequence[Series]], None]
+    lines: Sequence[Line]
+    first_teachers: Sequence[tuple[int, float]] = ()
+    limits: tuple[float, float] | None = None
+    logarithmic: bool = False
+    from_zero: bool = False
+    form: Callable[[float], str] = "{:g}".format
+    legend: Mapping[str, Look] | None = None
 
 
 def panels(series: Sequence[Series], per_step: bool) -> list[Panel]:
@@ -145,30 +178,25 @@ def panels(series: Sequence[Series], per_step: bool) -> list[Panel]:
     Args:
         per_step: Whether bytes are those of a step, not all so far.
     """
-    everyones = [each.curves for each in series]
-    scored = {name for curves in everyones for name in _scored(curves)}
-    found = [Panel("loss (nats)", 3.2, _losses)]
-    for name in sorted(scored):
-        found.append(Panel(one_line(name).replace("_", " "), 1.7, partial(_scores, name=name)))
-    if any(curves.disagreement for curves in everyones):
-        found.append(Panel("disagreement with\nteachers (nats)", 1.5, _disagreement))
-    if any(curves.staleness for curves in everyones):
-        found.append(Panel("staleness of\nteachers (steps)", 1.5, _staleness))
-    if any(curves.noise for curves in everyones):
-        found.append(Panel("gradient noise\nscale (examples)", 1.5, _noise))
-    if any(_moved(curves) for curves in everyones):
-        label = "bytes in a step" if per_step else "bytes so far"
-        found.append(Panel(label, 1.8, partial(_bytes, per_step=per_step)))
-    return found
+    scored = sorted({name for each in series for name in _scored(each.curves)})
+    found = [
+        _losses(series),
+        *(Panel(one_line(name).replace("_", " "), 1.7, _scores(series, name)) for name in scored),
+        Panel("disagreement with\nteachers (nats)", 1.5, _disagreement(series)),
+        Panel("staleness of\nteachers (steps)", 1.5, _staleness(series), from_zero=True),
+        Panel("gradient noise\nscale (examples)", 1.5, _noise(series), logarithmic=True),
+        _bytes(series, per_step),
+    ]
+    return [panel for number, panel in enumerate(found) if panel.lines or not number]
 
 
-def kinds(series: Sequence[Series]) -> dict[str, Any]:
-    """Returns {name in the legend: line style} of what is drawn of a group."""
+def kinds(series: Sequence[Series]) -> dict[str, Look]:
+    """Returns {name in the legend: look} of what is drawn of a group."""
     everyones = [each.curves for each in series]
     names = {name for curves in everyones for name in curves.metrics}
-    found: dict[str, Any] = {
-        kind: {"linestyle": style, "linewidth": 1.2}
-        for kind, (prefix, style) in KINDS.items()
+    found = {
+        kind: look._replace(marked=False)
+        for kind, (prefix, look) in KINDS.items()
         if f"validation_{prefix}loss" in names
     }
     parts = max(len(curves.parts.get("validation_loss", [])) for curves in everyones)
@@ -180,9 +208,9 @@ def kinds(series: Sequence[Series]) -> dict[str, Any]:
     return found
 
 
-def _part(part: int) -> dict[str, Any]:
-    """Returns the style of one part of the validation data."""
-    return {"linestyle": PARTS[part % len(PARTS)], "linewidth": 0.7}
+def _part(part: int) -> Look:
+    """Returns the look of one part of the validation data."""
+    return Look(PARTS[part % len(PARTS)], width=0.7, marked=False)
 
 
 def _scored(curves: GroupCurves) -> set[str]:
@@ -194,75 +222,89 @@ def _scored(curves: GroupCurves) -> set[str]:
     return names - of_others - {"loss"}
 
 
-def _losses(axes: "Axes", series: Sequence[Series]) -> None:
-    """Draws the losses of validation and training, and marks the first teachers."""
-    for each in series:
-        each.plot(axes, each.curves.metrics.get("task_loss"), **TRAINING, marker="")
-        if (step := each.curves.first_teacher) is not None:
-            (where,) = each.along(np.array([step]))
-            axes.axvline(where, color=each.look["color"], **FIRST_TEACHER)
-    _scores(axes, series, "loss")
-    _zoom(axes, series)
+def _losses(series: Sequence[Series]) -> Panel:
+    """The losses of validation and training, and where the first teachers are."""
+    training = [
+        line
+        for each in series
+        for line in each.line(each.curves.metrics.get("task_loss"), "training", TRAINING)
+    ]
+    lines = [*training, *_scores(series, "loss")]
+    first = [
+        (each.number, float(each.along(np.array([step]))[0]))
+        for each in series
+        if (step := each.curves.first_teacher) is not None
+    ]
+    parts = [line for line in lines if not line.kind.startswith("validation, part")]
+    return Panel("loss (nats)", 3.2, lines, first, _zoomed(parts))
 
 
-def _scores(axes: "Axes", series: Sequence[Series], name: str) -> None:
-    """Draws a metric of the validation: of the weights, averages, ensembles, parts of the data."""
+def _scores(series: Sequence[Series], name: str) -> list[Line]:
+    """A metric of the validation: of the weights, averages, ensembles, parts of the data."""
+    lines = list[Line]()
     for each in series:
         for part, curve in enumerate(each.curves.parts.get(f"validation_{name}", [])):
-            each.plot(axes, curve, **_part(part), marker="")
-        for prefix, style in KINDS.values():
-            # An ensemble is not of the group that measured it.
-            mark = {"marker": ""} if prefix.startswith("ensemble") else {}
-            curve_of_kind = each.curves.metrics.get(f"validation_{prefix}{name}")
-            each.plot(axes, curve_of_kind, linestyle=style, **mark)
+            lines += each.line(curve, f"validation, part {part}", _part(part))
+        for kind, (prefix, look) in KINDS.items():
+            lines += each.line(each.curves.metrics.get(f"validation_{prefix}{name}"), kind, look)
+    return lines
 
 
-def _zoom(axes: "Axes", series: Sequence[Series]) -> None:
-    """Lets the losses of the first steps lie above the picture, so that the later ones spread."""
-    names = ["task_loss", *(f"validation_{prefix}loss" for prefix, _ in KINDS.values())]
-    drawn = [
-        (each.along(curve.steps), curve.values)
-        for each in series
-        for name in names
-        if (curve := each.curves.metrics.get(name)) is not None
-    ]
-    end = max((float(where.max()) for where, _ in drawn), default=0.0)
+def _zoomed(lines: Sequence[Line]) -> tuple[float, float] | None:
+    """Limits by which losses of the first steps may lie above, so that the later ones spread."""
+    end = max((float(line.where.max()) for line in lines), default=0.0)
     later = np.concatenate(
-        [values[where >= BEGINNING * end] for where, values in drawn] or [np.zeros(0)]
+        [line.values[line.where >= BEGINNING * end] for line in lines] or [np.zeros(0)]
     )
-    if len(later) and later.min() < later.max():
-        pad = 0.05 * (later.max() - later.min())
-        axes.set_ylim(later.min() - pad, later.max() + pad)
+    if not len(later) or later.min() == later.max():
+        return None
+    pad = 0.05 * (later.max() - later.min())
+    return float(later.min() - pad), float(later.max() + pad)
 
 
-def _disagreement(axes: "Axes", series: Sequence[Series]) -> None:
-    """Draws one line for each teacher of a group, and names them if there are several."""
-    for each in series:
-        for number, (teacher, curve) in enumerate(each.curves.disagreement.items()):
-            each.plot(axes, curve, linestyle=TEACHERS[number % len(TEACHERS)])
-            if len(each.curves.disagreement) > 1:
-                (where,) = each.along(curve.steps[-1:])
-                axes.annotate(one_line(teacher), (where, curve.values[-1]), fontsize="small")
+def _disagreement(series: Sequence[Series]) -> list[Line]:
+    """One line for each teacher of a group, which is named if there are several."""
+    return [
+        line
+        for each in series
+        for number, (teacher, curve) in enumerate(each.curves.disagreement.items())
+        for line in each.line(
+            curve,
+            f"teacher {one_line(teacher)}",
+            Look(TEACHERS[number % len(TEACHERS)]),
+            one_line(teacher) if len(each.curves.disagreement) > 1 else "",
+        )
+    ]
 
 
-def _staleness(axes: "Axes", series: Sequence[Series]) -> None:
-    for each in series:
-        for number, curve in enumerate(each.curves.staleness.values()):
-            each.plot(axes, curve, linestyle=TEACHERS[number % len(TEACHERS)])
-    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+def _staleness(series: Sequence[Series]) -> list[Line]:
+    return [
+        line
+        for each in series
+        for number, (teacher, curve) in enumerate(each.curves.staleness.items())
+        for line in each.line(
+            curve, f"teacher {one_line(teacher)}", Look(TEACHERS[number % len(TEACHERS)])
+        )
+    ]
 
 
-def _noise(axes: "Axes", series: Sequence[Series]) -> None:
-    """Draws the noise scale and, thin, the ends of its interval; dotted: the batch."""
-    axes.set_yscale("log", nonpositive="mask")
-    axes.minorticks_off()
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    for each in series:
-        noise = each.curves.noise
-        each.plot(axes, noise.get("scale"))
-        for end in ("low", "high"):
-            each.plot(axes, noise.get(end), linewidth=0.5, marker="")
-        each.plot(axes, noise.get("batch"), linestyle=":", linewidth=1, marker="")
+NOISE: Mapping[str, tuple[str, Look]] = {
+    "scale": ("noise scale", Look()),
+    "low": ("lower end of its interval", Look(width=0.5, marked=False)),
+    "high": ("upper end of its interval", Look(width=0.5, marked=False)),
+    "batch": ("batch", Look(DOTTED, width=1, marked=False)),
+}
+"""{figure of the noise: (what it is, its look)}."""
+
+
+def _noise(series: Sequence[Series]) -> list[Line]:
+    """The noise scale and, thin, the ends of its interval; dotted: the batch."""
+    return [
+        line
+        for each in series
+        for name, (kind, look) in NOISE.items()
+        for line in each.line(each.curves.noise.get(name), kind, look)
+    ]
 
 
 def _moved(curves: GroupCurves) -> dict[str, Curve]:
@@ -271,21 +313,28 @@ def _moved(curves: GroupCurves) -> dict[str, Curve]:
     return {kind: of for kind, of in found.items() if of is not None and of.values.any()}
 
 
-def _bytes(axes: "Axes", series: Sequence[Series], per_step: bool) -> None:
-    shown: dict[str, float] = {}
+def _bytes(series: Sequence[Series], per_step: bool) -> Panel:
+    lines = list[Line]()
     for each in series:
         for kind, curve in _moved(each.curves).items():
             drawn = _of_a_step(curve) if per_step else curve
-            each.plot(axes, drawn, linestyle=BYTES[kind][1])
-            shown[kind] = max(shown.get(kind, 0), float(drawn.values.max(initial=0)))
-    if max(shown.values()) > SPREAD * min(shown.values()):
-        axes.set_yscale("log", nonpositive="mask")
-        axes.minorticks_off()
-    axes.yaxis.set_major_formatter(lambda value, _: byte_count(value))
-    look: dict[str, Any] = {"color": "black", "linewidth": 1.2}
-    styles = {kind: style for kind, (_, style) in BYTES.items() if kind in shown}
-    lines = [axes.plot([], [], linestyle=style, **look)[0] for style in styles.values()]
-    axes.legend(lines, list(styles), fontsize=7, frameon=False, handlelength=2.6)
+            lines += each.line(drawn, kind, Look(BYTES[kind][1]))
+    most = [
+        max(float(line.values.max()) for line in lines if line.kind == kind)
+        for kind in {line.kind for line in lines}
+    ]
+    return Panel(
+        "bytes in a step" if per_step else "bytes so far",
+        1.8,
+        lines,
+        logarithmic=bool(most) and max(most) > SPREAD * min(most),
+        form=byte_count,
+        legend={
+            kind: Look(dashes, marked=False)
+            for kind, (_, dashes) in BYTES.items()
+            if any(line.kind == kind for line in lines)
+        },
+    )
 
 
 def _of_a_step(curve: Curve) -> Curve:
