@@ -18,6 +18,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+def figure(value: float | None, form: str = "") -> str:
+    """Returns a number in a format, or a dash if there is none."""
+    return "-" if value is None else format(value, form)
+
+
 def duration(seconds: float | None) -> str:
     """A duration in its two largest units, such as ``2h05m``; ``-`` if it is unknown."""
     if seconds is None or not math.isfinite(seconds):

@@ -10,9 +10,10 @@ import click
 
 from hvcod.cli.evaluation import load, sources
 from hvcod.cli.options import build, dataclass_options, json_option
-from hvcod.cli.tables import columns, figure
+from hvcod.cli.tables import columns
 from hvcod.evaluation.options import EvaluationOptions
 from hvcod.terminal import show
+from hvcod.units import figure
 
 if TYPE_CHECKING:
     from hvcod.evaluation.evaluate import Evaluation

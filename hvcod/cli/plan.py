@@ -11,7 +11,7 @@ import click
 from hvcod import config
 from hvcod.cli.options import build, dataclass_options, json_option, layer, training_options
 from hvcod.cli.sectioned import SectionedCommand
-from hvcod.cli.tables import columns, figure
+from hvcod.cli.tables import columns
 from hvcod.cluster.plan.in_process import Turns, TurnsRow, plan_turns
 from hvcod.cluster.plan.machine import machine
 from hvcod.cluster.plan.model import ModelSize, of_parameters, of_training, shard_copies
@@ -20,7 +20,7 @@ from hvcod.cluster.plan.plan import Row, Training, plan
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.terminal import show
-from hvcod.units import byte_count, counted
+from hvcod.units import byte_count, counted, figure
 
 EXAMPLES = """\b
 Examples:

@@ -15,8 +15,3 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
         aligned = (cell.rjust(w) if n in right else cell.ljust(w) for n, (cell, w) in cells)
         lines.append("  ".join(aligned).rstrip())
     return "\n".join(lines)
-
-
-def figure(value: float | None, form: str = "") -> str:
-    """Returns a number in a format, or a dash if there is none."""
-    return "-" if value is None else format(value, form)

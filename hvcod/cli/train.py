@@ -13,10 +13,11 @@ from hvcod.advice.options import AdviceOptions
 from hvcod.cli.advise import shown
 from hvcod.cli.options import json_option, layer, training_options
 from hvcod.cli.sectioned import SectionedCommand
-from hvcod.cli.tables import columns, figure
+from hvcod.cli.tables import columns
 from hvcod.config import TrainOptions, parse_assignment
 from hvcod.errors import HvcodError, OutputError, UsageError
 from hvcod.terminal import one_line, show
+from hvcod.units import figure
 
 if TYPE_CHECKING:
     from hvcod.advice.advise import Advice

@@ -1,20 +1,30 @@
 """A plot as inline SVG: axes with round numbers, and the marks between them."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")
-"""Colours that colour-blind people can tell apart, too (Okabe and Ito)."""
+PALETTE = (
+    ("#0072b2", "#4aa3e0"),
+    ("#d55e00", "#f28a3c"),
+    ("#009e73", "#35c79a"),
+    ("#cc79a7", "#e39ac4"),
+    ("#e69f00", "#f0b73a"),
+    ("#56b4e9", "#a5dcff"),
+    ("#444444", "#b8bcc4"),
+)
+"""Colours that colour-blind people can tell apart, too (Okabe and Ito): on white, on black."""
 
 WIDTH, HEIGHT = 560, 340
 RIGHT, TOP, BOTTOM = 16, 12, 48
 _TICKS = 5
+_LINE = 13  # pixels between two lines of text
 
 
 def colour(number: int) -> str:
-    """Returns the colour of a method."""
-    return COLOURS[number % len(COLOURS)]
+    """Returns the colour of a method or group, as a variable of the page's style."""
+    return f"var(--c{number % len(PALETTE)})"
 
 
 @dataclass
@@ -26,31 +36,71 @@ class Plot:
         y: The range of the vertical axis, and its name.
         height: Height in pixels; the width is `WIDTH`.
         left: Space for the labels of the vertical axis, in pixels.
+        right_margin: Space for labels at the end of lines, in pixels.
+        logarithmic: The vertical axis is; its range is positive.
+        forms: Return a number of the horizontal and of the vertical axis as text.
+        clipped: Marks end at the edges of the axes.
         marks: The SVG elements so far.
+        outside: Those that may lie outside of the axes, whether marks are clipped or not.
     """
 
     x: tuple[float, float, str]
     y: tuple[float, float, str]
     height: int = HEIGHT
     left: int = 72
+    right_margin: int = RIGHT
+    logarithmic: bool = False
+    forms: tuple[Callable[[float], str], Callable[[float], str]] = ("{:g}".format, "{:g}".format)
+    clipped: bool = False
     marks: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def bottom(self) -> int:
+        """The lower edge of the axes, in pixels from the top."""
+        return self.height - BOTTOM
+
+    @property
+    def end(self) -> int:
+        """The right edge of the axes, in pixels from the left."""
+        return WIDTH - self.right_margin
 
     def right(self, value: float) -> float:
         """Returns the distance of a value from the left edge, in pixels."""
         low, high, _ = self.x
-        return self.left + (value - low) / (high - low) * (WIDTH - self.left - RIGHT)
+        return self.left + (value - low) / (high - low) * (self.end - self.left)
 
     def down(self, value: float) -> float:
         """Returns the distance of a value from the top edge, in pixels."""
         low, high, _ = self.y
-        return self.height - BOTTOM - (value - low) / (high - low) * (self.height - TOP - BOTTOM)
+        if self.logarithmic:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return self.bottom - (value - low) / (high - low) * (self.bottom - TOP)
 
-    def line(self, points: list[tuple[float, float]], stroke: str, width: float = 2) -> None:
-        """Adds a line through points, in the units of the axes."""
+    def line(
+        self,
+        points: Sequence[tuple[float, float]],
+        stroke: str,
+        width: float = 2,
+        *,
+        dashes: Sequence[float] = (),
+        opacity: float = 1,
+        title: str = "",
+    ) -> None:
+        """Adds a line through points, in the units of the axes.
+
+        Args:
+            dashes: Lengths of dashes and gaps, in widths of the line.
+            title: A tooltip.
+        """
         path = " ".join(f"{self.right(x):.1f},{self.down(y):.1f}" for x, y in points)
-        self.marks.append(
-            f'<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="{width}"/>'
-        )
+        look = f'stroke="{stroke}" stroke-width="{width:g}"'
+        if dashes:
+            look += f' stroke-dasharray="{" ".join(f"{width * each:g}" for each in dashes)}"'
+        if opacity < 1:
+            look += f' stroke-opacity="{opacity:g}"'
+        tooltip = f"<title>{escape(title)}</title>" if title else ""
+        self.marks.append(f'<polyline points="{path}" fill="none" {look}>{tooltip}</polyline>')
 
     def point(self, x: float, y: float, fill: str, title: str) -> None:
         """Adds a point with a tooltip."""
@@ -71,6 +121,27 @@ class Plot:
             f"<title>{escape(title)}</title></rect>"
         )
 
+    def inside(self, point: tuple[float, float], text: str) -> None:
+        """Adds text in the middle of a box, on a patch of the page's colour."""
+        x, y, width = self.right(point[0]), self.down(point[1]), 9.5 * len(text) + 4
+        self.marks.append(
+            f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" rx="3" '
+            f'fill="var(--paper)"/><text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">'
+            f"{escape(text)}</text>"
+        )
+
+    def at_end(self, texts: Sequence[tuple[float, str, str]]) -> None:
+        """Adds texts beside the right edge, none over another: (value, text, colour)."""
+        ordered = sorted(texts, reverse=True)
+        downs = [min(max(self.down(value), TOP), self.bottom) for value, _, _ in ordered]
+        for number in range(1, len(downs)):
+            downs[number] = max(downs[number], downs[number - 1] + _LINE)
+        for number in range(len(downs)):
+            lowest = self.bottom - (len(downs) - 1 - number) * _LINE
+            position = f'x="{self.end + 5}" y="{min(downs[number], lowest) + 4:.1f}"'
+            _, text, fill = ordered[number]
+            self.outside.append(f'<text {position} style="fill:{fill}">{escape(text)}</text>')
+
     def label(self, x: float, y: float, text: str) -> None:
         """Adds text beside a point."""
         position = f'x="{self.right(x) + 9:.1f}" y="{self.down(y) - 7:.1f}"'
@@ -84,37 +155,49 @@ class Plot:
             names: Labels of the vertical axis, at 0.5, 1.5, ... from the top; numbers by default.
         """
         parts = [*self._frame(), *self._below(), *(self._words(names) if names else self._beside())]
+        marks = "".join(self.marks)
         return (
             f'<svg viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}" height="{self.height}" '
-            f'role="img" aria-label="{escape(name)}">{"".join(parts)}{"".join(self.marks)}</svg>'
+            f'role="img" aria-label="{escape(name)}">{"".join(parts)}'
+            f"{self._inside(marks) if self.clipped else marks}{''.join(self.outside)}</svg>"
+        )
+
+    def _inside(self, marks: str) -> str:
+        """Marks of which nothing is seen outside the axes, but for half the width of a line."""
+        x, y, width, height = self.left, TOP - 1, self.end - self.left + 1, self.bottom - TOP + 2
+        return (
+            f'<svg x="{x}" y="{y}" width="{width}" height="{height}" '
+            f'viewBox="{x} {y} {width} {height}">{marks}</svg>'
         )
 
     def _frame(self) -> list[str]:
-        bottom = self.height - BOTTOM
-        middle = (self.left + WIDTH - RIGHT) / 2
-        upright = f"rotate(-90 16 {(TOP + bottom) / 2})"
+        middle = (self.left + self.end) / 2
+        upright = f"rotate(-90 16 {(TOP + self.bottom) / 2})"
         return [
-            f'<path d="M{self.left},{TOP} V{bottom} H{WIDTH - RIGHT}" fill="none" stroke="#888"/>',
+            f'<path d="M{self.left},{TOP} V{self.bottom} H{self.end}" fill="none" '
+            'stroke="var(--axis)"/>',
             f'<text x="{middle}" y="{self.height - 10}" text-anchor="middle">'
             f"{escape(self.x[2])}</text>",
-            f'<text x="16" y="{(TOP + bottom) / 2}" text-anchor="middle" transform="{upright}">'
-            f"{escape(self.y[2])}</text>",
+            f'<text x="16" y="{(TOP + self.bottom) / 2}" text-anchor="middle" '
+            f'transform="{upright}">{escape(self.y[2])}</text>',
         ]
 
     def _below(self) -> list[str]:
-        bottom = self.height - BOTTOM
         positions = [(f"{self.right(tick):.1f}", tick) for tick in ticks(*self.x[:2])]
         return [
-            f'<path d="M{x},{bottom} v5" stroke="#888"/>'
-            f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>'
+            f'<path d="M{x},{self.bottom} v5" stroke="var(--axis)"/>'
+            f'<text x="{x}" y="{self.bottom + 18}" text-anchor="middle">'
+            f"{escape(self.forms[0](tick))}</text>"
             for x, tick in positions
         ]
 
     def _beside(self) -> list[str]:
-        positions = [(self.down(tick), tick) for tick in ticks(*self.y[:2])]
+        found = (powers if self.logarithmic else ticks)(*self.y[:2])
+        positions = [(self.down(tick), tick) for tick in found]
         return [
-            f'<path d="M{self.left},{y:.1f} H{WIDTH - RIGHT}" stroke="#ddd"/>'
-            f'<text x="{self.left - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            f'<path d="M{self.left},{y:.1f} H{self.end}" stroke="var(--line)"/>'
+            f'<text x="{self.left - 7}" y="{y + 4:.1f}" text-anchor="end">'
+            f"{escape(self.forms[1](tick))}</text>"
             for y, tick in positions
         ]
 
@@ -132,3 +215,12 @@ def ticks(low: float, high: float) -> list[float]:
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _TICKS + 1)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def powers(low: float, high: float) -> list[float]:
+    """Returns some round numbers between two positive numbers, for a logarithmic axis."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = math.ceil((last - first) / (_TICKS + 1))
+    factors = (1, 2, 5) if last - first <= 2 else (1,)
+    found = [factor * 10.0**power for power in range(first, last + 1, every) for factor in factors]
+    return [tick for tick in found if low <= tick <= high]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.regular import open_regular
 from hvcod.folders import group_folder, list_groups
+from hvcod.terminal import one_line
 from hvcod.training.record.lines import from_line, number
 
 
@@ -78,6 +79,13 @@ def read_curves(run: Path) -> list[GroupCurves]:
     if not begun:
         raise HvcodError(f"{run} is not a run: it has no group-*/metrics.jsonl")
     return [_curves(group, _lines(path)) for group, path in begun.items()]
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """Returns the names of runs, each on one line; the paths of those that have the same name."""
+    short = [one_line(run.resolve().name) for run in runs]
+    pairs = zip(short, runs, strict=True)
+    return [name if short.count(name) == 1 else one_line(str(run)) for name, run in pairs]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.whole import write_output
 from hvcod.runs import times
-from hvcod.runs.curves import GroupCurves, read_curves
+from hvcod.runs.curves import GroupCurves, names_of, read_curves
 from hvcod.runs.panels import FIRST_TEACHER, Look, Panel, Series, axis_of, kinds, panels
-from hvcod.terminal import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,8 +68,8 @@ def draw(
     with warnings.catch_warnings(), rc_context({"text.parse_math": False, "text.usetex": False}):
         warnings.simplefilter("ignore")
         groups = [
-            (f"{name}, group {curves.group}", curves)
-            for name, run in zip(_names(runs), runs, strict=True)
+            (f"{_shown(name)}, group {curves.group}", curves)
+            for name, run in zip(names_of(runs), runs, strict=True)
             for curves in read_curves(run)
         ]
         _write(times.figure(groups) if step_times else _figure(groups, over, per_step), output)
@@ -90,16 +89,8 @@ def _write(figure: "Figure", output: Path) -> None:
         ) from error
 
 
-def _names(runs: Sequence[Path]) -> list[str]:
-    """Returns the names of runs in the legend; the paths of those that have the same name."""
-    short = [_shown(run.resolve().name) for run in runs]
-    pairs = zip(short, runs, strict=True)
-    return [name if short.count(name) == 1 else _shown(str(run)) for name, run in pairs]
-
-
 def _shown(name: str) -> str:
     """Returns a name as the legend takes it, which leaves out those that begin with _."""
-    name = one_line(name)
     return f"./{name}" if name.startswith("_") else name
 
 

@@ -36,7 +36,7 @@ def figure(groups: Sequence[tuple[str, GroupCurves]]) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    bars = {name: parts for name, curves in groups if (parts := _means(curves))}
+    bars = {name: parts for name, curves in groups if (parts := means(curves))}
     if not bars:
         raise HvcodError("no line of these metrics says what a step's time went to")
     picture = Figure(figsize=(5.0, 1.7 + 0.42 * len(bars)), layout="constrained")
@@ -58,7 +58,7 @@ def figure(groups: Sequence[tuple[str, GroupCurves]]) -> "Figure":
     return picture
 
 
-def _means(curves: GroupCurves) -> dict[str, float]:
+def means(curves: GroupCurves) -> dict[str, float]:
     """Returns {part: mean milliseconds a step}; without the first line, if there are others."""
     known: Mapping[str, Sequence[float]] = {
         name: curves.metrics[f"{name}_s"].values.tolist()

@@ -85,7 +85,7 @@ def scatter(method: MethodFigures, number: int) -> str | None:
         x0, y0, x1, y1 = (corner / DENSITY_BINS for corner in corners)
         shade = 0.08 + 0.92 * float(np.log1p(count) / most)
         plot.box((x0, y0, x1, y1), colour(number), f"{count:,} rows", shade)
-    plot.line([(0, 0), (end, end)], "#222", 0.7)
+    plot.line([(0, 0), (end, end)], "var(--text)", 0.7)
     return plot.svg("predictions of two retrains")
 
 

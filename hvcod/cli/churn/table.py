@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hvcod.cli.tables import columns, figure
+from hvcod.cli.tables import columns
+from hvcod.units import figure
 
 if TYPE_CHECKING:
     from hvcod.churn.report import Report

@@ -18,6 +18,18 @@ from hvcod.training.status.tail import mapping
 SILENT = 60.0
 """Seconds without a sign of life after which a group is silent; its owner gives one every ten."""
 
+STATES = (
+    "not begun",
+    "starting",
+    "training",
+    "finished",
+    "preempted",
+    "failed",
+    "silent",
+    "unreadable",
+)
+"""The states of a group."""
+
 _AT_ONCE = 16
 _SHOWN = ("host", "pid", "job", "started")
 
@@ -45,8 +57,7 @@ class GroupStatus:
 
     Attributes:
         group: The group.
-        state: ``not begun``, ``starting``, ``training``, ``finished``, ``preempted``, ``failed``,
-            ``silent`` (neither alive nor ended: killed, most likely) or ``unreadable``.
+        state: One of `STATES`; ``silent`` is neither alive nor ended: killed, most likely.
         reason: Why, if it is one of the last four.
         seen_s: Seconds since the last sign of life.
         process: Who trains it, or did when it was killed: host, pid, job, started.

@@ -1,0 +1,63 @@
+// The open page loads itself again as long as a command rewrites its file.
+const every = 1000 * document.body.dataset.every;
+const stamp = Number(document.body.dataset.written);
+const note = document.getElementById("refresh");
+const kept = (history.state || {}).hvcod || {};
+// A browser's clock may differ from that of the machine which writes: once the file has changed
+// under the reader's eyes, only the time since then counts.
+const same = kept.stamp === stamp;
+const seen = same ? kept.seen : Date.now();
+const moved = same ? kept.moved : kept.stamp !== undefined;
+
+function stale() {
+  const now = Date.now();
+  return now - seen > 3 * every + 5000 || (!moved && now - stamp > 3 * every + 120000);
+}
+
+function show() {
+  const late = stale();
+  document.body.classList.toggle("stale", late);
+  note.textContent = late ? note.dataset.stale : note.dataset.fresh;
+}
+
+function remember() {
+  const open = [...document.querySelectorAll("details")].map((each) => each.open);
+  history.replaceState({hvcod: {stamp, seen, moved, open, x: scrollX, y: scrollY}}, "");
+}
+
+function restore() {
+  history.scrollRestoration = "manual";
+  document.querySelectorAll("details").forEach((each, number) => {
+    each.open = (kept.open || [])[number] || each.open;
+  });
+  scrollTo(kept.x || 0, kept.y || 0);
+}
+
+async function reachable() {
+  if (location.protocol === "file:") return true;
+  try {
+    return (await fetch(location.href, {method: "HEAD", cache: "no-store"})).ok;
+  } catch {
+    return false;  // The page stays: a browser's page about the error would not come back.
+  }
+}
+
+async function look() {
+  show();
+  const busy = document.hidden || String(getSelection());
+  if (!busy && await reachable()) {
+    remember();
+    location.reload();
+  } else {
+    wait();
+  }
+}
+
+function wait() {
+  setTimeout(look, stale() ? 10 * every : every);
+}
+
+document.addEventListener("visibilitychange", () => document.hidden || show());
+restore();
+show();
+wait();

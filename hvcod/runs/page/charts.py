@@ -1,0 +1,172 @@
+"""The plots of a page of runs, each as inline SVG: cheap to draw, without matplotlib."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hvcod.pages.plot import Plot, colour
+from hvcod.runs.curves import GroupCurves
+from hvcod.runs.panels import Axis, Line, Panel, Series, axis_of, panels
+from hvcod.runs.times import LEAST, means
+from hvcod.units import figure
+
+HEIGHT = 300
+"""Of a plot of curves, in pixels."""
+
+MOST_POINTS, MOST_OF_ALL = 500, 50_000
+"""Points of a line, and about those of all lines of a page; of more only the extremes are drawn."""
+
+NAMED = 8
+"""The largest number of groups that are named at the end of their lines."""
+
+MOST_BARS, _LONGEST = 24, 24
+"""Bars of a plot of times, and letters of the name of one."""
+
+_BAR, _LEFT, _CHARACTER = 40, 72, 9.5  # pixels, as wide as letters are on a phone
+
+PARTS = {
+    "data": 4,
+    "forward": 0,
+    "teachers": 1,
+    "backward": 5,
+    "allreduce": 2,
+    "update": 3,
+    "exchange": 6,
+}
+"""{part of a step: the number of its colour}; the others are grey."""
+
+
+def series_of(groups: Sequence[tuple[str, GroupCurves]], over: str) -> list[Series]:
+    """Returns groups with their names as `curves` takes them. Raises HvcodError as `axis_of`."""
+    axis = axis_of([curves for _, curves in groups], over)
+    return [Series(name, curves, number, axis) for number, (name, curves) in enumerate(groups)]
+
+
+def curves(series: Sequence[Series], per_step: bool) -> list[tuple[Panel, str]]:
+    """Returns the panels for which some group has figures, and the plot of each."""
+    found = [panel for panel in panels(series, per_step) if panel.lines]
+    lines = sum(len(panel.lines) for panel in found)
+    most = max(40, min(MOST_POINTS, MOST_OF_ALL // max(1, lines)))
+    end = max(_last(line) for panel in found for line in panel.lines) if found else 0.0
+    across = (0.0, end if end > 0 else 1.0)
+    return [(panel, _plot(panel, series, across, most)) for panel in found]
+
+
+def _last(line: Line) -> float:
+    """Where a line ends; 0 if none of its points has a place."""
+    known = line.where[np.isfinite(line.where)]
+    return float(known.max(initial=0.0))
+
+
+def _plot(panel: Panel, series: Sequence[Series], across: tuple[float, float], most: int) -> str:
+    axis = series[0].axis
+    named = 1 < len(series) <= NAMED
+    plot = Plot(
+        (*across, axis.label),
+        (*_range(panel), ""),
+        HEIGHT,
+        left=_LEFT,
+        right_margin=24 if named else 12,
+        logarithmic=panel.logarithmic,
+        forms=(_short, panel.form),
+        clipped=True,
+    )
+    for number, where in panel.first_teachers:
+        title = f"{series[number].name}: first teacher at {_at(where, axis)}"
+        ends = [(where, end) for end in plot.y[:2]]
+        plot.line(ends, colour(number), 1, dashes=(2, 3), opacity=0.7, title=title)
+    for line in panel.lines:
+        look = line.look
+        name = f"{series[line.series].name}: {line.kind}"
+        title = f"{name}, at last {panel.form(line.values[-1])} at {_at(line.where[-1], axis)}"
+        points = [point for point in thinned(line, most) if not panel.logarithmic or point[1] > 0]
+        stroke, width = colour(line.series), 1.5 * look.width
+        plot.line(points, stroke, width, dashes=look.dashes, opacity=look.opacity, title=title)
+    if named:
+        plot.at_end(_ends(panel, plot))
+    return plot.svg(panel.label.replace("\n", " "))
+
+
+def _ends(panel: Panel, plot: Plot) -> list[tuple[float, str, str]]:
+    """The number of each group at the end of its first line that counts most."""
+    last: dict[int, float] = {}
+    for line in sorted(panel.lines, key=lambda line: not line.look.marked):
+        value = float(line.values[-1])
+        if not plot.logarithmic or value > 0:
+            last.setdefault(line.series, value)
+    return [(value, str(number), colour(number)) for number, value in last.items()]
+
+
+def thinned(line: Line, most: int) -> list[tuple[float, float]]:
+    """Returns the points of a line; of one with more than `most`, the extremes of its pieces."""
+    known = np.isfinite(line.where)
+    where, values = line.where[known], line.values[known]
+    if len(values) > most:
+        kept = []
+        for piece in np.array_split(np.arange(len(values)), most // 2):
+            kept += sorted({piece[values[piece].argmin()], piece[values[piece].argmax()]})
+        kept = sorted({0, *kept, len(values) - 1})
+        where, values = where[kept], values[kept]
+    return list(zip(where.tolist(), values.tolist(), strict=True))
+
+
+def _range(panel: Panel) -> tuple[float, float]:
+    """The range of the vertical axis."""
+    if panel.limits:
+        return panel.limits
+    values = np.concatenate([line.values for line in panel.lines])
+    if panel.logarithmic:
+        values = values[values > 0]
+        return (float(values.min()) / 1.3, float(values.max()) * 1.3) if len(values) else (0.1, 1)
+    low, high = float(values.min()), float(values.max())
+    if panel.from_zero:
+        low, high = min(0.0, low), max(0.0, high)
+    pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
+    return (low if panel.from_zero and low == 0 else low - pad), high + pad
+
+
+def _short(number: float) -> str:
+    """Returns a number of steps, examples or time with few letters."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= factor:
+            return f"{number / (1000 if letter == 'k' else factor):g}{letter}"
+    return f"{number:g}"
+
+
+def _at(where: float, axis: Axis) -> str:
+    return f"{axis.label} {where:g}" if axis.over == "steps" else f"{where:.3g} {axis.label}"
+
+
+def bars(parts: Mapping[str, Mapping[str, float]]) -> str:
+    """Draws {name of a group: {part of a step: milliseconds}} as stacked bars."""
+    shown = dict(list(parts.items())[:MOST_BARS])
+    longest = max(sum(taken.values()) for taken in shown.values()) or 1.0
+    names = [name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}" for name in shown]
+    left = round(16 + _CHARACTER * max(map(len, names)))
+    height = 60 + _BAR * len(shown)
+    axes = (0, longest * 1.02, "milliseconds a step"), (0, len(shown), "")
+    plot = Plot(*axes, height, left=left)
+    for row, (name, taken) in enumerate(shown.items()):
+        bottom, start = len(shown) - row - 0.85, 0.0
+        total = sum(taken.values())
+        for part, each in taken.items():
+            corners = (start, bottom, start + each, bottom + 0.7)
+            share = f"{each / total:.0%}" if total else ""
+            fill, opacity = look_of(part)
+            plot.box(corners, fill, f"{name}: {part}, {figure(each, '.3g')} ms, {share}", opacity)
+            if each > LEAST * longest:
+                plot.inside((start + each / 2, bottom + 0.35), share)
+            start += each
+    return plot.svg("the time of a step by its parts", names)
+
+
+def look_of(part: str) -> tuple[str, float]:
+    """Returns the colour and the opacity of a part of a step."""
+    if part in PARTS:
+        return colour(PARTS[part]), 1.0
+    return "var(--axis)", 1.0 if part == "agreement" else 0.4
+
+
+def times_of(groups: Sequence[tuple[str, GroupCurves]]) -> dict[str, dict[str, float]]:
+    """Returns {name of a group: {part of a step: mean milliseconds}}."""
+    return {name: parts for name, curves in groups if (parts := means(curves))}
