@@ -36,7 +36,9 @@ function restore() {
 async function reachable() {
   if (location.protocol === "file:") return true;
   try {
-    return (await fetch(location.href, {method: "HEAD", cache: "no-store"})).ok;
+    // Past the browser's cache: servers name the second in which a file was written, which is too
+    // coarse to tell two pages from each other.
+    return (await fetch(location.href, {cache: "reload"})).ok;
   } catch {
     return false;  // The page stays: a browser's page about the error would not come back.
   }

@@ -29,7 +29,7 @@ class Refresh:
 
     @property
     def policy(self) -> tuple[str, str]:
-        """What the page's policy allows: this script, and looking whether its file is there."""
+        """The page's policy allows only this: the script, and looking whether its file is there."""
         return f"script-src 'sha256-{_DIGEST}'", "connect-src 'self'"
 
     @property

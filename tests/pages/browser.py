@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,10 @@ def program() -> str:
     """The path of a browser; without one the test is skipped, or fails in CI."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     return found or missing("no chromium on PATH")
+
+
+class BrowserError(Exception):
+    """The browser cannot do what it was asked for."""
 
 
 class Browser:
@@ -70,7 +72,8 @@ class Browser:
         while True:
             answer = self._next()
             if answer.get("id") == number:
-                assert "error" not in answer, answer
+                if "error" in answer:
+                    raise BrowserError(answer["error"])
                 result: dict[str, Any] = answer["result"]
                 return result
             self.events.append(answer)
@@ -88,7 +91,9 @@ class Browser:
 class Page:
     """An open page."""
 
-    def __init__(self, browser: Browser, address: str, width: int, dark: bool) -> None:
+    def __init__(
+        self, browser: Browser, address: str, width: int = 1280, dark: bool = False
+    ) -> None:
         self._browser = browser
         target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
         attached = browser.ask("Target.attachToTarget", targetId=target, flatten=True)
@@ -110,11 +115,17 @@ class Page:
         return self.ask("Runtime.evaluate", **words)["result"].get("value")
 
     def until(self, expression: str) -> None:
-        """Waits until an expression is true."""
+        """Waits until an expression is true, on whatever page is loaded meanwhile."""
         end = time.monotonic() + PATIENCE
-        while not self.evaluate(expression):
+        while not self._is_true(expression):
             assert time.monotonic() < end, expression
             time.sleep(0.05)
+
+    def _is_true(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(expression))
+        except BrowserError:
+            return False  # The page went away before it could answer.
 
     def problems(self) -> list[Any]:
         """Everything that the browser complained about: errors, policies, exceptions."""
@@ -129,11 +140,6 @@ class Page:
         taken = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(taken["data"]))
         return path
-
-
-@contextmanager
-def opened(browser: Browser, address: str, width: int = 1280, dark: bool = False) -> Iterator[Page]:
-    yield Page(browser, address, width, dark)
 
 
 def _pipe() -> tuple[int, int]:

@@ -72,19 +72,25 @@ def _plot(panel: Panel, series: Sequence[Series], across: tuple[float, float], m
         clipped=True,
     )
     for number, where in panel.first_teachers:
-        title = f"{series[number].name}: first teacher at {_at(where, axis)}"
-        ends = [(where, end) for end in plot.y[:2]]
-        plot.line(ends, colour(number), 1, dashes=(2, 3), opacity=0.7, title=title)
+        if np.isfinite(where):
+            title = f"{series[number].name}: first teacher at {_at(where, axis)}"
+            ends = [(where, end) for end in plot.y[:2]]
+            plot.line(ends, colour(number), 1, dashes=(2, 3), opacity=0.7, title=title)
     for line in panel.lines:
-        look = line.look
-        name = f"{series[line.series].name}: {line.kind}"
-        title = f"{name}, at last {panel.form(line.values[-1])} at {_at(line.where[-1], axis)}"
-        points = [point for point in thinned(line, most) if not panel.logarithmic or point[1] > 0]
-        stroke, width = colour(line.series), 1.5 * look.width
-        plot.line(points, stroke, width, dashes=look.dashes, opacity=look.opacity, title=title)
+        _draw(plot, line, series[line.series].name, panel, axis, most)
     if named:
         plot.at_end(_ends(panel, plot))
     return plot.svg(panel.label.replace("\n", " "))
+
+
+def _draw(plot: Plot, line: Line, name: str, panel: Panel, axis: Axis, most: int) -> None:
+    points = [point for point in thinned(line, most) if not panel.logarithmic or point[1] > 0]
+    if points:
+        where, value = points[-1]
+        title = f"{name}: {line.kind}, at last {panel.form(value)} at {_at(where, axis)}"
+        look, stroke = line.look, colour(line.series)
+        width, dashes, opacity = 1.5 * look.width, look.dashes, look.opacity
+        plot.line(points, stroke, width, dashes=dashes, opacity=opacity, title=title)
 
 
 def _ends(panel: Panel, plot: Plot) -> list[tuple[float, str, str]]:

@@ -31,7 +31,7 @@ MOST_CARDS, MOST_TROUBLES = 12, 50
 
 
 class Drawn(NamedTuple):
-    """What was drawn of the metrics of some runs.
+    """Drawings of the metrics of some runs.
 
     Attributes:
         curves: Title, plot as SVG and caption in HTML of each panel.
@@ -47,7 +47,7 @@ class Drawn(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When a page was written, and what becomes of it.
+    """The moment at which a page was written, and what becomes of it.
 
     Attributes:
         every: Seconds after which the command writes it again; None: never.
