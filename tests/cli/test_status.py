@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from forkserver.launches import ForkServer, Launch
 from training.status.handmade import (
     add_group,
+    dead,
     elsewhere,
     event_line,
     here,
@@ -337,3 +338,82 @@ def is_at(group: dict[str, Any], step: int) -> bool:
     """Whether a group is at a step or beyond; its first files, which take their time, are there."""
     files = min(group[kind]["step"] or 0 for kind in ("published", "saved"))
     return (group["step"] or 0) >= step and files >= min(step, 20)
+
+
+BAD = training(510, problems={"not published": 1}, reasons={})
+
+
+@pytest.mark.parametrize(
+    ("lines", "claim", "code"),
+    [
+        (LINES, here(), 0),
+        ([*LINES, BAD], here(), 3),
+        (LINES, dead(), 4),
+        ([*LINES, BAD], dead(), 4),
+        ([*LINES, event_line(500, "failed", reason="NaN")], None, 5),
+        ([*LINES, event_line(500, "preempted")], None, 75),
+        ([*LINES, BAD, event_line(1000, "finished")], None, 0),
+    ],
+)
+def test_the_exit_code_says_how_a_run_is_doing(
+    tmp_path: Path, lines: list[Any], claim: Any, code: int
+) -> None:
+    run = new_run(tmp_path / "run")
+    add_group(run, 0, LINES, claim=here())
+    add_group(run, 1, lines, claim=claim)
+    for words in ([], ["--json"], ["--prometheus"]):
+        # Scripts that ask for it only: others would end with `set -e`.
+        assert status(run, *words).return_value is None
+        assert status(run, *words, "--exit-code").return_value == code
+
+
+def test_of_several_runs_the_worst_counts(tmp_path: Path) -> None:
+    endings = {"a": "finished", "b": "preempted", "c": "failed"}
+    for name, event in endings.items():
+        add_group(new_run(tmp_path / name, groups=1), 0, [*LINES, event_line(500, event)])
+    runs = [tmp_path / name for name in endings]
+    assert status(*runs[:1], "--exit-code").return_value == 0
+    assert status(*runs[:2], "--exit-code").return_value == 75
+    assert status(*runs, "--exit-code").return_value == 5
+    assert status(*runs, tmp_path / "d", "--exit-code").return_value == 1
+    assert status(*runs, tmp_path / "d").return_value == 1
+    assert status(*runs, tmp_path / "d", "--prometheus").return_value is None
+
+
+def test_several_runs_get_a_line_each(tmp_path: Path) -> None:
+    for name, step in (("one", 500), ("two", 750)):
+        run = new_run(tmp_path / name)
+        add_group(run, 0, LINES, claim=here())
+        more = [training(step), validation(step, 2.5), *([BAD] if name == "one" else [])]
+        add_group(run, 1, [*LINES, *more], claim=elsewhere(), age=0 if name == "two" else 900)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "text").touch()
+    words, losses = status(tmp_path / "*").output.splitlines(), "2.5000 to 3.2500"
+    assert [" ".join(line.split()) for line in words] == [
+        "run task state groups step done left validation problems",
+        f"{tmp_path}/one commoncrawl 1 training, 1 silent 2 500 to 510 50% 4m10s {losses} 1",
+        f"{tmp_path}/two commoncrawl training 2 500 to 750 50% 4m10s {losses} 0",
+        "",
+        f"{tmp_path}/one: group 1: silent for 15m00s: no sign of process 4711 on node17 (job 99)",
+        f"{tmp_path}/one: group 1: not published, 1 time",
+    ]
+    objects = [json.loads(line) for line in status(tmp_path / "*", "--json").output.splitlines()]
+    assert [each["run"] for each in objects] == [f"{tmp_path}/one", f"{tmp_path}/two"]
+    gone = status(tmp_path / "one", tmp_path / "gone", "--json")
+    assert json.loads(gone.output.splitlines()[1])["error"].startswith("cannot read the run")
+    assert "no run matches" in str(status(tmp_path / "x*").exception)
+
+
+def test_a_folder_named_like_a_pattern_is_itself(tmp_path: Path) -> None:
+    for name in ("run[1]", "run1"):
+        add_group(new_run(tmp_path / name), 0, LINES)
+    assert status(tmp_path / "run[1]").output.startswith(f"{tmp_path}/run[1]\n")
+
+
+def test_several_runs_are_watched_until_all_are_finished(tmp_path: Path) -> None:
+    runs = [finished(tmp_path / name) for name in ("one", "two")]
+    shown = status(*runs, "--watch", 0.1)
+    assert shown.exception is None
+    assert [line.split()[1] for line in shown.output.splitlines()] == [
+        f"{run}:" for run in runs for _ in range(2)
+    ]

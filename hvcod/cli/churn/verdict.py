@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from hvcod.cli.tables import columns, figure
+from hvcod.cli.tables import columns
+from hvcod.units import figure
 
 if TYPE_CHECKING:
     from hvcod.churn.gate.measures import Compared, Figure

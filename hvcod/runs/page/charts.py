@@ -53,7 +53,7 @@ def curves(series: Sequence[Series], per_step: bool) -> list[tuple[Panel, str]]:
 
 
 def _last(line: Line) -> float:
-    """Where a line ends; 0 if none of its points has a place."""
+    """The place at which a line ends; 0 if none of its points has one."""
     known = line.where[np.isfinite(line.where)]
     return float(known.max(initial=0.0))
 
