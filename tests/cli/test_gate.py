@@ -1,16 +1,26 @@
-"""``hvcod churn gate``, as it is typed: the exit code is the answer."""
+"""``hvcod churn gate``, as it is typed, and as scripts and pipelines of docs/gate.md call it."""
 
+import ast
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner, Result
+from conftest import PROJECT
 
 from hvcod.cli.commands import cli
 from hvcod.errors import HvcodError, UsageError
+
+TEXT = (PROJECT / "docs" / "gate.md").read_text()
 
 
 @pytest.fixture
@@ -95,3 +105,113 @@ def test_files_need_neither_torch_nor_mpi(models: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def snippet(kind: str, number: int = 0) -> str:
+    found: str = re.findall(rf"^```{kind}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)[number]
+    return found
+
+
+def gitlab() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(snippet("yaml", 0))
+    return found
+
+
+def github() -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = yaml.safe_load(snippet("yaml", 1))["steps"]
+    return steps
+
+
+def airflow() -> dict[str, dict[str, Any]]:
+    """{task: the arguments of its operator}."""
+    calls = [node for node in ast.walk(ast.parse(snippet("python"))) if isinstance(node, ast.Call)]
+    operators = [call for call in calls if ast.unparse(call.func) == "BashOperator"]
+    found = [
+        {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+        for call in operators
+    ]
+    return {each["task_id"]: each for each in found}
+
+
+@pytest.fixture
+def folder(models: Path) -> Path:
+    """Predictions in production, and two candidates: ``close.csv`` and ``far.csv``."""
+    shutil.copy(models / "live.csv", models / "production.csv")
+    return models
+
+
+def deployed(folder: Path) -> bool:
+    return (folder / "production.csv").read_bytes() == (folder / "candidate.csv").read_bytes()
+
+
+def bash(script: str, folder: Path, env: Mapping[str, str], *options: str) -> int:
+    command = ["bash", *options, "-c", script]
+    return subprocess.run(command, cwd=folder, env=dict(env), timeout=300).returncode
+
+
+def test_the_shell_script_replaces_or_keeps_production(
+    folder: Path, mpi_environment: Mapping[str, str]
+) -> None:
+    for candidate, code, replaced, says in (
+        ("far", 0, False, "refused: production stays, see gate.html\n"),
+        ("close", 0, True, "replaced\n"),
+    ):
+        shutil.copy(folder / f"{candidate}.csv", folder / "candidate.csv")
+        done = subprocess.run(
+            ["bash", "-c", snippet("bash")],
+            cwd=folder,
+            env=dict(mpi_environment),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert (done.returncode, deployed(folder)) == (code, replaced), done.stderr
+        assert done.stdout.endswith(says)
+        assert "Retrain gate" in (folder / "gate.html").read_text()
+
+
+def commands() -> dict[str, str]:
+    """The command lines of all snippets, and the one above them."""
+    return {
+        "gitlab": gitlab()["gate"]["script"][0],
+        "github": re.sub(r"\\\n", "", github()[0]["run"]).splitlines()[1],
+        "airflow": airflow()["gate"]["bash_command"],
+    }
+
+
+@pytest.mark.parametrize("name", commands())
+def test_each_command_line_passes_and_refuses(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    words = shlex.split(re.split(r" > | \|\| ", commands()[name])[0])
+    assert words[0] == "hvcod"
+    for candidate, code in (("far", 3), ("close", 0)):
+        shutil.copy(folder / f"{candidate}.csv", folder / "candidate.csv")
+        assert CliRunner().invoke(cli, words[1:]).exit_code == code
+
+
+def test_whole_pipelines(folder: Path, mpi_environment: Mapping[str, str], long: None) -> None:
+    """As GitLab, GitHub and Airflow run them: what follows the gate only runs after it passed."""
+    for candidate, passes in (("far", False), ("close", True), ("missing", None)):
+        (folder / "candidate.csv").write_text("id,prediction\n")
+        if passes is not None:
+            shutil.copy(folder / f"{candidate}.csv", folder / "candidate.csv")
+        codes = {True: 0, False: 3, None: 1}
+        (script,) = gitlab()["gate"]["script"]
+        assert bash(script, folder, mpi_environment, "-eo", "pipefail") == codes[passes]
+        gate, deploy = github()
+        output = folder / "output"
+        output.write_text("")
+        environment = {**mpi_environment, "GITHUB_OUTPUT": str(output)}
+        code = bash(gate["run"], folder, environment, "--noprofile", "--norc", "-eo", "pipefail")
+        assert code == (1 if passes is None else 0)
+        assert output.read_text() == f"code={codes[passes]}\n"
+        assert deploy["if"] == f"steps.{gate['id']}.outputs.code == '0'"
+        tasks = airflow()
+        assert bash(tasks["gate"]["bash_command"], folder, mpi_environment) == codes[passes]
+        assert tasks["gate"]["skip_on_exit_code"] == codes[False]
+        for script in (gitlab()["deploy"]["script"][0], deploy["run"]):
+            assert script == tasks["deploy"]["bash_command"]
+    assert bash(script, folder, mpi_environment) == 0
+    assert deployed(folder)
