@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from hvcod.cluster.doctor import allreduce, folder, local
+from hvcod.cluster.doctor.container import container
 from hvcod.cluster.doctor.facts import Examination, Outcome
 from hvcod.cluster.doctor.options import DoctorOptions
 from hvcod.cluster.doctor.publishing import publishing
@@ -26,6 +27,7 @@ def stages(options: DoctorOptions, together: Together) -> list[Stage]:
         Stage("cores", local.cores),
         Stage("surroundings", local.surroundings),
         Stage("mpi4py", local.mpi4py_alone),
+        Stage("container", container),
         Stage("horovod", local.horovod_alone),
         Stage("hdf5", local.hdf5_alone),
         Stage("gpus", local.gpus),

@@ -91,6 +91,29 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
+class Container:
+    """The container of a process, and the launcher that started it from outside.
+
+    Attributes:
+        kind: Such as Apptainer or Docker; empty outside any container.
+        image: Its file or name, if it is known.
+        launcher: What started this process; empty if nothing tells.
+        launcher_version: Of Open MPI's mpirun from 5.0 on; else empty.
+        speaks: How ranks find each other through it: ``pmix``, ``pmi``, or empty for not at all.
+        bound: True if the file of the MPI library comes from outside.
+        lost: {variable of Open MPI: the folder that it names and that is missing inside}.
+    """
+
+    kind: str = ""
+    image: str = ""
+    launcher: str = ""
+    launcher_version: str = ""
+    speaks: str = ""
+    bound: bool = False
+    lost: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Gpus:
     """GPUs that torch sees here. `visible`: CUDA_VISIBLE_DEVICES; `present`: devices in /dev."""
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hvcod.cluster.doctor.checks import mpi, node, software, storage
+from hvcod.cluster.doctor.checks import container, mpi, node, software, storage
 from hvcod.cluster.doctor.checks.finding import FASTER, Finding
 from hvcod.cluster.doctor.facts import (
     Allreduce,
@@ -40,6 +40,7 @@ def start_up(examination: Examination) -> Finding:
 CHECKS: Mapping[str, Callable[[Examination], Finding]] = {
     "mpi": software.one_mpi,
     "launch": mpi.world,
+    "container": container.fit,
     "mpi threads": mpi.threads,
     "horovod": software.horovod,
     "groups": mpi.groups,

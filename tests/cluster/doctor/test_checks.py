@@ -8,6 +8,7 @@ import pytest
 from hvcod.cluster.doctor.checks import mpi, node, software, storage
 from hvcod.cluster.doctor.facts import (
     Allreduce,
+    Container,
     Cores,
     Device,
     Examination,
@@ -44,6 +45,7 @@ STAGES = {
     Split: "split",
     Device: "device",
     Surroundings: "surroundings",
+    Container: "container",
 }
 
 

@@ -57,7 +57,7 @@ def test_a_world_of_one_under_another_mpis_launcher(
     command = fast_mpirun.client("hvcod", "doctor", *words, "--groups", 2)
     done = subprocess.run(
         [launcher, "-n", "4", *command],
-        env=mpi_environment,
+        env={**mpi_environment, "APPTAINER_CONTAINER": "/images/hvcod.sif"},
         capture_output=True,
         text=True,
         timeout=90,
@@ -65,9 +65,14 @@ def test_a_world_of_one_under_another_mpis_launcher(
     )
     found = report(done)
     assert done.returncode != 0
-    assert found.named("failed") == {"launch"}
+    assert found.named("failed") == {"launch", "container"}
     assert "4 processes were started, but each is alone" in found.check("launch")["found"]
     assert "srun --mpi=pmix" in found.check("launch")["mend"]
+    # The variable makes it a container: its Open MPI does not fit MPICH's launcher outside.
+    misfit = found.check("container")
+    assert misfit["found"].startswith("Apptainer /images/hvcod.sif: Open MPI v")
+    assert "started by mpiexec of MPICH or a relative (PMI): each rank sees a" in misfit["found"]
+    assert "--build-arg MPI=mpich==VERSION" in misfit["mend"]
 
 
 def test_horovod_without_mpi(
