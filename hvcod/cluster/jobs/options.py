@@ -76,6 +76,13 @@ class JobOptions:
         "srun with Slurm, mpirun with PBS, jsrun with LSF",
         section=Section.LAUNCH,
     )
+    container: str = option(
+        "",
+        "words that start hvcod in a container on each rank, such as 'apptainer exec --nv "
+        "hvcod.sif' (shell words); --environment then only holds the hvcod outside, which needs "
+        "neither torch nor MPI",
+        section=Section.LAUNCH,
+    )
     remote_shell: str = option(
         "ssh",
         "how mpirun reaches the other nodes of a job if it was built without the scheduler: by "

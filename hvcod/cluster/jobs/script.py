@@ -102,7 +102,10 @@ def _environment(options: JobOptions) -> list[str]:
     Python wins over theirs.
     """
     # However they are written: $RANKS, ${RANKS}, $((RANKS * 2)).
-    used = {*re.findall(r"\w+", " ".join([*_launcher(options), options.setup])), "CPUS_PER_RANK"}
+    used = {
+        *re.findall(r"\w+", " ".join([*_launcher(options), options.container, options.setup])),
+        "CPUS_PER_RANK",
+    }
     sizes = options.batch_system.sizes(options)
     return [
         *(f"{name}={value}" for name, value in sizes.items() if name in used),
@@ -133,8 +136,13 @@ def _remote_shell(options: JobOptions) -> list[str]:
 
 
 def _on_ranks(script: Script) -> list[str]:
-    """Returns the command, by its full path if the launcher may not pass PATH on."""
+    """Returns the command, by its full path if the launcher may not pass PATH on.
+
+    In a container it is the hvcod on the PATH inside.
+    """
     options = script.options
+    if options.container.strip():
+        return [options.container.strip(), *script.command]
     if not options.environment or _launcher_of(options) in _LAUNCHERS:
         return [*script.command]
     words = script.command[0].split(" ", 1)

@@ -315,7 +315,8 @@ def test_all_that_is_rendered_is_good_shell(scheduler: str) -> None:
 
 def test_the_templates_are_what_render_prints_and_good_shell() -> None:
     templates = dict(examples())
-    there = {x.relative_to(PROJECT / "jobs") for x in (PROJECT / "jobs").rglob("*.sh")}
+    folders = [PROJECT / "jobs" / scheduler for scheduler in SCHEDULERS]
+    there = {x.relative_to(PROJECT / "jobs") for folder in folders for x in folder.rglob("*.sh")}
     assert there == set(templates), "run python tests/cluster/jobs/examples.py jobs"
     assert len(templates) == 5 * len(SCHEDULERS)
     assert all(len(text.splitlines()) <= 32 for text in templates.values())

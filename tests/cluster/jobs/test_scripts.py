@@ -13,8 +13,8 @@ EACH = pytest.mark.parametrize("scheduler", PREFIX)
 
 
 BAD = "\n\r\x1b\x85\u2028\u202e\udcff\x7f"
-TEXTS = "account chunk directives environment gpu-request launcher memory modules name partition "
-TEXTS += "place prepare qos setup"
+TEXTS = "account chunk container directives environment gpu-request launcher memory modules name "
+TEXTS += "partition place prepare qos setup"
 
 
 @EACH
@@ -406,3 +406,26 @@ def test_a_profile_asks_as_its_site_is_documented_to_be_asked(name: str) -> None
     (script,) = render(*options, "--groups", "2").values()
     for text in SITES[name]:
         assert text in script
+
+
+@EACH
+def test_ranks_start_in_a_container_and_what_waits_for_them_outside(scheduler: str) -> None:
+    words = 'apptainer exec --env "N=$NODES" hvcod.sif'
+    options = ["--scheduler", scheduler, "--environment", "/thin", "--container", words]
+    scripts = render(*options, *FOUR, "--prepare", "commoncrawl in --output d", "--evaluate")
+    assert len(scripts) == 3
+    check_shell(scripts)
+    for script in map(on_one_line, scripts.values()):
+        assert 'export PATH="/thin/bin:$PATH"' in script
+        assert "NODES=" in script
+        outside, _, inside = script[script.index("exec hvcod job run") :].partition(f" {words} ")
+        assert outside.split()[-1] not in (words, "--"), "behind the launcher"
+        assert inside.startswith("hvcod ")
+
+
+def test_a_launcher_of_ones_own_calls_the_hvcod_inside_by_its_name() -> None:
+    words = ["--launcher", "mylauncher -n $RANKS", "--environment", "/thin"]
+    (script,) = render("--scheduler", "slurm", *words).values()
+    assert '"/thin/bin/hvcod" train' in on_one_line(script)
+    (script,) = render("--scheduler", "slurm", *words, "--container", "run it").values()
+    assert "mylauncher -n $RANKS run it hvcod train" in on_one_line(script)
