@@ -6,8 +6,9 @@ const kept = (history.state || {}).hvcod || {};
 // A browser's clock may differ from that of the machine which writes: once the file has changed
 // under the reader's eyes, only the time since then counts.
 const same = kept.stamp === stamp;
-const seen = same ? kept.seen : Date.now();
+let seen = same ? kept.seen : Date.now();
 const moved = same ? kept.moved : kept.stamp !== undefined;
+let timer;
 
 function stale() {
   const now = Date.now();
@@ -45,21 +46,26 @@ async function reachable() {
 }
 
 async function look() {
-  show();
-  const busy = document.hidden || String(getSelection());
-  if (!busy && await reachable()) {
-    remember();
-    location.reload();
+  clearTimeout(timer);
+  if (document.hidden || String(getSelection())) {
+    seen = Date.now();  // Nobody reads, or somebody copies: that does not make the page late.
   } else {
-    wait();
+    show();
+    if (await reachable()) {
+      remember();
+      location.reload();
+      return;
+    }
   }
+  wait();
 }
 
 function wait() {
-  setTimeout(look, stale() ? 10 * every : every);
+  clearTimeout(timer);
+  timer = setTimeout(look, stale() ? 10 * every : every);
 }
 
-document.addEventListener("visibilitychange", () => document.hidden || show());
+document.addEventListener("visibilitychange", () => document.hidden || look());
 restore();
 show();
 wait();

@@ -52,6 +52,21 @@ def test_it_shows_what_is_new_where_its_reader_is(browser: Browser, tmp_path: Pa
     assert not page.problems()
 
 
+def test_it_waits_while_somebody_copies(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write(path, "old", every=0.1)
+    page = Page(browser, path.as_uri())
+    # A page that is on its way already comes without the selection.
+    page.until(
+        "getSelection().selectAllChildren(document.getElementById('text')),"
+        "window.looks = (window.looks || 0) + 1, window.looks > 20"
+    )
+    write(path, "new", every=0.1)
+    assert page.evaluate(f"window.looks > 20 && {text('old')} && !{STALE}")
+    page.evaluate("getSelection().removeAllRanges()")
+    page.until(text("new"))
+
+
 def test_it_says_when_nobody_writes_it_any_more(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     write(path, "old", age=HOUR)

@@ -90,7 +90,9 @@ def _figures(report: Report) -> Iterator[str]:
     )
     yield _figure("Churn by slice", charts.by_slice(report), f"{keys}<br>Mean over all pairs.")
     for number, (name, method) in enumerate(report.methods.items()):
-        note = "Darker: more rows, on a logarithmic scale. On the line both predictions are equal."
+        note = (
+            "Stronger: more rows, on a logarithmic scale. On the line both predictions are equal."
+        )
         yield _figure(f"Two retrains: {name}", charts.scatter(method, number), note)
 
 

@@ -9,6 +9,7 @@ from hvcod import __version__
 from hvcod.pages.frame import html_page, table
 from hvcod.pages.plot import colour
 from hvcod.pages.refresh import Refresh
+from hvcod.runs.page.charts import MOST_BARS, look_of
 from hvcod.runs.page.style import STYLE
 from hvcod.spans import PARTS
 from hvcod.terminal import one_line
@@ -68,7 +69,7 @@ def page_of_run(
         options: {name of a file: its options as TOML}.
     """
     body = [
-        _header(name, about(status), moment),
+        _header(name, f"{about(status)}; {states(status)}", moment),
         _cards(status, drawn) if len(status.groups) <= MOST_CARDS else "",
         _troubles(troubles(status)),
         _pictures(drawn),
@@ -183,7 +184,8 @@ def _troubles(lines: Sequence[str]) -> str:
 def _pictures(drawn: Drawn) -> str:
     figures = [_figure(title[:1].upper() + title[1:], *more) for title, *more in drawn.curves]
     if drawn.bars:
-        figures.append(_figure("A step's time, on average", drawn.bars, _parts()))
+        note = f" Of the first {MOST_BARS} groups." if len(drawn.colours) > MOST_BARS else ""
+        figures.append(_figure("A step's time, on average", drawn.bars, _parts() + note))
     return f'<p class="legend">{drawn.legend}</p><div class="pictures">{"".join(figures)}</div>'
 
 
@@ -192,8 +194,6 @@ def _figure(title: str, svg: str, caption: str) -> str:
 
 
 def _parts() -> str:
-    from hvcod.runs.page.charts import look_of
-
     keys = [(name, *look_of(name)) for name in PARTS]
     return " ".join(
         f'<span class="item"><span class="key" style="background:{fill};opacity:{opacity:g}">'

@@ -38,5 +38,9 @@ footer { border-top: 1px solid var(--line); padding-top: .5rem; margin-top: 2rem
   body { margin: .8rem auto } .written { text-align: left }
   svg text { font-size: 17px }
 }
-@media print { body { margin: 0; max-width: none } details { display: none } }
+@media print {
+  body { margin: 0; max-width: none; font-size: 12px } details { display: none }
+  .pictures { grid-template-columns: 1fr 1fr; gap: 1rem }
+  th, td { padding: .1rem .4rem } .wide { overflow: visible }
+}
 """
