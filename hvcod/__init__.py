@@ -1,7 +1,8 @@
 """hvcod: codistillation (Anil et al. 2018) for HPC clusters, on Horovod and MPI.
 
 A training script of one's own takes three names from here: `Groups`, `Codistiller` and
-`CodistillOptions`. They are imported when they are used, so that ``hvcod --help`` needs no torch.
+`CodistillOptions`; a program that uses trained models takes `load_model`. They are imported when
+they are used, so that ``hvcod --help`` needs no torch.
 """
 
 import importlib
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hvcod.codistill.codistiller import Codistiller
     from hvcod.config import CodistillOptions
+    from hvcod.evaluation.loading import load_model
     from hvcod.groups.split import Groups
 
-__all__ = ["CodistillOptions", "Codistiller", "Groups", "__version__"]
+__all__ = ["CodistillOptions", "Codistiller", "Groups", "__version__", "load_model"]
 
 __version__ = "0.2.0"
 
@@ -20,6 +22,7 @@ _HOMES = {
     "Codistiller": "hvcod.codistill.codistiller",
     "CodistillOptions": "hvcod.config",
     "Groups": "hvcod.groups.split",
+    "load_model": "hvcod.evaluation.loading",
 }
 
 

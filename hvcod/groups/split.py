@@ -209,6 +209,11 @@ def in_one_process(groups: int, share: NodeShare) -> list[Group]:
     return [Group(index, groups, 0, 1, comm, *place, shelf=shelf) for index in range(groups)]
 
 
+def alone() -> Group:
+    """Returns a group of this process alone, for work beside any training; without MPI."""
+    return in_one_process(1, NodeShare(0, 1))[0]
+
+
 def _with_role(
     whole: Communicator,
     index: int,

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -20,9 +21,10 @@ from hvcod.codistill.projected import Predicted, computed
 from hvcod.codistill.rows import precision_of
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
-from hvcod.groups.split import Group
+from hvcod.groups.split import Group, alone
 from hvcod.tasks.metrics import UNKNOWN, Metric, negative_log_likelihood
 from hvcod.tasks.reading.files import listing_digest
+from hvcod.tasks.serving import Served
 from hvcod.tree import map_tensors
 
 __all__ = ["UNKNOWN", "Batch", "Ids", "Task", "TrainingData"]
@@ -180,6 +182,47 @@ class Task(ABC):
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Returns a freshly initialised model; the caller has seeded torch."""
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The numbers that `build_model` takes from the data, such as the size of a vocabulary.
+
+        A task whose `build_model` goes by these numbers alone, and which finds them in the weights
+        of a model (`sizes_of`), is rebuilt where its data are not: see `without_data`.
+        """
+        return {}
+
+    @classmethod
+    def sizes_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int] | None:
+        """Returns `sizes` by the shapes of a model's weights; None: it takes the data to know.
+
+        Raises KeyError or IndexError if they are those of another model.
+        """
+        return None
+
+    @classmethod
+    def without_data(
+        cls, options: TrainOptions, shapes: Mapping[str, tuple[int, ...]]
+    ) -> Self | None:
+        """Returns a task that builds and uses the model with weights of such shapes, and no data.
+
+        None if the task needs its data for that. Raises what `sizes_of` does.
+        """
+        sizes = cls.sizes_of(shapes)
+        if sizes is None:
+            return None
+        task = cls.__new__(cls)
+        Task.__init__(task, options, alone())
+        task.sizes = sizes
+        return task
+
+    def served(self, model: nn.Module) -> Served:
+        """Returns a model as `hvcod export --with-model` writes it, to be used without hvcod.
+
+        By default it maps the inputs of a batch to what `hvcod predict` writes. A task whose
+        `predict` returns a hidden state overrides this, with a `Served` that takes and returns it.
+        """
+        return Served(self, model)
 
     def with_model(self, model: Any) -> Self:
         """Returns this task with other options of its own, such as those of another group's model.

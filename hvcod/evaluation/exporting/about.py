@@ -14,11 +14,10 @@ from hvcod import __version__, config
 from hvcod.config import TrainOptions, plain_type
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import ExportOptions
+from hvcod.evaluation.single import Single
 from hvcod.files.regular import read_regular
 from hvcod.files.toml import read_tree
 from hvcod.schema import flatten, to_tree
-from hvcod.training.finished.sources import WeightsFile
-from hvcod.training.finished.weights import Weights
 from hvcod.training.initial import read_beginning
 from hvcod.training.record.lines import LARGEST_INTEGER, from_line, last_lines, number
 from hvcod.training.status.tail import mapping
@@ -26,17 +25,14 @@ from hvcod.values import Paths
 from hvcod.weights.card import LARGEST
 from hvcod.weights.precision import Rounding
 
+_OF_FILES = ("files", "served")
+"""What an exported card says of the files that it came with."""
+
 Facts = dict[str, Any]
 """Values of a card by dotted keys."""
 
 
-def facts_of(
-    file: WeightsFile,
-    weights: Weights,
-    trained: TrainOptions,
-    options: ExportOptions,
-    rounding: Rounding,
-) -> Facts:
+def facts_of(single: Single, options: ExportOptions, rounding: Rounding) -> Facts:
     """Returns the facts of weights that are exported, beside those of their origin.
 
     Of a file that was exported before, those of its card are carried on.
@@ -45,12 +41,11 @@ def facts_of(
         UsageError: ``--churn`` does not name a result of `hvcod churn`.
         HvcodError: A file of the run cannot be read.
     """
-    if weights.card:
-        facts = dict(weights.card.values)
-        facts.pop("files", None)
-        facts["versions"] = dict(facts["versions"])
+    if card := single.weights.card:
+        carried: Facts = json.loads(card.text())
+        facts = {key: value for key, value in carried.items() if key not in _OF_FILES}
     else:
-        facts = _of_run(file, weights, trained, options)
+        facts = _of_run(single, options)
     facts |= {
         "precision": options.precision,
         "rounding": {
@@ -68,24 +63,24 @@ def facts_of(
     return facts
 
 
-def _of_run(
-    file: WeightsFile, weights: Weights, trained: TrainOptions, options: ExportOptions
-) -> Facts:
-    average = weights.origin.average_decay is not None
-    facts = {
-        "weights": "average" if average else options.which,
-        "groups": trained.groups,
-        "training": _without_paths(trained),
-        "data.built_in": trained.data is None,
-    }
+def _of_run(single: Single, options: ExportOptions) -> Facts:
     # RUN/group-0/state/step-00000050.h5
-    folder = file.path.parent
-    facts["kind"] = "published checkpoint" if folder.name == "published" else "training state"
-    if file.config is None:
+    folder, origin = single.file.path.parent, single.weights.origin
+    average = origin.average_decay is not None
+    facts: Facts = {
+        "weights": "average" if average else options.which,
+        "kind": "published checkpoint" if folder.name == "published" else "training state",
+        "data.built_in": single.on_built_in_data,
+    }
+    if single.file.config is None:
         return facts
-    facts["init"] = _beginning(folder.parent)
-    facts["finished_teachers"] = _finished_teachers(file.config)
-    return facts | _of_metrics(folder.parent / "metrics.jsonl", weights.origin.step)
+    facts |= {
+        "groups": single.trained.groups,
+        "training": _without_paths(single.trained),
+        "init": _beginning(folder.parent),
+        "finished_teachers": _finished_teachers(single.file.config),
+    }
+    return facts | _of_metrics(folder.parent / "metrics.jsonl", origin.step)
 
 
 def _without_paths(trained: TrainOptions) -> Facts:

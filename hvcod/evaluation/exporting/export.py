@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvcod.errors import UsageError
 from hvcod.evaluation.exporting.about import facts_of
-from hvcod.evaluation.options import ExportOptions, WeightsOptions
-from hvcod.groups.communicator import Alone
-from hvcod.training.finished.sources import Choice, WeightsFile, find
-from hvcod.training.finished.weights import Weights, options_of_weights
+from hvcod.evaluation.exporting.program import Program
+from hvcod.evaluation.options import ExportOptions
+from hvcod.evaluation.single import Single
 from hvcod.weights.card import Card
-from hvcod.weights.kinds import card_path
+from hvcod.weights.kinds import card_path, model_path
 from hvcod.weights.precision import Rounding, converted
 from hvcod.weights.write import check_outputs, encoded, write_files
 
@@ -42,32 +40,25 @@ def export(source: Path, group: int | None, options: ExportOptions, output: Path
 
     Raises:
         UsageError: A path cannot be what it is given as, or a file exists and is not replaced.
-        HvcodError: A file cannot be read or written, or the precision cannot hold the weights.
+        HvcodError: A file cannot be read or written, the precision cannot hold the weights, or the
+            model cannot be exported.
     """
-    check_outputs([output, card_path(output)], options.force)
-    file = one_file(source, group, options)
-    weights = Weights(file.path, Alone(), average=options.weights == "average")
-    trained = options_of_weights(weights, file.config, Alone(), options.task)
-    tensors, rounding = converted(weights.tensors(), options.precision)
-    card = Card.of(weights.origin, facts_of(file, weights, trained, options, rounding))
+    served = model_path(output)
+    further = [served] if options.with_model else []
+    check_outputs([output, *further, card_path(output)], options.force)
+    single = Single.read(source, group, options)
+    tensors, rounding = converted(single.weights.tensors(), options.precision)
+    facts = facts_of(single, options, rounding)
+    program = None
+    if options.with_model:
+        task, model = single.rebuilt(options.data, whole=True)
+        model.load_state_dict(tensors)  # as they are in the other file
+        program = Program(task, model)
+        facts["served"] = {"file": served.name, **program.signature}
+    card = Card.of(single.weights.origin, facts)
     files = {output: encoded(output, tensors, card)}
+    if program is not None:
+        files[served] = program.content(card.text())
     write_files(output, files, card)
     sizes = {path: len(content) for path, content in files.items()}
-    return Exported(sizes, file.path, card, rounding)
-
-
-def one_file(source: Path, group: int | None, options: WeightsOptions) -> WeightsFile:
-    """Returns the file of weights of a run or of one of its groups, or the file that is given.
-
-    Raises:
-        UsageError: There is none, or several groups have one each.
-    """
-    best = options.which == "best"
-    if best and (options.step is not None or options.weights == "published"):
-        raise UsageError("--which best: leave out --step and --weights published")
-    choice = Choice(options.weights, options.step, options.config, best)
-    files = find([source], [] if group is None else [group], choice)
-    if len(files) > 1:
-        names = ", ".join(file.name.removeprefix("group ") for file in files)
-        raise UsageError(f"{source} has the groups {names}: choose one with --group")
-    return files[0]
+    return Exported(sizes, single.file.path, card, rounding)

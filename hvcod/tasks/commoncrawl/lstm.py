@@ -100,6 +100,8 @@ class LayerNormLSTMLayer(OwnMatrices):
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Maps inputs [T, B, input_size] and h, c [B, hidden_size] to (h of all steps, last c)."""
+        if torch.compiler.is_compiling():  # or exporting
+            return self._by_equations(inputs, hidden, cell)
         gains = (self.recurrent_gain, self.input_gain, self.bias, self.cell_gain, self.cell_bias)
         if torch.is_grad_enabled():
             return layer_with_gradient(
@@ -107,6 +109,22 @@ class LayerNormLSTMLayer(OwnMatrices):
             )
         products = self.product("input_weight", inputs).to(self.bias.dtype)
         return layer_without_gradient(products, hidden, cell, self._multiplier(len(hidden)), gains)
+
+    def _by_equations(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the same by the module's equations, in operations that torch can trace."""
+        gates, size = self.bias.shape, self.cell_bias.shape
+        products = F.linear(inputs, self.input_weight)
+        of_inputs = F.layer_norm(products, gates, self.input_gain, self.bias)
+        outputs: list[Tensor] = []
+        for step in of_inputs.unbind():
+            product = F.linear(hidden, self.recurrent_weight)
+            sums = step + F.layer_norm(product, gates, self.recurrent_gain)
+            o, f, i, g = sums.chunk(4, dim=-1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            normal = F.layer_norm(cell, size, self.cell_gain, self.cell_bias)
+            hidden = o.sigmoid() * normal.tanh()
+            outputs.append(hidden)
+        return torch.stack(outputs), cell
 
     def _multiplier(self, rows: int) -> Multiplier:
         """Returns the product by the recurrent weights, which a teacher may hold as integers."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.tasks.builtin import data_folder
 from hvcod.tasks.commoncrawl.lstm import LayerNormLSTM
 from hvcod.tasks.commoncrawl.model import LanguageModel, Layers
+from hvcod.tasks.commoncrawl.serving import served
 from hvcod.tasks.commoncrawl.tokens.dataset import PARTS, TokenDataset
 from hvcod.tasks.commoncrawl.tokens.documents import WINDOW
 from hvcod.tasks.commoncrawl.tokens.evaluation import (
@@ -26,6 +28,7 @@ from hvcod.tasks.commoncrawl.tokens.evaluation import (
 )
 from hvcod.tasks.commoncrawl.tokens.stream import TokenStream
 from hvcod.tasks.commoncrawl.transformer import Transformer
+from hvcod.tasks.serving import Served
 from hvcod.tasks.shuffle import Share
 
 SCORED_TEXTS = 32
@@ -110,7 +113,18 @@ class CommonCrawl(Task):
             layers = Transformer(*common, sizes.heads, sizes.memory, sizes.dropout)
         else:
             layers = LayerNormLSTM(*common, sizes.dropout)
-        return LanguageModel(self.dataset.vocabulary_size, sizes.embedding, layers, sizes.dropout)
+        vocabulary = self.sizes["vocabulary"]
+        return LanguageModel(vocabulary, sizes.embedding, layers, sizes.dropout)
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The pieces of the vocabulary."""
+        return {"vocabulary": self.dataset.vocabulary_size}
+
+    @classmethod
+    def sizes_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
+        """Returns the same by the embeddings."""
+        return {"vocabulary": shapes["embedding.weight"][0]}
 
     def training_data(self) -> TrainingData:
         """Returns windows of documents, which no other rank of any group reads (`Share`)."""
@@ -148,6 +162,13 @@ class CommonCrawl(Task):
             return self.predict(model, inputs, state)
         features, state = model(inputs, state, project=False)
         return Projected(features, model.get_submodule("softmax")), state
+
+    def served(self, model: nn.Module) -> Served:
+        """Returns the model with its state as an argument, unless a derived task has another."""
+        own = type(self).predict is not CommonCrawl.predict
+        if own or not isinstance(model, LanguageModel):
+            return super().served(model)
+        return served(self, model)
 
     def meaning(self) -> Mapping[str, str]:
         """Returns the digest of the vocabulary."""

@@ -78,11 +78,14 @@ class Transformer(nn.Module):
                 assert isinstance(output, nn.Linear)
                 output.weight *= (2 * len(self.layers)) ** -0.5
 
-    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: Tensor, state: Tensor | None = None, seen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Maps a window [T, B, input_size] to outputs [T, B, width] and the state after it.
 
         `state` is that of the window before, None at the start. Gradients flow through it: detach
-        it to cut them between windows.
+        it to cut them between windows. If `seen` [B] is given, only so many of the last positions
+        in the state of a row count, and those before them are anything.
 
         Raises:
             HvcodError: The state is that of another model or batch size.
@@ -99,6 +102,10 @@ class Transformer(nn.Module):
             )
         length = state.shape[1] + hidden.shape[0]
         visible = _visible(hidden.shape[0], length, self.memory, hidden.device)
+        if seen is not None:
+            begins = state.shape[1] - seen
+            visible = visible & (torch.arange(length, device=seen.device) >= begins[:, None, None])
+            visible = visible.unsqueeze(1)  # for all heads
         turns = _turns(length, self.head_size, hidden.device)
         remembered: list[Tensor] = []
         for layer, before in zip(self.layers, state, strict=True):
@@ -129,8 +136,9 @@ class TransformerLayer(nn.Module):
     ) -> Tensor:
         """Maps a window [T, B, width] to outputs of that shape.
 
-        `context` is what came before and the window, [n + T, B, width]; `visible`, [T, n + T], says
-        which of its positions each of the window sees; `turns` has their cosines and sines.
+        `context` is what came before and the window, [n + T, B, width]; `visible`, [T, n + T] or
+        [B, 1, T, n + T], says which of its positions each of the window sees; `turns` has their
+        cosines and sines.
         """
         normal = self.attention_norm(context)
         window = inputs.shape[0]

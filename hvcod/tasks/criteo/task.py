@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,7 +85,17 @@ class Criteo(Task):
     def build_model(self) -> nn.Module:
         """Builds one table of embeddings, ReLU layers and one logit."""
         sizes: ClickModelOptions = self.options.model
-        return ClickModel(self.dataset.table_rows, sizes.embedding, sizes.hidden.units)
+        return ClickModel(self.sizes["table_rows"], sizes.embedding, sizes.hidden.units)
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The rows of the table of embeddings."""
+        return {"table_rows": self.dataset.table_rows}
+
+    @classmethod
+    def sizes_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
+        """Returns the same by the table."""
+        return {"table_rows": shapes["table.weight"][0]}
 
     def training_data(self) -> TrainingData:
         """Returns rows that no other rank of any group reads, unless ``--same-data``."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,7 +135,7 @@ class ImageNet(Task):
     def build_model(self) -> nn.Module:
         """Builds the network; every rank normalises by its own part of the batch."""
         images: ImageOptions = self.options.model
-        classes, widths, dropout = len(self.dataset.classes), images.widths.units, images.dropout
+        classes, widths, dropout = self.sizes["classes"], images.widths.units, images.dropout
         match images.kind:
             case "resnet50":
                 return resnet50(classes, zero_gamma=images.zero_gamma, dropout=dropout)
@@ -143,6 +144,16 @@ class ImageNet(Task):
             case "plain":
                 return PlainNet(classes, widths, dropout)
         return small_resnet(classes, widths, images.depth, images.zero_gamma, dropout)
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The number of classes."""
+        return {"classes": len(self.dataset.classes)}
+
+    @classmethod
+    def sizes_of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
+        """Returns the same by the last layer."""
+        return {"classes": shapes["classifier.weight"][0]}
 
     def training_data(self) -> TrainingData:
         """Returns images that no other rank of any group sees, unless ``--same-data``.

@@ -147,10 +147,30 @@ def options_of_weights(
         raise UsageError(
             f"{weights.path} is not in its run directory: name the run's config.toml with --config"
         )
-    model = {
-        f"model.{key}": value for key, value in json.loads(weights.origin.model or "{}").items()
-    }
-    values = {**weights.card.training, **model, "task": weights.origin.task}
+    return options_of_origin(weights, task)
+
+
+def options_of_origin(weights: Weights, task: str | None = None) -> TrainOptions:
+    """Returns the options that weights name themselves: the task, the model's, those of their card.
+
+    Args:
+        task: The task that the user has named, whose module may lie in the current folder.
+
+    Raises:
+        UsageError: They name no task, or it is another one or cannot be imported.
+    """
+    origin, card = weights.origin, weights.card
+    if not origin.task:
+        raise UsageError(
+            f"{weights.path} does not say which model it is of: name the config.toml of a run that "
+            "trained such a model (--config)"
+        )
+    try:
+        model = dict(json.loads(origin.model or "{}"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{weights.path}: its model is not described in JSON") from error
+    values = {f"model.{key}": value for key, value in model.items()}
+    values |= {**(card.training if card else {}), "task": origin.task}
     return options_of_run(values, weights.path, task)
 
 
