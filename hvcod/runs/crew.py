@@ -1,8 +1,10 @@
 """The crew that trains several runs: processes of this machine, or the ranks of a launch."""
 
+import contextlib
 import itertools
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +13,7 @@ from hvcod.config import TrainOptions
 from hvcod.groups.environment import is_launched
 from hvcod.progress import Progress, silently
 from hvcod.runs.options import CrewOptions
+from hvcod.terminal import LogLines
 from hvcod.training.signals import StopSignals
 
 
@@ -155,3 +158,17 @@ def crew_of(options: CrewOptions) -> Crew:
     from hvcod.runs.processes import Processes
 
     return Processes(options)
+
+
+@contextlib.contextmanager
+def logging_as(run_dir: Path) -> Iterator[None]:
+    """Puts a run directory in front of everything that is logged inside: whose warning is it?"""
+    handlers = [(handler, handler.formatter) for handler in logging.getLogger().handlers]
+    where = str(run_dir).replace("%", "%%")
+    for handler, _ in handlers:
+        handler.setFormatter(LogLines(f"[{where}] %(message)s"))
+    try:
+        yield
+    finally:
+        for handler, before in handlers:
+            handler.setFormatter(before)

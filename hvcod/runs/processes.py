@@ -24,7 +24,7 @@ from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, HvcodError, UsageError
 from hvcod.groups.environment import CORES, process_age
 from hvcod.progress import silently
-from hvcod.runs.crew import Crew, RunSpec
+from hvcod.runs.crew import Crew, RunSpec, logging_as
 from hvcod.runs.options import CrewOptions
 from hvcod.terminal import one_line, show
 from hvcod.training.signals import StopSignals
@@ -158,10 +158,10 @@ def _train_group(options: TrainOptions, number: int, threads: int) -> None:
     from hvcod.groups.world import NodeShare, world
     from hvcod.training.launch import Team, exit_code, launch
 
-    where = str(options.run_dir).replace("%", "%%")
-    logging.basicConfig(level=logging.WARNING, format=f"[{where}] %(message)s")
+    logging.basicConfig(level=logging.WARNING)
+    assert options.run_dir is not None
     try:
-        with silently():
+        with silently(), logging_as(options.run_dir):
             summaries = launch(options, Team(world(), NodeShare(number, threads), signals))
     except Exception as error:
         abort(error)

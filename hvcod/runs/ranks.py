@@ -10,7 +10,7 @@ from hvcod.errors import PREEMPTED, HvcodError, RankLostError, UsageError
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero, wait_quietly
 from hvcod.progress import silently
-from hvcod.runs.crew import Crew, RunSpec
+from hvcod.runs.crew import Crew, RunSpec, logging_as
 from hvcod.runs.options import CrewOptions
 from hvcod.training.launch import Team, exit_code, launch
 
@@ -65,7 +65,7 @@ class Ranks(Crew):
 
     def _launch(self, run: RunSpec, team: Communicator) -> int:
         try:
-            with silently():
+            with silently(), logging_as(run.run_dir):
                 summaries = launch(run.options, replace(self._all, ranks=team))
         except HvcodError as error:
             raise type(error)(f"{run.name}: {error}") from error

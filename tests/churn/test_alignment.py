@@ -5,6 +5,7 @@ import os
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from churn.conftest import CSV, HDF5, pair_of, report_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hvcod.churn.compare import compare
 from hvcod.churn.files.spill import partition
+from hvcod.churn.options import CompareOptions
 from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.predictions import Block, Shape, writer
 from hvcod.tensorfile.meaning import meaning_of
@@ -266,3 +269,31 @@ def test_any_mixture_of_rows(tmp_path_factory: pytest.TempPathFactory, data: st.
     for pair, (a, b) in zip(pairs, [(0, 1), (0, 2), (1, 2)], strict=True):
         wanted = np.mean([abs(tables[a][each] - tables[b][each]) for each in both])
         assert pair.overall.churn == pytest.approx(wanted, abs=1e-12)
+
+
+CLASSES = "id,prediction_0,prediction_1"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        (f"{CLASSES} 1,0.5,0.4 2,0.5,0.5", {}, "1 of 2 rows of classes do not sum to 1"),
+        (f"{CLASSES} 1,0.5,0.5 2,0.5,0.5 3,1,0", {"common": True}, "1 of 3 rows are missing in"),
+        (f"{CLASSES} 1,0,1 2,1,0", {}, "all 2 predictions are 0 or 1"),
+        ("id,prediction 1,0.5 2,0.5", {}, "of its 2 classes the probability of class 1"),
+    ],
+)
+def test_every_warning_names_the_retrain(
+    csv: CSV, content: str, options: dict[str, Any], says: str
+) -> None:
+    """By its own name, where it has one, as in a study; and a file that is given twice, each."""
+    paths = [csv("a", f"{CLASSES} 1,0.5,0.5 2,0.5,0.5"), csv("b", content)]
+    names = {paths[0]: "dnn 1", paths[1]: "dnn 2"}
+    options = {"prediction_column": "prediction|prediction_*"} | options
+    told = "dnn 1" if content.startswith("id,prediction 1") else "dnn 2"
+    found = compare({"dnn": paths}, CompareOptions(**options), names).warnings
+    assert [warning.startswith(f"{told}: {says}") for warning in found] == [True]
+    twice = compare({"dnn": [paths[0], paths[1], paths[1]]}, CompareOptions(**options), names)
+    if told == "dnn 2":
+        assert [warning.partition(":")[0] for warning in twice.warnings] == ["dnn 2", "dnn 2 (2)"]
+        assert [model.name for model in twice.methods["dnn"].models][1:] == ["dnn 2", "dnn 2 (2)"]

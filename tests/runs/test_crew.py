@@ -1,6 +1,8 @@
 """A crew trains any list of runs, such as two learning rates, and goes on with it."""
 
+import io
 import json
+import logging
 import subprocess
 import sys
 import tomllib
@@ -12,7 +14,7 @@ import pytest
 
 from hvcod.config import TrainOptions
 from hvcod.errors import PREEMPTED, UsageError
-from hvcod.runs.crew import RunSpec
+from hvcod.runs.crew import RunSpec, logging_as
 from hvcod.runs.options import CrewOptions, Share
 from hvcod.runs.processes import Processes
 
@@ -110,3 +112,16 @@ def test_texts_that_are_not_shares(text: str) -> None:
 def test_processes_have_one_rank_each() -> None:
     with pytest.raises(UsageError, match="--ranks-per-group 2: groups of several ranks need a"):
         Processes(CrewOptions(ranks_per_group=2))
+
+
+def test_what_a_run_among_several_logs_names_it() -> None:
+    stream, log = io.StringIO(), logging.getLogger("hvcod.training")
+    handler = logging.StreamHandler(stream)
+    logging.getLogger().addHandler(handler)
+    try:
+        with logging_as(Path("churn/retrains/dnn/100%")):
+            log.warning("the %s is gone", "teacher")
+        log.warning("all are done")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert stream.getvalue() == "[churn/retrains/dnn/100%] the teacher is gone\nall are done\n"
