@@ -117,15 +117,30 @@ class StudyOptions:
         "dnn,ensemble,codistill",
         "methods to compare, the baseline first: dnn; ensemble or ensemble-4 (copies); codistill "
         "or codistill-4 (groups); distill (one copy that --teacher teaches); anchored or "
-        "anchored-codistill (taught by the model of --production); and to find where churn comes "
-        "from: same (all equal), same-init (other order), same-order (other "
-        "initialisation)",
+        "anchored-codistill (taught by the model of --production); twin-bootstrap (groups that "
+        "teach each other, each on its bootstrap of the data); and to find where churn comes "
+        "from: same (all equal), same-init (the same initialisation), same-order, and with "
+        "--data-sample same-data, only-init, only-order, only-data (the others are the same); "
+        "codistill:same-init is that of another method",
     )
     repeats: int = option(
         5, "retrains of each method; statistics of independent pairs use an even number", minimum=1
     )
     part: str = option("validation", "part of the data that all retrains predict")
     examples: int | None = option(None, "use only this many examples of that part", minimum=1)
+    data_sample: str = option(
+        "none",
+        "the data of each retrain: all of the training part (none), a bootstrap of it, or a window "
+        "of days that moves on by a day from one retrain to the next",
+        choices=("none", "bootstrap", "days"),
+    )
+    days: int | None = option(
+        None,
+        "with --data-sample days: take so many equal shares of the training part, in its order, as "
+        "days; default: its input files, if the data know of several, else 30",
+        minimum=2,
+    )
+    window_days: int | None = option(None, "days of a window; default: half of all days", minimum=1)
     production: Path | None = option(
         None,
         "the model in production, with which all retrains are compared, and which teaches those "

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -285,6 +286,18 @@ class Task(ABC):
         if self.likelihood == "classes" and type(self).loss is Task.loss:
             return CrossEntropy(batch.targets, UNKNOWN, batch.weight)
         return lambda logits: batch.weigh(self.loss, computed(logits))
+
+    @classmethod
+    def days(cls, data: Path) -> Sequence[int] | None:
+        """Returns the examples of each day of the training part, in the order of the data.
+
+        A day is any period after which users retrain. None, as by default, if the data do not know
+        them: then `hvcod churn run --data-sample days` takes equal shares.
+
+        Raises:
+            HvcodError: The data cannot be read.
+        """
+        return None
 
     def class_frequencies(self) -> npt.NDArray[np.float64] | None:
         """Returns how frequent each class is in the training data, [classes]; None if unknown.

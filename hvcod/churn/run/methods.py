@@ -18,16 +18,23 @@ class Method:
             ``--teacher``.
         own_initialisation: Whether each retrain has its own seed of the model: its first weights
             and everything else that the model draws.
+        bootstrap: Whether each copy learns from a bootstrap of its own, of all the data.
         own_order: Whether each retrain has its own seed of the data: their order and everything
             else that is random about them.
+        own_data: Whether each retrain has its own sample of the data (``--data-sample``).
+        base: The method of which it shares some of these three between its retrains; empty if it
+            shares none.
     """
 
     name: str
     groups: int = 1
     teach: bool = False
     anchored: bool = False
+    bootstrap: bool = False
     own_initialisation: bool = True
     own_order: bool = True
+    own_data: bool = True
+    base: str = ""
 
     @property
     def predicts(self) -> int | None:
@@ -41,15 +48,32 @@ METHODS = {
         Method("dnn"),
         Method("distill", teach=True),
         Method("anchored", teach=True, anchored=True),
-        Method("same", own_initialisation=False, own_order=False),
-        Method("same-init", own_initialisation=False),
-        Method("same-order", own_order=False),
         Method("ensemble", 2),
         Method("codistill", 2, teach=True),
+        Method("twin-bootstrap", 2, teach=True, bootstrap=True),
         Method("anchored-codistill", 2, teach=True, anchored=True),
     )
 }
 """The methods by name. Those of several copies also take a number of them: ``ensemble-4``."""
+
+BASELINE = "dnn"
+
+SOURCES = ("initialisation", "order", "data")
+"""The sources of churn that retrains may share or not."""
+
+FLOORS = {
+    "same": (),
+    "same-init": ("order", "data"),
+    "same-order": ("initialisation", "data"),
+    "same-data": ("initialisation", "order"),
+    "only-init": ("initialisation",),
+    "only-order": ("order",),
+    "only-data": ("data",),
+}
+"""The sources in which the retrains of a floor differ, by its name; they share the others."""
+
+WITH_SAMPLES = ("same-data", "only-init", "only-order", "only-data")
+"""Floors that mean something only if retrains have samples of the data of their own."""
 
 
 def methods_of(words: str) -> list[Method]:
@@ -66,11 +90,20 @@ def methods_of(words: str) -> list[Method]:
 
 
 def _method(word: str) -> Method:
+    name, _, floor = word.partition(":")
+    if word in FLOORS:
+        name, floor = BASELINE, word
+    if floor in FLOORS:
+        own = {f"own_{source}": source in FLOORS[floor] for source in SOURCES}
+        of = _method(name)
+        named = floor if of.name == BASELINE else f"{of.name}:{floor}"
+        return replace(of, name=named, base=of.name, **own)
     if word in METHODS:
         return METHODS[word]
     numbered = re.fullmatch(r"(.+)-(\d+)", word)
     method = METHODS.get(numbered[1]) if numbered else None
     if numbered and method and method.groups > 1 and (copies := int(numbered[2])) > 1:
         return method if copies == method.groups else replace(method, name=word, groups=copies)
-    known = ", ".join(f"{name}, {name}-3" if m.groups > 1 else name for name, m in METHODS.items())
-    raise UsageError(f"--methods {word}: choose from {known}")
+    known = (f"{name}, {name}-3" if m.groups > 1 else name for name, m in METHODS.items())
+    floors = f"{', '.join(FLOORS)}; or one of these of a method: codistill:same-init"
+    raise UsageError(f"--methods {word}: choose from {', '.join(known)}, {floors}")

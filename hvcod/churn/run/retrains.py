@@ -10,7 +10,8 @@ import numpy as np
 
 from hvcod import combinations
 from hvcod.churn.options import StudyOptions
-from hvcod.churn.run.methods import METHODS, Method
+from hvcod.churn.run.methods import METHODS, WITH_SAMPLES, Method
+from hvcod.churn.run.samples import Samples, samples_of
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.runs.crew import RunSpec
@@ -41,14 +42,18 @@ def retrains_of(
 
     Raises:
         UsageError: Groups should be taught, but the burn-in never ends, or there is no teacher or
-            no model in production, or other options make no sense with that.
+            no model in production, or other options make no sense with that; or the data cannot be
+            divided into the samples of the study.
+        HvcodError: The data cannot be read.
     """
     _check_teachers(methods, study, train)
+    _check_floors(methods, study)
+    samples = samples_of(study, train)
     predictions = predictions_of(study, output)
     return [
         Retrain(
             f"{method.name} {number}",
-            _options(method, number, study, train, output),
+            _options(method, number, samples, study, train, output),
             method.predicts,
             method=method.name,
             predictions=predictions / method.name / f"{number:03}.h5",
@@ -83,21 +88,34 @@ def _check_teachers(methods: Sequence[Method], study: StudyOptions, train: Train
         )
 
 
+def _check_floors(methods: Sequence[Method], study: StudyOptions) -> None:
+    """Raises UsageError if retrains shall share, or alone have, samples that there are not."""
+    named = {method.name: method.name.rpartition(":")[2] for method in methods}
+    senseless = next((name for name, floor in named.items() if floor in WITH_SAMPLES), None)
+    if senseless and study.data_sample == "none":
+        raise UsageError(
+            f"--methods {senseless}: all retrains learn from the same data here; add --data-sample "
+            "bootstrap or days, or use same-init and same-order"
+        )
+
+
 def _is_alone(method: Method) -> bool:
     """Returns whether nobody but the model in production teaches."""
     return method.anchored and method.groups == 1
 
 
 def _options(
-    method: Method, number: int, study: StudyOptions, train: TrainOptions, output: Path
+    method: Method,
+    number: int,
+    samples: Samples,
+    study: StudyOptions,
+    train: TrainOptions,
+    output: Path,
 ) -> TrainOptions:
-    initialisation, order = (
-        int(
-            np.random.SeedSequence(
-                [train.seed, zlib.crc32(method.name.encode()), *more]
-            ).generate_state(1)[0]
-        )
-        for more in ([0, number * method.own_initialisation], [1, number * method.own_order])
+    own = (method.own_initialisation, method.own_order, method.own_data)
+    initialisation, order, sample = (
+        _seed(train.seed, method.name, source, number * differs)
+        for source, differs in enumerate(own)
     )
     codistill, same_data, teacher = train.codistill, train.same_data, train.teacher
     if method.anchored:
@@ -116,7 +134,9 @@ def _options(
         groups=method.groups,
         seed=initialisation,
         order_seed=order,
-        same_data=same_data,
+        same_data=same_data or method.bootstrap,
+        bootstrap=train.bootstrap or method.bootstrap,
+        **samples.options(number * method.own_data, sample),
         teacher=teacher,
         codistill=codistill,
         keep_states=2 if codistill.in_process else 1,
@@ -127,3 +147,9 @@ def _options(
         except UsageError as error:
             raise UsageError(f"--methods {method.name}: {error}") from error
     return options
+
+
+def _seed(seed: int, method: str, source: int, number: int) -> int:
+    """Returns the seed of one source of randomness of a retrain; number 0 is that of all."""
+    purpose = [seed, zlib.crc32(method.encode()), source, number]
+    return int(np.random.SeedSequence(purpose).generate_state(1)[0])

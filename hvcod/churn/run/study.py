@@ -18,6 +18,7 @@ from hvcod.churn.run.production import (
     predict_production,
 )
 from hvcod.churn.run.retrains import Retrain, retrains_of
+from hvcod.churn.run.samples import samples_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
@@ -25,6 +26,7 @@ from hvcod.files.folder import hold, make_folder
 from hvcod.runs.crew import Crew
 from hvcod.runs.options import Share
 from hvcod.tasks.files import held
+from hvcod.terminal import show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,9 @@ def conduct(
     methods = methods_of(study.methods)
     retrains = retrains_of(methods, study, train, output)
     crew.batches(retrains)
+    note = samples_of(study, train).note
+    if note and crew.is_root:
+        show(note, err=True)
     share = crew.options.share
     _check(retrains, study, options, share)
     production = crew.on_root(lambda: find_production(study, output))
@@ -83,7 +88,8 @@ def conduct(
         return Outcome(done, len(retrains), preempted=True)
     if share or not crew.is_root:
         return Outcome(done, len(retrains))
-    return Outcome(done, len(retrains), report=_compare(retrains, production, train, options))
+    report = _compare(retrains, production, train, options, note)
+    return Outcome(done, len(retrains), report=report)
 
 
 def _check(

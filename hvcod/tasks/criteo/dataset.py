@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from hvcod.errors import HvcodError
 from hvcod.tasks.columns import Array, Columns, DataFormat, described
+from hvcod.tasks.files import read_json
 
 FORMAT = DataFormat("hvcod-criteo", 1, "hvcod data criteo")
 PARTS = ("training", "validation", "test")
@@ -101,6 +102,20 @@ class ClickDataset:
                 f"{self.folder} has no rows in the part {name}; it has {', '.join(filled)}"
             )
         return self.parts[name]
+
+    def training_rows_by_input(self) -> list[int]:
+        """Returns how many rows of the training part come from each input; not those with none.
+
+        Raises:
+            HvcodError: The report of the preparation is missing or damaged.
+        """
+        path = self.folder / "report.json"
+        try:
+            rows = [int(one["rows"]) for one in read_json(path)["inputs"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise HvcodError(f"{path} is damaged: {error!r}; use --days N") from error
+        ends = np.clip(np.cumsum([0, *rows]), 0, len(self.parts["training"]))
+        return [count for count in np.diff(ends).tolist() if count]
 
     def column(self, name: str, start: int, stop: int) -> Array:
         """Returns rows of one column, which may lie in several shards."""

@@ -1,9 +1,10 @@
 """Click prediction (paper, sections 3.1 and 3.5)."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -112,6 +113,11 @@ class Criteo(Task):
             examples = self.dataset.examples(rows.start, rows.stop)
             places = np.arange(rows.start, rows.stop) - self.dataset.part(part).start
             yield batch_of(examples, places, ids.astype(np.int64))
+
+    @classmethod
+    def days(cls, data: Path) -> Sequence[int] | None:
+        """Returns the training rows of each input file, such as day_0 to day_23."""
+        return ClickDataset(data).training_rows_by_input()
 
     def places_in(self, part: str) -> int:
         """Returns the rows of a part."""
