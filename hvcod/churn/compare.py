@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hvcod.churn.measures.comparison import Comparison
+from hvcod.churn.measures.fragile import Fragile
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
 from hvcod.churn.together import opened, scratch_errors
@@ -47,7 +48,9 @@ def compare(
         of_production = None if production is None else next(named)
         threshold, classes = options.threshold, files.classes
         comparison = Comparison(called, classes, threshold, scratch, of_production)
-        read = files.read_into(comparison)
+        counts = {method: len(retrains) for method, retrains in methods.items()}
+        fragile = Fragile(counts, threshold, options.fragile) if options.fragile else None
+        read = files.read_into(comparison, fragile)
         slices = comparison.slice_rows(read.slices)
         shown = {name: read.slices[name] for name in slices}
         figures, in_production = comparison.figures(shown), comparison.production(shown)
@@ -60,4 +63,5 @@ def compare(
         production=in_production,
         slices=slices,
         warnings=read.warnings,
+        fragile=fragile.rows(read.slices) if fragile else {},
     )

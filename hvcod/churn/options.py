@@ -61,6 +61,12 @@ class CompareOptions:
     slice_edges: str | None = option(
         None, "numbers such as 10,100,1000 at which slices of numbers begin"
     )
+    fragile: int | None = option(
+        None,
+        "also list so many rows of each method: those that its retrains decide differently most "
+        "often",
+        minimum=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -115,11 +121,11 @@ class StudyOptions:
 
     methods: str = option(
         "dnn,ensemble,codistill",
-        "methods to compare, the baseline first: dnn; ensemble or ensemble-4 (copies); codistill "
-        "or codistill-4 (groups); distill (one copy that --teacher teaches); anchored or "
-        "anchored-codistill (taught by the model of --production); twin-bootstrap (groups that "
-        "teach each other, each on its bootstrap of the data); and to find where churn comes "
-        "from: same (all equal), same-init (the same initialisation), same-order, and with "
+        "methods to compare, the baseline first: dnn; ensemble or ensemble-4 (copies); bagging "
+        "(copies, each on its bootstrap of the data); codistill or codistill-4 (groups); "
+        "twin-bootstrap (groups, each on its bootstrap of the data); distill (one copy that "
+        "--teacher teaches); anchored or anchored-codistill (taught by the model of --production); "
+        "and to find where churn comes from: same (all equal), same-init (the same initialisation), same-order, and with "
         "--data-sample same-data, only-init, only-order, only-data (the others are the same); "
         "codistill:same-init is that of another method",
     )

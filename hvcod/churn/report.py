@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,9 @@ from hvcod.churn.files.rows import Columns
 from hvcod.churn.measures.comparison import MethodFigures
 from hvcod.churn.measures.model import ModelFigures
 from hvcod.churn.production import against_production
+from hvcod.churn.measures.fragile import FragileRow
 from hvcod.churn.sliced import OF_PAIRS, SliceFigures, changes_of, slice_figures
+from hvcod.churn.split import FLOORS, SOURCES, SourceFigures, by_distance, floor_of, split_of
 from hvcod.churn.statistics import Estimate, of_all_pairs, of_independent_pairs, of_retrains
 
 OF_RETRAINS = ("log_loss", "accuracy", "calibration", "calibration_error")
@@ -78,6 +80,9 @@ class Report:
         production: The measures of the model in production, if there is one.
         slices: {slice: the number of its rows}.
         warnings: Warnings for the user.
+        fragile: {method: the rows that flip most often among its retrains}, with ``--fragile``.
+        data_sample: The samples of the data from which the retrains learned; see `StudyOptions`.
+        note: A sentence about these samples; may be empty.
     """
 
     rows: int
@@ -88,6 +93,9 @@ class Report:
     production: ModelFigures | None = None
     slices: Mapping[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=list)
+    fragile: Mapping[str, Sequence[FragileRow]] = field(default_factory=dict)
+    data_sample: str = "none"
+    note: str = ""
 
     @property
     def with_pairs(self) -> dict[str, MethodFigures]:
@@ -142,6 +150,23 @@ class Report:
             for name, method in self.methods.items()
         }
 
+    @cached_property
+    def sources(self) -> dict[str, dict[str, SourceFigures]]:
+        """{method with floors: {source of churn: its part}}."""
+        return split_of(self.methods, sampled=self.data_sample != "none")
+
+    @cached_property
+    def days_apart(self) -> dict[str, dict[int, float]]:
+        """{method: {days between the data of two retrains: their mean churn}}, of windows only."""
+        if self.data_sample != "days":
+            return {}
+        moving = {
+            name: method
+            for name, method in self.with_pairs.items()
+            if "data" in FLOORS.get(floor_of(name)[1], SOURCES)
+        }
+        return {name: by_distance(method) for name, method in moving.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain values: the object that ``--json`` prints.
 
@@ -154,6 +179,11 @@ class Report:
             "threshold": self.threshold,
             "warnings": list(self.warnings),
             "production": self.production and asdict(self.production),
+            "data_sample": {"kind": self.data_sample, "note": self.note},
+            "sources": {
+                name: {source: figures.to_dict() for source, figures in split.items()}
+                for name, split in self.sources.items()
+            },
             "methods": {name: self._method(name) for name in self.methods},
         }
 
@@ -172,6 +202,8 @@ class Report:
                 part: {"rows": self.slices[part], **figures.to_dict()}
                 for part, figures in self.by_slice[name].items()
             },
+            "days_apart": self.days_apart.get(name, {}),
+            "fragile": [row.to_dict() for row in self.fragile.get(name, ())],
             "models": [asdict(model) for model in method.models],
             "pairs": [pair.to_dict() for pair in method.pairs],
         }
@@ -227,6 +259,17 @@ def to_csv(report: Report) -> str:
     return text.getvalue()
 
 
+def rows_csv(report: Report) -> str:
+    """Returns the fragile rows as CSV, those that flip most often first."""
+    text = io.StringIO()
+    names = [each.name for each in fields(FragileRow)]
+    lines = csv.DictWriter(text, ("method", *names), lineterminator="\n")
+    lines.writeheader()
+    for method, rows in report.fragile.items():
+        lines.writerows({"method": method, **row.to_dict()} for row in rows)
+    return text.getvalue()
+
+
 def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[str, object]]:
     for measure, estimate in report.estimates[name].items():
         if measure not in DIRECTED:
@@ -240,6 +283,11 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
     for measure, change in report.against_production.get(name, {}).items():
         if change:
             yield _estimate_line("against production", measure, change)
+    for source, caused in report.sources.get(name, {}).items():
+        for kind, estimate in caused.estimates.items():
+            yield _estimate_line("source", f"{source} {kind}", estimate)
+    for days, churn in report.days_apart.get(name, {}).items():
+        yield {"of": "pairs of windows", "measure": f"churn {days} days apart", "value": churn}
     for model in method.models:
         one = {"of": "retrain", "first": model.name}
         for measure in OF_RETRAINS:

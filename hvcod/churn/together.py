@@ -13,6 +13,7 @@ from hvcod.churn.files.align import Alignment
 from hvcod.churn.files.findings import LABELS_DIFFER, Findings
 from hvcod.churn.files.opening import open_source
 from hvcod.churn.files.rows import Array, Rows, Source, Wanted
+from hvcod.churn.measures.fragile import Fragile
 from hvcod.churn.measures.slices import Slices, parse_edges
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Matched
@@ -94,8 +95,10 @@ class Together:
         self.classes, self._notes = _classes(models)
         self.labelled = any(source.contents.labelled for source in models)
 
-    def read_into(self, measures: Measures) -> Read:
+    def read_into(self, measures: Measures, fragile: Fragile | None = None) -> Read:
         """Reads all rows, aligned, and gives them to some measures.
+
+        `fragile` gets them, too, with their ids.
 
         Memory does not grow with the rows. If the files are not in the same order, their rows are
         put into temporary files (in TMPDIR).
@@ -109,7 +112,7 @@ class Together:
         sources = [*self._models, *self._others]
         alignment = Alignment(sources, findings, self._options.common, self._options.ids)
         with scratch_errors():
-            rows = self._read(sources, alignment, findings, measures)
+            rows = self._read(sources, alignment, findings, measures, fragile)
         findings.raise_errors()
         if not rows:
             shown = "; ".join([", ".join(self.names), *findings.warnings])
@@ -129,6 +132,7 @@ class Together:
         alignment: Alignment,
         findings: Findings,
         measures: Measures,
+        fragile: Fragile | None,
     ) -> int:
         sliced = next((i for i, source in enumerate(sources) if source.contents.sliced), None)
         if sliced is not None:
@@ -142,6 +146,8 @@ class Together:
             values = [block["prediction"] for block in rows[: len(self._models)]]
             predictions = [np.ascontiguousarray(_single(each, self.classes)) for each in values]
             measures.add(predictions, labels, numbers)
+            if fragile:
+                fragile.add(rows[0]["id"], predictions, labels, numbers)
             progress.update(len(labels))
             count += len(labels)
         progress.close()

@@ -69,7 +69,7 @@ def test_the_page_has_all_pictures_and_asks_for_nothing(report: Report) -> None:
 
 def test_files_may_have_names_that_are_not_utf_8(hdf5: HDF5, tmp_path: Path) -> None:
     files = [hdf5(name, prediction=[0.5]) for name in ("a", "b\udcff")]
-    give_out(compare({"all": files}, CompareOptions()), tmp_path / "c", tmp_path / "h", True)
+    give_out(compare({"all": files}, CompareOptions()), tmp_path / "c", tmp_path / "h", None, True)
     assert "b\\udcff.h5" in (tmp_path / "h").read_text()
     assert "b\\udcff.h5" in (tmp_path / "c").read_text()
 

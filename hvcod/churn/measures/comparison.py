@@ -157,6 +157,7 @@ class Comparison:
             quantiles=pair.differences.quantiles(),
             rank_correlation=None if correlation is None or np.isnan(correlation) else correlation,
             rank_correlation_error=error,
+            mean_square=pair.mean_square(),
             log_loss_difference=_change(first.log_loss, second.log_loss),
             calibration_difference=_change(first.calibration, second.calibration),
             slices=pair.by_slice(slices),

@@ -46,6 +46,7 @@ class PairFigures:
         quantiles: {share: quantile of the absolute differences}.
         rank_correlation: Spearman's; None for several classes.
         rank_correlation_error: An upper bound of its error.
+        mean_square: The mean squared difference; for several classes of the total variations.
         log_loss_difference: The second's minus the first's; None without labels.
         calibration_difference: The second's minus the first's; None without labels.
         slices: {slice: its disagreement}.
@@ -58,6 +59,7 @@ class PairFigures:
     quantiles: dict[str, float]
     rank_correlation: float | None
     rank_correlation_error: float | None
+    mean_square: float
     log_loss_difference: float | None
     calibration_difference: float | None
     slices: dict[str, Disagreement]
@@ -71,6 +73,7 @@ class PairFigures:
             **asdict(self.overall),
             "rank_correlation": self.rank_correlation,
             "rank_correlation_error": self.rank_correlation_error,
+            "mean_square": self.mean_square,
             "log_loss_difference": self.log_loss_difference,
             "calibration_difference": self.calibration_difference,
             "quantiles": self.quantiles,
@@ -83,6 +86,7 @@ class PairMeasures:
 
     def __init__(self) -> None:
         self.differences = Differences()
+        self._squares, self._rows = 0.0, 0
         # By slice: rows, sum of differences, decided differently, labelled, good, bad.
         self._sums = BySlice(6)
 
@@ -104,8 +108,14 @@ class PairMeasures:
             slices: The number of each row's slice, [N]; None without slices.
         """
         self.differences.add(differences)
+        self._squares += float(np.dot(differences, differences))
+        self._rows += len(differences)
         old, new = rights
         self._sums.add(slices, [None, differences, differ, known, new & ~old, old & ~new])
+
+    def mean_square(self) -> float:
+        """Returns the mean squared difference over all rows."""
+        return self._squares / max(1, self._rows)
 
     def overall(self) -> Disagreement:
         """Returns the disagreement over all rows."""

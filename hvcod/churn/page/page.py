@@ -1,9 +1,10 @@
 """The page itself: tables and pictures in one file of HTML."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from hvcod import __version__
+from hvcod.churn.details import days_rows, fragile_rows, split_rows, stable_methods
 from hvcod.churn.page import charts
 from hvcod.churn.production import OF_BOTH
 from hvcod.churn.report import OF_RETRAINS, Report
@@ -25,13 +26,27 @@ def page(report: Report) -> str:
         f"<h1>Prediction churn</h1><p>{report.rows:,} rows, "
         f"{escape(str(report.matched))}; {kind}. Means over retrains or over "
         "all pairs of them (good and bad churn: over independent pairs) ± half the range "
-        "[95% interval].</p>"
+        f"[95% interval].</p>{_paragraph(report.note)}"
         f'{warnings}<div class="wide">{_methods(report)}</div>'
         f'<div class="wide">{_production(report)}</div>'
+        f"{_wide(split_rows(report))}{_wide(days_rows(report))}"
         f'<div class="pictures">{"".join(_figures(report))}</div>'
-        f'<div class="wide">{_slices(report)}</div>'
+        f'<div class="wide">{_slices(report)}</div>{_wide(fragile_rows(report))}'
+        f"{''.join(_paragraph(f'no row flips: {name}') for name in stable_methods(report))}"
         f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p>',
     )
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>" if text else ""
+
+
+def _wide(rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain text; its first row is the head."""
+    if not rows:
+        return ""
+    head, *others = ([escape(cell) for cell in row] for row in rows)
+    return f'<div class="wide">{table(head, others)}</div>'
 
 
 def _methods(report: Report) -> str:

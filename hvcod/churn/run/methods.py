@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
+from hvcod.churn.split import BASELINE, FLOORS, SOURCES
 from hvcod.errors import UsageError
 
 
@@ -49,28 +50,13 @@ METHODS = {
         Method("distill", teach=True),
         Method("anchored", teach=True, anchored=True),
         Method("ensemble", 2),
+        Method("bagging", 2, bootstrap=True),
         Method("codistill", 2, teach=True),
         Method("twin-bootstrap", 2, teach=True, bootstrap=True),
         Method("anchored-codistill", 2, teach=True, anchored=True),
     )
 }
 """The methods by name. Those of several copies also take a number of them: ``ensemble-4``."""
-
-BASELINE = "dnn"
-
-SOURCES = ("initialisation", "order", "data")
-"""The sources of churn that retrains may share or not."""
-
-FLOORS = {
-    "same": (),
-    "same-init": ("order", "data"),
-    "same-order": ("initialisation", "data"),
-    "same-data": ("initialisation", "order"),
-    "only-init": ("initialisation",),
-    "only-order": ("order",),
-    "only-data": ("data",),
-}
-"""The sources in which the retrains of a floor differ, by its name; they share the others."""
 
 WITH_SAMPLES = ("same-data", "only-init", "only-order", "only-data")
 """Floors that mean something only if retrains have samples of the data of their own."""

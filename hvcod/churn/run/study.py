@@ -65,9 +65,9 @@ def conduct(
     methods = methods_of(study.methods)
     retrains = retrains_of(methods, study, train, output)
     crew.batches(retrains)
-    note = samples_of(study, train).note
-    if note and crew.is_root:
-        show(note, err=True)
+    samples = samples_of(study, train)
+    if samples.note and crew.is_root:
+        show(samples.note, err=True)
     share = crew.options.share
     _check(retrains, study, options, share)
     production = crew.on_root(lambda: find_production(study, output))
@@ -88,7 +88,8 @@ def conduct(
         return Outcome(done, len(retrains), preempted=True)
     if share or not crew.is_root:
         return Outcome(done, len(retrains))
-    report = _compare(retrains, production, train, options, note)
+    report = _compare(retrains, production, train, options)
+    report = dataclasses.replace(report, data_sample=samples.kind, note=samples.note)
     return Outcome(done, len(retrains), report=report)
 
 

@@ -9,6 +9,7 @@ import click
 from hvcod.churn.options import CompareOptions
 from hvcod.cli.churn.output import give_out, output_options
 from hvcod.cli.options import build, dataclass_options
+from hvcod.errors import UsageError
 from hvcod.evaluation.options import EvaluationOptions
 
 EXAMPLES = """\b
@@ -39,6 +40,7 @@ def command(
     ensemble: bool,
     csv_file: Path | None,
     html_file: Path | None,
+    fragile_csv: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -55,6 +57,8 @@ def command(
     """
     from hvcod.churn.sources import by_method, compare_sources
 
+    if fragile_csv and not flags.get("fragile"):
+        raise UsageError("--fragile-csv goes with --fragile N, the number of rows of each method")
     report = compare_sources(
         by_method(sources),
         build(CompareOptions, flags),
@@ -62,4 +66,4 @@ def command(
         None if ensemble else group,
     )
     if report is not None:
-        give_out(report, csv_file, html_file, as_json)
+        give_out(report, csv_file, html_file, fragile_csv, as_json)

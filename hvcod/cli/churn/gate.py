@@ -52,7 +52,7 @@ Examples:
 @dataclass_options(GateOptions)
 @page_option
 @json_option
-@dataclass_options(CompareOptions)
+@dataclass_options(CompareOptions, without=("fragile",))
 @option_of(
     Section.MODELS,
     "--group",

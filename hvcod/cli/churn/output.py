@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--csv``, ``--html`` and ``--json``, as `give_out` takes them."""
+    """Adds ``--csv``, ``--fragile-csv``, ``--html`` and ``--json``, as `give_out` takes them."""
+    text = "Also write the rows of --fragile to this CSV file."
+    rows = click.option("--fragile-csv", type=PATH, metavar="FILE", help=text)
     text = "Also write every figure as a line of this CSV file."
     figures = click.option("--csv", "csv_file", type=PATH, metavar="FILE", help=text)
-    return figures(page_option(json_option(command)))
+    return figures(rows(page_option(json_option(command))))
 
 
 def page_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,21 +34,25 @@ def page_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def give_out(
-    report: "Report", csv_file: Path | None, html_file: Path | None, as_json: bool
+    report: "Report",
+    csv_file: Path | None,
+    html_file: Path | None,
+    fragile_csv: Path | None,
+    as_json: bool,
 ) -> None:
-    """Prints a report, and writes its figures and page to files if they are given.
+    """Prints a report, and writes its figures, page and fragile rows to files if they are given.
 
     Raises:
         HvcodError: A file cannot be written.
     """
     from hvcod.churn.page.page import page
-    from hvcod.churn.report import to_csv
+    from hvcod.churn.report import rows_csv, to_csv
     from hvcod.cli.churn.table import table
 
     for warning in report.warnings:
         show(f"warning: {one_line(warning)}", err=True)
     show(json.dumps(report.to_dict()) if as_json else table(report))
-    for path, render in ((csv_file, to_csv), (html_file, page)):
+    for path, render in ((csv_file, to_csv), (html_file, page), (fragile_csv, rows_csv)):
         if path:
             give_file(path, render(report))
 

@@ -105,6 +105,9 @@ def _give_out(outcome: "Outcome", output: Path, as_json: bool) -> None:
         show(json.dumps(done) if as_json else text)
         return
     figures, page = (output / f"churn.{kind}" for kind in ("csv", "html"))
-    give_out(outcome.report, figures, page, as_json)
+    rows = output / "fragile.csv" if outcome.report.fragile else None
+    give_out(outcome.report, figures, page, rows, as_json)
     if not as_json:
         show(f"\npictures: {page}\nall figures: {figures}")
+        if rows:
+            show(f"fragile rows: {rows}")

@@ -15,11 +15,18 @@ MOST_PAIRS = 10
 
 
 def table(report: "Report") -> str:
-    """Returns the report by method, against production, by pair if there are few, and by slice."""
-    parts = [f"{report.rows:,} rows, {report.matched}", _methods(report), _production(report)]
+    """Returns the report by method, production, source, pair if few, slice, and fragile rows."""
+    from hvcod.churn.details import days_rows, fragile_rows, split_rows, stable_methods
+
+    parts = [f"{report.rows:,} rows, {report.matched}", report.note, _methods(report)]
+    parts.append(_production(report))
+    parts += [columns(rows) for rows in (split_rows(report), days_rows(report)) if rows]
     if sum(len(method.pairs) for method in report.methods.values()) <= MOST_PAIRS:
         parts.append(_pairs(report))
     parts += [_churn_by_slice(report), _loss_by_slice(report)]
+    if rows := fragile_rows(report):
+        parts.append(columns(rows))
+    parts += [f"no row flips: {name}" for name in stable_methods(report)]
     return "\n\n".join(filter(None, parts))
 
 

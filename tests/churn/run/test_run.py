@@ -134,15 +134,26 @@ def test_wrong_usage_is_refused_by_name(
 
 
 def test_shares_in_jobs_of_their_own(fast_mpirun: ForkServer, study: Study, tmp_path: Path) -> None:
+    days = ["--data-sample", "days", "--days", 6, "--window-days", 4, "--fragile", 2]
     for number, done in ((2, 1), (1, 3)):
-        words = study(tmp_path / "s", "dnn", 3, "--share", f"{number}/2")
-        told = fast_mpirun(1, *words).stdout
-        assert told.startswith(f"{done} of 3 retrains are done")
-    report = json.loads(fast_mpirun(1, *study(tmp_path / "s", "dnn", 3, "--json")).stdout)
+        words = study(tmp_path / "s", "dnn", 3, "--share", f"{number}/2", *days)
+        told = fast_mpirun(1, *words)
+        assert told.stdout.startswith(f"{done} of 3 retrains are done")
+        assert "from days 1 to 4 and each further one from a window a day later" in told.stderr
+    report = json.loads(fast_mpirun(1, *study(tmp_path / "s", "dnn", 3, "--json", *days)).stdout)
     assert len(report["methods"]["dnn"]["pairs"]) == 3
+    assert report["data_sample"]["kind"] == "days"
+    assert list(report["methods"]["dnn"]["days_apart"]) == ["1", "2"]
+    note = json.loads((tmp_path / "s/retrains/dnn/002/group-0/data.json").read_text())
+    assert note["chosen"].startswith("training_window=0.1666")
+    rows = report["methods"]["dnn"]["fragile"]
+    written = (tmp_path / "s" / "fragile.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in written[1:]] == [["dnn", row["id"]] for row in rows]
+    assert len(rows) == 2
 
 
 LONGER = ["--steps", 60, "--burn-in", 20, "--exchange-interval", 20, "--log-interval", 2]
+LONGER += ["--data-sample", "bootstrap"]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +162,7 @@ def undisturbed(
 ) -> dict[str, bytes]:
     """The predictions of a longer study that was never stopped."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    fast_mpirun(2, *study_of(tiny_data, folder, "codistill", 2, *LONGER))
+    fast_mpirun(2, *study_of(tiny_data, folder, "twin-bootstrap", 2, *LONGER))
     return predictions(folder)
 
 
@@ -165,9 +176,9 @@ def test_a_study_that_is_told_to_stop_goes_on(
     number: int,
 ) -> None:
     """It exits with 75, and the same command ends with the predictions of an undisturbed one."""
-    words = study(tmp_path, "codistill", 2, *LONGER)
+    words = study(tmp_path, "twin-bootstrap", 2, *LONGER)
     run = fast_mpirun.start(ranks, *words)
-    lines = tmp_path / "retrains" / "codistill" / "001" / "group-1" / "metrics.jsonl"
+    lines = tmp_path / "retrains" / "twin-bootstrap" / "001" / "group-1" / "metrics.jsonl"
     wait_for(lambda: lines.exists() and '"loss"' in lines.read_text(), run)
     # As schedulers do it: to all processes of the job. Each rank leads a process group.
     for process in run.processes().values():

@@ -1,0 +1,77 @@
+"""Parts of a report as rows of text, for the terminal and for the page; the first row is a head."""
+
+from collections.abc import Sequence
+
+from hvcod.churn.report import Report
+from hvcod.churn.statistics import Estimate
+
+Rows = list[list[str]]
+
+
+def split_rows(report: Report) -> Rows:
+    """Returns the churn of methods by its source; no rows without floors."""
+    rows = [
+        [
+            f"{method}: {source}",
+            _share(figures.alone),
+            _share(figures.alone_squared),
+            _share(figures.shared),
+        ]
+        for method, split in report.sources.items()
+        for source, figures in split.items()
+        if figures.estimates
+    ]
+    head = ["source of churn", "churn if it alone differs", "squared differences"]
+    return [[*head, "churn removed if it is shared"], *rows] if rows else []
+
+
+def days_rows(report: Report) -> Rows:
+    """Returns the mean churn by the days between the data; no rows without windows."""
+    every = report.days_apart
+    distances = sorted({days for churns in every.values() for days in churns})
+    rows = [
+        [
+            str(days),
+            *(f"{churns[days]:.4f}" if days in churns else "-" for churns in every.values()),
+        ]
+        for days in distances
+    ]
+    return [["days apart", *(f"churn {name}" for name in every)], *rows] if rows else []
+
+
+def fragile_rows(report: Report) -> Rows:
+    """Returns the rows that flip most often, method by method; no rows unless they are wanted."""
+    every = [(method, row) for method, rows in report.fragile.items() for row in rows]
+    is_sliced = any(row.slice is not None for _, row in every)
+    classes = ["of class"] if report.classes else []
+    head = ["flips most often", "id", "label", *(["slice"] if is_sliced else [])]
+    rows = [
+        [
+            method,
+            row.id,
+            "-" if row.label is None else str(row.label),
+            *([row.slice or "-"] if is_sliced else []),
+            f"{row.flips:.1%}",
+            *([str(row.of_class)] if report.classes else []),
+            f"{row.mean:.4f}",
+            f"{row.lowest:.4f}",
+            f"{row.highest:.4f}",
+        ]
+        for method, row in every
+    ]
+    head += ["pairs that flip", *classes, "mean", "lowest", "highest"]
+    return [head, *rows] if rows else []
+
+
+def stable_methods(report: Report) -> Sequence[str]:
+    """Returns the methods whose retrains decide every row alike, if fragile rows are wanted."""
+    with_pairs = report.with_pairs
+    return [name for name, rows in report.fragile.items() if not rows and name in with_pairs]
+
+
+def _share(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    if estimate.interval is None:
+        return f"{estimate.mean:.1%}"
+    return f"{estimate.mean:.1%} [{estimate.interval[0]:.1%}, {estimate.interval[1]:.1%}]"
