@@ -125,9 +125,9 @@ class StudyOptions:
         "(copies, each on its bootstrap of the data); codistill or codistill-4 (groups); "
         "twin-bootstrap (groups, each on its bootstrap of the data); distill (one copy that "
         "--teacher teaches); anchored or anchored-codistill (taught by the model of --production); "
-        "and to find where churn comes from: same (all equal), same-init (the same initialisation), same-order, and with "
-        "--data-sample same-data, only-init, only-order, only-data (the others are the same); "
-        "codistill:same-init is that of another method",
+        "and to find where churn comes from: same (all equal), same-init (the same "
+        "initialisation), same-order; with --data-sample also same-data, only-init, only-order and "
+        "only-data; codistill:same-init is that of another method",
     )
     repeats: int = option(
         5, "retrains of each method; statistics of independent pairs use an even number", minimum=1

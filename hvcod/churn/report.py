@@ -9,9 +9,9 @@ from typing import Any
 
 from hvcod.churn.files.rows import Columns
 from hvcod.churn.measures.comparison import MethodFigures
+from hvcod.churn.measures.fragile import FragileRow
 from hvcod.churn.measures.model import ModelFigures
 from hvcod.churn.production import against_production
-from hvcod.churn.measures.fragile import FragileRow
 from hvcod.churn.sliced import OF_PAIRS, SliceFigures, changes_of, slice_figures
 from hvcod.churn.split import FLOORS, SOURCES, SourceFigures, by_distance, floor_of, split_of
 from hvcod.churn.statistics import Estimate, of_all_pairs, of_independent_pairs, of_retrains
