@@ -24,6 +24,9 @@ GROUPS = {
     "filesystems/test_owner.py": "gluster",
     "filesystems/test_step_time.py": "gluster",
     "faults/*": "faults",
+    # They import MLflow, which takes a second or two.
+    "training/record/trackers/*": "trackers",
+    "mpi/test_trackers.py": "trackers",
 }
 """Groups of several files."""
 

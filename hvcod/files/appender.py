@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hvcod.files.folder import checked, opened
 
+_BLOCK = 2**12
+
 
 class Appender:
     """A file that grows by whole records: one that a full disk cut short is cut away again.
@@ -67,3 +69,22 @@ class Appender:
             # Gives space back, and so works on a full disk.
             os.ftruncate(self._file.fileno(), self._end)
             self._torn = False
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cuts away the last line of a file if it has no end, as a full disk leaves it.
+
+    Raises OSError if the file cannot be changed, or is not one to be changed in place.
+    """
+    with opened(path.parent) as folder:
+        file = os.fdopen(folder.open_own(path.name, append=False), "r+b")
+    with file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK)
+            newline = os.pread(file.fileno(), end - start, start).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+            end = start
+        file.truncate(0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -117,6 +118,14 @@ def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
             if (finite := number({key: figure}, key)) is not None:
                 numbers[key] = finite
     return numbers
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """Returns a message between a group root and a tracker; empty if it is not a whole one."""
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):
+        return {}
 
 
 def check_trackers(names: list[str]) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from hvcod.tensorfile.worker import Worker
-from hvcod.training.record.trackers.base import Ending, Tracked, scalars
+from hvcod.training.record.trackers.base import Ending, Tracked, parsed, scalars
 
 SECONDS_TO_END = 30.0
-"""The longest time that the end of a training waits for its trackers, all together."""
+"""The longest time that the end of a training waits for all of its trackers together, and that they
+go on when the group root was killed."""
 
 _MODULE = "hvcod.training.record.trackers.process"
 _PROBLEM = "tracker {}"
@@ -60,7 +61,8 @@ class Feed:
             return
         assert process.stdin is not None and process.stdout is not None
         pipes = process.stdin, process.stdout
-        self._put({"name": name, "run": run.to_json(), "kept": kept})
+        about = {"name": name, "run": run.to_json(), "kept": kept}
+        self._put({**about, "parent": os.getpid(), "seconds": SECONDS_TO_END})
         self._workers = [
             Worker(f"hvcod-tracker-{name}", lambda: self._write(pipes[0])),
             Worker(f"hvcod-tracker-{name}-answers", lambda: self._read(pipes[1])),
@@ -115,7 +117,7 @@ class Feed:
     def _read(self, pipe: IO[bytes]) -> None:
         """Takes note of what the tracker answers."""
         for line in pipe:
-            answer = json.loads(line)
+            answer = parsed(line)
             if "began" in answer:
                 self.where = answer["began"]
                 log.info("tracker %s: %s", self.name, self.where)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from hvcod.files.appender import cut_torn_line
 from hvcod.files.folder import make_folder, opened, remove_folder
 from hvcod.training.record.trackers.base import Ending, Tracked, Tracker
 
@@ -68,7 +69,11 @@ class MLflow(Tracker):
         new = {name: value for name, value in figures.items() if step > self._last.get(name, -1)}
         if new:
             metrics = [self._entities.Metric(name, new[name], now, step) for name in new]
-            self._client.log_batch(self._id, metrics=metrics)
+            try:
+                self._client.log_batch(self._id, metrics=metrics)
+            except Exception:
+                self._mend()
+                raise
             self._last |= dict.fromkeys(new, step)
 
     def close(self, ending: Ending) -> str:
@@ -100,7 +105,19 @@ class MLflow(Tracker):
                     raise
                 remove_folder(draft)
         make_folder(folder)
+        self._mend()
         return folder.as_uri()
+
+    def _mend(self) -> None:
+        """Cuts away what a full disk has left in files of metrics: MLflow could not read any run.
+
+        Only in those of this group, in the store in the run directory.
+        """
+        for tag in [] if self._uri else (self.run.directory / FOLDER).glob(f"*/*/tags/{GROUP}"):
+            if tag.read_text(encoding="utf-8") == str(self.run.group):
+                for path in (tag.parents[1] / "metrics").rglob("*"):
+                    if path.is_file():
+                        cut_torn_line(path)
 
     def _experiment(self, name: str) -> str:
         """Returns the id of an experiment, which is made if there is none."""

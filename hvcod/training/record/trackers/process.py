@@ -11,23 +11,24 @@ import io
 import json
 import os
 import signal
-import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from hvcod.errors import reason_of
+from hvcod.errors import HvcodError, reason_of
 from hvcod.files.folder import hold, opened
 from hvcod.files.regular import open_regular
 from hvcod.registry import TRACKERS
 from hvcod.terminal import one_line
 from hvcod.training.record.lines import from_line
-from hvcod.training.record.trackers.base import Ending, Tracked, Tracker, scalars
+from hvcod.training.record.trackers.base import Ending, Tracked, Tracker, parsed, scalars
 
 LOCK = ".tracker-{}.lock"
 """The name of the file in a group's folder that the process of a tracker locks."""
 
-_SECONDS_TO_END = 20
+_SECONDS_BETWEEN_LOOKS = 0.5
 _NICE = 10
 _LONGEST_REASON = 300
 
@@ -49,10 +50,25 @@ class Answers:
         """Reports what goes wrong inside as lost."""
         try:
             yield
-        # Libraries may fail in any way.
         except Exception as error:
-            text = one_line(reason_of(error)) or type(error).__name__
-            self.give(lost=text[:_LONGEST_REASON])
+            self.give(lost=_told(error))
+
+
+class _Broken(Tracker):
+    """In the place of a tracker that could not begin: all figures are lost for its reason."""
+
+    def __init__(self, run: Tracked, reason: str) -> None:
+        super().__init__(run)
+        self._reason = reason
+
+    def begin(self) -> str:
+        return ""
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        raise HvcodError(self._reason)
+
+    def close(self, ending: Ending) -> str:
+        return ""
 
 
 def main() -> None:
@@ -61,44 +77,51 @@ def main() -> None:
     lines, answers = _own_pipes()
     head = json.loads(lines.readline())
     run = Tracked.from_json(head["run"])
-    os.chdir(run.folder)
+    watch = threading.Thread(target=_outlive, args=(head["parent"], head["seconds"]), daemon=True)
+    watch.start()
     # What lies below is reached without following links.
     with hold(run.directory, make=False), _alone(run.folder / LOCK.format(head["name"])):
-        tracker: Tracker | None = None
-        with answers.losing():
+        tracker: Tracker = _Broken(run, "")
+        try:
             tracker = TRACKERS.load(head["name"])(run)
             answers.give(began=tracker.begin())
             if tracker.replays:
                 replay(tracker, run, head["kept"])
-            follow(tracker, lines, answers)
-            return
-    # Nothing can be tracked.
-    sys.exit(1)
+        # Libraries may fail in any way.
+        except Exception as error:
+            tracker = _Broken(run, _told(error))
+        follow(tracker, lines, answers)
 
 
 def follow(tracker: Tracker, lines: IO[bytes], answers: Answers) -> None:
     """Gives a tracker what comes on the input, and ends it."""
     ending = Ending("killed", "the process of the group root is gone", {})
     for line in lines:
-        message = _parsed(line)
+        message = parsed(line)
         if "figures" in message:
             with answers.losing():
                 tracker.log(message["step"], message["figures"])
         elif "ended" in message:
             ending = Ending(**message)
             break
-    else:
-        signal.alarm(_SECONDS_TO_END)
+    hint = ""
     with answers.losing():
-        answers.give(ended=tracker.close(ending))
+        hint = tracker.close(ending)
+    answers.give(ended=hint)
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
-    """Returns a message; empty if it is not whole, because its sender was killed."""
-    try:
-        return dict(json.loads(line))
-    except ValueError:
-        return {}
+def _outlive(parent: int, seconds: float) -> None:
+    """Kills this process and all it has started so many seconds after its parent was killed."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    time.sleep(seconds)
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
+def _told(error: Exception) -> str:
+    """Returns the reason of an error in a line that is not too long."""
+    text = one_line(reason_of(error)) or type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
 
 def replay(tracker: Tracker, run: Tracked, kept: int) -> None:

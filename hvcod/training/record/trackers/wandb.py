@@ -39,6 +39,8 @@ class WandB(Tracker):
 
     def begin(self) -> str:
         """Begins the run of this group; returns its folder, or its address."""
+        if self._mode == "disabled":
+            return "nothing is tracked, as WANDB_MODE=disabled"
         folder = self.run.folder / FOLDER
         make_folder(folder)
         ours = f"{self.run.run[:16]}-{self.run.group}"
@@ -65,11 +67,13 @@ class WandB(Tracker):
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Adds figures to the row of a step."""
-        if step >= self._first:
+        if self._run is not None and step >= self._first:
             self._run.log(dict(figures), step=step)
 
     def close(self, ending: Ending) -> str:
         """Ends the run with an exit code, by which W&B knows its state."""
+        if self._run is None:
+            return ""
         about = {"ended": ending.ended, "reason": ending.reason}
         self._run.summary.update({**ending.summary, **about})
         if ending.ended == "preempted":
@@ -81,11 +85,14 @@ class WandB(Tracker):
         return f"send it to the server with: wandb sync {shlex.quote(folder)}"
 
     def _confine(self) -> None:
-        """Makes W&B write to the group's folder only; online it needs the user's own settings."""
+        """Lets W&B write to the group's folder only; online it needs the user's own settings."""
         folder = self.run.folder / FOLDER
         os.environ["WANDB_CACHE_DIR"] = str(folder / "cache")
         os.environ["WANDB_DATA_DIR"] = os.environ["WANDB_ARTIFACT_DIR"] = str(folder / "data")
         os.environ["WANDB_ERROR_REPORTING"] = "false"
+        os.environ["WANDB_MODE"] = self._mode
+        # That of another program, from which this launch was started.
+        os.environ.pop("WANDB_SERVICE", None)
         if self._mode in _OFFLINE:
             os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
 

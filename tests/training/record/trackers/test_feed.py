@@ -53,11 +53,13 @@ class Toy(Tracker):
 FINISHED = {"ended": "finished", "reason": "", "validation_loss": 0.5, "weights": "abc"}
 KILLED = """
 import sys, time
+from hvcod.training.record.trackers import feed
 from training.record.trackers.followed import tracked
 from hvcod.training.record.trackers.feed import Trackers
 from pathlib import Path
+feed.SECONDS_TO_END = 0.5
 trackers = Trackers(["toy"], tracked(Path(sys.argv[1])), 0)
-trackers.log(10, {"loss": 1.5})
+trackers.log(10, {sys.argv[2]: 1.5})
 print("started", flush=True)
 time.sleep(1000)
 """
@@ -133,7 +135,7 @@ def test_a_tracker_that_cannot_begin_is_told_with_its_reason(run: Tracked) -> No
     trackers = Trackers(["toy"], broken, 0)
     trackers.log(10, {"loss": 1.0})
     trackers.close(FINISHED)
-    assert trackers.problems["tracker toy"] >= 1
+    assert trackers.problems == {"tracker toy": 1}
     assert trackers.reasons == {"tracker toy": "no key for the server"}
 
 
@@ -168,9 +170,10 @@ def test_a_tracker_that_hangs_delays_nothing_and_dies_with_all_it_started(
     wait_for(lambda: gone(int(child)))
 
 
-def test_the_tracker_of_a_killed_process_notes_that_and_ends(run: Tracked) -> None:
+def kill_the_root(run: Tracked, figure: str) -> int:
+    """Kills a group root whose tracker has had a figure; returns the process of the tracker."""
     root = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(run.directory)],
+        [sys.executable, "-c", KILLED, str(run.directory), figure],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
     )
@@ -179,10 +182,19 @@ def test_the_tracker_of_a_killed_process_notes_that_and_ends(run: Tracked) -> No
     wait_for(lambda: notes(run))
     root.kill()
     root.wait()
-    wait_for(lambda: len(notes(run)) > 1)
-    assert notes(run)[1:] == ["killed the process of the group root is gone {}"]
-    process = int((run.folder / "toy.txt").read_text().split()[0])
+    return int((run.folder / "toy.txt").read_text().split()[0])
+
+
+def test_the_tracker_of_a_killed_process_notes_that_and_ends(run: Tracked) -> None:
+    process = kill_the_root(run, "loss")
     wait_for(lambda: gone(process))
+    assert notes(run) == ["10 {'loss': 1.5}", "killed the process of the group root is gone {}"]
+
+
+def test_a_tracker_that_hangs_ends_with_a_killed_process_too(run: Tracked) -> None:
+    process = kill_the_root(run, "hang")
+    child = int(notes(run)[0].split()[1])
+    wait_for(lambda: gone(process) and gone(child))
 
 
 class NeedsMore(Tracker):

@@ -1,8 +1,10 @@
 """MLflow's own client finds what was tracked, in a store of files in the run directory."""
 
+import importlib
 from pathlib import Path
 
 import pytest
+from training.conftest import Limit
 from training.record.trackers.followed import (
     live,
     losses,
@@ -11,7 +13,7 @@ from training.record.trackers.followed import (
     tracked,
 )
 
-from hvcod.training.record.trackers.base import Value
+from hvcod.training.record.trackers.base import Ending, Value
 from hvcod.training.record.trackers.mlflow import MLflow, _without_password
 
 STORE = "mlflow"
@@ -57,11 +59,38 @@ def test_a_resumed_run_is_the_same_without_a_step_twice_or_one_missing(tmp_path:
 def test_steps_that_are_trained_again_are_not_repeated(tmp_path: Path) -> None:
     lines = [{"step": step, "loss": float(step)} for step in (10, 20, 30)]
     live(MLflow, tracked(tmp_path), lines, "killed")
+    # The end of a line that a node without power had not written.
+    (path,) = (tmp_path / STORE).glob("*/*/metrics/loss")
+    with path.open("a") as file:
+        file.write("1796051201913 40.")
     again = [{"step": 20, "loss": 7.0}, {"step": 30, "loss": 7.0}, {"step": 40, "loss": 7.0}]
     live(MLflow, tracked(tmp_path, after=10), again, "failed")
     (run,) = of_mlflow(tmp_path / STORE)
     assert run.rows["loss"] == [(10, 10.0), (20, 20.0), (30, 30.0), (40, 7.0)]
     assert run.state == "FAILED"
+
+
+def test_a_full_disk_costs_figures_and_leaves_a_store_that_can_be_read(
+    tmp_path: Path, disk: Limit
+) -> None:
+    tracker = MLflow(tracked(tmp_path))
+    tracker.begin()
+    disk(500)  # All but the metrics is written already, and each metric has a file of its own.
+    lost, refused = 0, importlib.import_module("mlflow.exceptions").MlflowException
+    for step in range(40):
+        try:
+            tracker.log(step, {"loss": step + 0.125, "task_loss": 1 / 3})
+        except refused:
+            lost += 1
+    disk(None)
+    (run,) = of_mlflow(tmp_path / STORE)
+    assert 10 < len(run.rows["loss"]) < 30
+    assert lost >= 40 - len(run.rows["loss"])
+    tracker.log(40, {"loss": 40.125})
+    tracker.close(Ending("failed", "", {}))
+    (run,) = of_mlflow(tmp_path / STORE)
+    assert run.rows["loss"][-1] == (40, 40.125)
+    assert all(value == step + 0.125 for step, value in run.rows["loss"])
 
 
 def test_groups_of_a_run_are_in_one_store_and_related(tmp_path: Path) -> None:

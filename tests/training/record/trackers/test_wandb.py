@@ -16,7 +16,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All that W&B sets in the environment is undone, and its service ends."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
-    for name in ("CACHE_DIR", "DATA_DIR", "ARTIFACT_DIR", "ERROR_REPORTING", "CONFIG_DIR"):
+    for name in ("CACHE_DIR", "DATA_DIR", "ARTIFACT_DIR", "ERROR_REPORTING", "CONFIG_DIR", "MODE"):
         monkeypatch.setenv(f"WANDB_{name}", "")
     yield
     import wandb
