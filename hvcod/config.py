@@ -222,8 +222,8 @@ class TrainOptions:
     teacher: Paths = option(
         Paths(),
         "a finished model that teaches too, from its run directory (the newest weights of each of "
-        "its groups), published checkpoint or training state, or from a store of its predictions "
-        "(`hvcod predict --teacher-store`)",
+        "its groups), published checkpoint, training state or exported file, or from a store of "
+        "its predictions (`hvcod predict --teacher-store`)",
         common=True,
         section=Section.CODISTILLATION,
     )

@@ -33,9 +33,9 @@ Examples:
 def command(sources: Sequence[Path], groups: Sequence[int], as_json: bool, **flags: Any) -> None:
     """Measure trained models on prepared data: each group, and the ensemble of all.
 
-    A SOURCE is a run directory, a training state or a published checkpoint. The ensemble predicts
-    the mean of the models' predictive distributions. Under mpirun or srun the ranks share the data;
-    the results do not depend on the number of ranks.
+    A SOURCE is a run directory, a training state, a published checkpoint or an exported file. The
+    ensemble predicts the mean of the models' predictive distributions. Under mpirun or srun the
+    ranks share the data; the results do not depend on the number of ranks.
     """
     options = build(EvaluationOptions, flags)
     models, ranks = load(sources, groups, options)

@@ -53,9 +53,9 @@ def command(
 ) -> None:
     """Write the predictions of trained models for each example of prepared data.
 
-    A SOURCE is a run directory, a training state or a published checkpoint. A prediction is a
-    probability, or one probability per class. Under mpirun or srun the ranks share the data; the
-    file does not depend on the number of ranks.
+    A SOURCE is a run directory, a training state, a published checkpoint or an exported file. A
+    prediction is a probability, or one probability per class. Under mpirun or srun the ranks share
+    the data; the file does not depend on the number of ranks.
 
     With --teacher-store the predictions of the training data are stored instead, for trainings that
     learn from them: see `hvcod train --teacher`. A store holds one prediction for each example: of

@@ -47,6 +47,11 @@ class Single:
         best = options.which == "best"
         if best and (options.step is not None or options.weights == "published"):
             raise UsageError("--which best: leave out --step and --weights published")
+        if source.is_file() and (best or options.step is not None or group is not None):
+            raise UsageError(
+                f"{source} is a file, with weights of one group and step: leave out --group, "
+                "--step and --which"
+            )
         choice = Choice(options.weights, options.step, options.config, best)
         files = find([source], [] if group is None else [group], choice)
         if len(files) > 1:

@@ -64,7 +64,7 @@ class Card:
         if len(text) > LARGEST:
             raise RefusedError(f"its card has {len(text)} characters, which are too many")
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_constant=lambda name: None)  # NaN is not JSON
         except (ValueError, RecursionError) as error:
             raise RefusedError("its card is not JSON") from error
         written = values.get("format") if isinstance(values, dict) else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.whole import output_problem, write_output
+from hvcod.terminal import one_line
 from hvcod.weights.card import Card
 from hvcod.weights.kinds import SAFETENSORS, STATE_DICT, card_path
 from hvcod.weights.library import safetensors_torch
@@ -46,7 +47,7 @@ def encoded(path: Path, tensors: Mapping[str, Tensor], card: Card) -> bytes:
     if path.suffix == SAFETENSORS:
         metadata = {"format": "pt", "hvcod": card.text()}
         if text := card.values.get("license"):
-            metadata["license"] = text
+            metadata["license"] = one_line(str(text))
         content: bytes = safetensors_torch().save(dict(tensors), metadata)
         return content
     memory = io.BytesIO()

@@ -19,7 +19,7 @@ from hvcod.files.regular import read_regular
 from hvcod.files.toml import read_tree
 from hvcod.schema import flatten, to_tree
 from hvcod.training.initial import read_beginning
-from hvcod.training.record.lines import LARGEST_INTEGER, from_line, last_lines, number
+from hvcod.training.record.lines import LARGEST_INTEGER, finite, from_line, last_lines, number
 from hvcod.training.status.tail import mapping
 from hvcod.values import Paths
 from hvcod.weights.card import LARGEST
@@ -45,7 +45,7 @@ def facts_of(single: Single, options: ExportOptions, rounding: Rounding) -> Fact
         carried: Facts = json.loads(card.text())
         facts = {key: value for key, value in carried.items() if key not in _OF_FILES}
     else:
-        facts = _of_run(single, options)
+        facts = _of_run(single)
     facts |= {
         "precision": options.precision,
         "rounding": {
@@ -63,17 +63,17 @@ def facts_of(single: Single, options: ExportOptions, rounding: Rounding) -> Fact
     return facts
 
 
-def _of_run(single: Single, options: ExportOptions) -> Facts:
-    # RUN/group-0/state/step-00000050.h5
-    folder, origin = single.file.path.parent, single.weights.origin
-    average = origin.average_decay is not None
-    facts: Facts = {
-        "weights": "average" if average else options.which,
-        "kind": "published checkpoint" if folder.name == "published" else "training state",
-        "data.built_in": single.on_built_in_data,
-    }
+def _of_run(single: Single) -> Facts:
+    origin = single.weights.origin
+    facts: Facts = {"data.built_in": single.on_built_in_data}
+    if origin.average_decay is not None:
+        facts["weights"] = "average"
     if single.file.config is None:
         return facts
+    # RUN/group-0/state/step-00000050.h5
+    folder = single.file.path.parent
+    facts.setdefault("weights", "best" if folder.name == "best" else "last")
+    facts["kind"] = "published checkpoint" if folder.name == "published" else "training state"
     facts |= {
         "groups": single.trained.groups,
         "training": _without_paths(single.trained),
@@ -164,7 +164,7 @@ def _teachers(figures: Facts) -> Facts:
 
 def _churn(path: Path) -> Any:
     try:
-        return json.loads(read_regular(path, LARGEST // 4, follow=True))
+        return finite(json.loads(read_regular(path, LARGEST // 4, follow=True)))
     except (OSError, HvcodError) as error:
         raise UsageError(f"--churn: cannot read {path}: {reason_of(error)}") from error
     except (ValueError, RecursionError) as error:

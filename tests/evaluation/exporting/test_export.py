@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from click.testing import CliRunner
 from training.toy import NAME, train
 
+from hvcod.cli.export import command
 from hvcod.errors import HvcodError, UsageError
+from hvcod.evaluation.evaluate import evaluate
 from hvcod.evaluation.exporting.export import Exported, export
-from hvcod.evaluation.options import ExportOptions
+from hvcod.evaluation.models import load_models
+from hvcod.evaluation.options import EvaluationOptions, ExportOptions
 from hvcod.groups.communicator import Alone
+from hvcod.groups.split import alone
 from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.training.finished.weights import Weights
 
@@ -161,3 +166,63 @@ def test_weights_beyond_a_precision_are_refused_and_nothing_is_written(tmp_path:
             config=tmp_path / "config.toml",
         )
     assert not (tmp_path / "m.pt").exists()
+
+
+def test_a_file_is_whole_and_no_part_of_it_is_chosen(run: Path, tmp_path: Path) -> None:
+    path = run / "group-1/best"
+    (best,) = path.iterdir()
+    exported(best, tmp_path / "m.pt", None)
+    assert json.loads((tmp_path / "m.pt.json").read_text())["weights"] == "best"
+    for group, options in ((1, {}), (None, {"step": 9}), (None, {"which": "best"})):
+        with pytest.raises(UsageError, match="is a file, with weights of one group and step"):
+            exported(best, tmp_path / "n.pt", group, **options)
+
+
+def test_a_checkpoint_outside_of_its_run_is_exported_by_what_it_says(
+    run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "their.h5").write_bytes((run / "group-0/state/step-00000018.h5").read_bytes())
+    exported(tmp_path / "their.h5", tmp_path / "m.pt", None)
+    card = json.loads((tmp_path / "m.pt.json").read_text())
+    assert (card["task"], card["step"], card["data"]["built_in"]) == (NAME, 18, False)
+    assert "training" not in card
+
+
+def test_evaluate_and_teachers_take_exported_files(run: Path, tmp_path: Path) -> None:
+    exported(run, tmp_path / "m.safetensors")
+    exported(run, tmp_path / "half.pt", precision="bf16")
+    ranks, files = alone(), [tmp_path / "m.safetensors", tmp_path / "half.pt"]
+    models = [
+        *load_models([run], [1], EvaluationOptions(), ranks),
+        *load_models(files, [], EvaluationOptions(), ranks),
+    ]
+    of_run, of_file, of_half, _ = evaluate(models, "validation", ranks)
+    assert of_file.metrics == of_run.metrics
+    assert 0 < abs(of_half.metrics["loss"] - of_run.metrics["loss"]) < 0.05
+    (summary,) = train(tmp_path / "student", teacher=[files[0]], steps=9)
+    assert summary["ended"] == "finished"
+    lines = (tmp_path / "student/group-0/metrics.jsonl").read_text().splitlines()
+    assert any(json.loads(line).get("teachers") for line in lines)
+
+
+def test_data_are_asked_for_where_the_weights_have_travelled(run: Path, tmp_path: Path) -> None:
+    exported(run, tmp_path / "m.pt")
+    card = json.loads((tmp_path / "m.pt.json").read_text())
+    card["data"]["built_in"] = False
+    (tmp_path / "m.pt.json").write_text(json.dumps(card))
+    with pytest.raises(UsageError, match=r"m\.pt travels without data: name those to use"):
+        load_models([tmp_path / "m.pt"], [], EvaluationOptions(), alone())
+
+
+def test_what_the_command_prints(run: Path, tmp_path: Path) -> None:
+    words = [str(run), "--group", "0", "--precision", "bf16", "--output", str(tmp_path / "m.pt")]
+    shown = CliRunner().invoke(command, words, standalone_mode=False)
+    assert shown.exception is None
+    first, second, third = shown.stdout.splitlines()
+    assert first.startswith(f"{tmp_path / 'm.pt'}: ")
+    assert second == f"weights of step 18, from {run}/group-0/state/step-00000018.h5"
+    assert third.startswith("largest error by bf16: ")
+    shown = CliRunner().invoke(command, [*words, "--force", "--json"], standalone_mode=False)
+    report = json.loads(shown.stdout)
+    assert list(report["files"]) == [str(tmp_path / "m.pt")]
+    assert report["card"]["precision"] == "bf16"
