@@ -5,6 +5,7 @@ import fcntl
 import itertools
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -80,6 +81,8 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._read], [], [], PATIENCE)[0]:
+                raise BrowserError("the browser does not answer")
             piece = os.read(self._read, 2**20)
             assert piece, "the browser has ended"
             self._rest += piece
