@@ -128,7 +128,8 @@ def _range(panel: Panel) -> tuple[float, float]:
     if panel.from_zero:
         low, high = min(0.0, low), max(0.0, high)
     pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
-    return (low if panel.from_zero and low == 0 else low - pad), high + pad
+    # Nothing negative is hinted at where there is none.
+    return max(0.0, low - pad) if low >= 0 else low - pad, high + pad
 
 
 def _short(number: float) -> str:

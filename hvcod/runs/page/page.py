@@ -182,10 +182,10 @@ def _troubles(lines: Sequence[str]) -> str:
 
 
 def _pictures(drawn: Drawn) -> str:
-    figures = [_figure(title[:1].upper() + title[1:], *more) for title, *more in drawn.curves]
+    figures = [_figure(title, *more) for title, *more in drawn.curves]
     if drawn.bars:
         note = f" Of the first {MOST_BARS} groups." if len(drawn.colours) > MOST_BARS else ""
-        figures.append(_figure("A step's time, on average", drawn.bars, _parts() + note))
+        figures.append(_figure("a step's time, on average", drawn.bars, _parts() + note))
     return f'<p class="legend">{drawn.legend}</p><div class="pictures">{"".join(figures)}</div>'
 
 

@@ -89,8 +89,8 @@ def test_the_page_of_a_run_in_a_browser(browser: Browser, tmp_path: Path) -> Non
     shown = page.evaluate("document.body.innerText")
     for words in (
         *("group 0", "training", "silent 2h05m", "not begun", "50%", "4m10s"),
-        *("Loss (nats)", "Staleness of teachers (steps)", "Disagreement with teachers (nats)"),
-        *("Bytes so far", "A step's time", "averaged inside the group", "first teacher"),
+        *("loss (nats)", "staleness of teachers (steps)", "disagreement with teachers (nats)"),
+        *("bytes so far", "a step's time", "averaged inside the group", "first teacher"),
         *(f"group 1: {HARM}, 3 times; the last: no \\x1b digest", "no sign of process 4711"),
         *("It shows this moment", "Options: config.toml"),
     ):
@@ -204,7 +204,7 @@ def test_several_runs_on_one_page(tmp_path: Path) -> None:
     words = ["plot", *runs, "--html", path, "--over", "time", "--per-step"]
     assert hvcod(*words).output == f"{path}\n"
     shown = path.read_text()
-    for each in ("one, group 0", "two, group 1", "wall time (minutes)", "Bytes in a step"):
+    for each in ("one, group 0", "two, group 1", "wall time (minutes)", "bytes in a step"):
         assert each in shown, each
     assert not (tmp_path / "one/curves.png").exists()
 
