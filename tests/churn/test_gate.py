@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from churn.conftest import CSV, HDF5
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from hvcod.churn.gate.gate import gate
 from hvcod.churn.gate.intervals import FEWEST_ROWS, of_mean, of_share
@@ -112,6 +112,20 @@ def test_intervals_cover_the_true_value(noise: float, odd: float, rows: int) -> 
         assert above.mean() + below.mean() > 0.02  # not so wide that it decides nothing
 
 
+def test_the_ends_are_those_of_hall_and_student() -> None:
+    values = np.random.default_rng(0).exponential(size=40)
+    interval = of_mean(np.array([(values**power).sum() for power in range(4)]), 0.95)
+    assert interval is not None
+    reach, error = float(t.ppf(0.975, 39)), values.std(ddof=1) / math.sqrt(40)
+    skewness = float(((values - values.mean()) ** 3).mean() / values.std() ** 3) / math.sqrt(40)
+    # Skewed to the right: Student's interval reaches further down, Hall's further up, where his
+    # transformation of Student's ratio is that quantile.
+    assert interval[0] == pytest.approx(values.mean() - reach * error)
+    ratio = (values.mean() - interval[1]) / error
+    transformed = ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / 6
+    assert transformed == pytest.approx(-reach)
+
+
 def test_few_and_equal_values() -> None:
     ones = np.array([1.0, 0.5, 0.25, 0.125])
     assert of_mean((FEWEST_ROWS - 1) * ones, 0.95) is None
@@ -175,6 +189,11 @@ def test_an_undecided_limit_names_the_rows_that_would_decide() -> None:
     )
     (found,) = judgements(of_figure(FIGURE), [Limit("churn", 0.03, False)], GateOptions())
     assert found.rows_needed is None
+    # Towards the limit, this interval reaches 0.02 up and 0.01 down.
+    skewed = of_figure(Figure(0.03, (0.02, 0.05), 1000))
+    for limit, rows in ((0.04, 4000), (0.025, 4000)):
+        (found,) = judgements(skewed, [Limit("churn", limit, False)], GateOptions())
+        assert found.rows_needed == pytest.approx(rows, abs=1)
 
 
 def test_slices_are_judged_each_and_small_ones_by_choice() -> None:
@@ -189,6 +208,8 @@ def test_slices_are_judged_each_and_small_ones_by_choice() -> None:
     found = list(judgements(candidate, limits, GateOptions(slice_min_rows=100)))
     assert [each.verdict for each in found] == ["kept", "not judged", "not judged"]
     assert reason(found[1]) == "churn of slice small: not judged, 12 rows"
+    found = list(judgements(candidate, limits, GateOptions(slice_min_rows=12)))
+    assert [each.verdict for each in found] == ["kept", "undecided", "not judged"]
 
 
 Model = Callable[[str, float], Path]

@@ -168,5 +168,6 @@ def reason(judgement: Judgement) -> str:
         return f"{text}; {figure.rows:,} rows are too few for an interval"
     if judgement.rows_needed:
         needed = f"{float(f'{judgement.rows_needed:.2g}'):,.0f}"
-        text += f"; about {needed} rows would decide if the estimate stays"
+        rows = "rows" if judgement.slice is None else "rows of the slice"
+        text += f"; about {needed} {rows} would decide if the estimate stays"
     return text

@@ -28,7 +28,7 @@ def page(report: GateReport) -> str:
 def _blocks(report: GateReport) -> Iterator[Block]:
     yield Heading(f"Retrain gate: {'passed' if report.passed else 'refused'}", 1)
     yield Paragraph(report.answer)
-    yield Bullets([_outcome(report, candidate) for candidate in report.candidates])
+    yield Bullets([line for name in report.judgements for line in _outcome(report, name)])
     yield Paragraph(report.judged_by)
     kind = f"{report.classes} classes" if report.classes else f"decided at {report.threshold:g}"
     yield Paragraph(f"{report.rows:,} rows, {report.matched}; {kind}.")
@@ -47,11 +47,10 @@ def _blocks(report: GateReport) -> Iterator[Block]:
     yield Paragraph(f"hvcod {__version__}")
 
 
-def _outcome(report: GateReport, candidate: Candidate) -> tuple[str, str]:
-    if report.passes(candidate.name):
-        more = report.reasons(candidate.name)
-        return f"{candidate.name} passes.", f"{'; '.join(more)}." if more else ""
-    return f"{candidate.name} is refused:", "; ".join(report.reasons(candidate.name)) + "."
+def _outcome(report: GateReport, candidate: str) -> Iterator[tuple[str, str]]:
+    yield candidate, "passes." if report.passes(candidate) else "is refused."
+    for reason in report.reasons(candidate):
+        yield f"{candidate}:", f"{reason}."
 
 
 def _overall(report: GateReport) -> Table:
@@ -93,8 +92,8 @@ def _slices(report: GateReport) -> Table:
             ]
             figures = [" ".join(_numbers(getattr(compared, each), 4)) for each in MEASURES]
             count = f"{report.slices[name]:,}"
-            rows.append([candidate.name, name, count, *figures, ", ".join(verdicts) or "–"])
-    return Table(["candidate", "slice", "rows", *MEASURES, "verdict"], rows)
+            rows.append([candidate.name, name, count, ", ".join(verdicts) or "–", *figures])
+    return Table(["candidate", "slice", "rows", "verdict", *MEASURES], rows)
 
 
 def _numbers(figure: Figure, digits: int) -> list[str]:
