@@ -51,7 +51,8 @@ def watch_until(look: Callable[[float], bool], every: float) -> bool:
     False is returned on Ctrl-C, SIGTERM and SIGHUP, so that what was begun can be ended.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _interrupt)
     pause = every
     try:
         while True:

@@ -13,7 +13,7 @@ _LIGHT = {
     "card": "#f7f8fa",
     "line": "#ddd",
     "axis": "#888",
-    "warn": "#e69f00",
+    "warn": "#b07300",
     "good": "#00795a",
     "busy": "#0072b2",
     "bad": "#c0392b",

@@ -118,7 +118,7 @@ def _refresh(moment: Moment) -> Refresh | None:
 def _header(name: str, words: str, moment: Moment) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(moment.written))
     refresh = _refresh(moment)
-    late = "It was not rewritten since: the command that does so has ended, or cannot write."
+    late = "Not rewritten since: the command that writes it has ended, or cannot write."
     note = refresh.note(late) if refresh else _text(moment.note)
     return (
         f"<header><div><h1>{_text(name)}</h1><p>{_text(words)}</p></div>"

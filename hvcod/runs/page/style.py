@@ -5,7 +5,7 @@ body { margin: 1.5rem auto }
 header { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 2rem;
          border-bottom: 1px solid var(--line); margin-bottom: 1.25rem }
 header h1 { margin: 0 } header p { margin: .2rem 0 .8rem; color: var(--dim) }
-.written { font-size: 13px; text-align: right }
+.written { font-size: 13px; text-align: right; max-width: 28rem; margin-left: auto }
 .stale .written { color: var(--bad); font-weight: 600 }
 .stale main > :not(header) { opacity: .55 }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr));
@@ -35,7 +35,7 @@ details { margin: 0 0 .8rem } summary { cursor: pointer; color: var(--dim) }
 pre { overflow-x: auto; background: var(--card); padding: .8rem; border-radius: 6px }
 footer { border-top: 1px solid var(--line); padding-top: .5rem; margin-top: 2rem }
 @media (max-width: 600px) {
-  body { margin: .8rem auto } .written { text-align: left }
+  body { margin: .8rem auto } .written { text-align: left; margin-left: 0 }
   svg text { font-size: 17px }
 }
 @media print {

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from cli.test_main import HEAVY
@@ -163,11 +164,19 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
 def test_a_watcher_that_is_stopped_says_so_on_its_page(tmp_path: Path) -> None:
     run, path = run_of(tmp_path / "run"), tmp_path / "plot.html"
     program = "from hvcod.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "plot", str(run), "--html", str(path), "--watch"]
-    watcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    command = [sys.executable, "-c", program, "plot", str(run), "--html", str(path), "--watch=0.2"]
+    # As nohup starts it.
+    watcher = subprocess.Popen(
+        ["bash", "-c", "trap '' HUP; exec \"$@\"", "-", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     try:
         wait_for(path, watcher)
-        assert 'data-every="30"' in path.read_text()
+        watcher.send_signal(signal.SIGHUP)
+        path.unlink()
+        wait_for(path, watcher)
+        assert "<script" in path.read_text()
         watcher.send_signal(signal.SIGTERM)
         assert watcher.communicate(timeout=60)[1] == b""
     finally:
@@ -176,6 +185,22 @@ def test_a_watcher_that_is_stopped_says_so_on_its_page(tmp_path: Path) -> None:
     assert watcher.returncode == 0
     assert "was stopped" in path.read_text()
     assert "<script" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        (["run", "--watch"], 2),
+        (["--watch", "run", "--html", "F"], 30),
+        (["run", "--html=F", "--watch", "5"], 5),
+        (["run", "--html", "F"], None),
+    ],
+)
+def test_a_page_is_written_less_often_than_a_table(words: list[str], seconds: object) -> None:
+    for name in ("status", "plot"):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        assert command.make_context(name, list(words)).params["watch"] == seconds
 
 
 def test_curves_are_drawn_again_only_if_metrics_have_changed(tmp_path: Path) -> None:
