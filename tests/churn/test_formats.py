@@ -49,6 +49,11 @@ def compressed_hdf5(path: Path) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
 
 
+def compressed_parquet(path: Path) -> None:
+    pyarrow.parquet.write_table(TABLE, path)
+    path.write_bytes(zstd.compress(path.read_bytes()))
+
+
 def text(content: bytes) -> Callable[[Path], Any]:
     return lambda path: path.write_bytes(content)
 
@@ -61,7 +66,10 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "bz2": text(bz2.compress(TEXT.encode())),
     "xz": text(lzma.compress(TEXT.encode())),
     "zstd": text(SKIPPED + zstd.compress(TEXT.encode())),
+    "xz-streams": text(lzma.compress(TEXT[:20].encode()) + lzma.compress(TEXT[20:].encode())),
+    "zstd-frames": text(zstd.compress(TEXT[:20].encode()) + zstd.compress(TEXT[20:].encode())),
     "parquet": lambda path: pyarrow.parquet.write_table(TABLE, path),
+    "parquet-zstd": compressed_parquet,
     "feather": lambda path: pyarrow.feather.write_feather(TABLE, path),
     "stream": arrow_stream,
     "hdf5": hdf5_file,

@@ -10,6 +10,11 @@ def _pair(name: str, ending: str, options: str, *says: str, code: int = 0) -> Ca
     return Case(f"churn compare {files} {options} --json".replace("  ", " "), says, code)
 
 
+def _gate(name: str, ending: str, options: str, *says: str, code: int = 0) -> Case:
+    a, b = (f"{{field}}/churn/{name}_{each}.{ending}" for each in "ab")
+    return Case(f"churn gate --production {a} --candidate {b} {options}", says, code)
+
+
 CASES = [
     _pair("k01_user_id", "csv", "", "has no column id, but user_id", "--id-column=user_id", code=1),
     _pair("k01_user_id", "csv", "--id-column user_id", RIGHT),
@@ -30,4 +35,6 @@ CASES = [
         "churn compare {field}/churn/g05_csvh5zeros_a.csv {field}/churn/g05_csvh5zeros_b.h5 --json",
         (RIGHT, '"ids": "text"'),
     ),
+    _gate("f20_parquet", "parquet", "--max-churn 0.03", "churn .* kept", "PASSED: "),
+    _gate("f39_0to100", "csv", "--scale percent --max-churn 0.02", "REFUSED: ", code=3),
 ]

@@ -105,15 +105,16 @@ class GateReport:
     @property
     def judged_by(self) -> str:
         """A sentence that says when a limit is kept."""
-        level = self.level
+        level, independent = self.level, "The intervals take the rows as independent."
         if self.options.judge == "estimate":
             return (
                 "A limit is kept if the estimate keeps it, however uncertain that is (--judge "
-                f"estimate); the {level} intervals over the rows do not count."
+                f"estimate); the {level} intervals over the rows do not count. {independent}"
             )
         return (
             f"A limit is kept only if the whole {level} interval over the rows keeps it; if the "
-            "interval reaches beyond, the limit is undecided, which refuses (--judge interval)."
+            "interval reaches beyond, the limit is undecided, which refuses (--judge interval). "
+            f"{independent}"
         )
 
     def to_dict(self) -> dict[str, Any]:
