@@ -39,17 +39,19 @@ def converted(tensors: Mapping[str, Tensor], precision: str) -> tuple[dict[str, 
     largest, worst, vanished = 0.0, "", dict[str, int]()
     beyond: list[str] = []
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() or tensor.dtype is dtype:
             results[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
             continue
-        now = tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+        tensor = tensor.detach()
+        now = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
         finite = tensor.isfinite()
         if bool((finite & ~now.isfinite()).any()):
             beyond.append(f"{name} (up to {float(tensor[finite].abs().max()):g})")
         elif lost := int(((now == 0) & (tensor != 0)).sum()):
             vanished[name] = lost
-        if tensor.dtype is not dtype and finite.any() and not beyond:
-            error = float((now[finite].double() - tensor[finite].double()).abs().max())
+        if finite.any() and not beyond:
+            wide = torch.promote_types(tensor.dtype, torch.float32)
+            error = float((now[finite].to(wide) - tensor[finite]).abs().max())
             if error > largest:
                 largest, worst = error, name
         results[name] = now

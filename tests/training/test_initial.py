@@ -112,6 +112,25 @@ def test_every_group_begins_with_its_own(tmp_path: Path, caplog: pytest.LogCaptu
     assert same(final(tmp_path / "next", 1), tensors(6))
 
 
+def test_each_launch_of_one_group_names_its_own(tmp_path: Path) -> None:
+    run, paths = tmp_path / "run", [saved(tmp_path / f"{seed}.pt", seed) for seed in (5, 6)]
+    for group in (0, 1, 1):
+        train(run, group=group, groups=2, init=paths[group], **STILL)
+        assert same(final(run, group), tensors(5 + group))
+    assert f'init = "{paths[1]}"' in (run / "group-1/config.toml").read_text()
+    with pytest.raises(UsageError, match=r"init=.*7\.pt: group 1 has init=.*6\.pt, by .*config"):
+        train(run, group=1, groups=2, init=saved(tmp_path / "7.pt", 7), **STILL)
+
+
+def test_a_run_that_is_started_anew_may_begin_with_others(tmp_path: Path) -> None:
+    for seed in (5, 6):
+        path = saved(tmp_path / f"{seed}.pt", seed)
+        train(tmp_path / "run", init=path, fresh=True, force=True, **STILL)
+        assert same(final(tmp_path / "run"), tensors(seed))
+    train(tmp_path / "run", fresh=True, force=True, **STILL)
+    assert not (tmp_path / "run/group-0" / NAME).exists()
+
+
 def test_groups_that_begin_alike_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         train(tmp_path / "run", init=saved(tmp_path / "m.pt", 5), **TWO)

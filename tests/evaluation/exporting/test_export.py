@@ -1,6 +1,7 @@
 """``hvcod export``: the weights of a run for others, and the card that comes with them."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,20 @@ def test_a_wrong_command_gives_one_line(
     with pytest.raises(UsageError, match=message):
         exported(run, tmp_path / output, group, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_what_was_there(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    exported(run, path, 0)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(HvcodError, match=rf"cannot write {path}: File too large"):
+            exported(run, path, 1, force=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
 def test_weights_beyond_a_precision_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
