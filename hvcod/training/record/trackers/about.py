@@ -5,6 +5,7 @@ import hashlib
 import platform
 import socket
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from hvcod import __version__
 from hvcod.config import TrainOptions, flatten, to_tree
@@ -37,12 +38,18 @@ def tracked(options: TrainOptions, group: Group, run: Run, after: int) -> Tracke
         directory=run.directory,
         folder=run.group,
         run=run.id,
-        name=run.directory.name,
+        name=_name(run.directory),
         group=group.index,
         groups=group.count,
         after=after,
         values=values | {f"run.{name}": value for name, value in about.items()},
     )
+
+
+def _name(directory: Path) -> str:
+    """Returns the name of a run: that of its folder, and of the one above if it is a number."""
+    name = directory.name
+    return f"{directory.parent.name}/{name}" if name.isdecimal() else name
 
 
 def _plain(value: object) -> Value:

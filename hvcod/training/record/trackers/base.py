@@ -25,7 +25,7 @@ class Tracked:
         directory: The run directory, shared by all groups.
         folder: The folder of this group in it.
         run: The id of the run; it stays when the run is resumed.
-        name: The name of the run, that of its directory.
+        name: The name of the run: that of its directory, such as ``first``, or ``dnn/001``.
         group: The number of this group, from 0.
         groups: The number of groups.
         after: The step from which training goes on; 0 at first.

@@ -1,14 +1,23 @@
 """W&B's own types read what was tracked offline, in one folder of the group."""
 
+import importlib
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training.record.trackers.followed import live, losses, metrics_of, of_wandb, tracked
+from training.record.trackers.wandb_server import serving
 
 from hvcod.training.record.trackers.base import Value
 from hvcod.training.record.trackers.wandb import WandB
+
+# By name: it need not be installed where the rest is checked.
+wandb: Any = importlib.import_module("wandb")
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +28,6 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("CACHE_DIR", "DATA_DIR", "ARTIFACT_DIR", "ERROR_REPORTING", "CONFIG_DIR", "MODE"):
         monkeypatch.setenv(f"WANDB_{name}", "")
     yield
-    import wandb
-
     wandb.teardown()
 
 
@@ -52,3 +59,46 @@ def test_a_resumed_run_is_one_offline_run_with_the_steps_of_the_metrics(
     other = of_wandb(tmp_path / "group-1")
     assert (other.related, other.state) == (before.related, "exit 75")
     assert other.id != before.id
+
+
+KEY = {"WANDB_API_KEY": "0" * 40}
+
+
+def test_wandb_sync_sends_what_the_metrics_have_and_again_after_the_run_was_resumed(
+    tmp_path: Path,
+) -> None:
+    """W&B's own reader of offline runs, and the command that the hint names."""
+    with serving() as (address, runs):
+        for after, steps in ((0, (10, 20, 30)), (20, (30, 40))):
+            lines = [{"step": step, "loss": step + 0.5 + after} for step in steps]
+            hint = live(WandB, run := tracked(tmp_path, after=after), lines, "finished")
+            wandb.teardown()
+            words = shlex.split(hint.partition(": ")[2])
+            assert words[:2] == ["wandb", "sync"]
+            environment = {**os.environ, **KEY, "WANDB_BASE_URL": address, "HOME": str(tmp_path)}
+            command = [sys.executable, "-m", *words]
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            ((_, sent),) = runs.items()
+            assert losses([{**row, "step": row["_step"]} for row in sent.rows]) == losses(
+                metrics_of(run.folder)
+            )
+    assert (sent.about["groupName"], sent.about["displayName"]) == ("first", "first/group-0")
+    assert sent.exit_code == 0
+
+
+def test_online_a_resumed_run_sends_what_the_server_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as (address, runs):
+        for name, value in {**KEY, "WANDB_BASE_URL": address, "WANDB_MODE": "online"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        lines = [{"step": step, "loss": float(step)} for step in (10, 20)]
+        live(WandB, run := tracked(tmp_path), lines, "killed")
+        wandb.teardown()
+        with (run.folder / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 30, "loss": 30.0}\n')  # The server did not get it.
+        live(WandB, tracked(tmp_path, after=30), [{"step": 40, "loss": 40.0}], "finished")
+        ((_, sent),) = runs.items()
+        assert [(row["_step"], row["loss"]) for row in sent.rows] == losses(metrics_of(run.folder))
+        assert sent.exit_code == 0
