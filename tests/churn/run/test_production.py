@@ -1,14 +1,16 @@
 """The model in production of a study: found, kept, asked once; and real retrains pulled to it."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from churn.run.test_run import TINY, Study, study_of
+from churn.run.test_run import LONGER, TINY, Study, predictions, study_of, wait_for
 from click.testing import CliRunner
 from forkserver.launches import ForkServer
 
@@ -184,3 +186,23 @@ def test_a_model_of_other_data_is_refused_before_anything_is_trained(
     assert done.returncode == 1
     assert "its task is commoncrawl, that of this run criteo" in done.stderr
     assert not (output / "retrains").exists()
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize(("ranks", "number"), [(0, signal.SIGTERM), (2, signal.SIGUSR2)])
+def test_anchored_retrains_go_on_after_a_stop_with_the_same_predictions(
+    fast_mpirun: ForkServer, study: Study, monday: Path, tmp_path: Path, ranks: int, number: int
+) -> None:
+    words = ["anchored-codistill", 2, *LONGER, "--production", monday]
+    fast_mpirun(ranks, *study(tmp_path / "undisturbed", *words))
+    run = fast_mpirun.start(ranks, *study(tmp_path / "s", *words))
+    retrain = tmp_path / "s" / "retrains" / "anchored-codistill" / "001"
+    lines = retrain / "group-1" / "metrics.jsonl"
+    wait_for(lambda: lines.exists() and '"loss"' in lines.read_text(), run)
+    for process in run.processes().values():
+        os.killpg(process, number)
+    run.communicate(timeout=300)
+    assert run.returncode == 75
+    fast_mpirun(ranks, *study(tmp_path / "s", *words))
+    assert len(predictions(tmp_path / "s")) == 3
+    assert predictions(tmp_path / "s") == predictions(tmp_path / "undisturbed")
