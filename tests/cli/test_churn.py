@@ -133,8 +133,11 @@ def test_a_file_that_cannot_be_written_hides_no_result(old: Path, new: Path) -> 
 def test_files_need_neither_torch_nor_mpi(old: Path, new: Path) -> None:
     program = (
         "import sys; from click.testing import CliRunner; from hvcod.cli.commands import cli\n"
-        f"result = CliRunner().invoke(cli, ['churn', 'compare', {str(old)!r}, {str(new)!r}])\n"
-        "assert result.exit_code == 0, result.output\n"
+        f"files = [{str(old)!r}, {str(new)!r}]\n"
+        "gate = ['gate', '--production', files[0], '--candidate', files[1], '--max-flips', '1']\n"
+        "for words in (['compare', *files], gate):\n"
+        "    result = CliRunner().invoke(cli, ['churn', *words])\n"
+        "    assert result.exit_code == 0, result.output\n"
         "print([name for name in ('torch', 'mpi4py', 'horovod') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
