@@ -10,7 +10,7 @@ import numpy as np
 
 from hvcod import combinations
 from hvcod.churn.options import StudyOptions
-from hvcod.churn.run.methods import METHODS, WITH_SAMPLES, Method
+from hvcod.churn.run.methods import WITH_SAMPLES, Method
 from hvcod.churn.run.samples import Samples, samples_of
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
@@ -71,8 +71,11 @@ def predictions_of(study: StudyOptions, output: Path) -> Path:
 
 def _check_teachers(methods: Sequence[Method], study: StudyOptions, train: TrainOptions) -> None:
     """Raises UsageError if the teachers of a method are missing, or would never teach."""
-    if METHODS["distill"] in methods and not train.teacher:
-        raise UsageError("--methods distill learns from a finished model: name it with --teacher")
+    distilled = [method.name for method in methods if "distill" in (method.name, method.base)]
+    if distilled and not train.teacher:
+        raise UsageError(
+            f"--methods {distilled[0]} learns from a finished model: name it with --teacher"
+        )
     anchored = [method.name for method in methods if method.anchored]
     if anchored and study.production is None:
         raise UsageError(

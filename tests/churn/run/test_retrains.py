@@ -79,8 +79,9 @@ def test_copies_of_one_process_are_one_process_that_goes_on_from_a_common_step()
 
 
 def test_finished_models_teach_those_that_are_taught_and_nobody_else() -> None:
-    with pytest.raises(UsageError, match=r"--methods distill .*: name it with --teacher"):
-        planned("dnn,distill")
+    for method in ("distill", "distill:same-init"):
+        with pytest.raises(UsageError, match=rf"--methods {method} .*: name it with --teacher"):
+            planned(f"dnn,{method}")
     train = replace(TRAIN, teacher=Paths(["production"]))
     found = {each.method: each for each in planned("dnn,ensemble,distill,codistill", 1, train)}
     taught = {method for method, each in found.items() if each.options.teacher == train.teacher}
