@@ -63,14 +63,28 @@ class Bootstrap:
     def at(self, places: Integers) -> Integers:
         """Returns the items at some places of the sample; the places are in ascending order."""
         found = np.empty_like(places)
+        if not len(places):
+            return found
         first, last = np.searchsorted(self._ends, places[[0, -1]], side="right") - 1
         for cell in range(first, last + 1):
             begin, end = self._ends[cell : cell + 2]
             here = slice(*np.searchsorted(places, (begin, end)))
-            size = int(self._sizes[cell])
-            items = part_drawn(self._seed, cell, size, int(end - begin))
-            found[here] = cell * CELL + items[places[here] - begin]
+            found[here] = cell * CELL + self._items(cell)[places[here] - begin]
         return found
+
+    def places(self, items: Integers) -> Integers:
+        """Returns how many draws are below each of some items; the items are in ascending order."""
+        cells, inside = np.divmod(items, CELL)
+        found = self._ends[cells]
+        for cell in np.unique(cells[inside > 0]).tolist():
+            here = (cells == cell) & (inside > 0)
+            found[here] += np.searchsorted(self._items(cell), inside[here])
+        return found
+
+    def _items(self, cell: int) -> Integers:
+        """Returns the draws from a cell, as places in it, in ascending order."""
+        count = int(self._ends[cell + 1] - self._ends[cell])
+        return part_drawn(self._seed, cell, int(self._sizes[cell]), count)
 
 
 bootstrap = lru_cache(4)(Bootstrap)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.groups.split import Group
+from hvcod.tasks.numbered import ordered
 from hvcod.tasks.resample import bootstrap, drawn, draws
 from hvcod.values import Window
 
@@ -130,6 +131,20 @@ class Share:
         The places themselves, unless there is a ``--training-bootstrap``.
         """
         return numbers if self.sample is None else bootstrap(self.sample, count).at(numbers)
+
+    def places(self, numbers: Integers, count: int) -> Integers:
+        """Returns how many examples are read of those in front of some of `count`, ascending."""
+        return numbers if self.sample is None else bootstrap(self.sample, count).places(numbers)
+
+    def order(self, items: Integers, *seed: int) -> Integers:
+        """Returns a permutation of some items, by their numbers, that follows from the seed.
+
+        With ``--training-window`` or ``--training-bootstrap`` those items that two samples share
+        have the same order in both: so retrains may differ in their data alone.
+        """
+        if self.within is None and self.sample is None:
+            return shuffled(len(items), *seed)
+        return ordered(items, *seed)
 
     def draws(self, sizes: Integers) -> Integers:
         """Returns how many items are read of each of some parts, such as the shards: their sizes.

@@ -21,11 +21,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from hvcod.tasks.imagenet.dataset import ImageDataset, ImagePart
-from hvcod.tasks.imagenet.pixels import View, random_box, uniform
+from hvcod.tasks.imagenet.pixels import View, random_box
 from hvcod.tasks.imagenet.preparation.builtin import SHAPES, draw
 from hvcod.tasks.imagenet.preparation.builtin import SIZE as SHAPE_SIZE
 from hvcod.tasks.imagenet.resnet import DEVIATION, MEAN, Normalise
 from hvcod.tasks.imagenet.stream import Decoder
+from hvcod.tasks.numbered import uniform
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
 WAITING = ("data_s", "step_s")

@@ -24,7 +24,7 @@ import torch
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.base import UNKNOWN, Batch
 from hvcod.tasks.criteo.dataset import ClickDataset, Examples
-from hvcod.tasks.shuffle import Share, shuffled
+from hvcod.tasks.shuffle import Share
 
 BLOCK_ROWS = 512
 """Rows that are read at once."""
@@ -77,9 +77,15 @@ class GroupRows:
         slot, slots = share.slice
         self._rows = rows = share.number(len(self.part))
         self._block = max(1, min(BLOCK_ROWS, rows // (slots * BLOCKS_PER_GROUP)))
-        self._blocks = shuffled(-(-rows // self._block), self._seed, 0)[slot::slots]
-        self._draws = np.zeros(-(-rows // self._block), dtype=np.int64)
-        self._draws[self._blocks] = share.draws(self._sizes(self._blocks))
+        self._begin = share.span(len(self.part)).start
+        # Blocks begin at multiples of their size in the part, whatever window of it is read.
+        first, last = self._begin // self._block, (self._begin + rows - 1) // self._block
+        numbers = np.arange(first, last + 1)
+        edges = np.clip(np.arange(first, last + 2) * self._block - self._begin, 0, rows)
+        self._edges = share.places(edges, rows)
+        self._blocks = share.order(numbers, self._seed, 0)[slot::slots]
+        self._draws = np.zeros(len(numbers), dtype=np.int64)
+        self._draws[self._blocks] = share.draws(np.diff(self._edges)[self._blocks])
         self.count = int(self._draws.sum())
         if self.count < batch:
             raise UsageError(
@@ -99,21 +105,18 @@ class GroupRows:
         """Returns the blocks of a window, and the order in which all their rows are read."""
         blocks = self._order(epoch)[window * WINDOW_BLOCKS : (window + 1) * WINDOW_BLOCKS]
         chosen = [self._chosen(block) for block in blocks.tolist()]
-        seed = (self._seed, 2, epoch, self._group, window)
-        return chosen, shuffled(int(self._draws[blocks].sum()), *seed)
+        numbers = np.concatenate([block.rows[block.drawn] for block in chosen])
+        return chosen, self._share.order(numbers, self._seed, 2, epoch, self._group, window)
 
     def _chosen(self, block: int) -> Block:
-        size = int(self._sizes(np.array(block)))
-        numbers = np.arange(size) + block * self._block
+        numbers = np.arange(*self._edges[block : block + 2])
         rows = self.part.start + self._share.read(numbers, self._rows, len(self.part))
-        return Block(rows, self._share.drawn(size, int(self._draws[block]), block))
+        return Block(rows, self._share.drawn(len(rows), int(self._draws[block]), block))
 
     def _epoch_order(self, epoch: int) -> Integers:
-        order = shuffled(len(self._blocks), self._seed, 1, epoch, self._group)
+        numbers = self._blocks + self._begin // self._block
+        order = self._share.order(numbers, self._seed, 1, epoch, self._group)
         return np.asarray(self._blocks[order])
-
-    def _sizes(self, blocks: Integers) -> Integers:
-        return np.minimum(self._block, self._rows - blocks * self._block)
 
 
 class _Window:
@@ -134,7 +137,7 @@ class _Window:
         ends = np.cumsum([len(block.drawn) for block in self._blocks])
         self._targets = np.split(targets, ends[:-1])
         self._loaded = 0
-        one = self._dataset.rows(self._blocks[0].rows[:1])
+        one = self._dataset.examples(rows.part.start, rows.part.start + 1)
         self._examples = Examples(
             *(np.empty((len(mine), *each.shape[1:]), dtype=each.dtype) for each in one)
         )

@@ -1,22 +1,21 @@
 """From encoded images to pixels: decoding, augmentation, and the view that is evaluated.
 
 Pillow decodes, crops and scales, outside Python's lock. Everything random about an image is drawn
-by `uniform` from the seed, the epoch and the image alone. (The libraries of augmentations that were
-considered draw from a generator that all threads of a process share, so that the pixels would
-depend on the order of the threads.)
+by `hvcod.tasks.numbered.uniform` from the seed, the epoch and the image alone. (The libraries of
+augmentations that were considered draw from a generator that all threads of a process share, so
+that the pixels would depend on the order of the threads.)
 """
 
 import io
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from hvcod.tasks.numbered import Draws
+
 Pixels = npt.NDArray[np.uint8]
-Draws = npt.NDArray[np.float64]
-Words = npt.NDArray[np.uint64]
 Box = tuple[float, float, float, float]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
@@ -36,30 +35,6 @@ PADDING = 8
 
 CENTRE = 224 / 256
 """Share of the shorter side that is evaluated where crops were resized in training."""
-
-
-_GOLDEN, _FIRST, _SECOND = (
-    np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
-
-
-def uniform(seed: Sequence[int], numbers: npt.NDArray[np.int64], count: int) -> Draws:
-    """Returns random numbers in [0, 1) that follow from a seed and a number, ``count`` for each.
-
-    They are numbers of the generator SplitMix64 (Steele et al. 2014) at positions that belong to
-    the given number, so they can be drawn in any order.
-
-    Returns:
-        float64 [numbers, count].
-    """
-    start = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    first = numbers.astype(np.uint64)[:, None] * np.uint64(count)
-    position = first + np.arange(1, count + 1, dtype=np.uint64)
-    state: Words = np.asarray(start + position * _GOLDEN, np.uint64)
-    state = (state ^ (state >> np.uint64(30))) * _FIRST
-    state = (state ^ (state >> np.uint64(27))) * _SECOND
-    state = state ^ (state >> np.uint64(31))
-    return np.asarray((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 class View:

@@ -23,8 +23,9 @@ from torch import Tensor
 from hvcod.errors import HvcodError, UsageError
 from hvcod.tasks.base import Batch
 from hvcod.tasks.imagenet.dataset import ImagePart
-from hvcod.tasks.imagenet.pixels import Pixels, View, uniform
-from hvcod.tasks.shuffle import Share, shuffled, spread
+from hvcod.tasks.imagenet.pixels import Pixels, View
+from hvcod.tasks.numbered import numbered, uniform
+from hvcod.tasks.shuffle import Share, spread
 
 PLACE = "example"
 """The name of a row's position: the number of examples of the group before its next one."""
@@ -65,9 +66,14 @@ class GroupShare:
     def __init__(self, images: Integers, share: Share) -> None:
         self.seed, self._group = share.seed, share.group
         slot, slots = share.slice
-        own = images[shuffled(len(images), share.seed, 0)[slot::slots]]
+        own = images[share.order(images, share.seed, 0)[slot::slots]]
         self.images = own[share.drawn(len(own), len(own))]
-        self._repeats = share.bootstrap or share.sample is not None
+        self._share = share
+        self._views = self.images
+        if share.sample is not None:
+            self._views = numbered(self.images)
+        if share.bootstrap:
+            self._views = np.arange(len(self.images))
         if not len(self.images):
             raise UsageError(
                 f"{len(images)} training images are too few for {slots} groups; use --same-data"
@@ -86,10 +92,10 @@ class GroupShare:
             now = epochs == epoch
             chosen[now] = self._order(epoch)[places[now]]
         images = self.images[chosen]
-        return images, epochs, chosen if self._repeats else images
+        return images, epochs, self._views[chosen]
 
     def _shuffle(self, epoch: int) -> Integers:
-        return shuffled(len(self.images), self.seed, 1, epoch, self._group)
+        return self._share.order(self.images, self.seed, 1, epoch, self._group)
 
 
 class Decoder:

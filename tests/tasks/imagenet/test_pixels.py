@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from tasks.imagenet.pictures import encoded
 
-from hvcod.tasks.imagenet.pixels import AREA, CENTRE, RATIO, TRIES, View, random_box, uniform
+from hvcod.tasks.imagenet.pixels import AREA, CENTRE, RATIO, TRIES, View, random_box
 from hvcod.tasks.imagenet.preparation.archive import all_members
+from hvcod.tasks.numbered import uniform
 
 
 def splitmix(state: int, count: int) -> list[float]:

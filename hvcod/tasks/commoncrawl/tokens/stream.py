@@ -27,7 +27,7 @@ from hvcod.tasks.base import Batch
 from hvcod.tasks.columns import Columns
 from hvcod.tasks.commoncrawl.tokens.dataset import TokenDataset, Tokens
 from hvcod.tasks.commoncrawl.tokens.documents import WINDOW, documents_of
-from hvcod.tasks.shuffle import Share, shuffled
+from hvcod.tasks.shuffle import Share
 
 LONGEST_PIECE = 2048
 """Documents with more tokens are dealt to the lanes in pieces of this size.
@@ -107,7 +107,8 @@ class GroupShare:
 
         With a bootstrap they are drawn from these with replacement.
         """
-        order = shuffled(int(np.diff(self._before)[shard]), self._seed, 0, shard)
+        starts, _ = self._documents.edges(shard)
+        order = self._share.order(starts, self._seed, 0, shard)
         own = order[self._first(shard) :: self._slots]
         return own[self._share.drawn(len(own), int(self._draws[shard]), shard)]
 
@@ -116,7 +117,7 @@ class GroupShare:
         return (self._slot - int(self._before[shard])) % self._slots
 
     def _shard_order(self, epoch: int) -> Integers:
-        order = shuffled(self.shards, self._seed, 1, epoch, self._group)
+        order = self._share.order(self._filled, self._seed, 1, epoch, self._group)
         return np.asarray(self._filled[order])
 
     def _deal(self, epoch: int, position: int) -> Deal:
@@ -124,8 +125,9 @@ class GroupShare:
         seed = (self._seed, 2, epoch, self._group, shard)
         mine = self.documents(shard)
         opened = self.dataset.columns(shard)
-        mine = mine[shuffled(len(mine), *seed)]
         starts, stops = (edges[mine] for edges in self._documents.edges(shard))
+        order = self._share.order(starts, *seed)
+        starts, stops = starts[order], stops[order]
         starts, stops = _cut(starts, stops, self._longest)
         turn = int(np.random.SeedSequence(seed).generate_state(1)[0]) % self.lane_count
         first = (np.arange(self.lane_count) - turn) % self.lane_count

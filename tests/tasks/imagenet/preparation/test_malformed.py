@@ -23,8 +23,9 @@ from tasks.imagenet.pictures import (
 )
 
 from hvcod.errors import HvcodError
-from hvcod.tasks.imagenet.pixels import View, uniform
+from hvcod.tasks.imagenet.pixels import View
 from hvcod.tasks.imagenet.preparation.check import DamagedError, check
+from hvcod.tasks.numbered import uniform
 
 GOOD = class_files(["cat", "dog"], 5)
 PIXELS = 64_000_000
