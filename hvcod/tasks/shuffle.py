@@ -1,4 +1,4 @@
-"""Shares and orders of the training data."""
+"""Shares, samples and orders of the training data."""
 
 import logging
 from dataclasses import dataclass
