@@ -172,7 +172,7 @@ for name in sys.argv[3:]:
 # Now with hvcod, and still without MPI and Horovod.
 sys.meta_path[0].find_spec = lambda name, *_: 1 / 0 if name in ("mpi4py", "horovod") else None
 import hvcod
-for name in sys.argv[3:]:
+for name in [name for name in sys.argv[3:] if name != "toy"]:  # whose task is in this test
     model = hvcod.load_model(path.with_name(name + ".safetensors"))
     assert not model.training
     weights = load_file(path.with_name(name + ".safetensors"))

@@ -109,6 +109,13 @@ def test_outputs_and_all_gradients_are_those_of_the_equations(
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
+def test_what_torch_traces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    lstm = make_lstm()
+    inputs, state = draw(3, 2, INPUT), draw(LAYERS, 2, 2, HIDDEN)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(lstm(inputs, state), literal(lstm, inputs, state))
+
+
 def test_gradients_agree_with_finite_differences() -> None:
     lstm = make_lstm(layers=1)
     parameters = list(lstm.parameters())
