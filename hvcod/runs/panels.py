@@ -341,4 +341,6 @@ def _of_a_step(curve: Curve) -> Curve:
     """Returns the mean increase a step since the last one, at the points where it has risen."""
     risen = np.diff(curve.values, prepend=0) > 0
     steps, values = curve.steps[risen], curve.values[risen]
-    return Curve(steps, np.diff(values, prepend=0) / np.diff(steps, prepend=0))
+    gaps, moved = np.diff(steps, prepend=0), np.diff(values, prepend=0)
+    known = gaps > 0
+    return Curve(steps[known], moved[known] / gaps[known])

@@ -19,6 +19,9 @@ MOST_POINTS, MOST_OF_ALL = 500, 50_000
 NAMED = 8
 """The largest number of groups that are named at the end of their lines."""
 
+_EQUAL, _TINY = 1e-9, 1e-100
+"""Figures that differ by a smaller share are drawn as if they were equal; smaller ones as zero."""
+
 MOST_BARS, _LONGEST = 24, 24
 """Bars of a plot of times, and letters of the name of one."""
 
@@ -48,7 +51,7 @@ def curves(series: Sequence[Series], per_step: bool) -> list[tuple[Panel, str]]:
     lines = sum(len(panel.lines) for panel in found)
     most = max(40, min(MOST_POINTS, MOST_OF_ALL // max(1, lines)))
     end = max(_last(line) for panel in found for line in panel.lines) if found else 0.0
-    across = (0.0, end if end > 0 else 1.0)
+    across = (0.0, end if end > _TINY else 1.0)
     return [(panel, _plot(panel, series, across, most)) for panel in found]
 
 
@@ -84,7 +87,7 @@ def _plot(panel: Panel, series: Sequence[Series], across: tuple[float, float], m
 
 
 def _draw(plot: Plot, line: Line, name: str, panel: Panel, axis: Axis, most: int) -> None:
-    points = [point for point in thinned(line, most) if not panel.logarithmic or point[1] > 0]
+    points = [point for point in thinned(line, most) if not panel.logarithmic or point[1] > _TINY]
     if points:
         where, value = points[-1]
         title = f"{name}: {line.kind}, at last {panel.form(value)} at {_at(where, axis)}"
@@ -98,7 +101,7 @@ def _ends(panel: Panel, plot: Plot) -> list[tuple[float, str, str]]:
     last: dict[int, float] = {}
     for line in sorted(panel.lines, key=lambda line: not line.look.marked):
         value = float(line.values[-1])
-        if not plot.logarithmic or value > 0:
+        if not plot.logarithmic or value > _TINY:
             last.setdefault(line.series, value)
     return [(value, str(number), colour(number)) for number, value in last.items()]
 
@@ -118,16 +121,18 @@ def thinned(line: Line, most: int) -> list[tuple[float, float]]:
 
 def _range(panel: Panel) -> tuple[float, float]:
     """The range of the vertical axis."""
-    if panel.limits:
-        return panel.limits
     values = np.concatenate([line.values for line in panel.lines])
     if panel.logarithmic:
-        values = values[values > 0]
+        values = values[values > _TINY]
         return (float(values.min()) / 1.3, float(values.max()) * 1.3) if len(values) else (0.1, 1)
-    low, high = float(values.min()), float(values.max())
+    low, high = panel.limits or (float(values.min()), float(values.max()))
     if panel.from_zero:
         low, high = min(0.0, low), max(0.0, high)
-    pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
+    scale = max(abs(low), abs(high))
+    if high - low <= _EQUAL * scale or scale < _TINY:
+        pad = 0.05 * scale if scale >= _TINY else 0.5
+    else:
+        pad = 0.0 if panel.limits else 0.06 * (high - low)
     # Nothing negative is hinted at where there is none.
     return max(0.0, low - pad) if low >= 0 else low - pad, high + pad
 
@@ -147,7 +152,7 @@ def _at(where: float, axis: Axis) -> str:
 def bars(parts: Mapping[str, Mapping[str, float]]) -> str:
     """Draws {name of a group: {part of a step: milliseconds}} as stacked bars."""
     shown = dict(list(parts.items())[:MOST_BARS])
-    longest = max(sum(taken.values()) for taken in shown.values()) or 1.0
+    longest = max(_TINY, *(sum(taken.values()) for taken in shown.values()))
     names = [name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}" for name in shown]
     left = round(16 + _CHARACTER * max(map(len, names)))
     height = 60 + _BAR * len(shown)
@@ -176,4 +181,9 @@ def look_of(part: str) -> tuple[str, float]:
 
 def times_of(groups: Sequence[tuple[str, GroupCurves]]) -> dict[str, dict[str, float]]:
     """Returns {name of a group: {part of a step: mean milliseconds}}."""
-    return {name: parts for name, curves in groups if (parts := means(curves))}
+    found = {name: means(curves) for name, curves in groups}
+    return {
+        name: {part: max(0.0, taken) for part, taken in parts.items()}
+        for name, parts in found.items()
+        if parts
+    }

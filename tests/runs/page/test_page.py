@@ -289,12 +289,14 @@ def test_long_lines_keep_their_extremes() -> None:
 def test_odd_figures_are_drawn_without_a_fault(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", groups=1)
     odd: list[Line] = [
+        {"step": 0, "allreduce_bytes": 7, "wall_s": 5e-324, "forward_s": -1.0, "data_s": 5e-324},
+        {"step": 0, "validation_loss": 3.5, "validation_accuracy": 5e-324},
         {"step": 2**53, "task_loss": 1e300, "validation_loss": -1e300, "wall_s": 0.0},
         {"step": 10, "noise": {"scale": -5.0}, "allreduce_bytes": -3, "staleness": {"a": 1e300}},
     ]
     add_group(run, 0, odd, claim=here())
     path = tmp_path / "page.html"
-    for over in ("steps", "time"):
-        done = hvcod("plot", run, "--html", path, "--over", over)
+    for words in (["--over", "steps", "--per-step"], ["--over", "time"]):
+        done = hvcod("plot", run, "--html", path, *words)
         assert done.exception is None, done.exception
-        assert not re.search(r"\b(nan|inf)\b", path.read_text())
+        assert not re.search(r"\b(nan|inf)\b|(width|height)=\"-", path.read_text())
