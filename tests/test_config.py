@@ -9,7 +9,7 @@ from hvcod import config
 from hvcod.config import TrainOptions
 from hvcod.errors import UsageError
 from hvcod.files.toml import read_layer
-from hvcod.values import Duration, Numbers, Paths
+from hvcod.values import Duration, Names, Numbers, Paths
 
 
 def test_numbers_are_text_a_list_or_nothing() -> None:
@@ -22,6 +22,23 @@ def test_numbers_are_text_a_list_or_nothing() -> None:
     for value in bad:
         with pytest.raises(UsageError, match="expected numbers with commas between them"):
             config.resolve(options, [{"drops": value}])
+
+
+def test_names_are_text_a_list_or_nothing_and_each_is_a_choice() -> None:
+    good: list[object] = ["mlflow, wandb", ["mlflow", "wandb", "mlflow"], Names("mlflow,wandb")]
+    for value in good:
+        assert config.resolve(TrainOptions, [{"tracker": value}]).tracker.names == [
+            "mlflow",
+            "wandb",
+        ]
+    assert config.resolve(TrainOptions, [{"tracker": ""}]).tracker.names == []
+    assert "tracker" not in config.to_tree(config.resolve(TrainOptions, [{"tracker": "wandb"}]))
+    bad: list[object] = ["mlflow,,wandb", ["a", 3, ""], True]
+    for value in bad:
+        with pytest.raises(UsageError, match="expected names with commas between them"):
+            config.resolve(TrainOptions, [{"tracker": value}])
+    with pytest.raises(UsageError, match="tracker=nix: choose one of tensorboard, mlflow, wandb"):
+        config.resolve(TrainOptions, [{"tracker": "mlflow,nix"}])
 
 
 def test_paths_are_a_list_one_path_or_none(tmp_path: Path) -> None:
@@ -60,6 +77,7 @@ def test_later_layers_win() -> None:
             "unknown option codistill.burnin: did you mean codistill.burn_in",
         ),
         ({"burn_in": 1}, "did you mean codistill.burn_in"),
+        ({"tensorboard": True}, "unknown option tensorboard: it is tracker=tensorboard now"),
         ({"zzzzzz": 1}, "unknown option zzzzzz: known keys: accumulate"),
         ({"steps": "many"}, "steps=many: expected int"),
         ({"steps": 0}, "steps=0: must be at least 1"),

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hvcod.cli.options import layer, training_options
 from hvcod.cli.train import advised, table
 from hvcod.config import TrainOptions
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, UsageError
 
 
 def layer_of(*words: str, without: tuple[str, ...] = ()) -> object:
@@ -27,11 +27,22 @@ def layer_of(*words: str, without: tuple[str, ...] = ()) -> object:
         ([], {}),
         (["--steps", "21", "--same-data"], {"steps": 21, "same_data": True}),
         (["--no-same-data", "--burn-in", "3"], {"same_data": False, "codistill.burn_in": 3}),
+        (["--tracker", "mlflow,wandb", "--tracker", "x"], {"tracker": "mlflow,wandb,x"}),
         (["--warmup", "0", "--set", "steps=7"], {"optimizer.warmup": 0}),
     ],
 )
 def test_flags_that_were_given_and_no_others(words: list[str], given: dict[str, object]) -> None:
     assert layer_of(*words) == given
+
+
+def test_a_flag_of_an_earlier_version_names_what_took_its_place() -> None:
+    @click.command()
+    @training_options()
+    def command(**flags: object) -> None:
+        pass
+
+    with pytest.raises(UsageError, match=r"^--tensorboard is --tracker tensorboard now$"):
+        CliRunner().invoke(command, ["--tensorboard"], catch_exceptions=False)
 
 
 def test_an_option_that_a_command_decides_has_no_flag() -> None:
