@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-CELL = 4096
-"""Consecutive items that are drawn from together."""
+CELL = 512
+"""Consecutive items that are drawn from together: a block of rows in a stream, or a part of it."""
 
 _CELLS, _ITEMS = 5, 6  # purposes of a seed; the smaller ones are those of `hvcod.tasks.shuffle`
 
@@ -54,11 +54,11 @@ class Bootstrap:
     """A sample with replacement of `count` items: it has as many, in ascending order."""
 
     def __init__(self, seed: int, count: int) -> None:
-        self._seed = seed
-        self._sizes = np.full(-(-count // CELL), CELL, dtype=np.int64)
+        self._seed, self._count = seed, count
+        sizes = np.full(-(-count // CELL), CELL, dtype=np.int64)
         if count % CELL:
-            self._sizes[-1] = count % CELL
-        self._ends = np.concatenate([[0], np.cumsum(part_draws(seed, self._sizes))])
+            sizes[-1] = count % CELL
+        self._ends = np.concatenate([[0], np.cumsum(part_draws(seed, sizes))])
 
     def at(self, places: Integers) -> Integers:
         """Returns the items at some places of the sample; the places are in ascending order."""
@@ -73,18 +73,22 @@ class Bootstrap:
         return found
 
     def places(self, items: Integers) -> Integers:
-        """Returns how many draws are below each of some items; the items are in ascending order."""
+        """Returns how many draws are below each of some items, which are in ascending order.
+
+        It takes little time if the items begin cells.
+        """
         cells, inside = np.divmod(items, CELL)
         found = self._ends[cells]
-        for cell in np.unique(cells[inside > 0]).tolist():
-            here = (cells == cell) & (inside > 0)
-            found[here] += np.searchsorted(self._items(cell), inside[here])
+        partial = np.flatnonzero(inside)
+        for some in np.split(partial, np.flatnonzero(np.diff(cells[partial])) + 1):
+            if len(some):
+                found[some] += np.searchsorted(self._items(int(cells[some[0]])), inside[some])
         return found
 
     def _items(self, cell: int) -> Integers:
         """Returns the draws from a cell, as places in it, in ascending order."""
         count = int(self._ends[cell + 1] - self._ends[cell])
-        return part_drawn(self._seed, cell, int(self._sizes[cell]), count)
+        return part_drawn(self._seed, cell, min(CELL, self._count - cell * CELL), count)
 
 
 bootstrap = lru_cache(4)(Bootstrap)

@@ -77,8 +77,9 @@ class GroupRows:
         slot, slots = share.slice
         self._rows = rows = share.number(len(self.part))
         self._block = max(1, min(BLOCK_ROWS, rows // (slots * BLOCKS_PER_GROUP)))
-        self._begin = share.span(len(self.part)).start
-        # Blocks begin at multiples of their size in the part, whatever window of it is read.
+        # Blocks begin at multiples of their size in the part, whatever window of it is read; those
+        # of a sample where its cells begin.
+        self._begin = share.span(len(self.part)).start if share.sample is None else 0
         first, last = self._begin // self._block, (self._begin + rows - 1) // self._block
         numbers = np.arange(first, last + 1)
         edges = np.clip(np.arange(first, last + 2) * self._block - self._begin, 0, rows)
