@@ -17,7 +17,7 @@ _COLOURS = ("blue", "orange", "green", "pink", "yellow", "light blue", "grey")
 
 _ROW = 14
 """The height of an interval, in pixels."""
-_LIMIT = "#c00000"
+_LIMIT = "var(--bad)"
 
 
 def page(report: GateReport) -> str:
