@@ -86,7 +86,7 @@ def _load(
     )
     task = load_task(given.task)(given, ranks)
     on_rank_zero(ranks.comm, lambda: _compare_meaning(weights, trained, task))
-    if trained.model != of_group.model:
+    if weights.card or trained.model != of_group.model:
         weights.check(task)
     model = task.build_model()
     where = f"{file.config or 'its card'} describes for these data"

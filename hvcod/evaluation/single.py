@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hvcod.config import TrainOptions
-from hvcod.errors import UsageError
+from hvcod.errors import HvcodError, UsageError
 from hvcod.evaluation.options import WeightsOptions
 from hvcod.groups.communicator import Alone
 from hvcod.groups.split import alone
@@ -106,6 +106,10 @@ class Single:
             task = load_task(options.task).without_data(options, shapes)
             if task is not None:
                 tensors_of(task, held)
-        except (KeyError, IndexError, RefusedError):
+        except (KeyError, IndexError):
             return None
+        except RefusedError as error:
+            if options.data is None:
+                raise HvcodError(f"{self.weights.path} {error}") from error
+            return None  # of a task whose constructor does more, for which there are data
         return task

@@ -70,23 +70,25 @@ class Card:
         written = values.get("format") if isinstance(values, dict) else None
         if written != FORMAT:
             raise RefusedError(f"its card has the format {str(written)[:80]!r}, not {FORMAT!r}")
+        for section in ("data", "versions", "model", "training"):
+            if not isinstance(values.get(section, {}), dict):
+                raise RefusedError(f"its card has a {section} that hvcod does not write")
         flat, model = flatten(values), values.get("model")
         parts = {name: flat[place] for name, place in _PLACES.items() if place in flat}
-        if isinstance(model, dict) and model:
+        if model:
             parts["model"] = json.dumps(model, sort_keys=True)
         return cls(values, Origin.parse(dataclasses.asdict(Origin()) | parts))
 
     @property
     def training(self) -> Mapping[str, Any]:
         """The options of the training by key, without paths; those of the model are left out."""
-        options = self.values.get("training")
-        return options if isinstance(options, dict) else {}
+        options: Mapping[str, Any] = self.values.get("training", {})
+        return options
 
     @property
     def built_in(self) -> bool:
         """True if the weights were trained on the task's built-in data."""
-        data = self.values.get("data")
-        return isinstance(data, dict) and data.get("built_in") is True
+        return self.values.get("data", {}).get("built_in") is True
 
     def text(self) -> str:
         """Returns the card as JSON."""

@@ -121,6 +121,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: safetensors.torch.save(TENSORS, {"hvcod": '{"format": "hvcod-weights 2"}'}),
         "its card has the format 'hvcod-weights 2', not 'hvcod-weights 1'",
     ),
+    "section.safetensors": (
+        lambda: safetensors.torch.save(
+            TENSORS, {"hvcod": '{"format": "hvcod-weights 1", "versions": "all"}'}
+        ),
+        "its card has a versions that hvcod does not write",
+    ),
     "step.safetensors": (
         lambda: safetensors.torch.save(
             TENSORS, {"hvcod": '{"format": "hvcod-weights 1", "step": "3"}'}

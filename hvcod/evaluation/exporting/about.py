@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from hvcod import __version__, config
-from hvcod.config import TrainOptions, plain_type
+from hvcod import __version__
+from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import ExportOptions
 from hvcod.evaluation.single import Single
 from hvcod.files.regular import read_regular
 from hvcod.files.toml import read_tree
 from hvcod.schema import flatten, to_tree
+from hvcod.training.finished.weights import PATHS
 from hvcod.training.initial import read_beginning
 from hvcod.training.record.lines import LARGEST_INTEGER, finite, from_line, last_lines, number
 from hvcod.training.status.tail import mapping
-from hvcod.values import Paths
 from hvcod.weights.card import LARGEST
 from hvcod.weights.precision import Rounding
 
@@ -85,14 +85,8 @@ def _of_run(single: Single) -> Facts:
 
 def _without_paths(trained: TrainOptions) -> Facts:
     """Returns the options of a training that mean something elsewhere, too; not the model's."""
-    model = type(trained.model)
-    paths = {
-        key
-        for key, (_, kind) in config.fields_of(TrainOptions, model).items()
-        if issubclass(plain_type(kind), Path | Paths)
-    }
     values = flatten(to_tree(trained))
-    return {k: v for k, v in values.items() if k not in paths and not k.startswith("model.")}
+    return {k: v for k, v in values.items() if k not in PATHS and not k.startswith("model.")}
 
 
 def _finished_teachers(config_file: Path) -> list[dict[str, str]]:

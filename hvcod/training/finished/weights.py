@@ -30,6 +30,7 @@ from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, State, state_of
 from hvcod.tree import put_together
+from hvcod.values import Paths
 from hvcod.weights.card import Card
 from hvcod.weights.kinds import is_weights_file
 from hvcod.weights.read import read_weights
@@ -37,6 +38,14 @@ from hvcod.weights.read import read_weights
 _NO_AVERAGE = (
     "it has no average of the weights: the run was trained without --average and --publish-average"
 )
+
+
+PATHS = frozenset(
+    key
+    for key, (_, kind) in config.fields_of(TrainOptions).items()
+    if issubclass(config.plain_type(kind), Path | Paths)
+)
+"""The keys of options that are paths: they mean something to one machine alone."""
 
 
 class Weights:
@@ -167,10 +176,12 @@ def options_of_origin(weights: Weights, task: str | None = None) -> TrainOptions
         )
     try:
         model = dict(json.loads(origin.model or "{}"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"{weights.path}: its model is not described in JSON") from error
     values = {f"model.{key}": value for key, value in model.items()}
-    values |= {**(card.training if card else {}), "task": origin.task}
+    told = card.training if card else {}
+    values |= {key: value for key, value in told.items() if key not in PATHS}
+    values["task"] = origin.task
     return options_of_run(values, weights.path, task)
 
 

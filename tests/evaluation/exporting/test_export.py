@@ -17,6 +17,7 @@ from hvcod.evaluation.evaluate import evaluate
 from hvcod.evaluation.exporting.export import Exported, export
 from hvcod.evaluation.models import load_models
 from hvcod.evaluation.options import EvaluationOptions, ExportOptions
+from hvcod.evaluation.single import Single
 from hvcod.groups.communicator import Alone
 from hvcod.groups.split import alone
 from hvcod.tensorfile.decode import decode_tensors, read_file
@@ -227,6 +228,31 @@ def test_data_are_asked_for_where_the_weights_have_travelled(run: Path, tmp_path
     (tmp_path / "m.pt.json").write_text(json.dumps(card))
     with pytest.raises(UsageError, match=r"m\.pt travels without data: name those to use"):
         load_models([tmp_path / "m.pt"], [], EvaluationOptions(), alone())
+
+
+def test_a_card_of_a_stranger_names_no_folders_and_no_absurd_models(
+    run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.pt"
+    exported(run, path)
+    card = json.loads((tmp_path / "m.pt.json").read_text())
+    card["training"] |= {"data": "/etc", "teacher": ["/etc"]}
+    (tmp_path / "m.pt.json").write_text(json.dumps(card))
+    (model,) = load_models([path], [], EvaluationOptions(), alone())
+    assert (model.task.options.data, model.task.options.teacher) == (None, ())
+    for changed, message in (
+        ({"training": card["training"] | {"steps": "many"}}, r"m\.pt: steps=many: expected int"),
+        ({"model": {"eyes": 5}}, r"m\.pt: unknown option model\.eyes"),
+        ({"task": "nothing"}, r"--task nothing: no such task"),
+        ({"task": ""}, r"m\.pt does not say which model it is of"),
+    ):
+        (tmp_path / "m.pt.json").write_text(json.dumps(card | changed))
+        with pytest.raises(UsageError, match=message):
+            load_models([path], [], EvaluationOptions(), alone())
+    clicks = {"task": "criteo", "model": {"embedding": 2**40}, "training": {}}
+    (tmp_path / "m.pt.json").write_text(json.dumps(card | clicks))
+    with pytest.raises(HvcodError, match=r"m\.pt describes a model with embedding=\d+, and a file"):
+        Single.read(path, None, ExportOptions()).rebuilt(None)
 
 
 def test_what_the_command_prints(run: Path, tmp_path: Path) -> None:
