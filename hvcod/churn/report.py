@@ -297,6 +297,7 @@ def _lines(report: Report, name: str, method: MethodFigures) -> Iterator[dict[st
         for measure in OF_PAIRS:
             yield {**both, "measure": measure, "value": getattr(pair.overall, measure)}
         yield {**both, "measure": RANKS, "value": pair.rank_correlation}
+        yield {**both, "measure": "mean_square", "value": pair.mean_square}
         for share, value in pair.quantiles.items():
             yield {**both, "measure": f"quantile_{share}", "value": value}
     for part, figures in report.by_slice[name].items():

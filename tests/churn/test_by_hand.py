@@ -22,6 +22,7 @@ def test_two_files_worked_out_by_hand(csv: CSV) -> None:
     # Differences 0.1, 0.1, 0.2, 0.5, 0.4.
     assert pair.overall.rows == 5
     assert pair.overall.churn == pytest.approx(1.3 / 5, abs=1e-12)
+    assert pair.mean_square == pytest.approx((0.01 + 0.01 + 0.04 + 0.25 + 0.16) / 5)
     # From 0.5 on it is yes: old says n y n y y, new says n y y n n.
     assert pair.overall.disagreement == pytest.approx(3 / 5)
     # Rows 1 to 4 have labels n y y n: 3 and 4 turn from wrong to right, none from right to wrong.

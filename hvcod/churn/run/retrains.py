@@ -15,6 +15,7 @@ from hvcod.churn.run.samples import Samples, samples_of
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.runs.crew import RunSpec
+from hvcod.tasks import load_task
 from hvcod.values import Paths
 
 NEVER = 10**9  # more steps than any run has
@@ -144,12 +145,19 @@ def _options(
         codistill=codistill,
         keep_states=2 if codistill.in_process else 1,
     )
-    if method.teach:
-        try:
-            combinations.check(options)
-        except UsageError as error:
-            raise UsageError(f"--methods {method.name}: {error}") from error
+    _check_together(method, samples, options)
     return options
+
+
+def _check_together(method: Method, samples: Samples, options: TrainOptions) -> None:
+    """Raises UsageError if a method, or samples, make no sense with the options or the task."""
+    try:
+        if method.teach or method.bootstrap:
+            combinations.check(options)
+        if method.bootstrap or samples.kind != "none":
+            load_task(options.task).check(options)
+    except UsageError as error:
+        raise UsageError(f"--methods {method.name}: {error}") from error
 
 
 def _seed(seed: int, method: str, source: int, number: int) -> int:

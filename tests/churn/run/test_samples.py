@@ -15,6 +15,7 @@ from hvcod.churn.run.samples import samples_of
 from hvcod.churn.split import FLOORS
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import HvcodError, UsageError
+from hvcod.tasks.commoncrawl.task import CommonCrawl
 from hvcod.values import Window
 
 TRAIN = TrainOptions(steps=40, codistill=CodistillOptions(burn_in=10, staleness="exact"))
@@ -67,6 +68,20 @@ def test_twin_bootstraps_draw_from_all_the_data_each_for_itself() -> None:
     (bagging,) = planned("bagging", repeats=1)
     assert (bagging.groups, bagging.bootstrap, bagging.same_data) == (2, True, True)
     assert bagging.codistill.burn_in > bagging.steps
+
+
+def test_what_a_task_or_the_options_cannot_do_is_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UsageError, match="--methods bagging: --bootstrap gives each group a samp"):
+        planned("bagging", replace(TRAIN, same_batches=True))
+    monkeypatch.setattr(CommonCrawl, "limits_training", False)
+    monkeypatch.setattr(CommonCrawl, "bootstraps", False)
+    with pytest.raises(UsageError, match="--methods dnn: --training-bootstrap: the task commoncr"):
+        planned("dnn", **BOOTSTRAP)
+    with pytest.raises(UsageError, match="--methods twin-bootstrap: --bootstrap: the task common"):
+        planned("dnn,twin-bootstrap")
+    assert planned("dnn,codistill")
 
 
 def test_windows_move_on_by_a_day() -> None:
