@@ -12,6 +12,7 @@ from hvcod.evaluation.options import EvaluationOptions
 from hvcod.groups.environment import launch_rank
 from hvcod.tasks.reading.files import fitting, readable
 from hvcod.tensorfile.header import is_tensor_file
+from hvcod.weights.kinds import is_weights_file
 
 ONE_METHOD = "retrains"
 
@@ -64,7 +65,8 @@ def compare_sources(
     this work, so the call is then collective.
 
     Args:
-        methods: {method: files of predictions, run directories, states, published checkpoints}.
+        methods: {method: files of predictions, run directories, states, published checkpoints,
+            exported weights}.
         group: The group of a run that predicts; None for the ensemble of all.
 
     Returns:
@@ -112,6 +114,14 @@ def is_model(path: Path) -> bool:
         if not path.is_file():
             return False
     try:
-        return is_tensor_file(path)
+        return is_tensor_file(path) or (is_weights_file(path) and _is_weights(path))
     except OSError:
         return False
+
+
+def _is_weights(path: Path) -> bool:
+    """Whether a file begins as weights do: predictions may have any name."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    # An archive of torch; or the length of safetensors' header, which is JSON.
+    return head.startswith(b"PK\x03\x04") or head[8:] == b"{"

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+import torch
 from churn.conftest import CSV, HDF5, pair_of, report_of
+from safetensors.torch import save_file
 
 from hvcod.churn.files import opening
 from hvcod.churn.sources import is_model
@@ -318,3 +320,12 @@ def test_scales(csv: CSV, hdf5: HDF5) -> None:
     assert pair_of(*logs, scale="log").overall.churn == pytest.approx(0.25)
     with fails("f.h5: no row of its 3 classes sums to about 1"):
         pair_of(*(hdf5(name, prediction=[[0.9, 0.8, 0.9]]) for name in "fe"))
+
+
+def test_weights_are_told_from_predictions_by_their_content(csv: CSV, tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "weights.pt")
+    save_file({"a": torch.ones(2)}, tmp_path / "weights.safetensors")
+    for path in (tmp_path / "weights.pt", tmp_path / "weights.safetensors"):
+        assert is_model(path)
+    for name in ("predictions.pt", "predictions.bin"):
+        assert not is_model(csv("a", "id,prediction 1,0.5").rename(tmp_path / name))

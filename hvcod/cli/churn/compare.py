@@ -46,7 +46,8 @@ def command(
 ) -> None:
     """Compare the predictions of two or more retrains on the same examples.
 
-    A SOURCE is a file of predictions, a run directory, a training state or a published checkpoint.
+    A SOURCE is a file of predictions, a run directory, a training state, a published checkpoint or
+    exported weights.
     A file of predictions is CSV, Parquet, Arrow or HDF5, compressed or not, with the columns (in
     HDF5: datasets) id, prediction and, if known, label. For several classes there are columns
     prediction_0, prediction_1, ..., or an HDF5 dataset [rows, classes]. The files in a

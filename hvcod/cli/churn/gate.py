@@ -83,8 +83,8 @@ def command(
     failed; 2, wrong usage. Give at least one limit. A limit is compared with the 95% interval of
     the measure over the rows, and kept only if the whole interval keeps it: see --judge.
 
-    A SOURCE is a file of predictions, a run directory, a training state or a published checkpoint,
-    as for `hvcod churn compare`. All of them must have predicted the same rows.
+    A SOURCE is a file of predictions, a run directory, a training state, a published checkpoint or
+    exported weights, as for `hvcod churn compare`. All of them must have predicted the same rows.
     """
     from hvcod.churn.gate.gate import gate_sources
     from hvcod.churn.sources import matching
