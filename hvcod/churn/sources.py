@@ -120,7 +120,7 @@ def is_model(path: Path) -> bool:
 
 
 def _is_weights(path: Path) -> bool:
-    """Whether a file begins as weights do: predictions may have any name."""
+    """True if a file begins as weights do: predictions may have any name."""
     with path.open("rb") as file:
         head = file.read(9)
     # An archive of torch; or the length of safetensors' header, which is JSON.
