@@ -21,6 +21,10 @@ SECONDS_TO_END = 30.0
 """The longest time that the end of a training waits for all of its trackers together, and that they
 go on when the group root was killed."""
 
+SECONDS_IF_TOLD = 10.0
+"""The same if the training was told to stop: a scheduler does not wait for long, and what is missed
+is made up for when the run is resumed."""
+
 _MODULE = "hvcod.training.record.trackers.process"
 _PROBLEM = "tracker {}"
 _SECONDS_FOR_THREADS = 5.0
@@ -159,7 +163,8 @@ class Trackers:
         ending = Ending(summary["ended"], summary["reason"], scalars(summary))
         for feed in self.feeds:
             feed.end(ending)
-        deadline = time.monotonic() + SECONDS_TO_END
+        told = summary["ended"] == "preempted"
+        deadline = time.monotonic() + (SECONDS_IF_TOLD if told else SECONDS_TO_END)
         for feed in self.feeds:
             feed.join(deadline)
             if feed.hint:

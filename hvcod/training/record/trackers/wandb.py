@@ -98,16 +98,18 @@ class WandB(Tracker):
 
 
 def _settings(wandb: Any) -> Any:
-    """Returns settings with which W&B keeps to what it is given."""
-    return wandb.Settings(
-        console="off",
-        silent=True,
-        disable_git=True,
-        save_code=False,
-        disable_job_creation=True,
-        x_disable_stats=True,
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-        x_service_wait=120.0,
-    )
+    """Returns settings with which W&B keeps to what it is given, those that this version has."""
+    wanted = {
+        "console": "off",
+        "silent": True,
+        "disable_git": True,
+        "save_code": False,
+        "disable_job_creation": True,
+        "x_disable_stats": True,
+        "x_disable_meta": True,
+        "x_disable_machine_info": True,
+        "x_save_requirements": False,
+        "x_service_wait": 120.0,
+    }
+    known = wandb.Settings.model_fields
+    return wandb.Settings(**{name: wanted[name] for name in wanted if name in known})
