@@ -83,6 +83,19 @@ def test_intervals_of_retrains_cover_the_truth() -> None:
     assert all(0.93 <= share <= 0.97 for share in found.values()), found
 
 
+@pytest.mark.parametrize("retrains", [4, 5])
+def test_intervals_of_few_retrains_are_wide_but_steady(retrains: int) -> None:
+    """They cover the truth, and none is many times wider than another."""
+    truth, ours = true_churn("rows"), churn(predictions(np.random.default_rng(7), 500, 5, "rows"))
+    ours = ours if retrains == 5 else ours[:, [0, 1, 2, 4, 5, 7]]
+    estimates = [of_all_pairs(a) for a in ours]
+    assert coverage([*estimates], truth) >= 0.93
+    widths = [float(np.diff(each.interval or (0, np.inf))[0]) for each in estimates]
+    assert max(widths) < 6 * np.median(widths)
+    cuts = [reduction(0.6 * a, b) for a, b in zip(ours, np.roll(ours, 1, axis=0), strict=True)]
+    assert coverage(cuts, 0.4) >= 0.93
+
+
 def test_all_pairs_tell_more_than_independent_ones() -> None:
     values = churn(predictions(np.random.default_rng(5), 50, 12, "rows"))
     widths = [

@@ -3,9 +3,9 @@
 The seeds are the sample: more validation examples say nothing about the next seed. Experiments have
 few, so which interval is used matters. In the simulations of tests/experiments a percentile
 bootstrap of three seeds covers the true mean in only 73% of the studies (of six: 84%), while
-Student's covers it in 95%. So the interval is Student's below `FEWEST_RESAMPLED` seeds, and the
-symmetric studentised bootstrap of `hvcod.churn.statistics` from there on. The percentile bootstrap
-is kept beside it, as the figure that papers often print.
+Student's covers it in 95%. So the interval is Student's below six seeds, and the symmetric
+studentised bootstrap of `hvcod.churn.statistics` from there on. The percentile bootstrap is kept
+beside it, as the figure that papers often print.
 
 A seed that does not reach a level within its steps is *censored*: its ratio lies between 0 (never)
 and a bound (just after the last step). The interval covers those of all combinations of both ends:
@@ -22,9 +22,6 @@ import numpy as np
 from hvcod.churn import statistics
 
 Interval = tuple[float, float]
-
-FEWEST_RESAMPLED = 6
-"""The smallest number of seeds whose studentised bootstrap is used."""
 
 MOST_COMBINED = 10
 """The largest number of censored seeds of which all combinations are tried."""
@@ -109,7 +106,7 @@ def in_words(mean: float, interval: Interval | None, form: str, unit: str = "") 
 def _interval(values: Sequence[float]) -> Interval | None:
     if not all(map(math.isfinite, values)):
         return None
-    few = len(values) < FEWEST_RESAMPLED
+    few = len(values) < statistics.FEWEST
     return (statistics.of_retrains(values) if few else statistics.resampled(values)).interval
 
 
