@@ -126,7 +126,7 @@ def test_every_output_has_it(report: Report) -> None:
 def test_the_interval_of_a_reduction_against_a_fixed_model_holds() -> None:
     """The retrains' churns are independent: 95% of the intervals cover the true reduction."""
     rng = np.random.default_rng(4)
-    ours, theirs = (mean + 0.004 * rng.normal(size=(400, 6)) for mean in (0.02, 0.04))
+    ours, theirs = (mean + 0.004 * rng.normal(size=(200, 6)) for mean in (0.02, 0.04))
     intervals = [reduction_of_retrains(*map(list, both)) for both in zip(ours, theirs, strict=True)]
     covered = [
         estimate is not None
