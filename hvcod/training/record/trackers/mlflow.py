@@ -18,7 +18,8 @@ FOLDER = "mlflow"
 
 EXPERIMENT = "hvcod"
 RUN, GROUP, ENDED = "hvcod.run", "hvcod.group", "hvcod.ended"
-"""Tags of an MLflow run: the id of the run, the number of the group, and how its launch ended."""
+"""Tags of an MLflow run: the id of the run, the number of the group, and how its launch ended
+(``running`` until then)."""
 
 _OWN_STORE = "MLFLOW_ALLOW_FILE_STORE"
 _LONGEST = 5000
@@ -146,6 +147,7 @@ class MLflow(Tracker):
             name = f"{self.run.name}/group-{self.run.group}"
             made = self._client.create_run(experiment, tags=tags, run_name=name)
             self._id = made.info.run_id
+        self._client.set_tag(self._id, ENDED, "running")
         self._note(found[0].data.params if found else {})
 
     def _last_step(self, name: str) -> int:
