@@ -145,7 +145,8 @@ def _options(
         codistill=codistill,
         keep_states=2 if codistill.in_process else 1,
     )
-    _check_together(method, samples, options)
+    if number == 1:  # the others differ in seeds and samples only
+        _check_together(method, samples, options)
     return options
 
 

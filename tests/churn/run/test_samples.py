@@ -50,11 +50,11 @@ def test_floors_differ_in_what_their_names_say() -> None:
 
 def test_no_two_retrains_share_a_sample_and_seeds_are_those_without_samples() -> None:
     words = "dnn,ensemble,codistill,twin-bootstrap"
-    found = planned(words, repeats=40, **BOOTSTRAP)
+    found = planned(words, repeats=25, **BOOTSTRAP)
     samples = {each.training_bootstrap for each in found}
-    assert len(samples) == 160
+    assert len(samples) == 100
     assert None not in samples
-    assert seeds(found) == seeds(planned(words, repeats=40))
+    assert seeds(found) == seeds(planned(words, repeats=25))
 
 
 def test_twin_bootstraps_draw_from_all_the_data_each_for_itself() -> None:
