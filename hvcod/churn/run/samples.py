@@ -65,7 +65,7 @@ def samples_of(study: StudyOptions, train: TrainOptions) -> Samples:
                 "--training-bootstrap is one sample for all retrains, and --data-sample bootstrap "
                 "gives each one of its own: leave one of the two out"
             )
-        note = "each retrain learned from a bootstrap of the training data of its own"
+        note = "Each retrain learns from its own bootstrap of the training data."
         return Samples("bootstrap", note=note)
     if train.training_window is not None:
         raise UsageError(
@@ -89,9 +89,9 @@ def _windows(study: StudyOptions, train: TrainOptions) -> Samples:
         Window(f"{edges[first]:.15g}:{edges[first + width]:.15g}") for first in range(study.repeats)
     ]
     note = (
-        f"each retrain learned from {width} of the {days} days of the training part, the first "
+        f"Each retrain learns from {width} of the {days} days of the training part, the first "
         f"from days 1 to {width} and each further one from a window a day later; {day}. "
-        "Independent pairs are one day apart"
+        "Independent pairs are one day apart."
     )
     return Samples("days", windows, note)
 

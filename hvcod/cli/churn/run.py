@@ -25,6 +25,7 @@ Examples:
   laptop   hvcod churn run --task criteo --data data/criteo --preset laptop \\
              --methods dnn,ensemble,codistill --repeats 6 --output churn
            mpirun -np 4 hvcod churn run --task criteo --repeats 24 --output churn
+           hvcod churn run --task criteo --data data/criteo --data-sample days --output days
   cluster  srun --mpi=pmix -n 64 hvcod churn run --task criteo --data /scratch/criteo \\
              --preset paper --ranks-per-group 8 --output /scratch/churn
            hvcod churn run ... --output /scratch/churn --share 3/24    # in a job of its own
