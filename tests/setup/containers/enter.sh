@@ -4,13 +4,17 @@
 set -euo pipefail
 
 tree=$1
-export BIND="/dev /proc /sys /tmp ${BIND-}"
-# The mounts are gone when the command has ended.
-exec unshare --mount --propagation private bash -c '
-    set -e
-    for path in $BIND; do
-        if [[ -d $path ]]; then mkdir -p "$0$path"; else mkdir -p "$0${path%/*}"; [[ -e $0$path ]] || touch "$0$path"; fi
-        mount --rbind "$path" "$0$path"
-    done
-    exec chroot "$0" "$@"
-' "$tree" "${@:2}"
+if [[ ${MOUNTS_OF-} != "$tree" ]]; then
+    # The mounts are gone when the command has ended.
+    exec env MOUNTS_OF="$tree" unshare --mount --propagation private "$0" "$@"
+fi
+for path in /dev /proc /sys /tmp ${BIND-}; do
+    if [[ -d $path ]]; then
+        mkdir -p "$tree$path"
+    else
+        mkdir -p "$tree${path%/*}"
+        touch "$tree$path"
+    fi
+    mount --rbind "$path" "$tree$path"
+done
+exec chroot "$tree" "${@:2}"
