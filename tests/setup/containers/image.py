@@ -19,6 +19,7 @@ from conftest import PROJECT
 PROGRAMS = ("buildah", "debootstrap", "unshare")
 ENTER = Path(__file__).with_name("enter.sh")
 PATH = "/opt/hvcod/bin:/usr/local/bin:/usr/bin:/bin:/opt/mpi/bin"
+WHEELS = "/opt/wheels-of-hvcod"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -67,20 +68,26 @@ def built(work: Path, cache: Path) -> Iterator[Image]:
         buildah("copy", "--quiet", base, path, f"/{name}")
     if CERTIFICATES.exists():
         buildah("copy", "--quiet", base, CERTIFICATES, "/opt/host/certificates.crt")
+    buildah("config", "--env", f"HVCOD_CACHE={WHEELS}", base)
     buildah("commit", "--quiet", "--rm", base, "localhost/base")
     try:
         volumes = [f"--volume={folder}:{folder}:ro" for folder in folders]
-        volumes += [f"--volume={cache}:/opt/wheels-of-hvcod"]
+        volumes += [f"--volume={cache}:{WHEELS}"]
         torch = os.environ.get("HVCOD_TORCH", "")
         buildah(
-            *("bud", "--env", "HVCOD_CACHE=/opt/wheels-of-hvcod", "--tag", "localhost/hvcod"),
+            *("bud", "--tag", "localhost/hvcod"),
             *("--build-arg", "BASE=localhost/base", "--build-arg", f"HVCOD_TORCH={torch}"),
             *(*volumes, "--file", PROJECT / "jobs/containers/Dockerfile", PROJECT),
         )
         yield Image(Path(buildah("mount", buildah("from", "localhost/hvcod"))))
     finally:
         buildah("umount", "--all")
-        shutil.rmtree(work, ignore_errors=True)
+        buildah("rm", "--all")
+        # buildah may have left it mounted on itself.
+        subprocess.run(["umount", "--quiet", work / "s/overlay"], check=False)
+        # Never through a mount, behind which are files of this machine.
+        if str(work) not in Path("/proc/self/mountinfo").read_text():
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def debian(cache: Path) -> Path:
