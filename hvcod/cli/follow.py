@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +11,10 @@ from hvcod.errors import HvcodError, UsageError
 from hvcod.folders import list_groups
 from hvcod.tasks.reading.files import fitting
 from hvcod.terminal import show
-from hvcod.training.status.collect import RunStatus, collect
+from hvcod.training.status.several import Found, are_finished, collect_all, errors
 
 if TYPE_CHECKING:
     from hvcod.runs.page.file import PageFile
-
-Found = dict[Path, RunStatus | HvcodError]
-"""{run: its status, or why it cannot be read}."""
-
-_AT_ONCE = 8
 
 
 def expanded(words: Sequence[Path]) -> list[Path]:
@@ -78,13 +72,12 @@ class Follower:
         runs = expanded(self.words)
         if self.page and len(runs) > 1 and not self.page.compares:
             raise UsageError("--html is of one run: hvcod plot RUN... --html FILE compares several")
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            self.found = dict(zip(runs, pool.map(_status, runs), strict=True))
-        errors = [each for each in self.found.values() if isinstance(each, HvcodError)]
-        if errors and pause is None and (len(runs) == 1 or self.page):
-            raise errors[0]
+        self.found = collect_all(runs)
+        problems = errors(self.found)
+        if problems and pause is None and (len(runs) == 1 or self.page):
+            raise problems[0]
         self.show_found(self.found)
-        finished = _are_finished(self.found)
+        finished = are_finished(self.found)
         if self.page:
             self.page.write(self.found, None if finished else pause)
         return finished
@@ -105,17 +98,3 @@ class Follower:
             # A run may begin later, and a full disk may have room again.
             show(f"hvcod: {error}", err=True)
             return False
-
-
-def _are_finished(found: Found) -> bool:
-    return all(
-        isinstance(each, RunStatus) and {group.state for group in each.groups} == {"finished"}
-        for each in found.values()
-    )
-
-
-def _status(run: Path) -> RunStatus | HvcodError:
-    try:
-        return collect(run)
-    except HvcodError as error:
-        return error

@@ -19,6 +19,22 @@ from hvcod.values import Duration, Paths
 PATH = click.Path(path_type=Path)
 """The type of a path, which need not exist."""
 
+
+def page_option(
+    text: str, section: Section | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds ``--html FILE`` with this help, for a page."""
+    settings = {"type": PATH, "callback": _checked_page, "metavar": "FILE", "help": text}
+    return option_of(section, "--html", "html_file", **settings)
+
+
+def _checked_page(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Browsers go by the ending of a file; and a page replaces no file of another kind."""
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--html {path}: end the name with .html")
+    return path
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 """Adds ``--json``, an option of every command that prints a result."""
 

@@ -7,8 +7,8 @@ import click
 
 from hvcod.cli.completing import runs
 from hvcod.cli.follow import Follower, expanded
-from hvcod.cli.options import PATH
-from hvcod.cli.watch import WatchCommand, page_option, watch_option
+from hvcod.cli.options import PATH, page_option
+from hvcod.cli.watch import WatchCommand, watch_option
 from hvcod.errors import UsageError
 from hvcod.terminal import show
 

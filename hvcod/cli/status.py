@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import click
 
 from hvcod.cli.completing import runs
-from hvcod.cli.follow import Follower, Found
-from hvcod.cli.options import PATH, json_option
+from hvcod.cli.follow import Follower
+from hvcod.cli.options import PATH, json_option, page_option
 from hvcod.cli.tables import columns
-from hvcod.cli.watch import WatchCommand, page_option, watch_option
+from hvcod.cli.watch import WatchCommand, watch_option
 from hvcod.errors import HvcodError, UsageError
 from hvcod.terminal import one_line, redraw, show
 from hvcod.training.record.lines import finite
 from hvcod.training.status import tables
 from hvcod.training.status.collect import GroupStatus, RunStatus
 from hvcod.training.status.prometheus import text as prometheus_text
+from hvcod.training.status.several import Found, errors, readable
 from hvcod.training.status.verdict import CANNOT_BE_READ, exit_code
 from hvcod.units import figure
 
@@ -75,9 +76,7 @@ def command(
     shown = _printer(as_json, prometheus, watch is not None)
     follower = Follower(runs, _page(html_file), shown)
     follower.follow(watch)
-    code = exit_code(
-        each if isinstance(each, RunStatus) else None for each in follower.found.values()
-    )
+    code = exit_code(readable(follower.found).values())
     if says_how or (code == CANNOT_BE_READ and watch is None and not prometheus):
         ctx.exit(code)
 
@@ -101,10 +100,9 @@ def _printer(as_json: bool, prometheus: bool, watches: bool) -> Callable[[Found]
 
 
 def _show_metrics(found: Found) -> None:
-    for error in (each for each in found.values() if isinstance(each, HvcodError)):
+    for error in errors(found):
         show(f"hvcod: {error}", err=True)
-    readable = {str(run): _readable(each) for run, each in found.items()}
-    show(prometheus_text(readable), end="")
+    show(prometheus_text(_named(found)), end="")
 
 
 def _show_json(watches: bool, found: Found) -> None:
@@ -140,7 +138,7 @@ def _lines(found: Found) -> list[str]:
     if len(found) == 1:
         (only,) = found.values()
         return table(only) if isinstance(only, RunStatus) else [str(only)]
-    head, *rows = tables.overview({str(run): _readable(each) for run, each in found.items()})
+    head, *rows = tables.overview(_named(found))
     troubles = []
     for run, each in found.items():
         lines = tables.troubles(each) if isinstance(each, RunStatus) else [str(each)]
@@ -149,8 +147,8 @@ def _lines(found: Found) -> list[str]:
     return [one_line(line) for line in (*shown, *_most(troubles))]
 
 
-def _readable(each: RunStatus | HvcodError) -> RunStatus | None:
-    return each if isinstance(each, RunStatus) else None
+def _named(found: Found) -> dict[str, RunStatus | None]:
+    return {str(run): status for run, status in readable(found).items()}
 
 
 def table(status: RunStatus) -> list[str]:

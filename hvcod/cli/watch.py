@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-from hvcod.cli.options import PATH
-
 SECONDS, SECONDS_OF_A_PAGE = 2.0, 30.0
 """Between two looks, for a terminal and for a page that others load."""
 
@@ -36,11 +34,6 @@ def watch_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     """Adds ``--watch [SECONDS]`` with this help."""
     seconds = click.FloatRange(min=0.1)
     return click.option("--watch", type=seconds, metavar="[SECONDS]", help=text)
-
-
-def page_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds ``--html FILE`` with this help."""
-    return click.option("--html", "html_file", type=PATH, metavar="FILE", help=text)
 
 
 def watch_until(look: Callable[[float], bool], every: float) -> bool:

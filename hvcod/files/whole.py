@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from hvcod.errors import HvcodError
+from hvcod.errors import HvcodError, reason_of
 from hvcod.files.folder import checked, hold, make_folder, opened
 from hvcod.files.temporaries import temporary_name
 
@@ -89,16 +89,22 @@ def output_problem(path: Path) -> str:
     return f"{path} is not a regular file" if path.exists() and not path.is_file() else ""
 
 
-def write_output(path: Path, content: bytes) -> None:
-    """Writes a file that a user asked for, whole.
+def write_output(path: Path, content: bytes | str) -> None:
+    """Writes a file that a user asked for, whole; text in UTF-8.
 
     Raises:
-        HvcodError: `output_problem` says why it cannot be.
-        OSError: The file system refuses; what was there stays.
+        HvcodError: `output_problem` says why it cannot be, or the file system refuses; what was
+            there stays.
     """
     if problem := output_problem(path):
         raise HvcodError(f"cannot write: {problem}")
-    write_whole(path, content)
+    if isinstance(content, str):
+        # Names of files, which it may contain, need not be UTF-8.
+        content = content.encode("utf-8", "backslashreplace")
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise HvcodError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def sync(file: BinaryIO) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.errors import HvcodError, UsageError
 from hvcod.files.whole import write_output
 from hvcod.runs import times
 from hvcod.runs.curves import GroupCurves, names_of, read_curves
@@ -83,10 +83,8 @@ def _write(figure: "Figure", output: Path) -> None:
     figure.savefig(content, dpi=120, format=kind)
     try:
         write_output(output, content.getvalue())
-    except OSError as error:
-        raise HvcodError(
-            f"cannot write {output}: {reason_of(error)}; name a picture elsewhere with --output"
-        ) from error
+    except HvcodError as error:
+        raise HvcodError(f"{error}; name a picture elsewhere with --output") from error
 
 
 def _shown(name: str) -> str:

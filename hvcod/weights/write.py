@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.errors import UsageError
 from hvcod.files.whole import output_problem, write_output
 from hvcod.terminal import one_line
 from hvcod.weights.card import Card
@@ -67,7 +67,4 @@ def write_files(path: Path, files: Mapping[Path, bytes], card: Card) -> None:
     digests = {each.name: hashlib.sha256(content).hexdigest() for each, content in files.items()}
     text = json.dumps({**card.values, "files": digests}, indent=1, allow_nan=False)
     for target, content in [*files.items(), (card_path(path), text.encode() + b"\n")]:
-        try:
-            write_output(target, content)
-        except OSError as error:
-            raise HvcodError(f"cannot write {target}: {reason_of(error)}") from error
+        write_output(target, content)

@@ -85,12 +85,27 @@ def test_mistakes_do_not_look_like_a_refusal(models: Path) -> None:
         ([*close, "--max-churn", "nan"], UsageError, "max_churn=nan: must be a finite number"),
         (["--candidate", models / "none.csv", "--max-churn", 1], UsageError, "no such file"),
         (["--candidate", logits, "--max-churn", 1], HvcodError, "lie outside [0, 1]"),
-        ([*close, "--max-churn", 1, "--html", models / "a/b"], HvcodError, "cannot write"),
+        ([*close, "--max-churn", 1, "--html", models / "a/b.html"], HvcodError, "cannot write"),
     ):
         done = hvcod(models, *words)
         assert type(done.exception) is kind, done.output
         assert message in str(done.exception)
     assert hvcod(models, "--max-churn", 1).exit_code == 2  # no candidate
+
+
+def test_mistakes_are_told_before_a_model_predicts(models: Path) -> None:
+    run = models / "run"
+    run.mkdir()
+    (run / "config.toml").touch()  # it could not predict
+    for words, message in (
+        (["--candidate", models / "none.csv", "--max-churn", 1], "none.csv: no such file"),
+        (["--candidate", models / "far.csv"], "give a limit"),
+        (["--candidate", models / "far.csv", "--min-gain", 0, "--no-labels"], "needs labels"),
+        (["--candidate", models / "far.csv", "--slice-max-churn", 1], "needs slices"),
+    ):
+        done = hvcod(models, "--production", run, *words)
+        assert type(done.exception) is UsageError
+        assert message in str(done.exception)
 
 
 def snippet(kind: str, number: int = 0) -> str:

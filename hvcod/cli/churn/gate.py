@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hvcod.churn.options import CompareOptions, GateOptions
-from hvcod.cli.churn.output import give_file, page_option
+from hvcod.cli.churn.output import result_page_option
 from hvcod.cli.options import PATH, build, dataclass_options, json_option
 from hvcod.cli.sectioned import SectionedCommand, option_of
 from hvcod.errors import REFUSED
@@ -50,7 +50,7 @@ Examples:
     "repeated.",
 )
 @dataclass_options(GateOptions)
-@page_option
+@result_page_option
 @json_option
 @dataclass_options(CompareOptions, without=("fragile",))
 @option_of(
@@ -105,9 +105,10 @@ def command(
 def _give_out(report: "GateReport", html_file: Path | None, as_json: bool) -> None:
     from hvcod.churn.page.gate import page
     from hvcod.cli.churn.verdict import table
+    from hvcod.files.whole import write_output
 
     for warning in report.warnings:
         show(f"warning: {one_line(warning)}", err=True)
     show(json.dumps(report.to_dict()) if as_json else table(report))
     if html_file:
-        give_file(html_file, page(report))
+        write_output(html_file, page(report))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from hvcod.errors import HvcodError, reason_of
+from hvcod.errors import HvcodError
 from hvcod.files.regular import open_regular
 from hvcod.files.whole import write_output
 from hvcod.folders import group_folder, list_groups
@@ -16,12 +16,9 @@ from hvcod.runs.page import charts
 from hvcod.runs.page.page import Drawn, Moment, page_of_run, page_of_runs
 from hvcod.runs.panels import Look, kinds
 from hvcod.terminal import one_line, printable
-from hvcod.training.status.collect import RunStatus
+from hvcod.training.status.several import Found, are_finished, errors, readable
 
 _LARGEST_OPTIONS = 256 * 1024
-
-Found = Mapping[Path, RunStatus | HvcodError]
-"""{run: its status, or why it cannot be read}."""
 
 
 @dataclass
@@ -54,21 +51,14 @@ class PageFile:
         Raises:
             HvcodError: Metrics cannot be drawn as asked for, or the page cannot be written.
         """
-        self._draw([run for run, status in found.items() if isinstance(status, RunStatus)])
-        text = self._text(found, Moment(time.time(), every, note or _note(found)))
-        try:
-            # Names of files need not be UTF-8.
-            write_output(self.path, text.encode("utf-8", "backslashreplace"))
-        except OSError as error:
-            raise HvcodError(f"cannot write {self.path}: {reason_of(error)}") from error
+        self._draw([run for run, status in readable(found).items() if status])
+        moment = Moment(time.time(), every, note or _note(found))
+        write_output(self.path, self._text(found, moment))
 
     def _text(self, found: Found, moment: Moment) -> str:
         names = names_of(list(found))
-        statuses = {
-            name: each if isinstance(each, RunStatus) else None
-            for name, each in zip(names, found.values(), strict=True)
-        }
-        problems = [str(each) for each in found.values() if isinstance(each, HvcodError)]
+        statuses = dict(zip(names, readable(found).values(), strict=True))
+        problems = [str(error) for error in errors(found)]
         only = next(iter(statuses.values())) if not self.compares else None
         if only is None:
             return page_of_runs(statuses, problems, self._drawn, moment)
@@ -89,12 +79,7 @@ class PageFile:
 
 
 def _note(found: Found) -> str:
-    states = {
-        group.state if isinstance(status, RunStatus) else "unknown"
-        for status in found.values()
-        for group in (status.groups if isinstance(status, RunStatus) else ())
-    }
-    if states == {"finished"}:
+    if are_finished(found):
         return "All groups have finished: it is complete."
     return "It shows this moment; --watch keeps it up to date."
 

@@ -31,6 +31,7 @@ from training.status.handmade import (
 )
 
 from hvcod.cli.commands import cli
+from hvcod.files.toml import read_tree
 from hvcod.runs.page.charts import thinned
 from hvcod.runs.page.file import PageFile
 from hvcod.runs.panels import Line as DrawnLine
@@ -191,9 +192,9 @@ def test_a_watcher_that_is_stopped_says_so_on_its_page(tmp_path: Path) -> None:
     ("words", "seconds"),
     [
         (["run", "--watch"], 2),
-        (["--watch", "run", "--html", "F"], 30),
-        (["run", "--html=F", "--watch", "5"], 5),
-        (["run", "--html", "F"], None),
+        (["--watch", "run", "--html", "f.html"], 30),
+        (["run", "--html=f.HTML", "--watch", "5"], 5),
+        (["run", "--html", "f.html"], None),
     ],
 )
 def test_a_page_is_written_less_often_than_a_table(words: list[str], seconds: object) -> None:
@@ -251,6 +252,8 @@ def test_a_page_of_a_run_without_curves(tmp_path: Path) -> None:
         (["plot", "RUN", "--times", "--html", "F"], "leave out --times and --output"),
         (["status", "RUN", "--html", "/proc/x.html"], "cannot write /proc/x.html"),
         (["status", "nowhere", "--html", "F"], "cannot read the run nowhere"),
+        (["status", "RUN", "--html", "RUN/config.toml"], "config.toml: end the name with .html"),
+        (["status", "RUN", "--html", "--watch"], "--html --watch=30.0: end the name with .html"),
     ],
 )
 def test_what_does_not_go_together(words: list[str], message: str, tmp_path: Path) -> None:
@@ -260,6 +263,7 @@ def test_what_does_not_go_together(words: list[str], message: str, tmp_path: Pat
     done = hvcod(*(names.get(w, w.replace("RUN", str(tmp_path / "run"))) for w in words))
     assert message in str(done.exception)
     assert not (tmp_path / "page.html").exists()
+    assert read_tree(tmp_path / "run/config.toml")
 
 
 def test_a_page_of_status_needs_neither_matplotlib_nor_torch(tmp_path: Path) -> None:
