@@ -77,7 +77,8 @@ def test_wandb_sync_sends_what_the_metrics_have_and_again_after_the_run_was_resu
             assert words[:2] == ["wandb", "sync"]
             environment = {**os.environ, **KEY, "WANDB_BASE_URL": address, "HOME": str(tmp_path)}
             command = [sys.executable, "-m", *words]
-            subprocess.run(command, env=environment, check=True, capture_output=True)
+            # It leaves logs in the folder where it is called.
+            subprocess.run(command, env=environment, check=True, capture_output=True, cwd=tmp_path)
             ((_, sent),) = runs.items()
             assert losses([{**row, "step": row["_step"]} for row in sent.rows]) == losses(
                 metrics_of(run.folder)
