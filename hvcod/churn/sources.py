@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hvcod.churn.compare import compare
+from hvcod.churn.files.opening import check_exists
 from hvcod.churn.options import CompareOptions
 from hvcod.churn.report import Report
 from hvcod.errors import UsageError
@@ -96,8 +97,13 @@ def on_files(
 
     Returns:
         What the function returns, on rank 0; None on the other ranks.
+
+    Raises:
+        UsageError: A source does not exist.
     """
     models = [path for path in sources if is_model(path)]
+    for path in sources if models else ():
+        check_exists(path)  # Models may take hours to predict.
     if not models:
         return function({}) if launch_rank() == 0 else None
     from hvcod.churn.predicting import with_predictions

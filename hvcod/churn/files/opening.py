@@ -64,15 +64,21 @@ def open_source(path: Path, wanted: Wanted, closing: contextlib.ExitStack) -> So
         UsageError: There is no such file.
         HvcodError: It cannot be read, or lacks wanted columns.
     """
+    check_exists(path)
     with readable(path):
-        exists, folder = path.exists(), path.is_dir()
+        folder = path.is_dir()
     if folder:
         opener = partial(_open_part, wanted=wanted)
         return PartsSource(path, opener) if wanted.predictions else FrequencySource(path)
-    if not exists:
-        raise UsageError(f"{path}: no such file of predictions")
     with read_errors(str(path)):
         return _opened(path, _file_of(path, closing), wanted, closing)
+
+
+def check_exists(path: Path) -> None:
+    """Raises UsageError if there is no such file or folder, HvcodError if it cannot be reached."""
+    with readable(path):
+        if not path.exists():
+            raise UsageError(f"{path}: no such file of predictions")
 
 
 def _open_part(path: Path, closing: contextlib.ExitStack, wanted: Wanted) -> Source:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hvcod.churn.gate.judging import NOT_JUDGED, limits_of
+from hvcod.churn.gate.judging import NOT_JUDGED, Limit, limits_of
 from hvcod.churn.gate.measures import GateMeasures
 from hvcod.churn.gate.report import GateReport
 from hvcod.churn.options import CompareOptions, GateOptions
@@ -32,16 +32,10 @@ def gate(
             labels or slices for a limit that needs them.
         HvcodError: The predictions cannot be compared: see `hvcod.churn.together`.
     """
-    limits = limits_of(gate_options)
-    if not limits:
-        raise UsageError("give a limit: --max-churn, --max-flips or --min-gain")
+    limits = checked_limits(gate_options, options)
     if not candidates:
         raise UsageError("name a candidate: --candidate SOURCE")
-    needs_labels = [limit.flag for limit in limits if limit.measure == "gain"]
-    needs_labels += ["--best-by gain"] * (gate_options.best_by == "gain")
-    of_slices = [limit.flag for limit in limits if limit.by_slice]
-    if of_slices and not (options.slices or options.slice_column):
-        raise UsageError(f"{of_slices[0]} needs slices: --slice-column or --slices")
+    needs_labels = _needing_labels(gate_options)
     with opened([production, *candidates], options, names or {}) as files:
         if needs_labels and not files.labelled:
             raise UsageError(_no_labels(needs_labels[0], options))
@@ -74,6 +68,30 @@ def gate(
     return report
 
 
+def checked_limits(gate_options: GateOptions, options: CompareOptions) -> list[Limit]:
+    """Returns the limits.
+
+    Raises:
+        UsageError: There is none, or there can be no labels or slices for one that needs them.
+    """
+    limits = limits_of(gate_options)
+    if not limits:
+        raise UsageError("give a limit: --max-churn, --max-flips or --min-gain")
+    of_slices = [limit.flag for limit in limits if limit.by_slice]
+    if of_slices and not (options.slices or options.slice_column):
+        raise UsageError(f"{of_slices[0]} needs slices: --slice-column or --slices")
+    needs_labels = _needing_labels(gate_options)
+    if needs_labels and not options.labels:
+        raise UsageError(_no_labels(needs_labels[0], options))
+    return limits
+
+
+def _needing_labels(options: GateOptions) -> list[str]:
+    """Returns the options that need labels."""
+    flags = [limit.flag for limit in limits_of(options) if limit.measure == "gain"]
+    return [*flags, "--best-by gain"] if options.best_by == "gain" else flags
+
+
 def _no_labels(flag: str, options: CompareOptions) -> str:
     why = "no row of the files has one" if options.labels else "--no-labels leaves them out"
     return f"{flag} needs labels, from which the log loss follows: {why}"
@@ -97,6 +115,8 @@ def gate_sources(
     Returns:
         Whether a candidate passes, on all ranks that took part, and the report on rank 0.
     """
+
+    checked_limits(gate_options, options)  # Models may take hours to predict.
 
     def judge(files: Mapping[Path, Path]) -> GateReport:
         names = {file: str(path) for path, file in files.items()}
