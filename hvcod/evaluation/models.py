@@ -109,10 +109,5 @@ def _compare_meaning(weights: Weights, trained: TrainOptions, task: Task) -> Non
     if content and content != origin.content:
         log.warning("%s holds other examples than when %s was trained", data, path)
     elsewhere = os.path.realpath(data or "") != os.path.realpath(trained.data or "")
-    if meaning and not origin.meaning and elsewhere:
-        log.warning(
-            "%s does not name the meaning of its data, such as the vocabulary: make sure that %s "
-            "has the same",
-            path,
-            data,
-        )
+    if elsewhere:
+        weights.warn_of_meaning(meaning, str(data or "the built-in data"))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from hvcod.errors import HvcodError, reason_of
 from hvcod.files.folder import Folder, opened
 from hvcod.files.temporaries import is_orphan
 
@@ -48,6 +49,20 @@ def list_steps(directory: Path) -> list[int]:
     """
     with opened(directory) as folder:
         return steps_of(folder.names())
+
+
+def steps_so_far(directory: Path) -> list[int]:
+    """Returns the steps as `list_steps` does; none if there is no directory yet.
+
+    Raises:
+        HvcodError: The directory cannot be listed.
+    """
+    try:
+        return list_steps(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise HvcodError(f"cannot list {directory}: {reason_of(error)}") from error
 
 
 def prune(

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,24 +22,17 @@ from hvcod.tasks import task_name
 from hvcod.tasks.architecture import differences
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.errors import RefusedError
-from hvcod.tensorfile.format import dtype_name
+from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.meaning import difference
-from hvcod.tensorfile.steps import list_steps
+from hvcod.tensorfile.steps import steps_so_far
 from hvcod.training.finished.sources import Choice, WeightsFile, find
 from hvcod.training.finished.weights import Weights
 from hvcod.training.run.directory import Run
+from hvcod.weights.fit import misfits, some
 
 NAME = "init.json"
 
 _LARGEST = 64 * 1024
-_SHOWN = 40
-"""Names of tensors in a message, at most."""
-
-_PREFIXES = {
-    "module.": "model.module.state_dict()",
-    "_orig_mod.": "model._orig_mod.state_dict()",
-}
-"""What a wrapper puts before the names of a model's tensors, and how to save them without it."""
 
 log = logging.getLogger("hvcod.training")
 
@@ -48,12 +42,14 @@ class Beginning:
     """A note of the weights with which a group has begun.
 
     Attributes:
+        source: The path that ``--init`` named, a file or a run.
         path: The file.
         digest: Of the weights as the model has them (`digest_of`).
         step: The updates that they had seen; 0 if unknown.
         run: The run that they are from; empty if unknown.
     """
 
+    source: str
     path: str
     digest: str
     step: int
@@ -64,7 +60,8 @@ def begin_with_init(model: nn.Module, task: Task, run: Run) -> None:
     """Gives a new model the weights of ``--init``. Collective over the group; its root reads them.
 
     Not in a group that has a training state, which goes on from that. A note in the folder of the
-    group holds the digest: started once more before its first state, it must find the same.
+    group holds their digest: started once more before its first state, or with another path, it
+    must find the same.
 
     Raises:
         UsageError: The path is neither a run nor a file, or has no weights for this group.
@@ -72,14 +69,14 @@ def begin_with_init(model: nn.Module, task: Task, run: Run) -> None:
             or has other weights than when the group began.
     """
     path, group = task.options.init, task.group
-    if path is None or on_rank_zero(group.comm, lambda: _has_state(run.states)):
+    if path is None or on_rank_zero(group.comm, lambda: _goes_on(run, path)):
         return
     file = on_rank_zero(group.comm, lambda: _file(path, group.index))
     weights = Weights(file.path, group.comm)
     mine = model.state_dict()
     on_rank_zero(group.comm, lambda: _check(weights, mine, task, run))
     model.load_state_dict(weights.hand_out(mine, "this run trains"))
-    on_rank_zero(group.comm, lambda: _note(weights, model, run, group))
+    on_rank_zero(group.comm, lambda: _note(weights, path, model, run, group))
 
 
 def read_beginning(folder: Path) -> Beginning | None:
@@ -91,17 +88,19 @@ def read_beginning(folder: Path) -> Beginning | None:
     except (OSError, HvcodError, ValueError, TypeError, RecursionError) as error:
         log.warning("%s cannot be read: %s", folder / NAME, reason_of(error))
         return None
-    texts = (note.path, note.digest, note.run)
+    texts = (note.source, note.path, note.digest, note.run)
     return note if all(type(each) is str for each in texts) and type(note.step) is int else None
 
 
-def _has_state(folder: Path) -> bool:
-    try:
-        return bool(list_steps(folder))
-    except FileNotFoundError:
+def _goes_on(run: Run, path: Path) -> bool:
+    """Returns whether a group goes on from a state, and so need not read the weights at a path.
+
+    The path is then that of its note; at another one its weights may have been moved, or be others.
+    """
+    if not steps_so_far(run.states):
         return False
-    except OSError as error:
-        raise HvcodError(f"cannot list {folder}: {reason_of(error)}") from error
+    note = read_beginning(run.group)
+    return note is None or os.path.realpath(note.source) == os.path.realpath(path)
 
 
 def _file(path: Path, group: int) -> WeightsFile:
@@ -130,18 +129,16 @@ def _check(weights: Weights, model: Mapping[str, Tensor], task: Task, run: Run) 
             f"{named} was trained on data of another meaning than those of this run: {different}; "
             "prepare the data again, with --like those"
         )
-    if problem := misfits(model, weights.tensors()):
+    tensors = weights.tensors()
+    if problem := misfits(specification(model), specification(tensors)):
         raise HvcodError(f"{named} does not fit the model that this run trains: {problem}")
+    if spoiled := [name for name, tensor in tensors.items() if bool(tensor.isnan().any())]:
+        raise HvcodError(f"{named} has NaN in {some(spoiled)}")
     if origin.task and task_name(origin.task) != task_name(options.task):
         log.warning("%s is of the task %s, this run of %s", named, origin.task, options.task)
     elif other := _other_model(origin.model, options.model):
         log.warning("%s is of a model with %s", named, other)
-    if run.meaning and not origin.meaning:
-        log.warning(
-            "%s does not name the meaning of its data, such as the vocabulary: make sure that the "
-            "data of this run have the same",
-            named,
-        )
+    weights.warn_of_meaning(run.meaning)
 
 
 def _other_model(theirs: str, ours: object) -> str:
@@ -151,65 +148,25 @@ def _other_model(theirs: str, ours: object) -> str:
         return f"options that this one does not have: {theirs[:200]}"
 
 
-def misfits(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
-    """Returns why tensors cannot be the weights of a model; empty if they can.
-
-    Names all that are missing or too many, or have another shape or another kind of numbers. The
-    numbers themselves may have another precision.
-    """
-    missing = [name for name in model if name not in tensors]
-    unknown = [name for name in tensors if name not in model]
-    both = [name for name in model if name in tensors]
-    wrong = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(model[name].shape)}"
-        for name in both
-        if tensors[name].shape != model[name].shape
-    ]
-    wrong += [
-        f"{name} of {dtype_name(tensors[name].dtype)} instead of {dtype_name(model[name].dtype)}"
-        for name in both
-        if tensors[name].is_floating_point() != model[name].is_floating_point()
-    ]
-    spoiled = [name for name in both if bool(tensors[name].isnan().any())]
-    parts = [
-        f"{what}: {_some(names)}"
-        for what, names in (
-            ("it lacks", missing),
-            ("it has, and the model does not", unknown),
-            ("of another shape or type", wrong),
-            ("with NaN", spoiled),
-        )
-        if names
-    ]
-    return "; ".join(parts) + _hint(missing, unknown)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(name[:200] for name in names[:_SHOWN]) + more
-
-
-def _hint(missing: Iterable[str], unknown: Iterable[str]) -> str:
-    for prefix, advice in _PREFIXES.items():
-        if {prefix + name for name in missing} & set(unknown):
-            return f" (the names begin with {prefix}: save {advice})"
-    return ""
-
-
-def _note(weights: Weights, model: nn.Module, run: Run, group: Group) -> None:
+def _note(weights: Weights, path: Path, model: nn.Module, run: Run, group: Group) -> None:
+    """Notes the weights with which a group begins, or compares them with those that it noted."""
     origin, before = weights.origin, read_beginning(run.group)
-    now = Beginning(findable(weights.path), digest_of(model), origin.step, origin.run_id)
-    if before is not None and before.digest != now.digest:
-        raise HvcodError(
-            f"group {group.index} of {run.directory} began with other weights ({before.path}) than "
-            f"those in {weights.path} now: put them back, or use another --run-dir"
-        )
+    file, digest = findable(weights.path), digest_of(model)
+    now = Beginning(findable(path), file, digest, origin.step, origin.run_id)
     if before is None:
         text = json.dumps(dataclasses.asdict(now), indent=1)
         try:
             write_whole(run.group / NAME, text.encode() + b"\n")
         except OSError as error:
             raise HvcodError(f"cannot write {run.group / NAME}: {reason_of(error)}") from error
+    elif before.digest != now.digest:
+        raise HvcodError(
+            f"group {group.index} of {run.directory} began with other weights ({before.path}) than "
+            f"those in {weights.path} now: put them back, or use another --run-dir"
+        )
+    elif before.source != now.source:
+        log.info("%s has the weights with which the group began", weights.path)
+        return
     log.info("begins with the weights of %s", weights.path)
     _tell_of_twins(now, run, group)
 

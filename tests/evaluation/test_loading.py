@@ -98,5 +98,5 @@ def test_weights_of_anybody_need_a_run_that_describes_them(tmp_path: Path) -> No
     config = tmp_path / "run/config.toml"
     assert hvcod.load_model(tmp_path / "theirs.pt", config=config).training is False
     torch.save({"into.weight": weights["into.weight"]}, tmp_path / "theirs.pt")
-    with pytest.raises(HvcodError, match="not hold the model that it describes: the file has"):
+    with pytest.raises(HvcodError, match="not hold the model that it describes: it lacks"):
         hvcod.load_model(tmp_path / "theirs.pt", config=config)

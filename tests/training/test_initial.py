@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from hvcod.evaluation.exporting.export import export
 from hvcod.evaluation.options import ExportOptions
 from hvcod.groups.communicator import Alone
 from hvcod.training.finished.weights import Weights
-from hvcod.training.initial import NAME, misfits
+from hvcod.training.initial import NAME
 
 pytestmark = pytest.mark.usefixtures("what_a_launch_changes")
 
@@ -76,12 +75,19 @@ def test_a_training_is_exported_and_goes_on_from_there(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_does_not_read_the_file_again(tmp_path: Path) -> None:
-    path = saved(tmp_path / "m.pt", 5)
+    path, run = saved(tmp_path / "m.pt", 5), tmp_path / "run"
     whole = train(tmp_path / "whole", init=path)
-    train(tmp_path / "run", 8, init=path)
-    path.write_bytes(b"")
-    resumed = train(tmp_path / "run", init=path)
+    train(run, 4, init=path)
+    moved = path.rename(tmp_path / "moved.pt")
+    train(run, 4, init=path)
+    # At another path the weights must be those with which the group began.
+    with pytest.raises(HvcodError, match=rf"began with other weights \({path}\) than those in .*6"):
+        train(run, init=saved(tmp_path / "6.pt", 6))
+    resumed = train(run, init=moved)
     assert resumed[0]["weights"] == whole[0]["weights"]
+    assert f'init = "{path}"' in (run / "config.toml").read_text()
+    with pytest.raises(HvcodError, match=r"a run with init=.*m\.pt, this one has no init"):
+        train(run)
 
 
 def test_a_run_that_has_no_state_yet_begins_with_the_same_weights(tmp_path: Path) -> None:
@@ -89,12 +95,11 @@ def test_a_run_that_has_no_state_yet_begins_with_the_same_weights(tmp_path: Path
     train(run, init=path, **STILL)
     for state in (run / "group-0/state").iterdir():
         state.unlink()
-    train(run, init=path, **STILL)
-    for state in (run / "group-0/state").iterdir():
-        state.unlink()
     saved(path, 6)
     with pytest.raises(HvcodError, match=rf"group 0 of {run} began with other weights \({path}\)"):
         train(run, init=path, **STILL)
+    train(run, init=saved(path, 5), **STILL)
+    assert same(final(run), tensors(5))
 
 
 TWO: dict[str, Any] = {"groups": 2, "codistill.exchange": "in-process", **STILL}
@@ -114,12 +119,18 @@ def test_every_group_begins_with_its_own(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_each_launch_of_one_group_names_its_own(tmp_path: Path) -> None:
     run, paths = tmp_path / "run", [saved(tmp_path / f"{seed}.pt", seed) for seed in (5, 6)]
-    for group in (0, 1, 1):
+    for group in (0, 1):
         train(run, group=group, groups=2, init=paths[group], **STILL)
         assert same(final(run, group), tensors(5 + group))
     assert f'init = "{paths[1]}"' in (run / "group-1/config.toml").read_text()
-    with pytest.raises(UsageError, match=r"init=.*7\.pt: group 1 has init=.*6\.pt, by .*config"):
-        train(run, group=1, groups=2, init=saved(tmp_path / "7.pt", 7), **STILL)
+    train(run, group=0, groups=2, init=paths[0].rename(tmp_path / "moved.pt"), **STILL)
+    assert not (run / "group-0/config.toml").exists()
+    for group, error, message in (
+        (0, HvcodError, "group 0 of .* began with other weights"),
+        (1, UsageError, r"init=.*7\.pt: group 1 has init=.*6\.pt, by .*config"),
+    ):
+        with pytest.raises(error, match=message):
+            train(run, group=group, groups=2, init=saved(tmp_path / "7.pt", 7), **STILL)
 
 
 def test_a_run_that_is_started_anew_may_begin_with_others(tmp_path: Path) -> None:
@@ -139,46 +150,16 @@ def test_groups_that_begin_alike_are_told(tmp_path: Path, caplog: pytest.LogCapt
         train(tmp_path / "three", **{**TWO, "init": tmp_path / "run", "groups": 3})
 
 
-def without(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in weights.items() if key != name}
-
-
-MISFITS: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] = {
-    "missing": (lambda w: without("out.bias", without("back.bias", w)), "it lacks: back.bias, out"),
-    "unknown": (
-        lambda w: {**w, "head.w": torch.ones(2), "tail": torch.ones(1)},
-        "it has, and the model does not: head.w, tail",
-    ),
-    "shape": (
-        lambda w: {**w, "into.weight": torch.ones(16, 7), "out.bias": torch.ones(4)},
-        r"shape or type: into.weight \(16, 7\) instead of \(16, 6\), out.bias \(4,\) instead",
-    ),
-    "type": (
-        lambda w: {**w, "out.bias": torch.ones(5, dtype=torch.int64)},
-        "out.bias of int64 instead of float32",
-    ),
-    "nan": (lambda w: {**w, "out.bias": torch.full((5,), torch.nan)}, "with NaN: out.bias"),
-    "wrapped": (
-        lambda w: {f"module.{name}": tensor for name, tensor in w.items()},
-        r"begin with module\.: save model\.module\.state_dict\(\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MISFITS)
-def test_all_tensors_that_do_not_fit_are_named(tmp_path: Path, name: str) -> None:
-    change, message = MISFITS[name]
-    path = tmp_path / "m.pt"
-    torch.save(change(tensors(5)), path)
-    with pytest.raises(HvcodError, match=rf"--init {path} does not fit .*{message}"):
-        train(tmp_path / "run", init=path, **STILL)
-    assert not (tmp_path / "run/group-0" / NAME).exists()
-
-
-def test_of_very_many_names_some_are_shown() -> None:
-    theirs = {f"layer-{number}": torch.ones(1) for number in range(50)}
-    assert misfits({}, theirs).endswith("layer-39 and 10 more")
-    assert misfits(theirs, theirs) == ""
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path, run = tmp_path / "m.pt", tmp_path / "run"
+    for weights, message in (
+        ({"tail": torch.ones(2)}, "does not fit the model .*: it lacks: into.weight, .*: tail"),
+        ({**tensors(5), "out.bias": torch.full((5,), torch.nan)}, r"has NaN in out\.bias"),
+    ):
+        torch.save(weights, path)
+        with pytest.raises(HvcodError, match=rf"--init {path} {message}"):
+            train(run, init=path, **STILL)
+    assert not (run / "group-0" / NAME).exists()
 
 
 class Told(Toy):

@@ -1,6 +1,5 @@
 """The facts of a card: gathered from a file of weights and from its run."""
 
-import dataclasses
 import datetime
 import json
 import platform
@@ -105,7 +104,10 @@ def _finished_teachers(config_file: Path) -> list[dict[str, str]]:
 def _beginning(folder: Path) -> dict[str, Any] | None:
     """Returns the weights with which a group began, without their folder; None if at random."""
     note = read_beginning(folder)
-    return None if note is None else {**dataclasses.asdict(note), "path": Path(note.path).name}
+    if note is None:
+        return None
+    digest, step, run = note.digest, note.step, note.run
+    return {"path": Path(note.path).name, "digest": digest, "step": step, "run": run}
 
 
 def _of_metrics(path: Path, step: int) -> Facts:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.folders import group_folder, list_groups
-from hvcod.tensorfile.steps import checkpoint_path, list_steps
+from hvcod.tensorfile.steps import checkpoint_path, steps_so_far
 from hvcod.weights.kinds import is_weights_file
 
 KINDS = {"auto": ("state", "published"), "average": ("state",)}
@@ -117,22 +117,13 @@ def _of_file(path: Path, name: str, choice: Choice) -> WeightsFile:
 def _newest(folder: Path, choice: Choice) -> Path:
     kinds = ("best",) if choice.best else KINDS.get(choice.weights, (choice.weights,))
     for kind in kinds:
-        steps = _steps(folder / kind)
+        steps = steps_so_far(folder / kind)
         wanted = choice.step if choice.step is not None else max(steps, default=None)
         if wanted in steps:
             return checkpoint_path(folder / kind, wanted)
     if choice.best:
         raise UsageError(f"{folder} has no best state: train with --keep-best, such as loss")
     which = "weights" if choice.step is None else f"weights of step {choice.step}"
-    known = {kind: _steps(folder / kind) for kind in kinds}
+    known = {kind: steps_so_far(folder / kind) for kind in kinds}
     shown = "; ".join(f"{kind}: {', '.join(map(str, s)) or 'none'}" for kind, s in known.items())
     raise UsageError(f"{folder} has no {which} ({shown})")
-
-
-def _steps(folder: Path) -> list[int]:
-    try:
-        return list_steps(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise HvcodError(f"cannot list {folder}: {reason_of(error)}") from error

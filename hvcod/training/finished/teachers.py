@@ -150,12 +150,8 @@ def _check(weights: Weights, task: Task, meaning: str, option: str) -> None:
             f"{option} {path} was trained on data of another meaning than those of this run: "
             f"{different}; its predictions would mean something else here"
         )
-    if meaning and not origin.meaning and task.group.is_root:
-        log.warning(
-            "%s does not name the meaning of its data, such as the vocabulary: make sure that the "
-            "data of this run have the same",
-            path,
-        )
+    if task.group.is_root:
+        weights.warn_of_meaning(meaning)
 
 
 def _described(file: WeightsFile, weights: Weights, task: Task) -> tuple[Any, str]:

@@ -6,6 +6,7 @@ has written (`hvcod.weights`).
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,18 @@ from hvcod.tasks.architecture import options_of, tensors_of
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.errors import RefusedError
-from hvcod.tensorfile.format import TensorSpec, specification
+from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.origin import Origin
 from hvcod.training.run.group_options import of_groups
 from hvcod.training.state.restore import OUTLINE, State, state_of
 from hvcod.tree import put_together
 from hvcod.values import Paths
 from hvcod.weights.card import Card
+from hvcod.weights.fit import misfits
 from hvcod.weights.kinds import is_weights_file
 from hvcod.weights.read import read_weights
+
+log = logging.getLogger("hvcod.training")
 
 _NO_AVERAGE = (
     "it has no average of the weights: the run was trained without --average and --publish-average"
@@ -82,6 +86,16 @@ class Weights:
         except RefusedError as error:
             raise HvcodError(f"{self.path} {error}") from error
 
+    def warn_of_meaning(self, meaning: str, data: str = "the data of this run") -> None:
+        """Warns if the file does not name the meaning of its data, and those at hand have one."""
+        if meaning and not self.origin.meaning:
+            log.warning(
+                "%s does not name the meaning of its data, such as the vocabulary: make sure that "
+                "%s have the same",
+                self.path,
+                data,
+            )
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns the tensors on rank 0; empty on others, and once they were handed out."""
         return self._tensors or {}
@@ -96,7 +110,7 @@ class Weights:
         def compare() -> None:
             held = specification(self.tensors())
             try:
-                problem = _misfit(tensors_of(task, held), held)
+                problem = misfits(tensors_of(task, held), held)
             except RefusedError as error:
                 raise HvcodError(f"{self.path} {error}") from error
             if problem:
@@ -120,7 +134,7 @@ class Weights:
         """
         tensors = broadcast_tensors(self._comm, self._tensors)
         self._tensors = None
-        if problem := _misfit(model, tensors):
+        if problem := misfits(specification(model), specification(tensors)):
             raise HvcodError(f"{self.path} does not fit the model that {where}: {problem}")
         return tensors
 
@@ -203,19 +217,6 @@ def options_of_run(values: Mapping[str, Any], path: Path, named: str | None) -> 
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return options
-
-
-def _misfit(
-    of_model: Mapping[str, Tensor | TensorSpec], of_file: Mapping[str, Tensor | TensorSpec]
-) -> str:
-    """The first difference between the tensors of a model and those of a file; empty if none."""
-    for name, tensor in of_model.items():
-        if name not in of_file:
-            return f"the file has no {name}"
-        if tuple(of_file[name].shape) != tuple(tensor.shape):
-            return f"{name} has shape {tuple(of_file[name].shape)}, not {tuple(tensor.shape)}"
-    unknown = sorted(of_file.keys() - of_model.keys())
-    return f"the model has no {unknown[0]}" if unknown else ""
 
 
 def _read(path: Path, average: bool) -> tuple[Origin, dict[str, Tensor], Card | None]:

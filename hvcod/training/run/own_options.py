@@ -58,6 +58,9 @@ class OwnOptions:
         theirs = {key: of_run.get(key, known[key][0].default) for key in other}
         mine = layer_of(_tree(self._path))
         new = {key: ours[key] for key in other if key not in mine or differs(key, mine)}
+        if "init" in of_run and "init" not in mine and has_begun(self._path.parent):
+            # At another path they are compared with the weights that the group began with.
+            new.pop("init", None)
         for key, value in new.items():
             if known[key][0].metadata["result"]:
                 self._check(key, value, {**theirs, **mine}, key in mine)

@@ -14,7 +14,7 @@ from hvcod.training.run.spelling import same_form
 
 _ADVICE = "use the same options, another --run-dir, or --fresh --force to delete it"
 
-_KEPT = ("batch_size", "group_batch_size", "data", "teacher")
+_KEPT = ("batch_size", "group_batch_size", "data", "teacher", "init")
 
 log = logging.getLogger("hvcod.training")
 
@@ -70,7 +70,10 @@ class Comparison:
     def __init__(
         self, there: Mapping[str, Any], options: TrainOptions, ranks: int, longer: bool = True
     ) -> None:
-        """If it is not to be `longer`, the launch must make as many steps as the run."""
+        """If it is not to be `longer`, the launch must make as many steps as the run.
+
+        Then it reads no weights either: those of ``--init`` must be at the same path.
+        """
         self._run, self._options, self._ranks = there["run"], options, ranks
         self._examples, self._longer = examples_per_step(there), longer
         self._known = config.fields_of(TrainOptions, type(options.model))
@@ -97,7 +100,8 @@ class Comparison:
             )
         tree = {"run": self._run} | config.to_tree(self._options)
         # The batch size goes with the run's own number of ranks: only the product must stay the
-        # same. Whether data and teachers at another path are the run's is known once they are read.
+        # same. Whether data, teachers and the weights of --init at another path are the run's is
+        # known once they are read.
         own = {key: self._theirs.get(key) for key in _KEPT}
         own["batch_size"] = own["batch_size"] or self._options.batch_size
         return {key: value for key, value in (tree | own).items() if value is not None}
@@ -114,8 +118,9 @@ class Comparison:
             return self._longer and constant and not codistill.distill_decay
         if key in ("batch_size", "group_batch_size"):
             return self._examples == self._ranks * self._options.batch_size
-        if key in ("data", "teacher"):
-            return bool(self._theirs.get(key) and self._ours.get(key))
+        if key in ("data", "teacher", "init"):
+            both = bool(self._theirs.get(key) and self._ours.get(key))
+            return both and (self._longer or key != "init")
         return key in self._known and not self._known[key][0].metadata["result"]
 
     def _reason(self, key: str) -> str:

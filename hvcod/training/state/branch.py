@@ -13,7 +13,7 @@ from hvcod.folders import group_folder
 from hvcod.tensorfile.decode import decode_tensors, read_file
 from hvcod.tensorfile.encode import encode
 from hvcod.tensorfile.precision import lossless
-from hvcod.tensorfile.steps import checkpoint_path, list_steps
+from hvcod.tensorfile.steps import checkpoint_path, steps_so_far
 from hvcod.training.run.directory import begin_run
 from hvcod.training.run.resume import per_rank
 from hvcod.training.state.keeper import NOISE
@@ -47,18 +47,9 @@ def branch(options: TrainOptions, states: Sequence[Path], ranks: int, anew: bool
     run_id, _ = begin_run(directory, per_rank(options, ranks), ranks)
     for group, path in enumerate(states):
         folder = group_folder(directory, group) / "state"
-        if not _has_begun(folder):
+        if not steps_so_far(folder):
             state = _branched(_read(path), run_id, group, anew)
             _write(folder, state)
-
-
-def _has_begun(folder: Path) -> bool:
-    try:
-        return bool(list_steps(folder))
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise HvcodError(f"cannot list {folder}: {reason_of(error)}") from error
 
 
 def _read(path: Path) -> State:

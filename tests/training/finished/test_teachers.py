@@ -157,7 +157,10 @@ def test_a_file_that_does_not_name_its_model_is_taken_for_the_students(tmp_path:
             {"meaning": meaning_of({"words": ["two", "one"]})},
             "data of another meaning than those of this run: words .* would mean something else",
         ),
-        ({"model": '{"hidden": 5}'}, "does not hold the model that it describes: 0.weight has"),
+        (
+            {"model": '{"hidden": 5}'},
+            "does not hold the model that it describes: of another shape or type: 0.weight",
+        ),
         ({"model": '{"eyes": 5}'}, "describes a model that this task does not have"),
     ],
 )
