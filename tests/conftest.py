@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import launched
 import pytest
 import workers
 from forkserver.launches import ForkServer
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from pages.browser import Browser
 
 # The same examples in every run, and no time limit for one: the machine may be busy.
 settings.register_profile("hvcod", derandomize=True, deadline=None)
@@ -136,6 +139,22 @@ def fast_mpirun(mpi_environment: Mapping[str, str]) -> Iterator[ForkServer]:
         missing("no mpirun on PATH")
     with ForkServer(mpi_environment, PROGRAMS) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def running_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
+    from pages.browser import Browser
+
+    running = Browser(tmp_path_factory.mktemp("browser"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def browser(running_browser: "Browser") -> Iterator["Browser"]:
+    """A real browser; the pages that a test opens are closed after it."""
+    yield running_browser
+    running_browser.close_pages()
 
 
 @pytest.fixture(scope="session")

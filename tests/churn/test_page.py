@@ -100,7 +100,9 @@ def test_a_method_has_one_colour_in_all_pictures(hdf5: HDF5) -> None:
         assert colour(0) not in picture
 
 
-def test_a_browser_draws_it_and_asks_for_nothing_else(report: Report, tmp_path: Path) -> None:
+def test_a_browser_draws_it_and_asks_for_nothing_else(
+    browser: Browser, report: Report, tmp_path: Path
+) -> None:
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -116,10 +118,8 @@ def test_a_browser_draws_it_and_asks_for_nothing_else(report: Report, tmp_path: 
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    browser = Browser(tmp_path / "browser")
     shown = Page(browser, f"http://127.0.0.1:{server.server_port}/page.html")
     picture = shown.screenshot(tmp_path / "page.png")
-    browser.close()
     server.shutdown()
     # The browser itself asks for an icon; the page cannot keep it from that.
     assert set(asked) - {"/favicon.ico"} == {"/page.html"}

@@ -58,12 +58,18 @@ class Browser:
         self._numbers = itertools.count(1)
         self._rest = b""
         self.events: list[dict[str, Any]] = []
+        self.pages: list[str] = []
 
     def close(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         os.close(self._read)
         os.close(self._write)
+
+    def close_pages(self) -> None:
+        """Closes what was opened, which would go on to refresh itself."""
+        while self.pages:
+            self.ask("Target.closeTarget", targetId=self.pages.pop())
 
     def ask(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
@@ -99,6 +105,7 @@ class Page:
     ) -> None:
         self._browser = browser
         target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
+        browser.pages.append(target)
         attached = browser.ask("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):

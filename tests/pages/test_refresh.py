@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import pytest
 from pages.browser import Browser, Page
 
 from hvcod.files.whole import write_whole
@@ -16,13 +15,6 @@ from hvcod.pages.frame import html_page
 from hvcod.pages.refresh import Refresh
 
 HOUR = 3600.0
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    running = Browser(tmp_path_factory.mktemp("browser"))
-    yield running
-    running.close()
 
 
 def write(path: Path, text: str, age: float = 0.0, every: float = 0.5) -> None:

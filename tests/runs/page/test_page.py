@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +40,6 @@ from hvcod.training.status.collect import collect
 
 HARM = "<img src=x onerror='document.title=1'>"
 BLUE, DARK_BLUE = (0x00, 0x72, 0xB2), (0x4A, 0xA3, 0xE0)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    running = Browser(tmp_path_factory.mktemp("browser"))
-    yield running
-    running.close()
 
 
 def hvcod(*words: object) -> Result:

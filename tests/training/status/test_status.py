@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -245,8 +246,9 @@ def test_many_groups_take_little_time(tmp_path: Path) -> None:
     others = {"teachers": {str(k): 400 for k in range(255)}}
     others |= {"staleness": {str(k): 100 for k in range(255)}}
     lines = [started(), *(training(step, **others) for step in range(10, 510, 10)), validation(500)]
-    for index in range(256):
-        add_group(run, index, lines, claim=here(), published=[400, 450, 500], saved=[400, 500])
+    first = add_group(run, 0, lines, claim=here(), published=[400, 450, 500], saved=[400, 500])
+    for index in range(1, 256):
+        shutil.copytree(first, run / f"group-{index}")
     begun = time.process_time()
     found = collect(run)
     assert time.process_time() - begun < 10  # about 1 s
