@@ -75,6 +75,7 @@ n=$(grep -c ^qsub calls)
 [ "$n" -le {0} ] || {{ echo "qsub: would exceed limit on jobs of a user" >&2; exit 38; }}
 echo "advice of the site"; echo "1$n.pbs"
 """
+SILENT_SLURM = "allocation failure: Unable to contact slurm controller (connect failure)"
 CHAIN = ("--scheduler", "pbs", "--prepare", "commoncrawl x --output d", "--evaluate")
 QUEUED = """
 for id; do case $id in [0-9]*) printf 'Job Id: %s\\n    job_state = Q\\n' "$id";; esac; done
@@ -111,6 +112,19 @@ def test_a_chain_that_cannot_be_cancelled_is_named(queue: Queue) -> None:
     tail = "; still in the queue: prepare (11.pbs), as qdel refused: qdel: Server is down"
     assert str(error.value).endswith(tail)
     assert [job.id for job in submitted(Path("runs/cc"))] == ["11.pbs"]
+
+
+def test_scripts_are_shown_where_slurm_cannot_be_asked_about_them(queue: Queue) -> None:
+    dry = ("submit", "--scheduler", "slurm", "--environment", "/x", "--dry-run", "--", *TRAIN)
+    for says in ("fatal: Could not establish a configuration source", SILENT_SLURM):
+        queue.program("sbatch", f"echo 'sbatch: {says}' >&2; exit 1")
+        shown = queue.job(*dry)
+        assert "#SBATCH" in shown
+        assert "Slurm was not asked whether it would take the script" in shown
+        assert says in shown
+    queue.program("sbatch", "echo 'sbatch: error: invalid partition' >&2; exit 1")
+    with pytest.raises(HvcodError, match="invalid partition"):
+        queue.job(*dry)
 
 
 @pytest.mark.parametrize(

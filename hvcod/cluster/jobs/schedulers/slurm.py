@@ -22,6 +22,9 @@ from hvcod.errors import HvcodError
 
 _LONGEST_WARNING = 65535  # seconds
 
+_UNREACHABLE = ("configuration source", "Unable to contact slurm controller")
+"""What sbatch says where there is no Slurm, or it does not answer."""
+
 _LONG = {
     "A": "account",
     "a": "array",
@@ -132,7 +135,12 @@ class Slurm(Scheduler):
         """Returns when the job could start, or that Slurm could not be asked."""
         if not shutil.which("sbatch"):
             return "sbatch is not on PATH: Slurm was not asked whether it would take the script"
-        done = call(["sbatch", "--test-only", str(script)])
+        try:
+            done = call(["sbatch", "--test-only", str(script)])
+        except HvcodError as error:
+            if not any(text in str(error) for text in _UNREACHABLE):
+                raise
+            return f"Slurm was not asked whether it would take the script: {error}"
         return done.stderr.strip().removeprefix("sbatch: ")
 
     def submit(self, script: Path, after: Sequence[str] = (), after_any: bool = False) -> str:
