@@ -55,7 +55,6 @@ class TrainOptions:
 
     codistill: CodistillOptions = field(default_factory=CodistillOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
-    local: LocalOptions = field(default_factory=LocalOptions)
     task: str = option(
         "commoncrawl",
         "task to train: a name of `hvcod task list`, or module:Class",
@@ -161,6 +160,7 @@ class TrainOptions:
         result=False,  # of a run that has not met any
         section=Section.OPTIMIZER,
     )
+    local: LocalOptions = field(default_factory=LocalOptions)
     steps: int = option(1000, "training steps", minimum=1, common=True, section=Section.RUN)
     batch_size: int = option(
         32, "examples per rank and step", minimum=1, common=True, section=Section.RUN

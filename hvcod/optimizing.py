@@ -21,36 +21,6 @@ class OptimizerOptions:
         choices=("adam", "adagrad", "sgd", "lars", "lamb"),
     )
     learning_rate: float = option(1e-3, "learning rate after warm-up", minimum=0.0)
-    scale_batch: int | None = option(
-        None,
-        "examples in a group's batch for which --learning-rate is meant; the rate grows in "
-        "proportion to the batch (Goyal et al.'s linear scaling: 256)",
-        minimum=1,
-    )
-    beta1: float = option(0.9, "decay of gradients of adam and lamb", minimum=0.0, maximum=0.9999)
-    beta2: float = option(
-        0.999, "decay of squared gradients of adam and lamb", minimum=0.0, maximum=0.999999
-    )
-    momentum: float = option(
-        0.9, "Nesterov momentum of sgd, momentum of lars", minimum=0.0, maximum=0.9999
-    )
-    trust: float = option(
-        0.001,
-        "lars: norm of a layer's update as a share of that of its weights, times the rate",
-        minimum=0.0,
-    )
-    initial_accumulator: float = option(
-        0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0
-    )
-    weight_decay: float = option(
-        0.0,
-        "decay of weights, not of biases, normalisation and sparse tables (sgd, adagrad, "
-        "lars: added to the gradient; adam, lamb: apart from it)",
-        minimum=0.0,
-    )
-    weight_decay_drops: Numbers = option(
-        Numbers(), "weight decay after each of the --drops, such as 1e-5,0; empty: unchanged"
-    )
     warmup: int = option(100, "steps over which the learning rate grows from zero", minimum=0)
     schedule: str = option(
         "constant", "learning rate after warm-up", choices=("constant", "linear", "cosine", "drops")
@@ -60,6 +30,36 @@ class OptimizerOptions:
         "fractions of --steps after which --schedule drops multiplies the learning rate by 0.1",
     )
     clip: float = option(1.0, "largest norm of the gradient; 0 for no clipping", minimum=0.0)
+    weight_decay: float = option(
+        0.0,
+        "decay of weights, not of biases, normalisation and sparse tables (sgd, adagrad, "
+        "lars: added to the gradient; adam, lamb: apart from it)",
+        minimum=0.0,
+    )
+    weight_decay_drops: Numbers = option(
+        Numbers(), "weight decay after each of the --drops, such as 1e-5,0; empty: unchanged"
+    )
+    scale_batch: int | None = option(
+        None,
+        "examples in a group's batch for which --learning-rate is meant; the rate grows in "
+        "proportion to the batch (Goyal et al.'s linear scaling: 256)",
+        minimum=1,
+    )
+    momentum: float = option(
+        0.9, "Nesterov momentum of sgd, momentum of lars", minimum=0.0, maximum=0.9999
+    )
+    beta1: float = option(0.9, "decay of gradients of adam and lamb", minimum=0.0, maximum=0.9999)
+    beta2: float = option(
+        0.999, "decay of squared gradients of adam and lamb", minimum=0.0, maximum=0.999999
+    )
+    trust: float = option(
+        0.001,
+        "lars: norm of a layer's update as a share of that of its weights, times the rate",
+        minimum=0.0,
+    )
+    initial_accumulator: float = option(
+        0.0, "initial value of Adagrad's sum of squared gradients", minimum=0.0
+    )
 
 
 @dataclass(frozen=True)
