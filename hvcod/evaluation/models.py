@@ -19,7 +19,7 @@ from hvcod.groups.world import on_rank_zero
 from hvcod.tasks import load_task
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.meaning import difference
-from hvcod.training.finished.sources import Choice, WeightsFile, find
+from hvcod.training.finished.sources import WeightsFile, find
 from hvcod.training.finished.weights import Weights, options_of_weights
 from hvcod.training.run.data import meaning_of_task
 
@@ -58,10 +58,7 @@ def load_models(
         UsageError: A source is neither a run nor a file, or has no such group or step.
         HvcodError: A file cannot be read or does not fit its run.
     """
-    best = options.which == "best"
-    if best and (options.step is not None or options.weights == "published"):
-        raise UsageError("--which best: leave out --step and --weights published")
-    choice = Choice(options.weights, options.step, options.config, best)
+    choice = options.choice()
     files = on_rank_zero(ranks.comm, lambda: find(sources, groups, choice))
     device = choose_device(ranks, options.device)
     return [_load(file, options, ranks, device) for file in files]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from hvcod.config import option
+from hvcod.errors import UsageError
 from hvcod.sections import Section
+from hvcod.training.finished.sources import Choice
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class WeightsOptions:
     config: Path | None = option(
         None, "the run's config.toml, for a file that is not in its run directory"
     )
+
+    def choice(self) -> Choice:
+        """Returns the wanted weights of a run; raises UsageError if options contradict."""
+        best = self.which == "best"
+        if best and (self.step is not None or self.weights == "published"):
+            raise UsageError("--which best: leave out --step and --weights published")
+        return Choice(self.weights, self.step, self.config, best)
 
 
 @dataclass(frozen=True)

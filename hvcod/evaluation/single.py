@@ -18,7 +18,7 @@ from hvcod.tasks.architecture import tensors_of
 from hvcod.tasks.base import Task
 from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.format import specification
-from hvcod.training.finished.sources import Choice, WeightsFile, find
+from hvcod.training.finished.sources import WeightsFile, find
 from hvcod.training.finished.weights import Weights, options_of_file, options_of_origin
 
 
@@ -44,15 +44,12 @@ class Single:
             UsageError: There are no such weights, those of several groups, or of an unknown task.
             HvcodError: The file cannot be read.
         """
-        best = options.which == "best"
-        if best and (options.step is not None or options.weights == "published"):
-            raise UsageError("--which best: leave out --step and --weights published")
-        if source.is_file() and (best or options.step is not None or group is not None):
+        choice = options.choice()
+        if source.is_file() and (choice.best or choice.step is not None or group is not None):
             raise UsageError(
                 f"{source} is a file, with weights of one group and step: leave out --group, "
                 "--step and --which"
             )
-        choice = Choice(options.weights, options.step, options.config, best)
         files = find([source], [] if group is None else [group], choice)
         if len(files) > 1:
             names = ", ".join(file.name.removeprefix("group ") for file in files)

@@ -54,6 +54,7 @@ class Served(nn.Module):
         super().__init__()
         self._task, self.model = task, model
         self._names: list[str] | None = None
+        self._bare = True
 
     def arguments(self, inputs: Any) -> list[Argument]:
         """Returns the arguments for the inputs of a batch, as examples.

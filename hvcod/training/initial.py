@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hvcod.codistill.teachers.fixed import digest_of
 from hvcod.config import findable
-from hvcod.errors import HvcodError, UsageError, reason_of
+from hvcod.errors import HvcodError, reason_of
 from hvcod.files.regular import read_regular
 from hvcod.files.whole import write_whole
 from hvcod.folders import group_folder
@@ -25,7 +25,7 @@ from hvcod.tensorfile.errors import RefusedError
 from hvcod.tensorfile.format import specification
 from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.steps import steps_so_far
-from hvcod.training.finished.sources import Choice, WeightsFile, find
+from hvcod.training.finished.found import find_init
 from hvcod.training.finished.weights import Weights
 from hvcod.training.run.directory import Run
 from hvcod.weights.fit import misfits, some
@@ -71,7 +71,7 @@ def begin_with_init(model: nn.Module, task: Task, run: Run) -> None:
     path, group = task.options.init, task.group
     if path is None or on_rank_zero(group.comm, lambda: _goes_on(run, path)):
         return
-    file = on_rank_zero(group.comm, lambda: _file(path, group.index))
+    file = on_rank_zero(group.comm, lambda: find_init(path, group.index))
     weights = Weights(file.path, group.comm)
     mine = model.state_dict()
     on_rank_zero(group.comm, lambda: _check(weights, mine, task, run))
@@ -101,23 +101,6 @@ def _goes_on(run: Run, path: Path) -> bool:
         return False
     note = read_beginning(run.group)
     return note is None or os.path.realpath(note.source) == os.path.realpath(path)
-
-
-def _file(path: Path, group: int) -> WeightsFile:
-    """Returns the file; of a run that of the group of the same number, or of its only group."""
-    try:
-        files = find([path], [], Choice())
-    except UsageError as error:
-        raise UsageError(f"--init: {error}") from error
-    if len(files) == 1:
-        return files[0]
-    own = [file for file in files if file.name == f"group {group}"]
-    if not own:
-        names = ", ".join(file.name for file in files)
-        raise UsageError(
-            f"--init {path}: this run has {names}, but no group {group}: name a file of weights"
-        )
-    return own[0]
 
 
 def _check(weights: Weights, model: Mapping[str, Tensor], task: Task, run: Run) -> None:

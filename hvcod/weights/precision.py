@@ -59,6 +59,6 @@ def converted(tensors: Mapping[str, Tensor], precision: str) -> tuple[dict[str, 
         limit = f"{torch.finfo(dtype).max:g}"
         raise HvcodError(
             f"--precision {precision} ends at {limit}, and these tensors have larger values: "
-            f"{', '.join(beyond)}; use bf16 or fp32"
+            f"{', '.join(beyond)}; use a wider one"
         )
     return results, Rounding(largest, worst, vanished)

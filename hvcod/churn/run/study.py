@@ -66,8 +66,9 @@ def conduct(
     retrains = retrains_of(methods, study, train, output)
     crew.batches(retrains)
     samples = samples_of(study, train)
-    if samples.note and crew.is_root:
-        show(samples.note, err=True)
+    note = " ".join(filter(None, (samples.note, _note_of_init(train))))
+    if note and crew.is_root:
+        show(note, err=True)
     share = crew.options.share
     _check(retrains, study, options, share)
     production = crew.on_root(lambda: find_production(study, output))
@@ -89,8 +90,18 @@ def conduct(
     if share or not crew.is_root:
         return Outcome(done, len(retrains))
     report = _compare(retrains, production, train, options)
-    report = dataclasses.replace(report, data_sample=samples.kind, note=samples.note)
+    report = dataclasses.replace(report, data_sample=samples.kind, note=note)
     return Outcome(done, len(retrains), report=report)
+
+
+def _note_of_init(train: TrainOptions) -> str:
+    """Returns a sentence for the user if retrains begin with given weights; empty if not."""
+    if train.init is None:
+        return ""
+    return (
+        f"All retrains begin with the weights of --init {train.init}: retrains that begin at "
+        "random differ more."
+    )
 
 
 def _check(

@@ -24,7 +24,8 @@ def check_command(plan: Plan) -> str:
     Returns why the options could not be checked, or an empty string.
 
     Raises:
-        UsageError: There is no such task, preset, option or teacher, or the batch cannot be shared.
+        UsageError: There is no such task, preset, option, teacher or file of weights, or the batch
+            cannot be shared.
     """
     words = plan.request.words
     if words[0] not in ("train", "experiment") and words[:2] != ("churn", "run"):
@@ -60,25 +61,33 @@ def _main(ranks: int, words: Sequence[str]) -> int:
         mpi4py.rc.initialize = False
     name, flags = parsed(words)
     try:
-        (_check_experiment if name == "experiment" else _check_training)(flags, ranks)
+        (_check_experiment if name == "experiment" else check_training)(flags, ranks)
     except UsageError as error:
         show(json.dumps(str(error)))
         return 2
     return 0
 
 
-def _check_training(flags: Mapping[str, Any], ranks: int) -> None:
+def check_training(flags: Mapping[str, Any], ranks: int) -> None:
+    """Refuses the options of a training by flag, for so many ranks of a group.
+
+    Raises:
+        UsageError: See `check_command`.
+    """
     from hvcod.cli.options import layer
     from hvcod.config import TrainOptions
     from hvcod.groups.split import trainers_among
     from hvcod.runs.layers import resolve
-    from hvcod.training.finished.found import find_teachers
+    from hvcod.training.finished.found import find_init, find_teachers
     from hvcod.training.run.resume import per_rank
 
     options = resolve(flags["config_file"], flags["assignments"], layer(TrainOptions, flags))
     ranks = flags.get("ranks_per_group") or ranks
     per_rank(options, trainers_among(ranks, options.codistill.teacher_ranks))
     find_teachers(options.teacher)
+    begun = options.run_dir is not None and (options.run_dir / "config.toml").exists()
+    if options.init is not None and not begun:  # a run that goes on need not read the weights
+        find_init(options.init, options.group or 0)
 
 
 def _check_experiment(flags: Mapping[str, Any], ranks: int) -> None:

@@ -21,11 +21,13 @@ from hvcod.training.finished.weights import PATHS
 from hvcod.training.initial import read_beginning
 from hvcod.training.record.lines import LARGEST_INTEGER, finite, from_line, last_lines, number
 from hvcod.training.status.tail import mapping
-from hvcod.weights.card import LARGEST
 from hvcod.weights.precision import Rounding
 
 _OF_FILES = ("files", "served")
 """What an exported card says of the files that it came with."""
+
+_OF_RETRAINS = ("models", "pairs", "fragile", "against_production", "slices", "days_apart")
+"""What a report of churn says of single retrains or rows."""
 
 Facts = dict[str, Any]
 """Values of a card by dotted keys."""
@@ -158,12 +160,23 @@ def _teachers(figures: Facts) -> Facts:
     }
 
 
-def _churn(path: Path) -> Any:
+def _churn(path: Path) -> Facts:
+    """Returns the figures of each method in a report, without those of single retrains.
+
+    These name files, and there may be thousands of them.
+    """
     try:
-        return finite(json.loads(read_regular(path, LARGEST // 4, follow=True)))
+        report = finite(json.loads(read_regular(path, follow=True)))
+        methods = {name: dict(figures) for name, figures in report["methods"].items()}
     except (OSError, HvcodError) as error:
         raise UsageError(f"--churn: cannot read {path}: {reason_of(error)}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"--churn {path}: this is not JSON, as `hvcod churn compare --json` prints"
+            f"--churn {path}: this is not what `hvcod churn compare --json` prints"
         ) from error
+    of_all = {key: report[key] for key in ("rows", "threshold") if key in report}
+    measured = {
+        name: {key: value for key, value in figures.items() if key not in _OF_RETRAINS}
+        for name, figures in methods.items()
+    }
+    return {**of_all, "methods": measured}

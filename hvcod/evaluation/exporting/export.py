@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvcod.errors import UsageError
 from hvcod.evaluation.exporting.about import facts_of
 from hvcod.evaluation.exporting.program import Program
 from hvcod.evaluation.options import ExportOptions
@@ -43,6 +44,8 @@ def export(source: Path, group: int | None, options: ExportOptions, output: Path
         HvcodError: A file cannot be read or written, the precision cannot hold the weights, or the
             model cannot be exported.
     """
+    if options.data is not None and not options.with_model:
+        raise UsageError("--data names the data of the example of --with-model: add that")
     served = model_path(output)
     further = [served] if options.with_model else []
     check_outputs([output, *further, card_path(output)], options.force)
@@ -55,6 +58,7 @@ def export(source: Path, group: int | None, options: ExportOptions, output: Path
         model.load_state_dict(tensors)  # as they are in the other file
         program = Program(task, model)
         facts["served"] = {"file": served.name, **program.signature}
+    single.weights.give_up()
     card = Card.of(single.weights.origin, facts)
     files = {output: encoded(output, tensors, card)}
     if program is not None:

@@ -1,4 +1,4 @@
-"""The files and folders of the teachers that ``--teacher`` names."""
+"""The files and folders that ``--teacher`` and ``--init`` name."""
 
 import os
 from collections.abc import Sequence
@@ -51,3 +51,26 @@ def find_teachers(paths: Sequence[Path]) -> Found:
     ]
     of_stores = [f"store {name}" for name in names_of(stores)]
     return Found(named, dict(zip(of_stores, stores, strict=True)))
+
+
+def find_init(path: Path, group: int) -> WeightsFile:
+    """Returns the file of weights with which a group begins, by the path of ``--init``.
+
+    Of a run it is that of the group of the same number, or of its only group.
+
+    Raises:
+        UsageError: The path is neither a run nor a file, or the run has no such group.
+    """
+    try:
+        files = find([path], [], Choice())
+    except UsageError as error:
+        raise UsageError(f"--init: {error}") from error
+    if len(files) == 1:
+        return files[0]
+    own = [file for file in files if file.name == f"group {group}"]
+    if not own:
+        names = ", ".join(file.name for file in files)
+        raise UsageError(
+            f"--init {path}: this run has {names}, but no group {group}: name a file of weights"
+        )
+    return own[0]

@@ -100,6 +100,10 @@ class Weights:
         """Returns the tensors on rank 0; empty on others, and once they were handed out."""
         return self._tensors or {}
 
+    def give_up(self) -> None:
+        """Gives up the memory of the file: a training state holds far more than the weights."""
+        self._tensors = None
+
     def check(self, task: Task) -> None:
         """Compares the tensors with the model that a task would build, before it does. Collective.
 
@@ -133,7 +137,7 @@ class Weights:
             HvcodError: The model has other tensors.
         """
         tensors = broadcast_tensors(self._comm, self._tensors)
-        self._tensors = None
+        self.give_up()
         if problem := misfits(specification(model), specification(tensors)):
             raise HvcodError(f"{self.path} does not fit the model that {where}: {problem}")
         return tensors

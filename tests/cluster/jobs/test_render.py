@@ -16,6 +16,8 @@ from cluster.jobs.rendered import FOUR, TRAIN, check_shell, directives, on_one_l
 
 from hvcod.cli.commands import cli
 from hvcod.cli.job import COMMANDS, submit
+from hvcod.cli.job.check import check_training
+from hvcod.cli.job.request import parsed
 from hvcod.cluster.jobs.options import SITES, site_names
 from hvcod.cluster.jobs.schedulers.base import Queued
 from hvcod.cluster.jobs.schedulers.pbs import Pbs, parse_qstat
@@ -270,11 +272,8 @@ def test_a_training_that_could_not_go_on_is_refused() -> None:
     ("command", "message"),
     [
         ([*TRAIN, "--task", "mnist"], "no such task"),
-        ([*TRAIN, "--preset", "huge"], "choose one of"),
         ([*TRAIN, "--stepps", "3"], "No such option"),
-        ([*TRAIN, "--group-batch-size", "6"], "4 ranks per group cannot share it evenly"),
         ([*TRAIN, "--data", "nowhere"], "--data nowhere: no such folder"),
-        ([*TRAIN, "--teacher", "nowhere"], "--teacher: .*nowhere: no such run directory or file"),
     ],
 )
 def test_submit_refuses_what_the_training_would_refuse(
@@ -285,6 +284,31 @@ def test_submit_refuses_what_the_training_would_refuse(
     with pytest.raises((UsageError, click.UsageError), match=message):
         cli.main(words, standalone_mode=False)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "huge"], "choose one of"),
+        (["--group-batch-size", "6"], "4 ranks per group cannot share it evenly"),
+        (["--teacher", "nowhere"], "--teacher: .*nowhere: no such run directory or file"),
+        (["--init", "nowhere"], "--init: .*nowhere: no such run directory or file"),
+    ],
+)
+def test_options_are_checked_as_the_training_would(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, as the one that `submit` starts."""
+    monkeypatch.chdir(tmp_path)
+    _, flags = parsed(["train", "--run-dir", "run", *words])
+    with pytest.raises(UsageError, match=message):
+        check_training(flags, 4)
+
+
+def test_a_run_that_goes_on_needs_no_weights_to_begin_with(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
+    _, flags = parsed(["train", "--run-dir", str(tmp_path), "--init", "gone.pt"])
+    check_training(flags, 4)
 
 
 def test_the_laptop_example_of_submit_works_where_no_scheduler_is(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def test_a_run_is_exported_bit_for_bit(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_card_tells_how_the_weights_were_trained(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "churn.json").write_text('{"churn": 0.02}')
+    figures = {"churn": {"mean": 0.02}, "pairs": [{"first": str(tmp_path / "a.h5")}]}
+    study = {"rows": 90, "warnings": [str(tmp_path)], "methods": {"dnn": figures}}
+    (tmp_path / "churn.json").write_text(json.dumps(study))
     options: dict[str, Any] = {"license": "Apache-2.0", "churn": tmp_path / "churn.json"}
     exported(run, tmp_path / "m.pt", **options)
     card = json.loads((tmp_path / "m.pt.json").read_text())
@@ -74,7 +76,8 @@ def test_the_card_tells_how_the_weights_were_trained(run: Path, tmp_path: Path) 
     assert card["validation"]["average_loss"] == validated["validation_average_loss"]
     assert card["validation"]["step"] == 18
     assert card["data"] == {"meaning": "", "digest": "toy", "built_in": True}
-    assert (card["license"], card["churn"]) == ("Apache-2.0", {"churn": 0.02})
+    measured = {"rows": 90, "methods": {"dnn": {"churn": {"mean": 0.02}}}}
+    assert (card["license"], card["churn"]) == ("Apache-2.0", measured)
     assert card["training"]["codistill.distill_weight"] == 2.0
     assert card["versions"].keys() == {"hvcod", "trained_with", "torch", "python"}
     # It travels: nothing of this machine is in it.
@@ -141,6 +144,8 @@ def test_nothing_is_replaced_unless_forced(run: Path, tmp_path: Path) -> None:
         (0, "m.pt", {"which": "best", "step": 3}, "--which best: leave out --step"),
         (0, "m.pt", {"step": 3}, "has no weights of step 3"),
         (0, "m.pt", {"churn": Path("nothing.json")}, "--churn: cannot read nothing.json"),
+        (0, "m.pt", {"churn": Path(__file__)}, "this is not what `hvcod churn compare --json`"),
+        (0, "m.pt", {"data": Path("data")}, "--data names the data of the example of --with-model"),
     ],
 )
 def test_a_wrong_command_gives_one_line(
