@@ -13,9 +13,10 @@ def split_rows(report: Report) -> Rows:
     rows = [
         [
             f"{method}: {source}",
-            _share(figures.alone),
-            _share(figures.alone_squared),
-            _share(figures.shared),
+            *(
+                estimate_text(estimate, ".1%")
+                for estimate in (figures.alone, figures.alone_squared, figures.shared)
+            ),
         ]
         for method, split in report.sources.items()
         for source, figures in split.items()
@@ -36,7 +37,7 @@ def days_rows(report: Report) -> Rows:
         ]
         for days in distances
     ]
-    return [["days apart", *(f"churn {name}" for name in every)], *rows] if rows else []
+    return [["churn by days apart", *every], *rows] if rows else []
 
 
 def fragile_rows(report: Report) -> Rows:
@@ -69,9 +70,22 @@ def stable_methods(report: Report) -> Sequence[str]:
     return [name for name, rows in report.fragile.items() if not rows and name in with_pairs]
 
 
-def _share(estimate: Estimate | None) -> str:
+def estimate_text(estimate: Estimate | None, form: str = ".4f") -> str:
+    """Returns the mean, half of the range and the interval, as far as there are any."""
+    return " ".join(filter(None, (mean_text(estimate, form), interval_text(estimate, form))))
+
+
+def mean_text(estimate: Estimate | None, form: str = ".4f") -> str:
+    """Returns the mean and, if there is one, half of the range; a dash for None."""
     if estimate is None:
         return "-"
-    if estimate.interval is None:
-        return f"{estimate.mean:.1%}"
-    return f"{estimate.mean:.1%} [{estimate.interval[0]:.1%}, {estimate.interval[1]:.1%}]"
+    spread = "" if estimate.half_range is None else f" ± {estimate.half_range:{form}}"
+    return f"{estimate.mean:{form}}{spread}"
+
+
+def interval_text(estimate: Estimate | None, form: str = ".4f") -> str:
+    """Returns the interval; empty if there is none."""
+    if estimate is None or estimate.interval is None:
+        return ""
+    low, high = estimate.interval
+    return f"[{low:{form}}, {high:{form}}]"

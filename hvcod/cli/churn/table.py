@@ -1,49 +1,56 @@
 """A report as tables on the terminal."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
-from hvcod.cli.tables import columns
-from hvcod.units import figure
-
-if TYPE_CHECKING:
-    from hvcod.churn.report import Report
-    from hvcod.churn.statistics import Estimate
+from hvcod.churn.details import (
+    Rows,
+    days_rows,
+    estimate_text,
+    fragile_rows,
+    interval_text,
+    mean_text,
+    split_rows,
+    stable_methods,
+)
+from hvcod.churn.report import Report
+from hvcod.churn.statistics import Estimate
+from hvcod.cli.tables import fitting
+from hvcod.units import counted, figure
 
 MOST_PAIRS = 10
 """The largest number of pairs that are shown one by one."""
 
 
-def table(report: "Report") -> str:
+def table(report: Report) -> str:
     """Returns the report by method, production, source, pair if few, slice, and fragile rows."""
-    from hvcod.churn.details import days_rows, fragile_rows, split_rows, stable_methods
-
     parts = [f"{report.rows:,} rows, {report.matched}", report.note, _methods(report)]
     parts.append(_production(report))
-    parts += [columns(rows) for rows in (split_rows(report), days_rows(report)) if rows]
+    parts += [fitting(rows) for rows in (split_rows(report), days_rows(report))]
     if sum(len(method.pairs) for method in report.methods.values()) <= MOST_PAIRS:
         parts.append(_pairs(report))
-    parts += [_churn_by_slice(report), _loss_by_slice(report)]
-    if rows := fragile_rows(report):
-        parts.append(columns(rows))
+    parts += [fitting(_churn_by_slice(report), 2), fitting(_loss_by_slice(report), 2)]
+    parts += [fitting(_change_by_slice(report), 2), fitting(fragile_rows(report))]
     parts += [f"no row flips: {name}" for name in stable_methods(report)]
     return "\n\n".join(filter(None, parts))
 
 
-def _methods(report: "Report") -> str:
-    head = ["method", "retrains", "log loss", "churn", "independent pairs", "churn reduction"]
-    rows = [[*head, "log loss change"]]
+def _methods(report: Report) -> str:
+    rows = [["method", "log loss", "churn", "independent pairs", "churn reduction"]]
+    rows[0].append("log loss change")
     for name, method in report.methods.items():
         estimates, change = report.estimates[name], report.against_first.get(name, {})
-        row = [name, str(len(method.models))]
-        row += [_estimate(estimates.get(measure)) for measure in ("log_loss", "churn")]
-        row.append(_estimate(report.independent[name].get("churn")))
-        row.append(_share(change.get("churn_reduction")))
-        rows.append([*row, _estimate(change.get("log_loss_difference"))])
-    return columns(rows) + "\nmean ± half the range [95% interval]"
+        figures = [
+            estimates.get("log_loss"),
+            estimates.get("churn"),
+            report.independent[name].get("churn"),
+            change.get("churn_reduction"),
+            change.get("log_loss_difference"),
+        ]
+        rows += _two_lines(name, counted(len(method.models), "retrain"), figures, shares=(3,))
+    return fitting(rows) + "\nmean ± half the range, and below it the 95% interval"
 
 
-def _production(report: "Report") -> str:
+def _production(report: Report) -> str:
     """The retrains of each method against the model in production."""
     if report.production is None:
         return ""
@@ -51,15 +58,22 @@ def _production(report: "Report") -> str:
     about = "" if loss is None else f": log loss {loss:.4f}"
     rows = [["method", "churn", "churn reduction", "other decisions", "good churn", "bad churn"]]
     rows[0].append("log loss change")
+    measures = ("churn", "churn_reduction", "disagreement", "good_churn", "bad_churn")
     for name, changes in report.against_production.items():
-        row = [name, _estimate(changes.get("churn")), _share(changes.get("churn_reduction"))]
-        row.append(_share(changes.get("disagreement")))
-        measures = ("good_churn", "bad_churn", "log_loss_difference")
-        rows.append([*row, *(_estimate(changes.get(measure)) for measure in measures)])
-    return f"against production ({report.production.name}{about})\n{columns(rows)}"
+        figures = [changes.get(measure) for measure in (*measures, "log_loss_difference")]
+        rows += _two_lines(name, "", figures, shares=(1, 2))
+    return f"against production ({report.production.name}{about})\n{fitting(rows)}"
 
 
-def _pairs(report: "Report") -> str:
+def _two_lines(
+    name: str, note: str, figures: Sequence[Estimate | None], shares: Collection[int]
+) -> list[list[str]]:
+    """The row of a method, and below it a row of intervals; some figures are shares."""
+    forms = [".1%" if number in shares else ".4f" for number in range(len(figures))]
+    return [[name, *map(mean_text, figures, forms)], [note, *map(interval_text, figures, forms)]]
+
+
+def _pairs(report: Report) -> str:
     pairs = [pair for method in report.methods.values() for pair in method.pairs]
     lines = [["", *(f"{pair.first} | {pair.second}" for pair in pairs)]]
     decision = "top class" if report.classes else f"decision at {report.threshold:g}"
@@ -79,69 +93,58 @@ def _pairs(report: "Report") -> str:
     for name, row in figures:
         if row != [None] * len(row):
             lines.append([name, *(figure(value, ".4f") for value in row)])
-    return columns(lines)
+    return fitting(lines)
 
 
-def _churn_by_slice(report: "Report") -> str:
+def _churn_by_slice(report: Report) -> Rows:
     methods = list(report.with_pairs)
     if not report.slices or not methods:
-        return ""
-    return columns(
-        [
-            ["slice", "rows", *(f"churn {name}" for name in methods)],
-            *(
-                [part, f"{rows:,}", *(_mean(report, name, part, "churn") for name in methods)]
-                for part, rows in report.slices.items()
-            ),
-        ]
-    )
+        return []
+    return [
+        ["churn by slice", "rows", *methods],
+        *(
+            [part, f"{rows:,}", *(_mean(report, name, part, "churn") for name in methods)]
+            for part, rows in report.slices.items()
+        ),
+    ]
 
 
-def _loss_by_slice(report: "Report") -> str:
-    """The log loss of each method, or of each of two files, and the differences."""
+def _loss_by_slice(report: Report) -> Rows:
+    """The log loss of each method, or of each of two files and their difference."""
     methods = report.methods
     if not any(model.slices for method in methods.values() for model in method.models):
-        return ""
-    if len(methods) == 1 and len(models := methods[next(iter(methods))].models) == 2:
-        head = [*(f"log loss {model.name}" for model in models), "second - first"]
-        rows = []
-        for part in report.slices:
+        return []
+    head, rows = ["log loss by slice", "rows"], []
+    if two := len(methods) == 1 and len(models := methods[next(iter(methods))].models) == 2:
+        head += [*(model.name for model in models), "second - first"]
+    else:
+        head += methods
+    for part, count in report.slices.items():
+        if two:
             old, new = (model.slices[part] for model in models)
             change = None if old is None or new is None else new - old
-            rows.append([figure(value, ".4f") for value in (old, new, change)])
-    else:
-        later = list(report.against_first)
-        head = [f"log loss {name}" for name in methods] + [f"change {name}" for name in later]
-        rows = [
-            [
-                *(_mean(report, name, part, "log_loss") for name in methods),
-                *(_change(report, name, part) for name in later),
-            ]
-            for part in report.slices
-        ]
-    counts = report.slices.items()
-    lines = [[part, f"{n:,}", *row] for (part, n), row in zip(counts, rows, strict=True)]
-    return columns([["slice", "rows", *head], *lines])
+            losses = [figure(value, ".4f") for value in (old, new, change)]
+        else:
+            losses = [_mean(report, name, part, "log_loss") for name in methods]
+        rows.append([part, f"{count:,}", *losses])
+    return [head, *rows]
 
 
-def _mean(report: "Report", method: str, part: str, measure: str) -> str:
+def _change_by_slice(report: Report) -> Rows:
+    """The differences of the log loss to the first method."""
+    changes = {
+        name: [slices[part].against_first.get("log_loss_difference") for part in report.slices]
+        for name, slices in report.by_slice.items()
+        if name in report.against_first
+    }
+    if not any(map(any, changes.values())):
+        return []
+    rows = [
+        [part, f"{count:,}", *map(estimate_text, estimates)]
+        for (part, count), *estimates in zip(report.slices.items(), *changes.values(), strict=True)
+    ]
+    return [["log loss change by slice", "rows", *changes], *rows]
+
+
+def _mean(report: Report, method: str, part: str, measure: str) -> str:
     return figure(report.by_slice[method][part].means[measure], ".4f")
-
-
-def _change(report: "Report", method: str, part: str) -> str:
-    return _estimate(report.by_slice[method][part].against_first.get("log_loss_difference"))
-
-
-def _estimate(estimate: "Estimate | None") -> str:
-    if estimate is None:
-        return "-"
-    spread = "" if estimate.half_range is None else f" ± {estimate.half_range:.4f}"
-    return f"{estimate.mean:.4f}{spread}{_interval(estimate.interval, '.4f')}"
-
-
-def _share(estimate: "Estimate | None") -> str:
-    return "-" if estimate is None else f"{estimate.mean:.1%}{_interval(estimate.interval, '.1%')}"
-
-
-def _interval(interval: Sequence[float] | None, form: str) -> str:
-    return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
