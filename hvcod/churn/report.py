@@ -81,7 +81,8 @@ class Report:
         slices: {slice: the number of its rows}.
         warnings: Warnings for the user.
         fragile: {method: the rows that flip most often among its retrains}, with ``--fragile``.
-        data_sample: The samples of the data from which the retrains learned; see `StudyOptions`.
+        data_sample: The samples of the data from which the retrains learned, see `StudyOptions`;
+            None if that is unknown, because the report is of files.
         note: A sentence about these samples; may be empty.
     """
 
@@ -94,13 +95,20 @@ class Report:
     slices: Mapping[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=list)
     fragile: Mapping[str, Sequence[FragileRow]] = field(default_factory=dict)
-    data_sample: str = "none"
+    data_sample: str | None = None
     note: str = ""
 
     @property
     def with_pairs(self) -> dict[str, MethodFigures]:
         """The methods with two retrains or more, which therefore have churn."""
         return {name: method for name, method in self.methods.items() if method.pairs}
+
+    @cached_property
+    def in_pictures(self) -> list[str]:
+        """The methods that pictures show: of a study, those that are no floors if there are any."""
+        if self.data_sample is None:
+            return list(self.methods)
+        return [name for name in self.methods if not floor_of(name)[1]] or list(self.methods)
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, Estimate]]:
@@ -152,7 +160,12 @@ class Report:
 
     @cached_property
     def sources(self) -> dict[str, dict[str, SourceFigures]]:
-        """{method with floors: {source of churn: its part}}."""
+        """{method with floors: {source of churn: its part}}, of studies.
+
+        In files a ``same-init`` may share more than it would without samples of the data.
+        """
+        if self.data_sample is None:
+            return {}
         return split_of(self.methods, sampled=self.data_sample != "none")
 
     @cached_property

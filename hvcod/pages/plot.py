@@ -20,6 +20,7 @@ WIDTH, HEIGHT = 560, 340
 RIGHT, TOP, BOTTOM = 16, 12, 48
 _TICKS = 5
 _LINE = 13  # pixels between two lines of text
+_LETTER = 7  # pixels of a letter, or so
 
 
 def colour(number: int) -> str:
@@ -42,6 +43,7 @@ class Plot:
         clipped: Marks end at the edges of the axes.
         marks: The SVG elements so far.
         outside: Those that may lie outside of the axes, whether marks are clipped or not.
+        labels: The left end, the right end and the baseline of each label so far, in pixels.
     """
 
     x: tuple[float, float, str]
@@ -54,6 +56,7 @@ class Plot:
     clipped: bool = False
     marks: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    labels: list[tuple[float, float, float]] = field(default_factory=list)
 
     @property
     def bottom(self) -> int:
@@ -143,9 +146,16 @@ class Plot:
             self.outside.append(f'<text {position} style="fill:{fill}">{escape(text)}</text>')
 
     def label(self, x: float, y: float, text: str) -> None:
-        """Adds text beside a point."""
-        position = f'x="{self.right(x) + 9:.1f}" y="{self.down(y) - 7:.1f}"'
-        self.marks.append(f"<text {position}>{escape(text)}</text>")
+        """Adds text beside a point, below the earlier labels that are in its way."""
+        left, down = self.right(x) + 9, self.down(y) - 7
+        right = left + _LETTER * len(text)
+        while any(
+            left < end and begin < right and abs(down - other) < _LINE
+            for begin, end, other in self.labels
+        ):
+            down += 1
+        self.labels.append((left, right, down))
+        self.marks.append(f'<text x="{left:.1f}" y="{down:.1f}">{escape(text)}</text>')
 
     def svg(self, name: str, names: list[str] | None = None) -> str:
         """Returns the plot as an SVG element.

@@ -18,6 +18,7 @@ from hvcod.churn.report import Report, to_csv
 from hvcod.churn.split import FLOORS, floor_of
 from hvcod.churn.statistics import reduction
 from hvcod.cli.churn.table import table
+from hvcod.cli.tables import WIDTH
 
 ROWS = 4000
 STRENGTHS = {"initialisation": 0.01, "order": 0.02, "data": 0.04}
@@ -94,6 +95,8 @@ def test_without_samples_there_are_two_sources(studied: Report) -> None:
     assert alone.mean == pytest.approx(1 - shared.mean)
     assert not replace(report, methods={"dnn": methods["dnn"]}).sources
     assert not replace(report, methods={"same": methods["same"]}).sources
+    # Files do not tell whether same-order differs in the data, too.
+    assert not replace(report, data_sample=None).sources
 
 
 def test_a_split_is_shown_everywhere(studied: Report) -> None:
@@ -102,7 +105,11 @@ def test_a_split_is_shown_everywhere(studied: Report) -> None:
         assert "dnn: initialisation" in text
         assert "churn if it alone differs" in text
     assert "each from its <own> sample" in shown
+    assert max(map(len, shown.splitlines())) <= WIDTH  # with eleven methods, too
     assert "each from its &lt;own&gt; sample" in html
+    # Pictures compare methods one could choose.
+    assert "<h2>Two retrains: codistill</h2>" in html
+    assert "<h2>Two retrains: only-init</h2>" not in html
     told = studied.to_dict()
     assert told["data_sample"] == {"kind": "bootstrap", "note": "each from its <own> sample"}
     figures = told["sources"]["dnn"]["order"]["alone_squared"]

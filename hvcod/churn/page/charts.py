@@ -25,8 +25,10 @@ def trade_off(report: Report, against: str = "churn") -> str | None:
     churn_of = report.estimates if against == "churn" else report.against_production
     points = [
         (name, churn, report.estimates[name]["log_loss"])
-        for name, found in churn_of.items()
-        if (churn := found.get("churn")) and "log_loss" in report.estimates[name]
+        for name in report.in_pictures
+        if (found := churn_of.get(name, {}))
+        and (churn := found.get("churn"))
+        and "log_loss" in report.estimates[name]
     ]
     if not points:
         return None
@@ -34,7 +36,7 @@ def trade_off(report: Report, against: str = "churn") -> str | None:
     losses = [value for _, _, loss in points for value in _span(loss)]
     plot = Plot((*_with_margins(churns), against), (*_with_margins(losses), "log loss, nats"))
     for name, churn, loss in points:
-        x, y, shown = churn.mean, loss.mean, _colour(report, name)
+        x, y, shown = churn.mean, loss.mean, colour_of(report, name)
         plot.line([(end, y) for end in _span(churn)], shown)
         plot.line([(x, end) for end in _span(loss)], shown)
         plot.point(x, y, shown, f"{name}: churn {x:.4f}, log loss {y:.4f}")
@@ -51,7 +53,7 @@ def histogram(report: Report) -> str | None:
     pairs_of = {
         name: method.pairs
         for name, method in report.with_pairs.items()
-        if any(pair.quantiles["1"] for pair in method.pairs)
+        if name in report.in_pictures and any(pair.quantiles["1"] for pair in method.pairs)
     }
     if not pairs_of:
         return None
@@ -64,13 +66,13 @@ def histogram(report: Report) -> str | None:
         steps = []
         for low, high, share in zip(edges, edges[1:], heights, strict=False):
             text = f"{name}: {share:.2%} of the rows differ by {low:.3g} to {high:.3g}"
-            plot.box((low, 0, high, share), _colour(report, name), text, 0.25)
+            plot.box((low, 0, high, share), colour_of(report, name), text, 0.25)
             steps += [(low, share), (high, share)]
-        plot.line(steps, _colour(report, name), 1.5)
+        plot.line(steps, colour_of(report, name), 1.5)
     return plot.svg("histogram of the absolute differences")
 
 
-def scatter(method: MethodFigures, number: int) -> str | None:
+def scatter(method: MethodFigures, fill: str) -> str | None:
     """Draws the predictions of two retrains against each other, as a density of the rows."""
     if method.density is None or not method.pairs:
         return None
@@ -84,7 +86,7 @@ def scatter(method: MethodFigures, number: int) -> str | None:
         corners = (row, column, row + 1, column + 1)
         x0, y0, x1, y1 = (corner / DENSITY_BINS for corner in corners)
         shade = 0.08 + 0.92 * float(np.log1p(count) / most)
-        plot.box((x0, y0, x1, y1), colour(number), f"{count:,} rows", shade)
+        plot.box((x0, y0, x1, y1), fill, f"{count:,} rows", shade)
     plot.line([(0, 0), (end, end)], "var(--text)", 0.7)
     return plot.svg("predictions of two retrains")
 
@@ -92,12 +94,13 @@ def scatter(method: MethodFigures, number: int) -> str | None:
 def by_slice(report: Report) -> str | None:
     """Draws the mean churn of each slice, with a bar for each method."""
     names = list(report.slices)
-    if not names or not report.with_pairs:
-        return None
     churns = {
         method: [report.by_slice[method][name].means["churn"] or 0.0 for name in names]
         for method in report.with_pairs
+        if method in report.in_pictures
     }
+    if not names or not churns:
+        return None
     top = max(max(values) for values in churns.values()) or 1.0
     height = TOP + BOTTOM + len(names) * (len(churns) * SLICE_HEIGHT + 10)
     plot = Plot((0, top * 1.05, "churn"), (0, len(names), ""), height, left=175)
@@ -105,13 +108,14 @@ def by_slice(report: Report) -> str | None:
         for index, (name, value) in enumerate(zip(names, values, strict=True)):
             top_edge = len(names) - index - 0.1 - number * 0.8 / len(churns)
             corners = (0, top_edge - 0.8 / len(churns) + 0.02, value, top_edge)
-            plot.box(corners, _colour(report, method), f"{method}, {name}: {value:.4f}")
+            plot.box(corners, colour_of(report, method), f"{method}, {name}: {value:.4f}")
     return plot.svg("churn by slice", [_short(name, 24) for name in names])
 
 
-def _colour(report: Report, method: str) -> str:
-    """The colour of a method, the same in all pictures."""
-    return colour(list(report.methods).index(method))
+def colour_of(report: Report, method: str) -> str:
+    """Returns the colour of a method, the same everywhere; grey if no picture shows it."""
+    shown = report.in_pictures
+    return colour(shown.index(method)) if method in shown else "var(--line)"
 
 
 def _together(pairs: Sequence[PairFigures]) -> Differences:

@@ -11,7 +11,6 @@ from hvcod.churn.report import OF_RETRAINS, Report
 from hvcod.churn.sliced import OF_PAIRS
 from hvcod.churn.statistics import Estimate
 from hvcod.pages.frame import html_page, table
-from hvcod.pages.plot import colour
 
 MOST_PAIRS = 100
 """The largest number of pairs that the page lists one by one."""
@@ -55,7 +54,7 @@ def _methods(report: Report) -> str:
         for measure in (*OF_RETRAINS, *OF_PAIRS, "rank_correlation")
         if any(measure in estimates for estimates in report.estimates.values())
     ]
-    columns = [_key(number, name) for number, name in enumerate(report.methods)]
+    columns = [_key(report, name) for name in report.methods]
     rows = [["retrains", *(str(len(method.models)) for method in report.methods.values())]]
     for measure in measures:
         values = (estimates.get(measure) for estimates in report.estimates.values())
@@ -83,7 +82,7 @@ def _production(report: Report) -> str:
         for measure in (*OF_PAIRS, *OF_BOTH, "churn_reduction")
         if any(found.get(measure) for found in changes.values())
     ]
-    columns = [_key(number, name) for number, name in enumerate(report.methods)]
+    columns = [_key(report, name) for name in report.methods]
     loss = report.production.log_loss
     about = "" if loss is None else f", log loss {loss:.4f}"
     return (
@@ -94,7 +93,10 @@ def _production(report: Report) -> str:
 
 
 def _figures(report: Report) -> Iterator[str]:
-    keys = " ".join(_key(number, name) for number, name in enumerate(report.methods))
+    names = report.in_pictures
+    keys = " ".join(_key(report, name) for name in names)
+    if len(names) < len(report.methods):
+        keys += "<br>Methods that share a source of churn are in the tables only."
     yield _figure("Log loss against churn", charts.trade_off(report), keys)
     of_production = charts.trade_off(report, "churn against production")
     yield _figure("Log loss, and churn against production", of_production, keys)
@@ -104,11 +106,10 @@ def _figures(report: Report) -> Iterator[str]:
         f"{keys}<br>Of all pairs; the largest 0.1% are off the right edge.",
     )
     yield _figure("Churn by slice", charts.by_slice(report), f"{keys}<br>Mean over all pairs.")
-    for number, (name, method) in enumerate(report.methods.items()):
-        note = (
-            "Stronger: more rows, on a logarithmic scale. On the line both predictions are equal."
-        )
-        yield _figure(f"Two retrains: {name}", charts.scatter(method, number), note)
+    note = "Stronger: more rows, on a logarithmic scale. On the line both predictions are equal."
+    for name in names:
+        drawn = charts.scatter(report.methods[name], charts.colour_of(report, name))
+        yield _figure(f"Two retrains: {name}", drawn, note)
 
 
 def _figure(title: str, svg: str | None, note: str) -> str:
@@ -138,8 +139,8 @@ def _slices(report: Report) -> str:
     labelled = any("log_loss" in estimates for estimates in report.estimates.values())
     if not rows or not labelled:
         return ""
-    losses = [f"log loss<br>{_key(number, name)}" for number, name in enumerate(names)]
-    head = [f"change<br>{_key(names.index(name), name)}" for name in later]
+    losses = [f"log loss<br>{_key(report, name)}" for name in names]
+    head = [f"change<br>{_key(report, name)}" for name in later]
     return table(["slice", "rows", *losses, *head], rows)
 
 
@@ -159,8 +160,9 @@ def _pairs(report: Report) -> str:
     return table(["pair", *names, "rank correlation", "median", "99%", "largest"], rows) + more
 
 
-def _key(number: int, name: str) -> str:
-    return f'<span class="key" style="background:{colour(number)}"></span>{escape(name)}'
+def _key(report: Report, name: str) -> str:
+    shown = charts.colour_of(report, name)
+    return f'<span class="key" style="background:{shown}"></span>{escape(name)}'
 
 
 def _estimate(estimate: Estimate | None) -> str:
