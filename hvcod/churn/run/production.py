@@ -9,6 +9,7 @@ from pathlib import Path
 from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.methods import Method
 from hvcod.churn.run.retrains import predictions_of
+from hvcod.churn.sources import is_model
 from hvcod.config import TrainOptions, findable
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.files.shared import create_whole
@@ -55,6 +56,11 @@ def find_production(study: StudyOptions, output: Path) -> Production | None:
         raise UsageError(
             f"--production {path} holds predictions of the training data: name the run or "
             "the file of weights, which can predict others"
+        )
+    if path.is_file() and not is_model(path):
+        raise UsageError(
+            f"--production {path} is no file of weights, which can predict the study's rows and "
+            "teach; files of predictions are compared by `hvcod churn compare` and `gate`"
         )
     try:
         files = find([path], [], Choice())

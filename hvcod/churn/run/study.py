@@ -10,7 +10,7 @@ from hvcod.churn.measures.slices import parse_edges
 from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.report import Report
 from hvcod.churn.run.data import check_data
-from hvcod.churn.run.methods import methods_of
+from hvcod.churn.run.methods import Method, methods_of
 from hvcod.churn.run.production import (
     Production,
     find_production,
@@ -18,7 +18,7 @@ from hvcod.churn.run.production import (
     predict_production,
 )
 from hvcod.churn.run.retrains import Retrain, retrains_of
-from hvcod.churn.run.samples import samples_of
+from hvcod.churn.run.samples import Samples, samples_of
 from hvcod.config import TrainOptions
 from hvcod.errors import HvcodError, UsageError, reason_of
 from hvcod.evaluation.options import EvaluationOptions
@@ -66,7 +66,7 @@ def conduct(
     retrains = retrains_of(methods, study, train, output)
     crew.batches(retrains)
     samples = samples_of(study, train)
-    note = " ".join(filter(None, (samples.note, _note_of_init(train))))
+    note = _note(samples, methods, train)
     if note and crew.is_root:
         show(note, err=True)
     share = crew.options.share
@@ -94,14 +94,18 @@ def conduct(
     return Outcome(done, len(retrains), report=report)
 
 
-def _note_of_init(train: TrainOptions) -> str:
-    """Returns a sentence for the user if retrains begin with given weights; empty if not."""
-    if train.init is None:
-        return ""
-    return (
-        f"All retrains begin with the weights of --init {train.init}: retrains that begin at "
-        "random differ more."
-    )
+def _note(samples: Samples, methods: Sequence[Method], train: TrainOptions) -> str:
+    """Returns sentences on the data and the first weights of the retrains, as far as needed."""
+    sentences = [samples.note]
+    shared = [method.name for method in methods if not method.own_data]
+    if samples.note and shared:
+        sentences.append(f"All retrains of {', '.join(shared)} have the same data.")
+    if train.init is not None:
+        sentences.append(
+            f"All retrains begin with the weights of --init {train.init}: retrains that begin at "
+            "random differ more."
+        )
+    return " ".join(filter(None, sentences))
 
 
 def _check(

@@ -21,6 +21,8 @@ from hvcod.cli.commands import cli
 from hvcod.errors import HvcodError, UsageError
 
 METHODS = "dnn,anchored,anchored-codistill"
+WEIGHTS = b"PK\x03\x04"
+"""The beginning of a file of weights."""
 PULLED = ["--distill-weight", 20, "--steps", 30, "--burn-in", 8, "--log-interval", 1]
 
 
@@ -85,28 +87,28 @@ def test_no_model_in_production() -> None:
 
 
 def test_predictions_are_kept_by_the_content_of_the_file(tmp_path: Path) -> None:
-    one, other = tmp_path / "one.h5", tmp_path / "other.h5"
-    one.write_bytes(b"weights")
-    other.write_bytes(b"weights")
+    one, other = tmp_path / "one.pt", tmp_path / "other.pt"
+    one.write_bytes(WEIGHTS)
+    other.write_bytes(WEIGHTS)
     found = [production_of(path, tmp_path, part="test", examples=9) for path in (one, other)]
     assert found[0].predictions == found[1].predictions
     assert found[0].predictions.parent == tmp_path / "predictions" / "test-9" / "production"
-    other.write_bytes(b"other weights")
+    other.write_bytes(WEIGHTS + b"others")
     assert production_of(other, tmp_path, part="test", examples=9).digest != found[0].digest
 
 
 def test_anchored_retrains_of_one_study_have_one_anchor(tmp_path: Path) -> None:
-    path, output = tmp_path / "p.h5", tmp_path / "s"
+    path, output = tmp_path / "p.pt", tmp_path / "s"
     output.mkdir()
-    path.write_bytes(b"weights")
+    path.write_bytes(WEIGHTS)
     keep = partial(keep_production, output=output)
     keep(production_of(path, output), methods_of("dnn"))
     assert not (output / NOTE).exists()
     for _ in range(2):
         keep(production_of(path, output), methods_of("dnn,anchored"))
     before = production_of(path, output)
-    path.write_bytes(b"other weights")
-    with pytest.raises(HvcodError, match=r"p\.h5 holds other weights than .*p\.h5, which the anc"):
+    path.write_bytes(WEIGHTS + b"others")
+    with pytest.raises(HvcodError, match=r"p\.pt holds other weights than .*p\.pt, which the anc"):
         keep(production_of(path, output), methods_of("anchored-codistill"))
     # Others may be compared with any model.
     keep(production_of(path, output), methods_of("dnn"))
@@ -121,6 +123,7 @@ def test_anchored_retrains_of_one_study_have_one_anchor(tmp_path: Path) -> None:
         (["--production", "none"], "--production: .*none: no such run directory or file"),
         (["--production", "store"], "holds predictions of the training data: name the run"),
         (["--production", "empty"], "--production: .*empty is not a run directory"),
+        (["--production", "p.csv"], "--production p.csv is no file of weights, which can predict"),
         (["--methods", "anchored"], "pulled towards the model in production: name its run"),
     ],
 )
@@ -134,6 +137,7 @@ def test_wrong_usage_is_refused_by_name(
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "dataset.json").write_text('{"format": "hvcod-predictions"}')
     (tmp_path / "empty").mkdir()
+    (tmp_path / "p.csv").write_text("id,prediction\n1,0.5\n")
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, study(tmp_path / "s", "dnn", 2, *words)[1:])
     assert isinstance(done.exception, UsageError)
