@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -54,7 +55,8 @@ def launch(options: TrainOptions, team: Team) -> list[dict[str, Any]]:
     If a summary names silent teacher ranks, MPI must not be ended as usual: see `abort.leave`.
     """
     everyone = team.ranks
-    on_rank_zero(everyone, lambda: check_trackers(options.tracker.names))
+    folder = options.run_dir or Path()
+    on_rank_zero(everyone, lambda: check_trackers(options.tracker.names, folder))
     group, *others = groups = _groups_here(options, team)
     # All trainers of the launch, if there are others, which may fall silent.
     colleagues = everyone.Split(group.role == "teacher", everyone.rank) if group.whole else None

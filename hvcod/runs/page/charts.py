@@ -1,6 +1,8 @@
 """The plots of a page of runs, each as inline SVG: cheap to draw, without matplotlib."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +17,9 @@ HEIGHT = 300
 
 MOST_POINTS, MOST_OF_ALL = 500, 50_000
 """Points of a line, and about those of all lines of a page; of more only the extremes are drawn."""
+
+MOST_LINES = 1000
+"""Lines of a panel: of 256 groups that all teach each other there are 65,280."""
 
 NAMED = 8
 """The largest number of groups that are named at the end of their lines."""
@@ -45,14 +50,26 @@ def series_of(groups: Sequence[tuple[str, GroupCurves]], over: str) -> list[Seri
     return [Series(name, curves, number, axis) for number, (name, curves) in enumerate(groups)]
 
 
-def curves(series: Sequence[Series], per_step: bool) -> list[tuple[Panel, str]]:
-    """Returns the panels for which some group has figures, and the plot of each."""
+def curves(series: Sequence[Series], per_step: bool) -> list[tuple[Panel, str, str]]:
+    """Returns the panels for which some group has figures, the plot of each, and a note on it."""
     found = [panel for panel in panels(series, per_step) if panel.lines]
-    lines = sum(len(panel.lines) for panel in found)
-    most = max(40, min(MOST_POINTS, MOST_OF_ALL // max(1, lines)))
+    drawn = [replace(each, lines=_some(each.lines)) for each in found]
+    most = max(40, min(MOST_POINTS, MOST_OF_ALL // max(1, sum(len(each.lines) for each in drawn))))
     end = max(_last(line) for panel in found for line in panel.lines) if found else 0.0
     across = (0.0, end if end > _TINY else 1.0)
-    return [(panel, _plot(panel, series, across, most)) for panel in found]
+    return [
+        (panel, _plot(each, series, across, most), _left_out(len(each.lines), len(panel.lines)))
+        for panel, each in zip(found, drawn, strict=True)
+    ]
+
+
+def _some(lines: Sequence[Line]) -> Sequence[Line]:
+    """Returns at most `MOST_LINES` of some lines, of all groups alike."""
+    return lines[:: math.ceil(len(lines) / MOST_LINES)]
+
+
+def _left_out(drawn: int, lines: int) -> str:
+    return "" if drawn == lines else f"{drawn:,} of {lines:,} lines."
 
 
 def _last(line: Line) -> float:

@@ -103,8 +103,8 @@ def _drawn(runs: Sequence[Path], over: str, per_step: bool, alone: bool) -> Draw
     times = charts.times_of(named)
     return Drawn(
         [
-            (panel.label.replace("\n", " "), svg, _items(panel.legend or {}))
-            for panel, svg in charts.curves(series, per_step)
+            (panel.label.replace("\n", " "), svg, _items(panel.legend or {}) + note)
+            for panel, svg, note in charts.curves(series, per_step)
         ],
         _groups([name for name, _ in named]) + _items(kinds(series)),
         charts.bars(times) if times else "",

@@ -117,7 +117,7 @@ def of_teachers(values: Mapping[str, float], form: str) -> str:
     """``1: 50`` (teacher: value), or the range if there are more than two teachers."""
     if len(values) <= 2:
         return ", ".join(f"{teacher}: {value:{form}}" for teacher, value in values.items()) or "-"
-    return f"{min(values.values()):{form}} to {max(values.values()):{form}}"
+    return _between(list(values.values()), form)
 
 
 def _learning(status: RunStatus) -> Table:

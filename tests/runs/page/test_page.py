@@ -282,6 +282,16 @@ def test_long_lines_keep_their_extremes() -> None:
     assert [x for x, _ in points] == sorted(x for x, _ in points)
 
 
+def test_of_very_many_lines_some_are_drawn(tmp_path: Path) -> None:
+    run, path = new_run(tmp_path / "run", groups=1), tmp_path / "run.html"
+    many = {str(teacher): 60 for teacher in range(1500)}
+    add_group(run, 0, [training(step, staleness=many) for step in (10, 20)], claim=here())
+    assert hvcod("status", run, "--html", path).exception is None
+    shown = path.read_text()
+    assert "750 of 1,500 lines." in shown
+    assert shown.count(": teacher ") == 750
+
+
 def test_odd_figures_are_drawn_without_a_fault(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", groups=1)
     odd: list[Line] = [

@@ -10,6 +10,7 @@ from pathlib import Path
 from hvcod import __version__
 from hvcod.config import TrainOptions, flatten, to_tree
 from hvcod.groups.split import Group
+from hvcod.terminal import one_line
 from hvcod.training.record.trackers.base import Tracked, Value
 from hvcod.training.run.directory import Run
 
@@ -53,4 +54,5 @@ def _name(directory: Path) -> str:
 
 
 def _plain(value: object) -> Value:
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    # Names of files need not be UTF-8, which libraries expect.
+    return value if isinstance(value, int | float | bool) else one_line(str(value))

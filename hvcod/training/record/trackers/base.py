@@ -5,7 +5,7 @@ import importlib.util
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -128,8 +128,16 @@ def parsed(line: bytes) -> dict[str, Any]:
         return {}
 
 
-def check_trackers(names: list[str]) -> None:
-    """Raises UsageError if the library of a tracker is not installed; names what to install."""
+def check_trackers(names: Sequence[str], directory: Path) -> None:
+    """Checks that trackers can follow a run in a directory.
+
+    Raises:
+        UsageError: The library of a tracker is not installed: names what to install. Or the name of
+            the directory is not UTF-8, from which MLflow would write to another one.
+    """
+    shown = str(directory.absolute())
+    if names and shown != shown.encode(errors="replace").decode():
+        raise UsageError(f"--tracker needs a run directory whose name is UTF-8, not {shown}")
     for name in names:
         for module, package in TRACKERS.load(name).NEEDS.items():
             if importlib.util.find_spec(module) is None:

@@ -6,7 +6,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from hvcod.files.appender import cut_torn_line
@@ -21,9 +21,12 @@ RUN, GROUP, ENDED = "hvcod.run", "hvcod.group", "hvcod.ended"
 """Tags of an MLflow run: the id of the run, the number of the group, and how its launch ended
 (``running`` until then)."""
 
+Item = TypeVar("Item")
+
 _OWN_STORE = "MLFLOW_ALLOW_FILE_STORE"
 _LONGEST = 5000
-_MOST_PARAMETERS = 100
+# Of one call, by https://mlflow.org/docs/latest/rest-api.html (Log Batch).
+_MOST_PARAMETERS, _MOST_METRICS = 100, 1000
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "preempted": "KILLED", "killed": "KILLED"}
 
 
@@ -71,7 +74,8 @@ class MLflow(Tracker):
         if new:
             metrics = [self._entities.Metric(name, new[name], now, step) for name in new]
             try:
-                self._client.log_batch(self._id, metrics=metrics)
+                for some in _pieces(metrics, _MOST_METRICS):
+                    self._client.log_batch(self._id, metrics=some)
             except Exception:
                 self._mend()
                 raise
@@ -166,7 +170,7 @@ class MLflow(Tracker):
                 self._client.set_tag(self._id, f"hvcod.now.{name}", value)
 
 
-def _pieces(items: list[tuple[str, str]], most: int) -> Iterable[list[tuple[str, str]]]:
+def _pieces(items: list[Item], most: int) -> Iterable[list[Item]]:
     return (items[begin : begin + most] for begin in range(0, len(items), most))
 
 

@@ -218,5 +218,12 @@ class NeedsMore(Tracker):
 def test_an_absent_library_is_named_with_what_brings_it() -> None:
     with TRACKERS.added("needy", NeedsMore):
         with pytest.raises(UsageError, match=r"^--tracker needy needs: pip install 'hvcod\[nobody"):
-            check_trackers(["tensorboard", "needy"])
-        check_trackers(["tensorboard"])
+            check_trackers(["tensorboard", "needy"], Path("runs/é"))
+        check_trackers(["tensorboard"], Path("runs/é"))
+
+
+def test_a_directory_that_libraries_would_take_for_another_one_is_refused() -> None:
+    odd = Path("runs/r\udcff")
+    check_trackers([], odd)
+    with pytest.raises(UsageError, match=r"^--tracker needs a run directory whose name is UTF-8"):
+        check_trackers(["tensorboard"], odd)

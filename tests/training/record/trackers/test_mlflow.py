@@ -118,3 +118,12 @@ def test_the_environment_names_another_store(
 
 def test_no_password_gets_into_the_log() -> None:
     assert _without_password("https://me:secret@host:5000/a") == "https://host:5000/a"
+
+
+def test_a_step_may_have_more_figures_than_one_call_takes(tmp_path: Path, long: None) -> None:
+    figures = {f"staleness/{teacher}": 50.0 for teacher in range(1001)}
+    tracker = MLflow(tracked(tmp_path))
+    tracker.begin()
+    tracker.log(10, figures)
+    (run,) = of_mlflow(tmp_path / STORE)
+    assert set(run.rows) == set(figures)
