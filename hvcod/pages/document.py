@@ -112,7 +112,7 @@ def _html(block: Block) -> str:
             return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
         case Table():
             head, *rows = [[escape(cell) for cell in row] for row in (block.head, *block.rows)]
-            return f'<div class="wide">{table(head, rows)}</div>'
+            return table(head, rows)
         case Code():
             return f'<div class="wide"><pre>{escape(block.text)}</pre></div>'
         case Picture():

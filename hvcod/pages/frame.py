@@ -86,7 +86,21 @@ def html_page(title: str, body: str, style: str = "", refresh: Refresh | None = 
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table whose cells are HTML; the first column holds names."""
+    """Returns a table whose cells are HTML, which scrolls if it is wider than the page.
+
+    The first column holds names.
+    """
     lines = ["".join(f"<th>{cell}</th>" for cell in head)]
     lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    inside = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="wide"><table>{inside}</table></div>'
+
+
+def picture(title: str, svg: str, caption: str) -> str:
+    """Returns a picture with a title, in plain text, above and a caption of HTML below it."""
+    return f"<figure><h2>{escape(title)}</h2>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def key(colour: str, opacity: float = 1) -> str:
+    """Returns a patch of a colour, for a legend."""
+    return f'<span class="key" style="background:{colour};opacity:{opacity:g}"></span>'

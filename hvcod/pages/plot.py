@@ -219,6 +219,11 @@ class Plot:
         ]
 
 
+def shortened(name: str, length: int = 24) -> str:
+    """Returns a name, or the end of a long one, for a label of an axis."""
+    return name if len(name) <= length else f"…{name[1 - length :]}"
+
+
 def ticks(low: float, high: float) -> list[float]:
     """Returns some round numbers between two numbers."""
     step = 10 ** math.floor(math.log10((high - low) / _TICKS))

@@ -9,7 +9,7 @@ from hvcod.churn.measures.differences import Differences
 from hvcod.churn.measures.pair import PairFigures
 from hvcod.churn.report import Report
 from hvcod.churn.statistics import Estimate
-from hvcod.pages.plot import BOTTOM, TOP, WIDTH, Plot, colour
+from hvcod.pages.plot import BOTTOM, TOP, WIDTH, Plot, colour, shortened
 
 BARS = 50
 SLICE_HEIGHT = 16
@@ -79,7 +79,8 @@ def scatter(method: MethodFigures, fill: str) -> str | None:
     rows, columns = np.nonzero(method.density)
     end = (int(max(rows.max(), columns.max())) + 1) / DENSITY_BINS
     pair = method.pairs[0]
-    plot = Plot((0, end, _short(pair.first)), (0, end, _short(pair.second)), height=WIDTH - 40)
+    across, up = shortened(pair.first, 60), shortened(pair.second, 60)
+    plot = Plot((0, end, across), (0, end, up), height=WIDTH - 40)
     most = np.log1p(method.density.max())
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         count = int(method.density[row, column])
@@ -109,7 +110,7 @@ def by_slice(report: Report) -> str | None:
             top_edge = len(names) - index - 0.1 - number * 0.8 / len(churns)
             corners = (0, top_edge - 0.8 / len(churns) + 0.02, value, top_edge)
             plot.box(corners, colour_of(report, method), f"{method}, {name}: {value:.4f}")
-    return plot.svg("churn by slice", [_short(name, 24) for name in names])
+    return plot.svg("churn by slice", [shortened(name) for name in names])
 
 
 def colour_of(report: Report, method: str) -> str:
@@ -137,7 +138,3 @@ def _with_margins(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     margin = 0.15 * (high - low) or 0.05 * abs(high) or 0.01
     return low - margin, high + margin
-
-
-def _short(name: str, length: int = 60) -> str:
-    return name if len(name) <= length else f"…{name[1 - length :]}"

@@ -7,7 +7,7 @@ from hvcod.churn.gate.judging import Limit
 from hvcod.churn.gate.measures import MEASURES, SHOWN, Candidate, Compared, Figure
 from hvcod.churn.gate.report import GateReport
 from hvcod.pages.document import Block, Bullets, Heading, Paragraph, Picture, Table, html
-from hvcod.pages.plot import BOTTOM, TOP, Plot, colour
+from hvcod.pages.plot import BOTTOM, TOP, Plot, colour, shortened
 
 MOST_SLICES = 60
 """The largest number of slices that a picture shows."""
@@ -121,7 +121,7 @@ def _picture(report: GateReport, measure: str) -> Picture | None:
     for limit in limits:
         ends = (0, len(parts) - 1) if limit.by_slice else (len(parts) - 1, len(parts))
         plot.line([(limit.value, end) for end in ends], _LIMIT, 2)
-    names = ["all rows", *(_short(part) for part in parts[1:] if part is not None)]
+    names = ["all rows", *(shortened(part) for part in parts[1:] if part is not None)]
     svg = plot.svg(f"{measure} and its intervals", names)
     more = len(report.slices) - MOST_SLICES
     words = SHOWN[measure]
@@ -157,7 +157,3 @@ def _figure(candidate: Candidate, part: str | None, measure: str) -> Figure:
     compared: Compared = candidate.overall if part is None else candidate.slices[part]
     figure: Figure = getattr(compared, measure)
     return figure
-
-
-def _short(name: str, length: int = 24) -> str:
-    return name if len(name) <= length else f"…{name[1 - length :]}"

@@ -10,7 +10,7 @@ from hvcod.churn.production import OF_BOTH
 from hvcod.churn.report import OF_RETRAINS, Report
 from hvcod.churn.sliced import OF_PAIRS
 from hvcod.churn.statistics import Estimate
-from hvcod.pages.frame import html_page, table
+from hvcod.pages.frame import html_page, key, picture, table
 
 MOST_PAIRS = 100
 """The largest number of pairs that the page lists one by one."""
@@ -26,13 +26,12 @@ def page(report: Report) -> str:
         f"{escape(str(report.matched))}; {kind}. Means over retrains or over "
         "all pairs of them (good and bad churn: over independent pairs) ± half the range "
         f"[95% interval].</p>{_paragraph(report.note)}"
-        f'{warnings}<div class="wide">{_methods(report)}</div>'
-        f'<div class="wide">{_production(report)}</div>'
-        f"{_wide(split_rows(report))}{_wide(days_rows(report))}"
-        f'<div class="pictures">{"".join(_figures(report))}</div>'
-        f'<div class="wide">{_slices(report)}</div>{_wide(fragile_rows(report))}'
+        f"{warnings}{_methods(report)}{_production(report)}"
+        f"{_plain(split_rows(report))}{_plain(days_rows(report))}"
+        f'<div class="pictures">{"".join(_pictures(report))}</div>'
+        f"{_slices(report)}{_plain(fragile_rows(report))}"
         f"{''.join(_paragraph(f'no row flips: {name}') for name in stable_methods(report))}"
-        f'<div class="wide">{_pairs(report)}</div><p>hvcod {escape(__version__)}</p>',
+        f"{_pairs(report)}<p>hvcod {escape(__version__)}</p>",
     )
 
 
@@ -40,12 +39,12 @@ def _paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>" if text else ""
 
 
-def _wide(rows: Sequence[Sequence[str]]) -> str:
+def _plain(rows: Sequence[Sequence[str]]) -> str:
     """A table of plain text; its first row is the head."""
     if not rows:
         return ""
     head, *others = ([escape(cell) for cell in row] for row in rows)
-    return f'<div class="wide">{table(head, others)}</div>'
+    return table(head, others)
 
 
 def _methods(report: Report) -> str:
@@ -92,30 +91,31 @@ def _production(report: Report) -> str:
     )
 
 
-def _figures(report: Report) -> Iterator[str]:
+def _pictures(report: Report) -> Iterator[str]:
     names = report.in_pictures
     keys = " ".join(_key(report, name) for name in names)
     if len(names) < len(report.methods):
         keys += "<br>Methods that share a source of churn are in the tables only."
-    yield _figure("Log loss against churn", charts.trade_off(report), keys)
+    yield from _picture("Log loss against churn", charts.trade_off(report), keys)
     of_production = charts.trade_off(report, "churn against production")
-    yield _figure("Log loss, and churn against production", of_production, keys)
-    yield _figure(
+    yield from _picture("Log loss, and churn against production", of_production, keys)
+    yield from _picture(
         "Absolute differences",
         charts.histogram(report),
         f"{keys}<br>Of all pairs; the largest 0.1% are off the right edge.",
     )
-    yield _figure("Churn by slice", charts.by_slice(report), f"{keys}<br>Mean over all pairs.")
+    yield from _picture(
+        "Churn by slice", charts.by_slice(report), f"{keys}<br>Mean over all pairs."
+    )
     note = "Stronger: more rows, on a logarithmic scale. On the line both predictions are equal."
     for name in names:
         drawn = charts.scatter(report.methods[name], charts.colour_of(report, name))
-        yield _figure(f"Two retrains: {name}", drawn, note)
+        yield from _picture(f"Two retrains: {name}", drawn, note)
 
 
-def _figure(title: str, svg: str | None, note: str) -> str:
-    if svg is None:
-        return ""
-    return f"<figure><h2>{escape(title)}</h2>{svg}<figcaption>{note}</figcaption></figure>"
+def _picture(title: str, svg: str | None, note: str) -> Iterator[str]:
+    if svg is not None:
+        yield picture(title, svg, note)
 
 
 def _slices(report: Report) -> str:
@@ -161,8 +161,7 @@ def _pairs(report: Report) -> str:
 
 
 def _key(report: Report, name: str) -> str:
-    shown = charts.colour_of(report, name)
-    return f'<span class="key" style="background:{shown}"></span>{escape(name)}'
+    return f"{key(charts.colour_of(report, name))}{escape(name)}"
 
 
 def _estimate(estimate: Estimate | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hvcod.pages.plot import Plot, colour
+from hvcod.pages.plot import Plot, colour, shortened
 from hvcod.runs.curves import GroupCurves
 from hvcod.runs.panels import Axis, Line, Panel, Series, axis_of, panels
 from hvcod.runs.times import LEAST, means
@@ -27,8 +27,8 @@ NAMED = 8
 _EQUAL, _TINY = 1e-9, 1e-100
 """Figures that differ by a smaller share are drawn as if they were equal; smaller ones as zero."""
 
-MOST_BARS, _LONGEST = 24, 24
-"""Bars of a plot of times, and letters of the name of one."""
+MOST_BARS = 24
+"""Bars of a plot of times."""
 
 _BAR, _LEFT, _CHARACTER = 40, 72, 9.5  # pixels, as wide as letters are on a phone
 
@@ -170,7 +170,7 @@ def bars(parts: Mapping[str, Mapping[str, float]]) -> str:
     """Draws {name of a group: {part of a step: milliseconds}} as stacked bars."""
     shown = dict(list(parts.items())[:MOST_BARS])
     longest = max(_TINY, *(sum(taken.values()) for taken in shown.values()))
-    names = [name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}" for name in shown]
+    names = [shortened(name) for name in shown]
     left = round(16 + _CHARACTER * max(map(len, names)))
     height = 60 + _BAR * len(shown)
     axes = (0, longest * 1.02, "milliseconds a step"), (0, len(shown), "")

@@ -10,6 +10,7 @@ from hvcod.errors import HvcodError
 from hvcod.files.regular import open_regular
 from hvcod.files.whole import write_output
 from hvcod.folders import group_folder, list_groups
+from hvcod.pages.frame import key
 from hvcod.pages.plot import colour
 from hvcod.runs.curves import GroupCurves, names_of, read_curves
 from hvcod.runs.page import charts
@@ -125,8 +126,7 @@ def _named(
 def _groups(names: Sequence[str]) -> str:
     """The part of the legend that names groups."""
     return "".join(
-        f'<span class="item"><span class="key" style="background:{colour(number)}"></span>'
-        f"{escape(one_line(name))}</span>"
+        f'<span class="item">{key(colour(number))}{escape(one_line(name))}</span>'
         for number, name in enumerate(names)
     )
 

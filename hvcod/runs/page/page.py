@@ -6,7 +6,7 @@ from html import escape
 from typing import NamedTuple
 
 from hvcod import __version__
-from hvcod.pages.frame import html_page, table
+from hvcod.pages.frame import html_page, key, picture, table
 from hvcod.pages.plot import colour
 from hvcod.pages.refresh import Refresh
 from hvcod.runs.page.charts import MOST_BARS, look_of
@@ -99,7 +99,7 @@ def page_of_runs(
     body = [
         _header(title, counted(groups, "group"), moment),
         _troubles(problems),
-        f'<div class="wide">{table(head, rows)}</div>',
+        table(head, rows),
         _pictures(drawn),
         _footer(", ".join(found), None),
     ]
@@ -182,29 +182,20 @@ def _troubles(lines: Sequence[str]) -> str:
 
 
 def _pictures(drawn: Drawn) -> str:
-    figures = [_figure(title, *more) for title, *more in drawn.curves]
+    pictures = [picture(title, svg, caption) for title, svg, caption in drawn.curves]
     if drawn.bars:
         note = f" Of the first {MOST_BARS} groups." if len(drawn.colours) > MOST_BARS else ""
-        figures.append(_figure("a step's time, on average", drawn.bars, _parts() + note))
-    return f'<p class="legend">{drawn.legend}</p><div class="pictures">{"".join(figures)}</div>'
-
-
-def _figure(title: str, svg: str, caption: str) -> str:
-    return f"<figure><h2>{_text(title)}</h2>{svg}<figcaption>{caption}</figcaption></figure>"
+        pictures.append(picture("a step's time, on average", drawn.bars, _parts() + note))
+    return f'<p class="legend">{drawn.legend}</p><div class="pictures">{"".join(pictures)}</div>'
 
 
 def _parts() -> str:
-    keys = [(name, *look_of(name)) for name in PARTS]
-    return " ".join(
-        f'<span class="item"><span class="key" style="background:{fill};opacity:{opacity:g}">'
-        f"</span>{name}</span>"
-        for name, fill, opacity in keys
-    )
+    return " ".join(f'<span class="item">{key(*look_of(name))}{name}</span>' for name in PARTS)
 
 
 def _table(name: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [[_text(cell) for cell in row] for row in (head, *rows)]
-    return f'<h2>{_text(name)}</h2><div class="wide">{table(cells[0], cells[1:])}</div>'
+    return f"<h2>{_text(name)}</h2>{table(cells[0], cells[1:])}"
 
 
 def _compared(name: str, status: RunStatus, drawn: Drawn) -> Iterator[list[str]]:
@@ -223,9 +214,7 @@ def _compared(name: str, status: RunStatus, drawn: Drawn) -> Iterator[list[str]]
 
 def _key(run: str, group: int, drawn: Drawn) -> str:
     number = drawn.colours.get((run, group))
-    return (
-        "" if number is None else f'<span class="key" style="background:{colour(number)}"></span>'
-    )
+    return "" if number is None else key(colour(number))
 
 
 def _options(options: Mapping[str, str]) -> str:
