@@ -33,7 +33,7 @@ _DARK = {
 
 
 def _variables(theme: int, colours: dict[str, str]) -> str:
-    named = colours | {f"c{number}": pair[theme] for number, pair in enumerate(PALETTE)}
+    named = colours | {f"c{number}": pair[theme] for number, pair in enumerate(PALETTE.values())}
     return "".join(f"--{name}:{colour};" for name, colour in named.items())
 
 

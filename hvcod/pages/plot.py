@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-PALETTE = (
-    ("#0072b2", "#4aa3e0"),
-    ("#d55e00", "#f28a3c"),
-    ("#009e73", "#35c79a"),
-    ("#cc79a7", "#e39ac4"),
-    ("#e69f00", "#f0b73a"),
-    ("#56b4e9", "#a5dcff"),
-    ("#444444", "#b8bcc4"),
-)
+PALETTE = {
+    "blue": ("#0072b2", "#4aa3e0"),
+    "orange": ("#d55e00", "#f28a3c"),
+    "green": ("#009e73", "#35c79a"),
+    "pink": ("#cc79a7", "#e39ac4"),
+    "yellow": ("#e69f00", "#f0b73a"),
+    "light blue": ("#56b4e9", "#a5dcff"),
+    "grey": ("#444444", "#b8bcc4"),
+}
 """Colours that colour-blind people can tell apart, too (Okabe and Ito): on white, on black."""
 
 WIDTH, HEIGHT = 560, 340
@@ -26,6 +26,11 @@ _LETTER = 7  # pixels of a letter, or so
 def colour(number: int) -> str:
     """Returns the colour of a method or group, as a variable of the page's style."""
     return f"var(--c{number % len(PALETTE)})"
+
+
+def colour_name(number: int) -> str:
+    """Returns the word for the colour of a method or group."""
+    return list(PALETTE)[number % len(PALETTE)]
 
 
 @dataclass

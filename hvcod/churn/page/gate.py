@@ -3,17 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 from hvcod import __version__
+from hvcod.churn.gate import tables
 from hvcod.churn.gate.judging import Limit
 from hvcod.churn.gate.measures import MEASURES, SHOWN, Candidate, Compared, Figure
 from hvcod.churn.gate.report import GateReport
 from hvcod.pages.document import Block, Bullets, Heading, Paragraph, Picture, Table, html
-from hvcod.pages.plot import BOTTOM, TOP, Plot, colour, shortened
+from hvcod.pages.plot import BOTTOM, TOP, Plot, colour, colour_name, shortened
 
 MOST_SLICES = 60
 """The largest number of slices that a picture shows."""
-
-_COLOURS = ("blue", "orange", "green", "pink", "yellow", "light blue", "grey")
-"""The words for the colours of `hvcod.pages.plot`."""
 
 _ROW = 14
 """The height of an interval, in pixels."""
@@ -35,15 +33,14 @@ def _blocks(report: GateReport) -> Iterator[Block]:
     if report.warnings:
         yield Bullets([("Warning:", text) for text in report.warnings])
     yield Heading("All rows")
-    yield _overall(report)
-    if report.production.labelled:
-        yield _models(report)
+    yield from _table(tables.overall(report))
+    yield from _table(tables.models(report))
     for measure in MEASURES:
         if (picture := _picture(report, measure)) is not None:
             yield picture
     if report.slices:
         yield Heading("Slices")
-        yield _slices(report)
+        yield from _table(tables.slices(report))
     yield Paragraph(f"hvcod {__version__}")
 
 
@@ -53,56 +50,9 @@ def _outcome(report: GateReport, candidate: str) -> Iterator[tuple[str, str]]:
         yield f"{candidate}:", f"{reason}."
 
 
-def _overall(report: GateReport) -> Table:
-    rows = []
-    for candidate in report.candidates:
-        judged = {
-            each.limit.measure: each
-            for each in report.judgements[candidate.name]
-            if not each.limit.by_slice
-        }
-        for measure, words in SHOWN.items():
-            figure: Figure = getattr(candidate.overall, measure)
-            judgement = judged.get(measure)
-            if figure.estimate is not None:
-                verdict = [str(judgement.limit), judgement.verdict] if judgement else ["–", ""]
-                rows.append([candidate.name, words, *_numbers(figure, 5), *verdict])
-    head = ["candidate", "measure", "estimate", f"{report.level} interval", "limit", "verdict"]
-    return Table(head, rows)
-
-
-def _models(report: GateReport) -> Table:
-    models = [report.production, *(candidate.model for candidate in report.candidates)]
-    rows = []
-    for number, model in enumerate(models):
-        figures = (model.log_loss, model.accuracy, model.calibration, model.calibration_error)
-        shown = ("–" if each is None else f"{each:.4f}" for each in figures)
-        rows.append([f"{model.name}{'' if number else ' (production)'}", *shown])
-    return Table(["model", "log loss", "accuracy", "calibration", "calibration error"], rows)
-
-
-def _slices(report: GateReport) -> Table:
-    rows = []
-    for candidate in report.candidates:
-        for name, compared in candidate.slices.items():
-            verdicts = [
-                f"{each.limit.measure} {each.verdict}"
-                for each in report.judgements[candidate.name]
-                if each.slice == name
-            ]
-            figures = [" ".join(_numbers(getattr(compared, each), 4)) for each in MEASURES]
-            count = f"{report.slices[name]:,}"
-            rows.append([candidate.name, name, count, ", ".join(verdicts) or "–", *figures])
-    return Table(["candidate", "slice", "rows", "verdict", *MEASURES], rows)
-
-
-def _numbers(figure: Figure, digits: int) -> list[str]:
-    if figure.estimate is None:
-        return ["–", ""]
-    if figure.interval is None:
-        return [f"{figure.estimate:.{digits}f}", "too few rows"]
-    low, high = figure.interval
-    return [f"{figure.estimate:.{digits}f}", f"[{low:.{digits}f}, {high:.{digits}f}]"]
+def _table(rows: tables.Rows) -> Iterator[Table]:
+    if rows:
+        yield Table(rows[0], rows[1:])
 
 
 def _picture(report: GateReport, measure: str) -> Picture | None:
@@ -125,7 +75,7 @@ def _picture(report: GateReport, measure: str) -> Picture | None:
     svg = plot.svg(f"{measure} and its intervals", names)
     more = len(report.slices) - MOST_SLICES
     words = SHOWN[measure]
-    keys = [f"{_COLOURS[n % len(_COLOURS)]}: {name}" for n, name in enumerate(report.judgements)]
+    keys = [f"{colour_name(number)}: {name}" for number, name in enumerate(report.judgements)]
     keys += ["red: the limits"] * bool(limits)
     caption = f"{words[0].upper()}{words[1:]}, with intervals; {', '.join(keys)}."
     caption += f" The first {MOST_SLICES} slices; the table has {more} more." if more > 0 else ""
@@ -149,8 +99,8 @@ def _draw(plot: Plot, figure: Figure, height: float, number: int, name: str) -> 
         return
     if figure.interval:
         plot.line([(end, height) for end in figure.interval], colour(number))
-    shown = " ".join(_numbers(figure, 5))
-    plot.point(figure.estimate, height, colour(number), f"{name}: {shown}")
+    shown = f"{name}: {figure.estimate:.5f} {tables.interval(figure)}"
+    plot.point(figure.estimate, height, colour(number), shown)
 
 
 def _figure(candidate: Candidate, part: str | None, measure: str) -> Figure:
