@@ -7,7 +7,9 @@ stays light.
 """
 
 import contextlib
+import functools
 import importlib
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +42,12 @@ def places_of_packages(group: str) -> dict[str, Place]:
 
     Of two packages that bring the same name the first one found counts.
     """
+    return _places(group, tuple(sys.path))
+
+
+@functools.cache
+def _places(group: str, path: tuple[str, ...]) -> dict[str, Place]:
+    """Looks for them once: it takes a file of every installed package, which may be far away."""
     places: dict[str, Place] = {}
     for point in sorted(entry_points(group=group)):
         places.setdefault(point.name, Place(point.value, _package(point)))

@@ -1,5 +1,6 @@
 """``hvcod train --init`` in a launch: the roots read the file, and all ranks begin with it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,30 +16,29 @@ SMALL = {"model.embedding": 8, "model.hidden": 16, "batch_size": 4, "validation_
 STILL = {"optimizer.learning_rate": 0, "steps": 2, "codistill.exchange_interval": 1}
 
 
-def command(data: Path, run: Path, init: Path) -> list[object]:
+def command(data: Path, run: Path, init: Path, groups: int) -> list[object]:
     words: list[object] = ["hvcod", "train", "--data", data, "--run-dir", run, "--init", init]
     words += [
         word for key, value in (SMALL | STILL).items() for word in ("--set", f"{key}={value}")
     ]
-    return [*words, "--groups", 2, "--burn-in", 0]
+    return [*words, "--groups", groups, "--burn-in", 0]
 
 
 def test_all_ranks_of_all_groups_begin_with_a_file(
-    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path
+    fast_mpirun: ForkServer, tiny_data: Path, tmp_path: Path, scale: Callable[[int, int], int]
 ) -> None:
-    run, path = tmp_path / "run", tmp_path / "theirs.pt"
+    run, path, groups = tmp_path / "run", tmp_path / "theirs.pt", scale(1, 2)
     model = LanguageModel(TokenDataset(tiny_data).vocabulary_size, 8, LayerNormLSTM(8, 16, 1))
     theirs = model.state_dict()
     torch.save(theirs, path)
-    done = fast_mpirun(4, *command(tiny_data, run, path))
-    for group in (0, 1):
+    fast_mpirun(2 * groups, *command(tiny_data, run, path, groups))
+    for group in range(groups):
         state = Weights(run / f"group-{group}/state/step-00000002.h5", Alone()).tensors()
         assert all(torch.equal(state[name], tensor) for name, tensor in theirs.items())
-    assert "groups 0, 1 begin with the same weights" in done.stderr
     torch.save({**theirs, "more": torch.ones(1)}, path)
-    failed = fast_mpirun(4, *command(tiny_data, tmp_path / "other", path), check=False)
+    other = command(tiny_data, tmp_path / "other", path, groups)
+    failed = fast_mpirun(2 * groups, *other, check=False)
     assert failed.returncode == 1
-    assert (
-        f"--init {path} does not fit the model that this run trains: it has, and" in failed.stderr
-    )
+    message = f"--init {path} does not fit the model that this run trains: it has, and"
+    assert message in failed.stderr
     assert "Traceback" not in failed.stderr

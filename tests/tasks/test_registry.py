@@ -2,12 +2,10 @@
 
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
-import hvcod.registry
 from hvcod.errors import UsageError
 from hvcod.runs.layers import resolve
 from hvcod.tasks import TASKS, known_tasks, load_task
@@ -121,14 +119,13 @@ def test_what_is_no_task_is_told(name: str, complaint: str) -> None:
         load_task(name, here=True)
 
 
-def test_tasks_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = EntryPoints(
-        [
-            EntryPoint("whole", "mypackage.mymodule:Whole", "hvcod.tasks"),
-            EntryPoint("criteo", "mypackage.mymodule:Whole", "hvcod.tasks"),
-        ]
-    )
-    monkeypatch.setattr(hvcod.registry, "entry_points", lambda group: points.select(group=group))
+def test_tasks_of_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "site/mypackage-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Name: mypackage\nVersion: 1\n")
+    points = (f"{name} = mypackage.mymodule:Whole\n" for name in ("whole", "criteo"))
+    (about / "entry_points.txt").write_text("[hvcod.tasks]\n" + "".join(points))
+    monkeypatch.syspath_prepend(about.parent)
     assert load_task("whole", here=True).__name__ == "Whole"
     assert load_task("criteo").__name__ == "Criteo"  # nobody takes the name of a task of hvcod
     assert known_tasks()["whole"].place == "mypackage.mymodule:Whole"

@@ -62,32 +62,33 @@ def test_halves_become_single_precision(tmp_path: Path) -> None:
 
 
 def test_a_training_is_exported_and_goes_on_from_there(tmp_path: Path) -> None:
-    train(tmp_path / "first")
+    train(tmp_path / "first", steps=6)
     export(tmp_path / "first", None, ExportOptions(), tmp_path / "m.safetensors")
     for source in (tmp_path / "first", tmp_path / "m.safetensors"):
         run = tmp_path / f"from-{source.name}"
         train(run, init=source, **STILL)
-        assert same(final(run), final(tmp_path / "first", step=18))
+        assert same(final(run), final(tmp_path / "first", step=6))
     export(tmp_path / "from-m.safetensors", None, ExportOptions(), tmp_path / "second.pt")
     begun = json.loads((tmp_path / "second.pt.json").read_text())["init"]
     first = json.loads((tmp_path / "m.safetensors.json").read_text())
-    assert (begun["path"], begun["step"], begun["run"]) == ("m.safetensors", 18, first["run"])
+    assert (begun["path"], begun["step"], begun["run"]) == ("m.safetensors", 6, first["run"])
 
 
 def test_a_resumed_run_does_not_read_the_file_again(tmp_path: Path) -> None:
     path, run = saved(tmp_path / "m.pt", 5), tmp_path / "run"
-    whole = train(tmp_path / "whole", init=path)
-    train(run, 4, init=path)
+    few: dict[str, Any] = {"steps": 6, "save_interval": 2, "validation_interval": 6}
+    whole = train(tmp_path / "whole", init=path, **few)
+    train(run, 2, init=path, **few)
     moved = path.rename(tmp_path / "moved.pt")
-    train(run, 4, init=path)
+    train(run, 1, init=path, **few)
     # At another path the weights must be those with which the group began.
     with pytest.raises(HvcodError, match=rf"began with other weights \({path}\) than those in .*6"):
-        train(run, init=saved(tmp_path / "6.pt", 6))
-    resumed = train(run, init=moved)
+        train(run, init=saved(tmp_path / "6.pt", 6), **few)
+    resumed = train(run, init=moved, **few)
     assert resumed[0]["weights"] == whole[0]["weights"]
     assert f'init = "{path}"' in (run / "config.toml").read_text()
     with pytest.raises(HvcodError, match=r"a run with init=.*m\.pt, this one has no init"):
-        train(run)
+        train(run, **few)
 
 
 def test_a_run_that_has_no_state_yet_begins_with_the_same_weights(tmp_path: Path) -> None:
