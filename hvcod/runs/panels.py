@@ -52,7 +52,7 @@ KINDS: Mapping[str, tuple[str, Look]] = {
 TRAINING = Look(width=0.8, opacity=0.4, marked=False)
 PARTS: Sequence[Dashes] = ((1, 1), SOLID, (4, 1), (4, 1, 1, 1))
 FIRST_TEACHER = Look(DOTTED, width=1, marked=False)
-"""How losses of the training, of parts of the validation data, and that event are drawn."""
+"""The looks of training losses, of parts of the validation data, and of the first teacher."""
 
 BEGINNING = 0.1
 """The share of a run at its beginning whose large losses may lie outside the picture."""

@@ -5,7 +5,7 @@ import math
 import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from hvcod.training.record.means import Means
 from hvcod.training.record.metrics import MetricsFile
 from hvcod.training.record.processors import Processors
 from hvcod.training.record.profile import profile_of
+from hvcod.training.record.source import Source
 from hvcod.training.record.times import StepTimes
 from hvcod.training.record.trackers.about import tracked
 from hvcod.training.record.trackers.feed import Trackers
@@ -31,38 +32,6 @@ Update = tuple[Tensor, Tensor, float, bool]
 """Task loss, distillation loss times its weight, that weight, and whether the weights changed."""
 
 _CPU = torch.device("cpu")
-
-
-class Source(Protocol):
-    """A part of a training that has figures or problems to report.
-
-    It is asked on every rank of the group at the same step; what the group root answers is written.
-    """
-
-    @property
-    def problems(self) -> Mapping[str, int]:
-        """{what failed: how often} since the launch began; empty if nothing did."""
-        ...
-
-    @property
-    def reasons(self) -> Mapping[str, str]:
-        """The last reason, with the path, of those problems that have one."""
-        return {}
-
-    def figures(self, step: int) -> Mapping[str, object]:
-        """Returns figures for a line of metrics after so many steps. May be collective."""
-        return {}
-
-    def counters(self) -> Mapping[str, int]:
-        """Returns {what is counted: how much} since the launch began, such as bytes.
-
-        Lines and the summary show the sums over all launches.
-        """
-        return {}
-
-    def summary(self) -> Mapping[str, object]:
-        """Returns figures for the summary at the end."""
-        return {}
 
 
 class Journal:

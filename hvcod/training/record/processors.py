@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from hvcod.groups.split import Group
+from hvcod.training.record.source import Source
 
 PROBLEM = "another processor"
 
 
-class Processors:
+class Processors(Source):
     """The history of a group's processors, a source of the journal.
 
     Sums are rounded in another order where vectors are longer, so a run that goes on elsewhere ends
@@ -48,18 +49,6 @@ class Processors:
         return {
             PROBLEM: f"{before} until step {step}, {now} since: results may differ in the last bit"
         }
-
-    def figures(self, step: int) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
-
-    def counters(self) -> Mapping[str, int]:
-        """Nothing."""
-        return {}
-
-    def summary(self) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
 
     def state_dict(self) -> list[list[int | str]]:
         """Returns the steps from which on, and the kinds of processors on which, it computed."""

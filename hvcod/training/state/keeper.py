@@ -14,7 +14,7 @@ from hvcod.tasks.architecture import differences
 from hvcod.tensorfile.meaning import difference
 from hvcod.tensorfile.origin import Origin
 from hvcod.tensorfile.steps import checkpoint_path
-from hvcod.training.record.journal import Source
+from hvcod.training.record.source import Source
 from hvcod.training.run.directory import Run
 from hvcod.training.state.best import Best
 from hvcod.training.state.common import common

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hvcod.tensorfile.worker import Worker
+from hvcod.training.record.source import Source
 from hvcod.training.record.trackers.base import Ending, Tracked, parsed, scalars
 
 SECONDS_TO_END = 30.0
@@ -29,6 +30,7 @@ _MODULE = "hvcod.training.record.trackers.process"
 _PROBLEM = "tracker {}"
 _SECONDS_FOR_THREADS = 5.0
 _MOST_WAITING = 10_000
+_MOST_REPORTED = 10  # A reason may name the step, so that each is another one.
 _OF_LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDRA_", "HOROVOD_")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -102,7 +104,9 @@ class Feed:
             self._lose(f"its process ended early (exit code {code})")
 
     def _put(self, message: dict[str, Any]) -> None:
-        if self._waiting.qsize() < _MOST_WAITING:
+        if self._process is None:
+            self._lose(self.reason)
+        elif self._waiting.qsize() < _MOST_WAITING:
             self._waiting.put(message)
         else:
             self._lose(f"{_MOST_WAITING} lines wait for it already")
@@ -134,14 +138,15 @@ class Feed:
     def _lose(self, reason: str) -> None:
         with self._lock:
             self.lost, self.reason = self.lost + 1, self.reason or reason
-            first = reason not in self._reported
-            self._reported.add(reason)
+            first = reason not in self._reported and len(self._reported) < _MOST_REPORTED
+            if first:
+                self._reported.add(reason)
         if first:
             log.warning("tracker %s misses figures: %s (told once)", self.name, reason)
 
 
-class Trackers:
-    """The trackers of a group, a source of the journal; those of other ranks than the root: none.
+class Trackers(Source):
+    """The trackers of a group, which its root has; a source of the journal.
 
     Attributes:
         feeds: One for each.
@@ -153,10 +158,9 @@ class Trackers:
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
         """Tracks the numbers of a line of metrics; returns at once."""
-        if self.feeds:
-            numbers = scalars({name: figures[name] for name in figures if name != "step"})
-            for feed in self.feeds:
-                feed.log(step, numbers)
+        numbers = scalars({name: figures[name] for name in figures if name != "step"})
+        for feed in self.feeds:
+            feed.log(step, numbers)
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Tells them the end, and says how to look at what they have; waits a bounded time."""
@@ -180,18 +184,9 @@ class Trackers:
         """The first reason of each, by tracker."""
         return {_PROBLEM.format(feed.name): feed.reason for feed in self.feeds if feed.lost}
 
-    def figures(self, step: int) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
-
-    def counters(self) -> Mapping[str, int]:
-        """Nothing."""
-        return {}
-
     def summary(self) -> Mapping[str, object]:
-        """Returns where each tracker has the run, if there are any."""
-        where = {feed.name: feed.where for feed in self.feeds}
-        return {"trackers": where} if where else {}
+        """Returns where each tracker has the run."""
+        return {"trackers": {feed.name: feed.where for feed in self.feeds}}
 
 
 def _started(folder: Path) -> "subprocess.Popen[bytes]":

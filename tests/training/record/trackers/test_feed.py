@@ -32,7 +32,7 @@ class Toy(Tracker):
 
     def log(self, step, figures):
         if "raise" in figures:
-            raise ValueError("no such figure")
+            raise ValueError("no such figure" if figures["raise"] == 1 else f"none at {step}")
         if "die" in figures:
             os._exit(3)
         if "hang" in figures:
@@ -122,12 +122,27 @@ def test_what_a_tracker_refuses_is_counted_and_told_once(
     for step in (10, 20):
         trackers.log(step, {"raise": 1})
     trackers.log(30, {"loss": 1.0})
+    for step in range(40, 60):
+        trackers.log(step, {"raise": 2})  # each for a reason of its own
     trackers.close(FINISHED)
     assert notes(run) == ["30 {'loss': 1.0}", "finished  {'validation_loss': 0.5}"]
-    assert trackers.problems == {"tracker toy": 2}
+    assert trackers.problems == {"tracker toy": 22}
     assert trackers.reasons == {"tracker toy": "no such figure"}
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ["tracker toy misses figures: no such figure (told once)"]
+    assert warnings[0] == "tracker toy misses figures: no such figure (told once)"
+    assert len(warnings) == 10
+
+
+def test_a_tracker_whose_process_cannot_be_started_loses_all(
+    run: Tracked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(run.folder / "no python"))
+    trackers = Trackers(["toy"], run, 0)
+    trackers.log(10, {"loss": 1.0})
+    trackers.close(FINISHED)
+    assert trackers.problems == {"tracker toy": 3}  # the start, a line, the end
+    reason = "its process could not be started: No such file or directory"
+    assert trackers.reasons == {"tracker toy": reason}
 
 
 def test_a_tracker_that_cannot_begin_is_told_with_its_reason(run: Tracked) -> None:
