@@ -82,10 +82,20 @@ def read_curves(run: Path) -> list[GroupCurves]:
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
-    """Returns the names of runs, each on one line; the paths of those that have the same name."""
-    short = [one_line(run.resolve().name) for run in runs]
-    pairs = zip(short, runs, strict=True)
-    return [name if short.count(name) == 1 else one_line(str(run)) for name, run in pairs]
+    """Returns the names of runs, each on one line, with the folders above that tell them apart."""
+    paths = [run.resolve().parts for run in runs]
+    names = []
+    for run, parts in zip(runs, paths, strict=True):
+        ends = (count for count in range(1, len(parts)) if _shared(paths, parts[-count:]) == 1)
+        # Two links may point to the same run.
+        name = "/".join(parts[-count:]) if (count := next(ends, 0)) else str(run)
+        names.append(one_line(name))
+    return names
+
+
+def _shared(paths: Sequence[tuple[str, ...]], end: tuple[str, ...]) -> int:
+    """Returns how many of some paths have the same end."""
+    return sum(path[-len(end) :] == end for path in paths)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 
 from hvcod.cli.plot import command
 from hvcod.errors import HvcodError, UsageError
-from hvcod.runs.curves import AXES, Curve, read_curves
+from hvcod.runs.curves import AXES, Curve, names_of, read_curves
 from hvcod.runs.panels import _of_a_step
 from hvcod.runs.plot import draw
 
@@ -260,11 +260,20 @@ def test_averages_ensembles_and_parts_are_lines_beside_the_loss(tmp_path: Path) 
         *("validation, part 0", "validation, part 1", "first teacher", "accuracy"),
         *("wall time (minutes)", "bytes so far", "averaged inside the group"),
         # Runs of the same name are told apart.
-        *("published for others", *(f"{run}, group 0" for run in runs)),
+        *("published for others", "a/run, group 0", "b/run, group 0"),
     ):
         assert f">{words}<" in picture, words
     for words in ("taken from others", "ensemble of averages", "average accuracy"):
         assert f">{words}<" not in picture, words
+
+
+def test_names_have_the_folders_that_tell_them_apart(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("a/1")
+    runs = [tmp_path / name for name in ("a/1", "b/1", "b/2/x", "c\n", "link")]
+    assert names_of(runs[1:-1]) == ["1", "x", "c\\n"]
+    assert names_of(runs[:-1]) == ["a/1", "b/1", "x", "c\\n"]
+    # Two paths of one run.
+    assert names_of([runs[0], runs[-1]]) == [str(runs[0]), str(runs[-1])]
 
 
 def test_bytes_of_a_step_are_the_mean_since_they_last_moved() -> None:
