@@ -229,8 +229,8 @@ class TrainOptions:
     )
     bootstrap: bool = option(
         False,
-        "each group reads a sample of its examples with replacement, as many as there are, the "
-        "same in each epoch (with --same-data: of all examples)",
+        "each group reads a sample of its own, with replacement: as many as it has examples, the "
+        "same in each epoch (with --same-data: drawn from all examples)",
         common=True,
         section=Section.DATA,
     )

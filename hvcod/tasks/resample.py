@@ -60,22 +60,22 @@ class Bootstrap:
             sizes[-1] = count % CELL
         self._ends = np.concatenate([[0], np.cumsum(part_draws(seed, sizes))])
 
-    def at(self, places: Integers) -> Integers:
-        """Returns the items at some places of the sample; the places are in ascending order."""
-        found = np.empty_like(places)
-        if not len(places):
+    def at(self, positions: Integers) -> Integers:
+        """Returns the items at some positions of the sample, which are in ascending order."""
+        found = np.empty_like(positions)
+        if not len(positions):
             return found
-        first, last = np.searchsorted(self._ends, places[[0, -1]], side="right") - 1
+        first, last = np.searchsorted(self._ends, positions[[0, -1]], side="right") - 1
         for cell in range(first, last + 1):
             begin, end = self._ends[cell : cell + 2]
-            here = slice(*np.searchsorted(places, (begin, end)))
-            found[here] = cell * CELL + self._items(cell)[places[here] - begin]
+            here = slice(*np.searchsorted(positions, (begin, end)))
+            found[here] = cell * CELL + self._items(cell)[positions[here] - begin]
         return found
 
-    def places(self, items: Integers) -> Integers:
-        """Returns how many draws are below each of some items, which are in ascending order.
+    def offsets(self, items: Integers) -> Integers:
+        """Returns the first position that holds each of some items or a later one.
 
-        It takes little time if the items begin cells.
+        The items are in ascending order. It takes little time if they begin cells.
         """
         cells, inside = np.divmod(items, CELL)
         found = self._ends[cells]
@@ -86,7 +86,7 @@ class Bootstrap:
         return found
 
     def _items(self, cell: int) -> Integers:
-        """Returns the draws from a cell, as places in it, in ascending order."""
+        """Returns the draws from a cell, as positions in it, in ascending order."""
         count = int(self._ends[cell + 1] - self._ends[cell])
         return part_drawn(self._seed, cell, min(CELL, self._count - cell * CELL), count)
 

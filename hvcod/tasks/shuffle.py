@@ -117,24 +117,34 @@ class Share:
         return self.read(np.arange(count), count, available)
 
     def read(self, numbers: Integers, count: int, available: int) -> Integers:
-        """Returns some of the `chosen` examples: those at some places among them, ascending.
+        """Returns some of the `chosen` examples, by their numbers in the training part.
 
         Args:
+            numbers: Their positions among those chosen, in ascending order.
             count: What `number` returned.
         """
         span = self.span(available)
         return span.start + spread(self.resampled(numbers, count), count, len(span))
 
     def resampled(self, numbers: Integers, count: int) -> Integers:
-        """Returns which of `count` items are read at some places, in ascending order.
+        """Returns the items at some positions of the sample of ``--training-bootstrap``.
 
-        The places themselves, unless there is a ``--training-bootstrap``.
+        Without that option there is no sample, and item i is at position i.
+
+        Args:
+            numbers: The positions, in ascending order.
+            count: The number of items, and of draws.
         """
         return numbers if self.sample is None else bootstrap(self.sample, count).at(numbers)
 
-    def places(self, numbers: Integers, count: int) -> Integers:
-        """Returns how many examples are read of those in front of some of `count`, ascending."""
-        return numbers if self.sample is None else bootstrap(self.sample, count).places(numbers)
+    def offsets(self, numbers: Integers, count: int) -> Integers:
+        """Returns the positions in that sample from which on there are some items, or later ones.
+
+        Args:
+            numbers: The items, in ascending order.
+            count: The number of items, and of draws.
+        """
+        return numbers if self.sample is None else bootstrap(self.sample, count).offsets(numbers)
 
     def order(self, items: Integers, *seed: int) -> Integers:
         """Returns a permutation of some items, by their numbers, that follows from the seed.
@@ -167,7 +177,7 @@ class Share:
 
 
 def spread(numbers: Integers, count: int, available: int) -> Integers:
-    """Returns the places of some of `count` items that are spread evenly over those available."""
+    """Returns the numbers of some of `count` items that are spread evenly over those available."""
     each, more = divmod(available, max(1, count))
     return np.asarray(numbers * each + numbers * more // max(1, count))
 

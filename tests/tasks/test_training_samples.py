@@ -77,7 +77,7 @@ def test_billions_of_rows_take_little_memory(monkeypatch: pytest.MonkeyPatch) ->
     found = sample.at(places)
     assert count - 20_000 < found[0] <= found[-1] < count
     edges = np.arange(0, count, 512)
-    assert sample.places(edges)[-1] <= count  # of all blocks at once
+    assert sample.offsets(edges)[-1] <= count  # of all blocks at once
 
 
 def test_a_window_is_a_share_in_the_order_of_the_data() -> None:

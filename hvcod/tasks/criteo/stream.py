@@ -83,7 +83,7 @@ class GroupRows:
         first, last = self._begin // self._block, (self._begin + rows - 1) // self._block
         numbers = np.arange(first, last + 1)
         edges = np.clip(np.arange(first, last + 2) * self._block - self._begin, 0, rows)
-        self._edges = share.places(edges, rows)
+        self._edges = share.offsets(edges, rows)
         self._blocks = share.order(numbers, self._seed, 0)[slot::slots]
         self._draws = np.zeros(len(numbers), dtype=np.int64)
         self._draws[self._blocks] = share.draws(np.diff(self._edges)[self._blocks])
