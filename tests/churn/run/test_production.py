@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from churn.run.test_run import LONGER, TINY, Study, predictions, study_of, wait_for
+from churn.run.test_run import LONGER, TINY, Study, learns, predictions, study_of, wait_for
 from click.testing import CliRunner
 from forkserver.launches import ForkServer
 
@@ -56,7 +56,7 @@ def test_retrains_are_pulled_towards_the_model_in_production(
 ) -> None:
     state = state_of(monday, tmp_path)
     words = study(tmp_path / "s", METHODS, 1, *PULLED, "--production", state, "--json")
-    report = json.loads(fast_mpirun(2, *words).stdout)
+    report = json.loads(fast_mpirun(1, *words, "--exchange", "in-process").stdout)
     assert report["production"]["name"] == str(state)
     churn = {name: each["against_production"]["churn"] for name, each in report["methods"].items()}
     assert {each["repeats"] for each in churn.values()} == {1}
@@ -202,7 +202,7 @@ def test_anchored_retrains_go_on_after_a_stop_with_the_same_predictions(
     run = fast_mpirun.start(ranks, *study(tmp_path / "s", *words))
     retrain = tmp_path / "s" / "retrains" / "anchored-codistill" / "001"
     lines = retrain / "group-1" / "metrics.jsonl"
-    wait_for(lambda: lines.exists() and '"loss"' in lines.read_text(), run)
+    wait_for(partial(learns, lines), run)
     for process in run.processes().values():
         os.killpg(process, number)
     run.communicate(timeout=300)
