@@ -104,7 +104,7 @@ def _goes_on(run: Run, path: Path) -> bool:
 
 
 def _check(weights: Weights, model: Mapping[str, Tensor], task: Task, run: Run) -> None:
-    """Compares a file with the model and the data; logs what may differ."""
+    """Compares a file with the model and the data; logs what may differ, and may be the reason."""
     origin, options = weights.origin, task.options
     named = f"--init {weights.path}"
     if different := difference(origin.meaning, run.meaning):
@@ -112,16 +112,16 @@ def _check(weights: Weights, model: Mapping[str, Tensor], task: Task, run: Run) 
             f"{named} was trained on data of another meaning than those of this run: {different}; "
             "prepare the data again, with --like those"
         )
-    tensors = weights.tensors()
-    if problem := misfits(specification(model), specification(tensors)):
-        raise HvcodError(f"{named} does not fit the model that this run trains: {problem}")
-    if spoiled := [name for name, tensor in tensors.items() if bool(tensor.isnan().any())]:
-        raise HvcodError(f"{named} has NaN in {some(spoiled)}")
     if origin.task and task_name(origin.task) != task_name(options.task):
         log.warning("%s is of the task %s, this run of %s", named, origin.task, options.task)
     elif other := _other_model(origin.model, options.model):
         log.warning("%s is of a model with %s", named, other)
     weights.warn_of_meaning(run.meaning)
+    tensors = weights.tensors()
+    if problem := misfits(specification(model), specification(tensors)):
+        raise HvcodError(f"{named} does not fit the model that this run trains: {problem}")
+    if spoiled := [name for name, tensor in tensors.items() if bool(tensor.isnan().any())]:
+        raise HvcodError(f"{named} has NaN in {some(spoiled)}")
 
 
 def _other_model(theirs: str, ours: object) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 SAFETENSORS = ".safetensors"
 STATE_DICT = ".pt"
 
-_READ = (SAFETENSORS, STATE_DICT, ".pth", ".bin")
+READ = (SAFETENSORS, STATE_DICT, ".pth", ".bin")
+"""The ends of names of files that are read as weights."""
 
 
 def is_weights_file(path: Path) -> bool:
     """Returns whether a file is named like weights in safetensors' format or torch's."""
-    return path.suffix in _READ
+    return path.suffix in READ
 
 
 def card_path(path: Path) -> Path:

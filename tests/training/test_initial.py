@@ -186,9 +186,20 @@ def test_what_the_data_mean_is_compared(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING):
         train(tmp_path / "again", task=told, init=saved(tmp_path / "n.pt", 5), **STILL)
     assert "n.pt does not name the meaning of its data" in caplog.text
+    with caplog.at_level(logging.WARNING):
+        train(tmp_path / "other", init=tmp_path / "m.pt", **STILL)
+        train(
+            tmp_path / "drop", task=told, init=tmp_path / "m.pt", **{**STILL, "model.dropout": 0.5}
+        )
+    assert f"m.pt is of the task {told}, this run of training.toy:Toy" in caplog.text
+    assert "m.pt is of a model with dropout=0.0 instead of 0.5" in caplog.text
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_or_is_another_one(tmp_path: Path) -> None:
     path = tmp_path / "nothing.pt"
     with pytest.raises(UsageError, match=rf"--init: {path}: no such run directory or file"):
+        train(tmp_path / "run", init=path, **STILL)
+    path = tmp_path / "model.pt2"
+    path.write_text("another kind")
+    with pytest.raises(HvcodError, match=r"end in \.safetensors, \.pt, \.pth, \.bin, or in \.h5"):
         train(tmp_path / "run", init=path, **STILL)

@@ -34,7 +34,7 @@ from hvcod.tree import put_together
 from hvcod.values import Paths
 from hvcod.weights.card import Card
 from hvcod.weights.fit import misfits
-from hvcod.weights.kinds import is_weights_file
+from hvcod.weights.kinds import READ, is_weights_file
 from hvcod.weights.read import read_weights
 
 log = logging.getLogger("hvcod.training")
@@ -244,7 +244,9 @@ def _read(path: Path, average: bool) -> tuple[Origin, dict[str, Tensor], Card | 
     except (KeyError, TypeError, ValueError) as error:
         raise HvcodError(f"{path} does not contain weights that hvcod wrote: {error!r}") from error
     except (OSError, HvcodError) as error:
-        raise HvcodError(f"cannot read {path}: {reason_of(error)}") from error
+        known = is_weights_file(path) or path.suffix == ".h5"
+        hint = "" if known else f" (files of weights end in {', '.join(READ)}, or in .h5)"
+        raise HvcodError(f"cannot read {path}: {reason_of(error)}{hint}") from error
 
 
 def _of_state(state: State, average: bool) -> tuple[Origin, dict[str, Tensor]]:
