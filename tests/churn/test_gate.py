@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,11 +277,24 @@ def test_the_tables_and_the_page_say_how_it_was_judged(two: tuple[Path, Path]) -
         assert "whole 95% interval over the rows keeps it" in shown
         assert "gain: broken" in shown
         assert "flips of slice rare: undecided" in shown
-        assert f"REFUSED: {two[1]}" in shown
+        assert f"iles in {two[1].parent}" in shown
     assert page(report).count("<svg") == 3
+    assert f"REFUSED: {two[1].name}<" in page(report)
     assert table(report).splitlines()[-1] == f"REFUSED: {two[1]}"
     assert "(--judge estimate)" in table(judged(*two, **options, judge="estimate"))
     assert "rare" not in table(judged(*two, max_churn=0.05))
+
+
+def test_tables_name_files_without_the_folder_that_all_share(two: tuple[Path, Path]) -> None:
+    report = judged(*two, max_churn=0.05)
+    assert report.folder == str(two[0].parent)
+    short = report.below_folder()
+    assert (short.production.name, short.best) == (two[0].name, two[1].name)
+    assert report.best == str(two[1])
+    apart = [replace(each, model=replace(each.model, name="b.h5")) for each in report.candidates]
+    mixed = replace(report, candidates=apart)  # An absolute path and one in the current folder.
+    assert mixed.folder == ""
+    assert mixed.below_folder() is mixed
 
 
 def test_names_cannot_do_harm_on_the_page(model: Model, hdf5: HDF5) -> None:

@@ -1,9 +1,11 @@
 """The result of a gate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from os.path import commonpath
+from pathlib import Path
+from typing import Any, Self
 
 from hvcod.churn.gate.judging import (
     BROKEN,
@@ -47,6 +49,28 @@ class GateReport:
     production: ModelFigures
     candidates: Sequence[Candidate]
     warnings: Sequence[str]
+
+    @cached_property
+    def folder(self) -> str:
+        """The deepest folder that all files lie in, if tables are shorter without it; or empty."""
+        names = [self.production.name, *(each.name for each in self.candidates)]
+        try:
+            shared = commonpath([Path(name).parent for name in names])
+        except ValueError:  # absolute and relative paths
+            return ""
+        return "" if shared in ("/", ".") else shared
+
+    def below_folder(self) -> Self:
+        """Returns the report with the paths of the files below `folder` as their names."""
+        if not self.folder:
+            return self
+        named = [self.production, *(each.model for each in self.candidates)]
+        own, *models = [
+            replace(each, name=str(Path(each.name).relative_to(self.folder))) for each in named
+        ]
+        pairs = zip(self.candidates, models, strict=True)
+        candidates = [replace(each, model=model) for each, model in pairs]
+        return replace(self, production=own, candidates=candidates)
 
     @cached_property
     def judgements(self) -> dict[str, list[Judgement]]:

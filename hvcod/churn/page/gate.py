@@ -20,16 +20,17 @@ _LIMIT = "var(--bad)"
 
 def page(report: GateReport) -> str:
     """Returns the page as HTML."""
-    return html("Retrain gate", list(_blocks(report)))
+    return html("Retrain gate", list(_blocks(report.below_folder(), report.folder)))
 
 
-def _blocks(report: GateReport) -> Iterator[Block]:
+def _blocks(report: GateReport, folder: str) -> Iterator[Block]:
     yield Heading(f"Retrain gate: {'passed' if report.passed else 'refused'}", 1)
     yield Paragraph(report.answer)
     yield Bullets([line for name in report.judgements for line in _outcome(report, name)])
     yield Paragraph(report.judged_by)
     kind = f"{report.classes} classes" if report.classes else f"decided at {report.threshold:g}"
-    yield Paragraph(f"{report.rows:,} rows, {report.matched}; {kind}.")
+    below = f" Files in {folder}." if folder else ""
+    yield Paragraph(f"{report.rows:,} rows, {report.matched}; {kind}.{below}")
     if report.warnings:
         yield Bullets([("Warning:", text) for text in report.warnings])
     yield Heading("All rows")

@@ -12,8 +12,11 @@ def table(report: "GateReport") -> str:
     """Returns the measures, the verdicts and the answer, which is the last line."""
     from hvcod.churn.gate.tables import models, overall, slices
 
-    tables = [models(report), overall(report), slices(report)]
-    parts = [f"{report.rows:,} rows, {report.matched}", *(columns(each) for each in tables if each)]
+    short = report.below_folder()
+    tables = [models(short), overall(short), slices(short)]
+    about = f"{report.rows:,} rows, {report.matched}"
+    about += f"; files in {report.folder}" if report.folder else ""
+    parts = [about, *(columns(each) for each in tables if each)]
     return "\n\n".join([*parts, report.judged_by, _answer(report)])
 
 
