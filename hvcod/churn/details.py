@@ -1,7 +1,5 @@
 """Parts of a report as rows of text, for the terminal and for the page; the first row is a head."""
 
-from collections.abc import Sequence
-
 from hvcod.churn.report import Report
 from hvcod.churn.statistics import Estimate
 
@@ -64,10 +62,11 @@ def fragile_rows(report: Report) -> Rows:
     return [head, *rows] if rows else []
 
 
-def stable_methods(report: Report) -> Sequence[str]:
-    """Returns the methods whose retrains decide every row alike, if fragile rows are wanted."""
-    with_pairs = report.with_pairs
-    return [name for name, rows in report.fragile.items() if not rows and name in with_pairs]
+def stable_methods(report: Report) -> str:
+    """Returns a line that names the methods of which no row flips, if fragile rows are wanted."""
+    names = [name for name, rows in report.fragile.items() if not rows]
+    stable = [name for name in names if name in report.with_pairs]
+    return f"no row flips: {', '.join(stable)}" if stable else ""
 
 
 def estimate_text(estimate: Estimate | None, form: str = ".4f") -> str:

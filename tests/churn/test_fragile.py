@@ -113,6 +113,7 @@ def test_rows_are_shown_and_written(three: list[Path], tmp_path: Path) -> None:
 def test_retrains_that_agree_say_so(three: list[Path]) -> None:
     report = report_of(three, fragile=2, threshold=0.95)
     assert "no row flips: all" in table(report)
+    assert "churn has one from 4 retrains on" in table(report)  # an interval, of three retrains
     assert "no row flips: all" in page(report)
     assert rows_csv(report).count("\n") == 1
 

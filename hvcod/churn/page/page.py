@@ -30,7 +30,7 @@ def page(report: Report) -> str:
         f"{_plain(split_rows(report))}{_plain(days_rows(report))}"
         f'<div class="pictures">{"".join(_pictures(report))}</div>'
         f"{_slices(report)}{_plain(fragile_rows(report))}"
-        f"{''.join(_paragraph(f'no row flips: {name}') for name in stable_methods(report))}"
+        f"{_paragraph(stable_methods(report))}"
         f"{_pairs(report)}<p>hvcod {escape(__version__)}</p>",
     )
 

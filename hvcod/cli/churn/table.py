@@ -13,7 +13,7 @@ from hvcod.churn.details import (
     stable_methods,
 )
 from hvcod.churn.report import Report
-from hvcod.churn.statistics import Estimate
+from hvcod.churn.statistics import FEWEST, Estimate
 from hvcod.cli.tables import fitting
 from hvcod.units import counted, figure
 
@@ -30,7 +30,7 @@ def table(report: Report) -> str:
         parts.append(_pairs(report))
     parts += [fitting(_churn_by_slice(report), 2), fitting(_loss_by_slice(report), 2)]
     parts += [fitting(_change_by_slice(report), 2), fitting(fragile_rows(report))]
-    parts += [f"no row flips: {name}" for name in stable_methods(report)]
+    parts.append(stable_methods(report))
     return "\n\n".join(filter(None, parts))
 
 
@@ -47,7 +47,11 @@ def _methods(report: Report) -> str:
             change.get("log_loss_difference"),
         ]
         rows += _two_lines(name, counted(len(method.models), "retrain"), figures, shares=(3,))
-    return fitting(rows) + "\nmean ± half the range, and below it the 95% interval"
+    caption = "mean ± half the range, and below it the 95% interval"
+    churns = [report.estimates[name]["churn"] for name in report.with_pairs]
+    if churns and not any(churn.interval for churn in churns):
+        caption += f"; churn has one from {FEWEST} retrains on"
+    return f"{fitting(rows)}\n{caption}"
 
 
 def _production(report: Report) -> str:
@@ -61,7 +65,7 @@ def _production(report: Report) -> str:
     measures = ("churn", "churn_reduction", "disagreement", "good_churn", "bad_churn")
     for name, changes in report.against_production.items():
         figures = [changes.get(measure) for measure in (*measures, "log_loss_difference")]
-        rows += _two_lines(name, "", figures, shares=(1, 2))
+        rows += _two_lines(name, "", figures, shares=(1, 2, 3, 4))
     return f"against production ({report.production.name}{about})\n{fitting(rows)}"
 
 
