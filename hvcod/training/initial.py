@@ -1,7 +1,5 @@
 """The weights with which a group begins where they are not random (``--init``)."""
 
-import dataclasses
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -12,9 +10,7 @@ from torch import Tensor, nn
 
 from hvcod.codistill.teachers.fixed import digest_of
 from hvcod.config import findable
-from hvcod.errors import HvcodError, reason_of
-from hvcod.files.regular import read_regular
-from hvcod.files.whole import write_whole
+from hvcod.errors import HvcodError
 from hvcod.folders import group_folder
 from hvcod.groups.split import Group
 from hvcod.groups.world import on_rank_zero
@@ -28,11 +24,10 @@ from hvcod.tensorfile.steps import steps_so_far
 from hvcod.training.finished.found import find_init
 from hvcod.training.finished.weights import Weights
 from hvcod.training.run.directory import Run
+from hvcod.training.run.note import read_note, write_note
 from hvcod.weights.fit import misfits, some
 
 NAME = "init.json"
-
-_LARGEST = 64 * 1024
 
 log = logging.getLogger("hvcod.training")
 
@@ -81,15 +76,7 @@ def begin_with_init(model: nn.Module, task: Task, run: Run) -> None:
 
 def read_beginning(folder: Path) -> Beginning | None:
     """Returns the note in the folder of a group; None if there is none that can be read."""
-    try:
-        note = Beginning(**json.loads(read_regular(folder / NAME, _LARGEST)))
-    except FileNotFoundError:
-        return None
-    except (OSError, HvcodError, ValueError, TypeError, RecursionError) as error:
-        log.warning("%s cannot be read: %s", folder / NAME, reason_of(error))
-        return None
-    texts = (note.source, note.path, note.digest, note.run)
-    return note if all(type(each) is str for each in texts) and type(note.step) is int else None
+    return read_note(folder / NAME, Beginning)
 
 
 def _goes_on(run: Run, path: Path) -> bool:
@@ -137,11 +124,7 @@ def _note(weights: Weights, path: Path, model: nn.Module, run: Run, group: Group
     file, digest = findable(weights.path), digest_of(model)
     now = Beginning(findable(path), file, digest, origin.step, origin.run_id)
     if before is None:
-        text = json.dumps(dataclasses.asdict(now), indent=1)
-        try:
-            write_whole(run.group / NAME, text.encode() + b"\n")
-        except OSError as error:
-            raise HvcodError(f"cannot write {run.group / NAME}: {reason_of(error)}") from error
+        write_note(run.group / NAME, now)
     elif before.digest != now.digest:
         raise HvcodError(
             f"group {group.index} of {run.directory} began with other weights ({before.path}) than "

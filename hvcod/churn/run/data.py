@@ -1,10 +1,12 @@
-"""The data of a study, which all its retrains must have learned from."""
+"""The data and the first weights of a study, which must be the same for all its retrains."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hvcod.churn.run.retrains import Retrain
 from hvcod.config import TrainOptions, findable
 from hvcod.errors import HvcodError
+from hvcod.folders import group_folder
 from hvcod.runs.crew import Crew
 from hvcod.tasks import load_task
 
@@ -48,3 +50,26 @@ def check_data(
                 f"{retrain.run_dir} was trained on other data: {problem}; use the same data, "
                 f"another --output, or delete that folder and {retrain.predictions}"
             )
+
+
+def check_beginnings(retrains: Sequence[Retrain]) -> None:
+    """Compares the weights of ``--init`` with which the retrains have begun.
+
+    Raises:
+        HvcodError: They changed while the study went on.
+    """
+    # Imported here because it starts MPI, which must not happen before the crew is made.
+    from hvcod.training.initial import read_beginning
+
+    begun: dict[int, tuple[str, Path]] = {}
+    for retrain in retrains:
+        for group in range(retrain.options.groups):
+            note = read_beginning(group_folder(retrain.run_dir, group))
+            if note is None:
+                continue
+            digest, other = begun.setdefault(group, (note.digest, retrain.run_dir))
+            if note.digest != digest:
+                raise HvcodError(
+                    f"{retrain.run_dir} began with other weights of --init {note.source} than "
+                    f"{other}: delete those that began with the wrong ones, and their predictions"
+                )

@@ -9,7 +9,7 @@ from hvcod.churn.compare import compare
 from hvcod.churn.measures.slices import parse_edges
 from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.report import Report
-from hvcod.churn.run.data import check_data
+from hvcod.churn.run.data import check_beginnings, check_data
 from hvcod.churn.run.methods import Method, methods_of
 from hvcod.churn.run.production import (
     Production,
@@ -89,6 +89,7 @@ def conduct(
         return Outcome(done, len(retrains), preempted=True)
     if share or not crew.is_root:
         return Outcome(done, len(retrains))
+    check_beginnings(retrains)
     report = _compare(retrains, production, train, options)
     report = dataclasses.replace(report, data_sample=samples.kind, note=note)
     return Outcome(done, len(retrains), report=report)

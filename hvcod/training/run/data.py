@@ -7,7 +7,6 @@ on its own node, but a group of another meaning cannot join a run.
 """
 
 import dataclasses
-import json
 import logging
 import os
 import socket
@@ -16,20 +15,18 @@ from pathlib import Path
 from typing import Self
 
 from hvcod.config import findable
-from hvcod.errors import HvcodError, UsageError, reason_of
-from hvcod.files.regular import read_regular
-from hvcod.files.whole import write_whole
+from hvcod.errors import HvcodError, UsageError
 from hvcod.folders import group_folder
 from hvcod.groups.communicator import Communicator
 from hvcod.groups.world import on_rank_zero
 from hvcod.tasks.base import LIMITS, Task
 from hvcod.tensorfile.meaning import difference, meaning_of
 from hvcod.training.run.directory import Run, record_data, recorded_data
+from hvcod.training.run.note import read_note, write_note
 from hvcod.training.run.own_options import has_begun
 
 NAME = "data.json"
 
-_LARGEST = 64 * 1024
 _ALIKE = "give all groups data of one preparation, or prepare some with hvcod data ... --like"
 
 log = logging.getLogger("hvcod.training")
@@ -59,19 +56,6 @@ class DataRecord:
         values = {name: getattr(task.options, name) for name in LIMITS}
         chosen = (f"{name}={value}" for name, value in values.items() if value is not None)
         return cls(meaning_of_task(task), task.content(), folder, ", ".join(chosen))
-
-    @classmethod
-    def read(cls, path: Path) -> Self | None:
-        """Returns the record in a file; None if there is none that can be read."""
-        try:
-            values = json.loads(read_regular(path, _LARGEST))
-            record = cls(**values)
-        except FileNotFoundError:
-            return None
-        except (OSError, HvcodError, ValueError, TypeError, RecursionError) as error:
-            log.warning("%s cannot be read: %s", path, reason_of(error))
-            return None
-        return record if all(type(value) is str for value in vars(record).values()) else None
 
     def is_elsewhere(self, other: "DataRecord") -> bool:
         """Returns whether the other data are at another path, links resolved."""
@@ -112,8 +96,11 @@ def join_data(run: Run, task: Task, ranks: Communicator) -> Run:
     if task.group.is_root:
         problem = _problem(run, task, ours, DataRecord(folder=recorded))
         path = run.group / NAME
-        if not problem and DataRecord.read(path) != ours:
-            problem = _write(path, ours)
+        if not problem and read_note(path, DataRecord) != ours:
+            try:
+                write_note(path, ours)
+            except HvcodError as error:
+                problem = str(error)
     if problem := next(filter(None, ranks.allgather(problem)), ""):
         raise HvcodError(problem)
     if ours.folder != recorded:
@@ -123,7 +110,7 @@ def join_data(run: Run, task: Task, ranks: Communicator) -> Run:
 
 def read_record(run_dir: Path, group: int) -> DataRecord | None:
     """Returns what a group of a run has noted of its data; None if there is nothing to be read."""
-    return DataRecord.read(group_folder(run_dir, group) / NAME)
+    return read_note(group_folder(run_dir, group) / NAME, DataRecord)
 
 
 def _compare_ranks(task: Task, ranks: Communicator) -> None:
@@ -176,11 +163,3 @@ def meaning_of_task(task: Task) -> str:
         return meaning_of(task.meaning())
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"--task {task.options.task}: meaning(): {error}") from error
-
-
-def _write(path: Path, record: DataRecord) -> str:
-    try:
-        write_whole(path, json.dumps(dataclasses.asdict(record), indent=1).encode() + b"\n")
-    except OSError as error:
-        return f"cannot write {path}: {reason_of(error)}"
-    return ""

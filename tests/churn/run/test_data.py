@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from hvcod.churn.options import StudyOptions
-from hvcod.churn.run.data import check_data
+from hvcod.churn.run.data import check_beginnings, check_data
 from hvcod.churn.run.methods import methods_of
 from hvcod.churn.run.retrains import retrains_of
 from hvcod.errors import HvcodError
+from hvcod.folders import group_folder
 from hvcod.runs.layers import resolve
 from hvcod.runs.options import CrewOptions
 from hvcod.runs.processes import Processes
+from hvcod.training.initial import NAME as BEGINNING
+from hvcod.training.initial import Beginning
 from hvcod.training.run.data import DataRecord
+from hvcod.training.run.note import write_note
 
 
 class Alone(Processes):
@@ -76,3 +80,18 @@ def test_a_complete_study_does_not_need_its_data(study: Path, tmp_path: Path) ->
     check(study, gone, is_complete=True)
     with pytest.raises(HvcodError, match="holds no finished data"):
         check(study, gone)
+
+
+def test_retrains_that_began_with_other_weights_are_refused(tmp_path: Path) -> None:
+    train = resolve(None, [], {"task": "commoncrawl", "init": tmp_path / "m.pt"})
+    retrains = retrains_of(methods_of("dnn,codistill"), StudyOptions(repeats=2), train, tmp_path)
+    for retrain in retrains:
+        for group in range(retrain.options.groups):
+            folder = group_folder(retrain.run_dir, group)
+            folder.mkdir(parents=True)
+            write_note(folder / BEGINNING, Beginning("m.pt", "m.pt", f"digest {group}", 0, ""))
+    check_beginnings(retrains)
+    write_note(folder / BEGINNING, Beginning("m.pt", "m.pt", "another digest", 0, ""))
+    message = r"codistill/002 began with other weights of --init m\.pt than .*codistill/001: delete"
+    with pytest.raises(HvcodError, match=message):
+        check_beginnings(retrains)

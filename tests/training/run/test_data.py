@@ -19,6 +19,7 @@ from hvcod.groups.split import Group
 from hvcod.tasks.base import Batch, Task, TrainingData
 from hvcod.training.run.data import DataRecord, join_data
 from hvcod.training.run.directory import Run, open_run, recorded_data
+from hvcod.training.run.note import read_note
 from hvcod.values import Window
 
 WORDS = ["one", "two"]
@@ -78,13 +79,13 @@ def join(
 
 def test_a_new_run_notes_its_data(tmp_path: Path, data: Path) -> None:
     run = join(tmp_path / "run", data)
-    record = DataRecord.read(tmp_path / "run" / "group-0" / "data.json")
+    record = read_note(tmp_path / "run" / "group-0" / "data.json", DataRecord)
     assert record == DataRecord(run.meaning, "c0", str(data))
     assert run.meaning.startswith("vocabulary:")
     origin = run.origin(TrainOptions(), Group(0, 2, 0, 1, MPI.COMM_SELF, 0, 1))
     assert (origin.meaning, origin.content) == (run.meaning, "c0")
     join(tmp_path / "some", data, training_window=Window("0:0.8"), training_bootstrap=0)
-    record = DataRecord.read(tmp_path / "some" / "group-0" / "data.json")
+    record = read_note(tmp_path / "some" / "group-0" / "data.json", DataRecord)
     assert record is not None
     assert record.chosen == "training_window=0:0.8, training_bootstrap=0"
 
@@ -205,7 +206,7 @@ def test_a_note_that_cannot_be_read_does_not_count(
     run = join(tmp_path / "run", data)
     path = run.group / "data.json"
     path.write_text(rubbish)
-    assert DataRecord.read(path) is None
+    assert read_note(path, DataRecord) is None
     join(tmp_path / "run", data)
     path.unlink()
     os.mkfifo(path)
@@ -216,7 +217,7 @@ def test_a_note_that_cannot_be_read_does_not_count(
 def test_fresh_forgets_the_data(tmp_path: Path, data: Path) -> None:
     join(tmp_path / "run", data)
     run = join(tmp_path / "run", tmp_path / "E", holds="c1", fresh=True, force=True)
-    assert DataRecord.read(run.group / "data.json") == DataRecord(
+    assert read_note(run.group / "data.json", DataRecord) == DataRecord(
         run.meaning, "c1", f"{tmp_path}/E"
     )
 
