@@ -120,7 +120,7 @@ def _loss_by_slice(report: Report) -> Rows:
         return []
     head, rows = ["log loss by slice", "rows"], []
     if two := len(methods) == 1 and len(models := methods[next(iter(methods))].models) == 2:
-        head += [*(model.name for model in models), "second - first"]
+        head += ["first", "second", "second - first"]
     else:
         head += methods
     for part, count in report.slices.items():
