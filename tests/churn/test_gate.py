@@ -134,6 +134,17 @@ def test_few_and_equal_values() -> None:
     assert of_mean(np.zeros(4), 0.95) is None
 
 
+def test_no_end_of_churn_is_impossible(csv: CSV) -> None:
+    rows = " ".join(f"{number},0.5" for number in range(40))
+    old, new = (csv(name, f"id,prediction 40,{value} {rows}") for name, value in ONE_ROW.items())
+    interval = judged(old, new).candidates[0].overall.churn.interval
+    assert interval is not None
+    assert interval[0] == 0 < interval[1]  # Student's would begin below 0.
+
+
+ONE_ROW = {"old": 0.1, "new": 0.9}
+
+
 def test_a_higher_confidence_is_a_wider_interval(two: tuple[Path, Path]) -> None:
     usual, wide = (
         judged(*two, max_churn=1.0, confidence=level).candidates[0].overall

@@ -1,7 +1,7 @@
 """Measures of some candidates against the model in production, from one pass over aligned rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -198,6 +198,9 @@ def _compared(sums: Floats, confidence: float) -> Compared:
         Figure(_mean(powers[1], powers[0]), of_mean(powers, confidence), int(powers[0]))
         for powers in (sums[:4], sums[[5, 8, 9, 10]])
     )
+    if churn.interval is not None:
+        low, high = churn.interval
+        churn = replace(churn, interval=(max(0.0, low), min(high, 1.0)))  # No churn lies outside.
     return Compared(churn, flips, good, bad, gain)
 
 

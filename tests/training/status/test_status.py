@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -241,17 +242,18 @@ def test_a_group_costs_few_operations(run: Path, monkeypatch: pytest.MonkeyPatch
     assert calls["pread"] == 1
 
 
-def test_many_groups_take_little_time(tmp_path: Path) -> None:
+def test_many_groups_take_little_time(tmp_path: Path, scale: Callable[[int, int], int]) -> None:
     run = new_run(tmp_path / "run", groups=256)
-    others = {"teachers": {str(k): 400 for k in range(255)}}
-    others |= {"staleness": {str(k): 100 for k in range(255)}}
+    teachers = scale(63, 255)
+    others = {"teachers": {str(k): 400 for k in range(teachers)}}
+    others |= {"staleness": {str(k): 100 for k in range(teachers)}}
     lines = [started(), *(training(step, **others) for step in range(10, 510, 10)), validation(500)]
     first = add_group(run, 0, lines, claim=here(), published=[400, 450, 500], saved=[400, 500])
     for index in range(1, 256):
         shutil.copytree(first, run / f"group-{index}")
     begun = time.process_time()
     found = collect(run)
-    assert time.process_time() - begun < 10  # about 1 s
+    assert time.process_time() - begun < 10  # about 0.4 s, or 1 s
     assert Counter(each.state for each in found.groups) == {"training": 256}
-    assert len(found.groups[0].teachers) == 255
+    assert len(found.groups[0].teachers) == teachers
     assert json.dumps(found.groups[0].teachers)
