@@ -83,7 +83,7 @@ class Report:
         fragile: {method: the rows that flip most often among its retrains}, with ``--fragile``.
         data_sample: The samples of the data from which the retrains learned, see `StudyOptions`;
             None if that is unknown, because the report is of files.
-        note: A sentence about these samples; may be empty.
+        note: Sentences about these samples, and what else the retrains share; may be empty.
     """
 
     rows: int
@@ -192,7 +192,8 @@ class Report:
             "threshold": self.threshold,
             "warnings": list(self.warnings),
             "production": self.production and asdict(self.production),
-            "data_sample": {"kind": self.data_sample, "note": self.note},
+            "data_sample": self.data_sample,
+            "note": self.note,
             "sources": {
                 name: {source: figures.to_dict() for source, figures in split.items()}
                 for name, split in self.sources.items()

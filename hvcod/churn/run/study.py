@@ -80,10 +80,7 @@ def conduct(
     if production and not share and not crew.on_root(production.predictions.exists):
         predict_production(production, study, train, output)
     ours = [retrain for retrain in crew.share_of(retrains) if retrain.name in missing]
-    finished = 0
-    if ours:
-        with held(output):
-            finished = _complete(ours, study, train.device, crew)
+    finished = _complete(ours, study, train.device, output, crew)
     done = len(retrains) - len(missing) + finished
     if finished < len(ours):
         return Outcome(done, len(retrains), preempted=True)
@@ -148,8 +145,12 @@ def _missing(retrains: Sequence[Retrain], output: Path, ranks_per_group: int) ->
     return {retrain.name for retrain in missing}
 
 
-def _complete(retrains: Sequence[Retrain], study: StudyOptions, device: str, crew: Crew) -> int:
+def _complete(
+    retrains: Sequence[Retrain], study: StudyOptions, device: str, output: Path, crew: Crew
+) -> int:
     """Trains retrains and lets them predict, until told to stop; returns how many are done."""
+    if not retrains:
+        return 0
     from hvcod.churn.predicting import predict_file
     from hvcod.groups.split import split
     from hvcod.groups.world import world
@@ -160,7 +161,8 @@ def _complete(retrains: Sequence[Retrain], study: StudyOptions, device: str, cre
     def predict(retrain: Retrain) -> None:
         predict_file(retrain.run_dir, retrain.predictions, evaluation, retrain.group, ranks)
 
-    return crew.complete(retrains, predict)
+    with held(output):
+        return crew.complete(retrains, predict)
 
 
 def _compare(

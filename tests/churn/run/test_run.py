@@ -162,7 +162,7 @@ def test_shares_in_jobs_of_their_own(fast_mpirun: ForkServer, study: Study, tmp_
     report = json.loads(fast_mpirun(1, *study(tmp_path / "s", "dnn", 3, "--json", *days)).stdout)
     assert changed(tmp_path / "s") == before
     assert len(report["methods"]["dnn"]["pairs"]) == 3
-    assert report["data_sample"]["kind"] == "days"
+    assert report["data_sample"] == "days"
     assert list(report["methods"]["dnn"]["days_apart"]) == ["1", "2"]
     note = json.loads((tmp_path / "s/retrains/dnn/002/group-0/data.json").read_text())
     assert note["chosen"].startswith("training_window=0.1666")
