@@ -1,6 +1,7 @@
 """The trackers of a group root: each has a process of its own, which a thread feeds."""
 
 import contextlib
+import contextvars
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,8 +71,8 @@ class Feed:
         about = {"name": name, "run": run.to_json(), "kept": kept}
         self._put({**about, "parent": os.getpid(), "seconds": SECONDS_TO_END})
         self._workers = [
-            Worker(f"hvcod-tracker-{name}", lambda: self._write(pipes[0])),
-            Worker(f"hvcod-tracker-{name}-answers", lambda: self._read(pipes[1])),
+            Worker(f"hvcod-tracker-{name}", _of_group(lambda: self._write(pipes[0]))),
+            Worker(f"hvcod-tracker-{name}-answers", _of_group(lambda: self._read(pipes[1]))),
         ]
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -187,6 +188,12 @@ class Trackers(Source):
     def summary(self) -> Mapping[str, object]:
         """Returns where each tracker has the run."""
         return {"trackers": {feed.name: feed.where for feed in self.feeds}}
+
+
+def _of_group(work: Callable[[], None]) -> Callable[[], None]:
+    """Returns work for a thread whose lines in the log name the group that is at work now."""
+    context = contextvars.copy_context()
+    return lambda: context.run(work)
 
 
 def _started(folder: Path) -> "subprocess.Popen[bytes]":

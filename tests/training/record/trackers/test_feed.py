@@ -1,5 +1,6 @@
 """Trackers that break, hang or die cost what they should have tracked, never the training."""
 
+import contextvars
 import dataclasses
 import logging
 import os
@@ -113,6 +114,26 @@ def test_figures_and_the_end_arrive_in_order(
     assert (trackers.problems, trackers.reasons) == ({}, {})
     assert trackers.summary() == {"trackers": {"toy": "here"}}
     assert "tracker toy: look at toy.txt" in caplog.messages
+
+
+def test_its_lines_in_the_log_are_of_the_group_that_began_it(run: Tracked) -> None:
+    turn = contextvars.ContextVar("turn", default="none")
+    lines = list[tuple[str, str]]()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append((turn.get(), record.getMessage()))
+
+    training, handler, level = feed.log, Handler(), feed.log.level
+    training.addHandler(handler)
+    training.setLevel(logging.INFO)
+    token = turn.set("group 1")
+    trackers = Trackers(["toy"], run, 0)
+    turn.reset(token)
+    trackers.close(FINISHED)
+    training.removeHandler(handler)
+    training.setLevel(level)
+    assert lines == [("group 1", "tracker toy: here"), ("none", "tracker toy: look at toy.txt")]
 
 
 def test_what_a_tracker_refuses_is_counted_and_told_once(
