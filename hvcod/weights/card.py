@@ -16,7 +16,7 @@ FORMAT = "hvcod-weights 1"
 LARGEST = 2**20
 """Characters of a card that is read, at most; those of hvcod have some thousands."""
 
-_PLACES = {
+_KEYS = {
     "run_id": "run",
     "task": "task",
     "group": "group",
@@ -27,7 +27,7 @@ _PLACES = {
     "average_decay": "average_decay",
     "project_version": "versions.trained_with",
 }
-"""Where a card has the parts of an origin, by dotted keys."""
+"""The dotted keys under which a card has the parts of an origin."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Card:
     def of(cls, origin: Origin, more: Mapping[str, Any]) -> Self:
         """Returns the card of weights of an origin, with more values by dotted keys."""
         about = dataclasses.asdict(origin)
-        flat = {"format": FORMAT} | {place: about[name] for name, place in _PLACES.items()}
+        flat = {"format": FORMAT} | {key: about[name] for name, key in _KEYS.items()}
         model = json.loads(origin.model) if origin.model else {}
         tree: dict[str, Any] = {}
         for key, value in (flat | {"model": model} | dict(more)).items():
@@ -74,7 +74,7 @@ class Card:
             if not isinstance(values.get(section, {}), dict):
                 raise RefusedError(f"its card has a {section} that hvcod does not write")
         flat, model = flatten(values), values.get("model")
-        parts = {name: flat[place] for name, place in _PLACES.items() if place in flat}
+        parts = {name: flat[key] for name, key in _KEYS.items() if key in flat}
         if model:
             parts["model"] = json.dumps(model, sort_keys=True)
         return cls(values, Origin.parse(dataclasses.asdict(Origin()) | parts))

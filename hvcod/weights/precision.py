@@ -28,7 +28,7 @@ class Rounding:
 
 
 def converted(tensors: Mapping[str, Tensor], precision: str) -> tuple[dict[str, Tensor], Rounding]:
-    """Returns tensors of which those of numbers with a point have a precision, and what is lost.
+    """Returns tensors, the floating-point ones in another precision, and what is lost.
 
     Integers and booleans stay as they are. Each result has memory of its own.
 

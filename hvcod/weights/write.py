@@ -35,8 +35,8 @@ def check_outputs(paths: list[Path], force: bool) -> None:
 def encoded(path: Path, tensors: Mapping[str, Tensor], card: Card) -> bytes:
     """Returns the content of a file of weights, of the kind that its name says.
 
-    safetensors keep the card in their metadata; ``format: pt`` is by which other libraries know
-    that the tensors are torch's.
+    safetensors keep the card in their metadata, where other libraries also look for ``format: pt``,
+    tensors of torch.
 
     Args:
         tensors: Each with memory of its own.
