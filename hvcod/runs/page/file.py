@@ -52,21 +52,22 @@ class PageFile:
         Raises:
             HvcodError: Metrics cannot be drawn as asked for, or the page cannot be written.
         """
-        self._draw([run for run, status in readable(found).items() if status])
+        names = dict(zip(found, names_of(list(found)), strict=True))
+        self._draw({run: names[run] for run, status in readable(found).items() if status})
         moment = Moment(time.time(), every, note or _note(found))
-        write_output(self.path, self._text(found, moment))
+        write_output(self.path, self._text(found, names, moment))
 
-    def _text(self, found: Found, moment: Moment) -> str:
-        names = names_of(list(found))
-        statuses = dict(zip(names, readable(found).values(), strict=True))
+    def _text(self, found: Found, names: Mapping[Path, str], moment: Moment) -> str:
+        statuses = {names[run]: status for run, status in readable(found).items()}
         problems = [str(error) for error in errors(found)]
         only = next(iter(statuses.values())) if not self.compares else None
         if only is None:
             return page_of_runs(statuses, problems, self._drawn, moment)
-        return page_of_run(names[0], only, self._drawn, _options(next(iter(found))), moment)
+        run = next(iter(found))
+        return page_of_run(names[run], only, self._drawn, _options(run), moment)
 
-    def _draw(self, runs: Sequence[Path]) -> None:
-        files = {run: dict(_metrics(run)) for run in runs}
+    def _draw(self, names: Mapping[Path, str]) -> None:
+        files = {(run, name): dict(_metrics(run)) for run, name in names.items()}
         if files == self._drawn_from:
             return
         begun = [run for run, metrics in files.items() if metrics]
@@ -95,7 +96,7 @@ def _metrics(run: Path) -> Iterator[tuple[int, tuple[int, int, int]]]:
         yield group, (known.st_ino, known.st_size, known.st_mtime_ns)
 
 
-def _drawn(runs: Sequence[Path], over: str, per_step: bool, alone: bool) -> Drawn:
+def _drawn(runs: Sequence[tuple[Path, str]], over: str, per_step: bool, alone: bool) -> Drawn:
     groups = dict(_named(runs, alone))
     if not groups:
         return Drawn()
@@ -114,10 +115,10 @@ def _drawn(runs: Sequence[Path], over: str, per_step: bool, alone: bool) -> Draw
 
 
 def _named(
-    runs: Sequence[Path], alone: bool
+    runs: Sequence[tuple[Path, str]], alone: bool
 ) -> Iterator[tuple[tuple[str, int], tuple[str, GroupCurves]]]:
     """Yields ((run, group), (name of the group, its curves))."""
-    for name, run in zip(names_of(runs), runs, strict=True):
+    for run, name in runs:
         for curves in read_curves(run):
             group = f"group {curves.group}"
             yield (str(run), curves.group), (group if alone else f"{name}, {group}", curves)

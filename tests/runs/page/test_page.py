@@ -227,6 +227,14 @@ def test_several_runs_on_one_page(tmp_path: Path) -> None:
     assert not (tmp_path / "one/curves.png").exists()
 
 
+def test_a_run_has_the_same_name_in_the_table_and_in_the_legend(tmp_path: Path) -> None:
+    runs, path = [run_of(tmp_path / "a/1"), new_run(tmp_path / "b/1")], tmp_path / "both.html"
+    assert hvcod("plot", *runs, "--html", path).exception is None
+    shown = path.read_text()
+    assert shown.count("a/1, group 0") > shown.count("b/1, group 0") == 1
+    assert not re.search(r">1, group 0", shown)
+
+
 def test_a_page_of_a_run_without_curves(tmp_path: Path) -> None:
     run, path = new_run(tmp_path / "run"), tmp_path / "run.html"
     assert hvcod("status", run, "--html", path).exception is None
