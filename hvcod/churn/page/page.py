@@ -11,6 +11,7 @@ from hvcod.churn.report import OF_RETRAINS, Report
 from hvcod.churn.sliced import OF_PAIRS
 from hvcod.churn.statistics import Estimate
 from hvcod.pages.frame import html_page, key, picture, table
+from hvcod.units import figure
 
 MOST_PAIRS = 100
 """The largest number of pairs that the page lists one by one."""
@@ -128,7 +129,7 @@ def _slices(report: Report) -> str:
         [
             escape(part),
             f"{count:,}",
-            *(_number(report.by_slice[name][part].means["log_loss"]) for name in names),
+            *(figure(report.by_slice[name][part].means["log_loss"], ".4f") for name in names),
             *(
                 _estimate(report.by_slice[name][part].against_first.get("log_loss_difference"))
                 for name in later
@@ -149,9 +150,9 @@ def _pairs(report: Report) -> str:
     rows = [
         [
             f"{escape(pair.first)} | {escape(pair.second)}",
-            *(_number(getattr(pair.overall, measure)) for measure in OF_PAIRS),
-            _number(pair.rank_correlation),
-            *(_number(pair.quantiles[share]) for share in ("0.5", "0.99", "1")),
+            *(figure(getattr(pair.overall, measure), ".4f") for measure in OF_PAIRS),
+            figure(pair.rank_correlation, ".4f"),
+            *(figure(pair.quantiles[share], ".4f") for share in ("0.5", "0.99", "1")),
         ]
         for pair in pairs[:MOST_PAIRS]
     ]
@@ -166,13 +167,9 @@ def _key(report: Report, name: str) -> str:
 
 def _estimate(estimate: Estimate | None) -> str:
     if estimate is None:
-        return "–"
+        return "-"
     spread = "" if estimate.half_range is None else f" ± {estimate.half_range:.4f}"
     if estimate.interval is None:
         return f"{estimate.mean:.4f}{spread}"
     low, high = estimate.interval
     return f"{estimate.mean:.4f}{spread}<br><small>[{low:.4f}, {high:.4f}]</small>"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
