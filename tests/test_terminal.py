@@ -104,10 +104,10 @@ def test_warnings_of_libraries_are_escaped(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_errors_of_a_command_are_escaped() -> None:
     program = "from hvcod.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "status", "nowhere\x1b[2J"]
+    command = [sys.executable, "-c", program, "status", "nowhere\x1b]2J"]
     done = subprocess.run(command, capture_output=True, check=False, timeout=120)
     assert done.returncode == 1
-    assert done.stderr == b"hvcod: cannot read the run nowhere\\x1b[2J: No such file or directory\n"
+    assert done.stderr == b"hvcod: cannot read the run nowhere\\x1b]2J: No such file or directory\n"
 
 
 def test_wrong_usage_is_escaped(
