@@ -4,16 +4,20 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from hvcod.errors import HvcodError, reason_of
 from hvcod.files.regular import read_regular
 from hvcod.files.whole import write_whole
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Note = TypeVar("Note", bound="DataclassInstance")
+class _Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+Note = TypeVar("Note", bound=_Dataclass)
 
 _LARGEST = 64 * 1024
 
@@ -33,7 +37,7 @@ def read_note(path: Path, kind: type[Note]) -> Note | None:
     return note if all(type(getattr(note, each.name)) is each.type for each in fields) else None
 
 
-def write_note(path: Path, note: "DataclassInstance") -> None:
+def write_note(path: Path, note: _Dataclass) -> None:
     """Writes a note; raises HvcodError if it cannot be."""
     try:
         write_whole(path, json.dumps(dataclasses.asdict(note), indent=1).encode() + b"\n")
