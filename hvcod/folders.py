@@ -1,7 +1,8 @@
-"""The folders of a run's groups."""
+"""The folders of a run's groups, and the folder that several paths share."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 MOST_GROUPS = 10_000
@@ -26,3 +27,13 @@ def groups_in(names: Iterable[str]) -> list[int]:
 def list_groups(run: Path) -> list[int]:
     """Returns the groups that have a folder in a run directory; one listing. Raises OSError."""
     return groups_in(path.name for path in run.iterdir())
+
+
+def below_shared(paths: Sequence[Path]) -> tuple[Path, list[str]]:
+    """Returns the deepest folder in which all paths lie, and their parts below it.
+
+    Raises:
+        ValueError: There are none, or some are absolute and others are not.
+    """
+    shared = Path(os.path.commonpath([path.parent for path in paths]))
+    return shared, [str(path.relative_to(shared)) for path in paths]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from os.path import commonpath
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +19,7 @@ from hvcod.churn.gate.measures import Candidate
 from hvcod.churn.measures.model import ModelFigures
 from hvcod.churn.options import GateOptions
 from hvcod.churn.report import Matched
+from hvcod.folders import below_shared
 
 
 @dataclass(frozen=True)
@@ -53,24 +53,28 @@ class GateReport:
     @cached_property
     def folder(self) -> str:
         """The deepest folder that all files lie in, if tables are shorter without it; or empty."""
+        return self._below_folder[0]
+
+    @cached_property
+    def _below_folder(self) -> tuple[str, list[str]]:
+        """The folder, and the names of production and the candidates below it."""
         names = [self.production.name, *(each.name for each in self.candidates)]
         try:
-            shared = commonpath([Path(name).parent for name in names])
+            shared, below = below_shared([Path(name) for name in names])
         except ValueError:  # absolute and relative paths
-            return ""
-        return "" if shared in ("/", ".") else shared
+            return "", names
+        return ("", names) if shared in (Path("/"), Path()) else (str(shared), below)
 
     def below_folder(self) -> Self:
         """Returns the report with the paths of the files below `folder` as their names."""
-        if not self.folder:
+        folder, (own, *names) = self._below_folder
+        if not folder:
             return self
-        named = [self.production, *(each.model for each in self.candidates)]
-        own, *models = [
-            replace(each, name=str(Path(each.name).relative_to(self.folder))) for each in named
+        candidates = [
+            replace(each, model=replace(each.model, name=name))
+            for each, name in zip(self.candidates, names, strict=True)
         ]
-        pairs = zip(self.candidates, models, strict=True)
-        candidates = [replace(each, model=model) for each, model in pairs]
-        return replace(self, production=own, candidates=candidates)
+        return replace(self, production=replace(self.production, name=own), candidates=candidates)
 
     @cached_property
     def judgements(self) -> dict[str, list[Judgement]]:

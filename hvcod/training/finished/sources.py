@@ -1,12 +1,11 @@
 """Finds files of weights by run directory, group and step, or by path."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvcod.errors import HvcodError, UsageError, reason_of
-from hvcod.folders import group_folder, list_groups
+from hvcod.folders import below_shared, group_folder, list_groups
 from hvcod.tensorfile.steps import checkpoint_path, steps_so_far
 from hvcod.weights.kinds import is_weights_file
 
@@ -73,10 +72,7 @@ def find(sources: Sequence[Path], groups: Sequence[int], choice: Choice) -> list
 
 def names_of(paths: Sequence[Path]) -> list[str]:
     """Returns short names of absolute paths that differ: the parts below their common folder."""
-    if len(paths) <= 1:
-        return [path.name for path in paths]
-    shared = os.path.commonpath([path.parent for path in paths])
-    return [str(path.relative_to(shared)) for path in paths]
+    return below_shared(paths)[1] if paths else []
 
 
 def _of_source(
