@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.methods import methods_of
 from hvcod.churn.run.retrains import retrains_of
+from hvcod.churn.run.samples import Samples
 from hvcod.cli.commands import cli
 from hvcod.cli.job import check
 from hvcod.cli.job.request import parsed
@@ -207,7 +208,7 @@ def test_a_study_of_churn_is_planned_as_churn_run(tiny_data: Path, tmp_path: Pat
     train = resolve(None, flags["assignments"], layer(TrainOptions, flags))
     study_of_command = build(StudyOptions, flags)
     methods = methods_of(study_of_command.methods)
-    retrains = retrains_of(methods, study_of_command, train, flags["output"])
+    retrains = retrains_of(methods, Samples(), study_of_command, train, flags["output"])
     assert [each.options for each in retrains] == [each.run.options for each in plan]
     assert flags["output"].parent == tmp_path / "runs"
 

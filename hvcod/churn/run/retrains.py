@@ -11,7 +11,7 @@ import numpy as np
 from hvcod import combinations
 from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.methods import WITH_SAMPLES, Method
-from hvcod.churn.run.samples import Samples, samples_of
+from hvcod.churn.run.samples import Samples
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.runs.crew import RunSpec
@@ -34,7 +34,11 @@ class Retrain(RunSpec):
 
 
 def retrains_of(
-    methods: Sequence[Method], study: StudyOptions, train: TrainOptions, output: Path
+    methods: Sequence[Method],
+    samples: Samples,
+    study: StudyOptions,
+    train: TrainOptions,
+    output: Path,
 ) -> list[Retrain]:
     """Returns all retrains of a study, method by method.
 
@@ -43,13 +47,10 @@ def retrains_of(
 
     Raises:
         UsageError: Groups should be taught, but the burn-in never ends, or there is no teacher or
-            no model in production, or other options make no sense with that; or the data cannot be
-            divided into the samples of the study.
-        HvcodError: The data cannot be read.
+            no model in production, or other options make no sense with that.
     """
     _check_teachers(methods, study, train)
     _check_floors(methods, study)
-    samples = samples_of(study, train)
     predictions = predictions_of(study, output)
     return [
         Retrain(

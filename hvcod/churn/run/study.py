@@ -63,9 +63,9 @@ def conduct(
         HvcodError: A retrain failed, or an existing one was trained with other options.
     """
     methods = methods_of(study.methods)
-    retrains = retrains_of(methods, study, train, output)
-    crew.batches(retrains)
     samples = samples_of(study, train)
+    retrains = retrains_of(methods, samples, study, train, output)
+    crew.batches(retrains)
     note = _note(samples, methods, train)
     if note and crew.is_root:
         show(note, err=True)

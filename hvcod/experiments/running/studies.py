@@ -7,6 +7,7 @@ from hvcod.churn.options import CompareOptions, StudyOptions
 from hvcod.churn.run import study as churn
 from hvcod.churn.run.methods import methods_of
 from hvcod.churn.run.retrains import Retrain, retrains_of
+from hvcod.churn.run.samples import Samples
 from hvcod.errors import UsageError
 from hvcod.experiments.base import Study
 from hvcod.experiments.options import ExperimentOptions
@@ -42,7 +43,9 @@ class Training:
         self.folder = order.output / FOLDER / f"{study.name}-{digest}"
         self._train = train
         self._study = StudyOptions(study.methods, study.retrains * order.seeds, study.part)
-        retrains = retrains_of(methods_of(study.methods), self._study, train, self.folder)
+        retrains = retrains_of(
+            methods_of(study.methods), Samples(), self._study, train, self.folder
+        )
         self.retrains: list[Retrain] = [
             dataclasses.replace(retrain, ranks=of_group) for retrain in retrains
         ]

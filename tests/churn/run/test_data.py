@@ -11,6 +11,7 @@ from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.data import check_beginnings, check_data
 from hvcod.churn.run.methods import methods_of
 from hvcod.churn.run.retrains import retrains_of
+from hvcod.churn.run.samples import Samples
 from hvcod.errors import HvcodError
 from hvcod.folders import group_folder
 from hvcod.runs.layers import resolve
@@ -31,7 +32,7 @@ class Alone(Processes):
 
 def check(folder: Path, data: Path, is_complete: bool = False, part: str = "validation") -> None:
     train = resolve(None, [], {"task": "commoncrawl", "data": data})
-    retrains = retrains_of(methods_of("dnn"), StudyOptions(repeats=2), train, folder)
+    retrains = retrains_of(methods_of("dnn"), Samples(), StudyOptions(repeats=2), train, folder)
     check_data(retrains, train, part, Alone(), is_complete)
 
 
@@ -84,7 +85,9 @@ def test_a_complete_study_does_not_need_its_data(study: Path, tmp_path: Path) ->
 
 def test_retrains_that_began_with_other_weights_are_refused(tmp_path: Path) -> None:
     train = resolve(None, [], {"task": "commoncrawl", "init": tmp_path / "m.pt"})
-    retrains = retrains_of(methods_of("dnn,codistill"), StudyOptions(repeats=2), train, tmp_path)
+    retrains = retrains_of(
+        methods_of("dnn,codistill"), Samples(), StudyOptions(repeats=2), train, tmp_path
+    )
     for retrain in retrains:
         for group in range(retrain.options.groups):
             folder = group_folder(retrain.run_dir, group)

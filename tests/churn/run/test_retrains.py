@@ -8,6 +8,7 @@ import pytest
 from hvcod.churn.options import StudyOptions
 from hvcod.churn.run.methods import methods_of
 from hvcod.churn.run.retrains import Retrain, retrains_of
+from hvcod.churn.run.samples import Samples
 from hvcod.config import CodistillOptions, TrainOptions
 from hvcod.errors import UsageError
 from hvcod.values import Paths
@@ -19,7 +20,7 @@ def planned(
     words: str, repeats: int = 3, train: TrainOptions = TRAIN, production: Path | None = None
 ) -> list[Retrain]:
     study = StudyOptions(methods=words, repeats=repeats, production=production)
-    return retrains_of(methods_of(words), study, train, Path("out"))
+    return retrains_of(methods_of(words), Samples(), study, train, Path("out"))
 
 
 def seeds(retrains: list[Retrain]) -> list[tuple[int, int | None]]:
@@ -130,7 +131,7 @@ def test_folders_and_files() -> None:
     assert retrain.predictions == Path("out/predictions/validation/dnn/001.h5")
     assert retrain.name == "dnn 1"
     study = StudyOptions(part="test", examples=50)
-    (first, *_) = retrains_of(methods_of("dnn"), study, TRAIN, Path("out"))
+    (first, *_) = retrains_of(methods_of("dnn"), Samples(), study, TRAIN, Path("out"))
     assert first.predictions == Path("out/predictions/test-50/dnn/001.h5")
 
 

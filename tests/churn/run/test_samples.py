@@ -24,9 +24,9 @@ DAYS: dict[str, Any] = {"data_sample": "days"}
 
 
 def planned(words: str, train: TrainOptions = TRAIN, **study: Any) -> list[TrainOptions]:
-    retrains: list[Retrain] = retrains_of(
-        methods_of(words), StudyOptions(methods=words, **study), train, Path("out")
-    )
+    options = StudyOptions(methods=words, **study)
+    samples = samples_of(options, train)
+    retrains: list[Retrain] = retrains_of(methods_of(words), samples, options, train, Path("out"))
     return [retrain.options for retrain in retrains]
 
 
